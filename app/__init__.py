@@ -1,0 +1,1 @@
+"""Abacus: an open experimentation service."""

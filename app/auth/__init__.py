@@ -1,0 +1,1 @@
+"""Who is asking: personal API keys and what they open."""

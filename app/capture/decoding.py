@@ -1,0 +1,299 @@
+"""From the bytes of a capture request to events. Pure: no database, no clock of its own.
+
+Properties stay JSON text from the wire to the table; only the few keys that capture itself looks at are decoded.
+"""
+
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from app.errors import ValidationFailed
+from app.moments import to_microseconds
+
+MAX_NAME_CHARACTERS = 200
+MAX_DISTINCT_ID_CHARACTERS = 200
+# Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
+_EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
+_LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+
+JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedEvent:
+    """One valid event, ready to be stored.
+
+    ``time`` is in microseconds since 1970 UTC; ``properties`` is JSON text. ``alias`` is the other distinct id of an
+    event that joins two (``$identify``, ``$create_alias``).
+    """
+
+    uuid: UUID
+    name: str
+    distinct_id: str
+    time: int
+    properties: str
+    alias: str | None
+    set: JsonDict
+    set_once: JsonDict
+    unset: Sequence[str]
+
+    @property
+    def concerns_person(self) -> bool:
+        """Whether the event may change its person, beyond being the first one seen."""
+        return self.alias is not None or bool(self.set or self.set_once or self.unset)
+
+
+@dataclass(frozen=True)
+class CapturedBatch:
+    token: str | None
+    events: Sequence[CapturedEvent]
+
+
+class _Event(msgspec.Struct, rename={"dollar_distinct_id": "$distinct_id", "set": "$set", "set_once": "$set_once"}):
+    event: object = UNSET
+    dollar_distinct_id: object = UNSET
+    distinct_id: object = UNSET
+    properties: Raw | UnsetType = UNSET
+    timestamp: object = None
+    offset: object = None
+    uuid: object = None
+    set: object = None
+    set_once: object = None
+
+
+class _Request(_Event, rename={"dollar_token": "$token"}):
+    """A request's body: an envelope around a batch, or one event with the envelope's members beside it."""
+
+    batch: list[_Event] | None = None
+    dollar_token: object = None
+    token: object = None
+    api_key: object = None
+    sent_at: object = None
+
+
+class _Properties(
+    msgspec.Struct,
+    rename={"set": "$set", "set_once": "$set_once", "unset": "$unset", "anonymous_id": "$anon_distinct_id"},
+):
+    distinct_id: object = UNSET
+    token: object = None
+    set: object = None
+    set_once: object = None
+    unset: object = None
+    anonymous_id: object = None
+    alias: object = None
+
+
+_decode_request: Callable[[bytes], list[_Request] | _Request] = msgspec.json.Decoder(list[_Request] | _Request).decode
+_decode_properties = msgspec.json.Decoder(_Properties).decode
+_NO_PROPERTIES = _Properties()
+
+
+def decode_batch(body: bytes, now: dt.datetime) -> CapturedBatch:
+    """Decode a JSON body: one event, a list of events, or an envelope ``{"api_key", "batch": [...]}``.
+
+    Parameters
+    ----------
+    now
+        When the request arrived: the time of events that carry none, and the clock that ``sent_at`` is corrected to.
+
+    Raises
+    ------
+    ValidationFailed
+        With the 2022 codes ``no_data`` and ``invalid_payload``. One bad event refuses the whole request, so that
+        nothing is half stored.
+    """
+    if not body:
+        raise ValidationFailed(
+            "No data found. Make sure to use a POST request when sending the payload in the body of the request.",
+            code="no_data",
+        )
+    requests = _parse(body)
+    members = requests if isinstance(requests, list) else [requests]
+    if not members:
+        raise _invalid("Invalid payload: the request holds no event.")
+    first = members[0]
+    events: Sequence[_Event] = first.batch if first.batch and not isinstance(requests, list) else members
+    clock = _Clock(now, _read_sent_at(first.sent_at))
+    return CapturedBatch(_find_token(first), list(_read_events(events, clock)))
+
+
+def _parse(body: bytes) -> list[_Request] | _Request:
+    try:
+        body.decode()  # the decoder below does not look inside what it passes through
+        return _decode_request(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_leniently(body)
+
+
+def _parse_leniently(body: bytes) -> list[_Request] | _Request:
+    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
+    try:
+        document = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        return _decode_request(json.dumps(_clean(document), ensure_ascii=False, allow_nan=False).encode())
+    except msgspec.ValidationError as error:
+        raise _invalid(f"Malformed request data: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"Malformed request data: Invalid JSON: {error}") from error
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def _invalid(detail: str) -> ValidationFailed:
+    return ValidationFailed(detail, code="invalid_payload")
+
+
+def _find_token(first: _Request) -> str | None:
+    in_properties = _read_properties(first)[1].token if first.batch is None else None
+    candidates = (first.dollar_token, first.token, first.api_key, in_properties)
+    return next((str(candidate) for candidate in candidates if candidate), None)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Turns the times that a client states into times of our clock."""
+
+    now: dt.datetime
+    sent_at: dt.datetime | None
+
+    def read(self, event: _Event) -> int:
+        moment = self._moment(event)
+        if not _EARLIEST <= moment <= _LATEST:
+            moment = self.now
+        return to_microseconds(moment)
+
+    def _moment(self, event: _Event) -> dt.datetime:
+        stated = _parse_moment(event.timestamp)
+        try:
+            if stated is not None:
+                return stated if self.sent_at is None else self.now + (stated - self.sent_at)
+            if isinstance(event.offset, int | float):
+                return self.now - dt.timedelta(milliseconds=event.offset)
+        except OverflowError:
+            pass
+        return self.now
+
+
+def _parse_moment(value: object) -> dt.datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(value.strip())
+        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_sent_at(value: object) -> dt.datetime | None:
+    if not value:
+        return None
+    moment = _parse_moment(value)
+    if moment is None:
+        raise _invalid(
+            f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time"
+        )
+    return moment
+
+
+def _read_events(events: Sequence[_Event], clock: _Clock) -> Iterator[CapturedEvent]:
+    for event in events:
+        captured = _read_event(event, clock)
+        if captured is not None:
+            yield captured
+
+
+def _read_event(event: _Event, clock: _Clock) -> CapturedEvent | None:
+    if event.event is UNSET:
+        raise _invalid('Invalid payload: All events must have the event name field "event"!')
+    text, known = _read_properties(event)
+    distinct_id = _read_distinct_id(event, known)
+    identifier = _read_uuid(event.uuid)
+    if not event.event:
+        return None  # an empty name is dropped without a word, as it always was
+    if event.set or event.set_once:
+        text, known = _fold_in(event, text)
+    name = _as_text(event.event)
+    return CapturedEvent(
+        uuid=identifier,
+        name=name[:MAX_NAME_CHARACTERS],
+        distinct_id=distinct_id,
+        time=clock.read(event),
+        properties=text,
+        alias=_read_alias(name, known),
+        set=_object_or_empty(known.set),
+        set_once=_object_or_empty(known.set_once),
+        unset=[str(key) for key in known.unset] if isinstance(known.unset, list) else [],
+    )
+
+
+def _read_properties(event: _Event) -> tuple[str, _Properties]:
+    """Return the properties as text, and the few that capture looks at."""
+    raw = event.properties
+    if isinstance(raw, UnsetType) or bytes(raw) == b"null":
+        return "{}", _NO_PROPERTIES
+    try:
+        return str(raw, "utf-8"), _decode_properties(raw)
+    except msgspec.ValidationError as error:
+        kind = type(msgspec.json.decode(raw)).__name__
+        raise _invalid(f"Invalid payload: Properties must be a JSON object, received {kind}!") from error
+
+
+def _read_distinct_id(event: _Event, known: _Properties) -> str:
+    candidates = (event.dollar_distinct_id, known.distinct_id, event.distinct_id)
+    value = next((candidate for candidate in candidates if candidate is not UNSET), UNSET)
+    if value is UNSET:
+        raise _invalid('Invalid payload: All events must have the event field "distinct_id"!')
+    if not value:
+        raise _invalid('Invalid payload: Event field "distinct_id" should not be blank!')
+    return _as_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+
+
+def _read_uuid(value: object) -> UUID:
+    if not value:
+        return uuid4()
+    try:
+        return UUID(str(value))
+    except ValueError as error:
+        raise _invalid('Invalid payload: Event field "uuid" is not a valid UUID!') from error
+
+
+def _fold_in(event: _Event, text: str) -> tuple[str, _Properties]:
+    """Move ``$set`` and ``$set_once`` from beside the properties into them, where everybody looks."""
+    properties = msgspec.json.decode(text)
+    for key, beside in (("$set", event.set), ("$set_once", event.set_once)):
+        if isinstance(beside, dict):
+            properties[key] = {**_object_or_empty(properties.get(key)), **beside}
+    encoded = json.dumps(properties, ensure_ascii=False)
+    return encoded, _decode_properties(encoded)
+
+
+def _read_alias(name: str, known: _Properties) -> str | None:
+    other = {"$identify": known.anonymous_id, "$create_alias": known.alias}.get(name)
+    return _as_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
+
+
+def _object_or_empty(value: object) -> JsonDict:
+    return value if isinstance(value, dict) else {}
+
+
+def _as_text(value: object) -> str:
+    """Text as it is, anything else as JSON; without NUL, which databases refuse."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -1,0 +1,58 @@
+"""Bodies of the capture endpoints. Requests are decoded from bytes; their schema here is for people."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.schemas import ResponseBody
+
+
+class CaptureRead(ResponseBody):
+    status: Literal[1] = Field(description="1: committed.")
+
+
+_EVENT: dict[str, Any] = {  # a piece of OpenAPI
+    "type": "object",
+    "required": ["event", "distinct_id"],
+    "properties": {
+        "event": {"type": "string", "description": "The event's name."},
+        "distinct_id": {"type": "string", "description": "Who did it, as the client knows him."},
+        "properties": {"type": "object"},
+        "timestamp": {"type": "string", "format": "date-time", "description": "When; the time of arrival if unset."},
+        "uuid": {"type": "string", "format": "uuid", "description": "Makes sending again harmless."},
+    },
+}
+
+capture_body: dict[str, Any] = {  # a piece of OpenAPI
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["api_key", "batch"],
+                    "properties": {
+                        "api_key": {"type": "string", "description": "The project's public token, `phc_…`."},
+                        "sent_at": {
+                            "type": "string",
+                            "format": "date-time",
+                            "description": "The client's clock when it sent; times of events are corrected by it.",
+                        },
+                        "batch": {"type": "array", "minItems": 1, "items": _EVENT},
+                    },
+                },
+                "example": {
+                    "api_key": "phc_3xAmPl3",
+                    "batch": [
+                        {
+                            "event": "purchase",
+                            "distinct_id": "ann",
+                            "properties": {"$feature/checkout": "test", "amount": 12.5},
+                            "timestamp": "2022-11-02T10:00:00Z",
+                        }
+                    ],
+                },
+            }
+        },
+    }
+}

@@ -1,0 +1,180 @@
+"""The ``abacus`` command."""
+
+import asyncio
+import json
+import os
+import sys
+import zoneinfo
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import demo as demonstration
+from app import migrate as schema
+from app.database import Database
+from app.errors import AppError
+from app.projects.service import AccountService
+from app.settings import Settings
+
+app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
+project_app = typer.Typer(help="Projects.", no_args_is_help=True)
+key_app = typer.Typer(help="Personal API keys.", no_args_is_help=True)
+user_app = typer.Typer(help="Users.", no_args_is_help=True)
+app.add_typer(project_app, name="project")
+app.add_typer(key_app, name="key")
+app.add_typer(user_app, name="user")
+
+console = Console()
+errors = Console(stderr=True)
+T = TypeVar("T")
+
+Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is told in one line."""
+    try:
+        app()
+    except (AppError, OSError, SQLAlchemyError, ValidationError, ValueError) as error:
+        errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
+        sys.exit(1)
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error).partition("\n")[0]
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; SQLite allows one.")] = 1,
+    root_path: Annotated[str, typer.Option(help="Prefix that a proxy strips.")] = "",
+) -> None:
+    """Serve the API."""
+    settings = Settings.from_environment()
+    if settings.uses_sqlite and workers > 1:
+        raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
+    if settings.uses_sqlite or settings.migrate_on_start:
+        schema.upgrade(settings)
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        root_path=root_path,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=25,
+    )
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database schema up to date. Safe to run from several places at once."""
+    schema.upgrade(Settings.from_environment())
+    console.print("The schema is up to date.")
+
+
+@project_app.command("create")
+def create_project(
+    name: Annotated[str, typer.Option(help="The project's name.")],
+    email: Email,
+    organization: Annotated[str, typer.Option(help="Created if it does not exist.")] = "Default",
+    timezone: Annotated[str, typer.Option(help="Days of results are days here.")] = "UTC",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002  # a flag of the command line
+) -> None:
+    """Create a project, with organization, user and a personal API key, which is shown this once."""
+    if timezone not in zoneinfo.available_timezones():
+        raise ValueError(f"{timezone!r} is no time zone of the IANA database, such as Europe/Amsterdam")
+
+    async def create(accounts: AccountService) -> dict[str, object]:
+        made = await accounts.set_up_project(name=name, email=email, organization_name=organization, timezone=timezone)
+        return {
+            "project_id": made.project.id,
+            "project_token": made.project.api_token,
+            "personal_api_key": made.personal_api_key,
+            "user_email": made.user.email,
+        }
+
+    created = _with_accounts(create)
+    if as_json:
+        sys.stdout.write(json.dumps(created) + "\n")
+        return
+    for label, value in created.items():
+        console.print(f"{label:17} {value}", highlight=False)
+
+
+@key_app.command("create")
+def create_key(email: Email, label: Annotated[str, typer.Option(help="What it is for.")] = "Command line") -> None:
+    """Issue a personal API key and print it, this once."""
+
+    async def create(accounts: AccountService) -> str:
+        return (await accounts.create_key(email, label))[1]
+
+    sys.stdout.write(_with_accounts(create) + "\n")
+
+
+@key_app.command("list")
+def list_keys(email: Email) -> None:
+    """List a user's keys; their values are not stored."""
+    table = Table("id", "label", "key", "created", "last used")
+    for key in _with_accounts(lambda accounts: accounts.list_keys(email)):
+        used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
+        table.add_row(str(key.id), key.label, key.mask, f"{key.created_at:%Y-%m-%d %H:%M}", used)
+    console.print(table)
+
+
+@key_app.command("revoke")
+def revoke_key(key_id: Annotated[int, typer.Argument(help="The key's id, from `abacus key list`.")]) -> None:
+    """Make a key worthless, at once."""
+    _with_accounts(lambda accounts: accounts.revoke_key(key_id))
+    console.print(f"Key {key_id} is revoked.")
+
+
+@user_app.command("deactivate")
+def deactivate_user(email: Email) -> None:
+    """Let none of a user's keys in any more; what he made stays."""
+    _with_accounts(lambda accounts: accounts.deactivate_user(email))
+    console.print(f"{email} is deactivated.")
+
+
+@app.command()
+def demo(
+    stay: Annotated[bool, typer.Option("--serve", help="Stay up afterwards, to look around.")] = False,  # noqa: FBT002  # a flag of the command line
+) -> None:
+    """Replay a real experiment's published counts through the API and read the verdict."""
+    sys.exit(demonstration.run(console, stay=stay))
+
+
+def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
+    """Run work on accounts in one transaction, on a database that is up to date."""
+    settings = Settings.from_environment()
+    if settings.uses_sqlite:
+        schema.upgrade(settings)
+
+    async def run() -> T:
+        database = Database(settings)
+        try:
+            async with database.write() as session:
+                return await work(AccountService(session))
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

@@ -1,0 +1,119 @@
+"""Connections and transactions: one engine, sessions that read and sessions that write."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.settings import Settings
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # an acknowledged commit survives a loss of power
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 10000",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+class _DriverCursor(Protocol):
+    def execute(self, statement: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class _DriverConnection(Protocol):
+    isolation_level: str | None
+
+    def cursor(self) -> _DriverCursor: ...
+
+
+class Database:
+    """An engine and the two kinds of transaction the service uses.
+
+    PostgreSQL lets any number of transactions write. SQLite has one writer: there, ``write`` waits for its turn inside
+    the process (a fair queue instead of SQLite's sleeping retries) and starts with ``BEGIN IMMEDIATE``, so that a
+    transaction that reads before it writes cannot lose an update.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = _create_engine(settings)
+        self.is_sqlite = settings.uses_sqlite
+        self._turn: contextlib.AbstractAsyncContextManager[object] = (
+            asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
+        )
+        self._readers = async_sessionmaker(self.engine, expire_on_commit=False)
+        snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
+        self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session whose transaction must not write."""
+        async with self._readers.begin() as session:
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncSession]:
+        """Yield a reading session all of whose queries see the same moment."""
+        async with self._snapshots.begin() as session:
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session whose transaction is committed on return and rolled back when the block raises.
+
+        Not to be nested: on SQLite the second one would wait for the first.
+        """
+        async with self._turn, self._writers.begin() as session:
+            yield session
+
+    async def ping(self) -> None:
+        """Ask the database for an answer; raises what the driver raises when there is none."""
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _create_engine(settings: Settings) -> AsyncEngine:
+    options: dict[str, Any] = {  # heterogeneous keyword arguments of create_async_engine
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": 5,
+        "hide_parameters": True,  # bound values are people's data: they stay out of logs
+        "json_serializer": _dump_json,
+    }
+    if settings.uses_sqlite:
+        engine = create_async_engine(settings.url, **options)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    return create_async_engine(
+        settings.url,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={"server_settings": {"application_name": "abacus", "timezone": "UTC", "jit": "off"}},
+        **options,
+    )
+
+
+def _dump_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin by itself, too late and without IMMEDIATE
+    cursor = connection.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,133 @@
+"""Wiring: the one place where services and repositories are built for a request."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth.service import AuthenticationService
+from app.capture.service import CaptureService
+from app.database import Database
+from app.events.repository import EventRepository
+from app.experiments.repository import ExperimentRepository
+from app.experiments.service import ExperimentService
+from app.facts.materialise import Materialiser
+from app.facts.service import FactService
+from app.flags.repository import FlagRepository
+from app.flags.service import FlagService
+from app.models import Experiment, Project, User
+from app.persons.repository import PersonRepository
+from app.persons.service import PersonService
+from app.projects.service import ProjectService
+from app.request_body import read_bytes
+from app.results.service import ResultsService
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# Only documents the scheme, so that "Authorize" in /docs works; the header is read by the authentication service.
+_bearer = HTTPBearer(auto_error=False, scheme_name="PersonalAPIKey", description="A personal API key, `phx_…`.")
+
+
+def get_database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+# Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
+ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
+ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+
+
+async def get_user(request: Request, database: DatabaseDep, _scheme: Annotated[object, Security(_bearer)]) -> User:
+    return await AuthenticationService(database).authenticate(request.headers.get("authorization"))
+
+
+UserDep = Annotated[User, Depends(get_user)]
+
+
+async def get_project(project_id: ProjectId, user: UserDep, database: DatabaseDep) -> Project:
+    """The tenant check: nothing of a project is reached but through here."""
+    async with database.read() as session:
+        return await ProjectService(session, user).resolve(project_id)
+
+
+ProjectDep = Annotated[Project, Depends(get_project)]
+
+
+async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+    """One request, one transaction: committed when the endpoint returns, undone when it raises."""
+    if request.method in _SAFE_METHODS:
+        async with database.read() as session:
+            yield session
+        return
+    await read_bytes(request)  # first the slow part: a client that dawdles must not hold up other writers
+    async with database.write() as session:
+        yield session
+
+
+# With the default scope a failed commit would be found after the client was told of success.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
+    return ProjectService(session, user)
+
+
+def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
+    return FlagService(FlagRepository(session, project.id))
+
+
+def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
+    return ExperimentService(ExperimentRepository(session, project.id), get_flags(project, session))
+
+
+async def get_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
+    return await experiments.get(experiment_id)
+
+
+async def get_detached_experiment(
+    experiment_id: ExperimentId, project: "ProjectDep", database: DatabaseDep
+) -> Experiment:
+    """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
+    async with database.read() as session:
+        return await get_experiments(project, session).get(experiment_id)
+
+
+async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
+    """The experiment, held against other writers until this request is done."""
+    return await experiments.get(experiment_id, for_update=True)
+
+
+def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
+    return PersonService(PersonRepository(session, project.id))
+
+
+def get_events(project: ProjectDep, session: SessionDep) -> EventRepository:
+    return EventRepository(session, project.id)
+
+
+def get_results(request: Request, project: ProjectDep, database: DatabaseDep) -> ResultsService:
+    """Results run for longer than one transaction should: they open short ones of their own."""
+    return build_results(database, request.app.state.materialiser, project)
+
+
+def get_capture(database: DatabaseDep) -> CaptureService:
+    return CaptureService(database)
+
+
+def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
+    return ResultsService(database, FactService(database, materialiser, project.id), project)
+
+
+ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
+ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
+DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
+LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
+PersonsDep = Annotated[PersonService, Depends(get_persons)]
+EventsDep = Annotated[EventRepository, Depends(get_events)]
+ResultsDep = Annotated[ResultsService, Depends(get_results)]
+CaptureDep = Annotated[CaptureService, Depends(get_capture)]

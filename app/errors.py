@@ -1,0 +1,118 @@
+"""Every refusal the service makes.
+
+AppError
+├── ValidationFailed        400  the body or a parameter breaks a rule
+├── ParseError              400  the body cannot be read at all
+├── NotAuthenticated        401  no key was sent
+├── AuthenticationFailed    401  a key was sent and is no good
+├── PermissionDenied        403
+├── NotFound                404
+├── MethodNotAllowed        405
+├── PayloadTooLarge         413
+├── UnsupportedMediaType    415
+└── Unavailable             503  try again later
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """A refusal with everything its answer needs: status, type, code, detail, attr."""
+
+    status: ClassVar[int]
+    type: ClassVar[str]
+    default_code: ClassVar[str]
+    default_detail: ClassVar[str]
+
+    def __init__(self, detail: str | None = None, *, code: str | None = None, attr: str | None = None) -> None:
+        super().__init__(detail or self.default_detail)
+        self.detail = detail or self.default_detail
+        self.code = code or self.default_code
+        self.attr = attr
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+
+class ValidationFailed(AppError):
+    status = 400
+    type = "validation_error"
+    default_code = "invalid_input"
+    default_detail = "Invalid input."
+
+
+class ParseError(AppError):
+    status = 400
+    type = "invalid_request"
+    default_code = "parse_error"
+    default_detail = "Malformed request."
+
+
+class NotAuthenticated(AppError):
+    status = 401
+    type = "authentication_error"
+    default_code = "not_authenticated"
+    default_detail = "Authentication credentials were not provided."
+
+
+class AuthenticationFailed(AppError):
+    status = 401
+    type = "authentication_error"
+    default_code = "authentication_failed"
+    default_detail = "Incorrect authentication credentials."
+
+
+class PermissionDenied(AppError):
+    status = 403
+    type = "authentication_error"
+    default_code = "permission_denied"
+    default_detail = "You don't have access to the project."
+
+
+class NotFound(AppError):
+    status = 404
+    type = "invalid_request"
+    default_code = "not_found"
+    default_detail = "Not found."
+
+
+class MethodNotAllowed(AppError):
+    status = 405
+    type = "invalid_request"
+    default_code = "method_not_allowed"
+    default_detail = "Method not allowed."
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        super().__init__(f'Method "{method}" not allowed.')
+        self.allowed = tuple(allowed)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Allow": ", ".join(self.allowed)}
+
+
+class PayloadTooLarge(AppError):
+    status = 413
+    type = "invalid_request"
+    default_code = "request_too_large"
+    default_detail = "The request body is too large."
+
+
+class UnsupportedMediaType(AppError):
+    status = 415
+    type = "invalid_request"
+    default_code = "unsupported_media_type"
+    default_detail = "Unsupported media type in request."
+
+
+class Unavailable(AppError):
+    status = 503
+    type = "server_error"
+    default_code = "service_unavailable"
+    default_detail = "The database cannot be reached. Please try again."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}

@@ -1,0 +1,139 @@
+"""Events in the database: appended, counted through, never changed."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Row, func, or_, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bulk import chunks, insert_missing_rows
+from app.models import Event
+from app.moments import to_microseconds
+
+# First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
+APPEND_LOCK = 1
+
+_COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be stored; times in microseconds since 1970 UTC, properties as JSON text."""
+
+    uuid: UUID
+    name: str
+    distinct_id: str
+    person_id: int
+    time: int
+    received_at: int
+    properties: str
+
+
+@dataclass(frozen=True)
+class EventSelection:
+    """Which events to look at; times in microseconds, both bounds exclusive."""
+
+    name: str | None = None
+    distinct_id: str | None = None
+    after: int | None = None
+    before: int | None = None
+    cursor: tuple[int, int] | None = None  # time and sequence of the last event already seen
+
+
+class EventRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def append(self, events: Sequence[NewEvent]) -> None:
+        """Store events; one whose uuid is known in the project changes nothing."""
+        await self._lock("pg_advisory_xact_lock_shared")
+        rows = [
+            (
+                self._project_id,
+                event.uuid,
+                event.name,
+                event.distinct_id,
+                event.person_id,
+                event.time,
+                event.received_at,
+                event.properties,
+            )
+            for event in events
+        ]
+        await insert_missing_rows(self._session, Event, _COLUMNS, rows)
+
+    async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
+        """Return those of the uuids that are stored already."""
+        found: set[UUID] = set()
+        for chunk in chunks(uuids):
+            found.update(
+                await self._session.scalars(
+                    select(Event.uuid).where(Event.project_id == self._project_id, Event.uuid.in_(chunk))
+                )
+            )
+        return found
+
+    async def high_water_mark(self) -> int:
+        """Return a sequence number below which this project gets no further event.
+
+        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
+        on its way. Writers hold a shared lock from before they draw numbers until they have committed; having the
+        exclusive lock once means that none is under way. Use a transaction of its own: the lock lasts until its end.
+        """
+        await self._lock("pg_advisory_xact_lock")
+        return await self._session.scalar(select(func.max(Event.sequence))) or 0
+
+    async def _lock(self, function: str) -> None:
+        if self._session.get_bind().dialect.name == "postgresql":
+            await self._session.execute(
+                text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
+            )
+
+    async def named_after(
+        self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int
+    ) -> Sequence[Row[int, int, int, str]]:
+        """Return (sequence, person id, time, properties) of events with one of the names, in the order they came."""
+        rows = await self._session.execute(
+            select(Event.sequence, Event.person_id, Event.time, Event.properties)
+            .where(
+                Event.project_id == self._project_id,
+                Event.name.in_(names),
+                Event.sequence > sequence,
+                Event.sequence <= high_water_mark,
+            )
+            .order_by(Event.sequence)
+            .limit(limit)
+        )
+        return rows.all()
+
+    async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
+        """Whether an event with one of the names carries a property ``$feature/...``."""
+        query = select(Event.sequence).where(
+            Event.project_id == self._project_id,
+            Event.name.in_(names),
+            Event.time >= to_microseconds(since),
+            Event.time < to_microseconds(before),
+            or_(Event.properties.contains("$feature/"), Event.properties.contains(r"$feature\/")),
+        )
+        return await self._session.scalar(query.limit(1)) is not None
+
+    async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
+        """Return events, newest first."""
+        query = select(Event).where(Event.project_id == self._project_id)
+        if selection.name is not None:
+            query = query.where(Event.name == selection.name)
+        if selection.distinct_id is not None:
+            query = query.where(Event.distinct_id == selection.distinct_id)
+        if selection.after is not None:
+            query = query.where(Event.time > selection.after)
+        if selection.before is not None:
+            query = query.where(Event.time < selection.before)
+        if selection.cursor is not None:
+            query = query.where(tuple_(Event.time, Event.sequence) < selection.cursor)
+        found = await self._session.scalars(query.order_by(Event.time.desc(), Event.sequence.desc()).limit(limit))
+        return found.all()

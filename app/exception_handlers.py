@@ -1,0 +1,71 @@
+"""Writes the one error body for every refusal, whoever raised it."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from app.errors import AppError, MethodNotAllowed, NotFound, Unavailable
+from app.schemas import ErrorBody
+
+# SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
+_PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
+
+
+def respond(error: AppError) -> JSONResponse:
+    body = ErrorBody(type=error.type, code=error.code, detail=error.detail, attr=error.attr)
+    return JSONResponse(body.model_dump(), status_code=error.status, headers=dict(error.headers))
+
+
+async def handle_app_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)  # noqa: S101  # registered for this class only; tells the type checker
+    return respond(error)
+
+
+async def handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Refusals of the framework itself: no such route, no such method."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class only
+    if error.status_code == NotFound.status:
+        return respond(NotFound("Endpoint not found."))
+    if error.status_code == MethodNotAllowed.status:
+        allowed: Mapping[str, str] = error.headers or {}
+        return respond(MethodNotAllowed(request.method, allowed.get("Allow", "").split(", ")))
+    body = ErrorBody(type="invalid_request", code="invalid_request", detail=str(error.detail), attr=None)
+    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
+
+
+async def handle_request_validation(_request: Request, error: Exception) -> JSONResponse:
+    """A path or query parameter of the wrong type names nothing that exists."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class only
+    return respond(NotFound())
+
+
+async def handle_database_error(_request: Request, error: Exception) -> JSONResponse:
+    if is_passing_database_trouble(error):
+        return respond(Unavailable())
+    raise error
+
+
+def is_passing_database_trouble(error: Exception) -> bool:
+    """Whether the database is away or busy, so that the same request may succeed later."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        state = getattr(error.orig, "sqlstate", None)
+        if state is not None:
+            return str(state).startswith(_PASSING_STATES)
+        return "database is locked" in str(error.orig) or "connection is closed" in str(error.orig)
+    return isinstance(error, PoolTimeout | OSError)
+
+
+def install(application: FastAPI) -> None:
+    application.add_exception_handler(AppError, handle_app_error)
+    application.add_exception_handler(HTTPException, handle_http_exception)
+    application.add_exception_handler(RequestValidationError, handle_request_validation)
+    application.add_exception_handler(DBAPIError, handle_database_error)
+    application.add_exception_handler(PoolTimeout, handle_database_error)
+    application.add_exception_handler(OSError, handle_database_error)

@@ -1,0 +1,162 @@
+"""The experiment as clients write and read it."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
+
+from app.flags.filters import CONTROL, MAX_VARIANTS
+from app.projects.schemas import UserBasic
+from app.schemas import RequestBody, ResponseBody
+from app.types import (
+    Boolean,
+    Json,
+    JsonObject,
+    LongText,
+    Omittable,
+    OptionalJsonObject,
+    OptionalText,
+    OptionalUtcDatetime,
+    Text,
+    UtcDatetime,
+    refuse_null,
+)
+
+VARIANTS = "feature_flag_variants"
+
+FUNNEL_FILTERS_EXAMPLE = {
+    "insight": "FUNNELS",
+    "events": [
+        {"id": "$pageview", "order": 0, "type": "events"},
+        {"id": "purchase", "order": 1, "type": "events"},
+    ],
+}
+PARAMETERS_EXAMPLE = {
+    VARIANTS: [
+        {"key": "control", "name": "Control Group", "rollout_percentage": 50},
+        {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
+    ],
+    "minimum_detectable_effect": 5,
+    "recommended_running_time": 14,
+    "recommended_sample_size": 3200,
+}
+
+
+def _refuse_parameters(message: str) -> PydanticCustomError:
+    return PydanticCustomError("invalid_input", message)
+
+
+def _check_variants(parameters: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    variants = (parameters or {}).get(VARIANTS)
+    if variants is None:
+        return parameters
+    if not isinstance(variants, list) or not all(_is_variant(variant) for variant in variants):
+        raise _refuse_parameters("Feature flag variants must be a list of objects with key and rollout_percentage")
+    if len(variants) > MAX_VARIANTS:
+        raise _refuse_parameters(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
+    keys = [variant["key"] for variant in variants if isinstance(variant, dict)]
+    if variants and CONTROL not in keys:
+        raise _refuse_parameters("Feature flag variants must contain a control variant")
+    if len(set(keys)) < len(keys):
+        raise _refuse_parameters("Feature flag variants must have different keys")
+    return parameters
+
+
+def _is_variant(variant: JsonValue) -> bool:
+    if not isinstance(variant, dict) or not isinstance(variant.get("key"), str):
+        return False
+    share = variant.get("rollout_percentage")
+    return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 100
+
+
+def _check_filters(filters: JsonValue) -> JsonValue:
+    """Emptiness is judged later; what is there must be an object with participants that make sense."""
+    if filters in ({}, [], ""):
+        return filters
+    if not isinstance(filters, dict):
+        raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
+    properties = filters.get("properties")
+    if properties is not None and not (isinstance(properties, list) and all(_is_property(item) for item in properties)):
+        raise PydanticCustomError("invalid_input", "Filters are not valid")
+    index = filters.get("aggregation_group_type_index")
+    if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
+        raise PydanticCustomError("invalid_input", "Filters are not valid")
+    return filters
+
+
+def _is_property(item: JsonValue) -> bool:
+    return isinstance(item, dict) and "key" in item and "value" in item
+
+
+def _refuse_other_than_object(filters: JsonValue) -> JsonValue:
+    if not isinstance(filters, dict):
+        raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
+    return filters
+
+
+Name = Annotated[Text, Field(examples=["Checkout button"])]
+FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag has its own limit, with other words
+Description = Annotated[OptionalText, Field(examples=["A larger button"])]
+Parameters = Annotated[
+    OptionalJsonObject,
+    AfterValidator(_check_variants),
+    Field(
+        description="Variants, and the plan that the frontend made. Kept word for word.", examples=[PARAMETERS_EXAMPLE]
+    ),
+]
+NewFilters = Annotated[
+    Json,
+    AfterValidator(_check_filters),
+    BeforeValidator(refuse_null),
+    Field(
+        description="The target metric. `properties` are the participants: who is released to.",
+        examples=[FUNNEL_FILTERS_EXAMPLE],
+    ),
+]
+ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(examples=[FUNNEL_FILTERS_EXAMPLE])]
+SecondaryMetrics = Annotated[
+    Json | None, Field(description="A list of `{name, filters}`; the position in it is the metric's id.", examples=[[]])
+]
+
+
+class ExperimentCreate(RequestBody):
+    name: Name
+    description: Description = None
+    start_date: OptionalUtcDatetime = Field(default=None, description="Unset means a draft; set launches the flag.")
+    end_date: OptionalUtcDatetime = Field(default=None, description="Events after it no longer count.")
+    feature_flag_key: FlagKey
+    parameters: Parameters = None
+    secondary_metrics: SecondaryMetrics = Field(default=[])
+    filters: NewFilters = Field(default={})
+    archived: Boolean = False
+
+
+class ExperimentUpdate(RequestBody):
+    """A partial update: only fields that were sent are applied."""
+
+    name: Omittable[Name] = None
+    description: Description = None
+    start_date: OptionalUtcDatetime = Field(default=None, description="The first one of a draft launches the flag.")
+    end_date: OptionalUtcDatetime = None
+    feature_flag_key: Omittable[FlagKey] = Field(default=None, description="Cannot change.")
+    parameters: Parameters = None
+    secondary_metrics: SecondaryMetrics = None
+    filters: Omittable[ChangedFilters] = None
+    archived: Omittable[Boolean] = None
+
+
+class ExperimentRead(ResponseBody):
+    id: int = Field(examples=[1])
+    name: Name
+    description: str | None = Field(examples=["A larger button"])
+    start_date: UtcDatetime | None
+    end_date: UtcDatetime | None = Field(examples=[None])
+    feature_flag_key: str = Field(examples=["checkout-button"])
+    feature_flag: int = Field(description="The flag's id.", examples=[7])
+    parameters: JsonValue = Field(examples=[PARAMETERS_EXAMPLE])
+    secondary_metrics: JsonValue = Field(examples=[[]])
+    filters: JsonValue = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
+    archived: bool
+    created_by: UserBasic | None
+    created_at: UtcDatetime
+    updated_at: UtcDatetime

@@ -1,0 +1,109 @@
+"""Builds the application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+
+from app import exception_handlers, health, openapi
+from app.capture.router import router as capture_router
+from app.database import Database
+from app.dependencies import build_results
+from app.events.router import router as events_router
+from app.experiments.router import router as experiments_router
+from app.facts.materialise import Materialiser
+from app.observability import RequestContext
+from app.persons.router import router as persons_router
+from app.projects.router import router as projects_router
+from app.results.router import router as results_router
+from app.results.schedule import Schedule
+from app.routing import OptionalSlash
+from app.settings import Settings
+
+VERSION = "0.1.0"
+
+DESCRIPTION = """
+Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
+
+* Private endpoints take a personal API key: press **Authorize** and paste it.
+* Capture takes the project's public token in the body.
+* Every error has the same body: `type`, `code`, `detail`, `attr`.
+"""
+
+TAGS = [
+    {"name": "Experiments", "description": "Create, launch, change and end experiments."},
+    {"name": "Results", "description": "What the data say."},
+    {"name": "Capture", "description": "Where SDKs send events."},
+    {"name": "Events and persons", "description": "Look at what arrived."},
+    {"name": "Projects", "description": "Projects and their tokens."},
+    {"name": "Users", "description": "The caller."},
+]
+
+# Results first: its fixed paths lie where an experiment's id could be.
+ROUTERS = (results_router, experiments_router, capture_router, events_router, persons_router, projects_router)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the service. Without arguments it is configured from the environment."""
+    settings = settings or Settings.from_environment()
+    application = FastAPI(
+        title="Abacus",
+        version=VERSION,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    application.state.settings = settings
+    exception_handlers.install(application)
+    for router in ROUTERS:
+        application.include_router(router, responses=openapi.error_responses(400, 401, 403, 404, 405, 413, 415, 503))
+    application.include_router(health.router)
+    openapi.install(application, ROUTERS)
+    # The last one added is the outermost.
+    application.add_middleware(OptionalSlash, declared_without=_declared_without_slash(application))
+    application.add_middleware(RequestContext)
+    if settings.cors_allowed_origins:
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_allowed_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
+        )
+    return application
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
+    """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
+    settings: Settings = application.state.settings
+    database = Database(settings)
+    materialiser = Materialiser(database)
+    application.state.database = database
+    application.state.materialiser = materialiser
+    schedule = Schedule(
+        database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
+    )
+    task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await database.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _declared_without_slash(application: FastAPI) -> frozenset[str]:
+    own = {"/_livez", "/_readyz"}
+    documents = {application.docs_url, application.redoc_url, application.openapi_url}
+    return frozenset(own | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})

@@ -1,0 +1,33 @@
+"""Bring the database schema up (or down) to a revision."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from app.settings import Settings
+
+_SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
+
+
+def configuration(settings: Settings) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["settings"] = settings
+    return config
+
+
+def upgrade(settings: Settings, revision: str = "head") -> None:
+    """Run the missing migrations. Starts an event loop of its own: call it from a thread that has none."""
+    command.upgrade(configuration(settings), revision)
+
+
+def downgrade(settings: Settings, revision: str) -> None:
+    """Undo migrations down to ``revision`` (``base`` removes every table)."""
+    command.downgrade(configuration(settings), revision)
+
+
+def check(settings: Settings) -> None:
+    """Raise ``alembic.util.CommandError`` when the models and the migrated schema differ."""
+    command.check(configuration(settings))

@@ -1,0 +1,28 @@
+"""All tables."""
+
+from app.models.account import Organization, OrganizationMembership, PersonalApiKey, Project, User
+from app.models.base import Base, utc_now
+from app.models.event import Event
+from app.models.experiment import Experiment
+from app.models.fact import Fact, Series, SeriesVariant
+from app.models.feature_flag import FeatureFlag
+from app.models.person import Person, PersonDistinctId, PersonMerge
+
+__all__ = [
+    "Base",
+    "Event",
+    "Experiment",
+    "Fact",
+    "FeatureFlag",
+    "Organization",
+    "OrganizationMembership",
+    "Person",
+    "PersonDistinctId",
+    "PersonMerge",
+    "PersonalApiKey",
+    "Project",
+    "Series",
+    "SeriesVariant",
+    "User",
+    "utc_now",
+]

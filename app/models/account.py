@@ -1,0 +1,72 @@
+"""Organizations, their projects, users and personal API keys."""
+
+import datetime as dt
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, Uuid
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.models.base import Base, PrimaryKey, utc_now
+
+
+class Organization(Base):
+    __tablename__ = "organization"
+
+    id: Mapped[PrimaryKey]
+    uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class Project(Base):
+    __tablename__ = "project"
+
+    id: Mapped[PrimaryKey]
+    uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organization.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    timezone: Mapped[str] = mapped_column(String(64))
+    api_token: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+    organization: Mapped[Organization] = relationship(lazy="raise")
+
+
+class User(Base):
+    __tablename__ = "user"
+
+    id: Mapped[PrimaryKey]
+    uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
+    distinct_id: Mapped[str] = mapped_column(String(64), default=lambda: uuid4().hex)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    first_name: Mapped[str] = mapped_column(String(150), default="")
+    is_active: Mapped[bool] = mapped_column(default=True)
+    current_project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id", ondelete="SET NULL"))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class OrganizationMembership(Base):
+    __tablename__ = "organization_membership"
+    __table_args__ = (UniqueConstraint("organization_id", "user_id"),)
+
+    id: Mapped[PrimaryKey]
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organization.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    joined_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class PersonalApiKey(Base):
+    """A key of a user. The value is shown once; only its digest is stored."""
+
+    __tablename__ = "personal_api_key"
+
+    id: Mapped[PrimaryKey]
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    label: Mapped[str] = mapped_column(Text)
+    mask: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    last_used_at: Mapped[dt.datetime | None]
+
+    user: Mapped[User] = relationship(lazy="raise")

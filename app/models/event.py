@@ -1,0 +1,35 @@
+"""Events: append-only, the record of truth."""
+
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, Uuid
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, BigPrimaryKey
+
+
+class Event(Base):
+    """One received event.
+
+    Times are microseconds since 1970 in UTC: whole numbers travel to numpy without conversion. The properties are the
+    JSON text as it was received. There is no foreign key: a merged person's id stays here, and checking keys would slow
+    every insert.
+    """
+
+    __tablename__ = "event"
+    __table_args__ = (
+        UniqueConstraint("project_id", "uuid"),
+        Index("ix_event_project_id_name_sequence", "project_id", "name", "sequence"),
+        Index("ix_event_project_id_time_sequence", "project_id", "time", "sequence"),
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[BigPrimaryKey]
+    project_id: Mapped[int] = mapped_column(Integer)
+    uuid: Mapped[UUID] = mapped_column(Uuid)
+    name: Mapped[str] = mapped_column(String(200))
+    distinct_id: Mapped[str] = mapped_column(String(200))
+    person_id: Mapped[int] = mapped_column(BigInteger)
+    time: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[int] = mapped_column(BigInteger)
+    properties: Mapped[str] = mapped_column(Text)

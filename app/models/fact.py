@@ -1,0 +1,50 @@
+"""Series, the variant values met in them, and their facts."""
+
+import datetime as dt
+
+from sqlalchemy import BigInteger, Double, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, PrimaryKey, utc_now
+
+
+class Series(Base):
+    """What a metric watches; equal definitions of a project share one series."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+
+    id: Mapped[PrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(String(64))
+    definition: Mapped[str] = mapped_column(Text)
+    watermark: Mapped[int] = mapped_column(BigInteger, default=0)  # sequence of the last event that was looked at
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class SeriesVariant(Base):
+    """A text that a series met in its variant property; facts hold its code. Code 0 means no text and has no row."""
+
+    __tablename__ = "series_variant"
+    __table_args__ = (UniqueConstraint("series_id", "value"),)
+
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id", ondelete="CASCADE"), primary_key=True)
+    code: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class Fact(Base):
+    """One event that matched a series. Fixed width and never null, so that whole columns can be read at once.
+
+    The key refuses a second fact of the same event, whatever goes wrong around the watermark.
+    """
+
+    __tablename__ = "fact"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    person_id: Mapped[int] = mapped_column(BigInteger)
+    time: Mapped[int] = mapped_column(BigInteger)
+    value: Mapped[float] = mapped_column(Double)
+    variant: Mapped[int] = mapped_column(Integer)

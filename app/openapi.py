@@ -1,0 +1,74 @@
+"""Completes the OpenAPI document: request bodies, which endpoints read by themselves, and the error answers."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.request_body import body_model
+from app.schemas import ErrorBody
+
+JsonDict = dict[str, Any]  # a piece of OpenAPI
+
+_REFERENCE = "#/components/schemas/{model}"
+
+_MEANINGS = {
+    400: "The request breaks a rule; `attr` names the field where one is to blame.",
+    401: "No key was sent, or it is no good.",
+    403: "The project belongs to an organization the caller is no member of.",
+    404: "There is no such thing.",
+    405: "Not this method; `Allow` names those that are.",
+    413: "The body is too large.",
+    415: "The body is no JSON.",
+    503: "The database is away or busy: try again after the seconds in `Retry-After`.",
+}
+
+
+def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
+    """Return the documentation of error answers, for ``responses=`` of a router."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
+def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Make the application's document complete. Built once, at the first request for it."""
+    bodies = {(route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods}
+
+    def build() -> JsonDict:
+        if application.openapi_schema is None:
+            document = get_openapi(
+                title=application.title,
+                version=application.version,
+                description=application.description,
+                routes=application.routes,
+                tags=application.openapi_tags,
+            )
+            application.openapi_schema = _with_bodies(document, bodies)
+        return application.openapi_schema
+
+    application.openapi = build  # type: ignore[method-assign]  # the framework's documented way
+
+
+def _bodies(routers: Iterable[APIRouter]) -> Iterator[tuple[APIRoute, type[BaseModel]]]:
+    for router in routers:
+        for route in router.routes:
+            model = body_model(route.dependant) if isinstance(route, APIRoute) else None
+            if isinstance(route, APIRoute) and model is not None:
+                yield route, model
+
+
+def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseModel]]) -> JsonDict:
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in dict.fromkeys(bodies.values())], ref_template=_REFERENCE
+    )
+    document["components"]["schemas"].update(definitions.get("$defs", {}))
+    for (path, method), model in bodies.items():
+        schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+        document["paths"][path][method]["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return document

@@ -1,0 +1,59 @@
+"""Limit and offset, and the links between pages."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import Depends, Request
+
+from app.routing import path_as_sent
+
+DEFAULT_LIMIT = 100
+MAX_OFFSET = 2**63 - 1
+# Keys that a client may send in the address; they must not come back in links that get logged and shared.
+_SECRET_PARAMETERS = frozenset({"personal_api_key"})
+
+
+def read_count(text: str | None, default: int, *, minimum: int) -> int:
+    """Read a whole number from the query; anything else means the default, never an error."""
+    try:
+        number = int(text or "")
+    except ValueError:
+        return default
+    return number if minimum <= number <= MAX_OFFSET else default
+
+
+class Links:
+    """Absolute addresses of the current request with some query parameters replaced."""
+
+    def __init__(self, request: Request) -> None:
+        public_url = request.app.state.settings.public_url
+        base = str(public_url).rstrip("/") if public_url else f"{request.url.scheme}://{request.url.netloc}"
+        self._address = base + path_as_sent(request)
+        self._parameters = {k: v for k, v in request.query_params.items() if k not in _SECRET_PARAMETERS}
+
+    def replacing(self, **changes: str | None) -> str:
+        """Return the address with parameters changed (None removes one), sorted by name."""
+        parameters = {k: v for k, v in {**self._parameters, **changes}.items() if v is not None}
+        return f"{self._address}?{urlencode(sorted(parameters.items()))}"
+
+
+class Pagination:
+    """The window of a list that a request asks for, with the links to its neighbours."""
+
+    def __init__(self, request: Request) -> None:
+        self.limit = read_count(request.query_params.get("limit"), DEFAULT_LIMIT, minimum=1)
+        self.offset = read_count(request.query_params.get("offset"), 0, minimum=0)
+        self._links = Links(request)
+
+    def next(self, count: int) -> str | None:
+        following = self.offset + self.limit
+        return None if following >= count else self._link(following)
+
+    def previous(self) -> str | None:
+        return None if self.offset <= 0 else self._link(self.offset - self.limit)
+
+    def _link(self, offset: int) -> str:
+        return self._links.replacing(limit=str(self.limit), offset=str(offset) if offset > 0 else None)
+
+
+PaginationDep = Annotated[Pagination, Depends(Pagination)]

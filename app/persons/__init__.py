@@ -1,0 +1,1 @@
+"""Who did it: persons, their distinct ids and properties."""

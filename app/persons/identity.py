@@ -1,0 +1,163 @@
+"""Who is who: the rules by which events create, change and merge persons. Pure: works on what was loaded.
+
+These are the rules of PostHog's ingestion in late 2022, in arrival order: a person is merged into another only while it
+is anonymous, and the person an event belongs to keeps its properties where both have one.
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from app.moments import from_microseconds
+
+# Ids that many strangers share by mistake: joining persons by them would join the world.
+_ILLEGAL_IN_ANY_CASE = frozenset(
+    {
+        "anonymous",
+        "guest",
+        "distinctid",
+        "distinct_id",
+        "id",
+        "not_authenticated",
+        "email",
+        "undefined",
+        "true",
+        "false",
+    }
+)
+_ILLEGAL = frozenset({"[object Object]", "NaN", "None", "none", "null", "0", "undefined"})
+
+Properties = dict[str, Any]  # whatever JSON clients set on persons
+
+
+class IdentityEvent(Protocol):
+    """What the rules look at in an event."""
+
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def distinct_id(self) -> str: ...
+    @property
+    def alias(self) -> str | None: ...
+    @property
+    def time(self) -> int: ...
+    @property
+    def set(self) -> Properties: ...
+    @property
+    def set_once(self) -> Properties: ...
+    @property
+    def unset(self) -> Sequence[str]: ...
+
+
+@dataclass(eq=False)
+class PersonState:
+    """A person while a batch is worked through. ``id`` is None until it is stored."""
+
+    id: int | None
+    uuid: UUID
+    properties: Properties
+    is_identified: bool
+    created_at: dt.datetime
+    changed: bool = False
+    merged_into: "PersonState | None" = None
+
+    def survivor(self) -> "PersonState":
+        """Return the person that this one has become."""
+        state = self
+        while state.merged_into is not None:
+            state = state.merged_into
+        return state
+
+    def mark_identified(self) -> None:
+        if not self.is_identified:
+            self.is_identified = True
+            self.changed = True
+
+    def update(self, event: IdentityEvent) -> None:
+        """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
+        removed = set(event.unset)
+        updated = {**event.set_once, **self.properties, **event.set}
+        updated = {key: value for key, value in updated.items() if key not in removed}
+        if updated != self.properties:
+            self.properties = updated
+            self.changed = True
+
+
+@dataclass
+class IdentityChanges:
+    """What is to be stored after a batch."""
+
+    created: list[PersonState] = field(default_factory=list)
+    merged: list[PersonState] = field(default_factory=list)
+    distinct_ids: dict[str, PersonState] = field(default_factory=dict)
+
+
+class IdentityGraph:
+    """Distinct ids and their persons, changed by one event after the other."""
+
+    def __init__(self, known: Mapping[str, PersonState]) -> None:
+        self._persons = dict(known)
+        self.changes = IdentityChanges()
+
+    def apply(self, event: IdentityEvent) -> PersonState:
+        """Work one event in and return its person (which a later event may merge into another)."""
+        if event.alias is not None and can_merge(event.alias, event.distinct_id):
+            self._join(event.alias, event)
+        person = self._find(event.distinct_id)
+        if person is None:
+            return self._create(event, [event.distinct_id], is_identified=False)
+        person.update(event)
+        return person
+
+    def _find(self, distinct_id: str) -> PersonState | None:
+        person = self._persons.get(distinct_id)
+        return person.survivor() if person else None
+
+    def _join(self, previous_id: str, event: IdentityEvent) -> None:
+        previous, target = self._find(previous_id), self._find(event.distinct_id)
+        if previous is None and target is None:
+            self._create(event, [event.distinct_id, previous_id], is_identified=True)
+        elif previous is None and target is not None:
+            self._name(previous_id, target)
+            target.mark_identified()
+        elif target is None and previous is not None:
+            self._name(event.distinct_id, previous)
+            previous.mark_identified()
+        elif previous is not None and target is not None:
+            target.mark_identified()
+            if previous is not target and not previous.is_identified:
+                self._merge(previous, target)
+
+    def _merge(self, previous: PersonState, target: PersonState) -> None:
+        target.properties = {**previous.properties, **target.properties}
+        target.created_at = min(previous.created_at, target.created_at)
+        target.changed = True
+        previous.merged_into = target
+        self.changes.merged.append(previous)
+
+    def _create(self, event: IdentityEvent, distinct_ids: Sequence[str], *, is_identified: bool) -> PersonState:
+        person = PersonState(
+            id=None,
+            uuid=uuid4(),
+            properties={**event.set_once, **event.set, "$creator_event_uuid": str(event.uuid)},
+            is_identified=is_identified,
+            created_at=from_microseconds(event.time),
+        )
+        self.changes.created.append(person)
+        for distinct_id in distinct_ids:
+            self._name(distinct_id, person)
+        return person
+
+    def _name(self, distinct_id: str, person: PersonState) -> None:
+        self._persons[distinct_id] = person
+        self.changes.distinct_ids[distinct_id] = person
+
+
+def can_merge(previous_id: str, target_id: str) -> bool:
+    return previous_id != target_id and not is_illegal(previous_id) and not is_illegal(target_id)
+
+
+def is_illegal(distinct_id: str) -> bool:
+    return not distinct_id.strip() or distinct_id.lower() in _ILLEGAL_IN_ANY_CASE or distinct_id in _ILLEGAL

@@ -1,0 +1,201 @@
+"""Persons in the database."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bulk import chunks
+from app.models import Person, PersonDistinctId, PersonMerge
+from app.persons.identity import IdentityChanges, PersonState
+
+# First number of the advisory lock under which a project's identities change; the second is the project.
+IDENTITY_LOCK = 2
+
+
+class PersonRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def ids(self, distinct_ids: Sequence[str]) -> dict[str, int]:
+        """Return the person id of every distinct id that is known."""
+        found: dict[str, int] = {}
+        for chunk in chunks(distinct_ids):
+            rows = await self._session.execute(
+                select(PersonDistinctId.distinct_id, PersonDistinctId.person_id).where(
+                    PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id.in_(chunk)
+                )
+            )
+            found.update({row.distinct_id: row.person_id for row in rows})
+        return found
+
+    async def lock_identities(self) -> None:
+        """Wait until no other transaction changes who is who in this project (SQLite has one writer anyway)."""
+        if self._session.get_bind().dialect.name == "postgresql":
+            await self._session.execute(
+                text("SELECT pg_advisory_xact_lock(:space, :project)"),
+                {"space": IDENTITY_LOCK, "project": self._project_id},
+            )
+
+    async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
+        """Load the persons behind distinct ids; ids of one person share one state."""
+        by_id: dict[int, PersonState] = {}
+        known: dict[str, PersonState] = {}
+        for chunk in chunks(distinct_ids):
+            rows = await self._session.execute(
+                select(
+                    PersonDistinctId.distinct_id,
+                    Person.id,
+                    Person.uuid,
+                    Person.properties,
+                    Person.is_identified,
+                    Person.created_at,
+                )
+                .join(Person, Person.id == PersonDistinctId.person_id)
+                .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id.in_(chunk))
+            )
+            for distinct_id, *columns in rows:
+                known[distinct_id] = by_id.setdefault(columns[0], PersonState(*columns))
+        return known
+
+    async def store(self, changes: IdentityChanges, known: Iterable[PersonState]) -> None:
+        """Write what a batch changed. Persons that were created and merged away within it leave no row."""
+        living = [person for person in changes.created if person.merged_into is None]
+        await self._insert(living)
+        for person in changes.merged:
+            if person.id is not None:
+                await self._merge(person.id, _id(person.survivor()))
+        await self._update([person for person in known if person.changed and person.merged_into is None])
+        await self._insert_distinct_ids(changes.distinct_ids)
+
+    async def _insert(self, persons: Sequence[PersonState]) -> None:
+        if not persons:
+            return
+        ids = await self._session.scalars(
+            insert(Person).returning(Person.id, sort_by_parameter_order=True),
+            [
+                {
+                    "project_id": self._project_id,
+                    "uuid": person.uuid,
+                    "properties": person.properties,
+                    "is_identified": person.is_identified,
+                    "created_at": person.created_at,
+                }
+                for person in persons
+            ],
+        )
+        for person, person_id in zip(persons, ids, strict=True):
+            person.id = person_id
+
+    async def _insert_distinct_ids(self, persons: Mapping[str, PersonState]) -> None:
+        if persons:
+            await self._session.execute(
+                insert(PersonDistinctId),
+                [
+                    {"project_id": self._project_id, "distinct_id": distinct_id, "person_id": _id(person.survivor())}
+                    for distinct_id, person in persons.items()
+                ],
+            )
+
+    async def _update(self, persons: Sequence[PersonState]) -> None:
+        if not persons:
+            return
+        connection = await self._session.connection()
+        await connection.execute(
+            update(Person)
+            .where(Person.project_id == self._project_id, Person.id == bindparam("person_id"))
+            .values(
+                properties=bindparam("new_properties"),
+                is_identified=bindparam("new_is_identified"),
+                created_at=bindparam("new_created_at"),
+            ),
+            [
+                {
+                    "person_id": person.id,
+                    "new_properties": person.properties,
+                    "new_is_identified": person.is_identified,
+                    "new_created_at": person.created_at,
+                }
+                for person in persons
+            ],
+        )
+
+    async def _merge(self, merged_id: int, person_id: int) -> None:
+        """Give the merged person's distinct ids, and whatever was merged into it before, to the survivor."""
+        for table in (PersonDistinctId, PersonMerge):
+            await self._session.execute(
+                update(table)
+                .where(table.project_id == self._project_id, table.person_id == merged_id)
+                .values(person_id=person_id)
+            )
+        await self._session.execute(
+            insert(PersonMerge).values(project_id=self._project_id, merged_id=merged_id, person_id=person_id)
+        )
+        await self._session.execute(delete(Person).where(Person.project_id == self._project_id, Person.id == merged_id))
+
+    async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:
+        """Return persons, newest first; with ``distinct_id`` only the one it belongs to."""
+        query = select(Person).where(Person.project_id == self._project_id)
+        if distinct_id is not None:
+            query = query.where(Person.id.in_(self._owner(distinct_id)))
+        found = await self._session.scalars(query.order_by(Person.id.desc()).limit(limit).offset(offset))
+        return found.all()
+
+    async def count(self, distinct_id: str | None) -> int:
+        query = select(func.count()).select_from(Person).where(Person.project_id == self._project_id)
+        if distinct_id is not None:
+            query = query.where(Person.id.in_(self._owner(distinct_id)))
+        return await self._session.scalar(query) or 0
+
+    def _owner(self, distinct_id: str) -> Select[int]:
+        return select(PersonDistinctId.person_id).where(
+            PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id == distinct_id
+        )
+
+    async def distinct_ids(self, person_ids: Sequence[int]) -> dict[int, list[str]]:
+        """Return all distinct ids of persons, in the order they became known."""
+        found: dict[int, list[str]] = {person_id: [] for person_id in person_ids}
+        for chunk in chunks(person_ids):
+            rows = await self._session.execute(
+                select(PersonDistinctId.person_id, PersonDistinctId.distinct_id)
+                .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id.in_(chunk))
+                .order_by(PersonDistinctId.id)
+            )
+            for person_id, distinct_id in rows:
+                found[person_id].append(distinct_id)
+        return found
+
+    async def properties(self) -> AsyncIterator[tuple[int, str]]:
+        """Yield the id and the properties, as JSON text, of every person."""
+        rows = await self._session.stream(
+            select(Person.id, cast(Person.properties, Text)).where(Person.project_id == self._project_id)
+        )
+        async for row in rows:
+            yield row[0], row[1]
+
+    async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
+        """Return living persons, also under the ids of persons that were merged into them."""
+        current = {person_id: person_id for person_id in person_ids}
+        for chunk in chunks(person_ids):
+            rows = await self._session.execute(
+                select(PersonMerge.merged_id, PersonMerge.person_id).where(
+                    PersonMerge.project_id == self._project_id, PersonMerge.merged_id.in_(chunk)
+                )
+            )
+            current |= {row.merged_id: row.person_id for row in rows}
+        persons: dict[int, Person] = {}
+        for chunk in chunks(list(set(current.values()))):
+            found = await self._session.scalars(
+                select(Person).where(Person.project_id == self._project_id, Person.id.in_(chunk))
+            )
+            persons |= {person.id: person for person in found}
+        return {asked: persons[living] for asked, living in current.items() if living in persons}
+
+
+def _id(person: PersonState) -> int:
+    if person.id is None:
+        raise ValueError(f"person {person.uuid} was not stored")
+    return person.id

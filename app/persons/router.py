@@ -1,0 +1,42 @@
+"""Looking at persons."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.params import Depends
+
+from app.dependencies import PersonsDep, get_project
+from app.pagination import PaginationDep
+from app.persons.schemas import PersonPage, PersonRead
+from app.persons.service import PersonWithDistinctIds
+from app.routing import refuse_other_methods
+
+router = APIRouter(prefix="/api/projects/{project_id}/persons", tags=["Events and persons"])
+
+
+@router.get("/", summary="List persons")
+async def list_persons(
+    persons: PersonsDep,
+    pagination: PaginationDep,
+    distinct_id: Annotated[str | None, Query(description="Only the person known by this id.")] = None,
+) -> PersonPage:
+    """Return persons, newest first. A person that was merged into another is part of that one."""
+    count, found = await persons.page(distinct_id, pagination.limit, pagination.offset)
+    return PersonPage(
+        next=pagination.next(count), previous=pagination.previous(), results=[_read(person) for person in found]
+    )
+
+
+def _read(found: PersonWithDistinctIds) -> PersonRead:
+    person = found.person
+    return PersonRead(
+        id=person.id,
+        uuid=person.uuid,
+        distinct_ids=list(found.distinct_ids),
+        properties=person.properties,
+        is_identified=person.is_identified,
+        created_at=person.created_at,
+    )
+
+
+refuse_other_methods(router, Depends(get_project))

@@ -1,0 +1,25 @@
+"""Persons as clients read them."""
+
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from app.schemas import ResponseBody
+from app.types import UtcDatetime
+
+
+class PersonRead(ResponseBody):
+    id: int = Field(examples=[1])
+    uuid: UUID
+    distinct_ids: list[str] = Field(description="Every id the person is known by.", examples=[["ann", "device-7"]])
+    properties: dict[str, JsonValue] = Field(examples=[{"email": "ann@example.com"}])
+    is_identified: bool = Field(description="Whether a client has said who it is.")
+    created_at: UtcDatetime
+
+
+class PersonPage(ResponseBody):
+    """One page of persons, newest first."""
+
+    next: str | None = Field(examples=[None])
+    previous: str | None = Field(examples=[None])
+    results: list[PersonRead]

@@ -1,0 +1,91 @@
+"""Finding the persons of events, and looking at them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models import Person
+from app.persons.identity import IdentityEvent, IdentityGraph, PersonState
+from app.persons.repository import PersonRepository
+from app.properties.decoding import PropertyReader
+from app.properties.filters import Group
+from app.properties.matcher import compile_filter
+
+
+@dataclass(frozen=True)
+class PersonWithDistinctIds:
+    person: Person
+    distinct_ids: Sequence[str]
+
+
+class PersonService:
+    def __init__(self, persons: PersonRepository) -> None:
+        self._persons = persons
+
+    async def known(self, events: Sequence[IdentityEvent]) -> dict[str, int] | None:
+        """Return the person id of each distinct id, or None when the events may change who is who.
+
+        The common case, events of persons that are known, needs no lock: should one of them be merged meanwhile, the
+        old id leads to the survivor.
+        """
+        if any(event.alias is not None or event.set or event.set_once or event.unset for event in events):
+            return None
+        wanted = {event.distinct_id for event in events}
+        found = await self._persons.ids(list(wanted))
+        return found if len(found) == len(wanted) else None
+
+    async def lock(self) -> None:
+        """Take this transaction's turn at changing who is who."""
+        await self._persons.lock_identities()
+
+    async def apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+        """Work events in one after the other; return the person id of each distinct id. Call ``lock`` first."""
+        mentioned = {event.distinct_id for event in events} | {
+            event.alias for event in events if event.alias is not None
+        }
+        known = await self._persons.states(list(mentioned))
+        graph = IdentityGraph(known)
+        persons: dict[str, PersonState] = {event.distinct_id: graph.apply(event) for event in events}
+        await self._persons.store(graph.changes, {id(person): person for person in known.values()}.values())
+        found = {}
+        for distinct_id, person in persons.items():
+            survivor = person.survivor()
+            if survivor.id is None:
+                raise ValueError(f"the person of {distinct_id!r} was not stored")
+            found[distinct_id] = survivor.id
+        return found
+
+    async def page(
+        self, distinct_id: str | None, limit: int, offset: int
+    ) -> tuple[int, Sequence[PersonWithDistinctIds]]:
+        count = await self._persons.count(distinct_id)
+        persons = await self._persons.page(distinct_id, limit, offset)
+        names = await self._persons.distinct_ids([person.id for person in persons])
+        return count, [PersonWithDistinctIds(person, names[person.id]) for person in persons]
+
+    async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
+        """Return today's persons under the ids that events carry."""
+        return await self._persons.by_ids(person_ids)
+
+
+class PersonFilterService:
+    """Who passes a filter on person properties, as they are now."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._persons = PersonRepository(session, project_id)
+
+    async def matching(self, condition: Group) -> NDArray[np.int64]:
+        """Return the ids of the persons that pass."""
+        matcher = compile_filter(condition)
+        reader = PropertyReader(matcher.keys)
+        return np.fromiter(
+            [
+                person_id
+                async for person_id, properties in self._persons.properties()
+                if matcher.matches(reader.read(properties))
+            ],
+            dtype=np.int64,
+        )

@@ -1,0 +1,92 @@
+"""Organizations, projects, memberships and users in the database."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+
+from app.models import Organization, OrganizationMembership, Project, User
+
+
+class ProjectRepository:
+    """Projects as one user may see them."""
+
+    def __init__(self, session: AsyncSession, user_id: int) -> None:
+        self._session = session
+        self._user_id = user_id
+
+    def _reachable(self) -> Select[Project]:
+        return (
+            select(Project)
+            .join(OrganizationMembership, OrganizationMembership.organization_id == Project.organization_id)
+            .where(OrganizationMembership.user_id == self._user_id)
+            .options(joinedload(Project.organization))
+        )
+
+    async def get(self, project_id: int) -> Project | None:
+        """Return the project if the user is a member of its organization."""
+        return await self._session.scalar(self._reachable().where(Project.id == project_id))
+
+    async def exists(self, project_id: int) -> bool:
+        """Whether there is such a project at all, the user's or not."""
+        return await self._session.scalar(select(Project.id).where(Project.id == project_id)) is not None
+
+    async def first(self) -> Project | None:
+        return await self._session.scalar(self._reachable().order_by(Project.id).limit(1))
+
+    async def page(self, limit: int, offset: int) -> Sequence[Project]:
+        found = await self._session.scalars(self._reachable().order_by(Project.id).limit(limit).offset(offset))
+        return found.all()
+
+    async def count(self) -> int:
+        return await self._session.scalar(select(func.count()).select_from(self._reachable().subquery())) or 0
+
+
+class AccountRepository:
+    """Accounts across organizations: for signing up, for the command line and for project tokens."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, row: Organization | OrganizationMembership | Project | User) -> None:
+        self._session.add(row)
+        await self._session.flush()
+
+    async def find_organization(self, name: str) -> Organization | None:
+        return await self._session.scalar(select(Organization).where(Organization.name == name))
+
+    async def organization_of(self, user_id: int) -> Organization | None:
+        """Return the organization the user joined first."""
+        return await self._session.scalar(
+            select(Organization)
+            .join(OrganizationMembership)
+            .where(OrganizationMembership.user_id == user_id)
+            .order_by(OrganizationMembership.id)
+            .limit(1)
+        )
+
+    async def organizations_of(self, user_id: int) -> Sequence[Organization]:
+        found = await self._session.scalars(
+            select(Organization)
+            .join(OrganizationMembership)
+            .where(OrganizationMembership.user_id == user_id)
+            .order_by(OrganizationMembership.id)
+        )
+        return found.all()
+
+    async def is_member(self, organization_id: int, user_id: int) -> bool:
+        membership = select(OrganizationMembership.id).where(
+            OrganizationMembership.organization_id == organization_id, OrganizationMembership.user_id == user_id
+        )
+        return await self._session.scalar(membership) is not None
+
+    async def find_user(self, email: str) -> User | None:
+        return await self._session.scalar(select(User).where(User.email == email))
+
+    async def projects(self) -> Sequence[Project]:
+        """Return the projects of all organizations."""
+        return (await self._session.scalars(select(Project).order_by(Project.id))).all()
+
+    async def find_project_by_token(self, token: str) -> Project | None:
+        return await self._session.scalar(select(Project).where(Project.api_token == token))

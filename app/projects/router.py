@@ -1,0 +1,78 @@
+"""Projects, and the caller himself."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi.params import Depends
+
+from app.dependencies import ProjectDep, ProjectsDep, UserDep, get_user
+from app.models import Project
+from app.pagination import PaginationDep
+from app.projects.schemas import OrganizationBasic, ProjectCreate, ProjectRead, ProjectUpdate, UserBasic, UserRead
+from app.request_body import body_of
+from app.routing import refuse_other_methods
+from app.schemas import Page
+
+router = APIRouter(prefix="/api", tags=["Projects"])
+
+
+def _read(project: Project) -> ProjectRead:
+    return ProjectRead(
+        id=project.id,
+        uuid=project.uuid,
+        organization=project.organization.uuid,
+        name=project.name,
+        timezone=project.timezone,
+        api_token=project.api_token,
+        created_at=project.created_at,
+        updated_at=project.updated_at,
+    )
+
+
+@router.get("/projects/", summary="List projects")
+async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
+    """Return the projects of the organizations the caller belongs to, oldest first."""
+    count, rows = await projects.page(pagination.limit, pagination.offset)
+    return Page[ProjectRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read(project) for project in rows],
+    )
+
+
+@router.post("/projects/", status_code=201, summary="Create a project")
+async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, body_of(ProjectCreate)]) -> ProjectRead:
+    """Create a project in the caller's organization, with a token of its own for SDKs."""
+    return _read(await projects.create(body))
+
+
+@router.get("/projects/{project_id}/", summary="Retrieve a project")
+async def retrieve_project(project: ProjectDep) -> ProjectRead:
+    """Return one project; `@current` stands for the caller's current one."""
+    return _read(project)
+
+
+@router.patch("/projects/{project_id}/", summary="Change a project")
+async def update_project(
+    project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
+) -> ProjectRead:
+    """Change the name or the time zone. Days of results follow the new time zone at once."""
+    return _read(await projects.update(project, body))
+
+
+@router.get("/users/@me/", summary="Who am I", tags=["Users"])
+async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
+    """Return the user whose key was sent, with his organizations and current project."""
+    organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]
+    current = await projects.current_or_none()
+    return UserRead(
+        **UserBasic.model_validate(user).model_dump(),
+        is_active=user.is_active,
+        organization=organizations[0] if organizations else None,
+        organizations=organizations,
+        team=_read(current) if current else None,
+    )
+
+
+refuse_other_methods(router, Depends(get_user))

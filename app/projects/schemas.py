@@ -1,0 +1,69 @@
+"""Bodies of projects and users."""
+
+import zoneinfo
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from app.schemas import RequestBody, ResponseBody
+from app.types import NotNull, Omittable, Text, UtcDatetime, max_characters
+
+
+def read_timezone(value: object) -> object:
+    """Accept the names of the IANA time zone database."""
+    if not isinstance(value, str) or value not in zoneinfo.available_timezones():
+        raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": str(value)[:100]})
+    return value
+
+
+Timezone = Annotated[str, BeforeValidator(read_timezone), NotNull, Field(examples=["Europe/Amsterdam"])]
+ProjectName = Annotated[Text, max_characters(200), Field(examples=["Web shop"])]
+
+
+class ProjectCreate(RequestBody):
+    name: ProjectName
+    timezone: Timezone = "UTC"
+
+
+class ProjectUpdate(RequestBody):
+    """A partial update: only fields that were sent are applied."""
+
+    name: Omittable[ProjectName] = None
+    timezone: Omittable[Timezone] = None
+
+
+class ProjectRead(ResponseBody):
+    id: int = Field(examples=[1])
+    uuid: UUID
+    organization: UUID = Field(description="The organization that owns the project.")
+    name: str = Field(examples=["Web shop"])
+    timezone: str = Field(description="Days of results are days here.", examples=["Europe/Amsterdam"])
+    api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
+    created_at: UtcDatetime
+    updated_at: UtcDatetime
+
+
+class UserBasic(ResponseBody):
+    """The short form of a user, as it stands in what he created."""
+
+    id: int = Field(examples=[1])
+    uuid: UUID
+    distinct_id: str
+    first_name: str = Field(examples=["Ann"])
+    email: str = Field(examples=["ann@example.com"])
+
+
+class OrganizationBasic(ResponseBody):
+    id: UUID
+    name: str = Field(examples=["Example"])
+
+
+class UserRead(UserBasic):
+    """The caller: who he is and where he belongs."""
+
+    is_active: bool
+    organization: OrganizationBasic | None
+    organizations: list[OrganizationBasic]
+    team: ProjectRead | None = Field(description="The current project, which `@current` stands for.")

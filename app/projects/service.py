@@ -1,0 +1,147 @@
+"""Rules of projects, users and keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import keys
+from app.auth.repository import KeyRepository
+from app.errors import NotFound, PermissionDenied, ValidationFailed
+from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
+from app.projects.repository import AccountRepository, ProjectRepository
+from app.projects.schemas import ProjectCreate, ProjectUpdate
+from app.types import MAX_ID
+
+CURRENT = "@current"
+
+
+class ProjectService:
+    """Projects as one user may see and change them."""
+
+    def __init__(self, session: AsyncSession, user: User) -> None:
+        self._projects = ProjectRepository(session, user.id)
+        self._accounts = AccountRepository(session)
+        self._session = session
+        self._user = user
+
+    async def resolve(self, reference: str) -> Project:
+        """Return the project that a path names: a number, or ``@current``."""
+        if reference == CURRENT:
+            project = await self.current_or_none()
+            if project is None:
+                raise NotFound("Project not found.")
+            return project
+        try:
+            project_id = int(reference)
+        except ValueError as error:
+            raise NotFound from error
+        if not 0 < project_id <= MAX_ID:
+            raise NotFound("Project not found.")
+        project = await self._projects.get(project_id)
+        if project is not None:
+            return project
+        if await self._projects.exists(project_id):
+            raise PermissionDenied
+        raise NotFound("Project not found.")
+
+    async def current_or_none(self) -> Project | None:
+        """Return the project the user chose, or else the first he can reach."""
+        chosen = self._user.current_project_id
+        project = await self._projects.get(chosen) if chosen is not None else None
+        return project or await self._projects.first()
+
+    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[Project]]:
+        return await self._projects.count(), await self._projects.page(limit, offset)
+
+    async def create(self, body: ProjectCreate) -> Project:
+        organization = await self._accounts.organization_of(self._user.id)
+        if organization is None:
+            raise PermissionDenied("You don't belong to any organization.")
+        project = _new_project(organization, body.name, body.timezone)
+        await self._accounts.add(project)
+        return project
+
+    async def update(self, project: Project, body: ProjectUpdate) -> Project:
+        attached = await self._session.merge(project, load=False)
+        for field in body.model_fields_set:
+            setattr(attached, field, getattr(body, field))
+        attached.updated_at = utc_now()
+        await self._session.flush()
+        return attached
+
+    async def organizations(self) -> Sequence[Organization]:
+        return await self._accounts.organizations_of(self._user.id)
+
+
+@dataclass(frozen=True)
+class NewProject:
+    """A project just set up, with the one sight of its personal key."""
+
+    project: Project
+    user: User
+    personal_api_key: str
+
+
+class AccountService:
+    """What an operator does on the command line, before there is any key to call the API with."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._accounts = AccountRepository(session)
+        self._keys = KeyRepository(session)
+
+    async def set_up_project(self, *, name: str, email: str, organization_name: str, timezone: str) -> NewProject:
+        """Create a project, with its organization and user where they do not exist yet, and issue a key."""
+        organization = await self._accounts.find_organization(organization_name)
+        if organization is None:
+            organization = Organization(name=organization_name)
+            await self._accounts.add(organization)
+        user = await self._accounts.find_user(email)
+        if user is None:
+            user = User(email=email)
+            await self._accounts.add(user)
+        if not await self._accounts.is_member(organization.id, user.id):
+            await self._accounts.add(OrganizationMembership(organization_id=organization.id, user_id=user.id))
+        project = _new_project(organization, name, timezone)
+        await self._accounts.add(project)
+        _, value = await self._issue_key(user, f"{name} set-up"[:40])
+        return NewProject(project, user, value)
+
+    async def create_key(self, email: str, label: str) -> tuple[PersonalApiKey, str]:
+        """Issue a key and return it with its value, which is not stored."""
+        return await self._issue_key(await self._user(email), label)
+
+    async def list_keys(self, email: str) -> Sequence[PersonalApiKey]:
+        return await self._keys.of_user((await self._user(email)).id)
+
+    async def revoke_key(self, key_id: int) -> None:
+        key = await self._keys.get(key_id)
+        if key is None:
+            raise NotFound(f"There is no key {key_id}.")
+        await self._keys.delete(key)
+
+    async def deactivate_user(self, email: str) -> None:
+        """Keep the user and what he made, and let none of his keys in any more."""
+        (await self._user(email)).is_active = False
+
+    async def _user(self, email: str) -> User:
+        user = await self._accounts.find_user(email)
+        if user is None:
+            raise NotFound(f"There is no user {email!r}.")
+        return user
+
+    async def _issue_key(self, user: User, label: str) -> tuple[PersonalApiKey, str]:
+        if not user.is_active:
+            raise ValidationFailed(f"The user {user.email!r} is deactivated.")
+        new = keys.generate_personal_key()
+        return await self._keys.add(user, label, new), new.value
+
+
+def _new_project(organization: Organization, name: str, timezone: str) -> Project:
+    return Project(
+        organization_id=organization.id,
+        organization=organization,
+        name=name,
+        timezone=timezone,
+        api_token=keys.generate_token(keys.PROJECT_TOKEN_PREFIX),
+    )

@@ -1,0 +1,319 @@
+"""What a property filter says: a tree of conditions, read from the shapes in which clients send it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias, TypeGuard, get_args
+
+Operator: TypeAlias = Literal[
+    "exact",
+    "is_not",
+    "icontains",
+    "not_icontains",
+    "regex",
+    "not_regex",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "is_set",
+    "is_not_set",
+    "is_date_exact",
+    "is_date_before",
+    "is_date_after",
+]
+PropertyType: TypeAlias = Literal[
+    "event", "person", "group", "cohort", "static-cohort", "precalculated-cohort", "element", "session"
+]
+Scalar: TypeAlias = bool | int | float | str | None
+Value: TypeAlias = Scalar | tuple[Scalar, ...]
+Node: TypeAlias = "Condition | Conjunction | Disjunction"
+Group: TypeAlias = "Conjunction | Disjunction"
+Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
+
+EVENT_PROPERTIES: Final[frozenset[PropertyType]] = frozenset({"event"})
+
+_OPERATORS: Final[frozenset[str]] = frozenset(get_args(Operator))
+_TYPES: Final[frozenset[str]] = frozenset(get_args(PropertyType))
+_NEEDS_NO_VALUE: Final = frozenset({"is_set", "is_not_set"})
+_TRUE_TEXTS: Final = frozenset({"y", "yes", "t", "true", "on", "1"})
+_GROUP_TYPES: Final = range(5)
+_DEEPEST_NESTING: Final = 20
+
+
+class InvalidFilter(ValueError):  # noqa: N818 - named like the other refusals
+    """A filter that is refused; ``detail`` is meant for whoever wrote it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One property compared with one value, or with any of several.
+
+    Equality and hash go by the JSON of the value: ``1`` and ``true`` are equal in Python but filter differently.
+    """
+
+    key: str
+    operator: Operator = "exact"
+    value: Value = field(default=None, compare=False)
+    type: PropertyType = "event"
+    group_type_index: int | None = None
+    negation: bool = False
+    value_json: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Derive what comparisons use.
+
+        Raises
+        ------
+        ValueError
+            When the value is NaN or infinite.
+        """
+        object.__setattr__(self, "value_json", json.dumps(self.value, allow_nan=False))
+
+    @property
+    def types(self) -> frozenset[PropertyType]:
+        return frozenset({self.type})
+
+    def to_json(self) -> Json:
+        body: dict[str, Json] = {
+            "key": self.key,
+            "operator": self.operator,
+            "type": self.type,
+            "value": list(self.value) if isinstance(self.value, tuple) else self.value,
+        }
+        if self.group_type_index is not None:
+            body["group_type_index"] = self.group_type_index
+        if self.negation:
+            body["negation"] = True
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """All children hold. Without children: no restriction."""
+
+    children: tuple[Node, ...] = ()
+
+    @property
+    def types(self) -> frozenset[PropertyType]:
+        return _types_of(self.children)
+
+    def to_json(self) -> Json:
+        return {"type": "AND", "values": [child.to_json() for child in self.children]}
+
+
+@dataclass(frozen=True, slots=True)
+class Disjunction:
+    """At least one child holds. Without children: no restriction, as if there were no filter."""
+
+    children: tuple[Node, ...] = ()
+
+    @property
+    def types(self) -> frozenset[PropertyType]:
+        return _types_of(self.children)
+
+    def to_json(self) -> Json:
+        return {"type": "OR", "values": [child.to_json() for child in self.children]}
+
+
+def parse_filter(value: object) -> Group:
+    """Read a property filter in any shape that clients send.
+
+    Parameters
+    ----------
+    value : JSON value or JSON text
+        - a list of properties: all of them must hold. Entries that are no valid property are skipped without a word;
+        - ``{"type": "AND" | "OR", "values": [...]}``: values are all groups or all properties;
+        - ``{"key": value, "key__operator": value}``: all of these event properties must hold;
+        - a text that holds one of these as JSON;
+        - None, or nothing in it: no restriction.
+
+        A property is ``{"key", "value", "operator", "type", "group_type_index", "negation"}``. The operator defaults to
+        ``exact``, also when it is unknown; the type to ``event``. ``is_set`` and ``is_not_set`` need no value.
+
+    Raises
+    ------
+    InvalidFilter
+        When a text is no JSON, a list mixes groups and properties, or a group has another type than AND and OR.
+    """
+    document = _from_text(value) if isinstance(value, str) else value
+    if document is None:
+        return Conjunction()
+    if isinstance(document, Mapping):
+        if _is_group(document):
+            return _parse_group(document, depth=1)
+        return _parse_old_style(document)
+    if isinstance(document, list | tuple):
+        return Conjunction(_parse_conditions(document))
+    raise InvalidFilter("Properties are unparsable!")
+
+
+def canonical(node: Node) -> str:
+    """Return a text that is equal for trees of equal meaning: for hashes and cache keys.
+
+    The order and repetition of children make no difference, nor do groups within a group of the same kind and groups of
+    one child.
+    """
+    return _json_text(_simplified(node))
+
+
+def split_by_type(tree: Group, types: frozenset[PropertyType] = EVENT_PROPERTIES) -> tuple[Group, Group]:
+    """Split a filter into the part on properties of these types and the part on all others; both must hold.
+
+    Raises
+    ------
+    InvalidFilter
+        When a disjunction mixes them, so that no such parts exist.
+    """
+    if tree.types <= types:
+        return tree, Conjunction()
+    if not tree.types & types:
+        return Conjunction(), tree
+    if isinstance(tree, Disjunction) and len(tree.children) > 1:
+        raise InvalidFilter("Filters are not valid")
+    inside: list[Node] = []
+    outside: list[Node] = []
+    for child in tree.children:
+        if isinstance(child, Condition):
+            (inside if child.type in types else outside).append(child)
+            continue
+        for part, half in zip(split_by_type(child, types), (inside, outside), strict=True):
+            if part.children:
+                half.append(part)
+    return Conjunction(tuple(inside)), Conjunction(tuple(outside))
+
+
+def _types_of(children: Sequence[Node]) -> frozenset[PropertyType]:
+    return frozenset[PropertyType]().union(*(child.types for child in children))
+
+
+def _json_text(node: Node) -> str:
+    return json.dumps(node.to_json(), sort_keys=True, separators=(",", ":"))
+
+
+def _simplified(node: Node) -> Node:
+    if isinstance(node, Condition):
+        return node
+    kind = type(node)
+    children: dict[str, Node] = {}
+    for child in map(_simplified, node.children):
+        members = child.children if isinstance(child, kind) else (child,)
+        children.update((_json_text(member), member) for member in members)
+    if not children:
+        return Conjunction()  # no restriction, whichever kind of group it was
+    if len(children) == 1:
+        return next(iter(children.values()))
+    return kind(tuple(children[text] for text in sorted(children)))
+
+
+def _from_text(text: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidFilter("Properties are unparsable!") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_group(entry: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(entry, Mapping) and "type" in entry and "values" in entry
+
+
+def _parse_group(group: Mapping[str, object], depth: int) -> Group:
+    kind = str(group["type"]).upper()
+    if kind not in {"AND", "OR"}:
+        raise InvalidFilter(f"PropertyGroup is unparsable: {kind[:100]!r} is not a valid PropertyOperatorType")
+    if depth > _DEEPEST_NESTING:
+        raise InvalidFilter(f"PropertyGroup is unparsable: groups nest deeper than {_DEEPEST_NESTING} levels")
+    values = group["values"] or []
+    if not isinstance(values, list | tuple):
+        raise InvalidFilter(f"PropertyGroup is unparsable: values must be a list, got {type(values).__name__}")
+    children = _parse_children(values, depth)
+    return Conjunction(children) if kind == "AND" else Disjunction(children)
+
+
+def _parse_children(values: Sequence[object], depth: int) -> tuple[Node, ...]:
+    groups = [entry for entry in values if _is_group(entry)]
+    if groups and len(groups) < len(values):
+        raise InvalidFilter("Property list cannot contain both PropertyGroup and Property objects")
+    if not groups:
+        return _parse_conditions(values)
+    parsed = (_parse_group(group, depth + 1) for group in groups)
+    return tuple(group for group in parsed if group.children)
+
+
+def _parse_conditions(entries: Sequence[object]) -> tuple[Condition, ...]:
+    conditions = (_parse_condition(entry) for entry in entries)
+    return tuple(condition for condition in conditions if condition is not None)
+
+
+def _parse_old_style(properties: Mapping[object, object]) -> Conjunction:
+    conditions = []
+    for name, value in properties.items():
+        key, *rest = str(name).split("__")
+        condition = _parse_condition({"key": key, "value": value, "operator": rest[0] if rest else None})
+        if condition is None:
+            raise InvalidFilter(f"Property {str(name)[:100]!r} needs a value")
+        conditions.append(condition)
+    return Conjunction(tuple(conditions))
+
+
+def _parse_condition(entry: object) -> Condition | None:
+    """Read one property, or None when it is not a valid one."""
+    if not isinstance(entry, Mapping):
+        return None
+    key = entry.get("key")
+    property_type = entry.get("type") or "event"
+    sent_operator = entry.get("operator")
+    operator: Operator = sent_operator if _is_operator(sent_operator) else "exact"
+    value = entry.get("value")
+    if not isinstance(key, str) or not _is_type(property_type):
+        return None
+    if operator in _NEEDS_NO_VALUE:
+        value = operator  # whatever was sent means nothing
+    group_type_index = entry.get("group_type_index")
+    if value is None or not _fits_the_type(group_type_index, property_type):
+        return None
+    try:
+        return Condition(
+            key, operator, _frozen(value), property_type, group_type_index, negation=_is_true(entry.get("negation"))
+        )
+    except (ValueError, TypeError, RecursionError):  # a value that JSON does not have, such as NaN
+        return None
+
+
+def _fits_the_type(group_type_index: object, property_type: PropertyType) -> TypeGuard[int | None]:
+    if group_type_index is None:
+        return property_type != "group"
+    return type(group_type_index) is int and group_type_index in _GROUP_TYPES
+
+
+def _is_operator(operator: object) -> TypeGuard[Operator]:
+    return isinstance(operator, str) and operator in _OPERATORS
+
+
+def _is_type(property_type: object) -> TypeGuard[PropertyType]:
+    return isinstance(property_type, str) and property_type in _TYPES
+
+
+def _is_true(flag: object) -> bool:
+    return flag is not None and str(flag).lower() in _TRUE_TEXTS
+
+
+def _frozen(value: object) -> Value:
+    if isinstance(value, list | tuple):
+        return tuple(_scalar(element) for element in value)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Scalar:
+    """Return the value itself, or the JSON text of a container: that is what a property's text form compares with."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,112 @@
+"""Reads request bodies: bytes under a limit, JSON, and one model with the first thing that is wrong with it.
+
+Endpoints take ``Annotated[Model, body_of(Model)]`` after the dependencies that authenticate and look up, so a body is
+looked at only when the caller may send one: the framework's own body parameters are read before everything else.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel, ValidationError
+
+from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+
+MAX_BODY_BYTES = 20 * 1024 * 1024
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return the whole body; refuse it as soon as more than ``limit`` bytes have been announced or received.
+
+    May be called again in the same request.
+    """
+    received: bytes | None = getattr(request.state, "body", None)
+    if received is not None:
+        return received
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    request.state.body = body
+    return body
+
+
+def parse_json(body: bytes) -> object:
+    """Read a JSON text. ``NaN`` and ``Infinity`` pass here and are refused by the field that holds them."""
+    try:
+        return json.loads(body.decode())
+    except json.JSONDecodeError as error:
+        raise ParseError(f"JSON parse error - {error}") from error
+    except UnicodeDecodeError as error:
+        raise ParseError(f"JSON parse error - {error.reason} at byte {error.start}") from error
+    except RecursionError as error:
+        raise ParseError("JSON parse error - nested too deeply") from error
+    except ValueError as error:  # a number with thousands of digits
+        raise ParseError("JSON parse error - a number has too many digits") from error
+
+
+async def read_document(request: Request) -> object:
+    """Return the request's body as JSON; an empty body is an empty object."""
+    body = await read_bytes(request)
+    if not body:
+        return {}
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(f'Unsupported media type "{media_type}" in request.')
+    return parse_json(body)
+
+
+def validate(model: type[Model], document: object) -> Model:
+    """Return the document as the model, or refuse it with its first error, in the order of the model's fields."""
+    if document is None:
+        raise ValidationFailed("No data provided", code="null")
+    if not isinstance(document, dict):
+        raise ValidationFailed(f"Invalid data. Expected a dictionary, but got {type(document).__name__}.")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    attr = "__".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        raise ValidationFailed("This field is required.", code="required", attr=attr)
+    raise ValidationFailed(first["msg"], code=first["type"], attr=attr)
+
+
+class _BodyReader:
+    """A dependency that reads one model; the OpenAPI document finds the model here."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+
+    async def __call__(self, request: Request) -> BaseModel:
+        return validate(self.model, await read_document(request))
+
+
+def body_of(model: type[BaseModel]) -> Any:  # noqa: ANN401  # what Depends returns has no public type
+    return Depends(_BodyReader(model))
+
+
+def body_model(dependant: Dependant) -> type[BaseModel] | None:
+    """Return the model that an endpoint reads its body as, if any."""
+    return next((call.model for call in _calls(dependant) if isinstance(call, _BodyReader)), None)
+
+
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:
+    for child in dependant.dependencies:
+        yield child.call
+        yield from _calls(child)

@@ -1,0 +1,1 @@
+"""From an experiment's filters to its verdict."""

@@ -1,0 +1,73 @@
+"""The results endpoints of the documented API."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.params import Depends
+from pydantic import JsonValue
+
+from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
+from app.errors import ValidationFailed
+from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead, TrendResultsRead
+from app.routing import refuse_other_methods
+
+router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+
+
+@router.get("/requires_flag_implementation/", summary="Is the flag in the code?")
+async def check_flag_implementation(
+    request: Request,
+    results: ResultsDep,
+    events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
+    actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
+) -> FlagImplementationRead:
+    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`)."""
+    _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
+    query: dict[str, JsonValue] = {}
+    for key, value in (("events", events), ("actions", actions)):
+        _refuse_unparsable(value, "Value must be valid JSON.", key)
+        query[key] = value
+    return FlagImplementationRead(result=await results.requires_flag_implementation(query))
+
+
+@router.get("/{experiment_id}/results/", summary="The verdict")
+async def retrieve_results(
+    experiment: DetachedExperimentDep, results: ResultsDep
+) -> FunnelResultsRead | TrendResultsRead:
+    """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
+
+    The counts include every event that was acknowledged before this request. They cover the experiment's window, from
+    its start to its end (or now), both included to the second.
+    """
+    return await results.results(experiment)
+
+
+@router.get("/{experiment_id}/secondary_results/", summary="A secondary metric")
+async def retrieve_secondary_results(
+    request: Request,
+    experiment: DetachedExperimentDep,
+    results: ResultsDep,
+    id: Annotated[str | None, Query(description="Place of the metric in `secondary_metrics`, from 0.")] = None,  # noqa: A002  # the documented name
+) -> SecondaryResultsRead:
+    """Return one figure per variant for a secondary metric; variants without data are absent."""
+    if not experiment.secondary_metrics:
+        raise ValidationFailed("Experiment has no secondary metrics")
+    given = request.query_params.getlist("id")
+    if id is None or not given[-1]:
+        raise ValidationFailed("Secondary metric id is required")
+    try:
+        index = int(given[-1])
+    except ValueError as error:
+        raise ValidationFailed("Secondary metric id must be an integer") from error
+    return SecondaryResultsRead(result=await results.secondary_results(experiment, index))
+
+
+def _refuse_unparsable(text: str | None, detail: str, attr: str | None) -> None:
+    try:
+        json.loads(text or "null")
+    except (ValueError, RecursionError) as error:
+        raise ValidationFailed(detail, attr=attr) from error
+
+
+refuse_other_methods(router, Depends(get_project))

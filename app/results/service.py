@@ -1,0 +1,170 @@
+"""Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
+
+from app.database import Database
+from app.errors import ValidationFailed
+from app.events.repository import EventRepository
+from app.facts.calendar import Ticks, ticks
+from app.facts.funnel import FunnelCounts
+from app.facts.service import FactService, Watch
+from app.facts.trend import TrendCounts, aggregate_trend, unique_actors
+from app.flags.filters import variant_keys
+from app.models import Experiment, Project, utc_now
+from app.results.entities import read_entities
+from app.results.funnel import conversion_rates, count_funnel, judge_funnel
+from app.results.queries import (
+    ExperimentScope,
+    FunnelQuery,
+    TrendQuery,
+    read_funnel,
+    read_insight,
+    read_trend,
+)
+from app.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.results.trend import judge_trend, totals
+from app.statistics.errors import ExperimentDataError, NoControlVariant
+
+Filters = Mapping[str, JsonValue]
+
+
+class ResultsService:
+    """Results of one project's experiments.
+
+    Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
+    """
+
+    def __init__(self, database: Database, facts: FactService, project: Project) -> None:
+        self._database = database
+        self._facts = facts
+        self._project = project
+
+    async def results(self, experiment: Experiment) -> FunnelResultsRead | TrendResultsRead:
+        """Return the verdict on the target metric."""
+        if not experiment.filters:
+            raise ValidationFailed("Experiment has no target metric")
+        scope = self._scope(experiment)
+        try:
+            if read_insight(experiment.filters) == "TRENDS":
+                return await self._trend(experiment.filters, scope)
+            return await self._funnel(experiment.filters, scope)
+        except ExperimentDataError as error:
+            raise ValidationFailed(str(error), code=error.code) from error
+
+    async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
+        """Return one figure per variant for the secondary metric at a place of the list."""
+        filters = _secondary_filters(experiment, index)
+        scope = self._scope(experiment)
+        insight = read_insight(filters)
+        if insight == "TRENDS":
+            trend = read_trend(filters)
+            return totals((await self._count_trend(trend, scope))[0], scope.variants) if trend else {}
+        if insight == "FUNNELS":
+            funnel = read_funnel(filters, scope.timezone)
+            return conversion_rates(await self._count_funnel(funnel, scope), scope.variants) if funnel.steps else {}
+        raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
+
+    async def materialise(self, experiment: Experiment) -> None:
+        """Bring the facts of all metrics up to date ahead of the next reader."""
+        scope = self._scope(experiment)
+        metrics = [experiment.filters, *_all_secondary_filters(experiment)]
+        watches: list[Watch] = []
+        for filters in metrics:
+            try:
+                watches += _watches(filters, scope)
+            except ValidationFailed:
+                continue  # told to whoever asks for this metric's results
+        if watches:
+            await self._facts.materialise(watches)
+
+    async def requires_flag_implementation(self, query: Filters) -> bool:
+        """Whether none of the metric's events of the last seven days names a variant of any flag."""
+        entities = read_entities(query)
+        for entity in entities:
+            if entity.kind == "actions":
+                raise ValidationFailed(f"Action ID {entity.id} does not exist!")
+        timezone = ZoneInfo(self._project.timezone)
+        today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._database.read() as session:
+            found = await EventRepository(session, self._project.id).any_naming_a_variant(
+                [str(entity.id) for entity in entities], today - dt.timedelta(days=7), today + dt.timedelta(days=1)
+            )
+        return not found
+
+    def _scope(self, experiment: Experiment) -> ExperimentScope:
+        if experiment.start_date is None:
+            raise ValidationFailed("Experiment has not started yet", code="no_data")
+        return ExperimentScope(
+            flag_key=experiment.feature_flag.key,
+            variants=variant_keys(experiment.feature_flag.filters),
+            start=experiment.start_date,
+            end=experiment.end_date,
+            now=utc_now(),
+            timezone=ZoneInfo(self._project.timezone),
+        )
+
+    async def _funnel(self, filters: Filters, scope: ExperimentScope) -> FunnelResultsRead:
+        query = read_funnel(filters, scope.timezone)
+        if not query.steps:
+            raise NoControlVariant
+        counts = await self._count_funnel(query, scope)
+        return judge_funnel(query, counts, filters, scope)
+
+    async def _count_funnel(self, query: FunnelQuery, scope: ExperimentScope) -> FunnelCounts:
+        columns = await self._facts.columns(_funnel_watches(query, scope), scope.window, scope.variants)
+        return await asyncio.to_thread(count_funnel, query, columns, len(scope.variants))
+
+    async def _trend(self, filters: Filters, scope: ExperimentScope) -> TrendResultsRead:
+        query = read_trend(filters)
+        if query is None:
+            raise NoControlVariant
+        counts, buckets = await self._count_trend(query, scope)
+        [exposures] = await self._facts.columns([scope.exposures], scope.window, scope.variants)
+        exposed = await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
+        return judge_trend(query, counts, buckets, exposed, scope)
+
+    async def _count_trend(self, query: TrendQuery, scope: ExperimentScope) -> tuple[TrendCounts, Ticks]:
+        try:
+            buckets = ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
+        except ValueError as error:
+            raise ValidationFailed(str(error), attr="filters") from error
+        watch = scope.watch(query.entity, query.value_property)
+        [columns] = await self._facts.columns([watch], scope.window, scope.variants)
+        return await asyncio.to_thread(aggregate_trend, columns, buckets, query.math, len(scope.variants)), buckets
+
+
+def _funnel_watches(query: FunnelQuery, scope: ExperimentScope) -> list[Watch]:
+    entities = [*query.steps, *(exclusion.entity for exclusion in query.exclusions)]
+    return [scope.watch(entity) for entity in entities]
+
+
+def _watches(filters: Filters, scope: ExperimentScope) -> list[Watch]:
+    """Return what a metric watches, exposures included where it needs them."""
+    if read_insight(filters) != "TRENDS":
+        return _funnel_watches(read_funnel(filters, scope.timezone), scope)
+    trend = read_trend(filters)
+    return [scope.watch(trend.entity, trend.value_property), scope.exposures] if trend else []
+
+
+def _secondary_filters(experiment: Experiment, index: int) -> Filters:
+    metrics = experiment.secondary_metrics
+    if not isinstance(metrics, list) or not 0 <= index < len(metrics):
+        raise ValidationFailed("Invalid metric ID")
+    metric = metrics[index]
+    filters = metric.get("filters") if isinstance(metric, dict) else None
+    if not isinstance(filters, dict) or not filters:
+        raise ValidationFailed("Invalid metric ID")
+    return filters
+
+
+def _all_secondary_filters(experiment: Experiment) -> list[Filters]:
+    metrics = experiment.secondary_metrics
+    filters = (
+        [metric.get("filters") for metric in metrics if isinstance(metric, dict)] if isinstance(metrics, list) else []
+    )
+    return [one for one in filters if isinstance(one, dict) and one]

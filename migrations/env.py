@@ -1,0 +1,65 @@
+"""How Alembic reaches the database: the service's own settings and engine, on either database."""
+
+import asyncio
+from typing import Literal
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import Connection, text
+from sqlalchemy.types import TypeEngine
+
+from app.database import Database
+from app.models import Base
+from app.models.base import UtcDateTime
+from app.settings import Settings
+
+# Replicas that start together migrate one after the other: the first does the work, the others find nothing to do.
+MIGRATION_LOCK = 7_236_180_011
+
+
+def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str | Literal[False]:
+    """Keep migrations free of the application's types: they must run unchanged when the code has moved on."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def compare_type(
+    _context: object, _inspected_column: object, _metadata_column: object, inspected: TypeEngine[object], model: object
+) -> bool | None:
+    """Let Alembic compare, except where SQLite has one type for what we call two."""
+    if isinstance(model, UtcDateTime):
+        return type(inspected).__name__ not in {"DATETIME", "TIMESTAMP"}
+    return None
+
+
+def migrate(connection: Connection) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    if is_sqlite:
+        # Rebuilding a table drops the old one; with keys enforced that would delete the rows that point to it.
+        # The pragma does nothing inside a transaction, hence the bare cursor.
+        connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=is_sqlite,
+        render_item=render_item,
+        compare_type=compare_type,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        if not is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        context.run_migrations()
+
+
+async def run() -> None:
+    database = Database(context.config.attributes.get("settings") or Settings.from_environment())
+    try:
+        async with database.engine.execution_options(writes=True).connect() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await database.close()
+
+
+asyncio.run(run())

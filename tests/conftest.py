@@ -1,0 +1,102 @@
+"""Every behaviour test runs twice: on a fresh SQLite file and on a fresh PostgreSQL database."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app import migrate
+from app.database import Database
+from app.main import create_app
+from app.projects.service import AccountService
+from app.settings import Settings
+from tests.postgresql import PostgresServer
+from tests.service import Service
+
+TEMPLATE = "abacus_template"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    with PostgresServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: PostgresServer) -> str:
+    """A migrated database that each test gets a copy of."""
+    run_apart(postgresql.create_database(TEMPLATE))
+    in_a_thread(lambda: migrate.upgrade(settings_for(postgresql.url(TEMPLATE))))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "abacus.db"
+    in_a_thread(lambda: migrate.upgrade(settings_for(f"sqlite:///{path}")))
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        path = tmp_path / "abacus.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    name = f"test_{uuid4().hex}"
+    run_apart(server.create_database(name, template=request.getfixturevalue("postgresql_template")))
+    yield server.url(name)
+    run_apart(server.drop_database(name))
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Run what starts an event loop of its own: tests share one that must not be disturbed."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(work).result()
+
+
+def run_apart(work: Coroutine[object, object, None]) -> None:
+    in_a_thread(lambda: asyncio.run(work))
+
+
+def settings_for(database_url: str) -> Settings:
+    return Settings(database_url=database_url, materialise_interval=0)
+
+
+@pytest.fixture
+async def application(database_url: str) -> AsyncIterator[FastAPI]:
+    application = create_app(settings_for(database_url))
+    async with application.router.lifespan_context(application):
+        yield application
+
+
+@pytest.fixture
+def database(application: FastAPI) -> Database:
+    database: Database = application.state.database
+    return database
+
+
+@pytest.fixture
+async def client(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key."""
+    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
+        yield client
+
+
+@pytest.fixture
+async def service(client: httpx.AsyncClient, database: Database) -> Service:
+    """The API as the owner of a new project sees it."""
+    async with database.write() as session:
+        made = await AccountService(session).set_up_project(
+            name="Web shop", email="ann@example.com", organization_name="Example", timezone="UTC"
+        )
+    return Service(client, made.project.id, made.project.api_token, made.personal_api_key)
