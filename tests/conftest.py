@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 
@@ -20,6 +21,10 @@ from tests.postgresql import PostgresServer
 from tests.service import Service
 
 TEMPLATE = "abacus_template"
+
+# Examples that reach a database take as long as the machine is busy: time is measured in benchmarks, not here.
+hypothesis.settings.register_profile("abacus", deadline=None)
+hypothesis.settings.load_profile("abacus")
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +100,12 @@ async def client(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def service(client: httpx.AsyncClient, database: Database) -> Service:
     """The API as the owner of a new project sees it."""
+    return await new_service(client, database)
+
+
+async def new_service(client: httpx.AsyncClient, database: Database, timezone: str = "UTC") -> Service:
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
-            name="Web shop", email="ann@example.com", organization_name="Example", timezone="UTC"
+            name="Web shop", email="ann@example.com", organization_name="Example", timezone=timezone
         )
     return Service(client, made.project.id, made.project.api_token, made.personal_api_key)

@@ -175,21 +175,21 @@ class _Cluster:
             try:
                 cluster._wait_until_it_answers()
             except _PortTakenError:
-                atexit.unregister(cluster.stop)
+                cluster._shut_down()
             except BaseException:
-                cluster.stop()
+                cluster._shut_down()
                 raise
             else:
                 return cluster
         raise PostgresUnavailableError(f"{_PORT_ATTEMPTS} free ports in a row were taken by other processes")
 
     def stop(self) -> None:
-        atexit.unregister(self.stop)
         if self.directory.exists():
             self._shut_down()
             _remove(self.directory, self._owner_lock)
 
     def _shut_down(self) -> None:
+        atexit.unregister(self.stop)
         self.process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: open connections are closed
         try:
             self.process.wait(_STOP_TIMEOUT)

@@ -30,20 +30,19 @@ class Materialiser:
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, chunk: int = CHUNK) -> None:
         self._database = database
+        self._chunk = chunk
         self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def catch_up(
-        self, project_id: int, definitions: Sequence[SeriesDefinition], *, chunk: int = CHUNK
-    ) -> MaterialisedSeries:
+    async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         series = await self._find_or_create(project_id, definitions)
         async with self._database.read() as session:
             high_water_mark = await EventRepository(session, project_id).high_water_mark()
         for stored in series.values():
             if stored.watermark < high_water_mark:
-                await self._catch_up(project_id, stored, high_water_mark, chunk)
+                await self._catch_up(project_id, stored, high_water_mark)
         return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
 
     async def _find_or_create(
@@ -59,14 +58,14 @@ class Materialiser:
             await facts.create(missing)
             return await facts.find(definitions)
 
-    async def _catch_up(self, project_id: int, series: StoredSeries, high_water_mark: int, chunk: int) -> None:
+    async def _catch_up(self, project_id: int, series: StoredSeries, high_water_mark: int) -> None:
         matcher = SeriesMatcher(series.definition)
         async with self._turns.setdefault(series.id, asyncio.Lock()):
-            while await self._step(project_id, series, matcher, high_water_mark, chunk):
+            while await self._step(project_id, series, matcher, high_water_mark):
                 pass
 
     async def _step(
-        self, project_id: int, series: StoredSeries, matcher: SeriesMatcher, high_water_mark: int, chunk: int
+        self, project_id: int, series: StoredSeries, matcher: SeriesMatcher, high_water_mark: int
     ) -> bool:
         """Work one chunk in; say whether there may be more."""
         async with self._database.write() as session:
@@ -77,12 +76,12 @@ class Materialiser:
             rows: Sequence[EventRow] = [
                 tuple(row)
                 for row in await EventRepository(session, project_id).named_after(
-                    [series.definition.event], watermark, high_water_mark, chunk
+                    [series.definition.event], watermark, high_water_mark, self._chunk
                 )
             ]
             matches = await asyncio.to_thread(_match, matcher, rows)
             await facts.append(series.id, matches)
-            complete = len(rows) < chunk
+            complete = len(rows) < self._chunk
             await facts.move_watermark(series.id, high_water_mark if complete else rows[-1][0])
         return not complete
 

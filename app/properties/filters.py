@@ -41,7 +41,7 @@ _GROUP_TYPES: Final = range(5)
 _DEEPEST_NESTING: Final = 20
 
 
-class InvalidFilter(ValueError):  # noqa: N818 - named like the other refusals
+class InvalidFilter(ValueError):
     """A filter that is refused; ``detail`` is meant for whoever wrote it."""
 
     def __init__(self, detail: str) -> None:

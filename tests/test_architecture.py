@@ -1,0 +1,110 @@
+"""The layers: who may import whom. A module that breaks a rule is named."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "app").rglob("*.py"))
+}
+HTTP_MODULES = (
+    "router",
+    "dependencies",
+    "main",
+    "exception_handlers",
+    "request_body",
+    "routing",
+    "pagination",
+    "health",
+)
+SQL_PACKAGES = ("app.models", "app.database", "app.bulk", "app.migrate", "app.settings")
+# Pure: they know nothing of HTTP, SQL or the features around them.
+PURE = {
+    "app.statistics": (),
+    "app.properties": (),
+    "app.moments": (),
+    "app.auth.keys": (),
+    "app.persons.identity": ("app.moments",),
+    "app.capture.decoding": ("app.errors", "app.moments"),
+    "app.flags.filters": ("app.errors",),
+    "app.facts.columns": (),
+    "app.facts.calendar": (),
+    "app.facts.funnel": ("app.facts",),
+    "app.facts.trend": ("app.facts",),
+    "app.facts.series": ("app.properties",),
+    "app.facts.matching": ("app.facts", "app.properties"),
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def layer(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def offenders(is_free: Callable[[str], bool], is_refused: Callable[[str, str], bool]) -> list[str]:
+    """Return "module imports name" for the imports that a rule refuses, in modules that it binds."""
+    return [
+        f"{module} imports {name}"
+        for module in MODULES
+        if not is_free(module)
+        for name in imports(module)
+        if is_refused(module, name)
+    ]
+
+
+def test_only_the_http_layer_knows_the_framework() -> None:
+    assert not offenders(
+        lambda module: layer(module) in HTTP_MODULES or module in {"app.openapi", "app.observability"},
+        lambda _, name: within(name, "fastapi", "starlette"),
+    )
+
+
+def test_statements_are_written_in_repositories_only() -> None:
+    # Errors of the database have to be told from others where they are answered; sessions are passed through.
+    harmless = ("sqlalchemy.exc", "sqlalchemy.ext.asyncio.AsyncSession")
+    assert not offenders(
+        lambda module: layer(module) == "repository" or within(module, *SQL_PACKAGES),
+        lambda _, name: within(name, "sqlalchemy") and not within(name, *harmless),
+    )
+
+
+def test_routers_leave_the_database_to_services() -> None:
+    assert not offenders(
+        lambda module: layer(module) != "router",
+        lambda _, name: within(name, "app.database", "app.bulk", "sqlalchemy"),
+    )
+
+
+def test_nothing_below_the_routers_imports_them() -> None:
+    assert not offenders(
+        lambda module: module == "app.main" or layer(module) in {"router", "dependencies"},
+        lambda _, name: ".router" in name or within(name, "app.dependencies", "app.main"),
+    )
+
+
+def test_pure_modules_import_only_pure_ones() -> None:
+    def binding(module: str) -> tuple[str, ...] | None:
+        """Return what a pure module may import of ours; None for others."""
+        package = next((package for package in PURE if within(module, package)), None)
+        return (package, *PURE[package]) if package else None
+
+    assert not offenders(
+        lambda module: binding(module) is None,
+        lambda module, name: (
+            within(name, "app", "sqlalchemy", "fastapi", "starlette", "asyncpg")
+            and not within(name, *(binding(module) or ()))
+        ),
+    )
