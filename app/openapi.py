@@ -35,7 +35,9 @@ def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
 
 def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Make the application's document complete. Built once, at the first request for it."""
-    bodies = {(route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods}
+    bodies = {
+        (route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods or ()
+    }
 
     def build() -> JsonDict:
         if application.openapi_schema is None:

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from app.routing import path_as_sent
 
 DEFAULT_LIMIT = 100
-MAX_OFFSET = 2**63 - 1
+MAX_COUNT = 2**31 - 1  # longer than any list; the sum of two still fits the databases' 64 bits
 # Keys that a client may send in the address; they must not come back in links that get logged and shared.
 _SECRET_PARAMETERS = frozenset({"personal_api_key"})
 
@@ -19,7 +19,7 @@ def read_count(text: str | None, default: int, *, minimum: int) -> int:
         number = int(text or "")
     except ValueError:
         return default
-    return number if minimum <= number <= MAX_OFFSET else default
+    return min(number, MAX_COUNT) if number >= minimum else default
 
 
 class Links:
@@ -29,12 +29,14 @@ class Links:
         public_url = request.app.state.settings.public_url
         base = str(public_url).rstrip("/") if public_url else f"{request.url.scheme}://{request.url.netloc}"
         self._address = base + path_as_sent(request)
-        self._parameters = {k: v for k, v in request.query_params.items() if k not in _SECRET_PARAMETERS}
+        self._parameters = [(k, v) for k, v in request.query_params.multi_items() if k not in _SECRET_PARAMETERS]
 
     def replacing(self, **changes: str | None) -> str:
         """Return the address with parameters changed (None removes one), sorted by name."""
-        parameters = {k: v for k, v in {**self._parameters, **changes}.items() if v is not None}
-        return f"{self._address}?{urlencode(sorted(parameters.items()))}"
+        kept = [(name, value) for name, value in self._parameters if name not in changes]
+        new = [(name, value) for name, value in changes.items() if value is not None]
+        # Values of one name stay in the order in which they were sent.
+        return f"{self._address}?{urlencode(sorted(kept + new, key=lambda parameter: parameter[0]))}"
 
 
 class Pagination:

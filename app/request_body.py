@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
+_MAX_DIGITS = 18  # of an announced length
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,7 +29,7 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     if received is not None:
         return received
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if announced.isdecimal() and (len(announced) > _MAX_DIGITS or int(announced) > limit):
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
     chunks: list[bytes] = []
     size = 0

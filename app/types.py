@@ -17,6 +17,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 T = TypeVar("T")
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+
+
+def read_id(text: str) -> int | None:
+    """Read the id that a path names: 0, which nothing has, for a number out of range; None for what is no number."""
+    if _WHOLE_NUMBER.fullmatch(text) is None:
+        return None
+    digits = text.lstrip("0")
+    # Python refuses to read thousands of digits, and databases refuse far fewer.
+    number = int(digits) if 0 < len(digits) <= len(str(MAX_ID)) else 0
+    return number if 0 < number <= MAX_ID else 0
+
 
 def refuse_null(value: object) -> object:
     if value is None:
@@ -27,7 +39,8 @@ def refuse_null(value: object) -> object:
 def _read_text(value: object) -> object:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    is_endless = isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_endless:
         raise PydanticCustomError("invalid_input", "Not a valid string.")
     text = str(value).strip()
     if "\0" in text:
@@ -144,7 +157,7 @@ def is_storable_json(value: object, depth: int = 0) -> bool:
 
 
 def _refuse_other_than_object(value: object) -> object:
-    if value is not None and not isinstance(value, dict):
+    if not isinstance(value, dict):
         raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
     return value
 
@@ -174,7 +187,4 @@ OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment
 Json = Annotated[JsonValue, BeforeValidator(_refuse_unstorable)]
 JsonObject = Annotated[
     dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), BeforeValidator(_refuse_unstorable), NotNull
-]
-OptionalJsonObject = Annotated[
-    dict[str, JsonValue] | None, BeforeValidator(_refuse_other_than_object), BeforeValidator(_refuse_unstorable)
 ]

@@ -79,7 +79,7 @@ def events() -> Iterator[dict[str, JsonValue]]:
     for position, (arm, number) in enumerate(customers):
         distinct_id = f"customer-{position + 1}"
         assigned = START + position * spacing
-        called = {"$feature_flag": FLAG_KEY, "$feature_flag_response": arm.key}
+        called: dict[str, JsonValue] = {"$feature_flag": FLAG_KEY, "$feature_flag_response": arm.key}
         yield _event(generator, "$feature_flag_called", distinct_id, assigned, arm, called)
         if number < arm.visits:
             yield _event(generator, "visit", distinct_id, assigned + dt.timedelta(hours=1), arm, {})

@@ -158,8 +158,8 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
     agrees &= round(p_best, 6) == hillstrom.PUBLISHED_P_BEST_OF_MENS_EMAIL
     verdict = results["significance_code"]
     console.print(
-        f"\n[bold]Send the men's e-mail[/bold]: it sells best with probability {p_best:.4%}; choosing it over no e-mail "
-        f"is expected to cost {results['expected_loss']:.1g} in conversion rate if that is wrong (verdict: {verdict})."
+        f"\n[bold]Send the men's e-mail[/bold]: it sells best with probability {p_best:.4%} ({verdict}); should that be "
+        f"wrong, it costs {results['expected_loss']:.1g} of conversion rate on average, against no e-mail."
     )
     console.print(
         "Every figure equals the published one." if agrees else "[red]The figures differ from the published ones.[/red]"
@@ -168,9 +168,7 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
 
 
 def _stay(console: Console, access: Access, path: str) -> None:
-    console.print(
-        f"\nLook around at [bold]{access.address}/docs[/bold] with the key {access.key}, or paste:\n"
-    )
+    console.print(f"\nLook around at [bold]{access.address}/docs[/bold] with the key {access.key}, or paste:\n")
     console.print(
         f"curl -H 'Authorization: Bearer {access.key}' {access.address}{path}/results/", soft_wrap=True, highlight=False
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select, text, tuple_
+from sqlalchemy import func, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
@@ -95,14 +95,14 @@ class EventRepository:
             )
 
     async def named_after(
-        self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[Row[int, int, int, str]]:
-        """Return (sequence, person id, time, properties) of events with one of the names, in the order they came."""
+        self, name: str, sequence: int, high_water_mark: int, limit: int
+    ) -> Sequence[tuple[int, int, int, str]]:
+        """Return (sequence, person id, time, properties) of the events of one name, in the order they came."""
         rows = await self._session.execute(
             select(Event.sequence, Event.person_id, Event.time, Event.properties)
             .where(
                 Event.project_id == self._project_id,
-                Event.name.in_(names),
+                Event.name == name,
                 Event.sequence > sequence,
                 Event.sequence <= high_water_mark,
             )

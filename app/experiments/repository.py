@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import contains_eager, joinedload
 
-from app.models import Experiment
+from app.models import Experiment, FeatureFlag
 
 
 class ExperimentRepository:
@@ -19,15 +19,19 @@ class ExperimentRepository:
     def _select(self) -> Select[Experiment]:
         return (
             select(Experiment)
+            .join(Experiment.feature_flag)
             .where(Experiment.project_id == self._project_id)
-            .options(joinedload(Experiment.feature_flag), joinedload(Experiment.created_by))
+            .options(contains_eager(Experiment.feature_flag), joinedload(Experiment.created_by))
         )
 
     async def get(self, experiment_id: int, *, for_update: bool = False) -> Experiment | None:
-        """Return an experiment with its flag and author, on request locked against other writers."""
+        """Return an experiment with its flag and author, on request both locked against other writers.
+
+        A row that is joined but not locked would come as it was before the lock was waited for.
+        """
         query = self._select().where(Experiment.id == experiment_id)
         if for_update:
-            query = query.with_for_update(of=Experiment)
+            query = query.with_for_update(of=(Experiment, FeatureFlag))
         return await self._session.scalar(query)
 
     async def page(self, limit: int, offset: int) -> Sequence[Experiment]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.flags.filters import CONTROL, MAX_VARIANTS
@@ -14,7 +14,6 @@ from app.types import (
     JsonObject,
     LongText,
     Omittable,
-    OptionalJsonObject,
     OptionalText,
     OptionalUtcDatetime,
     Text,
@@ -42,23 +41,28 @@ PARAMETERS_EXAMPLE = {
 }
 
 
-def _refuse_parameters(message: str) -> PydanticCustomError:
+def _refusal(message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid_input", message)
 
 
-def _check_variants(parameters: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-    variants = (parameters or {}).get(VARIANTS)
+def _check_parameters(parameters: JsonValue) -> JsonValue:
+    """An empty list means no parameters, as null does; it is how some languages write an empty object."""
+    if parameters is None or parameters == []:
+        return parameters
+    if not isinstance(parameters, dict):
+        raise _refusal("Expected a dictionary of items.")
+    variants = parameters.get(VARIANTS)
     if variants is None:
         return parameters
     if not isinstance(variants, list) or not all(_is_variant(variant) for variant in variants):
-        raise _refuse_parameters("Feature flag variants must be a list of objects with key and rollout_percentage")
+        raise _refusal("Feature flag variants must be a list of objects with key and rollout_percentage")
     if len(variants) > MAX_VARIANTS:
-        raise _refuse_parameters(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
+        raise _refusal(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
     keys = [variant["key"] for variant in variants if isinstance(variant, dict)]
     if variants and CONTROL not in keys:
-        raise _refuse_parameters("Feature flag variants must contain a control variant")
+        raise _refusal("Feature flag variants must contain a control variant")
     if len(set(keys)) < len(keys):
-        raise _refuse_parameters("Feature flag variants must have different keys")
+        raise _refusal("Feature flag variants must have different keys")
     return parameters
 
 
@@ -71,16 +75,16 @@ def _is_variant(variant: JsonValue) -> bool:
 
 def _check_filters(filters: JsonValue) -> JsonValue:
     """Emptiness is judged later; what is there must be an object with participants that make sense."""
-    if filters in ({}, [], ""):
+    if not filters:
         return filters
     if not isinstance(filters, dict):
-        raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
+        raise _refusal("Expected a dictionary of items.")
     properties = filters.get("properties")
     if properties is not None and not (isinstance(properties, list) and all(_is_property(item) for item in properties)):
-        raise PydanticCustomError("invalid_input", "Filters are not valid")
+        raise _refusal("Filters are not valid")
     index = filters.get("aggregation_group_type_index")
     if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
-        raise PydanticCustomError("invalid_input", "Filters are not valid")
+        raise _refusal("Filters are not valid")
     return filters
 
 
@@ -88,21 +92,16 @@ def _is_property(item: JsonValue) -> bool:
     return isinstance(item, dict) and "key" in item and "value" in item
 
 
-def _refuse_other_than_object(filters: JsonValue) -> JsonValue:
-    if not isinstance(filters, dict):
-        raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
-    return filters
-
-
 Name = Annotated[Text, Field(examples=["Checkout button"])]
 FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag has its own limit, with other words
 Description = Annotated[OptionalText, Field(examples=["A larger button"])]
 Parameters = Annotated[
-    OptionalJsonObject,
-    AfterValidator(_check_variants),
+    Json,
+    AfterValidator(_check_parameters),
     Field(
         description="Variants, and the plan that the frontend made. Kept word for word.", examples=[PARAMETERS_EXAMPLE]
     ),
+    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
 NewFilters = Annotated[
     Json,

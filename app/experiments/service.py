@@ -10,7 +10,7 @@ from app.experiments.schemas import VARIANTS, ExperimentCreate, ExperimentUpdate
 from app.flags.filters import JsonDict, variants_of
 from app.flags.service import FlagService
 from app.models import Experiment, User, utc_now
-from app.types import MAX_ID
+from app.types import read_id
 
 _STORED_AS_SENT = (
     "name",
@@ -31,10 +31,8 @@ class ExperimentService:
 
     async def get(self, reference: str, *, for_update: bool = False) -> Experiment:
         """Return the experiment that a path names; whatever is no number names none."""
-        experiment_id = int(reference) if reference.isascii() and reference.isdecimal() else 0
-        experiment = None
-        if 0 < experiment_id <= MAX_ID:
-            experiment = await self._experiments.get(experiment_id, for_update=for_update)
+        experiment_id = read_id(reference)
+        experiment = await self._experiments.get(experiment_id, for_update=for_update) if experiment_id else None
         if experiment is None:
             raise NotFound
         return experiment
@@ -50,7 +48,7 @@ class ExperimentService:
             experiment_name=body.name,
             active=body.start_date is not None,
             properties=_participants(body.filters) or [],
-            variants=_variants(body.parameters),
+            variants=_variants(body.parameters) or [],
             aggregation_group_type_index=_aggregation_group_type_index(body.filters),
             created_by=created_by,
         )
@@ -74,8 +72,9 @@ class ExperimentService:
         flag = experiment.feature_flag
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
-        if body.parameters is not None and body.parameters.get(VARIANTS) is not None:
-            _refuse_other_variants(variants_of(flag.filters), _variants(body.parameters))
+        variants = _variants(body.parameters)
+        if variants is not None:
+            _refuse_other_variants(variants_of(flag.filters), variants)
         if body.filters:
             await self._flags.rewrite_participants(
                 flag, _participants(body.filters), _aggregation_group_type_index(body.filters)
@@ -105,9 +104,10 @@ def _aggregation_group_type_index(filters: Mapping[str, JsonValue]) -> int | Non
     return index if isinstance(index, int) else None
 
 
-def _variants(parameters: Mapping[str, JsonValue] | None) -> list[JsonDict]:
-    variants = (parameters or {}).get(VARIANTS)
-    return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else []
+def _variants(parameters: JsonValue) -> list[JsonDict] | None:
+    """Return the variants that parameters name, if they do."""
+    variants = parameters.get(VARIANTS) if isinstance(parameters, dict) else None
+    return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else None
 
 
 def _refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]) -> None:

@@ -38,8 +38,8 @@ class SeriesMatcher:
         self._variant_property = definition.variant_property
         self._value_property = definition.value_property
         self._matcher = compile_filter(definition.filter)
-        mentioned = {definition.variant_property, definition.value_property} - {None}
-        self._reader = PropertyReader(self._matcher.keys | mentioned)
+        mentioned = (definition.variant_property, definition.value_property)
+        self._reader = PropertyReader(self._matcher.keys.union(key for key in mentioned if key is not None))
 
     def match(self, rows: Iterable[EventRow]) -> Iterator[Match]:
         for sequence, person_id, time, properties in rows:

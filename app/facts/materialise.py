@@ -64,21 +64,16 @@ class Materialiser:
             while await self._step(project_id, series, matcher, high_water_mark):
                 pass
 
-    async def _step(
-        self, project_id: int, series: StoredSeries, matcher: SeriesMatcher, high_water_mark: int
-    ) -> bool:
+    async def _step(self, project_id: int, series: StoredSeries, matcher: SeriesMatcher, high_water_mark: int) -> bool:
         """Work one chunk in; say whether there may be more."""
         async with self._database.write() as session:
             facts = FactRepository(session, project_id)
             watermark = await facts.lock(series.id)
             if watermark >= high_water_mark:
                 return False
-            rows: Sequence[EventRow] = [
-                tuple(row)
-                for row in await EventRepository(session, project_id).named_after(
-                    [series.definition.event], watermark, high_water_mark, self._chunk
-                )
-            ]
+            rows: Sequence[EventRow] = await EventRepository(session, project_id).named_after(
+                series.definition.event, watermark, high_water_mark, self._chunk
+            )
             matches = await asyncio.to_thread(_match, matcher, rows)
             await facts.append(series.id, matches)
             complete = len(rows) < self._chunk

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from app.facts.columns import FactColumns
 from numpy.typing import NDArray
 
 from app.bulk import Columns
 from app.database import Database
+from app.facts.columns import FactColumns
 from app.facts.matching import NO_NUMBER
 from app.facts.materialise import Materialiser
 from app.facts.repository import FactRepository, MergedPersons

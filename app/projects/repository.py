@@ -24,9 +24,12 @@ class ProjectRepository:
             .options(joinedload(Project.organization))
         )
 
-    async def get(self, project_id: int) -> Project | None:
-        """Return the project if the user is a member of its organization."""
-        return await self._session.scalar(self._reachable().where(Project.id == project_id))
+    async def get(self, project_id: int, *, for_update: bool = False) -> Project | None:
+        """Return the project if the user is a member of its organization, on request locked against other writers."""
+        query = self._reachable().where(Project.id == project_id)
+        if for_update:
+            query = query.with_for_update(of=Project)
+        return await self._session.scalar(query)
 
     async def exists(self, project_id: int) -> bool:
         """Whether there is such a project at all, the user's or not."""
@@ -41,6 +44,9 @@ class ProjectRepository:
 
     async def count(self) -> int:
         return await self._session.scalar(select(func.count()).select_from(self._reachable().subquery())) or 0
+
+    async def flush(self) -> None:
+        await self._session.flush()
 
 
 class AccountRepository:

@@ -11,7 +11,7 @@ from app.errors import NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
-from app.types import MAX_ID
+from app.types import read_id
 
 CURRENT = "@current"
 
@@ -22,7 +22,6 @@ class ProjectService:
     def __init__(self, session: AsyncSession, user: User) -> None:
         self._projects = ProjectRepository(session, user.id)
         self._accounts = AccountRepository(session)
-        self._session = session
         self._user = user
 
     async def resolve(self, reference: str) -> Project:
@@ -32,12 +31,9 @@ class ProjectService:
             if project is None:
                 raise NotFound("Project not found.")
             return project
-        try:
-            project_id = int(reference)
-        except ValueError as error:
-            raise NotFound from error
-        if not 0 < project_id <= MAX_ID:
-            raise NotFound("Project not found.")
+        project_id = read_id(reference)
+        if project_id is None:
+            raise NotFound
         project = await self._projects.get(project_id)
         if project is not None:
             return project
@@ -63,12 +59,14 @@ class ProjectService:
         return project
 
     async def update(self, project: Project, body: ProjectUpdate) -> Project:
-        attached = await self._session.merge(project, load=False)
+        held = await self._projects.get(project.id, for_update=True)
+        if held is None:  # the user left the organization while this request ran
+            raise NotFound("Project not found.")
         for field in body.model_fields_set:
-            setattr(attached, field, getattr(body, field))
-        attached.updated_at = utc_now()
-        await self._session.flush()
-        return attached
+            setattr(held, field, getattr(body, field))
+        held.updated_at = utc_now()
+        await self._projects.flush()
+        return held
 
     async def organizations(self) -> Sequence[Organization]:
         return await self._accounts.organizations_of(self._user.id)

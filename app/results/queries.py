@@ -3,17 +3,17 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
-from app.facts.calendar import Interval
-from app.facts.funnel import ConversionWindow, WindowUnit
+from app.facts.calendar import INTERVALS, Interval
+from app.facts.funnel import WINDOW_UNITS, ConversionWindow
 from app.facts.series import SeriesDefinition
 from app.facts.service import Watch, Window
-from app.facts.trend import PROPERTY_MATHS, Math
+from app.facts.trend import PROPERTY_MATHS, Math, is_math
 from app.moments import to_microseconds
 from app.properties.filters import parse_filter
 from app.results.entities import Entity, invalid_filters, read_entities, read_group_type_index, read_list
@@ -97,12 +97,12 @@ def read_insight(filters: Mapping[str, JsonValue]) -> str:
     return insight.upper()
 
 
-def read_funnel(filters: Mapping[str, JsonValue], timezone: ZoneInfo) -> FunnelQuery:
+def read_funnel(filters: Mapping[str, JsonValue]) -> FunnelQuery:
     _refuse_groups(filters)
     steps = read_entities(filters)
     for step in steps:
         _refuse_actions(step)
-    return FunnelQuery(steps, _read_exclusions(filters, steps), _read_conversion_window(filters, timezone))
+    return FunnelQuery(steps, _read_exclusions(filters, steps), _read_conversion_window(filters))
 
 
 def read_trend(filters: Mapping[str, JsonValue]) -> TrendQuery | None:
@@ -122,7 +122,7 @@ def _read_math(entity: Entity) -> Math:
     """Return the mathematics of an entity; a name that nobody knows means counting, as it always did."""
     if entity.math in _UNAVAILABLE_MATHS:
         raise invalid_filters(f"The math {entity.math!r} is not available")
-    math = next((known for known in get_args(Math) if known == entity.math), "total")
+    math: Math = entity.math if is_math(entity.math) else "total"
     if math in PROPERTY_MATHS and not entity.math_property:
         detail = "This field is required when `math` is set to a function."
         raise ValidationFailed(detail, code="required", attr="math_property")
@@ -133,21 +133,21 @@ def _read_interval(filters: Mapping[str, JsonValue]) -> Interval:
     interval = filters.get("interval") or "day"
     if interval == "minute":
         return "hour"
-    known = next((known for known in get_args(Interval) if known == interval), None)
+    known = next((known for known in INTERVALS if known == interval), None)
     if known is None:
         raise invalid_filters(f"{str(interval)[:100]} not supported")
     return known
 
 
-def _read_conversion_window(filters: Mapping[str, JsonValue], timezone: ZoneInfo) -> ConversionWindow:
+def _read_conversion_window(filters: Mapping[str, JsonValue]) -> ConversionWindow:
     days = _read_number(filters.get("funnel_window_days"))
     if days:
-        return ConversionWindow(days, "day", timezone)
+        return ConversionWindow(days, "day")
     unit = str(filters.get("funnel_window_interval_unit") or "day").lower()
-    known = next((known for known in get_args(WindowUnit) if known == unit), None)
+    known = next((known for known in WINDOW_UNITS if known == unit), None)
     if known is None:
         raise ValidationFailed("{interval} not supported")  # the 2022 text, literally
-    return ConversionWindow(_read_number(filters.get("funnel_window_interval")) or DEFAULT_WINDOW, known, timezone)
+    return ConversionWindow(_read_number(filters.get("funnel_window_interval")) or DEFAULT_WINDOW, known)
 
 
 def _read_number(value: JsonValue) -> int:

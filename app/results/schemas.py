@@ -9,10 +9,10 @@ from app.schemas import ResponseBody
 _PROBABILITY = "Probability that the variant is the best of all. Exact: the same counts give the same digits."
 _SIGNIFICANT = "Whether `significance_code` is `significant`."
 _CODE = (
-    "`not_enough_exposure`: a variant has fewer than 100. `low_win_probability`: neither control nor the tests together "
-    "reach 0.9. `high_loss` / `high_p_value`: the last check failed. `significant`: all passed."
+    "`not_enough_exposure`: a variant has fewer than 100. `low_win_probability`: neither control nor the tests "
+    "together reach 0.9. `high_loss` / `high_p_value`: the last check failed. `significant`: all passed."
 )
-_INTERVAL = "95 % equal-tailed credible interval of each variant's rate: it holds the rate with that probability."
+_INTERVAL = "95 % equal-tailed credible interval of each variant's rate: it holds it so probably."
 _FILTERS = "The metric as it took effect, its window in the project's time zone."
 
 

@@ -65,7 +65,7 @@ class ResultsService:
             trend = read_trend(filters)
             return totals((await self._count_trend(trend, scope))[0], scope.variants) if trend else {}
         if insight == "FUNNELS":
-            funnel = read_funnel(filters, scope.timezone)
+            funnel = read_funnel(filters)
             return conversion_rates(await self._count_funnel(funnel, scope), scope.variants) if funnel.steps else {}
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
@@ -109,7 +109,7 @@ class ResultsService:
         )
 
     async def _funnel(self, filters: Filters, scope: ExperimentScope) -> FunnelResultsRead:
-        query = read_funnel(filters, scope.timezone)
+        query = read_funnel(filters)
         if not query.steps:
             raise NoControlVariant
         counts = await self._count_funnel(query, scope)
@@ -146,7 +146,7 @@ def _funnel_watches(query: FunnelQuery, scope: ExperimentScope) -> list[Watch]:
 def _watches(filters: Filters, scope: ExperimentScope) -> list[Watch]:
     """Return what a metric watches, exposures included where it needs them."""
     if read_insight(filters) != "TRENDS":
-        return _funnel_watches(read_funnel(filters, scope.timezone), scope)
+        return _funnel_watches(read_funnel(filters), scope)
     trend = read_trend(filters)
     return [scope.watch(trend.entity, trend.value_property), scope.exposures] if trend else []
 

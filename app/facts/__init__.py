@@ -1,0 +1,1 @@
+"""From events to counts: series, facts, and their aggregation."""

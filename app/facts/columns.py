@@ -1,0 +1,52 @@
+"""The facts of one series as columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_VARIANT = 0
+
+
+@dataclass(frozen=True)
+class FactColumns:
+    """Facts of one series inside a window, in any order.
+
+    Attributes
+    ----------
+    actor : int64[n]
+        Who did it; merged persons are one already.
+    time : int64[n]
+        Microseconds since 1970 UTC.
+    variant : int32[n]
+        0 where the event names no variant, 1 to k for the flag's variants, k + 1 for any other text.
+    value : float64[n]
+        The property that mathematics works on; nan where it is no number.
+    sequence : int64[n]
+        The event's place in the order of arrival. One event may be in several series.
+    """
+
+    actor: NDArray[np.int64]
+    time: NDArray[np.int64]
+    variant: NDArray[np.int32]
+    value: NDArray[np.float64]
+    sequence: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.actor)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "FactColumns":
+        """Return the rows that a mask or an index picks."""
+        return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
+
+
+def concatenate(parts: Sequence[FactColumns]) -> FactColumns:
+    """Return the facts of all parts, one after the other."""
+    return FactColumns(
+        np.concatenate([part.actor for part in parts]),
+        np.concatenate([part.time for part in parts]),
+        np.concatenate([part.variant for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.sequence for part in parts]),
+    )

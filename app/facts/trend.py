@@ -1,0 +1,137 @@
+"""Trends: what happened in each bucket of time, under the variant that each event names itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeGuard, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.facts.calendar import Ticks
+from app.facts.columns import NO_VARIANT, FactColumns
+
+Math: TypeAlias = Literal[
+    "total",
+    "dau",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "median",
+    "p90",
+    "p95",
+    "p99",
+    "avg_count_per_actor",
+    "min_count_per_actor",
+    "max_count_per_actor",
+    "median_count_per_actor",
+    "p90_count_per_actor",
+    "p95_count_per_actor",
+    "p99_count_per_actor",
+]
+PROPERTY_MATHS: frozenset[Math] = frozenset({"sum", "avg", "min", "max", "median", "p90", "p95", "p99"})
+
+_PER_ACTOR = "_count_per_actor"
+_REDUCTIONS: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "sum": lambda values: float(np.sum(values)),
+    "avg": lambda values: float(np.mean(values)),
+    "min": lambda values: float(np.min(values)),
+    "max": lambda values: float(np.max(values)),
+    "median": lambda values: float(np.quantile(values, 0.5)),
+    "p90": lambda values: float(np.quantile(values, 0.9)),
+    "p95": lambda values: float(np.quantile(values, 0.95)),
+    "p99": lambda values: float(np.quantile(values, 0.99)),
+}
+
+
+def is_math(name: str | None) -> TypeGuard[Math]:
+    """Whether there is mathematics of this name."""
+    return name in get_args(Math)
+
+
+@dataclass(frozen=True)
+class TrendCounts:
+    """A trend of b buckets for k variants.
+
+    Attributes
+    ----------
+    values : float64[k, b]
+        What the mathematics makes of each bucket; 0 where there is nothing.
+    events : int64[k]
+        Events of each variant.
+    without_variant, other_variant : int
+        Events that name no variant, or none of the flag's; they are in no row.
+    """
+
+    values: NDArray[np.float64]
+    events: NDArray[np.int64]
+    without_variant: int
+    other_variant: int
+
+    @property
+    def count(self) -> NDArray[np.float64]:
+        """Total of each variant: the sum over its buckets, float64[k]."""
+        return np.asarray(self.values.sum(axis=1))
+
+    @property
+    def cumulative(self) -> NDArray[np.float64]:
+        """Running total of each variant, float64[k, b]."""
+        return np.cumsum(self.values, axis=1)
+
+
+def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count: int) -> TrendCounts:
+    """Aggregate the facts of one series by variant and bucket.
+
+    ``total`` counts events; ``dau`` counts each actor once per variant, in the bucket of its first event, so that the
+    running total is the number of distinct actors. The other mathematics reduce, inside each bucket, either the numbers
+    of a property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
+    """
+    events = np.bincount(facts.variant, minlength=variant_count + 2)
+    known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
+    slot = known.variant.astype(np.int64) - 1
+    bucket = ticks.bucket(known.time)
+    cell = slot * len(ticks) + bucket
+    shape = (variant_count, len(ticks))
+    if math == "total":
+        values = np.bincount(cell, minlength=variant_count * len(ticks)).astype(np.float64)
+    elif math == "dau":
+        values = np.bincount(cell[_first_appearances(known, slot)], minlength=variant_count * len(ticks)).astype(
+            np.float64
+        )
+    elif math.endswith(_PER_ACTOR):
+        pairs, counts = np.unique(np.stack((cell, known.actor)), axis=1, return_counts=True)
+        values = _reduce(pairs[0], counts.astype(np.float64), math.removesuffix(_PER_ACTOR), len(ticks) * variant_count)
+    else:
+        numeric = ~np.isnan(known.value)
+        values = _reduce(cell[numeric], known.value[numeric], math, len(ticks) * variant_count)
+    return TrendCounts(
+        values.reshape(shape), events[1 : variant_count + 1], int(events[NO_VARIANT]), int(events[variant_count + 1])
+    )
+
+
+def unique_actors(facts: FactColumns, variant_count: int) -> NDArray[np.int64]:
+    """Return the number of distinct actors of each variant, int64[k]; who met several variants counts in each."""
+    known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
+    slot = known.variant.astype(np.int64) - 1
+    return np.bincount(slot[_first_appearances(known, slot)], minlength=variant_count)
+
+
+def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the row of the first event of every actor under every variant."""
+    order = np.lexsort((facts.time, facts.actor, slot))
+    is_first = np.ones(len(order), dtype=np.bool_)
+    is_first[1:] = (np.diff(facts.actor[order]) != 0) | (np.diff(slot[order]) != 0)
+    return order[is_first]
+
+
+def _reduce(cell: NDArray[np.int64], values: NDArray[np.float64], name: str, cell_count: int) -> NDArray[np.float64]:
+    """Apply a reduction to the values of each cell; cells without values are 0.
+
+    Values are sorted inside a cell, so that a result does not depend on the order of arrival.
+    """
+    order = np.lexsort((values, cell))
+    cells, first = np.unique(cell[order], return_index=True)
+    reduced = np.zeros(cell_count)
+    for index, part in zip(cells, np.split(values[order], first[1:]), strict=True) if len(cells) else ():
+        reduced[index] = _REDUCTIONS[name](part)
+    return reduced

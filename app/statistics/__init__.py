@@ -1,0 +1,1 @@
+"""Exact Bayesian statistics of experiments: deterministic quadrature in numpy, no sampling."""

@@ -1,0 +1,114 @@
+"""Comparing variants: who is best, who beats control, and what a wrong choice costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.statistics.kernel import Array, kernel_of
+from app.statistics.posterior import Posterior
+from app.statistics.quadrature import QuadratureError, SharedGrid
+
+_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Comparison:
+    r"""Everything that one pass over the shared grid tells about k variants, the first being control.
+
+    Attributes
+    ----------
+    win_probabilities : float64[k]
+        :math:`P_i = \int f_i \prod_{j \ne i} F_j`: the probability that the variant is the best. Sums to 1.
+    probabilities_to_beat_control : float64[k]
+        :math:`\int f_i F_0`; 0.5 for control itself.
+    losses_against_control : float64[k]
+        :math:`E[(X_0 - X_i)^+] = \int F_i (1 - F_0) dx`: rate lost on average by choosing the variant over control.
+    losses_against_all : float64[k]
+        :math:`E[(\max_{j \ne i} X_j - X_i)^+] = \int F_i (1 - \prod_{j \ne i} F_j) dx`.
+    means : float64[k]
+        Posterior means.
+    sum_error, mass_error : float
+        The two checks that every call makes: how far win probabilities were from summing to 1, and densities from their
+        closed-form integrals.
+    grid : SharedGrid
+        For quantiles of the same posteriors.
+    """
+
+    win_probabilities: Array
+    probabilities_to_beat_control: Array
+    losses_against_control: Array
+    losses_against_all: Array
+    means: Array
+    sum_error: float
+    mass_error: float
+    grid: SharedGrid
+
+
+def compare(posteriors: Sequence[Posterior]) -> Comparison:
+    """Compare posteriors of one family, control first.
+
+    Absolute error of probabilities and of losses (in rate) below 1e-12 for up to 20 variants and counts up to 1e9. The
+    same input gives the same bits: nothing is sampled.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two posteriors, or families mixed.
+    QuadratureError
+        When a check fails; no such input is known.
+    """
+    if len(posteriors) < 2:
+        raise ValueError(f"need at least two posteriors, got {len(posteriors)}")
+    grid = SharedGrid.covering(kernel_of(posteriors))
+    log_others = _log_product_of_others(_log_cdf(grid))
+    mass = grid.density * grid.weights
+    wins = np.einsum("kpn,kpn->k", mass, np.exp(log_others))
+    total = float(wins.sum())
+    if abs(total - 1) > _TOLERANCE:
+        raise QuadratureError(f"win probabilities sum to 1 only within {abs(total - 1):.1e}")
+    beats = np.einsum("kpn,pn->k", mass, grid.cdf[0])
+    beats[0] = 0.5
+    measure = _value_weights(grid)
+    against_control = np.einsum("kpn,pn->k", grid.cdf, grid.survival[0] * measure)
+    against_all = np.einsum("kpn,kpn,pn->k", grid.cdf, -np.expm1(log_others), measure)
+    return Comparison(
+        win_probabilities=wins / total,
+        probabilities_to_beat_control=beats,
+        losses_against_control=against_control,
+        losses_against_all=against_all,
+        means=np.array([posterior.mean for posterior in posteriors]),
+        sum_error=abs(total - 1),
+        mass_error=grid.mass_error,
+        grid=grid,
+    )
+
+
+def _log_cdf(grid: SharedGrid) -> Array:
+    """Return log F from whichever of F and 1 - F is small; minus infinity where F underflows."""
+    log_cdf = np.full_like(grid.cdf, -np.inf)
+    np.log(grid.cdf, out=log_cdf, where=grid.cdf > 0)
+    return np.where(grid.survival < 0.5, np.log1p(-np.minimum(grid.survival, 0.5)), log_cdf)
+
+
+def _log_product_of_others(log_cdf: Array) -> Array:
+    """Return for each variable the sum of all others' logarithms, without subtracting its own from a total."""
+    others = np.zeros_like(log_cdf)
+    np.cumsum(log_cdf[:-1], axis=0, out=others[1:])
+    others[:-1] += np.cumsum(log_cdf[:0:-1], axis=0)[::-1]
+    return others
+
+
+def _value_weights(grid: SharedGrid) -> Array:
+    """Return weights of the integral over the rate itself, [p, n].
+
+    Between variants that are far apart the rate is no smooth function of the axis, but all distribution functions are
+    constant there: such a panel only needs its exact width.
+    """
+    first = slice(0, 1)
+    jacobian = np.exp(grid.kernel.log_jacobian(grid.nodes[None], first))[0]
+    weights = grid.weights * jacobian
+    if grid.is_gap.any():
+        ends = grid.kernel.value(grid.edges[None], first)[0]
+        weights = np.where(grid.is_gap[:, None], np.diff(ends)[:, None] * grid.rule.weights / 2, weights)
+    return np.asarray(weights)

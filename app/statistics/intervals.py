@@ -1,0 +1,133 @@
+"""Quantiles and credible intervals of posteriors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.statistics.kernel import Array, BetaKernel, kernel_of
+from app.statistics.posterior import Posterior
+from app.statistics.quadrature import SharedGrid
+
+_HALLEY_STEPS = 2
+_NEWTON_STEPS = 40
+_FURTHEST_TAIL = 1e-9  # quantiles beyond would need the distribution function to more digits than it has
+
+
+def equal_tailed_intervals(posteriors: Sequence[Posterior], level: float = 0.95) -> Array:
+    """Return the credible intervals that leave the same probability on both sides, float64[k, 2].
+
+    Relative error of the ends about 1e-14.
+
+    Raises
+    ------
+    ValueError
+        When ``level`` is not between 0 and 1, or families are mixed.
+    """
+    return equal_tailed_on(SharedGrid.covering(kernel_of(posteriors)), level)
+
+
+def equal_tailed_on(grid: SharedGrid, level: float = 0.95) -> Array:
+    """Return the equal-tailed intervals of the posteriors that a grid covers, float64[k, 2]."""
+    tail = (1 - _level(level)) / 2
+    return grid.kernel.value(_offsets(grid, np.array([tail, 1 - tail])))
+
+
+def quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[float]) -> Array:
+    """Return quantiles of each posterior, float64[k, len(probabilities)].
+
+    Raises
+    ------
+    ValueError
+        When a probability is closer to 0 or 1 than 1e-9.
+    """
+    wanted = np.array(probabilities, dtype=np.float64)
+    if not bool(((wanted >= _FURTHEST_TAIL) & (wanted <= 1 - _FURTHEST_TAIL)).all()):
+        raise ValueError(f"probabilities must lie between {_FURTHEST_TAIL} and 1 - {_FURTHEST_TAIL}, got {wanted}")
+    grid = SharedGrid.covering(kernel_of(posteriors))
+    return grid.kernel.value(_offsets(grid, wanted))
+
+
+def highest_density_intervals(posteriors: Sequence[Posterior], level: float = 0.95) -> Array:
+    """Return the shortest credible intervals, float64[k, 2].
+
+    Density at both ends is the same, or the interval begins where the rate does: a posterior that falls from 0 on has
+    the interval [0, q(level)], one that rises up to 1 has [q(1 - level), 1]. The uniform one has no shortest interval
+    and gets the equal-tailed one.
+
+    Raises
+    ------
+    ValueError
+        When ``level`` is not between 0 and 1, or families are mixed.
+    """
+    level = _level(level)
+    grid = SharedGrid.covering(kernel_of(posteriors))
+    kernel = grid.kernel
+    tail = (1 - level) / 2
+    u = _balance(grid, _offsets(grid, np.array([tail, 1 - tail])), level)
+    intervals = kernel.value(u)
+    falls = (kernel.alpha if isinstance(kernel, BetaKernel) else kernel.scale**-2) <= 1
+    rises = kernel.beta <= 1 if isinstance(kernel, BetaKernel) else np.zeros(len(kernel), dtype=np.bool_)
+    one_sided = kernel.value(_offsets(grid, np.array([1 - level, level])))
+    intervals[falls & ~rises] = np.column_stack((np.zeros(len(kernel)), one_sided[:, 1]))[falls & ~rises]
+    intervals[rises & ~falls] = np.column_stack((one_sided[:, 0], np.ones(len(kernel))))[rises & ~falls]
+    both = falls & rises
+    if both.any():
+        intervals[both] = equal_tailed_on(grid, level)[both]
+    return intervals
+
+
+def _level(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"a level lies between 0 and 1, got {level!r}")
+    return level
+
+
+def _offsets(grid: SharedGrid, probabilities: Array) -> Array:
+    """Return quantiles as distances from each mode, float64[k, q]: linear interpolation, then Halley's method."""
+    nodes = grid.nodes.ravel()
+    start = np.stack([np.interp(probabilities, cdf.ravel(), nodes) for cdf in grid.cdf])
+    position = start
+    for _ in range(_HALLEY_STEPS):
+        error = _cdf_at(grid, position) - probabilities
+        step = error / _density_at(grid, position)
+        slope = grid.kernel.slope(position - grid.kernel.offset[:, None])
+        position = position - step / (1 - step * slope / 2)
+    return position - grid.kernel.offset[:, None]
+
+
+def _cdf_at(grid: SharedGrid, position: Array) -> Array:
+    """Return the distribution functions anywhere on the axis, float64[k, q]: whole panels, and a rule on the rest."""
+    panel = np.clip(np.searchsorted(grid.edges, position, side="right") - 1, 0, len(grid.edges) - 2)
+    left = grid.edges[panel]
+    half = (position - left) / 2
+    nodes = (left + half)[..., None] + half[..., None] * grid.rule.nodes
+    part = (_density_at(grid, nodes) @ grid.rule.weights) * half
+    return np.take_along_axis(grid.below, panel, axis=1) + part
+
+
+def _density_at(grid: SharedGrid, position: Array) -> Array:
+    kernel = grid.kernel
+    shape = (len(kernel),) + (1,) * (position.ndim - 1)
+    return np.exp(kernel.log_density(position - kernel.offset.reshape(shape))) / kernel.mass.reshape(shape)
+
+
+def _balance(grid: SharedGrid, u: Array, level: float) -> Array:
+    """Move both ends of intervals until they hold ``level`` and have equal density in value, by Newton's method."""
+    kernel = grid.kernel
+    for _ in range(_NEWTON_STEPS):
+        position = u + kernel.offset[:, None]
+        cdf, density = _cdf_at(grid, position), _density_at(grid, position)
+        log_density = kernel.log_density(u) - kernel.log_jacobian(u)
+        slope = kernel.slope(u) - kernel.log_jacobian_slope(u)
+        missing = level - (cdf[:, 1] - cdf[:, 0])
+        unequal = log_density[:, 1] - log_density[:, 0]
+        determinant = density[:, 0] * slope[:, 1] - density[:, 1] * slope[:, 0]
+        determinant = np.where(determinant == 0, -np.inf, determinant)
+        left = -(missing * slope[:, 1] + unequal * density[:, 1]) / determinant
+        right = -(missing * slope[:, 0] + unequal * density[:, 0]) / determinant
+        limit = (u[:, 1] - u[:, 0]) / 2
+        step = np.clip(np.column_stack((left, right)), -limit[:, None], limit[:, None])
+        u = u + step
+        if bool((np.abs(step) <= 1e-15 * limit[:, None]).all()):
+            break
+    return u

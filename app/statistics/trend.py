@@ -1,0 +1,99 @@
+"""The verdict on a trend: counts per exposure with Gamma posteriors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.statistics.comparison import compare
+from app.statistics.intervals import equal_tailed_intervals
+from app.statistics.posterior import GammaPosterior
+from app.statistics.significance import (
+    MAX_P_VALUE,
+    MIN_EXPOSURE,
+    SignificanceCode,
+    require_comparable,
+    win_probability_is_low,
+)
+from app.statistics.tails import poisson_comparison
+
+
+@dataclass(frozen=True)
+class TrendVariant:
+    """Events of a variant, and the persons it was shown to: as a ratio to control's (1 for control), and in number."""
+
+    key: str
+    count: int
+    exposure: float
+    absolute_exposure: float
+
+    def __post_init__(self) -> None:
+        """Refuse counts and exposures that nothing has."""
+        if self.count < 0:
+            raise ValueError(f"count of {self.key!r} cannot be negative, got {self.count}")
+        for name, value in (("exposure", self.exposure), ("absolute_exposure", self.absolute_exposure)):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} of {self.key!r} must be a positive number, got {value!r}")
+
+
+@dataclass(frozen=True)
+class TrendVerdict:
+    """What the 2022 rule says of a trend, with exact numbers. Mappings are by variant, control first.
+
+    ``p_value`` is 1 where the rule stopped before it. Intervals are of events per exposed person.
+    """
+
+    probability: Mapping[str, float]
+    significance_code: SignificanceCode
+    p_value: float
+    credible_intervals: Mapping[str, tuple[float, float]]
+
+    @property
+    def significant(self) -> bool:
+        return self.significance_code == SignificanceCode.SIGNIFICANT
+
+
+def evaluate_trend(variants: Sequence[TrendVariant]) -> TrendVerdict:
+    """Judge a trend.
+
+    Parameters
+    ----------
+    variants : sequence of TrendVariant
+        Control first, then one to nine tests.
+
+    Raises
+    ------
+    ExperimentDataError
+        When control or tests are missing, or there are more than ten variants.
+
+    Notes
+    -----
+    The rate of a variant is Gamma(count + 1, exposure). The p-value compares the test variant with the highest count
+    with control, as in 2022, whatever their exposures.
+    """
+    require_comparable(variants)
+    comparison = compare([GammaPosterior.from_counts(variant.count, variant.exposure) for variant in variants])
+    keys = [variant.key for variant in variants]
+    probability = dict(zip(keys, comparison.win_probabilities.tolist(), strict=True))
+    code, p_value = _decide(variants, probability)
+    intervals = equal_tailed_intervals(
+        [GammaPosterior.from_counts(variant.count, variant.absolute_exposure) for variant in variants]
+    )
+    return TrendVerdict(
+        probability,
+        code,
+        p_value,
+        {key: (low, high) for key, (low, high) in zip(keys, intervals.tolist(), strict=True)},
+    )
+
+
+def _decide(variants: Sequence[TrendVariant], probability: Mapping[str, float]) -> tuple[SignificanceCode, float]:
+    if any(variant.absolute_exposure < MIN_EXPOSURE for variant in variants):
+        return SignificanceCode.NOT_ENOUGH_EXPOSURE, 1.0
+    if win_probability_is_low(probability):
+        return SignificanceCode.LOW_WIN_PROBABILITY, 1.0
+    control, *tests = variants
+    best = max(tests, key=lambda variant: variant.count)
+    p_value = poisson_comparison(control.count, best.count, best.exposure / control.exposure)
+    if p_value >= MAX_P_VALUE:
+        return SignificanceCode.HIGH_P_VALUE, p_value
+    return SignificanceCode.SIGNIFICANT, p_value

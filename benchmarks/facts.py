@@ -1,0 +1,70 @@
+"""Materialisation: events/s from stored events to facts, beside storing the same facts and nothing else.
+
+python -m benchmarks.facts [--events 200000] [--rounds 3]
+"""
+
+import argparse
+import asyncio
+
+from sqlalchemy import delete, select, update
+
+from app.bulk import insert_rows
+from app.database import Database
+from app.facts.materialise import Materialiser
+from app.facts.series import SeriesDefinition
+from app.models import Fact, Series
+from app.properties.filters import parse_filter
+from benchmarks.workload import FLAG, databases, load, timed
+
+COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
+CONDITIONS = [
+    {"key": "$browser", "operator": "exact", "value": ["Firefox"]},
+    {"key": "$screen_width", "operator": "gt", "value": 800},
+    {"key": "$current_url", "operator": "icontains", "value": "example"},
+]
+
+
+async def measure(name: str, database: Database, count: int, rounds: int) -> None:
+    project_id = await load(database, count)
+    for label, conditions in (("no filter", None), ("three filters", CONDITIONS)):
+        definition = SeriesDefinition("$pageview", parse_filter(conditions), f"$feature/{FLAG}")
+
+        async def materialise(definition: SeriesDefinition = definition) -> None:
+            await forget(database)
+            await Materialiser(database).catch_up(project_id, [definition])
+
+        seconds = await timed(materialise, rounds)
+        async with database.read() as session:
+            rows = [tuple(row) for row in await session.execute(select(*(getattr(Fact, name) for name in COLUMNS)))]
+
+        async def store(rows: list[tuple[object, ...]] = rows) -> None:
+            await forget(database)
+            async with database.write() as session:
+                await session.execute(select(1))
+                await insert_rows(session, Fact, COLUMNS, rows)
+
+        floor = await timed(store, rounds)
+        print(
+            f"{name:10} {label:13} {len(rows):9,} matching events  {len(rows) / seconds:9,.0f} events/s"
+            f"   storing the facts alone {len(rows) / floor:9,.0f}/s   ratio {floor / seconds:.2f}"
+        )
+
+
+async def forget(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(delete(Fact))
+        await session.execute(update(Series).values(watermark=0))
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    async with databases() as opened:
+        for name, database in opened.items():
+            await measure(name, database, arguments.events, arguments.rounds)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,133 @@
+"""A seeded workload: events of a signup funnel, stored in a fresh database of either kind."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+
+from app import migrate
+from app.auth.keys import generate_token
+from app.database import Database
+from app.events.repository import EventRepository, NewEvent
+from app.models import Organization, Project
+from app.moments import to_microseconds
+from app.projects.repository import AccountRepository
+from app.settings import Settings
+from tests.postgresql import PostgresServer
+
+FLAG = "signup-form"
+STEPS = ("signup_started", "signup_completed", "purchase")
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+END = START + dt.timedelta(days=30)
+_KINDS = {
+    "$pageview": 35,
+    "$autocapture": 27,
+    "$feature_flag_called": 10,
+    "signup_started": 8,
+    "signup_completed": 4,
+    "purchase": 3,
+    "search": 13,
+}
+_FILLER = {
+    "$current_url": "https://example.com/some/path?with=a&query=string",
+    "$browser": "Firefox",
+    "$browser_version": 107,
+    "$os": "Linux",
+    "$screen_height": 1080,
+    "$screen_width": 1920,
+    "$lib": "web",
+    "$lib_version": "1.38.0",
+    "$device_id": "184aa0f5d6c1f3-0f6b2e8a4d7c91-1b525635-1fa400-184aa0f5d6d2c5a",
+    "$session_id": "184aa0f5d6e1a2-0b3c4d5e6f7a8b-1b525635-1fa400-184aa0f5d6f3d6b",
+    "$referrer": "$direct",
+}
+_CHUNK = 20_000
+
+
+def generate(count: int) -> Iterator[NewEvent]:
+    """Yield events of ``count / 10`` persons over 30 days, half of them naming a variant."""
+    generator = random.Random(20_221_101)
+    names = generator.choices(list(_KINDS), weights=list(_KINDS.values()), k=count)
+    start, seconds = to_microseconds(START), 30 * 24 * 3600
+    for position, name in enumerate(names):
+        person = generator.randrange(max(1, count // 10)) + 1
+        variant = "test" if person % 2 else "control"
+        properties: dict[str, object] = dict(_FILLER)
+        if name == "$feature_flag_called":
+            properties |= {"$feature_flag": FLAG, "$feature_flag_response": variant}
+        elif generator.random() < 0.5:
+            properties[f"$feature/{FLAG}"] = variant
+        yield NewEvent(
+            uuid=UUID(int=generator.getrandbits(128), version=4),
+            name=name,
+            distinct_id=f"person-{person}",
+            person_id=person,
+            time=start + (position * seconds // count) * 1_000_000 + generator.randrange(1_000_000),
+            received_at=start,
+            properties=msgspec.json.encode(properties).decode(),
+        )
+
+
+@contextlib.asynccontextmanager
+async def databases() -> AsyncIterator[dict[str, Database]]:
+    """Yield a migrated SQLite file and a migrated PostgreSQL database, both durable."""
+    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True) as server:
+        await server.create_database("benchmark")
+        urls = {"SQLite": f"sqlite:///{Path(folder) / 'benchmark.db'}", "PostgreSQL": server.url("benchmark")}
+        opened = {}
+        for name, url in urls.items():
+            configuration = Settings(database_url=url)
+            await asyncio.to_thread(migrate.upgrade, configuration)
+            opened[name] = Database(configuration)
+        try:
+            yield opened
+        finally:
+            for database in opened.values():
+                await database.close()
+
+
+async def load(database: Database, count: int) -> int:
+    """Store the workload and return its project."""
+    async with database.write() as session:
+        accounts = AccountRepository(session)
+        organization = Organization(name="Benchmark")
+        await accounts.add(organization)
+        project = Project(
+            organization_id=organization.id, name="Benchmark", timezone="UTC", api_token=generate_token("phc_")
+        )
+        await accounts.add(project)
+    batch: list[NewEvent] = []
+    for event in generate(count):
+        batch.append(event)
+        if len(batch) == _CHUNK:
+            await _append(database, project.id, batch)
+            batch = []
+    await _append(database, project.id, batch)
+    async with database.engine.connect() as connection:
+        await connection.execute(text("ANALYZE"))
+        await connection.commit()
+    return project.id
+
+
+async def _append(database: Database, project_id: int, batch: list[NewEvent]) -> None:
+    async with database.write() as session:
+        await EventRepository(session, project_id).append(batch)
+
+
+async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> float:
+    """Return the median of the seconds that the work takes."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        await work()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)

@@ -1,0 +1,135 @@
+import datetime as dt
+import logging
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app.database import Database
+from app.models import PersonalApiKey, utc_now
+from app.projects.service import AccountService
+from tests.service import Service
+
+ME = "/api/users/@me/"
+NOT_PROVIDED = {
+    "type": "authentication_error",
+    "code": "not_authenticated",
+    "detail": "Authentication credentials were not provided.",
+    "attr": None,
+}
+INVALID = {
+    "type": "authentication_error",
+    "code": "authentication_failed",
+    "detail": "Personal API key found in request Authorization header is invalid.",
+    "attr": None,
+}
+
+
+async def stored_key(database: Database) -> PersonalApiKey:
+    async with database.read() as session:
+        return (await session.scalars(select(PersonalApiKey))).one()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "answer"),
+    [
+        (None, NOT_PROVIDED),
+        (b"", NOT_PROVIDED),
+        (b"Bearer", NOT_PROVIDED),
+        (b"Bearer x", NOT_PROVIDED),
+        (b"Basic YTpi", NOT_PROVIDED),
+        (b"bearer %(key)s", NOT_PROVIDED),
+        (b"Token %(key)s", NOT_PROVIDED),
+        (b"Bearer phx_unknown", INVALID),
+        (b"Bearer %(key)sx", INVALID),
+        (b"Bearer %(token)s", INVALID),
+        (b"Bearer " + b"x" * 10_000, INVALID),
+        (b"Bearer \xff\xfe\x80", INVALID),
+        (b"Bearer a\0b", INVALID),
+        (b"Bearer ' OR 1=1 --", INVALID),
+    ],
+)
+@pytest.mark.parametrize("path", [ME, "/api/projects/999/experiments/999/"])
+async def test_without_a_valid_key_nothing_is_told(
+    service: Service, path: str, authorization: bytes | None, answer: object
+) -> None:
+    headers = {}
+    if authorization is not None:
+        headers[b"Authorization"] = authorization % {b"key": service.key.encode(), b"token": service.token.encode()}
+
+    response = await service.client.get(path, headers=headers)
+
+    assert (response.status_code, response.json()) == (401, answer)
+
+
+async def me(service: Service) -> httpx.Response:
+    return await service.client.get(ME, headers={"Authorization": f"Bearer {service.key}"})
+
+
+async def test_a_revoked_key_opens_nothing_from_then_on(service: Service, database: Database) -> None:
+    assert (await me(service)).status_code == 200
+    async with database.write() as session:
+        await AccountService(session).revoke_key((await stored_key(database)).id)
+
+    response = await me(service)
+
+    assert (response.status_code, response.json()) == (401, INVALID)
+
+
+async def test_the_keys_of_a_deactivated_user_open_nothing(service: Service, database: Database) -> None:
+    async with database.write() as session:
+        await AccountService(session).deactivate_user("ann@example.com")
+
+    response = await me(service)
+
+    assert (response.status_code, response.json()) == (401, INVALID)
+
+
+async def test_of_a_key_the_database_holds_its_digest_and_eight_characters(
+    service: Service, database: Database
+) -> None:
+    stored = await stored_key(database)
+
+    row = {column.name: str(getattr(stored, column.name)) for column in PersonalApiKey.__table__.columns}
+    assert row["mask"] == f"phx_...{service.key[-4:]}"
+    assert not any(service.key[4:-4] in value for value in row.values())
+
+
+async def test_the_use_of_a_key_is_noted_once_an_hour(service: Service, database: Database) -> None:
+    before = utc_now()
+    await me(service)
+    first = (await stored_key(database)).last_used_at
+    await me(service)
+    second = (await stored_key(database)).last_used_at
+
+    assert first is not None
+    assert second is not None
+    assert before <= first <= utc_now()
+    assert second == first or second.hour != first.hour
+
+
+async def test_a_use_in_another_hour_is_noted_again(service: Service, database: Database) -> None:
+    yesterday = utc_now() - dt.timedelta(days=1)
+    async with database.write() as session:
+        (await session.scalars(select(PersonalApiKey))).one().last_used_at = yesterday
+
+    await me(service)
+
+    last_used_at = (await stored_key(database)).last_used_at
+    assert last_used_at is not None
+    assert last_used_at > yesterday
+
+
+async def test_keys_stay_out_of_logs_and_answers(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    secret = service.key[4:-4]
+    with caplog.at_level(logging.DEBUG):
+        answers = [
+            await me(service),
+            await service.client.get(ME, headers={"Authorization": f"Bearer {service.key}x"}),
+            await service.post("/experiments/", {"name": []}),
+            await service.get("/experiments/", personal_api_key=service.key, limit="1", offset="1"),
+        ]
+
+    logged = "".join(record.getMessage() for record in caplog.records if not record.name.startswith("httpx"))
+    assert secret not in logged
+    assert all(secret not in answer.text for answer in answers)

@@ -1,0 +1,221 @@
+import pytest
+
+from app.database import Database
+from tests.experiments.stored import only_flag
+from tests.experiments.test_creating import COUNTRY, DEFAULT_VARIANTS, GROUP, PERSONS_ONLY
+from tests.service import FUNNEL, TREND, Json, Service
+
+SPLIT = {"feature_flag_variants": DEFAULT_VARIANTS}
+OTHER_VARIANTS = "Can't update feature_flag_variants on Experiment"
+
+
+async def patched(service: Service, experiment: Json, **changes: object) -> Json:
+    response = await service.patch(f"/experiments/{experiment['id']}/", changes)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "New name", "description": ""},
+        {"description": None, "archived": True},
+        {"start_date": None, "end_date": "2022-12-01T00:00:00.500000Z"},
+        {"start_date": "2022-12-01T00:00:00Z", "end_date": "2022-11-01T00:00:00Z"},
+        {"parameters": {"recommended_sample_size": 1500}},
+        {"parameters": None, "secondary_metrics": None},
+        {"parameters": [], "secondary_metrics": [{"name": "Views", "filters": TREND}]},
+        {"filters": TREND},
+        {"filters": {}},
+        {},
+    ],
+)
+async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, changes: dict[str, object]) -> None:
+    before = await service.create_experiment(parameters={**SPLIT, "minimum_detectable_effect": 5})
+
+    after = await patched(service, before, **changes)
+
+    assert after == {**before, **changes, "updated_at": after["updated_at"]}
+    assert after["updated_at"] > before["updated_at"]
+    assert await service.read(f"/experiments/{before['id']}/") == after
+
+
+async def test_the_first_start_launches(service: Service, database: Database) -> None:
+    draft = await service.create_experiment(start_date=None, end_date=None)
+
+    await patched(service, draft, start_date="2022-11-01T00:00:00Z")
+
+    assert (await only_flag(database))["active"] is True
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"end_date": "2022-11-10T00:00:00Z"},
+        {"archived": True},
+        {"start_date": None},
+        {"start_date": "2022-11-03T00:00Z"},
+    ],
+)
+async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
+    service: Service, database: Database, changes: dict[str, object]
+) -> None:
+    experiment = await service.create_experiment()
+    before = await only_flag(database)
+
+    await patched(service, experiment, **changes)
+
+    assert await only_flag(database) == before
+
+
+@pytest.mark.parametrize(
+    ("filters", "groups", "index"),
+    [
+        ({**TREND, "properties": [COUNTRY]}, [{"properties": [COUNTRY]}], None),
+        ({**TREND, "properties": []}, [{"properties": []}], None),
+        ({**TREND, "properties": None}, [{"properties": [COUNTRY, COUNTRY], "rollout_percentage": None}], None),
+        (TREND, [{"properties": [COUNTRY, COUNTRY], "rollout_percentage": None}], None),
+        (
+            {**TREND, "properties": [GROUP], "aggregation_group_type_index": 0},
+            [{"properties": [GROUP]}],
+            0,
+        ),
+    ],
+)
+async def test_changed_filters_rewrite_the_participants_and_keep_the_split(
+    service: Service, database: Database, filters: dict[str, object], groups: object, index: int | None
+) -> None:
+    experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY, COUNTRY]})
+
+    await patched(service, experiment, filters=filters)
+
+    assert (await only_flag(database))["filters"] == {
+        "groups": groups,
+        "multivariate": {"variants": DEFAULT_VARIANTS},
+        "aggregation_group_type_index": index,
+    }
+
+
+async def test_empty_filters_do_not_touch_the_flag(service: Service, database: Database) -> None:
+    experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY]})
+    before = await only_flag(database)
+
+    await patched(service, experiment, filters={})
+
+    assert await only_flag(database) == before
+
+
+async def test_group_participants_need_their_aggregation(service: Service) -> None:
+    filters = {**FUNNEL, "properties": [GROUP], "aggregation_group_type_index": 0}
+    experiment = await service.create_experiment(filters=filters)
+
+    response = await service.patch(f"/experiments/{experiment['id']}/", {"filters": FUNNEL})
+
+    assert response.status_code == 400
+    assert response.json()["detail"] == PERSONS_ONLY
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        list(reversed(DEFAULT_VARIANTS)),
+        [{"key": "control", "rollout_percentage": 50}, {"key": "test", "name": "Big", "rollout_percentage": 50.0}],
+    ],
+)
+async def test_the_same_split_may_be_sent_again_with_other_names_and_order(
+    service: Service, database: Database, variants: list[object]
+) -> None:
+    experiment = await service.create_experiment()
+
+    after = await patched(service, experiment, parameters={"feature_flag_variants": variants})
+
+    assert after["parameters"] == {"feature_flag_variants": variants}
+    assert (await only_flag(database))["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        [],
+        [{"key": "control", "rollout_percentage": 100}],
+        [{"key": "control", "rollout_percentage": 50}, {"key": "other", "rollout_percentage": 50}],
+        [{"key": "control", "rollout_percentage": 40}, {"key": "test", "rollout_percentage": 60}],
+        [*DEFAULT_VARIANTS, {"key": "third", "rollout_percentage": 0}],
+    ],
+)
+@pytest.mark.parametrize("start_date", [None, "2022-11-01T00:00:00Z"])
+async def test_another_split_is_refused(service: Service, start_date: str | None, variants: list[object]) -> None:
+    experiment = await service.create_experiment(start_date=start_date)
+
+    response = await service.patch(
+        f"/experiments/{experiment['id']}/", {"parameters": {"feature_flag_variants": variants}}
+    )
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "validation_error",
+        "code": "invalid_input",
+        "detail": OTHER_VARIANTS,
+        "attr": None,
+    }
+
+
+async def test_the_same_key_may_be_sent_again(service: Service) -> None:
+    experiment = await service.create_experiment()
+
+    assert (await patched(service, experiment, feature_flag_key=" checkout "))["feature_flag_key"] == "checkout"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "detail", "attr"),
+    [
+        (
+            {"feature_flag_key": "other"},
+            "invalid_input",
+            "Can't update keys: get_feature_flag_key on Experiment",
+            None,
+        ),
+        ({"name": None}, "null", "This field may not be null.", "name"),
+        ({"parameters": {"feature_flag_variants": []}}, "invalid_input", OTHER_VARIANTS, None),
+        ({"filters": []}, "invalid_input", "Expected a dictionary of items.", "filters"),
+        ({"filters": ""}, "invalid_input", "Expected a dictionary of items.", "filters"),
+        (
+            {"filters": {"properties": [{"key": "plan", "value": 1, "type": "event"}]}},
+            "invalid_input",
+            PERSONS_ONLY,
+            "filters",
+        ),
+    ],
+)
+async def test_a_refused_change_changes_nothing(
+    service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
+) -> None:
+    experiment = await service.create_experiment(start_date=None)
+    flag = await only_flag(database)
+
+    # The other fields are good: they must not be stored either.
+    body = {"description": "New", "start_date": "2022-11-02T00:00:00Z", **changes}
+    response = await service.patch(f"/experiments/{experiment['id']}/", body)
+
+    assert response.status_code == 400
+    assert response.json() == {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
+    assert await service.read(f"/experiments/{experiment['id']}/") == experiment
+    assert await only_flag(database) == flag
+
+
+# The rules that look at the stored experiment, first to last; each body breaks its rule and those after it.
+RULES_IN_ORDER: list[tuple[dict[str, object], str]] = [
+    ({"feature_flag_key": "other"}, "Can't update keys: get_feature_flag_key on Experiment"),
+    ({"parameters": {"feature_flag_variants": []}}, OTHER_VARIANTS),
+    ({"filters": {"properties": [GROUP]}}, PERSONS_ONLY),
+]
+
+
+@pytest.mark.parametrize("first", range(len(RULES_IN_ORDER)))
+async def test_rules_of_a_change_are_checked_in_their_order(service: Service, first: int) -> None:
+    experiment = await service.create_experiment()
+    body = {name: value for fault, _ in RULES_IN_ORDER[first:] for name, value in fault.items()}
+
+    response = await service.patch(f"/experiments/{experiment['id']}/", body)
+
+    assert response.json()["detail"] == RULES_IN_ORDER[first][1]

@@ -1,0 +1,42 @@
+from app.database import Database
+from tests.experiments.stored import flags
+from tests.service import Service
+
+
+async def test_a_deleted_experiment_is_gone(service: Service) -> None:
+    experiment = await service.create_experiment()
+    other = await service.create_experiment(feature_flag_key="other")
+    path = f"/experiments/{experiment['id']}/"
+
+    response = await service.delete(path)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert [(await service.request(method, path)).status_code for method in ("GET", "DELETE")] == [404, 404]
+    assert (await service.patch(path, {"name": "x"})).status_code == 404
+    assert (await service.read("/experiments/"))["results"] == [other]
+
+
+async def test_the_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(
+    service: Service, database: Database
+) -> None:
+    experiment = await service.create_experiment()
+    (before,) = await flags(database)
+
+    await service.delete(f"/experiments/{experiment['id']}/")
+
+    assert await flags(database) == [{**before, "deleted": True}]
+
+
+async def test_the_key_of_a_deleted_experiment_is_free_and_its_old_flag_stays(
+    service: Service, database: Database
+) -> None:
+    first = await service.create_experiment()
+    await service.delete(f"/experiments/{first['id']}/")
+
+    second = await service.create_experiment()
+
+    assert second["feature_flag"] != first["feature_flag"]
+    assert [(flag["id"], flag["deleted"]) for flag in await flags(database)] == [
+        (first["feature_flag"], True),
+        (second["feature_flag"], False),
+    ]

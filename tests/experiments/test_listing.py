@@ -1,0 +1,84 @@
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from tests.service import Service
+
+
+async def test_all_experiments_are_listed_newest_first(service: Service) -> None:
+    draft = await service.create_experiment(feature_flag_key="draft", start_date=None, end_date=None)
+    running = await service.create_experiment(feature_flag_key="running", end_date=None)
+    archived = await service.create_experiment(feature_flag_key="archived", archived=True)
+
+    assert await service.read("/experiments/") == {
+        "count": 3,
+        "next": None,
+        "previous": None,
+        "results": [archived, running, draft],
+    }
+
+
+async def test_an_empty_project_has_an_empty_list(service: Service) -> None:
+    assert await service.read("/experiments/") == {"count": 0, "next": None, "previous": None, "results": []}
+
+
+@pytest.fixture
+async def with_three(service: Service) -> Service:
+    for number in range(3):
+        await service.create_experiment(feature_flag_key=f"flag-{number}")
+    return service
+
+
+@pytest.mark.parametrize(
+    ("query", "keys", "following", "previous"),
+    [
+        ("limit=2", [2, 1], "limit=2&offset=2", None),
+        ("limit=2&offset=2", [0], None, "limit=2"),
+        ("limit=1&offset=2", [0], None, "limit=1&offset=1"),
+        ("offset=2", [0], None, "limit=100"),
+        ("limit=3", [2, 1, 0], None, None),
+        ("limit=2&offset=100", [], None, "limit=2&offset=98"),
+        ("limit=0", [2, 1, 0], None, None),
+        ("limit=-1&offset=-1", [2, 1, 0], None, None),
+        ("limit=two&offset=1.5", [2, 1, 0], None, None),
+        ("limit=99999999999999999999", [2, 1, 0], None, None),
+        ("limit=1&offset=99999999999999999999", [], None, "limit=1&offset=2147483646"),
+        (f"limit={'9' * 5000}&offset={'9' * 5000}", [2, 1, 0], None, None),
+        ("z=%2F+x&limit=2&a=2&a=1&b=", [2, 1], "a=2&a=1&b=&limit=2&offset=2&z=%2F+x", None),
+        ("limit=2&personal_api_key=phx_secret", [2, 1], "limit=2&offset=2", None),
+    ],
+)
+async def test_pages_are_linked_by_the_address_as_it_was_asked_for(
+    with_three: Service, query: str, keys: list[int], following: str | None, previous: str | None
+) -> None:
+    response = await with_three.request("GET", f"/experiments?{query}")
+
+    page = response.json()
+    address = f"http://abacus.test{with_three.project}/experiments?"
+    assert page["count"] == 3
+    assert [item["feature_flag_key"] for item in page["results"]] == [f"flag-{key}" for key in keys]
+    assert page["next"] == (following and address + following)
+    assert page["previous"] == (previous and address + previous)
+
+
+@pytest.mark.parametrize("path", ["/api/projects/@current/experiments/", "/api/projects/@current/experiments"])
+async def test_following_the_links_meets_every_experiment_once(with_three: Service, path: str) -> None:
+    met: list[str] = []
+    address: str | None = f"http://abacus.test{path}?limit=1"
+    while address is not None:
+        response = await with_three.client.get(address, headers={"Authorization": f"Bearer {with_three.key}"})
+        met += [item["feature_flag_key"] for item in response.json()["results"]]
+        address = response.json()["next"]
+        assert address is None or urlsplit(address).path == path
+
+    assert met == ["flag-2", "flag-1", "flag-0"]
+
+
+@pytest.mark.parametrize("host", [b"[", b"a b", b"abacus.test:port", b"\xff", b"x" * 5000])
+async def test_a_strange_host_header_breaks_nothing(with_three: Service, host: bytes) -> None:
+    headers = {b"Authorization": f"Bearer {with_three.key}".encode(), b"Host": host}
+
+    response = await with_three.client.get(f"{with_three.project}/experiments/?limit=1", headers=headers)
+
+    assert response.status_code == 200
+    assert dict(parse_qsl(response.json()["next"].partition("?")[2])) == {"limit": "1", "offset": "1"}

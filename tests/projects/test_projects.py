@@ -1,0 +1,147 @@
+import httpx
+import pytest
+
+from app.database import Database
+from app.models import OrganizationMembership, Project
+from app.projects.repository import AccountRepository
+from tests.service import Json, Service
+
+
+async def call(service: Service, method: str, path: str, **options: Json) -> httpx.Response:
+    return await service.client.request(method, path, headers={"Authorization": f"Bearer {service.key}"}, **options)
+
+
+async def test_a_created_project_can_be_read_and_has_a_token_of_its_own(service: Service) -> None:
+    own = await service.read("/")
+
+    response = await call(service, "POST", "/api/projects/", json={"name": " Blog ", "timezone": "Europe/Amsterdam"})
+
+    project = response.json()
+    assert response.status_code == 201
+    expected = {
+        "id": project["id"],
+        "uuid": project["uuid"],
+        "organization": own["organization"],
+        "name": "Blog",
+        "timezone": "Europe/Amsterdam",
+        "api_token": project["api_token"],
+        "created_at": project["created_at"],
+        "updated_at": project["updated_at"],
+    }
+    assert list(project.items()) == list(expected.items())
+    assert project["api_token"].startswith("phc_")
+    assert project["api_token"] != own["api_token"]
+    assert (await call(service, "GET", f"/api/projects/{project['id']}/")).json() == project
+
+
+async def test_a_project_counts_days_in_utc_unless_told_otherwise(service: Service) -> None:
+    response = await call(service, "POST", "/api/projects/", json={"name": "Blog"})
+
+    assert response.json()["timezone"] == "UTC"
+
+
+async def test_the_projects_of_ones_organizations_are_listed_oldest_first(
+    service: Service, neighbour: Service, stranger: Service
+) -> None:
+    response = await call(service, "GET", "/api/projects/?limit=1")
+
+    assert response.json() == {
+        "count": 2,
+        "next": "http://abacus.test/api/projects/?limit=1&offset=1",
+        "previous": None,
+        "results": [await service.read("/")],
+    }
+
+
+@pytest.mark.parametrize("changes", [{"name": "Blog"}, {"timezone": "Asia/Tokyo"}, {"api_token": "phc_mine"}, {}])
+async def test_what_is_sent_changes_and_the_rest_stays(service: Service, changes: dict[str, object]) -> None:
+    before = await service.read("/")
+
+    response = await service.patch("/", changes)
+
+    after = response.json()
+    assert response.status_code == 200
+    assert after == {**before, **changes, "api_token": before["api_token"], "updated_at": after["updated_at"]}
+    assert after["updated_at"] > before["updated_at"]
+    assert await service.read("/") == after
+
+
+REFUSED = [
+    ({"name": None}, "null", "This field may not be null.", "name"),
+    ({"name": " "}, "blank", "This field may not be blank.", "name"),
+    ({"name": "x" * 201}, "max_length", "Ensure this field has no more than 200 characters.", "name"),
+    ({"name": "x" * 401}, "max_length", "Ensure this field has no more than 200 characters.", "name"),
+    ({"timezone": None}, "null", "This field may not be null.", "timezone"),
+    ({"timezone": "Mars/Olympus"}, "invalid_choice", '"Mars/Olympus" is not a valid choice.', "timezone"),
+    ({"timezone": "../UTC"}, "invalid_choice", '"../UTC" is not a valid choice.', "timezone"),
+    ({"timezone": "\ud800"}, "invalid_choice", '"?" is not a valid choice.', "timezone"),
+    ({"timezone": ["UTC"]}, "invalid_choice", "\"['UTC']\" is not a valid choice.", "timezone"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/projects/"), ("PATCH", "/api/projects/@current/")])
+@pytest.mark.parametrize(("fields", "code", "detail", "attr"), REFUSED)
+async def test_a_field_that_breaks_a_rule_is_refused(
+    service: Service, method: str, path: str, fields: dict[str, object], code: str, detail: str, attr: str
+) -> None:
+    response = await call(service, method, path, json={"name": "Blog", **fields})
+
+    assert response.status_code == 400
+    assert response.json() == {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
+    assert (await call(service, "GET", "/api/projects/")).json()["results"] == [await service.read("/")]
+
+
+async def test_the_caller_learns_who_he_is_and_where_he_belongs(service: Service) -> None:
+    response = await call(service, "GET", "/api/users/@me/")
+
+    me, project = response.json(), await service.read("/")
+    organization = {"id": project["organization"], "name": "Example"}
+    assert response.status_code == 200
+    assert me == {
+        "id": me["id"],
+        "uuid": me["uuid"],
+        "distinct_id": me["distinct_id"],
+        "first_name": "",
+        "email": "ann@example.com",
+        "is_active": True,
+        "organization": organization,
+        "organizations": [organization],
+        "team": project,
+    }
+
+
+async def test_the_current_project_is_the_first_one_unless_another_was_chosen(
+    service: Service, neighbour: Service, database: Database
+) -> None:
+    first = (await call(service, "GET", "/api/projects/@current/")).json()
+    async with database.write() as session:
+        user = await AccountRepository(session).find_user("ann@example.com")
+        assert user is not None
+        user.current_project_id = neighbour.project_id
+
+    chosen = (await call(service, "GET", "/api/projects/@current/")).json()
+
+    assert (first["id"], chosen["id"]) == (service.project_id, neighbour.project_id)
+
+
+async def test_a_user_without_organization_has_no_project_and_can_create_none(
+    service: Service, database: Database
+) -> None:
+    async with database.write() as session:
+        project = await session.get_one(Project, service.project_id)
+        user = await AccountRepository(session).find_user("ann@example.com")
+        assert user is not None
+        membership = await session.get_one(OrganizationMembership, 1)
+        assert (membership.organization_id, membership.user_id) == (project.organization_id, user.id)
+        await session.delete(membership)
+
+    answers = [
+        await call(service, "GET", "/api/projects/@current/experiments/"),
+        await call(service, "POST", "/api/projects/", json={"name": "Blog"}),
+        await service.get("/experiments/"),
+        await call(service, "GET", "/api/projects/"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 403, 403, 200]
+    assert answers[0].json()["detail"] == "Project not found."
+    assert answers[3].json()["results"] == []
