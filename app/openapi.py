@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document: request bodies, which endpoints read by themselves, and the error answers."""
+"""Corrects the OpenAPI document: request bodies, which endpoints read by themselves, and the error answers."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -48,7 +48,7 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
                 routes=application.routes,
                 tags=application.openapi_tags,
             )
-            application.openapi_schema = _with_bodies(document, bodies)
+            application.openapi_schema = _with_bodies(_without_unused_refusals(document), bodies)
         return application.openapi_schema
 
     application.openapi = build  # type: ignore[method-assign]  # the framework's documented way
@@ -60,6 +60,16 @@ def _bodies(routers: Iterable[APIRouter]) -> Iterator[tuple[APIRoute, type[BaseM
             model = body_model(route.dependant) if isinstance(route, APIRoute) else None
             if isinstance(route, APIRoute) and model is not None:
                 yield route, model
+
+
+def _without_unused_refusals(document: JsonDict) -> JsonDict:
+    """Take out the framework's own 422, which it adds wherever there are parameters: ours are 400 and 404."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
 
 
 def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseModel]]) -> JsonDict:

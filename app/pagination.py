@@ -3,7 +3,8 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
+from pydantic import WithJsonSchema
 
 from app.routing import path_as_sent
 
@@ -39,12 +40,25 @@ class Links:
         return f"{self._address}?{urlencode(sorted(kept + new, key=lambda parameter: parameter[0]))}"
 
 
+# Text to the code, for which anything unreadable means the default; a number to readers of /docs.
+LimitText = Annotated[
+    str | None,
+    WithJsonSchema({"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
+    Query(description="How many to return at most."),
+]
+OffsetText = Annotated[
+    str | None,
+    WithJsonSchema({"type": "integer", "minimum": 0, "default": 0}),
+    Query(description="How many to leave out from the start."),
+]
+
+
 class Pagination:
     """The window of a list that a request asks for, with the links to its neighbours."""
 
-    def __init__(self, request: Request) -> None:
-        self.limit = read_count(request.query_params.get("limit"), DEFAULT_LIMIT, minimum=1)
-        self.offset = read_count(request.query_params.get("offset"), 0, minimum=0)
+    def __init__(self, request: Request, limit: LimitText = None, offset: OffsetText = None) -> None:
+        self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)
+        self.offset = read_count(offset, 0, minimum=0)
         self._links = Links(request)
 
     def next(self, count: int) -> str | None:

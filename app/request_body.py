@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 
@@ -33,11 +34,14 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
+            chunks.append(chunk)
+    except ClientDisconnect as error:  # nobody reads the answer, but it is no fault of ours to be logged
+        raise ParseError("The request body ended early.") from error
     body = b"".join(chunks)
     request.state.body = body
     return body

@@ -23,7 +23,7 @@ from tests.service import Service
 TEMPLATE = "abacus_template"
 
 # Examples that reach a database take as long as the machine is busy: time is measured in benchmarks, not here.
-hypothesis.settings.register_profile("abacus", deadline=None)
+hypothesis.settings.register_profile("abacus", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("abacus")
 
 

@@ -12,7 +12,7 @@ from app.request_body import read_bytes
 router = APIRouter(tags=["Capture"])
 
 
-@router.post("/batch/", summary="Send a batch of events", openapi_extra=capture_body)
+@router.post("/batch/", summary="Send a batch of events", operation_id="capture_batch", openapi_extra=capture_body)
 @router.post("/capture/", summary="Send events", openapi_extra=capture_body)
 async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead:
     """Store events and answer when they are committed.

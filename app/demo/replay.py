@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -126,14 +127,10 @@ def _batches(events: Iterator[dict[str, Any]]) -> Iterator[Sequence[dict[str, An
 
 def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
     """Print the verdict beside the published figures; say whether they are equal."""
+    console.print("\n[bold]Which e-mail sells?[/bold] Kevin Hillstrom's experiment of 2008, 64,000 customers.")
     found = {variant["key"]: variant for variant in results["variants"]}
-    table = Table(
-        "Arm",
-        title="\nWhich e-mail sells? Kevin Hillstrom's experiment of 2008, 64,000 customers",
-        title_justify="left",
-    )
-    for heading in ("customers", "purchases", "rate", "published", "95 % interval", "P(best)", "visits", "published"):
-        table.add_column(heading, justify="right")
+    bought = _table("Arm", "customers", "purchases", "rate", "published", "95 % interval", "P(best)")
+    visited = _table("Arm", "visits", "published")
     agrees = True
     for arm in hillstrom.ARMS:
         variant = found[arm.key]
@@ -142,29 +139,34 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
         low, high = results["credible_intervals"][arm.key]
         agrees &= (customers, purchases) == (arm.customers, arm.conversions)
         agrees &= visits[arm.key] == round(arm.visits / arm.customers, 3)
-        table.add_row(
+        bought.add_row(
             arm.name,
             f"{customers:,}",
             f"{purchases:,}",
             f"{purchases / customers:.4%}",
             f"{arm.conversions / arm.customers:.4%}",
-            f"{low:.3%} - {high:.3%}",
+            f"{low:.2%} - {high:.2%}",
             f"{results['probability'][arm.key]:.6f}",
-            f"{visits[arm.key]:.1%}",
-            f"{arm.visits / arm.customers:.1%}",
         )
-    console.print(table)
+        visited.add_row(arm.name, f"{visits[arm.key]:.1%}", f"{arm.visits / arm.customers:.1%}")
+    console.print(bought, visited)
     p_best = results["probability"]["mens_email"]
     agrees &= round(p_best, 6) == hillstrom.PUBLISHED_P_BEST_OF_MENS_EMAIL
-    verdict = results["significance_code"]
     console.print(
-        f"\n[bold]Send the men's e-mail[/bold]: it sells best with probability {p_best:.4%} ({verdict}); should that be "
-        f"wrong, it costs {results['expected_loss']:.1g} of conversion rate on average, against no e-mail."
+        f"[bold]Send the men's e-mail[/bold]: it sells best with probability {p_best:.4%} "
+        f"({results['significance_code']})."
     )
     console.print(
         "Every figure equals the published one." if agrees else "[red]The figures differ from the published ones.[/red]"
     )
     return bool(agrees)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(first, box=SIMPLE_HEAD)
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _stay(console: Console, access: Access, path: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.flags.filters import CONTROL, MAX_VARIANTS
@@ -119,6 +119,9 @@ SecondaryMetrics = Annotated[
 
 
 class ExperimentCreate(RequestBody):
+    # To the code the filters have a default: that they are missing is told after the faults of all fields.
+    model_config = ConfigDict(json_schema_extra={"required": ["name", "feature_flag_key", "filters"]})
+
     name: Name
     description: Description = None
     start_date: OptionalUtcDatetime = Field(default=None, description="Unset means a draft; set launches the flag.")

@@ -88,13 +88,11 @@ async def test_what_names_no_project_is_not_found(service: Service, reference: s
     assert [(response.status_code, response.json()) for response in responses] == [(404, answer)] * len(responses)
 
 
-async def test_projects_share_no_list_and_no_key(service: Service, neighbour: Service, stranger: Service) -> None:
-    created = {
-        each.project_id: await each.create_experiment(feature_flag_key="same")
-        for each in (service, neighbour, stranger)
-    }
+async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbour: Service, stranger: Service) -> None:
+    everybody = (service, neighbour, stranger)
+    created = {each.project_id: await each.create_experiment(feature_flag_key="same") for each in everybody}
 
-    lists = {each.project_id: await each.read("/experiments/") for each in (service, neighbour, stranger)}
+    lists = {each.project_id: await each.read("/experiments/") for each in everybody}
 
     assert lists == {
         project_id: {"count": 1, "next": None, "previous": None, "results": [experiment]}

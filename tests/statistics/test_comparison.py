@@ -1,0 +1,141 @@
+"""Probabilities and losses, held against closed forms and arbitrary precision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import betainc, mpf
+
+from app.statistics.comparison import compare
+from app.statistics.posterior import BetaPosterior, GammaPosterior, Posterior
+from tests.statistics import reference
+
+ACCURACY = 1e-12  # what the documentation promises, absolute
+ROUNDING = 1e-14  # what is left between two ways to compute the same number here
+
+beta = BetaPosterior.from_counts
+gamma = GammaPosterior.from_counts
+
+HARD_CASES: dict[str, Sequence[Posterior]] = {
+    "no data": [beta(0, 0), beta(0, 0)],
+    "hardly any data": [beta(0, 1), beta(1, 0)],
+    "nobody converts": [beta(0, 1000), beta(3, 997)],
+    "everybody converts": [beta(20, 0), beta(15, 1)],
+    "close": [beta(10, 90), beta(18, 82), beta(15, 85)],
+    "far apart": [beta(2, 500), beta(400, 4)],
+    "a narrow one inside a wide one": [beta(1, 9), beta(50, 450)],
+    "counts": [gamma(20, 1), gamma(30, 1)],
+    "no events": [gamma(0, 1), gamma(0, 2)],
+    "unequal exposures": [gamma(30, 1), gamma(38, 1.3), gamma(1, 0.01)],
+}
+counts = st.integers(0, 200) | st.integers(0, 10**9)
+betas = st.builds(beta, counts, counts)
+gammas = st.builds(gamma, counts, st.floats(0.01, 100))
+comparable = st.one_of(st.lists(betas, min_size=2, max_size=20), st.lists(gammas, min_size=2, max_size=20))
+
+
+@pytest.mark.parametrize("posteriors", HARD_CASES.values(), ids=HARD_CASES.keys())
+def test_hard_cases_agree_with_arbitrary_precision(posteriors: Sequence[Posterior]) -> None:
+    result = compare(posteriors)
+
+    for index, posterior in enumerate(posteriors):
+        rivals = [other for position, other in enumerate(posteriors) if position != index]
+        assert abs(result.win_probabilities[index] - reference.win_probability(posteriors, index)) < ACCURACY
+        scale = max(1.0, posteriors[0].mean)
+        against_control = (
+            reference.loss_against(posterior, posteriors[:1]) if index else result.losses_against_control[0]
+        )
+        assert abs(result.losses_against_control[index] - against_control) < ACCURACY * scale
+        assert (
+            abs(result.losses_against_all[index] - reference.loss_against(posterior, rivals)) < ACCURACY * 100 * scale
+        )
+
+
+@pytest.mark.parametrize(
+    ("control", "test"),
+    [
+        ((10, 90), (18, 82)),
+        ((0, 0), (3, 1)),
+        ((500, 500), (450, 550)),
+        ((900, 10**9), (1000, 10**9)),
+        ((10**6, 10**9), (1000, 10**6)),
+    ],
+)
+def test_beating_control_agrees_with_the_finite_sum(control: tuple[int, int], test: tuple[int, int]) -> None:
+    result = compare([beta(*control), beta(*test)])
+
+    assert abs(result.probabilities_to_beat_control[1] - reference.beats(beta(*test), beta(*control))) < ROUNDING
+
+
+@pytest.mark.parametrize(("counts", "rates"), [((20, 30), (1.0, 1.0)), ((7, 7), (2.0, 1.0)), ((300, 380), (1.0, 1.01))])
+def test_one_rate_beating_another_is_a_beta_probability(counts: tuple[int, int], rates: tuple[float, float]) -> None:
+    control, test = (gamma(count, rate) for count, rate in zip(counts, rates, strict=True))
+    share = mpf(rates[1]) / (mpf(rates[0]) + mpf(rates[1]))
+    expected = 1 - betainc(test.shape, control.shape, 0, share, regularized=True)
+
+    assert abs(compare([control, test]).probabilities_to_beat_control[1] - expected) < ROUNDING
+
+
+@given(posteriors=comparable)
+def test_probabilities_sum_to_one_and_checks_pass(posteriors: list[Posterior]) -> None:
+    result = compare(posteriors)
+
+    assert np.isclose(result.win_probabilities.sum(), 1, rtol=0, atol=ROUNDING)
+    assert result.sum_error < ACCURACY
+    assert result.mass_error < 1e-11  # positions far from control are rounded, results are not
+    assert (result.losses_against_all >= 0).all()
+
+
+@given(posterior=betas | gammas, count=st.integers(2, 20))
+def test_identical_variants_share_the_probability_equally(posterior: Posterior, count: int) -> None:
+    assert compare([posterior] * count).win_probabilities == pytest.approx(1 / count, rel=0, abs=1e-15)
+
+
+@given(data=st.data(), posteriors=comparable)
+def test_the_order_of_variants_changes_nothing(data: st.DataObject, posteriors: list[Posterior]) -> None:
+    order = data.draw(st.permutations(range(len(posteriors))))
+    shuffled = compare([posteriors[index] for index in order]).win_probabilities
+
+    assert shuffled == pytest.approx(compare(posteriors).win_probabilities[list(order)], rel=0, abs=ACCURACY)
+
+
+@given(control=betas, successes=st.integers(0, 10**6), failures=st.integers(0, 10**6))
+def test_one_more_success_never_makes_a_variant_less_likely_to_win(
+    control: BetaPosterior, successes: int, failures: int
+) -> None:
+    before = compare([control, beta(successes, failures)])
+    after = compare([control, beta(successes + 1, failures)])
+
+    assert after.win_probabilities[1] >= before.win_probabilities[1] - ROUNDING
+    assert after.losses_against_control[1] <= before.losses_against_control[1] + ROUNDING
+
+
+@given(control=betas, test=betas)
+def test_of_two_variants_one_wins(control: BetaPosterior, test: BetaPosterior) -> None:
+    result = compare([control, test])
+
+    assert result.win_probabilities[1] == pytest.approx(result.probabilities_to_beat_control[1], rel=0, abs=ACCURACY)
+
+
+@given(posteriors=comparable)
+def test_the_same_counts_give_the_same_bits(posteriors: list[Posterior]) -> None:
+    first, second = compare(posteriors), compare(posteriors)
+
+    assert first.win_probabilities.tobytes() == second.win_probabilities.tobytes()
+
+
+def test_fewer_than_two_or_mixed_posteriors_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        compare([beta(1, 1)])
+    with pytest.raises(ValueError, match="one family"):
+        compare([beta(1, 1), gamma(1, 1)])
+
+
+@pytest.mark.parametrize("parameters", [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))])
+def test_parameters_of_no_distribution_are_refused(parameters: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        BetaPosterior(*parameters)
+    with pytest.raises(ValueError, match="positive"):
+        GammaPosterior(*parameters)

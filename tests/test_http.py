@@ -1,0 +1,342 @@
+"""What holds for every address: order of checks, slashes, bodies, and the one form of refusals."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.errors import ParseError, ValidationFailed
+from app.experiments.schemas import ExperimentCreate
+from app.request_body import parse_json, read_bytes, validate
+from tests.service import FUNNEL, Service
+
+REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": FUNNEL}
+MEGABYTE = 1024 * 1024
+LIMIT = 20 * MEGABYTE
+
+
+def refusal(type_: str, code: str, detail: str, attr: str | None = None) -> dict[str, str | None]:
+    return {"type": type_, "code": code, "detail": detail, "attr": attr}
+
+
+NO_ENDPOINT = refusal("invalid_request", "not_found", "Endpoint not found.")
+NO_KEY = refusal("authentication_error", "not_authenticated", "Authentication credentials were not provided.")
+NO_PROJECT = refusal("invalid_request", "not_found", "Project not found.")
+NO_OBJECT = refusal("invalid_request", "not_found", "Not found.")
+UNREADABLE = refusal("invalid_request", "parse_error", "JSON parse error - Expecting value: line 1 column 1 (char 0)")
+
+
+def no_method(method: str) -> dict[str, str | None]:
+    return refusal("invalid_request", "method_not_allowed", f'Method "{method}" not allowed.')
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "answer"),
+    [
+        ("GET", "/api/", 404, NO_ENDPOINT),
+        ("POST", "/api/nothing/", 404, NO_ENDPOINT),
+        ("GET", "/api/projects/1/nothing/", 404, NO_ENDPOINT),
+        ("GET", "/api/projects/1/experiments//", 404, NO_ENDPOINT),
+        ("GET", "/api/projects/1/experiments/1//", 404, NO_ENDPOINT),
+        ("GET", "/api/projects/1/experiments/1/results/more/", 404, NO_ENDPOINT),
+        ("DELETE", "/api/projects/999/experiments/", 401, NO_KEY),
+        ("PATCH", "/api/projects/999/experiments/999/", 401, NO_KEY),
+        ("POST", "/api/projects/", 401, NO_KEY),
+        ("DELETE", "/api/users/@me/", 401, NO_KEY),
+    ],
+)
+async def test_a_stranger_learns_which_addresses_there_are_not_and_nothing_else(
+    service: Service, method: str, path: str, status: int, answer: object
+) -> None:
+    response = await service.client.request(method, path, content=b"not JSON")
+
+    assert (response.status_code, response.json()) == (status, answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "answer"),
+    [
+        ("GET", "/api/nothing/", 404, NO_ENDPOINT),
+        ("DELETE", "/api/projects/999/experiments/", 404, NO_PROJECT),
+        ("POST", "/api/projects/999/experiments/", 404, NO_PROJECT),
+        ("POST", "/api/projects/@current/experiments/999/", 405, no_method("POST")),
+        ("PATCH", "/api/projects/@current/experiments/999/results/", 405, no_method("PATCH")),
+        ("POST", "/api/projects/@current/experiments/requires_flag_implementation/", 405, no_method("POST")),
+        ("DELETE", "/api/projects/999/", 405, no_method("DELETE")),
+        ("PATCH", "/api/projects/@current/experiments/999/", 404, NO_OBJECT),
+        ("POST", "/api/projects/@current/experiments/", 400, UNREADABLE),
+        ("PATCH", "/api/projects/@current/", 400, UNREADABLE),
+    ],
+)
+async def test_address_project_method_object_and_body_are_checked_in_this_order(
+    service: Service, method: str, path: str, status: int, answer: object
+) -> None:
+    headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
+
+    response = await service.client.request(method, path, content=b"not JSON", headers=headers)
+
+    assert (response.status_code, response.json()) == (status, answer)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/api/projects/@current/experiments/", "GET, POST"),
+        ("POST", "/api/projects/@current/experiments/1/", "GET, PATCH, DELETE"),
+        ("POST", "/api/projects/@current/experiments/1/results/", "GET"),
+        ("DELETE", "/api/projects/", "GET, POST"),
+        ("POST", "/api/projects/@current/", "GET, PATCH"),
+        ("PATCH", "/api/users/@me/", "GET"),
+    ],
+)
+async def test_a_refused_method_is_answered_with_those_that_are_allowed(
+    service: Service, method: str, path: str, allowed: str
+) -> None:
+    response = await service.client.request(method, path, headers={"Authorization": f"Bearer {service.key}"})
+
+    assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+
+
+async def test_the_slash_at_the_end_is_optional(service: Service) -> None:
+    created = await service.post("/experiments", REQUIRED)
+    path = f"/experiments/{created.json()['id']}"
+
+    changed = await service.patch(path, {"name": "New"})
+
+    assert (created.status_code, changed.status_code) == (201, 200)
+    assert await service.read(path) == changed.json()
+    assert (await service.read("/experiments"))["results"] == [changed.json()]
+    assert (await service.read(""))["id"] == service.project_id
+    assert (await service.delete(path)).status_code == 204
+
+
+async def test_answers_are_compact_json_with_plain_letters(service: Service) -> None:
+    response = await service.post("/experiments/", {**REQUIRED, "name": "Größe 😀"})
+
+    assert response.headers["Content-Type"] == "application/json"
+    assert '"name":"Größe 😀","description":null,'.encode() in response.content
+
+
+async def send(service: Service, content: bytes, content_type: str = "application/json") -> httpx.Response:
+    headers = {"Content-Type": content_type} if content_type else {}
+    return await service.request("POST", "/experiments/", content=content, headers=headers)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
+async def test_json_may_name_its_character_set(service: Service, content_type: str) -> None:
+    assert (await send(service, json.dumps(REQUIRED).encode(), content_type)).status_code == 201
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/jsonp", "application/xml", ""])
+async def test_a_body_of_another_type_is_refused(service: Service, content_type: str) -> None:
+    response = await send(service, json.dumps(REQUIRED).encode(), content_type)
+
+    detail = f'Unsupported media type "{content_type}" in request.'
+    assert response.status_code == 415
+    assert response.json() == refusal("invalid_request", "unsupported_media_type", detail)
+
+
+async def test_an_empty_body_is_an_empty_object(service: Service) -> None:
+    response = await send(service, b"", "")
+
+    assert response.status_code == 400
+    assert response.json() == refusal("validation_error", "required", "This field is required.", "name")
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"name":}', "Expecting value: line 1 column 9 (char 8)"),
+        (b'{"name": "a\nb"}', "Invalid control character at: line 1 column 12 (char 11)"),
+        (b'{"name": "\xff"}', "invalid start byte at byte 10"),
+        (b'\xef\xbb\xbf{"name": "x"}', "Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)"),
+        ("{}".encode("utf-16"), "invalid start byte at byte 0"),
+        (b"{} {}", "Extra data: line 1 column 4 (char 3)"),
+        (b"9" * 5000, "a number has too many digits"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(body: bytes, detail: str) -> None:
+    with pytest.raises(ParseError) as refused:
+        parse_json(body)
+
+    assert refused.value.detail == f"JSON parse error - {detail}"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"[]", "list"), (b'"text"', "str"), (b"5", "int"), (b"NaN", "float"), (b"1e400", "float"), (b"true", "bool")],
+)
+def test_a_body_that_is_no_object_is_refused(body: bytes, kind: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        validate(ExperimentCreate, parse_json(body))
+
+    detail = f"Invalid data. Expected a dictionary, but got {kind}."
+    assert (refused.value.code, refused.value.detail, refused.value.attr) == ("invalid_input", detail, None)
+
+
+async def test_null_is_no_body(service: Service) -> None:
+    response = await send(service, b"null")
+
+    assert response.status_code == 400
+    assert response.json() == refusal("validation_error", "null", "No data provided")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code", "detail"),
+    [
+        ("filters", b'{"a": NaN}', "invalid_input", "Value must be valid JSON."),
+        ("filters", b'{"a": -Infinity}', "invalid_input", "Value must be valid JSON."),
+        ("filters", b'{"a": 1e400}', "invalid_input", "Value must be valid JSON."),
+        ("filters", rb'{"a": "\ud800"}', "invalid_input", "Value must be valid JSON."),
+        ("filters", rb'{"\u0000": 1}', "invalid_input", "Value must be valid JSON."),
+        ("filters", b"[" * 900 + b"]" * 900, "invalid_input", "Value must be valid JSON."),
+        ("name", b"NaN", "invalid_input", "Not a valid string."),
+        ("name", rb'"\udfff"', "invalid_input", "Not a valid string."),
+        ("name", rb'"a\u0000"', "null_characters_not_allowed", "Null characters are not allowed."),
+        ("name", b"9" * 4000, "max_length", "Ensure this field has no more than 400 characters."),
+    ],
+)
+def test_values_that_no_database_can_hold_are_refused(field: str, value: bytes, code: str, detail: str) -> None:
+    fields = {name: json.dumps(given).encode() for name, given in REQUIRED.items()} | {field: value}
+    body = b"{" + b",".join(b'"%s": %s' % (name.encode(), text) for name, text in fields.items()) + b"}"
+
+    with pytest.raises(ValidationFailed) as refused:
+        validate(ExperimentCreate, parse_json(body))
+
+    assert (refused.value.code, refused.value.detail, refused.value.attr) == (code, detail, field)
+
+
+async def test_of_members_with_one_name_the_last_one_counts(service: Service) -> None:
+    response = await send(service, json.dumps(REQUIRED).encode()[:-1] + b', "name": [], "name": "Last"}')
+
+    assert (response.status_code, response.json()["name"]) == (201, "Last")
+
+
+async def test_what_is_unstorable_in_a_field_that_nobody_reads_does_not_matter(service: Service) -> None:
+    response = await send(
+        service, json.dumps(REQUIRED).encode()[:-1] + rb', "mine": [NaN, "\ud800"], "\ud800": "\u0000"}'
+    )
+
+    assert response.status_code == 201
+
+
+async def test_a_body_may_have_20_megabytes(service: Service) -> None:
+    body = json.dumps(REQUIRED).encode()
+
+    assert (await send(service, body.ljust(LIMIT))).status_code == 201
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+async def test_a_larger_body_is_refused(service: Service, *, is_announced: bool) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * MEGABYTE
+        yield b"{}"
+
+    content = b" " * LIMIT + b"{}" if is_announced else chunks()
+    response = await service.request(
+        "POST", "/experiments/", content=content, headers={"Content-Type": "application/json"}
+    )
+
+    detail = f"The request body is larger than {LIMIT} bytes."
+    assert response.status_code == 413
+    assert response.json() == refusal("invalid_request", "request_too_large", detail)
+
+
+async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours() -> None:
+    messages: Iterator[dict[str, object]] = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> dict[str, object]:
+        return next(messages)
+
+    with pytest.raises(ParseError, match=r"The request body ended early\."):
+        await read_bytes(Request({"type": "http", "method": "POST", "headers": []}, receive))
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(2**63), 0, 50, 100]),
+    st.floats(),
+    st.text(st.characters(exclude_categories=()), max_size=8),
+    st.sampled_from(["", "\0", "control", "test", "2022-11-01T00:00Z", "' OR 1=1 --", "$1", "%s", ":k", "FUNNELS"]),
+)
+names = st.sampled_from(
+    [
+        "feature_flag_variants",
+        "key",
+        "rollout_percentage",
+        "properties",
+        "type",
+        "value",
+        "aggregation_group_type_index",
+    ]
+)
+documents = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = ["name", "description", "start_date", "end_date", "parameters", "secondary_metrics", "filters", "archived"]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, documents)))
+async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
+    service: Service, changes: dict[str, object]
+) -> None:
+    created = await send(service, json.dumps({**REQUIRED, **changes}).encode())
+
+    if created.status_code == 201:
+        path = f"/experiments/{created.json()['id']}/"
+        assert await service.read(path) == created.json()
+        assert (await service.delete(path)).status_code == 204
+        return
+    assert created.status_code == 400
+    assert list(created.json()) == ["type", "code", "detail", "attr"]
+    assert created.json()["attr"] in {*FIELDS, "key", None}
+
+
+async def test_every_write_is_documented_with_its_body_and_every_refusal_with_its_form(application: FastAPI) -> None:
+    document = application.openapi()
+
+    experiments = "/api/projects/{project_id}/experiments/"
+    bodies = {
+        (method, path): operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if path.startswith("/api/") and "requestBody" in operation
+    }
+    assert bodies == {
+        ("post", experiments): "ExperimentCreate",
+        ("patch", f"{experiments}{{experiment_id}}/"): "ExperimentUpdate",
+        ("post", "/api/projects/"): "ProjectCreate",
+        ("patch", "/api/projects/{project_id}/"): "ProjectUpdate",
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path.startswith("/api/") else ():
+            assert operation["security"] == [{"PersonalAPIKey": []}]
+            forms = {
+                status: answer["content"]["application/json"]["schema"]["$ref"]
+                for status, answer in operation["responses"].items()
+                if status >= "400"
+            }
+            expected = ["400", "401", "403", "404", "405", "413", "415", "503"]
+            assert forms == dict.fromkeys(expected, "#/components/schemas/ErrorBody")
+
+
+async def test_every_reference_of_the_document_leads_somewhere(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/openapi.json")).text
+
+    schemas = json.loads(text)["components"]["schemas"]
+    referred = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert referred <= schemas.keys()
