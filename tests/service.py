@@ -35,7 +35,7 @@ class Service:
         return await self.client.request(method, f"{self.project}{path}", headers=headers, **options)
 
     async def get(self, path: str, **parameters: Any) -> httpx.Response:
-        return await self.request("GET", path, params=parameters)
+        return await self.request("GET", path, params=parameters or None)
 
     async def read(self, path: str, **parameters: Any) -> Json:
         response = await self.get(path, **parameters)
