@@ -163,7 +163,8 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(first, box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)  # fits into 80 columns
+    table.add_column(first, no_wrap=True)
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

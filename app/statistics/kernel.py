@@ -99,7 +99,7 @@ class BetaKernel(Kernel):
         sign = _column(self._sign[rows], u)
         share, smaller = _column(self._share[rows], u), _column(self._smaller[rows], u)
         growth = np.expm1(u * sign)
-        return -sign * smaller * (1 - share) * growth / (1 + share * growth)
+        return np.asarray(-sign * smaller * (1 - share) * growth / (1 + share * growth))
 
     def value(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         odds_against = _column(self.beta[rows] / self.alpha[rows], u) * np.exp(-u)
