@@ -129,7 +129,7 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
     """Print the verdict beside the published figures; say whether they are equal."""
     console.print("\n[bold]Which e-mail sells?[/bold] Kevin Hillstrom's experiment of 2008, 64,000 customers.")
     found = {variant["key"]: variant for variant in results["variants"]}
-    bought = _table("Arm", "customers", "purchases", "rate", "published", "95 % interval", "P(best)")
+    bought = _table("Arm", "customers", "bought", "rate", "published", "95 % interval", "P(best)")
     visited = _table("Arm", "visits", "published")
     agrees = True
     for arm in hillstrom.ARMS:
@@ -143,9 +143,9 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
             arm.name,
             f"{customers:,}",
             f"{purchases:,}",
-            f"{purchases / customers:.4%}",
-            f"{arm.conversions / arm.customers:.4%}",
-            f"{low:.2%} - {high:.2%}",
+            f"{purchases / customers:.3%}",
+            f"{arm.conversions / arm.customers:.3%}",
+            f"{low:.2%}-{high:.2%}",
             f"{results['probability'][arm.key]:.6f}",
         )
         visited.add_row(arm.name, f"{visits[arm.key]:.1%}", f"{arm.visits / arm.customers:.1%}")
