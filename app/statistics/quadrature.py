@@ -109,9 +109,13 @@ class SharedGrid:
         rule = gauss_legendre(node_count)
         supports = panel_edges(kernel, levels)
         edges, is_active = _merge(supports + kernel.offset[:, None])
-        half = np.diff(edges) / 2
-        nodes = (edges[:-1] + half)[:, None] + half[:, None] * rule.nodes
-        u = nodes - kernel.offset[:, None, None]
+        # A narrow variable far from the first one must not see its nodes rounded to that distance: the nodes of a panel
+        # are placed relative to the mode of the narrowest variable in it.
+        anchor = kernel.offset[np.where(is_active, kernel.scale[:, None], np.inf).argmin(axis=0)]
+        left, right = edges[:-1] - anchor, edges[1:] - anchor
+        half = (right - left) / 2
+        local = (left + half)[:, None] + half[:, None] * rule.nodes
+        u = local + (anchor - kernel.offset[:, None])[:, :, None]
         u = np.clip(u, supports[:, :1, None], supports[:, -1:, None])
         density = np.exp(kernel.log_density(u)) * is_active[:, :, None]
         integrals = (density @ rule.integrals) * half[:, None]
@@ -127,7 +131,7 @@ class SharedGrid:
             kernel=kernel,
             rule=rule,
             edges=edges,
-            nodes=nodes,
+            nodes=local + anchor[:, None],
             weights=half[:, None] * rule.weights,
             density=density * scale,
             cdf=np.clip((integrals[:, :, :count] + below[:, :-1, None]) * scale, 0.0, 1.0),
