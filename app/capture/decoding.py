@@ -19,6 +19,8 @@ from app.moments import to_microseconds
 
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
+MAX_PERSON_PROPERTY_DEPTH = 64
+MAX_DIGITS = 1_000
 # Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
@@ -134,14 +136,27 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
-    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
     try:
-        document = json.loads(body.decode("utf-8", "replace"), parse_constant=lambda _: None)
-        return _decode_request(json.dumps(_clean(document), ensure_ascii=False, allow_nan=False).encode())
+        return _decode_request(_dump(_load(body.decode("utf-8", "replace"))).encode())
     except msgspec.ValidationError as error:
         raise _invalid(f"Malformed request data: {error}") from error
+
+
+def _load(text: str) -> object:
+    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
+    try:
+        return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
     except (ValueError, RecursionError) as error:
         raise _invalid(f"Malformed request data: Invalid JSON: {error}") from error
+
+
+def _read_integer(digits: str) -> int | None:
+    """Return a whole number; None where it has so many digits that Python refuses to read it."""
+    return int(digits) if len(digits) <= MAX_DIGITS else None
+
+
+def _dump(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _clean(value: object) -> object:
@@ -163,7 +178,7 @@ def _invalid(detail: str) -> ValidationFailed:
 def _find_token(first: _Request) -> str | None:
     in_properties = _read_properties(first)[1].token if first.batch is None else None
     candidates = (first.dollar_token, first.token, first.api_key, in_properties)
-    return next((str(candidate) for candidate in candidates if candidate), None)
+    return next((_as_text(candidate) for candidate in candidates if candidate), None)
 
 
 @dataclass(frozen=True)
@@ -237,8 +252,8 @@ def _read_event(event: _Event, clock: _Clock) -> CapturedEvent | None:
         time=clock.read(event),
         properties=text,
         alias=_read_alias(name, known),
-        set=_object_or_empty(known.set),
-        set_once=_object_or_empty(known.set_once),
+        set=_read_object(known.set),
+        set_once=_read_object(known.set_once),
         unset=[str(key) for key in known.unset] if isinstance(known.unset, list) else [],
     )
 
@@ -248,11 +263,18 @@ def _read_properties(event: _Event) -> tuple[str, _Properties]:
     raw = event.properties
     if isinstance(raw, UnsetType) or bytes(raw) == b"null":
         return "{}", _NO_PROPERTIES
+    text = str(raw, "utf-8")
     try:
-        return str(raw, "utf-8"), _decode_properties(raw)
-    except msgspec.ValidationError as error:
-        kind = type(msgspec.json.decode(raw)).__name__
-        raise _invalid(f"Invalid payload: Properties must be a JSON object, received {kind}!") from error
+        return text, _decode_properties(text)
+    except msgspec.ValidationError:  # no object, or a number out of range in what we look at
+        return _reread_properties(_load(text))
+
+
+def _reread_properties(document: object) -> tuple[str, _Properties]:
+    if not isinstance(document, dict):
+        raise _invalid(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
+    text = _dump(document)
+    return text, _decode_properties(text)
 
 
 def _read_distinct_id(event: _Event, known: _Properties) -> str:
@@ -276,12 +298,13 @@ def _read_uuid(value: object) -> UUID:
 
 def _fold_in(event: _Event, text: str) -> tuple[str, _Properties]:
     """Move ``$set`` and ``$set_once`` from beside the properties into them, where everybody looks."""
-    properties = msgspec.json.decode(text)
+    properties = _load(text)
+    if not isinstance(properties, dict):
+        raise TypeError(f"properties were read as an object before, now as {type(properties).__name__}")
     for key, beside in (("$set", event.set), ("$set_once", event.set_once)):
         if isinstance(beside, dict):
-            properties[key] = {**_object_or_empty(properties.get(key)), **beside}
-    encoded = json.dumps(properties, ensure_ascii=False)
-    return encoded, _decode_properties(encoded)
+            properties[key] = {**_read_object(properties.get(key)), **beside}
+    return _reread_properties(properties)
 
 
 def _read_alias(name: str, known: _Properties) -> str | None:
@@ -289,8 +312,18 @@ def _read_alias(name: str, known: _Properties) -> str | None:
     return _as_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
-def _object_or_empty(value: object) -> JsonDict:
-    return value if isinstance(value, dict) else {}
+def _read_object(value: object) -> JsonDict:
+    """Return an object's members, without those that nest so deeply that a person could not be read again."""
+    if not isinstance(value, dict):
+        return {}
+    return {_as_text(key): member for key, member in value.items() if _depth_is_bounded(member)}
+
+
+def _depth_is_bounded(value: object, depth: int = 1) -> bool:
+    if depth > MAX_PERSON_PROPERTY_DEPTH:
+        return False
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(_depth_is_bounded(member, depth + 1) for member in members)
 
 
 def _as_text(value: object) -> str:

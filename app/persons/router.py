@@ -7,6 +7,7 @@ from fastapi.params import Depends
 
 from app.dependencies import PersonsDep, get_project
 from app.pagination import PaginationDep
+from app.parameters import read_text
 from app.persons.schemas import PersonPage, PersonRead
 from app.persons.service import PersonWithDistinctIds
 from app.routing import refuse_other_methods
@@ -21,7 +22,7 @@ async def list_persons(
     distinct_id: Annotated[str | None, Query(description="Only the person known by this id.")] = None,
 ) -> PersonPage:
     """Return persons, newest first. A person that was merged into another is part of that one."""
-    count, found = await persons.page(distinct_id, pagination.limit, pagination.offset)
+    count, found = await persons.page(read_text(distinct_id), pagination.limit, pagination.offset)
     return PersonPage(
         next=pagination.next(count), previous=pagination.previous(), results=[_read(person) for person in found]
     )

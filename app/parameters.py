@@ -1,0 +1,22 @@
+"""Reading query parameters that reach the database."""
+
+from app.errors import ValidationFailed
+from app.moments import to_microseconds
+from app.types import is_storable_json, parse_moment
+
+
+def read_text(text: str | None) -> str | None:
+    """Return the text, or refuse what no database can hold and so none can be asked for."""
+    if text is not None and not is_storable_json(text):
+        raise ValidationFailed("Null characters are not allowed.", code="null_characters_not_allowed")
+    return text
+
+
+def read_moment(text: str | None, name: str) -> int | None:
+    """Return a date and time as microseconds since 1970 UTC."""
+    if not text:
+        return None
+    moment = parse_moment(text)
+    if moment is None:
+        raise ValidationFailed(f"{text[:100]!r} is not an ISO 8601 date and time", attr=name)
+    return to_microseconds(moment)

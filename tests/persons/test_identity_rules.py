@@ -1,0 +1,131 @@
+"""Who is who, told as stories of events; a person is written as its distinct ids and properties."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.database import Database
+from tests.conftest import new_service
+from tests.service import Service, event
+
+
+def identify(distinct_id: str, anonymous: str, **members: Any) -> dict[str, object]:
+    return event("$identify", distinct_id, properties={"$anon_distinct_id": anonymous, **members})
+
+
+def alias(distinct_id: str, other: str) -> dict[str, object]:
+    return event("$create_alias", distinct_id, properties={"alias": other})
+
+
+def visit(distinct_id: str, **members: Any) -> dict[str, object]:
+    return event("visit", distinct_id, properties=members)
+
+
+async def persons(service: Service) -> dict[tuple[str, ...], tuple[bool, dict[str, Any]]]:
+    """Return whether each person is identified, and its properties, by its distinct ids."""
+    return {
+        tuple(sorted(one["distinct_ids"])): (
+            one["is_identified"],
+            {key: value for key, value in one["properties"].items() if key != "$creator_event_uuid"},
+        )
+        for one in (await service.read("/persons/"))["results"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "events", "expected"),
+    [
+        ("every event makes its person", [visit("ann")], {("ann",): (False, {})}),
+        (
+            "$set overwrites, $set_once does not",
+            [
+                visit("ann", **{"$set": {"a": 1}, "$set_once": {"b": 1}}),
+                visit("ann", **{"$set": {"a": 2}, "$set_once": {"b": 2}}),
+            ],
+            {("ann",): (False, {"a": 2, "b": 1})},
+        ),
+        (
+            "$unset removes",
+            [visit("ann", **{"$set": {"a": 1, "b": 1}}), visit("ann", **{"$unset": ["a"]})],
+            {("ann",): (False, {"b": 1})},
+        ),
+        ("identify names two unknown ids one person", [identify("ann", "device")], {("ann", "device"): (True, {})}),
+        (
+            "or adds the new id to the known person",
+            [visit("device"), identify("ann", "device")],
+            {("ann", "device"): (True, {})},
+        ),
+        ("or the anonymous id", [visit("ann"), identify("ann", "device")], {("ann", "device"): (True, {})}),
+        (
+            "or merges two, the identified one's properties win",
+            [
+                visit("device", **{"$set": {"a": 1, "b": 1}}),
+                visit("ann", **{"$set": {"a": 2}}),
+                identify("ann", "device"),
+            ],
+            {("ann", "device"): (True, {"a": 2, "b": 1})},
+        ),
+        (
+            "a person that is identified is not merged away",
+            [identify("ann", "device"), visit("bob"), identify("bob", "device")],
+            {("ann", "device"): (True, {}), ("bob",): (True, {})},
+        ),
+        (
+            "alias merges by the same rules",
+            [visit("ann"), visit("other"), alias("ann", "other")],
+            {("ann", "other"): (True, {})},
+        ),
+        (
+            "merged persons merge on",
+            [visit("a"), visit("b"), identify("b", "a"), visit("c"), alias("c", "d"), identify("b", "e")],
+            {("a", "b", "e"): (True, {}), ("c", "d"): (True, {})},
+        ),
+        ("the same id is no other", [identify("ann", "ann")], {("ann",): (False, {})}),
+        ("ids that strangers share join nobody", [visit("ann"), identify("ann", "undefined")], {("ann",): (False, {})}),
+        ("in any case", [visit("ann"), alias("ann", "GUEST")], {("ann",): (False, {})}),
+        ("blank ids neither", [visit("ann"), alias("ann", "  ")], {("ann",): (False, {})}),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one by one"])
+async def test_persons_follow_the_rules_of_2022(
+    service: Service,
+    told: str,
+    events: list[dict[str, object]],
+    expected: dict[tuple[str, ...], tuple[bool, dict[str, Any]]],
+    together: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    for batch in [events] if together else [[one] for one in events]:
+        await service.capture(*batch)
+
+    assert await persons(service) == expected, told
+
+
+ids = st.sampled_from(["a", "b", "c", "d"])
+stories = st.lists(
+    st.one_of(
+        st.builds(identify, ids, ids),
+        st.builds(alias, ids, ids),
+        st.builds(lambda who, number: visit(who, **{"$set": {"x": number}}), ids, st.integers(0, 2)),
+        st.builds(visit, ids),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=stories, cuts=st.sets(st.integers(1, 9)))
+async def test_how_a_story_is_cut_into_batches_changes_nothing(
+    client: Any, database: Database, story: list[dict[str, object]], cuts: set[int]
+) -> None:
+    whole, cut = await new_service(client, database), await new_service(client, database)
+    ends = sorted({*(cut for cut in cuts if cut < len(story)), len(story)})
+
+    if story:
+        await whole.capture(*story)
+    for start, end in zip([0, *ends], ends, strict=False):
+        if story[start:end]:
+            await cut.capture(*story[start:end])
+
+    assert await persons(whole) == await persons(cut)
