@@ -42,7 +42,7 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
         driver = await _asyncpg(session)
         await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
         return
-    await session.execute(insert(_table(model)), _as_mappings(columns, rows))
+    await session.execute(insert(table_of(model)), _as_mappings(columns, rows))
 
 
 async def insert_missing_rows(
@@ -54,12 +54,12 @@ async def insert_missing_rows(
     dialect = session.get_bind().dialect
     if dialect.name == "postgresql":
         driver = await _asyncpg(session)
-        await driver.execute(_unnest_statement(_table(model), columns, dialect), *zip(*rows, strict=True))
+        await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*rows, strict=True))
         return
-    await session.execute(sqlite_insert(_table(model)).on_conflict_do_nothing(), _as_mappings(columns, rows))
+    await session.execute(sqlite_insert(table_of(model)).on_conflict_do_nothing(), _as_mappings(columns, rows))
 
 
-def _table(model: type[Base]) -> Table:
+def table_of(model: type[Base]) -> Table:
     """Return the table itself: statements on it skip the mapping's per-row work."""
     table = model.__table__
     if not isinstance(table, Table):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks
+from app.bulk import chunks, table_of
 from app.models import Person, PersonDistinctId, PersonMerge
 from app.persons.identity import IdentityChanges, PersonState
 
@@ -74,10 +74,13 @@ class PersonRepository:
     async def _insert(self, persons: Sequence[PersonState]) -> None:
         if not persons:
             return
-        ids = await self._session.scalars(
-            insert(Person).returning(Person.id, sort_by_parameter_order=True),
+        for person, person_id in zip(persons, await self._draw_ids(len(persons)), strict=True):
+            person.id = person_id
+        await self._session.execute(
+            insert(table_of(Person)),
             [
                 {
+                    "id": person.id,
                     "project_id": self._project_id,
                     "uuid": person.uuid,
                     "properties": person.properties,
@@ -87,13 +90,25 @@ class PersonRepository:
                 for person in persons
             ],
         )
-        for person, person_id in zip(persons, ids, strict=True):
-            person.id = person_id
+
+    async def _draw_ids(self, count: int) -> Sequence[int]:
+        """Return ids that no other person has or had.
+
+        Drawn ahead, persons are inserted as one batch; asking SQLite to return generated ids makes it one by one.
+        """
+        if self._session.get_bind().dialect.name == "postgresql":
+            sequence = func.pg_get_serial_sequence("person", "id")
+            drawn = await self._session.scalars(
+                select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+            )
+            return drawn.all()
+        last = await self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'person'")) or 0
+        return range(last + 1, last + 1 + count)
 
     async def _insert_distinct_ids(self, persons: Mapping[str, PersonState]) -> None:
         if persons:
             await self._session.execute(
-                insert(PersonDistinctId),
+                insert(table_of(PersonDistinctId)),
                 [
                     {"project_id": self._project_id, "distinct_id": distinct_id, "person_id": _id(person.survivor())}
                     for distinct_id, person in persons.items()
