@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.credentials import find_credential
 from app.auth.service import AuthenticationService
 from app.capture.service import CaptureService
 from app.database import Database
@@ -26,7 +27,7 @@ from app.results.service import ResultsService
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-# Only documents the scheme, so that "Authorize" in /docs works; the header is read by the authentication service.
+# Only documents the scheme, so that "Authorize" in /docs works; a key may also be in the body or the query.
 _bearer = HTTPBearer(auto_error=False, scheme_name="PersonalAPIKey", description="A personal API key, `phx_…`.")
 
 
@@ -43,7 +44,7 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 
 async def get_user(request: Request, database: DatabaseDep, _scheme: Annotated[object, Security(_bearer)]) -> User:
-    return await AuthenticationService(database).authenticate(request.headers.get("authorization"))
+    return await AuthenticationService(database).authenticate(await find_credential(request))
 
 
 UserDep = Annotated[User, Depends(get_user)]

@@ -8,12 +8,14 @@ AppError
 ├── PermissionDenied        403
 ├── NotFound                404
 ├── MethodNotAllowed        405
+├── NotAcceptable           406
+├── PreconditionFailed      412  the object has changed since the client read it
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
 └── Unavailable             503  try again later
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -84,13 +86,22 @@ class MethodNotAllowed(AppError):
     default_code = "method_not_allowed"
     default_detail = "Method not allowed."
 
-    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+    def __init__(self, method: str) -> None:
         super().__init__(f'Method "{method}" not allowed.')
-        self.allowed = tuple(allowed)
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return {"Allow": ", ".join(self.allowed)}
+
+class NotAcceptable(AppError):
+    status = 406
+    type = "invalid_request"
+    default_code = "not_acceptable"
+    default_detail = "Could not satisfy the request Accept header."
+
+
+class PreconditionFailed(AppError):
+    status = 412
+    type = "invalid_request"
+    default_code = "precondition_failed"
+    default_detail = "The object has changed since it was read: read it again."
 
 
 class PayloadTooLarge(AppError):

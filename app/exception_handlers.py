@@ -16,9 +16,9 @@ from app.schemas import ErrorBody
 _PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
 
 
-def respond(error: AppError) -> JSONResponse:
+def respond(error: AppError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = ErrorBody(type=error.type, code=error.code, detail=error.detail, attr=error.attr)
-    return JSONResponse(body.model_dump(), status_code=error.status, headers=dict(error.headers))
+    return JSONResponse(body.model_dump(), status_code=error.status, headers={**error.headers, **(headers or {})})
 
 
 async def handle_app_error(_request: Request, error: Exception) -> JSONResponse:
@@ -32,8 +32,7 @@ async def handle_http_exception(request: Request, error: Exception) -> JSONRespo
     if error.status_code == NotFound.status:
         return respond(NotFound("Endpoint not found."))
     if error.status_code == MethodNotAllowed.status:
-        allowed: Mapping[str, str] = error.headers or {}
-        return respond(MethodNotAllowed(request.method, allowed.get("Allow", "").split(", ")))
+        return respond(MethodNotAllowed(request.method), error.headers)
     body = ErrorBody(type="invalid_request", code="invalid_request", detail=str(error.detail), attr=None)
     return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
@@ -20,7 +20,7 @@ from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
-from app.routing import OptionalSlash
+from app.routing import Addresses, allowed_methods, negotiate
 from app.settings import Settings
 
 VERSION = "0.1.0"
@@ -43,7 +43,8 @@ TAGS = [
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-ROUTERS = (results_router, experiments_router, capture_router, events_router, persons_router, projects_router)
+PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, projects_router)
+PUBLIC_ROUTERS = (capture_router,)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -60,12 +61,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.state.settings = settings
     exception_handlers.install(application)
-    for router in ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 403, 404, 405, 413, 415, 503))
+    for router in PRIVATE_ROUTERS:
+        application.include_router(
+            router,
+            dependencies=[Depends(negotiate)],
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
+        )
+    for router in PUBLIC_ROUTERS:
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     application.include_router(health.router)
-    openapi.install(application, ROUTERS)
+    openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.
-    application.add_middleware(OptionalSlash, declared_without=_declared_without_slash(application))
+    application.add_middleware(
+        Addresses,
+        declared_without=_declared_without_slash(application),
+        methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
+    )
     application.add_middleware(RequestContext)
     if settings.cors_allowed_origins:
         application.add_middleware(

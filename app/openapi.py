@@ -22,8 +22,10 @@ _MEANINGS = {
     403: "The project belongs to an organization the caller is no member of.",
     404: "There is no such thing.",
     405: "Not this method; `Allow` names those that are.",
+    406: "The client takes no JSON.",
+    412: "The experiment has changed since it was read: its `ETag` is another one.",
     413: "The body is too large.",
-    415: "The body is no JSON.",
+    415: "The body is neither JSON nor a form.",
     503: "The database is away or busy: try again after the seconds in `Retry-After`.",
 }
 

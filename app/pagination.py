@@ -6,12 +6,11 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request
 from pydantic import WithJsonSchema
 
+from app.auth.credentials import PARAMETER as KEY_PARAMETER
 from app.routing import path_as_sent
 
 DEFAULT_LIMIT = 100
 MAX_COUNT = 2**31 - 1  # longer than any list; the sum of two still fits the databases' 64 bits
-# Keys that a client may send in the address; they must not come back in links that get logged and shared.
-_SECRET_PARAMETERS = frozenset({"personal_api_key"})
 
 
 def read_count(text: str | None, default: int, *, minimum: int) -> int:
@@ -30,7 +29,8 @@ class Links:
         public_url = request.app.state.settings.public_url
         base = str(public_url).rstrip("/") if public_url else f"{request.url.scheme}://{request.url.netloc}"
         self._address = base + path_as_sent(request)
-        self._parameters = [(k, v) for k, v in request.query_params.multi_items() if k not in _SECRET_PARAMETERS]
+        # Links get logged and shared: a key that a client sent in the address must not come back in them.
+        self._parameters = [(k, v) for k, v in request.query_params.multi_items() if k != KEY_PARAMETER]
 
     def replacing(self, **changes: str | None) -> str:
         """Return the address with parameters changed (None removes one), sorted by name."""

@@ -1,10 +1,11 @@
-"""Reads request bodies: bytes under a limit, JSON, and one model with the first thing that is wrong with it.
+"""Reads request bodies: bytes under a limit, JSON or a form, one model with the first thing that is wrong with it.
 
 Endpoints take ``Annotated[Model, body_of(Model)]`` after the dependencies that authenticate and look up, so a body is
 looked at only when the caller may send one: the framework's own body parameters are read before everything else.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
@@ -14,9 +15,13 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
+from app.types import Boolean
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of an announced length
+_FORM_FIELD = re.compile(rb"[\w.-]+=")
+_BOOLEANS = (bool, Boolean | None)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -62,14 +67,38 @@ def parse_json(body: bytes) -> object:
 
 
 async def read_document(request: Request) -> object:
-    """Return the request's body as JSON; an empty body is an empty object."""
+    """Return the request's body: JSON as it is, forms as an object of texts; an empty body is an empty object.
+
+    May be called again in the same request.
+    """
     body = await read_bytes(request)
     if not body:
         return {}
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f'Unsupported media type "{media_type}" in request.')
-    return parse_json(body)
+    if not hasattr(request.state, "document"):
+        request.state.document = await _parse(body, request.headers.get("content-type", ""))
+    document: object = request.state.document
+    return document
+
+
+async def _parse(body: bytes, content_type: str) -> object:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return _parse_json_body(body)
+    if media_type == URL_ENCODED:
+        return parse_url_encoded(body)
+    if media_type == MULTIPART:
+        return await parse_multipart(body, content_type)
+    raise UnsupportedMediaType(f'Unsupported media type "{media_type}" in request.')
+
+
+def _parse_json_body(body: bytes) -> object:
+    try:
+        return parse_json(body)
+    except ParseError as error:
+        if _FORM_FIELD.match(body):  # ``curl -d name=value`` under a JSON header
+            hint = f"the body looks like form fields: send JSON, or name its type {URL_ENCODED}"
+            raise ParseError(f"{error.detail}; {hint}") from error
+        raise
 
 
 def validate(model: type[Model], document: object) -> Model:
@@ -97,9 +126,13 @@ class _BodyReader:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
+        self._boxes = [name for name, field in model.model_fields.items() if field.annotation in _BOOLEANS]
 
     async def __call__(self, request: Request) -> BaseModel:
-        return validate(self.model, await read_document(request))
+        document = await read_document(request)
+        if isinstance(document, Form) and request.method != "PATCH":
+            document = {**dict.fromkeys(self._boxes, False), **document}  # browsers send nothing for an empty box
+        return validate(self.model, document)
 
 
 def body_of(model: type[BaseModel]) -> Any:  # noqa: ANN401  # what Depends returns has no public type

@@ -1,35 +1,61 @@
-"""How addresses behave: the slash at the end is optional, and who is asking comes before the method."""
+"""How addresses behave, whatever stands behind them."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import MethodNotAllowed
+from app.errors import MethodNotAllowed, NotAcceptable, NotFound
 
+_JSON = "application/json"
+_ACCEPTED = frozenset({_JSON, "application/*", "*/*"})
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class OptionalSlash:
-    """Routes are declared with a slash at the end and found without it too; never a redirect.
+class Addresses:
+    """Makes the slash at the end optional, answers HEAD as GET without the body, and names the methods of a path.
 
-    SDKs post to both forms, and beacons do not follow redirects. The path as sent stays in ``scope["path_sent"]``.
+    Routes are declared with a slash and found without it too, never by a redirect: SDKs post to both forms, and beacons
+    do not follow redirects. The path as it was sent stays in ``scope["path_sent"]``.
     """
 
-    def __init__(self, app: ASGIApp, declared_without: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, declared_without: frozenset[str], methods: Mapping[str, str]) -> None:
         self._app = app
         self._declared_without = declared_without
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"]
-            scope["path_sent"] = path
-            if not path.endswith("/") and path.removeprefix(scope.get("root_path", "")) not in self._declared_without:
-                scope["path"] = f"{path}/"
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+        inner = {
+            **scope,
+            "path": self._declared(scope),
+            "path_sent": scope["path"],
+            "method": "GET" if is_head else scope["method"],
+        }
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = inner.get("route")
+                allowed = self._methods.get(route.path) if isinstance(route, APIRoute) else None
+                if allowed is not None:
+                    MutableHeaders(scope=message)["Allow"] = allowed
+            elif is_head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app(inner, receive, send_on)
+
+    def _declared(self, scope: Scope) -> str:
+        path: str = scope["path"]
+        is_declared = path.endswith("/") or path.removeprefix(scope.get("root_path", "")) in self._declared_without
+        return path if is_declared else f"{path}/"
 
 
 def path_as_sent(request: Request) -> str:
@@ -37,29 +63,60 @@ def path_as_sent(request: Request) -> str:
     return path
 
 
-def refuse_other_methods(router: APIRouter, guard: Depends) -> None:
-    """Answer 405 for the methods that a path of the router lacks, once ``guard`` has let the caller in.
+def negotiate(request: Request) -> None:
+    """Refuse a client that takes no JSON. It comes before the question who is asking.
+
+    Raises
+    ------
+    NotFound
+        ``?format=`` names another format.
+    NotAcceptable
+        ``Accept`` leaves JSON out.
+    """
+    if request.query_params.get("format", "json") != "json":
+        raise NotFound
+    accept = request.headers.get("accept", "*/*")
+    media_types = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if not media_types & _ACCEPTED:
+        raise NotAcceptable
+
+
+def allowed_methods(routers: Iterable[APIRouter]) -> dict[str, str]:
+    """Return what ``Allow`` says of each path."""
+    return {path: ", ".join(_with_general(methods)) for path, methods in _declared_methods(routers).items()}
+
+
+def _declared_methods(routers: Iterable[APIRouter]) -> Mapping[str, set[str]]:
+    declared: dict[str, set[str]] = defaultdict(set)
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                declared[route.path] |= route.methods or set()
+    return declared
+
+
+def _with_general(methods: set[str]) -> list[str]:
+    allowed = [method for method in _METHODS if method in methods]
+    return [*allowed, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
+
+
+def answer_other_methods(router: APIRouter, guard: Depends) -> None:
+    """Answer OPTIONS, and 405 for the methods that a path of the router lacks, once ``guard`` let the caller in.
 
     Call it when all routes are declared. Left to the framework, a stranger would learn which addresses exist
-    before he is asked for a key, and ``Allow`` would name the methods of the first route only.
+    before he is asked for a key.
     """
-    methods: dict[str, set[str]] = defaultdict(set)
-    for route in router.routes:
-        if isinstance(route, APIRoute):
-            methods[route.path.removeprefix(router.prefix)] |= route.methods or set()
-    for path, allowed in methods.items():
-        others = [method for method in _METHODS if method not in allowed]
+    for path, methods in _declared_methods([router]).items():
         router.add_api_route(
-            path,
-            _refusal([method for method in _METHODS if method in allowed]),
-            methods=others,
+            path.removeprefix(router.prefix),
+            _describe_or_refuse,
+            methods=[*(method for method in _METHODS if method not in methods), "OPTIONS"],
             dependencies=[guard],
             include_in_schema=False,
         )
 
 
-def _refusal(allowed: list[str]) -> Callable[[Request], None]:
-    def refuse_method(request: Request) -> None:
-        raise MethodNotAllowed(request.method, allowed)
-
-    return refuse_method
+def _describe_or_refuse(request: Request) -> Response:
+    if request.method != "OPTIONS":
+        raise MethodNotAllowed(request.method)
+    return Response(status_code=204)  # the answer is in Allow

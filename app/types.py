@@ -4,6 +4,7 @@ Messages and codes are those of the 2022 API, which clients match on.
 """
 
 import datetime as dt
+import json
 import math
 import re
 from typing import Annotated, TypeVar
@@ -16,6 +17,13 @@ MAX_JSON_DEPTH = 64
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 T = TypeVar("T")
+
+
+class FormText(str):
+    """The text of a form's field: JSON in a field that holds a document, nothing in one that may be unset."""
+
+    __slots__ = ()
+
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 
@@ -125,6 +133,8 @@ def _zone(text: str | None) -> dt.tzinfo:
 def _read_moment(value: object) -> object:
     if value is None or isinstance(value, dt.datetime):
         return value
+    if isinstance(value, FormText) and not value:
+        return None
     moment = parse_moment(value) if isinstance(value, str) else None
     if moment is None:
         raise PydanticCustomError("invalid_input", _MOMENT_FORMAT)
@@ -135,10 +145,22 @@ def _write_moment(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _refuse_unstorable(value: object) -> object:
-    if not is_storable_json(value):
-        raise PydanticCustomError("invalid_input", "Value must be valid JSON.")
-    return value
+def _read_json(value: object) -> object:
+    document = _parse_form_text(value) if isinstance(value, FormText) else value
+    if not is_storable_json(document):
+        raise _invalid_json()
+    return document
+
+
+def _parse_form_text(text: FormText) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid_json() from error
+
+
+def _invalid_json() -> PydanticCustomError:
+    return PydanticCustomError("invalid_input", "Value must be valid JSON.")
 
 
 def is_storable_json(value: object, depth: int = 0) -> bool:
@@ -184,7 +206,8 @@ UtcDatetime = Annotated[
     Field(examples=["2022-11-01T00:00:00Z"]),
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]
-Json = Annotated[JsonValue, BeforeValidator(_refuse_unstorable)]
+Json = Annotated[JsonValue, BeforeValidator(_read_json)]
+PresentJson = Annotated[JsonValue, NotNull, BeforeValidator(_read_json)]  # not null
 JsonObject = Annotated[
-    dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), BeforeValidator(_refuse_unstorable), NotNull
+    dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, BeforeValidator(_read_json)
 ]

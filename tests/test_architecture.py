@@ -15,6 +15,8 @@ HTTP_MODULES = (
     "main",
     "exception_handlers",
     "request_body",
+    "forms",
+    "credentials",
     "routing",
     "pagination",
     "health",

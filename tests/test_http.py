@@ -83,22 +83,75 @@ async def test_address_project_method_object_and_body_are_checked_in_this_order(
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "allowed"),
+    ("method", "path", "status", "allowed"),
     [
-        ("DELETE", "/api/projects/@current/experiments/", "GET, POST"),
-        ("POST", "/api/projects/@current/experiments/1/", "GET, PATCH, DELETE"),
-        ("POST", "/api/projects/@current/experiments/1/results/", "GET"),
-        ("DELETE", "/api/projects/", "GET, POST"),
-        ("POST", "/api/projects/@current/", "GET, PATCH"),
-        ("PATCH", "/api/users/@me/", "GET"),
+        ("GET", "/api/projects/@current/experiments/", 200, "GET, POST, HEAD, OPTIONS"),
+        ("OPTIONS", "/api/projects/@current/experiments/", 204, "GET, POST, HEAD, OPTIONS"),
+        ("DELETE", "/api/projects/@current/experiments/", 405, "GET, POST, HEAD, OPTIONS"),
+        ("TRACE", "/api/projects/@current/experiments/", 405, "GET, POST, HEAD, OPTIONS"),
+        ("GET", "/api/projects/@current/experiments/1/", 404, "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("POST", "/api/projects/@current/experiments/1/", 405, "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("OPTIONS", "/api/projects/999/experiments/1/", 404, "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("POST", "/api/projects/@current/experiments/1/results/", 405, "GET, HEAD, OPTIONS"),
+        ("DELETE", "/api/projects/", 405, "GET, POST, HEAD, OPTIONS"),
+        ("PATCH", "/api/projects/@current/", 400, "GET, PATCH, HEAD, OPTIONS"),
+        ("GET", "/api/projects/@current/events/", 200, "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_a_refused_method_is_answered_with_those_that_are_allowed(
-    service: Service, method: str, path: str, allowed: str
+async def test_every_answer_names_the_methods_of_its_address(
+    service: Service, method: str, path: str, status: int, allowed: str
 ) -> None:
-    response = await service.client.request(method, path, headers={"Authorization": f"Bearer {service.key}"})
+    headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
+    content = b"[]" if method == "PATCH" else b""
+    response = await service.client.request(method, path, headers=headers, content=content)
 
-    assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+    assert (response.status_code, response.headers["Allow"]) == (status, allowed)
+
+
+async def test_a_stranger_is_told_the_methods_but_nothing_else(service: Service) -> None:
+    response = await service.client.options("/api/projects/@current/experiments/")
+
+    assert (response.status_code, response.json()) == (401, NO_KEY)
+    assert response.headers["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("path", ["/experiments/", "/experiments", "/events/", "/experiments/999/", "/nothing/"])
+async def test_head_answers_as_get_does_without_the_body(service: Service, path: str) -> None:
+    with_body = await service.get(path)
+    without = await service.request("HEAD", path)
+
+    assert (without.status_code, without.content) == (with_body.status_code, b"")
+    for name in ("Content-Type", "Content-Length", "Allow"):
+        assert without.headers.get(name) == with_body.headers.get(name)
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "status", "detail"),
+    [
+        ("text/html", "", 406, "Could not satisfy the request Accept header."),
+        ("text/html,application/xml;q=0.9", "", 406, "Could not satisfy the request Accept header."),
+        ("", "", 406, "Could not satisfy the request Accept header."),
+        ("text/html, application/json;q=0.5", "", 200, None),
+        ("application/*", "?format=json", 200, None),
+        ("*/*", "?format=json", 200, None),
+        ("*/*", "?format=xml", 404, "Not found."),
+        ("text/html", "?format=api", 404, "Not found."),
+    ],
+)
+async def test_answers_are_json_or_nothing(
+    service: Service, accept: str, query: str, status: int, detail: str | None
+) -> None:
+    response = await service.request("GET", f"/experiments/{query}", headers={"Accept": accept})
+
+    assert response.status_code == status
+    assert response.json().get("detail") == detail
+
+
+async def test_what_a_client_takes_comes_before_who_it_is_and_after_where(service: Service) -> None:
+    headers = {"Accept": "text/html"}
+
+    assert (await service.client.get("/api/projects/999/experiments/", headers=headers)).status_code == 406
+    assert (await service.client.get("/api/nothing/", headers=headers)).status_code == 404
 
 
 async def test_the_slash_at_the_end_is_optional(service: Service) -> None:
@@ -318,6 +371,7 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
     }
     assert bodies == {
         ("post", experiments): "ExperimentCreate",
+        ("put", f"{experiments}{{experiment_id}}/"): "ExperimentReplace",
         ("patch", f"{experiments}{{experiment_id}}/"): "ExperimentUpdate",
         ("post", "/api/projects/"): "ProjectCreate",
         ("patch", "/api/projects/{project_id}/"): "ProjectUpdate",
@@ -330,8 +384,9 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
                 for status, answer in operation["responses"].items()
                 if status >= "400"
             }
-            expected = ["400", "401", "403", "404", "405", "413", "415", "503"]
-            assert forms == dict.fromkeys(expected, "#/components/schemas/ErrorBody")
+            expected = {"400", "401", "403", "404", "405", "406", "413", "415", "503"}
+            assert expected <= forms.keys() <= expected | {"412"}
+            assert set(forms.values()) == {"#/components/schemas/ErrorBody"}
 
 
 async def test_every_reference_of_the_document_leads_somewhere(client: httpx.AsyncClient) -> None:

@@ -23,6 +23,14 @@ class NewKey:
     mask: str
 
 
+@dataclass(frozen=True)
+class Credential:
+    """A key as a request brought it, and the part of the request it was in."""
+
+    value: str
+    place: str
+
+
 def generate_token(prefix: str) -> str:
     """Return ``prefix`` and 256 random bits in base 62."""
     number, digits = secrets.randbits(_KEY_BITS), []

@@ -3,6 +3,7 @@
 import datetime as dt
 
 from app.auth import keys
+from app.auth.keys import Credential
 from app.auth.repository import KeyRepository
 from app.database import Database
 from app.errors import AuthenticationFailed, NotAuthenticated
@@ -15,14 +16,13 @@ class AuthenticationService:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def authenticate(self, authorization: str | None) -> User:
-        value = keys.read_bearer(authorization)
-        if value is None:
+    async def authenticate(self, credential: Credential | None) -> User:
+        if credential is None:
             raise NotAuthenticated
         async with self._database.read() as session:
-            key = await KeyRepository(session).find(keys.digest(value))
+            key = await KeyRepository(session).find(keys.digest(credential.value))
         if key is None:
-            raise AuthenticationFailed("Personal API key found in request Authorization header is invalid.")
+            raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._note_use(key.id, key.last_used_at)
         return key.user
 

@@ -15,7 +15,7 @@ from app.models import Event, Person
 from app.moments import from_microseconds
 from app.pagination import DEFAULT_LIMIT, Links, read_count
 from app.parameters import read_moment, read_text
-from app.routing import refuse_other_methods
+from app.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}/events", tags=["Events and persons"])
 
@@ -86,4 +86,4 @@ def _read_cursor(text: str | None) -> tuple[int, int] | None:
     return position
 
 
-refuse_other_methods(router, Depends(get_project))
+answer_other_methods(router, Depends(get_project))

@@ -1,20 +1,32 @@
 """The documented experiment endpoints."""
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.params import Depends
 
-from app.dependencies import ExperimentsDep, LockedExperimentDep, ProjectDep, UserDep, get_experiment, get_project
-from app.experiments.schemas import ExperimentCreate, ExperimentRead, ExperimentUpdate
+from app import openapi
+from app.dependencies import ExperimentsDep, LockedExperimentDep, UserDep, get_experiment, get_project
+from app.errors import PreconditionFailed
+from app.etags import entity_tag, is_match
+from app.experiments.repository import ExperimentSelection, Order, Status
+from app.experiments.schemas import ExperimentCreate, ExperimentRead, ExperimentReplace, ExperimentUpdate
 from app.models import Experiment
 from app.pagination import PaginationDep
+from app.parameters import read_text
 from app.projects.schemas import UserBasic
 from app.request_body import body_of
-from app.routing import refuse_other_methods
+from app.routing import answer_other_methods
 from app.schemas import Page
+from app.types import read_id
 
 router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Experiments"])
+
+
+_TAGGED: dict[str, Any] = {  # a piece of OpenAPI
+    "headers": {"ETag": {"description": "Tells this state of the experiment.", "schema": {"type": "string"}}}
+}
+_CHANGED = {200: {"model": ExperimentRead, **_TAGGED}, **openapi.error_responses(412)}
 
 
 def _read(experiment: Experiment) -> ExperimentRead:
@@ -36,10 +48,60 @@ def _read(experiment: Experiment) -> ExperimentRead:
     )
 
 
+def _answer(experiment: Experiment, status_code: int = 200) -> Response:
+    body = _write(experiment)
+    return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
+
+
+def _write(experiment: Experiment) -> bytes:
+    return _read(experiment).model_dump_json().encode()
+
+
+def get_unchanged_experiment(
+    experiment: LockedExperimentDep,
+    if_match: Annotated[
+        str | None,
+        Header(description="An `ETag`: refuse the change with 412 if the experiment has another one by now."),
+    ] = None,
+) -> Experiment:
+    """The experiment, held against other writers, if it still is what the client believes it to be."""
+    if if_match is not None and not is_match(if_match, entity_tag(_write(experiment))):
+        raise PreconditionFailed
+    return experiment
+
+
+UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)]
+
+
+def read_selection(
+    status: Annotated[str | None, Query(description="`draft`, `running` or `complete`.")] = None,
+    archived: Annotated[str | None, Query(description="`true`: archived ones only; `false`: the others only.")] = None,
+    search: Annotated[str | None, Query(description="Part of the name.")] = None,
+    created_by_id: Annotated[str | None, Query(description="Only those that this user created.")] = None,
+    order: Annotated[
+        str | None, Query(description=f"By {', '.join(f'`{name}`' for name in get_args(Order))}; descending with `-`.")
+    ] = None,
+) -> ExperimentSelection:
+    """Read the filters of a list. What is not known is ignored, as it was when there were no filters."""
+    field = (order or "").removeprefix("-")
+    known = next((known for known in get_args(Order) if known == field), None)
+    return ExperimentSelection(
+        status=next((known for known in get_args(Status) if known == (status or "").lower()), None),
+        is_archived={"true": True, "false": False}.get((archived or "").lower()),
+        search=read_text(search),
+        created_by_id=read_id(created_by_id) if created_by_id else None,
+        **({} if known is None else {"order": known, "is_descending": field != order}),
+    )
+
+
 @router.get("/", summary="List experiments")
-async def list_experiments(experiments: ExperimentsDep, pagination: PaginationDep) -> Page[ExperimentRead]:
+async def list_experiments(
+    experiments: ExperimentsDep,
+    pagination: PaginationDep,
+    selection: Annotated[ExperimentSelection, Depends(read_selection)],
+) -> Page[ExperimentRead]:
     """Return the project's experiments, newest first: drafts, running, ended and archived ones."""
-    count, rows = await experiments.page(pagination.limit, pagination.offset)
+    count, rows = await experiments.page(selection, pagination.limit, pagination.offset)
     return Page[ExperimentRead](
         count=count,
         next=pagination.next(count),
@@ -48,46 +110,61 @@ async def list_experiments(experiments: ExperimentsDep, pagination: PaginationDe
     )
 
 
-@router.post("/", status_code=201, summary="Create an experiment")
+@router.post(
+    "/", status_code=201, summary="Create an experiment", responses={201: {"model": ExperimentRead, **_TAGGED}}
+)
 async def create_experiment(
     user: UserDep,
     experiments: ExperimentsDep,
     body: Annotated[ExperimentCreate, body_of(ExperimentCreate)],
-) -> ExperimentRead:
+) -> Response:
     """Create an experiment together with the feature flag that splits its participants.
 
     Without variants in `parameters` the flag has `control` and `test`, half each. With a `start_date` the flag is
     active at once; without one the experiment is a draft.
     """
-    return _read(await experiments.create(body, user))
+    return _answer(await experiments.create(body, user), 201)
 
 
-@router.get("/{experiment_id}/", summary="Retrieve an experiment")
-async def retrieve_experiment(experiment: Annotated[Experiment, Depends(get_experiment)]) -> ExperimentRead:
+@router.get(
+    "/{experiment_id}/", summary="Retrieve an experiment", responses={200: {"model": ExperimentRead, **_TAGGED}}
+)
+async def retrieve_experiment(experiment: Annotated[Experiment, Depends(get_experiment)]) -> Response:
     """Return one experiment."""
-    return _read(experiment)
+    return _answer(experiment)
 
 
-@router.patch("/{experiment_id}/", summary="Change an experiment")
+@router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED)
+async def replace_experiment(
+    experiment: UnchangedExperimentDep,
+    experiments: ExperimentsDep,
+    body: Annotated[ExperimentReplace, body_of(ExperimentReplace)],
+) -> Response:
+    """Change an experiment as PATCH does. Name and key have to be sent; other fields that are left out stay."""
+    return _answer(await experiments.update(experiment, body))
+
+
+@router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED)
 async def update_experiment(
-    experiment: LockedExperimentDep,
+    experiment: UnchangedExperimentDep,
     experiments: ExperimentsDep,
     body: Annotated[ExperimentUpdate, body_of(ExperimentUpdate)],
-) -> ExperimentRead:
+) -> Response:
     """Change the fields that are sent; documents (`parameters`, `filters`, `secondary_metrics`) are replaced whole.
 
     The first `start_date` of a draft launches it: the flag becomes active. The flag's key and split cannot change here.
+    With `If-Match` a change by somebody else meanwhile is noticed; without it the last one wins.
     """
-    return _read(await experiments.update(experiment, body))
+    return _answer(await experiments.update(experiment, body))
 
 
-@router.delete("/{experiment_id}/", status_code=204, summary="Delete an experiment")
-async def delete_experiment(
-    experiment: LockedExperimentDep, experiments: ExperimentsDep, _project: ProjectDep
-) -> Response:
+@router.delete(
+    "/{experiment_id}/", status_code=204, summary="Delete an experiment", responses=openapi.error_responses(412)
+)
+async def delete_experiment(experiment: UnchangedExperimentDep, experiments: ExperimentsDep) -> Response:
     """Delete an experiment for good. Its flag is marked as deleted, and the key may be used again."""
     await experiments.delete(experiment)
     return Response(status_code=204)
 
 
-refuse_other_methods(router, Depends(get_project))
+answer_other_methods(router, Depends(get_project))

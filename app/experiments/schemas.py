@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.flags.filters import CONTROL, MAX_VARIANTS
@@ -16,9 +16,9 @@ from app.types import (
     Omittable,
     OptionalText,
     OptionalUtcDatetime,
+    PresentJson,
     Text,
     UtcDatetime,
-    refuse_null,
 )
 
 VARIANTS = "feature_flag_variants"
@@ -104,9 +104,8 @@ Parameters = Annotated[
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
 NewFilters = Annotated[
-    Json,
+    PresentJson,
     AfterValidator(_check_filters),
-    BeforeValidator(refuse_null),
     Field(
         description="The target metric. `properties` are the participants: who is released to.",
         examples=[FUNNEL_FILTERS_EXAMPLE],
@@ -145,6 +144,13 @@ class ExperimentUpdate(RequestBody):
     secondary_metrics: SecondaryMetrics = None
     filters: Omittable[ChangedFilters] = None
     archived: Omittable[Boolean] = None
+
+
+class ExperimentReplace(ExperimentUpdate):
+    """A full update: name and key are required; other fields that were not sent keep their values."""
+
+    name: Name
+    feature_flag_key: FlagKey = Field(description="Cannot change.")
 
 
 class ExperimentRead(ResponseBody):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from app.errors import NotFound, ValidationFailed
-from app.experiments.repository import ExperimentRepository
+from app.experiments.repository import ExperimentRepository, ExperimentSelection
 from app.experiments.schemas import VARIANTS, ExperimentCreate, ExperimentUpdate
 from app.flags.filters import JsonDict, variants_of
 from app.flags.service import FlagService
@@ -37,8 +37,8 @@ class ExperimentService:
             raise NotFound
         return experiment
 
-    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[Experiment]]:
-        return await self._experiments.count(), await self._experiments.page(limit, offset)
+    async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> tuple[int, Sequence[Experiment]]:
+        return await self._experiments.count(selection), await self._experiments.page(selection, limit, offset)
 
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
         if not isinstance(body.filters, dict) or not body.filters:

@@ -10,7 +10,7 @@ from app.pagination import PaginationDep
 from app.parameters import read_text
 from app.persons.schemas import PersonPage, PersonRead
 from app.persons.service import PersonWithDistinctIds
-from app.routing import refuse_other_methods
+from app.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}/persons", tags=["Events and persons"])
 
@@ -40,4 +40,4 @@ def _read(found: PersonWithDistinctIds) -> PersonRead:
     )
 
 
-refuse_other_methods(router, Depends(get_project))
+answer_other_methods(router, Depends(get_project))

@@ -10,7 +10,7 @@ from app.models import Project
 from app.pagination import PaginationDep
 from app.projects.schemas import OrganizationBasic, ProjectCreate, ProjectRead, ProjectUpdate, UserBasic, UserRead
 from app.request_body import body_of
-from app.routing import refuse_other_methods
+from app.routing import answer_other_methods
 from app.schemas import Page
 
 router = APIRouter(prefix="/api", tags=["Projects"])
@@ -75,4 +75,4 @@ async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
     )
 
 
-refuse_other_methods(router, Depends(get_user))
+answer_other_methods(router, Depends(get_user))

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
 from app.errors import ValidationFailed
 from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead, TrendResultsRead
-from app.routing import refuse_other_methods
+from app.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
 
@@ -70,4 +70,4 @@ def _refuse_unparsable(text: str | None, detail: str, attr: str | None) -> None:
         raise ValidationFailed(detail, attr=attr) from error
 
 
-refuse_other_methods(router, Depends(get_project))
+answer_other_methods(router, Depends(get_project))

@@ -61,6 +61,63 @@ async def test_without_a_valid_key_nothing_is_told(
     assert (response.status_code, response.json()) == (401, answer)
 
 
+def invalid(place: str) -> dict[str, str | None]:
+    return {**INVALID, "detail": f"Personal API key found in request {place} is invalid."}
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "query", "answer"),
+    [
+        (None, None, "good", None),
+        (None, "good", None, None),
+        (None, "good", "bad", None),
+        ("good", "bad", "bad", None),
+        (None, None, "bad", invalid("query string")),
+        (None, "bad", "good", invalid("body")),
+        ("bad", "good", "good", invalid("Authorization header")),
+    ],
+)
+@pytest.mark.parametrize("is_form", [False, True])
+async def test_of_the_keys_in_header_body_and_query_the_first_one_is_tried(
+    service: Service, header: str | None, body: str | None, query: str | None, answer: object, *, is_form: bool
+) -> None:
+    keys = {"good": service.key, "bad": "phx_unknown"}
+    fields = {"personal_api_key": keys[body]} if body else {"name": "x"}
+
+    response = await service.client.request(
+        "PATCH",
+        f"{service.project}/experiments/999/",
+        headers={"Authorization": f"Bearer {keys[header]}"} if header else {},
+        params={"personal_api_key": keys[query]} if query else {},
+        data=fields if is_form else None,
+        json=None if is_form else fields,
+    )
+
+    found = (401, answer) if answer else (404, response.json())
+    assert (response.status_code, response.json()) == found
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'{"personal_api_key": "%s"'),
+        ("application/json", b'["personal_api_key", "%s"]'),
+        ("application/json", b'{"personal_api_key": ["%s"]}'),
+        ("application/json", b'{"personal_api_key": ""}'),
+        ("text/plain", b"personal_api_key=%s"),
+        ("multipart/form-data", b"personal_api_key=%s"),
+    ],
+)
+async def test_a_key_in_a_body_that_cannot_be_read_is_none(service: Service, content_type: str, body: bytes) -> None:
+    response = await service.client.post(
+        f"{service.project}/experiments/",
+        content=body.replace(b"%s", service.key.encode()),
+        headers={"Content-Type": content_type},
+    )
+
+    assert (response.status_code, response.json()) == (401, NOT_PROVIDED)
+
+
 async def me(service: Service) -> httpx.Response:
     return await service.client.get(ME, headers={"Authorization": f"Bearer {service.key}"})
 

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from app.database import Database
@@ -219,3 +221,60 @@ async def test_rules_of_a_change_are_checked_in_their_order(service: Service, fi
     response = await service.patch(f"/experiments/{experiment['id']}/", body)
 
     assert response.json()["detail"] == RULES_IN_ORDER[first][1]
+
+
+async def test_put_needs_name_and_key_and_keeps_what_it_leaves_out(service: Service) -> None:
+    before = await service.create_experiment(description="Kept", archived=True)
+    path = f"/experiments/{before['id']}/"
+
+    without_name = await service.request("PUT", path, json={"feature_flag_key": "checkout"})
+    without_key = await service.request("PUT", path, json={"name": "New"})
+    other_key = await service.request("PUT", path, json={"name": "New", "feature_flag_key": "other"})
+    after = await service.request("PUT", path, json={"name": "New", "feature_flag_key": "checkout"})
+
+    assert (without_name.json()["code"], without_name.json()["attr"]) == ("required", "name")
+    assert (without_key.json()["code"], without_key.json()["attr"]) == ("required", "feature_flag_key")
+    assert other_key.json()["detail"] == "Can't update keys: get_feature_flag_key on Experiment"
+    assert after.status_code == 200
+    assert after.json() == {**before, "name": "New", "updated_at": after.json()["updated_at"]}
+
+
+async def test_a_change_can_be_bound_to_the_state_it_was_made_for(service: Service) -> None:
+    created = await service.post("/experiments/", {"name": "A", "feature_flag_key": "checkout", "filters": FUNNEL})
+    path = f"/experiments/{created.json()['id']}/"
+    tag = (await service.get(path)).headers["ETag"]
+
+    async def change(if_match: str, name: str) -> tuple[int, Json]:
+        response = await service.request("PATCH", path, json={"name": name}, headers={"If-Match": if_match})
+        return response.status_code, response.json()
+
+    assert created.headers["ETag"] == tag
+    assert (await change(tag, "B"))[0] == 200
+    assert await change(tag, "C") == (
+        412,
+        {
+            "type": "invalid_request",
+            "code": "precondition_failed",
+            "detail": "The object has changed since it was read: read it again.",
+            "attr": None,
+        },
+    )
+    assert (await service.read(path))["name"] == "B"
+    assert (await change(f"W/{tag}, nonsense", "C"))[0] == 412
+    assert (await change("*", "C"))[0] == 200
+    assert (await service.patch(path, {"name": "D"})).status_code == 200
+    assert (await service.request("DELETE", path, headers={"If-Match": tag})).status_code == 412
+    current = (await service.get(path)).headers["ETag"]
+    assert (await service.request("DELETE", path, headers={"If-Match": f'"other", {current}'})).status_code == 204
+
+
+async def test_of_changes_to_one_state_at_the_same_time_one_succeeds(service: Service) -> None:
+    experiment = await service.create_experiment()
+    path = f"/experiments/{experiment['id']}/"
+    tag = (await service.get(path)).headers["ETag"]
+
+    responses = await asyncio.gather(
+        *(service.request("PATCH", path, json={"name": f"{n}"}, headers={"If-Match": tag}) for n in range(4))
+    )
+
+    assert sorted(response.status_code for response in responses) == [200, 412, 412, 412]

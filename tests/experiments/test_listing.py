@@ -82,3 +82,57 @@ async def test_a_strange_host_header_breaks_nothing(with_three: Service, host: b
 
     assert response.status_code == 200
     assert dict(parse_qsl(response.json()["next"].partition("?")[2])) == {"limit": "1", "offset": "1"}
+
+
+@pytest.fixture
+async def of_all_kinds(service: Service) -> Service:
+    await service.create_experiment(feature_flag_key="b-draft", name="Büttons 100%", start_date=None, end_date=None)
+    await service.create_experiment(feature_flag_key="a-running", name="buttons_2", end_date=None)
+    await service.create_experiment(feature_flag_key="d-ended", name="Checkout", end_date="2022-11-02T00:00:00Z")
+    await service.create_experiment(feature_flag_key="c-archived", name="BUTTONS", archived=True)
+    return service
+
+
+ALL = ["c-archived", "d-ended", "a-running", "b-draft"]
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("", ALL),
+        ("status=draft", ["b-draft"]),
+        ("status=RUNNING", ["a-running"]),
+        ("status=complete", ["c-archived", "d-ended"]),
+        ("status=all", ALL),
+        ("status=nonsense&archived=maybe&created_by_id=me&order=colour&search=", ALL),
+        ("archived=true", ["c-archived"]),
+        ("archived=false", ["d-ended", "a-running", "b-draft"]),
+        ("search=button", ["c-archived", "a-running"]),
+        ("search=s_2", ["a-running"]),
+        ("search=%25", ["b-draft"]),
+        ("search=nothing", []),
+        ("created_by_id=1", ALL),
+        ("created_by_id=2", []),
+        ("created_by_id=99999999999", []),
+        ("order=created_at", ALL[::-1]),
+        ("order=-created_at", ALL),
+        ("order=start_date", ["c-archived", "d-ended", "a-running", "b-draft"]),
+        ("order=-end_date", ["c-archived", "d-ended", "a-running", "b-draft"]),
+        ("order=duration", ["d-ended", "c-archived", "a-running", "b-draft"]),
+        ("order=-duration", ["a-running", "c-archived", "d-ended", "b-draft"]),
+        ("order=status", ["b-draft", "a-running", "c-archived", "d-ended"]),
+        ("order=-status&archived=false", ["d-ended", "a-running", "b-draft"]),
+        ("status=complete&archived=false&search=CHECK", ["d-ended"]),
+    ],
+)
+async def test_a_list_can_be_filtered_and_ordered(of_all_kinds: Service, query: str, keys: list[str]) -> None:
+    response = await of_all_kinds.request("GET", f"/experiments/?{query}")
+
+    assert [item["feature_flag_key"] for item in response.json()["results"]] == keys
+    assert response.json()["count"] == len(keys)
+
+
+async def test_the_links_of_a_filtered_list_keep_the_filter(of_all_kinds: Service) -> None:
+    page = await of_all_kinds.read("/experiments/", status="complete", limit="1", order="name")
+
+    assert page["next"].endswith("?limit=1&offset=1&order=name&status=complete")

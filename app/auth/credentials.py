@@ -1,0 +1,32 @@
+"""Finding the personal API key of a request: in the header, then in the body, then in the address."""
+
+from fastapi import Request
+
+from app.auth.keys import Credential, read_bearer
+from app.errors import ParseError, UnsupportedMediaType
+from app.request_body import read_bytes, read_document
+
+PARAMETER = "personal_api_key"
+
+
+async def find_credential(request: Request) -> Credential | None:
+    """Return the first key found; it is the only one tried."""
+    header = read_bearer(request.headers.get("authorization"))
+    if header is not None:
+        return Credential(header, "Authorization header")
+    body = await _key_in_body(request)
+    if body:
+        return Credential(body, "body")
+    query = request.query_params.get(PARAMETER)
+    return Credential(query, "query string") if query else None
+
+
+async def _key_in_body(request: Request) -> str | None:
+    if PARAMETER.encode() not in await read_bytes(request):  # strangers must not make us parse megabytes
+        return None
+    try:
+        document = await read_document(request)
+    except (ParseError, UnsupportedMediaType):  # whoever may write will be told, and first of all that a key is missing
+        return None
+    key = document.get(PARAMETER) if isinstance(document, dict) else None
+    return key if isinstance(key, str) else None

@@ -1,0 +1,51 @@
+"""Form bodies: fields of text, as browsers and ``curl -d`` send them."""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.errors import ParseError
+from app.types import FormText
+
+URL_ENCODED: Final = "application/x-www-form-urlencoded"
+MULTIPART: Final = "multipart/form-data"
+
+_MAX_FIELDS = 1000
+
+
+class Form(dict[str, FormText]):
+    """The fields of a form; of several with one name the last one counts."""
+
+
+def parse_url_encoded(body: bytes) -> Form:
+    """Read ``name=value&...``."""
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        raise ParseError(f"Form parse error - {error.reason} at byte {error.start}") from error
+    except ValueError as error:
+        raise ParseError(f"Form parse error - more than {_MAX_FIELDS} fields") from error
+    return Form((name, FormText(value)) for name, value in fields)
+
+
+async def parse_multipart(body: bytes, content_type: str) -> Form:
+    """Read a multipart form. Files are refused: no field takes one."""
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        yield body
+
+    parser = MultiPartParser(
+        Headers({"content-type": content_type}),
+        chunks(),
+        max_files=0,
+        max_fields=_MAX_FIELDS,
+        max_part_size=len(body),
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ParseError(f"Multipart form parse error - {error.message}") from error
+    return Form((name, FormText(value)) for name, value in form.multi_items() if isinstance(value, str))

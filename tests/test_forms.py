@@ -1,0 +1,142 @@
+"""Forms stand in for JSON: fields that hold documents carry their JSON as text."""
+
+import json
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.service import FUNNEL, Service
+
+PATH = "/experiments/"
+FIELDS = {
+    "name": " Größe ",
+    "feature_flag_key": "checkout",
+    "filters": json.dumps(FUNNEL),
+    "parameters": '{"recommended_sample_size": 1500}',
+    "secondary_metrics": "null",
+    "description": "",
+    "start_date": "",
+    "end_date": "",
+    "archived": "on",
+}
+BOUNDARY = "multipart/form-data; boundary=x"
+
+
+def part(name: str, value: str, more: str = "") -> str:
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
+
+
+def multipart(fields: dict[str, str]) -> bytes:
+    return ("".join(part(name, value) for name, value in fields.items()) + "--x--\r\n").encode()
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", BOUNDARY])
+async def test_an_experiment_can_be_created_and_changed_by_a_form(service: Service, content_type: str) -> None:
+    encode = multipart if content_type == BOUNDARY else lambda fields: urlencode(fields).encode()
+    headers = {"Content-Type": content_type}
+
+    created = await service.request("POST", PATH, content=encode(FIELDS), headers=headers)
+    path = f"{PATH}{created.json()['id']}/"
+    shorter = {"filters": "{}", "parameters": "null", "start_date": "2022-11-01 00:00"}
+    patched = await service.request("PATCH", path, content=encode(shorter), headers=headers)
+    required = {"name": "New", "feature_flag_key": "checkout"}
+    put = await service.request("PUT", path, content=encode(required), headers=headers)
+
+    expected = {
+        "name": "Größe",
+        "description": "",
+        "start_date": None,
+        "end_date": None,
+        "feature_flag_key": "checkout",
+        "filters": FUNNEL,
+        "parameters": {"recommended_sample_size": 1500},
+        "secondary_metrics": None,
+        "archived": True,
+    }
+    assert created.status_code == 201, created.text
+    assert created.json() == {**created.json(), **expected}
+    expected |= {"filters": {}, "parameters": None, "start_date": "2022-11-01T00:00:00Z"}
+    assert patched.json() == {**patched.json(), **expected}
+    expected |= {"name": "New", "archived": False}  # a box that was not ticked is not sent
+    assert put.json() == {**put.json(), **expected}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code", "detail"),
+    [
+        ("filters", "", "invalid_input", "Value must be valid JSON."),
+        ("filters", "{", "invalid_input", "Value must be valid JSON."),
+        ("filters", '{"a": NaN}', "invalid_input", "Value must be valid JSON."),
+        ("filters", "[" * 100_000, "invalid_input", "Value must be valid JSON."),
+        ("filters", "null", "null", "This field may not be null."),
+        ("parameters", "", "invalid_input", "Value must be valid JSON."),
+        ("secondary_metrics", "name=x", "invalid_input", "Value must be valid JSON."),
+        ("name", "", "blank", "This field may not be blank."),
+        ("name", "a\0b", "null_characters_not_allowed", "Null characters are not allowed."),
+        ("archived", "perhaps", "invalid_input", "Must be a valid boolean."),
+    ],
+)
+async def test_a_bad_field_is_named(service: Service, field: str, value: str, code: str, detail: str) -> None:
+    response = await service.request("POST", PATH, data={**FIELDS, field: value})
+
+    assert response.status_code == 400
+    assert response.json() == {"type": "validation_error", "code": code, "detail": detail, "attr": field}
+
+
+async def test_form_fields_under_a_json_header_are_refused_with_advice(service: Service) -> None:
+    response = await service.request(
+        "POST",
+        PATH,
+        content=b"name=string&feature_flag_key=string",
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert response.status_code == 400
+    assert response.json() == {
+        "type": "invalid_request",
+        "code": "parse_error",
+        "detail": "JSON parse error - Expecting value: line 1 column 1 (char 0); the body looks like form fields:"
+        " send JSON, or name its type application/x-www-form-urlencoded",
+        "attr": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "detail"),
+    [
+        ("multipart/form-data", multipart(FIELDS), "Multipart form parse error - Missing boundary in multipart."),
+        ("multipart/form-data; boundary=", multipart(FIELDS), "Multipart form parse error - "),
+        (f"multipart/form-data; boundary={'x' * 5000}", multipart(FIELDS), "Multipart form parse error - "),
+        (f"{BOUNDARY}; charset=hex", multipart(FIELDS), None),
+        (BOUNDARY, b"--y", "Multipart form parse error - "),
+        (BOUNDARY, b"--x\r\n\r\n\r\n--x--", "Multipart form parse error - "),
+        (BOUNDARY, multipart(FIELDS)[:-10], None),
+        (
+            BOUNDARY,
+            (part("a", "", '; filename="a"') + "--x--").encode(),
+            "Multipart form parse error - Too many files.",
+        ),
+        (BOUNDARY, multipart({f"{n}": "" for n in range(1001)}), "Multipart form parse error - Too many fields."),
+        ("application/x-www-form-urlencoded", b"a&" * 1001, "Form parse error - more than 1000 fields"),
+        ("application/x-www-form-urlencoded", b"name=\xff", "Form parse error - invalid start byte at byte 5"),
+        ("application/x-www-form-urlencoded", b"name=%ff%00&=&==&&%", None),
+    ],
+)
+async def test_a_broken_form_is_refused(service: Service, content_type: str, body: bytes, detail: str | None) -> None:
+    response = await service.request("POST", PATH, content=body, headers={"Content-Type": content_type})
+
+    assert response.status_code in ((201, 400) if detail is None else (400,)), response.text
+    if detail is not None:
+        assert response.json()["code"] == "parse_error"
+        assert response.json()["detail"].startswith(detail)
+
+
+async def test_a_form_may_be_as_large_as_any_body(service: Service) -> None:
+    metrics = json.dumps([{"name": "x" * 2_000_000}])
+
+    response = await service.request(
+        "POST", PATH, content=multipart({**FIELDS, "secondary_metrics": metrics}), headers={"Content-Type": BOUNDARY}
+    )
+
+    assert response.status_code == 201
+    assert response.json()["secondary_metrics"] == json.loads(metrics)
