@@ -1,4 +1,4 @@
-"""Connections and transactions: one engine, sessions that read and sessions that write."""
+"""Connections and transactions: sessions that read and sessions that write."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.settings import Settings
@@ -18,6 +19,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA temp_store = MEMORY",
 )
+_SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
 
 
 class _DriverCursor(Protocol):
@@ -31,8 +33,19 @@ class _DriverConnection(Protocol):
     def cursor(self) -> _DriverCursor: ...
 
 
+class _AsyncpgConnection(Protocol):
+    def is_closed(self) -> bool: ...
+
+
+class _PostgresConnection(Protocol):
+    driver_connection: _AsyncpgConnection
+
+
 class Database:
-    """An engine and the two kinds of transaction the service uses.
+    """Two pools of connections, and the three ways in which the service uses them.
+
+    Most requests only read, one or two rows by key. Their connections are in autocommit mode and are handed out without
+    a question to the server, which makes them several times cheaper than transactions.
 
     PostgreSQL lets any number of transactions write. SQLite has one writer: there, ``write`` waits for its turn inside
     the process (a fair queue instead of SQLite's sleeping retries) and starts with ``BEGIN IMMEDIATE``, so that a
@@ -41,19 +54,20 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = _create_engine(settings)
+        self._reading_engine = _create_reading_engine(settings)
         self.is_sqlite = settings.uses_sqlite
         self._turn: contextlib.AbstractAsyncContextManager[object] = (
             asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
-        self._readers = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(self._reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Yield a session whose transaction must not write."""
-        async with self._readers.begin() as session:
+        """Yield a session that cannot write, and each of whose queries sees what is committed by then."""
+        async with self._readers() as session:
             yield session
 
     @contextlib.asynccontextmanager
@@ -78,32 +92,57 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self._reading_engine.dispose()
 
 
 def _create_engine(settings: Settings) -> AsyncEngine:
-    options: dict[str, Any] = {  # heterogeneous keyword arguments of create_async_engine
-        "pool_size": settings.database_pool_size,
-        "max_overflow": 0,
-        "pool_timeout": 5,
-        "hide_parameters": True,  # bound values are people's data: they stay out of logs
-        "json_serializer": _dump_json,
-    }
     if settings.uses_sqlite:
-        engine = create_async_engine(settings.url, **options)
+        engine = create_async_engine(settings.url, **_options(settings))
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    return create_async_engine(
+    engine = create_async_engine(settings.url, connect_args={"server_settings": _SESSION}, **_options(settings))
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _create_reading_engine(settings: Settings) -> AsyncEngine:
+    options = {**_options(settings), "pool_reset_on_return": None}  # there is never a transaction to end
+    if settings.uses_sqlite:
+        engine = create_async_engine(settings.url, **options)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
+        return engine
+    engine = create_async_engine(
         settings.url,
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        connect_args={"server_settings": {"application_name": "abacus", "timezone": "UTC", "jit": "off"}},
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        connect_args={"server_settings": {**_SESSION, "default_transaction_read_only": "on"}},
         **options,
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return what all engines share."""
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": 5,
+        "pool_recycle": 1800,
+        "hide_parameters": True,  # bound values are people's data: they stay out of logs
+        "json_serializer": _dump_json,
+    }
 
 
 def _dump_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that the server has closed: a look at the socket, not a question to it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
@@ -111,6 +150,13 @@ def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:
         cursor.execute(pragma)
+    cursor.close()
+
+
+def _prepare_sqlite_for_reading(connection: _DriverConnection, record: object) -> None:
+    _prepare_sqlite(connection, record)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
     cursor.close()
 
 

@@ -25,13 +25,15 @@ from app.projects.service import ProjectService
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 
+# Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # Only documents the scheme, so that "Authorize" in /docs works; a key may also be in the body or the query.
 _bearer = HTTPBearer(auto_error=False, scheme_name="PersonalAPIKey", description="A personal API key, `phx_…`.")
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
@@ -74,16 +76,12 @@ async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
+async def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
     return ProjectService(session, user)
 
 
-def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
-    return FlagService(FlagRepository(session, project.id))
-
-
-def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
-    return ExperimentService(ExperimentRepository(session, project.id), get_flags(project, session))
+async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
+    return build_experiments(session, project)
 
 
 async def get_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -95,7 +93,7 @@ async def get_detached_experiment(
 ) -> Experiment:
     """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
     async with database.read() as session:
-        return await get_experiments(project, session).get(experiment_id)
+        return await build_experiments(session, project).get(experiment_id)
 
 
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -103,21 +101,26 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
     return await experiments.get(experiment_id, for_update=True)
 
 
-def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
+async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
     return PersonService(PersonRepository(session, project.id))
 
 
-def get_events(project: ProjectDep, session: SessionDep) -> EventRepository:
+async def get_events(project: ProjectDep, session: SessionDep) -> EventRepository:
     return EventRepository(session, project.id)
 
 
-def get_results(request: Request, project: ProjectDep, database: DatabaseDep) -> ResultsService:
+async def get_results(request: Request, project: ProjectDep, database: DatabaseDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
     return build_results(database, request.app.state.materialiser, project)
 
 
-def get_capture(database: DatabaseDep) -> CaptureService:
+async def get_capture(database: DatabaseDep) -> CaptureService:
     return CaptureService(database)
+
+
+def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:
+    flags = FlagService(FlagRepository(session, project.id))
+    return ExperimentService(ExperimentRepository(session, project.id), flags)
 
 
 def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:

@@ -78,7 +78,8 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
     _, definitions = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(bodies.values())], ref_template=_REFERENCE
     )
-    document["components"]["schemas"].update(definitions.get("$defs", {}))
+    for name, schema in definitions.get("$defs", {}).items():
+        document["components"]["schemas"][name] = _without_defaults(schema)
     for (path, method), model in bodies.items():
         schema = {"$ref": _REFERENCE.format(model=model.__name__)}
         document["paths"][path][method]["requestBody"] = {
@@ -86,3 +87,10 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
             "content": {"application/json": {"schema": schema}},
         }
     return document
+
+
+def _without_defaults(schema: JsonDict) -> JsonDict:
+    """Take out what fields are when they are left out: in an update that means "as it was", and not null."""
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+    return schema

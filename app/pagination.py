@@ -56,7 +56,7 @@ OffsetText = Annotated[
 class Pagination:
     """The window of a list that a request asks for, with the links to its neighbours."""
 
-    def __init__(self, request: Request, limit: LimitText = None, offset: OffsetText = None) -> None:
+    def __init__(self, request: Request, limit: str | None, offset: str | None) -> None:
         self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)
         self.offset = read_count(offset, 0, minimum=0)
         self._links = Links(request)
@@ -72,4 +72,8 @@ class Pagination:
         return self._links.replacing(limit=str(self.limit), offset=str(offset) if offset > 0 else None)
 
 
-PaginationDep = Annotated[Pagination, Depends(Pagination)]
+async def get_pagination(request: Request, limit: LimitText = None, offset: OffsetText = None) -> Pagination:
+    return Pagination(request, limit, offset)
+
+
+PaginationDep = Annotated[Pagination, Depends(get_pagination)]

@@ -63,7 +63,7 @@ def path_as_sent(request: Request) -> str:
     return path
 
 
-def negotiate(request: Request) -> None:
+async def negotiate(request: Request) -> None:
     """Refuse a client that takes no JSON. It comes before the question who is asking.
 
     Raises
@@ -116,7 +116,7 @@ def answer_other_methods(router: APIRouter, guard: Depends) -> None:
         )
 
 
-def _describe_or_refuse(request: Request) -> Response:
+async def _describe_or_refuse(request: Request) -> Response:
     if request.method != "OPTIONS":
         raise MethodNotAllowed(request.method)
     return Response(status_code=204)  # the answer is in Allow

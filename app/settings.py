@@ -75,7 +75,10 @@ class Settings(BaseSettings):
         description="Where everything is stored: `sqlite:///file.db` or `postgresql://user:password@host/name`.",
     )
     database_pool_size: int = Field(
-        default=5, ge=2, le=100, description="Database connections that a process may hold."
+        default=5,
+        ge=2,
+        le=100,
+        description="Database connections that a process may hold: so many for looking up, and as many for the rest.",
     )
     migrate_on_start: bool = Field(
         default=False, description="Let `abacus serve` bring a PostgreSQL schema up to date first (SQLite always does)."

@@ -7,10 +7,11 @@ import datetime as dt
 import json
 import math
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainSerializer
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, JsonValue, PlainSerializer
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 MAX_ID = 2**31 - 1
 MAX_JSON_DEPTH = 64
@@ -184,9 +185,22 @@ def _refuse_other_than_object(value: object) -> object:
     return value
 
 
+class _WithoutNull:
+    """Tells readers of the OpenAPI document that null is refused, though the type allows it as a default."""
+
+    _NULL: Final = {"type": "null"}
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        alternatives = [one for one in described.pop("anyOf", []) if one != self._NULL]
+        return {**described, **alternatives[0]} if len(alternatives) == 1 else {**described, "anyOf": alternatives}
+
+
 # In ``Annotated`` the validators before the type run from the last to the first, those after it from first to last.
 NotNull = BeforeValidator(refuse_null)
-Omittable = Annotated[T | None, NotNull]  # a field of an update: it may be left out, and may not be null
+Omittable = Annotated[
+    T | None, NotNull, _WithoutNull()
+]  # a field of an update: it may be left out, and may not be null
 LongText = Annotated[
     str,
     AfterValidator(_refuse_blank),

@@ -5,13 +5,7 @@ python -m benchmarks.ingestion [--events 50000] [--rounds 3]
 
 import argparse
 import asyncio
-import contextlib
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import httpx
 import msgspec
@@ -22,6 +16,7 @@ from app.database import Database
 from app.events.repository import NewEvent
 from app.models import Event, Person
 from app.projects.service import AccountService
+from benchmarks.serving import served
 from benchmarks.workload import databases, generate, timed
 
 BATCH = 1_000
@@ -36,7 +31,7 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
     events = list(generate(count))
     bodies = [as_body(made.project.api_token, events[start : start + BATCH]) for start in range(0, count, BATCH)]
 
-    async with served(database) as client:
+    async with served(database) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
         async def send() -> None:
             await forget(database)
@@ -80,36 +75,6 @@ async def forget(database: Database) -> None:
     async with database.write() as session:
         await session.execute(delete(Event))
         await session.execute(delete(Person))
-
-
-@contextlib.asynccontextmanager
-async def served(database: Database) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the service as a process of its own on the benchmark's database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = database.engine.url.render_as_string(hide_password=False)
-    environment = {**os.environ, "ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app.cli", "serve", "--port", str(port), env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            await until_ready(client)
-            yield client
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def until_ready(client: httpx.AsyncClient) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if (await client.get("/_readyz")).is_success:
-                return
-        await asyncio.sleep(0.1)
-    raise TimeoutError("the service did not start")
 
 
 async def main() -> None:

@@ -82,11 +82,12 @@ class EventRepository:
         """Return a sequence number below which this project gets no further event.
 
         Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
-        on its way. Writers hold a shared lock from before they draw numbers until they have committed; having the
-        exclusive lock once means that none is under way. Use a transaction of its own: the lock lasts until its end.
+        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
+        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
         """
+        highest = await self._session.scalar(select(func.max(Event.sequence)))
         await self._lock("pg_advisory_xact_lock")
-        return await self._session.scalar(select(func.max(Event.sequence))) or 0
+        return highest or 0
 
     async def _lock(self, function: str) -> None:
         if self._session.get_bind().dialect.name == "postgresql":

@@ -57,7 +57,7 @@ def _write(experiment: Experiment) -> bytes:
     return _read(experiment).model_dump_json().encode()
 
 
-def get_unchanged_experiment(
+async def get_unchanged_experiment(
     experiment: LockedExperimentDep,
     if_match: Annotated[
         str | None,
@@ -73,7 +73,7 @@ def get_unchanged_experiment(
 UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)]
 
 
-def read_selection(
+async def read_selection(
     status: Annotated[str | None, Query(description="`draft`, `running` or `complete`.")] = None,
     archived: Annotated[str | None, Query(description="`true`: archived ones only; `false`: the others only.")] = None,
     search: Annotated[str | None, Query(description="Part of the name.")] = None,

@@ -92,6 +92,9 @@ def _is_property(item: JsonValue) -> bool:
     return isinstance(item, dict) and "key" in item and "value" in item
 
 
+_PARAMETERS_SCHEMA = WithJsonSchema(
+    {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "maxItems": 0}, {"type": "null"}]}
+)
 Name = Annotated[Text, Field(examples=["Checkout button"])]
 FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag has its own limit, with other words
 Description = Annotated[OptionalText, Field(examples=["A larger button"])]
@@ -101,11 +104,12 @@ Parameters = Annotated[
     Field(
         description="Variants, and the plan that the frontend made. Kept word for word.", examples=[PARAMETERS_EXAMPLE]
     ),
-    WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
+    _PARAMETERS_SCHEMA,
 ]
 NewFilters = Annotated[
     PresentJson,
     AfterValidator(_check_filters),
+    WithJsonSchema({"type": "object", "additionalProperties": True, "minProperties": 1}),
     Field(
         description="The target metric. `properties` are the participants: who is released to.",
         examples=[FUNNEL_FILTERS_EXAMPLE],
@@ -161,9 +165,9 @@ class ExperimentRead(ResponseBody):
     end_date: UtcDatetime | None = Field(examples=[None])
     feature_flag_key: str = Field(examples=["checkout-button"])
     feature_flag: int = Field(description="The flag's id.", examples=[7])
-    parameters: JsonValue = Field(examples=[PARAMETERS_EXAMPLE])
+    parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[[]])
-    filters: JsonValue = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
+    filters: dict[str, JsonValue] = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
     archived: bool
     created_by: UserBasic | None
     created_at: UtcDatetime
