@@ -18,6 +18,8 @@ from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
+from app.groups.repository import GroupRepository
+from app.groups.service import GroupService
 from app.models import Experiment, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
@@ -105,6 +107,10 @@ async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService
     return PersonService(PersonRepository(session, project.id))
 
 
+async def get_groups(project: ProjectDep, session: SessionDep) -> GroupService:
+    return GroupService(GroupRepository(session, project.id))
+
+
 async def get_events(project: ProjectDep, session: SessionDep) -> EventRepository:
     return EventRepository(session, project.id)
 
@@ -132,6 +138,7 @@ ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
+GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]

@@ -15,6 +15,7 @@ from app.dependencies import build_results
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
+from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
@@ -43,7 +44,7 @@ TAGS = [
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, projects_router)
+PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, groups_router, projects_router)
 PUBLIC_ROUTERS = (capture_router,)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from app.bulk import insert_rows
 from app.database import Database
 from app.facts.materialise import Materialiser
-from app.facts.series import SeriesDefinition
+from app.facts.series import EventSource, SeriesDefinition
 from app.models import Fact, Series
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, databases, load, timed
@@ -27,7 +27,7 @@ CONDITIONS = [
 async def measure(name: str, database: Database, count: int, rounds: int) -> None:
     project_id = await load(database, count)
     for label, conditions in (("no filter", None), ("three filters", CONDITIONS)):
-        definition = SeriesDefinition("$pageview", parse_filter(conditions), f"$feature/{FLAG}")
+        definition = SeriesDefinition((EventSource("$pageview", parse_filter(conditions)),), f"$feature/{FLAG}")
 
         async def materialise(definition: SeriesDefinition = definition) -> None:
             await forget(database)

@@ -35,7 +35,11 @@ PURE = {
     "app.facts.calendar": (),
     "app.facts.funnel": ("app.facts",),
     "app.facts.trend": ("app.facts",),
+    "app.groups.decoding": ("app.properties", "app.types"),
     "app.facts.series": ("app.properties",),
+    "app.facts.actors": ("app.facts", "app.properties"),
+    "app.facts.sessions": ("app.facts", "app.properties"),
+    "app.facts.watches": ("app.facts", "app.properties"),
     "app.facts.matching": ("app.facts", "app.properties"),
 }
 

@@ -1,7 +1,8 @@
 """Storing captured events with their persons, in one transaction."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -9,6 +10,9 @@ from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.database import Database
 from app.errors import AuthenticationFailed
 from app.events.repository import EventRepository, NewEvent
+from app.groups.decoding import GROUP_IDENTIFY
+from app.groups.repository import GroupRepository
+from app.groups.service import GroupService
 from app.moments import to_microseconds
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
@@ -45,6 +49,7 @@ class CaptureService:
         stored_events = EventRepository(session, project_id)
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
+        properties = await self._learn_groups(session, project_id, events)
         person_ids = await persons.known(events)
         if person_ids is None:
             await persons.lock()
@@ -61,8 +66,20 @@ class CaptureService:
                     person_id=person_ids[event.distinct_id],
                     time=event.time,
                     received_at=received_at,
-                    properties=event.properties,
+                    properties=properties.get(event.uuid, event.properties),
                 )
                 for event in events
             ]
         )
+
+    async def _learn_groups(
+        self, session: AsyncSession, project_id: int, events: Sequence[CapturedEvent]
+    ) -> Mapping[UUID, str]:
+        """Work in what events say of groups; return the properties of those that belong to any, by uuid."""
+        groups = GroupService(GroupRepository(session, project_id))
+        properties = await groups.assign(events)
+        describing = [event for event in events if event.name == GROUP_IDENTIFY]
+        if describing:
+            known = await EventRepository(session, project_id).known([event.uuid for event in describing])
+            await groups.describe([event for event in describing if event.uuid not in known])
+        return properties

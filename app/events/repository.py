@@ -1,6 +1,7 @@
 """Events in the database: appended, counted through, never changed."""
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -96,21 +97,41 @@ class EventRepository:
             )
 
     async def named_after(
-        self, name: str, sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[tuple[int, int, int, str]]:
-        """Return (sequence, person id, time, properties) of the events of one name, in the order they came."""
-        rows = await self._session.execute(
-            select(Event.sequence, Event.person_id, Event.time, Event.properties)
-            .where(
-                Event.project_id == self._project_id,
-                Event.name == name,
-                Event.sequence > sequence,
-                Event.sequence <= high_water_mark,
-            )
+        self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
+    ) -> Sequence[tuple[int, int, int, str, str]]:
+        """Return (sequence, person id, time, name, properties) of events in the order they came; None: of all names."""
+        query = (
+            select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
+            .where(Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark)
             .order_by(Event.sequence)
             .limit(limit)
         )
+        if names is not None:
+            query = query.where(Event.name == names[0] if len(names) == 1 else Event.name.in_(names))
+        connection = await self._session.connection()
+        rows = await connection.execute(query)
         return rows.all()
+
+    async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
+        """Return the places of the buckets of time that have any event; the last one ends at ``until``.
+
+        One look at the index for each bucket with events, whatever their number.
+        """
+        found: list[int] = []
+        since = starts[0]
+        while True:
+            time = await self._session.scalar(
+                select(func.min(Event.time)).where(
+                    Event.project_id == self._project_id, Event.time >= since, Event.time < until
+                )
+            )
+            if time is None:
+                return found
+            place = bisect_right(starts, time) - 1
+            found.append(place)
+            if place + 1 == len(starts):
+                return found
+            since = starts[place + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
         """Whether an event with one of the names carries a property ``$feature/...``."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_VARIANT = 0
+NO_ACTOR = 0  # where others than persons act: whoever has an empty name
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,21 @@ def concatenate(parts: Sequence[FactColumns]) -> FactColumns:
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.sequence for part in parts]),
     )
+
+
+def union(parts: Sequence[FactColumns]) -> FactColumns:
+    """Return the facts of all parts, each event once: of several facts of an event the first part's."""
+    if len(parts) == 1:
+        return parts[0]
+    facts = concatenate(parts) if parts else NO_FACTS
+    _, first = np.unique(facts.sequence, return_index=True)
+    return facts.select(first)
+
+
+NO_FACTS = FactColumns(
+    np.empty(0, dtype=np.int64),
+    np.empty(0, dtype=np.int64),
+    np.empty(0, dtype=np.int32),
+    np.empty(0, dtype=np.float64),
+    np.empty(0, dtype=np.int64),
+)

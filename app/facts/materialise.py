@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.database import Database
 from app.events.repository import EventRepository
+from app.facts.interning import ActorKeyRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition
@@ -71,10 +72,14 @@ class Materialiser:
             watermark = await facts.lock(series.id)
             if watermark >= high_water_mark:
                 return False
+            names = series.definition.names
             rows: Sequence[EventRow] = await EventRepository(session, project_id).named_after(
-                series.definition.event, watermark, high_water_mark, self._chunk
+                None if names is None else sorted(names), watermark, high_water_mark, self._chunk
             )
             matches = await asyncio.to_thread(_match, matcher, rows)
+            if series.definition.actor_property is not None:
+                actors = ActorKeyRepository(session, project_id)
+                matches = await actors.with_actors(matches, series.definition.actor_property)
             await facts.append(series.id, matches)
             complete = len(rows) < self._chunk
             await facts.move_watermark(series.id, high_water_mark if complete else rows[-1][0])

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import Columns, insert_rows, read_columns
+from app.bulk import Columns, Row, insert_rows, read_columns
 from app.facts.matching import Match
 from app.facts.series import SeriesDefinition
 from app.models import Fact, PersonMerge, Series, SeriesVariant
@@ -83,9 +83,9 @@ class FactRepository:
     async def append(self, series_id: int, matches: Sequence[Match]) -> None:
         """Store facts. Call ``lock`` first."""
         codes = await self._intern(series_id, {match.variant for match in matches})
-        rows = [
-            (series_id, match.sequence, match.person_id, match.time, match.value, codes[match.variant])
-            for match in matches
+        rows: list[Row] = [
+            (series_id, sequence, person_id, time, value, codes[variant])
+            for sequence, person_id, time, value, variant, _ in matches
         ]
         await insert_rows(self._session, Fact, _FACT_COLUMNS, rows)
 

@@ -1,30 +1,57 @@
-"""What a metric watches: one entity of an insight, and the property that names the variant."""
+"""What a metric watches: the events of one entity of an insight, and the properties that stay of them."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.properties.filters import Group, canonical
 
 
 @dataclass(frozen=True)
-class SeriesDefinition:
-    """The events of one name that pass a filter on their own properties.
+class EventSource:
+    """The events of one name that pass a filter. Without a name: events of all names."""
 
-    ``variant_property`` names the variant (``$feature/<flag key>``, or ``$feature_flag_response`` for exposures);
-    ``value_property`` holds the number that property mathematics works on.
+    name: str | None
+    filter: Group
+
+
+@dataclass(frozen=True)
+class ActionSource:
+    """An action of a project: several ways for an event to be it."""
+
+    name: str
+    sources: Sequence[EventSource]
+
+
+@dataclass(frozen=True)
+class SeriesDefinition:
+    """Events that come from any of several sources, each event once.
+
+    The filters of ``sources`` look at nothing but the event itself. ``variant_property`` names the variant, if any does
+    (``$feature/<flag key>``, or ``$feature_flag_response`` for exposures); ``value_property`` holds the number that
+    property mathematics works on. ``actor_property`` tells who acts where that is no person (``$group_0``,
+    ``$session_id``): with ``actor_required`` events without it do not belong to the series, else they share one actor.
     """
 
-    event: str
-    filter: Group
-    variant_property: str
+    sources: tuple[EventSource, ...]
+    variant_property: str | None
     value_property: str | None = None
+    actor_property: str | None = None
+    actor_required: bool = False
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The names that an event of the series may have; None for any."""
+        names = [source.name for source in self.sources]
+        return frozenset(name for name in names if name is not None) if None not in names else None
 
     def canonical(self) -> str:
         """Return the definition as text; equal definitions have equal texts."""
         document = {
-            "event": self.event,
-            "filter": canonical(self.filter),
+            "actor_property": self.actor_property,
+            "actor_required": self.actor_required,
+            "sources": sorted({json.dumps([source.name, canonical(source.filter)]) for source in self.sources}),
             "value_property": self.value_property,
             "variant_property": self.variant_property,
         }

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from app.bulk import Columns
 from app.database import Database
-from app.facts.columns import FactColumns
+from app.facts.columns import FactColumns, union
+from app.facts.conditions import CohortMembers, ConditionService, NoCohorts
 from app.facts.matching import NO_NUMBER
 from app.facts.materialise import Materialiser
 from app.facts.repository import FactRepository, MergedPersons
 from app.facts.series import SeriesDefinition
-from app.persons.service import PersonFilterService
-from app.properties.filters import Group
+from app.facts.watches import Watch, series_of
 
 
 @dataclass(frozen=True)
@@ -25,45 +25,46 @@ class Window:
     until: int
 
 
-@dataclass(frozen=True)
-class Watch:
-    """A series, and the filter on the persons behind its facts, which is tested against who they are today."""
-
-    series: SeriesDefinition
-    persons: Group
-
-
 class FactService:
     """Facts of one project."""
 
-    def __init__(self, database: Database, materialiser: Materialiser, project_id: int) -> None:
+    def __init__(
+        self, database: Database, materialiser: Materialiser, project_id: int, cohorts: CohortMembers | None = None
+    ) -> None:
         self._database = database
         self._materialiser = materialiser
         self._project_id = project_id
+        self._cohorts = cohorts or NoCohorts()
 
     async def materialise(self, watches: Sequence[Watch]) -> None:
         """Bring the series up to the last committed event."""
-        await self._materialiser.catch_up(self._project_id, [watch.series for watch in watches])
+        await self._materialiser.catch_up(self._project_id, series_of(watches))
 
-    async def columns(self, watches: Sequence[Watch], window: Window, variants: Sequence[str]) -> list[FactColumns]:
-        """Return the facts of each series inside the window, fresh and from one snapshot.
+    async def columns(
+        self, watches: Sequence[Watch], window: Window, variants: Sequence[str], *, margin: int = 0
+    ) -> list[FactColumns]:
+        """Return the facts of each watch inside the window, fresh and from one snapshot.
 
         Variants are numbered by their place in ``variants``, from 1; 0 is none, ``len(variants) + 1`` any other text.
+        ``margin`` makes the window wider on both sides, in microseconds.
         """
-        series = await self._materialiser.catch_up(self._project_id, [watch.series for watch in watches])
+        series = await self._materialiser.catch_up(self._project_id, series_of(watches))
         async with self._database.snapshot() as session:
             facts = FactRepository(session, self._project_id)
             merged = await facts.merged_persons()
-            persons = PersonFilterService(session, self._project_id)
+
+            async def read(definition: SeriesDefinition, margin: int) -> FactColumns:
+                series_id = series.ids[definition.digest]
+                slots = _slots(await facts.variant_codes(series_id), variants)
+                since, until = window.since - margin, window.until + margin
+                columns = await facts.columns(series_id, since, until, series.high_water_mark)
+                return _columns(columns, slots, merged if definition.actor_property is None else None)
+
+            conditions = ConditionService(session, self._project_id, self._cohorts, read)
             found = []
             for watch in watches:
-                series_id = series.ids[watch.series.digest]
-                slots = _slots(await facts.variant_codes(series_id), variants)
-                read = await facts.columns(series_id, window.since, window.until, series.high_water_mark)
-                columns = _columns(read, slots, merged)
-                if watch.persons.children:
-                    columns = columns.select(np.isin(columns.actor, await persons.matching(watch.persons)))
-                found.append(columns)
+                parts = [await conditions.passing(part, await read(part.series, margin)) for part in watch.parts]
+                found.append(union(parts))
         return found
 
 
@@ -77,10 +78,11 @@ def _slots(codes: dict[str, int], variants: Sequence[str]) -> NDArray[np.int32]:
     return slots
 
 
-def _columns(columns: Columns, slots: NDArray[np.int32], merged: MergedPersons) -> FactColumns:
+def _columns(columns: Columns, slots: NDArray[np.int32], merged: MergedPersons | None) -> FactColumns:
     value = columns["value"].astype(np.float64)
+    actor = columns["person_id"].astype(np.int64)
     return FactColumns(
-        actor=merged.resolve(columns["person_id"].astype(np.int64)),
+        actor=actor if merged is None else merged.resolve(actor),
         time=columns["time"].astype(np.int64),
         variant=slots[columns["variant"].astype(np.int64)],
         value=np.where(value == NO_NUMBER, np.nan, value),

@@ -1,12 +1,13 @@
 """Organizations, their projects, users and personal API keys."""
 
 import datetime as dt
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.base import Base, PrimaryKey, utc_now
+from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
 
 
 class Organization(Base):
@@ -27,6 +28,8 @@ class Project(Base):
     name: Mapped[str] = mapped_column(String(200))
     timezone: Mapped[str] = mapped_column(String(64))
     api_token: Mapped[str] = mapped_column(String(64), unique=True)
+    # Which events and persons do not count as tests, for metrics that ask; conditions as clients wrote them.
+    test_account_filters: Mapped[list[Any]] = mapped_column(JsonColumn, default=list, server_default="[]")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 

@@ -5,7 +5,7 @@ import datetime as dt
 from sqlalchemy import BigInteger, Double, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, PrimaryKey, utc_now
+from app.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
 
 
 class Series(Base):
@@ -44,7 +44,24 @@ class Fact(Base):
 
     series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    # Or the number of the actor, where the series has others than persons.
     person_id: Mapped[int] = mapped_column(BigInteger)
     time: Mapped[int] = mapped_column(BigInteger)
     value: Mapped[float] = mapped_column(Double)
     variant: Mapped[int] = mapped_column(Integer)
+
+
+class ActorKey(Base):
+    """The number of an actor that is no person: facts hold numbers only.
+
+    ``property`` is the event property that names the actor (``$group_0``, ``$session_id``), ``key`` the text it had.
+    The empty text is actor 0 and has no row.
+    """
+
+    __tablename__ = "actor_key"
+    __table_args__ = (UniqueConstraint("project_id", "property", "key"),)
+
+    id: Mapped[BigPrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    property: Mapped[str] = mapped_column(String(400))
+    key: Mapped[str] = mapped_column(String(400))

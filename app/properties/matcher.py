@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, Value
+from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_test
+from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, PropertyType, Value
 from app.properties.moments import Moment, parse_moment
 from app.properties.patterns import contains_like, regular_expression
 from app.properties.text import compact, number, number_of_text, print_float, text_form
@@ -34,6 +35,7 @@ _OPPOSITES: Final[Mapping[Operator, Operator]] = {
     "is_date_after": "is_date_before",
 }
 _ORDERINGS: Final[Mapping[Operator, Callable[[float, float], bool]]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
+_PROPERTY_HOLDERS: Final[frozenset[PropertyType]] = frozenset({"event", "element", "person", "group", "session"})
 _LAST_SECOND_OF_DAY: Final = timedelta(hours=23, minutes=59, seconds=59)
 
 
@@ -63,21 +65,23 @@ def compile_filter(tree: Node, resolve: Resolver | None = None) -> PropertyMatch
     Parameters
     ----------
     tree : Condition, Conjunction or Disjunction
-        Conditions on event properties or on person properties, but not on both: `split_by_type` takes them apart.
-        Negation swaps an operator with its opposite (``gt`` with ``lte``, ``is_date_before`` with ``is_date_after``).
+        All conditions look at the same properties: those of an event (elements included), of a person, of a group, or
+        of a session. Negation swaps an operator with its opposite (``gt`` with ``lte``, ``is_date_before`` with
+        ``is_date_after``).
     resolve : callable, optional
-        Makes the matcher for conditions of the types group, cohort, element and session, which need more than the
-        condition to be answered. It may ask for keys of its own.
+        Makes the matcher for conditions on cohorts, which need more than the condition to be answered. It may ask for
+        keys of its own.
 
     Raises
     ------
     InvalidFilter
         For a pattern that RE2 refuses, and for a type that needs ``resolve`` when there is none.
     ValueError
-        When event and person properties are mixed.
+        When the properties of different things are mixed.
     """
-    if {"event", "person"} <= tree.types:
-        raise ValueError("conditions on event and on person properties look at different properties: split them first")
+    things = {"event" if type_ == "element" else type_ for type_ in tree.types & _PROPERTY_HOLDERS}
+    if len(things) > 1:
+        raise ValueError(f"conditions look at the properties of different things, {sorted(things)}: split them first")
     return _compile(tree, resolve)
 
 
@@ -95,7 +99,11 @@ def _compile(node: Node, resolve: Resolver | None) -> PropertyMatcher:
 
 
 def _compile_condition(condition: Condition, resolve: Resolver | None) -> PropertyMatcher:
-    if condition.type not in {"event", "person"}:
+    if condition.type == "element":
+        passes = chain_test(condition)
+        keys = frozenset({CHAIN_PROPERTY, LIST_PROPERTY})
+        return PropertyMatcher(keys, lambda properties: passes(chain_of(properties)))
+    if condition.type not in _PROPERTY_HOLDERS:
         if resolve is None:
             raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
         return resolve(condition)

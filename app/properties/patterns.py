@@ -43,7 +43,27 @@ def contains_like(fragment: str) -> Search:
             pieces.append(re2.escape(literal))
         else:
             pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
-    return _compile("".join(pieces), fragment, case_sensitive=False)
+    found = _compile("".join(pieces), fragment, case_sensitive=False)
+    if not fragment.isascii() or any(character in fragment for character in "%_\\"):
+        return found
+    lowered = fragment.lower()
+    # Most fragments and texts are plain: then looking for the one in the other says the same in a tenth of the time.
+    return lambda text: lowered in text.lower() if text.isascii() else found(text)
+
+
+def search_expression(expression: str, written: str) -> Search:
+    """Return a search for an expression that was made from what a user wrote.
+
+    Raises
+    ------
+    InvalidFilter
+        When RE2 does not accept it; it tells what was written.
+    """
+    if len(written) > _LONGEST_PATTERN:
+        raise InvalidFilter(
+            f"A pattern may have {_LONGEST_PATTERN} characters, got {len(written)}: {written[:50]!r}..."
+        )
+    return _compile(expression, written, case_sensitive=True)
 
 
 def _compile(expression: str, written: str, *, case_sensitive: bool) -> Search:

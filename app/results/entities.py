@@ -8,15 +8,27 @@ from typing import Literal
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
-from app.properties.filters import Group, InvalidFilter, parse_filter, split_by_type
+from app.facts.actors import atoms, is_cohort
+from app.facts.series import ActionSource, EventSource
+from app.facts.sessions import DURATION_PROPERTY
+from app.properties.filters import Condition, Conjunction, Group, InvalidFilter, Node, parse_filter
 from app.properties.matcher import compile_filter
+from app.properties.splitting import alternatives, both
+from app.types import MAX_ID
 
 Kind = Literal["events", "actions"]
+Actions = Mapping[int, ActionSource]
+
+NO_ACTIONS: Actions = {}
+NO_FILTER = Conjunction()
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One event or action of an insight. ``order`` is its place among all of them, from 0."""
+    """One event or action of an insight. ``order`` is its place among all of them, from 0.
+
+    ``sources`` are the ways for an event to be it, filters of the entity included; None for an action that is gone.
+    """
 
     id: str | int
     kind: Kind
@@ -26,9 +38,13 @@ class Entity:
     math: str | None
     math_property: str | None
     math_group_type_index: int | None
-    event_filter: Group
-    person_filter: Group
+    sources: tuple[EventSource, ...] | None
     properties: JsonValue
+
+    @property
+    def step_name(self) -> str:
+        """The name as a step of a funnel: of an event its id, whatever it was called in the metric."""
+        return str(self.id) if self.kind == "events" or self.name is None else self.name
 
     def echo(self) -> dict[str, JsonValue]:
         """Return the entity as results show it."""
@@ -53,8 +69,17 @@ class Entity:
         return self.id == previous.id and conditions <= set(map(_canonical, _conditions(previous.properties)))
 
 
-def read_entities(filters: Mapping[str, JsonValue]) -> list[Entity]:
+def read_entities(
+    filters: Mapping[str, JsonValue], actions: Actions = NO_ACTIONS, always: Group = NO_FILTER
+) -> list[Entity]:
     """Return the entities of an insight in their order: actions before events where the order is equal.
+
+    Parameters
+    ----------
+    actions
+        What the actions that the insight mentions are; one that is missing does not exist.
+    always
+        A filter that all entities have beside their own.
 
     Raises
     ------
@@ -66,7 +91,27 @@ def read_entities(filters: Mapping[str, JsonValue]) -> list[Entity]:
     for kind in kinds:
         entities += [(kind, item) for item in read_list(filters, kind)]
     entities.sort(key=lambda entity: _order(entity[1].get("order")))
-    return [_read_entity(kind, item, order) for order, (kind, item) in enumerate(entities)]
+    return [_read_entity(kind, item, order, actions, always) for order, (kind, item) in enumerate(entities)]
+
+
+def mentioned_actions(filters: Mapping[str, JsonValue]) -> set[int]:
+    """Return the ids of the actions that an insight mentions, exclusions included."""
+    items = read_list(filters, "actions")
+    items += [item for item in read_list(filters, "exclusions") if item.get("type") == "actions"]
+    return {number for item in items if (number := _action_id(item.get("id"))) is not None}
+
+
+def refuse_missing_actions(entities: Sequence[Entity]) -> None:
+    """Refuse entities that are actions which do not exist."""
+    for entity in entities:
+        if entity.sources is None:
+            raise ValidationFailed(f"Action ID {entity.id} does not exist!")
+
+
+def event_names(entities: Sequence[Entity]) -> list[str]:
+    """Return the names of all events that entities can be, for actions those of all their ways."""
+    sources = [source for entity in entities for source in entity.sources or ()]
+    return sorted({source.name for source in sources if source.name is not None})
 
 
 def read_list(filters: Mapping[str, JsonValue], key: str) -> list[Mapping[str, JsonValue]]:
@@ -98,41 +143,76 @@ def _order(value: JsonValue) -> float:
         raise invalid_filters() from error
 
 
-def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int) -> Entity:
+def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions: Actions, always: Group) -> Entity:
     identifier = item.get("id")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
         raise invalid_filters()
     identifier = str(identifier) if kind == "events" else identifier
-    properties = item.get("properties")
-    event_filter, person_filter, shown = _read_properties(properties)
+    own, shown = _read_properties(item.get("properties"))
+    number = _action_id(identifier) if kind == "actions" else None
+    action = actions.get(number) if number is not None else None
+    name = _text(item.get("name"))
     custom_name = _text(item.get("custom_name"))
     return Entity(
         id=identifier,
         kind=kind,
         order=order,
-        name=_text(item.get("name")) or (str(identifier) if kind == "events" else None),
+        name=(name or str(identifier)) if kind == "events" else action.name if action else name,
         custom_name=(custom_name or "").strip() or None,
         math=_text(item.get("math")),
         math_property=_text(item.get("math_property")),
         math_group_type_index=_group_type_index(item.get("math_group_type_index"), "math_group_type_index"),
-        event_filter=event_filter,
-        person_filter=person_filter,
+        sources=_sources(kind, str(identifier), action, both(always, own)),
         properties=shown,
     )
 
 
-def _read_properties(properties: JsonValue) -> tuple[Group, Group, JsonValue]:
-    """Return the filter on events, the filter on persons, and the form in which results show both."""
+def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Group) -> tuple[EventSource, ...] | None:
+    if kind == "events":
+        return (_checked(EventSource(name, restriction)),)
+    if action is None:
+        return None
+    return tuple(_checked(EventSource(source.name, both(restriction, source.filter))) for source in action.sources)
+
+
+def _checked(source: EventSource) -> EventSource:
+    """Return a source whose filter can be evaluated; others are refused before anything is stored."""
     try:
-        tree = parse_filter(properties)
-        event_filter, person_filter = split_by_type(tree)
-        for part in (event_filter, person_filter):
-            compile_filter(part)  # refuses what could not be evaluated before anything is stored
+        for one in alternatives(source.filter):
+            compile_filter(one.event)
+            for atom in atoms(one.later):
+                _refuse_other_session_properties(atom)
+                if not is_cohort(atom):
+                    compile_filter(atom)
     except InvalidFilter as error:
         raise invalid_filters(str(error)) from error
-    if not properties:
-        return event_filter, person_filter, {}
-    return event_filter, person_filter, tree.to_json()
+    return source
+
+
+def _refuse_other_session_properties(node: Node) -> None:
+    if not isinstance(node, Condition):
+        for child in node.children:
+            _refuse_other_session_properties(child)
+    elif node.type == "session" and node.key != DURATION_PROPERTY:
+        raise InvalidFilter(f"Sessions have no {node.key[:100]!r}: only {DURATION_PROPERTY} can be asked for")
+
+
+def _action_id(value: JsonValue) -> int | None:
+    """Return the id of an action, also one that was sent as text; None for what cannot be one."""
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0
+    except ValueError:
+        return None
+    return number if 0 < number <= MAX_ID else None
+
+
+def _read_properties(properties: JsonValue) -> tuple[Group, JsonValue]:
+    """Return a filter, and the form in which results show it."""
+    try:
+        tree = parse_filter(properties)
+    except InvalidFilter as error:
+        raise invalid_filters(str(error)) from error
+    return tree, tree.to_json() if properties else {}
 
 
 def _text(value: JsonValue) -> str | None:
@@ -142,6 +222,8 @@ def _text(value: JsonValue) -> str | None:
 def _group_type_index(value: JsonValue, name: str) -> int | None:
     if value is None:
         return None
+    if isinstance(value, str) and value in {"0", "1", "2", "3", "4"}:
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 5:
         raise ValidationFailed(f"{name} is required to be at least 0 and less than 5")
     return value

@@ -73,7 +73,7 @@ def _funnel(steps: Sequence[Entity], counts: FunnelCounts, slot: int, variant: s
     return [
         FunnelStepRead(
             action_id=step.id,
-            name=str(step.id),
+            name=step.step_name,
             custom_name=step.custom_name,
             order=step.order,
             people=[],

@@ -10,13 +10,16 @@ from pydantic import JsonValue
 from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
+from app.facts.activity import is_activity_math
 from app.facts.calendar import Ticks, ticks
 from app.facts.funnel import FunnelCounts
-from app.facts.service import FactService, Watch
+from app.facts.service import FactService
 from app.facts.trend import TrendCounts, aggregate_trend, unique_actors
+from app.facts.watches import Watch
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
-from app.results.entities import read_entities
+from app.results.activity import ActivityService
+from app.results.entities import event_names, read_entities, refuse_missing_actions
 from app.results.funnel import conversion_rates, count_funnel, judge_funnel
 from app.results.queries import (
     ExperimentScope,
@@ -43,6 +46,7 @@ class ResultsService:
         self._database = database
         self._facts = facts
         self._project = project
+        self._activity = ActivityService(database, facts, project.id)
 
     async def results(self, experiment: Experiment) -> FunnelResultsRead | TrendResultsRead:
         """Return the verdict on the target metric."""
@@ -85,14 +89,12 @@ class ResultsService:
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
         entities = read_entities(query)
-        for entity in entities:
-            if entity.kind == "actions":
-                raise ValidationFailed(f"Action ID {entity.id} does not exist!")
+        refuse_missing_actions(entities)
         timezone = ZoneInfo(self._project.timezone)
         today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
         async with self._database.read() as session:
             found = await EventRepository(session, self._project.id).any_naming_a_variant(
-                [str(entity.id) for entity in entities], today - dt.timedelta(days=7), today + dt.timedelta(days=1)
+                event_names(entities), today - dt.timedelta(days=7), today + dt.timedelta(days=1)
             )
         return not found
 
@@ -116,7 +118,7 @@ class ResultsService:
         return judge_funnel(query, counts, filters, scope)
 
     async def _count_funnel(self, query: FunnelQuery, scope: ExperimentScope) -> FunnelCounts:
-        columns = await self._facts.columns(_funnel_watches(query, scope), scope.window, scope.variants)
+        columns = await self._facts.columns(query.watches(scope), scope.window, scope.variants)
         return await asyncio.to_thread(count_funnel, query, columns, len(scope.variants))
 
     async def _trend(self, filters: Filters, scope: ExperimentScope) -> TrendResultsRead:
@@ -124,31 +126,27 @@ class ResultsService:
         if query is None:
             raise NoControlVariant
         counts, buckets = await self._count_trend(query, scope)
-        [exposures] = await self._facts.columns([scope.exposures], scope.window, scope.variants)
+        [exposures] = await self._facts.columns([scope.exposures(query.always)], scope.window, scope.variants)
         exposed = await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
-        return judge_trend(query, counts, buckets, exposed, scope)
+        return judge_trend(query, counts, buckets, exposed, filters, scope)
 
     async def _count_trend(self, query: TrendQuery, scope: ExperimentScope) -> tuple[TrendCounts, Ticks]:
         try:
             buckets = ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
         except ValueError as error:
             raise ValidationFailed(str(error), attr="filters") from error
-        watch = scope.watch(query.entity, query.value_property)
-        [columns] = await self._facts.columns([watch], scope.window, scope.variants)
+        if is_activity_math(query.math) or query.measures_sessions:
+            return await self._activity.count(query, scope, buckets), buckets
+        [columns] = await self._facts.columns([query.watch(scope)], scope.window, scope.variants)
         return await asyncio.to_thread(aggregate_trend, columns, buckets, query.math, len(scope.variants)), buckets
-
-
-def _funnel_watches(query: FunnelQuery, scope: ExperimentScope) -> list[Watch]:
-    entities = [*query.steps, *(exclusion.entity for exclusion in query.exclusions)]
-    return [scope.watch(entity) for entity in entities]
 
 
 def _watches(filters: Filters, scope: ExperimentScope) -> list[Watch]:
     """Return what a metric watches, exposures included where it needs them."""
     if read_insight(filters) != "TRENDS":
-        return _funnel_watches(read_funnel(filters), scope)
+        return read_funnel(filters).watches(scope)
     trend = read_trend(filters)
-    return [scope.watch(trend.entity, trend.value_property), scope.exposures] if trend else []
+    return [trend.watch(scope), scope.exposures(trend.always)] if trend else []
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

@@ -1,10 +1,11 @@
 """Trend results: running totals per variant, the verdict on them, and the body that shows both. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from app.errors import ValidationFailed
 from app.facts.calendar import Ticks
@@ -24,7 +25,12 @@ def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
 
 
 def judge_trend(
-    query: TrendQuery, counts: TrendCounts, ticks: Ticks, exposed: NDArray[np.int64], scope: ExperimentScope
+    query: TrendQuery,
+    counts: TrendCounts,
+    ticks: Ticks,
+    exposed: NDArray[np.int64],
+    filters: Mapping[str, JsonValue],
+    scope: ExperimentScope,
 ) -> TrendResultsRead:
     """Return the results of a trend metric; variants without events are absent everywhere.
 
@@ -35,7 +41,7 @@ def judge_trend(
     ValidationFailed
         When a total is no amount that could be compared: negative, or beyond all numbers.
     """
-    echo = echo_trend(query, scope)
+    echo = echo_trend(query, filters, scope)
     present = [slot for slot, events in enumerate(counts.events) if events > 0]
     series = sorted(
         (_series(query, counts, ticks, slot, scope.variants[slot], echo) for slot in present),

@@ -10,12 +10,12 @@ from sqlalchemy import func, select, text
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
 from app.facts.materialise import Materialiser
-from app.facts.series import SeriesDefinition
+from app.facts.series import EventSource, SeriesDefinition
 from app.models import Fact
 from app.properties.filters import parse_filter
 from tests.service import Service, event
 
-PAGEVIEWS = SeriesDefinition("$pageview", parse_filter(None), "$feature/checkout")
+PAGEVIEWS = SeriesDefinition((EventSource("$pageview", parse_filter(None)),), "$feature/checkout")
 
 
 async def count_facts(database: Database) -> int:
@@ -39,7 +39,7 @@ async def test_equal_definitions_share_a_series(service: Service, database: Data
     condition_a = {"key": "a", "value": "1", "type": "event"}
     condition_b = {"key": "b", "value": "2", "type": "event"}
     same = [
-        SeriesDefinition("$pageview", parse_filter(conditions), "$feature/checkout")
+        SeriesDefinition((EventSource("$pageview", parse_filter(conditions)),), "$feature/checkout")
         for conditions in ([condition_a, condition_b], [condition_b, condition_a])
     ]
 

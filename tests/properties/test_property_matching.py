@@ -262,9 +262,7 @@ def test_a_fragment_without_wildcards_is_found_where_it_stands(before: str, frag
     assert holds("icontains", plain, json.dumps(f"{before}{plain}{after}", ensure_ascii=False))
 
 
-@pytest.mark.parametrize(
-    "property_type", ["cohort", "static-cohort", "precalculated-cohort", "group", "element", "session"]
-)
+@pytest.mark.parametrize("property_type", ["cohort", "static-cohort", "precalculated-cohort"])
 def test_a_type_that_needs_a_resolver_is_refused_without_one(property_type: str) -> None:
     tree = parse_filter([{"key": "k", "value": 1, "type": property_type, "group_type_index": 0}])
 

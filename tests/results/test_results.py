@@ -222,8 +222,30 @@ async def test_results_need_control_and_a_test(
         ({"actions": [{"id": 9}]}, "Action ID 9 does not exist!"),
         ({"insight": "TRENDS", "interval": "moon"}, "moon not supported"),
         (
-            {"insight": "TRENDS", "events": [{"id": "a", "math": "weekly_active"}]},
-            "The math 'weekly_active' is not available",
+            {"insight": "TRENDS", "events": [{"id": "a", "math": "unique_group"}]},
+            "math_group_type_index is required to be at least 0 and less than 5",
+        ),
+        (
+            {"aggregation_group_type_index": 5},
+            "aggregation_group_type_index is required to be at least 0 and less than 5",
+        ),
+        ({"funnel_order_type": "random"}, "funnel_order_type 'random' not supported"),
+        ({"breakdown_attribution_type": "luck"}, "breakdown_attribution_type 'luck' not supported"),
+        (
+            {"breakdown_attribution_type": "step"},
+            "breakdown_attribution_value must be the place of a step, from 0, for attribution by step",
+        ),
+        (
+            {
+                "funnel_order_type": "unordered",
+                "events": [{"id": "a"}, {"id": "b", "order": 1}, {"id": "c", "order": 2}],
+                "exclusions": [{"id": "x", "funnel_from_step": 0, "funnel_to_step": 1}],
+            },
+            "Partial Exclusions not allowed in unordered funnels",
+        ),
+        (
+            {"events": [{"id": "a", "properties": [{"key": "x", "type": "session", "value": 1}]}]},
+            "Sessions have no 'x': only $session_duration can be asked for",
         ),
         (
             {"insight": "TRENDS", "events": [{"id": "a", "math": "sum"}]},

@@ -1,0 +1,49 @@
+"""Numbers for actors that are no persons, since facts hold numbers only."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bulk import chunks, insert_missing_rows
+from app.facts.columns import NO_ACTOR
+from app.facts.matching import Match
+from app.models import ActorKey
+
+_COLUMNS = ("project_id", "property", "key")
+
+
+class ActorKeyRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def with_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
+        """Return the matches with the numbers of their actors where persons were, giving new actors a number."""
+        numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
+        return [match._replace(person_id=numbers.get(match.actor or "", NO_ACTOR)) for match in matches]
+
+    async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
+        numbers = await self._find(actor_property, sorted(keys))
+        missing = sorted(keys - numbers.keys())  # sorted: two writers cannot wait for each other
+        if missing:
+            await insert_missing_rows(
+                self._session, ActorKey, _COLUMNS, [(self._project_id, actor_property, key) for key in missing]
+            )
+            numbers |= await self._find(actor_property, missing)
+        return numbers
+
+    async def _find(self, actor_property: str, keys: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for chunk in chunks(keys):
+            rows = await self._session.execute(
+                select(ActorKey.key, ActorKey.id).where(
+                    ActorKey.project_id == self._project_id,
+                    ActorKey.property == actor_property,
+                    ActorKey.key.in_(chunk),
+                )
+            )
+            found.update({row.key: row.id for row in rows})
+        return found

@@ -1,0 +1,1 @@
+"""Groups: what acts beside persons, such as companies."""

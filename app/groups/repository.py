@@ -1,0 +1,117 @@
+"""Groups and their types in the database."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.bulk import chunks
+from app.models import ActorKey, Group, GroupType
+
+MAX_TYPES = 5
+
+
+class GroupRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+        self._insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+
+    async def types(self) -> Sequence[GroupType]:
+        found = await self._session.scalars(
+            select(GroupType).where(GroupType.project_id == self._project_id).order_by(GroupType.type_index)
+        )
+        return found.all()
+
+    async def type_indexes(self) -> dict[str, int]:
+        """Return the index of each type by its name."""
+        rows = await self._session.execute(
+            select(GroupType.name, GroupType.type_index).where(GroupType.project_id == self._project_id)
+        )
+        return {row.name: row.type_index for row in rows}
+
+    async def add_type(self, name: str, type_index: int) -> None:
+        """Add a type; when the name or the index is taken, once it is known to be, nothing happens."""
+        await self._session.execute(
+            self._insert(GroupType)
+            .values(project_id=self._project_id, name=name, type_index=type_index)
+            .on_conflict_do_nothing()
+        )
+
+    async def add_missing(self, groups: Mapping[tuple[int, str], dt.datetime]) -> None:
+        """Add groups without properties, by their type's index and key; those that exist stay as they are."""
+        await self._session.execute(
+            self._insert(Group).on_conflict_do_nothing(),
+            [
+                {
+                    "project_id": self._project_id,
+                    "type_index": type_index,
+                    "key": key,
+                    "properties": {},
+                    "created_at": created_at,
+                }
+                for (type_index, key), created_at in groups.items()
+            ],
+        )
+
+    async def locked(self, type_index: int, keys: Sequence[str]) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Return the id and the properties of groups by their keys, held against other writers."""
+        found: dict[str, tuple[int, dict[str, Any]]] = {}
+        for chunk in chunks(sorted(keys)):
+            rows = await self._session.execute(
+                select(Group.key, Group.id, Group.properties)
+                .where(self._of_type(type_index), Group.key.in_(chunk))
+                .order_by(Group.key)  # two writers cannot wait for each other
+                .with_for_update()
+            )
+            found |= {row.key: (row.id, row.properties) for row in rows}
+        return found
+
+    async def set_properties(self, properties: Mapping[int, Mapping[str, Any]]) -> None:
+        """Replace the properties of groups, by id."""
+        connection = await self._session.connection()
+        await connection.execute(
+            update(Group)
+            .where(Group.project_id == self._project_id, Group.id == bindparam("group_id"))
+            .values(properties=bindparam("new_properties")),
+            [{"group_id": group_id, "new_properties": members} for group_id, members in properties.items()],
+        )
+
+    async def page(self, type_index: int, search: str, limit: int, offset: int) -> Sequence[Group]:
+        """Return groups of a type whose key contains a text, newest first."""
+        query = self._search(select(Group), type_index, search).order_by(Group.created_at.desc(), Group.id.desc())
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
+
+    async def count(self, type_index: int, search: str) -> int:
+        query = self._search(select(func.count()).select_from(Group), type_index, search)
+        return await self._session.scalar(query) or 0
+
+    async def acting(self, type_index: int, actor_property: str) -> AsyncIterator[tuple[int, str]]:
+        """Yield the actor number and the properties, as JSON text, of every described group that facts speak of."""
+        rows = await self._session.stream(
+            select(ActorKey.id, cast(Group.properties, Text))
+            .join(
+                ActorKey,
+                and_(
+                    ActorKey.project_id == Group.project_id,
+                    ActorKey.property == actor_property,
+                    ActorKey.key == Group.key,
+                ),
+            )
+            .where(self._of_type(type_index))
+        )
+        async for row in rows:
+            yield row[0], row[1]
+
+    def _of_type(self, type_index: int) -> Any:  # noqa: ANN401  # a clause, whose type SQLAlchemy does not export
+        return and_(Group.project_id == self._project_id, Group.type_index == type_index)
+
+    def _search(self, query: Select[Any], type_index: int, search: str) -> Select[Any]:
+        query = query.where(self._of_type(type_index))
+        return query.where(Group.key.icontains(search, autoescape=True)) if search else query

@@ -1,0 +1,62 @@
+"""Looking at groups."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.params import Depends
+
+from app.dependencies import GroupsDep, get_project
+from app.errors import ValidationFailed
+from app.groups.repository import MAX_TYPES
+from app.groups.schemas import GroupPage, GroupRead, GroupTypeRead
+from app.pagination import PaginationDep
+from app.parameters import read_text
+from app.routing import answer_other_methods
+
+router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"])
+
+
+@router.get("/groups_types/", summary="List group types")
+async def list_group_types(groups: GroupsDep) -> list[GroupTypeRead]:
+    """Return the kinds of groups that events have named, in the order of first sight; there are five at most."""
+    return [
+        GroupTypeRead(group_type=row.name, group_type_index=row.type_index, name_singular=None, name_plural=None)
+        for row in await groups.types()
+    ]
+
+
+@router.get("/groups/", summary="List groups")
+async def list_groups(
+    groups: GroupsDep,
+    pagination: PaginationDep,
+    group_type_index: Annotated[str | None, Query(description="Which type of groups, 0 to 4. Required.")] = None,
+    search: Annotated[str | None, Query(description="Only groups whose key contains this text.")] = None,
+) -> GroupPage:
+    """Return the groups of one type that `$groupidentify` events have described, newest first."""
+    index = _read_index(group_type_index)
+    count, rows = await groups.page(index, read_text(search) or "", pagination.limit, pagination.offset)
+    return GroupPage(
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[
+            GroupRead(
+                group_type_index=row.type_index,
+                group_key=row.key,
+                group_properties=row.properties,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _read_index(text: str | None) -> int:
+    if not text:
+        raise ValidationFailed("This field is required.", code="required", attr="group_type_index")
+    if text not in {str(index) for index in range(MAX_TYPES)}:
+        detail = f"group_type_index is required to be at least 0 and less than {MAX_TYPES}"
+        raise ValidationFailed(detail, attr="group_type_index")
+    return int(text)
+
+
+answer_other_methods(router, Depends(get_project))

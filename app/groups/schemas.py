@@ -1,0 +1,28 @@
+"""Groups as clients read them."""
+
+from pydantic import Field, JsonValue
+
+from app.schemas import ResponseBody
+from app.types import UtcDatetime
+
+
+class GroupTypeRead(ResponseBody):
+    group_type: str = Field(description="The name that clients use.", examples=["organization"])
+    group_type_index: int = Field(description="Its place in the order of first sight, 0 to 4.", examples=[0])
+    name_singular: str | None = Field(description="A name for people; none can be given.", examples=[None])
+    name_plural: str | None = Field(examples=[None])
+
+
+class GroupRead(ResponseBody):
+    group_type_index: int = Field(examples=[0])
+    group_key: str = Field(examples=["acme"])
+    group_properties: dict[str, JsonValue] = Field(examples=[{"plan": "enterprise"}])
+    created_at: UtcDatetime
+
+
+class GroupPage(ResponseBody):
+    """One page of groups, newest first."""
+
+    next: str | None = Field(examples=[None])
+    previous: str | None = Field(examples=[None])
+    results: list[GroupRead]

@@ -1,0 +1,116 @@
+"""Learning of groups from events, and asking about them."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.groups.decoding import DescribedGroup, described_group, groups_of, with_group_keys
+from app.groups.repository import MAX_TYPES, GroupRepository
+from app.models import Group, GroupType
+from app.moments import from_microseconds
+from app.properties.decoding import PropertyReader
+from app.properties.filters import Group as Filter
+from app.properties.matcher import compile_filter
+
+
+class GroupEvent(Protocol):
+    """What groups need to know of an event."""
+
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def time(self) -> int: ...
+    @property
+    def properties(self) -> str: ...
+
+
+class GroupService:
+    def __init__(self, groups: GroupRepository) -> None:
+        self._groups = groups
+
+    async def assign(self, events: Sequence[GroupEvent]) -> dict[UUID, str]:
+        """Return, by uuid, the properties of the events that belong to groups, with ``$group_<index>`` added.
+
+        A type that was never seen gets the next index; once a project has five, others are left out. Call this before
+        anything that locks who is who: all transactions must take these locks in one order.
+        """
+        mentioned = {event.uuid: groups for event in events if (groups := groups_of(event.properties))}
+        if not mentioned:
+            return {}
+        indexes = await self._indexes([name for groups in mentioned.values() for name in groups])
+        assigned = {}
+        for event in events:
+            groups = mentioned.get(event.uuid, {})
+            keys = sorted((indexes[name], key) for name, key in groups.items() if name in indexes)
+            if keys:
+                assigned[event.uuid] = with_group_keys(event.properties, keys)
+        return assigned
+
+    async def describe(self, events: Sequence[GroupEvent]) -> None:
+        """Add to the properties of groups what ``$groupidentify`` events say, in their order: the later one wins."""
+        described = [(event, group) for event in events if (group := described_group(event.properties)) is not None]
+        if not described:
+            return
+        indexes = await self._indexes([group.type_name for _, group in described])
+        changes: dict[int, dict[str, list[DescribedGroup]]] = {}
+        created: dict[tuple[int, str], dt.datetime] = {}
+        for event, group in described:
+            if group.type_name in indexes:
+                index = indexes[group.type_name]
+                changes.setdefault(index, {}).setdefault(group.key, []).append(group)
+                created.setdefault((index, group.key), from_microseconds(event.time))
+        if not created:
+            return
+        await self._groups.add_missing(dict(sorted(created.items())))
+        for index in sorted(changes):
+            held = await self._groups.locked(index, list(changes[index]))
+            await self._groups.set_properties(
+                {group_id: _merged(old, changes[index][key]) for key, (group_id, old) in held.items()}
+            )
+
+    async def types(self) -> Sequence[GroupType]:
+        return await self._groups.types()
+
+    async def page(self, type_index: int, search: str, limit: int, offset: int) -> tuple[int, Sequence[Group]]:
+        return await self._groups.count(type_index, search), await self._groups.page(type_index, search, limit, offset)
+
+    async def _indexes(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the indexes of types by name, giving new ones the next in the order of their sight."""
+        known = await self._groups.type_indexes()
+        for name in dict.fromkeys(names):
+            while name not in known and len(known) < MAX_TYPES:
+                await self._groups.add_type(name, len(known))
+                known = await self._groups.type_indexes()  # somebody else may have been first
+        return known
+
+
+class GroupFilterService:
+    """Which groups pass a filter on group properties, as they are now."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._groups = GroupRepository(session, project_id)
+
+    async def matching(self, condition: Filter, type_index: int, actor_property: str) -> NDArray[np.int64]:
+        """Return the actor numbers of the groups that pass. A group that nobody described passes nothing."""
+        matcher = compile_filter(condition)
+        reader = PropertyReader(matcher.keys)
+        return np.fromiter(
+            [
+                actor
+                async for actor, properties in self._groups.acting(type_index, actor_property)
+                if matcher.matches(reader.read(properties))
+            ],
+            dtype=np.int64,
+        )
+
+
+def _merged(old: Mapping[str, Any], changes: Sequence[DescribedGroup]) -> dict[str, Any]:
+    merged = dict(old)
+    for group in changes:
+        merged |= group.properties
+    return merged

@@ -1,0 +1,35 @@
+"""Groups: companies, teams, whatever else than persons acts, and the types that a project tells apart."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, BigPrimaryKey, JsonColumn, PrimaryKey, utc_now
+
+
+class GroupType(Base):
+    """A kind of group. ``type_index`` is its place in the order of first sight, 0 to 4."""
+
+    __tablename__ = "group_type"
+    __table_args__ = (UniqueConstraint("project_id", "name"), UniqueConstraint("project_id", "type_index"))
+
+    id: Mapped[PrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    type_index: Mapped[int]
+    name: Mapped[str] = mapped_column(String(400))
+
+
+class Group(Base):
+    """A group that a client has described."""
+
+    __tablename__ = "group"
+    __table_args__ = (UniqueConstraint("project_id", "type_index", "key"),)
+
+    id: Mapped[BigPrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    type_index: Mapped[int]
+    key: Mapped[str] = mapped_column(String(400))
+    properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # whatever clients set
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)

@@ -1,0 +1,156 @@
+"""What somebody clicked: the chain of page elements that an event carries, and conditions on it.
+
+A chain is a text, from the innermost element outwards, joined by semicolons:
+``a.small:attr__href="/home"href="/home"nth-child="1"nth-of-type="0"text="Home";div.menu:nth-child="2"...``.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from app.properties.filters import Condition, InvalidFilter, Operator
+from app.properties.patterns import search_expression
+
+ChainTest: TypeAlias = Callable[[str], bool]
+
+CHAIN_PROPERTY: Final = "$elements_chain"
+LIST_PROPERTY: Final = "$elements"
+
+_NEGATIVE: Final[frozenset[Operator]] = frozenset({"is_not", "not_icontains", "not_regex", "is_not_set"})
+_EQUALITY: Final[frozenset[Operator]] = frozenset({"exact", "is_not"})
+_REST_OF_ELEMENT: Final = r"[^;]*?(?:;|$)"
+_OTHER_ELEMENTS: Final = r"(?:.*;)?"
+_BLANK_OUTSIDE_BRACKETS: Final = re.compile(r"\s+(?![^\[]*\])")
+_ATTRIBUTE: Final = re.compile(r"""\[([^=\]]+)=['"]?(.*?)['"]?\]""")
+_NTH_CHILD: Final = re.compile(r":nth-child\(([^)]*)\)")
+_LONGEST_TEXT: Final = 400
+_LONGEST_LINK: Final = 2048
+
+
+def chain_of(values: Mapping[str, bytes]) -> str:
+    """Return the chain of an event from the raw tokens of its two properties; empty where it has none."""
+    chain = _decode(values.get(CHAIN_PROPERTY))
+    if not isinstance(chain, str):
+        elements = _decode(values.get(LIST_PROPERTY))
+        if not isinstance(elements, list):
+            return ""
+        chain = ";".join(_element(element) for element in elements if isinstance(element, dict))
+    # Half of a surrogate pair cannot be searched as UTF-8.
+    return chain if chain.isascii() else chain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def chain_test(condition: Condition) -> ChainTest:
+    """Compile a condition on ``selector``, ``tag_name``, ``href`` or ``text``; any of several values will do.
+
+    Raises
+    ------
+    InvalidFilter
+        For another key, for an operator that the key does not have, and for a pattern that RE2 refuses.
+    """
+    searches = [search_expression(f"(?s){expression}", text) for expression, text in _expressions(condition)]
+    if condition.operator in _NEGATIVE:
+        return lambda chain: not any(found(chain) for found in searches)
+    return lambda chain: any(found(chain) for found in searches)
+
+
+def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
+    """Yield a regular expression for each value, and what it was made from."""
+    key, operator = condition.key, condition.operator
+    if key in {"selector", "tag_name"} and operator not in _EQUALITY:
+        raise InvalidFilter(f"The operator {operator!r} is not available for {key} of an element")
+    for text in _texts(condition):
+        if key == "selector":
+            yield _selector(text), text
+        elif key == "tag_name":
+            yield rf"(?:^|;){re.escape(text)}(?:\.|$|;|:)", text
+        elif key in {"href", "text"}:
+            yield _value(key, operator, text), text
+        else:
+            raise InvalidFilter(f"Elements have no {key[:100]!r}: selector, tag_name, href and text can be asked for")
+
+
+def _texts(condition: Condition) -> Sequence[str]:
+    if condition.operator in {"is_set", "is_not_set"}:
+        return [""]
+    values = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    return [_text(value) for value in values]
+
+
+def _value(key: str, operator: Operator, text: str) -> str:
+    escaped = re.escape(text.replace('"', '\\"'))
+    inside = {
+        "is_set": '[^"]+',
+        "is_not_set": '[^"]+',
+        "icontains": f'(?i:[^"]*{escaped}[^"]*)',
+        "not_icontains": f'(?i:[^"]*{escaped}[^"]*)',
+        "regex": f"(?:{text})",
+        "not_regex": f"(?:{text})",
+    }
+    return f'{key}="{inside.get(operator, escaped)}"'
+
+
+def _selector(selector: str) -> str:
+    """Return the expression of a CSS selector: its parts from right to left, as elements follow each other outwards."""
+    # A star between two children of children says nothing that the chain could tell.
+    bare = selector.replace("> * > ", "").replace("> *", "").strip()
+    parts = [part for part in reversed(_BLANK_OUTSIDE_BRACKETS.split(bare)) if part]
+    expression = "(?:^|;)"
+    directly = True
+    for position, part in enumerate(parts):
+        if part == ">":
+            directly = True
+            continue
+        expression += ("" if directly or position == 0 else _OTHER_ELEMENTS) + _part(part)
+        directly = False
+    return expression
+
+
+def _part(part: str) -> str:
+    attributes: dict[str, str] = {}
+    for name, value in _ATTRIBUTE.findall(part):
+        attributes["attr_id" if name == "id" else name] = value
+    part = _ATTRIBUTE.sub("", part)
+    for value in _NTH_CHILD.findall(part):
+        attributes["nth-child"] = value
+    tag, *classes = _NTH_CHILD.sub("", part).split(".")
+    expression = ".+" if tag == "*" else re.escape(tag)
+    expression += "".join(rf".*?\.{re.escape(name)}" for name in sorted(classes))
+    for name, value in sorted(attributes.items()):
+        expression += f'.*?{re.escape(name)}="{re.escape(value)}"'
+    return expression + _REST_OF_ELEMENT
+
+
+def _element(element: Mapping[str, object]) -> str:
+    """Return one element of a list that a client sent, as chains show it."""
+    classes = element.get("attr__class")
+    names = classes.split(" ") if isinstance(classes, str) else classes if isinstance(classes, list) else []
+    attributes = {
+        "text": _text(element.get("$el_text"))[:_LONGEST_TEXT],
+        "href": _text(element.get("attr__href"))[:_LONGEST_LINK],
+        "attr_id": _text(element.get("attr__id")),
+    }
+    shown = {name: text for name, text in attributes.items() if text}
+    shown["nth-child"] = _text(element.get("nth_child")) or "0"
+    shown["nth-of-type"] = _text(element.get("nth_of_type")) or "0"
+    shown |= {name: _text(value) for name, value in element.items() if name.startswith("attr__") and value is not None}
+    written = "".join(f'{_escaped(name)}="{_escaped(text)}"' for name, text in sorted(shown.items()))
+    dotted = "".join(f".{_text(name)}" for name in sorted(names, key=_text)).replace('"', "")
+    return f"{_text(element.get('tag_name'))}{dotted}:{written}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace('"', '\\"')
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _decode(raw: bytes | None) -> object:
+    try:
+        return None if raw is None else json.loads(raw.decode(errors="replace"), parse_float=str)
+    except (ValueError, RecursionError):
+        return None
