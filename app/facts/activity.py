@@ -59,8 +59,8 @@ def active_actors(
     # The first bucket may begin in the middle of the first day: that day is its own all the same.
     bucket = np.maximum(ticks.bucket(days.starts), 0)
     values = np.zeros((variant_count, len(ticks)))
-    for slot in range(variant_count):
-        values[slot] = np.bincount(bucket, weights=active[slot], minlength=len(ticks))
+    for row in range(variant_count):
+        values[row] = np.bincount(bucket, weights=active[row], minlength=len(ticks))
     return values
 
 

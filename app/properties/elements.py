@@ -19,7 +19,9 @@ LIST_PROPERTY: Final = "$elements"
 
 _NEGATIVE: Final[frozenset[Operator]] = frozenset({"is_not", "not_icontains", "not_regex", "is_not_set"})
 _EQUALITY: Final[frozenset[Operator]] = frozenset({"exact", "is_not"})
-_REST_OF_ELEMENT: Final = r"[^;]*?(?:;|$)"
+# Inside an element a semicolon stands in quotes only.
+_INSIDE: Final = r"""(?:[^;"]|"(?:[^"\\]|\\.)*")*?"""
+_REST_OF_ELEMENT: Final = rf"{_INSIDE}(?:;|$)"
 _OTHER_ELEMENTS: Final = r"(?:.*;)?"
 _BLANK_OUTSIDE_BRACKETS: Final = re.compile(r"\s+(?![^\[]*\])")
 _ATTRIBUTE: Final = re.compile(r"""\[([^=\]]+)=['"]?(.*?)['"]?\]""")
@@ -115,9 +117,9 @@ def _part(part: str) -> str:
         attributes["nth-child"] = value
     tag, *classes = _NTH_CHILD.sub("", part).split(".")
     expression = ".+" if tag == "*" else re.escape(tag)
-    expression += "".join(rf".*?\.{re.escape(name)}" for name in sorted(classes))
+    expression += "".join(rf"{_INSIDE}\.{re.escape(name)}" for name in sorted(classes))
     for name, value in sorted(attributes.items()):
-        expression += f'.*?{re.escape(name)}="{re.escape(value)}"'
+        expression += f'{_INSIDE}{re.escape(name)}="{re.escape(value)}"'
     return expression + _REST_OF_ELEMENT
 
 

@@ -31,8 +31,6 @@ Node: TypeAlias = "Condition | Conjunction | Disjunction"
 Group: TypeAlias = "Conjunction | Disjunction"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 
-EVENT_PROPERTIES: Final[frozenset[PropertyType]] = frozenset({"event"})
-
 _OPERATORS: Final[frozenset[str]] = frozenset(get_args(Operator))
 _TYPES: Final[frozenset[str]] = frozenset(get_args(PropertyType))
 _NEEDS_NO_VALUE: Final = frozenset({"is_set", "is_not_set"})
@@ -159,32 +157,6 @@ def canonical(node: Node) -> str:
     one child.
     """
     return _json_text(_simplified(node))
-
-
-def split_by_type(tree: Group, types: frozenset[PropertyType] = EVENT_PROPERTIES) -> tuple[Group, Group]:
-    """Split a filter into the part on properties of these types and the part on all others; both must hold.
-
-    Raises
-    ------
-    InvalidFilter
-        When a disjunction mixes them, so that no such parts exist.
-    """
-    if tree.types <= types:
-        return tree, Conjunction()
-    if not tree.types & types:
-        return Conjunction(), tree
-    if isinstance(tree, Disjunction) and len(tree.children) > 1:
-        raise InvalidFilter("Filters are not valid")
-    inside: list[Node] = []
-    outside: list[Node] = []
-    for child in tree.children:
-        if isinstance(child, Condition):
-            (inside if child.type in types else outside).append(child)
-            continue
-        for part, half in zip(split_by_type(child, types), (inside, outside), strict=True):
-            if part.children:
-                half.append(part)
-    return Conjunction(tuple(inside)), Conjunction(tuple(outside))
 
 
 def _types_of(children: Sequence[Node]) -> frozenset[PropertyType]:

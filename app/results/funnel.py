@@ -6,23 +6,30 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import JsonValue
 
+from app.facts.attribution import attribute
 from app.facts.columns import FactColumns
 from app.facts.funnel import FunnelCounts, FunnelExclusion, FunnelStep, aggregate_funnel
-from app.results.entities import Entity
+from app.facts.funnel_orders import aggregate_strict_funnel, aggregate_unordered_funnel
 from app.results.queries import ExperimentScope, FunnelQuery, echo_funnel
 from app.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
 from app.statistics.funnel import FunnelVariant, evaluate_funnel
 
 
 def count_funnel(query: FunnelQuery, columns: Sequence[FactColumns], variant_count: int) -> FunnelCounts:
-    """Aggregate the facts of the steps and exclusions, in this order."""
+    """Aggregate the facts of what the query watches: steps, exclusions and, for a strict funnel, all events."""
+    parts = attribute(columns, query.attribution)
+    count = len(query.steps)
+    if query.order_type == "strict":
+        return aggregate_strict_funnel(parts[:count], parts[-1], query.window, variant_count)
+    if query.order_type == "unordered":
+        return aggregate_unordered_funnel(parts[:count], parts[count:], query.window, variant_count)
     steps = [
         FunnelStep(facts, repeats_previous=index > 0 and query.steps[index].repeats(query.steps[index - 1]))
-        for index, facts in enumerate(columns[: len(query.steps)])
+        for index, facts in enumerate(parts[:count])
     ]
     exclusions = [
         FunnelExclusion(facts, exclusion.from_step, exclusion.to_step)
-        for exclusion, facts in zip(query.exclusions, columns[len(query.steps) :], strict=True)
+        for exclusion, facts in zip(query.exclusions, parts[count:], strict=True)
     ]
     return aggregate_funnel(steps, exclusions, query.window, variant_count)
 
@@ -50,7 +57,7 @@ def judge_funnel(
     variants = [_variant(scope.variants[slot], counts.reached[slot]) for slot in present]
     verdict = evaluate_funnel(variants)
     return FunnelResultsRead(
-        insight=[_funnel(query.steps, counts, slot, scope.variants[slot]) for slot in present],
+        insight=[_funnel(query, counts, slot, scope.variants[slot]) for slot in present],
         probability=dict(verdict.probability),
         significant=verdict.significant,
         filters=echo_funnel(query, filters, scope),
@@ -69,12 +76,13 @@ def _variant(key: str, reached: np.ndarray) -> FunnelVariant:
     return FunnelVariant(key, success_count=success, failure_count=total - success)
 
 
-def _funnel(steps: Sequence[Entity], counts: FunnelCounts, slot: int, variant: str) -> list[FunnelStepRead]:
+def _funnel(query: FunnelQuery, counts: FunnelCounts, slot: int, variant: str) -> list[FunnelStepRead]:
+    is_ordered = query.order_type != "unordered"  # there a step stands for how many there were, not for which
     return [
         FunnelStepRead(
-            action_id=step.id,
-            name=step.step_name,
-            custom_name=step.custom_name,
+            action_id=step.id if is_ordered else None,
+            name=step.step_name if is_ordered else f"Completed {index + 1} step{'s' if index else ''}",
+            custom_name=step.custom_name if is_ordered else None,
             order=step.order,
             people=[],
             count=int(counts.reached[slot, index]),
@@ -86,7 +94,7 @@ def _funnel(steps: Sequence[Entity], counts: FunnelCounts, slot: int, variant: s
             converted_people_url=None,
             dropped_people_url=None,
         )
-        for index, step in enumerate(steps)
+        for index, step in enumerate(query.steps)
     ]
 
 

@@ -128,22 +128,15 @@ class FunnelQuery:
     attribution: Attribution = FIRST_TOUCH
 
     def watches(self, scope: ExperimentScope) -> list[Watch]:
-        """Return what to read for the steps and the exclusions, in this order."""
-        entities = [*self.steps, *(exclusion.entity for exclusion in self.exclusions)]
-        if self.group_type_index is None:
-            return [scope.watch(entity) for entity in entities]
-        actor = group_property(self.group_type_index)
-        return [scope.watch(entity, actor_property=actor, actor_required=True) for entity in entities]
-
-    def neighbours(self, scope: ExperimentScope) -> Watch:
-        """Return what to read for all events of the actors, which a strict funnel needs."""
+        """Return what to read: the steps, the exclusions, and for a strict funnel all events, in this order."""
         actor = None if self.group_type_index is None else group_property(self.group_type_index)
-        return watch(
-            [EventSource(None, NO_FILTER)],
-            scope.variant_property,
-            actor_property=actor,
-            actor_required=actor is not None,
-        )
+        required = actor is not None
+        entities = [*self.steps, *(exclusion.entity for exclusion in self.exclusions)]
+        watches = [scope.watch(entity, actor_property=actor, actor_required=required) for entity in entities]
+        if self.order_type == "strict":
+            everything = [EventSource(None, NO_FILTER)]
+            watches.append(watch(everything, scope.variant_property, actor_property=actor, actor_required=required))
+        return watches
 
 
 @dataclass(frozen=True)

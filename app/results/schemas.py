@@ -17,7 +17,9 @@ _FILTERS = "The metric as it took effect, its window in the project's time zone.
 
 
 class FunnelStepRead(ResponseBody):
-    action_id: str | int = Field(examples=["purchase"])
+    action_id: str | int | None = Field(
+        description="The event's name or the action's id; null in an unordered funnel.", examples=["purchase"]
+    )
     name: str = Field(examples=["purchase"])
     custom_name: str | None
     order: int

@@ -13,7 +13,6 @@ from app.properties.filters import (
     Node,
     canonical,
     parse_filter,
-    split_by_type,
 )
 
 BROWSER = {"key": "$browser", "value": "Chrome"}
@@ -201,25 +200,3 @@ def test_the_canonical_text_ignores_order_repetition_and_needless_groups() -> No
     assert canonical(Disjunction((a, b))) != canonical(Conjunction((a, b)))
     assert canonical(Disjunction()) == canonical(Conjunction())
     assert canonical(Conjunction((a,))) == canonical(a)
-
-
-def test_a_conjunction_is_split_by_type_at_any_depth() -> None:
-    tree = Conjunction((CHROME, WITHOUT_EMAIL, Conjunction((CHROME, Disjunction((WITHOUT_EMAIL, WITHOUT_EMAIL))))))
-
-    events, others = split_by_type(tree)
-
-    assert tree.types == {"event", "person"}
-    assert events == Conjunction((CHROME, Conjunction((CHROME,))))
-    assert others == Conjunction((WITHOUT_EMAIL, Conjunction((Disjunction((WITHOUT_EMAIL, WITHOUT_EMAIL)),))))
-
-
-def test_a_disjunction_of_one_kind_is_left_whole() -> None:
-    tree = Disjunction((CHROME, CHROME))
-
-    assert split_by_type(tree) == (tree, Conjunction())
-    assert split_by_type(tree, frozenset({"person"})) == (Conjunction(), tree)
-
-
-def test_a_disjunction_that_mixes_types_cannot_be_split() -> None:
-    with pytest.raises(InvalidFilter, match="Filters are not valid"):
-        split_by_type(Conjunction((CHROME, Disjunction((CHROME, WITHOUT_EMAIL)))))

@@ -18,7 +18,6 @@ from app.properties.filters import (
     Operator,
     Value,
     parse_filter,
-    split_by_type,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
 
@@ -289,9 +288,6 @@ def test_event_and_person_conditions_are_compiled_apart() -> None:
 
     with pytest.raises(ValueError, match="split them first"):
         compile_filter(tree)
-    events, persons = map(compile_filter, split_by_type(tree))
-    assert events.matches({"p": b'"x"'})
-    assert persons.matches({"p": b'"y"'})
 
 
 @given(
