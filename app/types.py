@@ -146,7 +146,8 @@ def _write_moment(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def _read_json(value: object) -> object:
+def read_json(value: object) -> object:
+    """Return a document that every database can hold; a form's text is read as JSON."""
     document = _parse_form_text(value) if isinstance(value, FormText) else value
     if not is_storable_json(document):
         raise _invalid_json()
@@ -220,8 +221,8 @@ UtcDatetime = Annotated[
     Field(examples=["2022-11-01T00:00:00Z"]),
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]
-Json = Annotated[JsonValue, BeforeValidator(_read_json)]
-PresentJson = Annotated[JsonValue, NotNull, BeforeValidator(_read_json)]  # not null
+Json = Annotated[JsonValue, BeforeValidator(read_json)]
+PresentJson = Annotated[JsonValue, NotNull, BeforeValidator(read_json)]  # not null
 JsonObject = Annotated[
-    dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, BeforeValidator(_read_json)
+    dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, BeforeValidator(read_json)
 ]

@@ -23,6 +23,7 @@ def _read(project: Project) -> ProjectRead:
         organization=project.organization.uuid,
         name=project.name,
         timezone=project.timezone,
+        test_account_filters=project.test_account_filters,
         api_token=project.api_token,
         created_at=project.created_at,
         updated_at=project.updated_at,
@@ -57,7 +58,7 @@ async def retrieve_project(project: ProjectDep) -> ProjectRead:
 async def update_project(
     project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
 ) -> ProjectRead:
-    """Change the name or the time zone. Days of results follow the new time zone at once."""
+    """Change the name, the time zone or what is a test account. Results follow the change at once."""
     return _read(await projects.update(project, body))
 
 

@@ -5,11 +5,13 @@ import zoneinfo
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from app.facts.answerable import refuse_unanswerable
+from app.properties.filters import InvalidFilter, parse_filter
 from app.schemas import RequestBody, ResponseBody
-from app.types import LongText, NotNull, Omittable, UtcDatetime, max_characters
+from app.types import LongText, NotNull, Omittable, UtcDatetime, max_characters, read_json
 
 
 def read_timezone(value: object) -> object:
@@ -32,6 +34,29 @@ ProjectName = Annotated[
 ]
 
 
+def read_test_account_filters(value: object) -> object:
+    """Accept a list of properties of events, persons, groups and cohorts that could be tested."""
+    if not isinstance(value, list):
+        raise PydanticCustomError("not_a_list", "Expected a list of items.")
+    try:
+        tree = parse_filter(value)
+        refuse_unanswerable(tree)
+    except InvalidFilter as error:
+        raise PydanticCustomError("invalid_input", "{detail}", {"detail": error.detail}) from error
+    if len(tree.children) < len(value):  # metrics pass over what is no property; a setting should not
+        raise PydanticCustomError("invalid_input", "Not a valid list of properties.")
+    return value
+
+
+TestAccountFilters = Annotated[
+    list[JsonValue],
+    BeforeValidator(read_test_account_filters),
+    NotNull,
+    BeforeValidator(read_json),
+    Field(examples=[[{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]]),
+]
+
+
 class ProjectCreate(RequestBody):
     name: ProjectName
     timezone: Timezone = "UTC"
@@ -42,6 +67,7 @@ class ProjectUpdate(RequestBody):
 
     name: Omittable[ProjectName] = None
     timezone: Omittable[Timezone] = None
+    test_account_filters: Omittable[TestAccountFilters] = None
 
 
 class ProjectRead(ResponseBody):
@@ -50,6 +76,10 @@ class ProjectRead(ResponseBody):
     organization: UUID = Field(description="The organization that owns the project.")
     name: str = Field(examples=["Web shop"])
     timezone: str = Field(description="Days of results are days here.", examples=["Europe/Amsterdam"])
+    test_account_filters: list[JsonValue] = Field(
+        description="What events have to satisfy to be no tests, for metrics with `filter_test_accounts`.",
+        examples=[[{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]],
+    )
     api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
     created_at: UtcDatetime
     updated_at: UtcDatetime

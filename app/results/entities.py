@@ -8,12 +8,10 @@ from typing import Literal
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
-from app.facts.actors import atoms, is_cohort
+from app.facts.answerable import refuse_unanswerable
 from app.facts.series import ActionSource, EventSource
-from app.facts.sessions import DURATION_PROPERTY
-from app.properties.filters import Condition, Conjunction, Group, InvalidFilter, Node, parse_filter
-from app.properties.matcher import compile_filter
-from app.properties.splitting import alternatives, both
+from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
+from app.properties.splitting import both
 from app.types import MAX_ID
 
 Kind = Literal["events", "actions"]
@@ -178,23 +176,10 @@ def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Gr
 def _checked(source: EventSource) -> EventSource:
     """Return a source whose filter can be evaluated; others are refused before anything is stored."""
     try:
-        for one in alternatives(source.filter):
-            compile_filter(one.event)
-            for atom in atoms(one.later):
-                _refuse_other_session_properties(atom)
-                if not is_cohort(atom):
-                    compile_filter(atom)
+        refuse_unanswerable(source.filter)
     except InvalidFilter as error:
         raise invalid_filters(str(error)) from error
     return source
-
-
-def _refuse_other_session_properties(node: Node) -> None:
-    if not isinstance(node, Condition):
-        for child in node.children:
-            _refuse_other_session_properties(child)
-    elif node.type == "session" and node.key != DURATION_PROPERTY:
-        raise InvalidFilter(f"Sessions have no {node.key[:100]!r}: only {DURATION_PROPERTY} can be asked for")
 
 
 def _action_id(value: JsonValue) -> int | None:

@@ -234,7 +234,7 @@ def read_exposure(
 
 
 def custom_exposure(parameters: JsonValue) -> Mapping[str, JsonValue]:
-    """Return an experiment's own filters of exposure; empty where it has none."""
+    """Return an experiment's own filters of exposure, which may mention actions; empty where it has none."""
     own = parameters.get("custom_exposure_filter") if isinstance(parameters, dict) else None
     return own if isinstance(own, dict) else {}
 

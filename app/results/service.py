@@ -5,6 +5,8 @@ import datetime as dt
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.database import Database
@@ -18,6 +20,7 @@ from app.facts.trend import TrendCounts, aggregate_trend, unique_actors
 from app.facts.watches import Watch
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
+from app.properties.filters import parse_filter
 from app.results.activity import ActivityService
 from app.results.entities import event_names, read_entities, refuse_missing_actions
 from app.results.funnel import conversion_rates, count_funnel, judge_funnel
@@ -25,6 +28,7 @@ from app.results.queries import (
     ExperimentScope,
     FunnelQuery,
     TrendQuery,
+    read_exposure,
     read_funnel,
     read_insight,
     read_trend,
@@ -32,6 +36,8 @@ from app.results.queries import (
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.trend import judge_trend, totals
 from app.statistics.errors import ExperimentDataError, NoControlVariant
+
+MAX_EXPOSURE = 2.0**53  # beyond it floating point has no whole numbers of its own
 
 Filters = Mapping[str, JsonValue]
 
@@ -47,6 +53,7 @@ class ResultsService:
         self._facts = facts
         self._project = project
         self._activity = ActivityService(database, facts, project.id)
+        self._test_accounts = parse_filter(project.test_account_filters)
 
     async def results(self, experiment: Experiment) -> FunnelResultsRead | TrendResultsRead:
         """Return the verdict on the target metric."""
@@ -55,7 +62,7 @@ class ResultsService:
         scope = self._scope(experiment)
         try:
             if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment.filters, scope)
+                return await self._trend(experiment, scope)
             return await self._funnel(experiment.filters, scope)
         except ExperimentDataError as error:
             raise ValidationFailed(str(error), code=error.code) from error
@@ -66,10 +73,10 @@ class ResultsService:
         scope = self._scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
-            trend = read_trend(filters)
+            trend = read_trend(filters, test_accounts=self._test_accounts)
             return totals((await self._count_trend(trend, scope))[0], scope.variants) if trend else {}
         if insight == "FUNNELS":
-            funnel = read_funnel(filters)
+            funnel = read_funnel(filters, test_accounts=self._test_accounts)
             return conversion_rates(await self._count_funnel(funnel, scope), scope.variants) if funnel.steps else {}
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
@@ -80,11 +87,21 @@ class ResultsService:
         watches: list[Watch] = []
         for filters in metrics:
             try:
-                watches += _watches(filters, scope)
+                watches += self._watches(filters, experiment.parameters, scope)
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
         if watches:
             await self._facts.materialise(watches)
+
+    def _watches(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> list[Watch]:
+        """Return what a metric watches, exposures included where it needs them."""
+        if read_insight(filters) != "TRENDS":
+            return read_funnel(filters, test_accounts=self._test_accounts).watches(scope)
+        trend = read_trend(filters, test_accounts=self._test_accounts)
+        if trend is None:
+            return []
+        own = read_exposure(parameters, test_accounts=self._test_accounts)
+        return [trend.watch(scope), own.watch(scope) if own else scope.exposures(trend.always)]
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
@@ -111,7 +128,7 @@ class ResultsService:
         )
 
     async def _funnel(self, filters: Filters, scope: ExperimentScope) -> FunnelResultsRead:
-        query = read_funnel(filters)
+        query = read_funnel(filters, test_accounts=self._test_accounts)
         if not query.steps:
             raise NoControlVariant
         counts = await self._count_funnel(query, scope)
@@ -121,14 +138,26 @@ class ResultsService:
         columns = await self._facts.columns(query.watches(scope), scope.window, scope.variants)
         return await asyncio.to_thread(count_funnel, query, columns, len(scope.variants))
 
-    async def _trend(self, filters: Filters, scope: ExperimentScope) -> TrendResultsRead:
-        query = read_trend(filters)
+    async def _trend(self, experiment: Experiment, scope: ExperimentScope) -> TrendResultsRead:
+        filters = experiment.filters
+        query = read_trend(filters, test_accounts=self._test_accounts)
         if query is None:
             raise NoControlVariant
         counts, buckets = await self._count_trend(query, scope)
-        [exposures] = await self._facts.columns([scope.exposures(query.always)], scope.window, scope.variants)
-        exposed = await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
+        exposed = await self._count_exposures(experiment.parameters, query, scope)
         return judge_trend(query, counts, buckets, exposed, filters, scope)
+
+    async def _count_exposures(
+        self, parameters: JsonValue, query: TrendQuery, scope: ExperimentScope
+    ) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Return the exposure of each variant: what the experiment says it is, else persons who were shown it."""
+        own = read_exposure(parameters, test_accounts=self._test_accounts)
+        if own is not None:
+            counts, _ = await self._count_trend(own, scope)
+            # Only whole amounts from 1 can be exposure: others are as good as none.
+            return np.floor(np.clip(np.nan_to_num(counts.count), 0, MAX_EXPOSURE))
+        [exposures] = await self._facts.columns([scope.exposures(query.always)], scope.window, scope.variants)
+        return await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
 
     async def _count_trend(self, query: TrendQuery, scope: ExperimentScope) -> tuple[TrendCounts, Ticks]:
         try:
@@ -139,14 +168,6 @@ class ResultsService:
             return await self._activity.count(query, scope, buckets), buckets
         [columns] = await self._facts.columns([query.watch(scope)], scope.window, scope.variants)
         return await asyncio.to_thread(aggregate_trend, columns, buckets, query.math, len(scope.variants)), buckets
-
-
-def _watches(filters: Filters, scope: ExperimentScope) -> list[Watch]:
-    """Return what a metric watches, exposures included where it needs them."""
-    if read_insight(filters) != "TRENDS":
-        return read_funnel(filters).watches(scope)
-    trend = read_trend(filters)
-    return [trend.watch(scope), scope.exposures(trend.always)] if trend else []
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

@@ -28,7 +28,7 @@ def judge_trend(
     query: TrendQuery,
     counts: TrendCounts,
     ticks: Ticks,
-    exposed: NDArray[np.int64],
+    exposed: NDArray[np.int64] | NDArray[np.float64],
     filters: Mapping[str, JsonValue],
     scope: ExperimentScope,
 ) -> TrendResultsRead:
@@ -48,7 +48,7 @@ def judge_trend(
         key=lambda one: (-one.count, one.label),
     )
     shown = {one.breakdown_value: one.count for one in series}
-    exposures = dict(zip(scope.variants, (int(count) for count in exposed), strict=True))
+    exposures = dict(zip(scope.variants, (float(count) for count in exposed), strict=True))
     variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in shown.items()]
     variants.sort(key=lambda variant: variant.key != scope.variants[0])
     verdict = evaluate_trend(variants)
@@ -72,7 +72,7 @@ def judge_trend(
     )
 
 
-def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariant:
+def _variant(key: str, count: float, exposures: dict[str, float], control: str) -> TrendVariant:
     if not math.isfinite(count) or count < 0:
         raise ValidationFailed(f"The total of variant {key!r} is {count}: only amounts from 0 can be compared")
     exposed, exposed_to_control = exposures[key], exposures[control]

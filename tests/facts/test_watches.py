@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
 from app.facts.series import EventSource
 from app.facts.service import FactService, Window
 from app.facts.watches import watch
+from app.persons.repository import PersonRepository
 from app.properties.filters import parse_filter
 from tests.service import Service, event
 
@@ -22,8 +22,6 @@ class Cohorts:
     """Cohort 1 holds whoever is known as Ann; no other exists."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
-        from app.persons.repository import PersonRepository
-
         ids = await PersonRepository(session, project_id).ids(["ann"]) if cohort_id == 1 else {}
         return np.array(list(ids.values()), dtype=np.int64)
 
