@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text, tuple_
+from sqlalchemy import ScalarSelect, func, or_, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
@@ -15,6 +15,9 @@ from app.moments import to_microseconds
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1
+
+# SQLite joins 500 queries at most; more names than this are looked up together, however long it takes.
+_MOST_LOOK_UPS = 100
 
 _COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
 
@@ -100,17 +103,41 @@ class EventRepository:
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
     ) -> Sequence[tuple[int, int, int, str, str]]:
         """Return (sequence, person id, time, name, properties) of events in the order they came; None: of all names."""
-        query = (
-            select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
-            .where(Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark)
+        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
+            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
+        )
+        if names is not None and len(names) == 1:
+            events = events.where(Event.name == names[0])
+        elif names is not None:
+            events = events.where(Event.name.in_(names))
+            if 1 < len(names) <= _MOST_LOOK_UPS:
+                events = events.where(Event.sequence <= self._place_of(names, sequence, high_water_mark, limit))
+        # The connection's rows: those of a session cost half as much again.
+        connection = await self._session.connection()
+        rows = await connection.execute(events.order_by(Event.sequence).limit(limit))
+        return rows.all()
+
+    def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> ScalarSelect[int]:
+        """Return where the first so many events of several names end, found in the index alone.
+
+        Without it a database would collect all later events of the names, to sort them and return the first few.
+        """
+        each = [
+            select(Event.sequence)
+            .where(
+                Event.project_id == self._project_id,
+                Event.name == name,
+                Event.sequence > sequence,
+                Event.sequence <= high_water_mark,
+            )
             .order_by(Event.sequence)
             .limit(limit)
-        )
-        if names is not None:
-            query = query.where(Event.name == names[0] if len(names) == 1 else Event.name.in_(names))
-        connection = await self._session.connection()
-        rows = await connection.execute(query)
-        return rows.all()
+            .subquery()
+            for name in names
+        ]
+        together = union_all(*(select(one.c.sequence) for one in each)).subquery()
+        first = select(together.c.sequence).order_by(together.c.sequence).limit(limit).subquery()
+        return select(func.max(first.c.sequence)).scalar_subquery()
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
         """Return the places of the buckets of time that have any event; the last one ends at ``until``.

@@ -5,9 +5,9 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.actors.repository import ActorKeyRepository
 from app.database import Database
 from app.events.repository import EventRepository
-from app.facts.interning import ActorKeyRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition

@@ -35,6 +35,19 @@ async def test_every_event_becomes_a_fact_once_however_it_is_cut(
     assert await count_facts(database) == 12
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 10_000])
+async def test_events_of_several_names_become_facts_in_the_order_they_came(
+    service: Service, database: Database, chunk: int
+) -> None:
+    sources = tuple(EventSource(name, parse_filter(None)) for name in ("a", "b", "a"))
+    materialiser = Materialiser(database, chunk)
+    for _ in range(2):
+        await service.capture(*[event(name, "ann") for name in "abbacab"])
+        await materialiser.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
+
+    assert await count_facts(database) == 12
+
+
 async def test_equal_definitions_share_a_series(service: Service, database: Database) -> None:
     condition_a = {"key": "a", "value": "1", "type": "event"}
     condition_b = {"key": "b", "value": "2", "type": "event"}

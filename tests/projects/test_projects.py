@@ -28,6 +28,7 @@ async def test_a_created_project_can_be_read_and_has_a_token_of_its_own(service:
         "organization": own["organization"],
         "name": "Blog",
         "timezone": "Europe/Amsterdam",
+        "test_account_filters": [],
         "api_token": project["api_token"],
         "created_at": project["created_at"],
         "updated_at": project["updated_at"],

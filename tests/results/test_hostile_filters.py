@@ -10,6 +10,17 @@ from app.database import Database
 from tests.conftest import new_service
 from tests.service import event
 
+MATHS = [
+    "dau",
+    "sum",
+    "p99",
+    "median_count_per_actor",
+    "unique_group",
+    "unique_session",
+    "weekly_active",
+    "monthly_active",
+]
+
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -27,13 +38,14 @@ anything = st.recursive(
 conditions = st.fixed_dictionaries(
     {},
     optional={
-        "key": scalars,
+        "key": st.one_of(scalars, st.sampled_from(["$session_duration", "selector", "tag_name", "href", "text"])),
         "value": anything,
         "type": st.sampled_from(["event", "person", "cohort", "group", "element", "session", "x", None, 3]),
         "operator": st.sampled_from(
             ["exact", "is_not", "regex", "gt", "is_set", "is_date_before", "icontains", "x", 3]
         ),
         "negation": scalars,
+        "group_type_index": st.one_of(st.integers(0, 4), scalars),
     },
 )
 properties = st.one_of(
@@ -50,9 +62,9 @@ entities = st.fixed_dictionaries(
         "order": anything,
         "name": scalars,
         "custom_name": anything,
-        "math": st.one_of(scalars, st.sampled_from(["dau", "sum", "p99", "median_count_per_actor", "unique_group"])),
-        "math_property": scalars,
-        "math_group_type_index": scalars,
+        "math": st.one_of(scalars, st.sampled_from(MATHS)),
+        "math_property": st.one_of(scalars, st.just("$session_duration")),
+        "math_group_type_index": st.one_of(st.integers(0, 4), scalars),
         "properties": properties,
         "funnel_from_step": scalars,
         "funnel_to_step": scalars,
@@ -69,6 +81,11 @@ filters = st.fixed_dictionaries(
         "funnel_window_days": anything,
         "funnel_window_interval": anything,
         "funnel_window_interval_unit": anything,
+        "funnel_order_type": st.one_of(st.sampled_from(["ordered", "strict", "unordered"]), anything),
+        "breakdown_attribution_type": st.one_of(st.sampled_from(["last_touch", "all_events", "step"]), anything),
+        "breakdown_attribution_value": st.one_of(st.integers(-1, 3), anything),
+        "aggregation_group_type_index": st.one_of(st.integers(0, 4), anything),
+        "filter_test_accounts": anything,
     },
 )
 
@@ -89,6 +106,7 @@ async def test_no_filters_break_results(
             "feature_flag_key": "checkout",
             "start_date": start,
             "filters": document,
+            "parameters": {"custom_exposure_filter": document},
             "secondary_metrics": [{"filters": document}],
         },
     )

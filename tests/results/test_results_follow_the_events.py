@@ -37,11 +37,27 @@ METRICS: Sequence[Mapping[str, Any]] = (
     TREND,
     {"insight": "TRENDS", "events": [{"id": "purchase", "math": "dau"}]},
     {"insight": "TRENDS", "events": [{"id": "purchase", "math": "sum", "math_property": "amount"}]},
+    {**FUNNEL, "funnel_window_days": WINDOW.days, "aggregation_group_type_index": 0},
+    {
+        "insight": "TRENDS",
+        "events": [
+            {"id": "purchase", "math": "dau", "properties": [{"key": "text", "value": "Buy", "type": "element"}]}
+        ],
+    },
 )
 
 # Both variants have somebody, or there would be nothing to judge.
 BASE = [
-    {"event": name, "distinct_id": f"{variant} base", "time": START, "variant": variant, "amount": 20, "uuid": None}
+    {
+        "event": name,
+        "distinct_id": f"{variant} base",
+        "time": START,
+        "variant": variant,
+        "amount": 20,
+        "company": f"{variant} company",
+        "clicked": "Buy",
+        "uuid": None,
+    }
     for variant in VARIANTS
     for name in ("$pageview", "cart", "purchase", "$feature_flag_called")
 ]
@@ -58,6 +74,8 @@ captured = st.fixed_dictionaries(
         "time": times,
         "variant": st.sampled_from([*VARIANTS, None, "", "junk"]),
         "amount": st.sampled_from([5, 10, 11, 12.5, None, "12", "many"]),
+        "company": st.sampled_from(["acme", "tiny", None]),
+        "clicked": st.sampled_from(["Buy", "Buy now", None]),
         "uuid": st.integers(1, 6).map(lambda number: UUID(int=number)) | st.none(),
     }
 )
@@ -160,7 +178,9 @@ def as_sent(event: Mapping[str, Any]) -> dict[str, Any]:
     elif event["event"] == "$feature_flag_called":
         properties = {"$feature_flag": "checkout", "$feature_flag_response": event["variant"]}
     else:
-        properties = {"amount": event["amount"]}
+        properties = {"amount": event["amount"], "$elements": [{"tag_name": "a", "$el_text": event["clicked"]}]}
+        if event["company"] is not None:
+            properties["$groups"] = {"company": event["company"]}
         if event["variant"] is not None:
             properties["$feature/checkout"] = event["variant"]
     sent = {
@@ -180,7 +200,10 @@ def in_window(event: Mapping[str, Any]) -> bool:
 def passes(event: Mapping[str, Any], entity: Mapping[str, Any]) -> bool:
     if event["event"] != entity["id"] or not in_window(event):
         return False
-    return not entity.get("properties") or (number(event["amount"]) or 0) > 10
+    conditions = entity.get("properties") or [{}]
+    if conditions[0].get("type") == "element":
+        return bool(event["clicked"] == "Buy")
+    return not conditions[0] or (number(event["amount"]) or 0) > 10
 
 
 def number(amount: object) -> float | None:
@@ -192,12 +215,15 @@ def number(amount: object) -> float | None:
 
 def recount_funnel(ledger: Ledger, metric: Mapping[str, Any]) -> dict[str, list[int]]:
     entities = metric["events"]
-    by_person = defaultdict(list)
+    of_groups = "aggregation_group_type_index" in metric
+    by_actor: dict[object, list[Mapping[str, Any]]] = defaultdict(list)
     for event in ledger.events:
         if any(passes(event, entity) for entity in entities):
-            by_person[ledger.persons[event["distinct_id"]]].append(event)
+            actor = event["company"] if of_groups else ledger.persons[event["distinct_id"]]
+            if actor is not None:
+                by_actor[actor].append(event)
     counts: dict[str, list[int]] = {}
-    for events in by_person.values():
+    for events in by_actor.values():
         named = [event for event in sorted(events, key=lambda event: event["time"]) if event["variant"]]
         reached = max((walk(events, entities, start) for start in events if passes(start, entities[0])), default=0)
         if named and named[0]["variant"] in VARIANTS and reached:

@@ -1,0 +1,1 @@
+"""Actors other than persons: groups and sessions, as numbers."""
