@@ -14,7 +14,7 @@ from app.facts.materialise import Materialiser
 from app.facts.series import EventSource, SeriesDefinition
 from app.models import Fact, Series
 from app.properties.filters import parse_filter
-from benchmarks.workload import FLAG, databases, load, timed
+from benchmarks.workload import FLAG, STEPS, databases, load, timed
 
 COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 CONDITIONS = [
@@ -26,8 +26,17 @@ CONDITIONS = [
 
 async def measure(name: str, database: Database, count: int, rounds: int) -> None:
     project_id = await load(database, count)
-    for label, conditions in (("no filter", None), ("three filters", CONDITIONS)):
-        definition = SeriesDefinition((EventSource("$pageview", parse_filter(conditions)),), f"$feature/{FLAG}")
+    pageviews = (EventSource("$pageview", parse_filter(None)),)
+    filtered = (EventSource("$pageview", parse_filter(CONDITIONS)),)
+    series = {
+        "no filter": SeriesDefinition(pageviews, f"$feature/{FLAG}"),
+        "three filters": SeriesDefinition(filtered, f"$feature/{FLAG}"),
+        "four names": SeriesDefinition(
+            tuple(EventSource(name, parse_filter(None)) for name in ("$pageview", *STEPS)), f"$feature/{FLAG}"
+        ),
+        "sessions": SeriesDefinition(pageviews, f"$feature/{FLAG}", actor_property="$session_id"),
+    }
+    for label, definition in series.items():
 
         async def materialise(definition: SeriesDefinition = definition) -> None:
             await forget(database)

@@ -23,7 +23,10 @@ class ActorKeyRepository:
     async def with_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
         """Return the matches with the numbers of their actors where persons were, giving new actors a number."""
         numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
-        return [match._replace(person_id=numbers.get(match.actor or "", NO_ACTOR)) for match in matches]
+        return [
+            Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
+            for sequence, _, time, value, variant, actor in matches
+        ]
 
     async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
         numbers = await self._find(actor_property, sorted(keys))
