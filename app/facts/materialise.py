@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.database import Database
@@ -33,15 +33,21 @@ class Materialiser:
     def __init__(self, database: Database, chunk: int = CHUNK) -> None:
         self._database = database
         self._chunk = chunk
-        self._turns: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def turn(self, work: Hashable) -> asyncio.Lock:
+        """Return the lock under which a piece of work is done once, however many requests need it."""
+        return self._turns.setdefault(work, asyncio.Lock())
 
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         series = await self._find_or_create(project_id, definitions)
         async with self._database.read() as session:
-            high_water_mark = await EventRepository(session, project_id).high_water_mark()
+            events = EventRepository(session, project_id)
+            high_water_mark = await events.high_water_mark()
+            last = await events.last_named({definition.event for definition in definitions})
         for stored in series.values():
-            if stored.watermark < high_water_mark:
+            if stored.watermark < last[stored.definition.event]:  # or there is nothing to do, and nothing to write
                 await self._catch_up(project_id, stored, high_water_mark)
         return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
 
@@ -60,7 +66,7 @@ class Materialiser:
 
     async def _catch_up(self, project_id: int, series: StoredSeries, high_water_mark: int) -> None:
         matcher = SeriesMatcher(series.definition)
-        async with self._turns.setdefault(series.id, asyncio.Lock()):
+        async with self.turn(series.id):
             while await self._step(project_id, series, matcher, high_water_mark):
                 pass
 

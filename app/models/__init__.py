@@ -4,12 +4,13 @@ from app.models.account import Organization, OrganizationMembership, PersonalApi
 from app.models.base import Base, utc_now
 from app.models.event import Event
 from app.models.experiment import Experiment
-from app.models.fact import Fact, Series, SeriesVariant
+from app.models.fact import Count, Fact, Series, SeriesVariant
 from app.models.feature_flag import FeatureFlag
 from app.models.person import Person, PersonDistinctId, PersonMerge
 
 __all__ = [
     "Base",
+    "Count",
     "Event",
     "Experiment",
     "Fact",

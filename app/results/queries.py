@@ -11,8 +11,8 @@ from pydantic import JsonValue
 from app.errors import ValidationFailed
 from app.facts.calendar import INTERVALS, Interval
 from app.facts.funnel import WINDOW_UNITS, ConversionWindow
+from app.facts.metric import Watch, Window
 from app.facts.series import SeriesDefinition
-from app.facts.service import Watch, Window
 from app.facts.trend import PROPERTY_MATHS, Math, is_math
 from app.moments import to_microseconds
 from app.properties.filters import parse_filter
@@ -49,7 +49,7 @@ class ExperimentScope:
         """From the second of the start to the end of the second of the end: both belong to the experiment."""
         since = self.start.replace(microsecond=0)
         until = self.last.replace(microsecond=0) + _SECOND
-        return Window(to_microseconds(since), to_microseconds(until))
+        return Window(to_microseconds(since), to_microseconds(until), is_open=self.end is None)
 
     @property
     def variant_property(self) -> str:

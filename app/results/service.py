@@ -1,8 +1,8 @@
 """Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
 
-import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
@@ -11,23 +11,21 @@ from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
 from app.facts.calendar import Ticks, ticks
-from app.facts.funnel import FunnelCounts
-from app.facts.service import FactService, Watch
-from app.facts.trend import TrendCounts, aggregate_trend, unique_actors
+from app.facts.metric import CountsT, Metric
+from app.facts.service import FactService
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.results.entities import read_entities
-from app.results.funnel import conversion_rates, count_funnel, judge_funnel
+from app.results.funnel import conversion_rates, funnel_metric, judge_funnel
 from app.results.queries import (
     ExperimentScope,
-    FunnelQuery,
     TrendQuery,
     read_funnel,
     read_insight,
     read_trend,
 )
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.results.trend import judge_trend, totals
+from app.results.trend import exposure_metric, judge_trend, totals, trend_metric
 from app.statistics.errors import ExperimentDataError, NoControlVariant
 
 Filters = Mapping[str, JsonValue]
@@ -44,15 +42,15 @@ class ResultsService:
         self._facts = facts
         self._project = project
 
-    async def results(self, experiment: Experiment) -> FunnelResultsRead | TrendResultsRead:
-        """Return the verdict on the target metric."""
+    async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
+        """Return the verdict on the target metric; ``afresh`` counts all facts again."""
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
         scope = self._scope(experiment)
         try:
             if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment.filters, scope)
-            return await self._funnel(experiment.filters, scope)
+                return await self._trend(experiment.filters, scope, afresh=afresh)
+            return await self._funnel(experiment.filters, scope, afresh=afresh)
         except ExperimentDataError as error:
             raise ValidationFailed(str(error), code=error.code) from error
 
@@ -63,24 +61,26 @@ class ResultsService:
         insight = read_insight(filters)
         if insight == "TRENDS":
             trend = read_trend(filters)
-            return totals((await self._count_trend(trend, scope))[0], scope.variants) if trend else {}
+            if trend is None:
+                return {}
+            [counts] = await self._count([trend_metric(trend, buckets_of(trend, scope), scope)])
+            return totals(counts, scope.variants)
         if insight == "FUNNELS":
             funnel = read_funnel(filters)
-            return conversion_rates(await self._count_funnel(funnel, scope), scope.variants) if funnel.steps else {}
+            if not funnel.steps:
+                return {}
+            [reached] = await self._count([funnel_metric(funnel, scope)])
+            return conversion_rates(reached, scope.variants)
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
-    async def materialise(self, experiment: Experiment) -> None:
-        """Bring the facts of all metrics up to date ahead of the next reader."""
+    async def keep_up(self, experiment: Experiment) -> None:
+        """Count all metrics ahead of the next reader, who then has little left to wait for."""
         scope = self._scope(experiment)
-        metrics = [experiment.filters, *_all_secondary_filters(experiment)]
-        watches: list[Watch] = []
-        for filters in metrics:
+        for filters in (experiment.filters, *_all_secondary_filters(experiment)):
             try:
-                watches += _watches(filters, scope)
+                await self._count(_metrics(filters, scope))
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
-        if watches:
-            await self._facts.materialise(watches)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
@@ -108,47 +108,43 @@ class ResultsService:
             timezone=ZoneInfo(self._project.timezone),
         )
 
-    async def _funnel(self, filters: Filters, scope: ExperimentScope) -> FunnelResultsRead:
+    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> FunnelResultsRead:
         query = read_funnel(filters)
         if not query.steps:
             raise NoControlVariant
-        counts = await self._count_funnel(query, scope)
+        [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
         return judge_funnel(query, counts, filters, scope)
 
-    async def _count_funnel(self, query: FunnelQuery, scope: ExperimentScope) -> FunnelCounts:
-        columns = await self._facts.columns(_funnel_watches(query, scope), scope.window, scope.variants)
-        return await asyncio.to_thread(count_funnel, query, columns, len(scope.variants))
-
-    async def _trend(self, filters: Filters, scope: ExperimentScope) -> TrendResultsRead:
+    async def _trend(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> TrendResultsRead:
         query = read_trend(filters)
         if query is None:
             raise NoControlVariant
-        counts, buckets = await self._count_trend(query, scope)
-        [exposures] = await self._facts.columns([scope.exposures], scope.window, scope.variants)
-        exposed = await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
+        buckets = buckets_of(query, scope)
+        metrics = [trend_metric(query, buckets, scope), exposure_metric(scope)]
+        counts, exposed = await self._count(metrics, afresh=afresh)
         return judge_trend(query, counts, buckets, exposed, scope)
 
-    async def _count_trend(self, query: TrendQuery, scope: ExperimentScope) -> tuple[TrendCounts, Ticks]:
-        try:
-            buckets = ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
-        except ValueError as error:
-            raise ValidationFailed(str(error), attr="filters") from error
-        watch = scope.watch(query.entity, query.value_property)
-        [columns] = await self._facts.columns([watch], scope.window, scope.variants)
-        return await asyncio.to_thread(aggregate_trend, columns, buckets, query.math, len(scope.variants)), buckets
+    async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
+        """Return the counts of metrics as of one moment."""
+        series = await self._facts.catch_up(metrics)
+        return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
 
 
-def _funnel_watches(query: FunnelQuery, scope: ExperimentScope) -> list[Watch]:
-    entities = [*query.steps, *(exclusion.entity for exclusion in query.exclusions)]
-    return [scope.watch(entity) for entity in entities]
+def buckets_of(query: TrendQuery, scope: ExperimentScope) -> Ticks:
+    """Return the buckets of a trend, from the experiment's start to its end or now."""
+    try:
+        return ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
+    except ValueError as error:
+        raise ValidationFailed(str(error), attr="filters") from error
 
 
-def _watches(filters: Filters, scope: ExperimentScope) -> list[Watch]:
-    """Return what a metric watches, exposures included where it needs them."""
+def _metrics(filters: Filters, scope: ExperimentScope) -> Sequence[Metric[Any]]:
+    """Return the questions that a metric asks, exposures included where it needs them."""
     if read_insight(filters) != "TRENDS":
-        return _funnel_watches(read_funnel(filters), scope)
+        query = read_funnel(filters)
+        return [funnel_metric(query, scope)] if query.steps else []
     trend = read_trend(filters)
-    return [scope.watch(trend.entity, trend.value_property), scope.exposures] if trend else []
+    return [trend_metric(trend, buckets_of(trend, scope), scope), exposure_metric(scope)] if trend else []
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

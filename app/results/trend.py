@@ -3,12 +3,10 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.errors import ValidationFailed
 from app.facts.calendar import Ticks
-from app.facts.trend import TrendCounts
+from app.facts.metric import Metric
+from app.facts.trend import TrendCounts, addends, aggregate_trend, count_exposed
 from app.results.queries import ExperimentScope, JsonDict, TrendQuery, echo_trend
 from app.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
 from app.statistics.trend import TrendVariant, evaluate_trend
@@ -18,13 +16,39 @@ def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
     """Return the total of each variant that has events."""
     return {
         variant: float(count)
-        for variant, count, events in zip(variants, counts.count, counts.events, strict=True)
+        for variant, count, events in zip(variants, counts.count, counts.of_variants, strict=True)
         if events > 0
     }
 
 
+def trend_metric(query: TrendQuery, ticks: Ticks, scope: ExperimentScope) -> Metric[TrendCounts]:
+    """Return what a trend asks of the facts."""
+    return Metric(
+        watches=[scope.watch(query.entity, query.value_property)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: aggregate_trend(columns[0], ticks, query.math, len(scope.variants)),
+        read=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
+        addends=addends(query.math),
+        parameters=("trend", query.math, query.interval, scope.timezone.key),
+    )
+
+
+def exposure_metric(scope: ExperimentScope) -> Metric[TrendCounts]:
+    """Return the question how many persons were exposed to each variant."""
+    return Metric(
+        watches=[scope.exposures],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: count_exposed(columns[0], len(scope.variants)),
+        read=TrendCounts.from_bytes,
+        addends="actors",
+        parameters=("exposures",),
+    )
+
+
 def judge_trend(
-    query: TrendQuery, counts: TrendCounts, ticks: Ticks, exposed: NDArray[np.int64], scope: ExperimentScope
+    query: TrendQuery, counts: TrendCounts, ticks: Ticks, exposed: TrendCounts, scope: ExperimentScope
 ) -> TrendResultsRead:
     """Return the results of a trend metric; variants without events are absent everywhere.
 
@@ -36,13 +60,13 @@ def judge_trend(
         When a total is no amount that could be compared: negative, or beyond all numbers.
     """
     echo = echo_trend(query, scope)
-    present = [slot for slot, events in enumerate(counts.events) if events > 0]
+    present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
     series = sorted(
         (_series(query, counts, ticks, slot, scope.variants[slot], echo) for slot in present),
         key=lambda one: (-one.count, one.label),
     )
     shown = {one.breakdown_value: one.count for one in series}
-    exposures = dict(zip(scope.variants, (int(count) for count in exposed), strict=True))
+    exposures = dict(zip(scope.variants, (int(count) for count in exposed.count), strict=True))
     variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in shown.items()]
     variants.sort(key=lambda variant: variant.key != scope.variants[0])
     verdict = evaluate_trend(variants)
