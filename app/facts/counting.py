@@ -112,11 +112,13 @@ class MetricCounter(Generic[CountsT]):
         """Bring a count up to date; None when that is impossible, or counting everything is faster."""
         if known.until > self._window.until:
             return None  # the clock was set back
+        due = [fact for fact in known.future if fact.time < self._window.until]
         watermark = max(known.watermark, self._high_water_mark)
+        if watermark == known.watermark and not due:
+            return known  # no new event, and so no new merge either
         new = [await source.after(known.watermark, watermark, MAX_NEW) for source in self._facts]
         new = [facts.select(facts.time >= self._window.since) for facts in new]
         log = await self._persons.merges(after=known.merge_mark) if self._metric.addends == "actors" else NO_MERGES
-        due = [fact for fact in known.future if fact.time < self._window.until]
         future = [fact for fact in known.future if fact.time >= self._window.until]
         future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
         if max(len(log), len(due), *map(len, new)) >= MAX_NEW:

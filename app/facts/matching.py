@@ -35,6 +35,7 @@ class SeriesMatcher:
     """Picks the events of a series. Decodes only the properties that the definition mentions."""
 
     def __init__(self, definition: SeriesDefinition) -> None:
+        self.event = definition.event
         self._variant_property = definition.variant_property
         self._value_property = definition.value_property
         self._matcher = compile_filter(definition.filter)

@@ -1,8 +1,9 @@
 """Keeping facts up with events."""
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.database import Database
@@ -46,9 +47,9 @@ class Materialiser:
             events = EventRepository(session, project_id)
             high_water_mark = await events.high_water_mark()
             last = await events.last_named({definition.event for definition in definitions})
-        for stored in series.values():
-            if stored.watermark < last[stored.definition.event]:  # or there is nothing to do, and nothing to write
-                await self._catch_up(project_id, stored, high_water_mark)
+        behind = [stored for stored in series.values() if stored.watermark < last[stored.definition.event]]
+        if behind:  # or there is nothing to do, and nothing to write
+            await self._catch_up(project_id, behind, high_water_mark)
         return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
 
     async def _find_or_create(
@@ -64,27 +65,36 @@ class Materialiser:
             await facts.create(missing)
             return await facts.find(definitions)
 
-    async def _catch_up(self, project_id: int, series: StoredSeries, high_water_mark: int) -> None:
-        matcher = SeriesMatcher(series.definition)
-        async with self.turn(series.id):
-            while await self._step(project_id, series, matcher, high_water_mark):
-                pass
+    async def _catch_up(self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int) -> None:
+        matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
+        async with contextlib.AsyncExitStack() as turns:
+            for series_id in matchers:  # in the order of their ids, so that nobody waits for somebody who waits for him
+                await turns.enter_async_context(self.turn(series_id))
+            while matchers:
+                complete = await self._step(project_id, matchers, high_water_mark)
+                matchers = {series_id: matcher for series_id, matcher in matchers.items() if series_id not in complete}
 
-    async def _step(self, project_id: int, series: StoredSeries, matcher: SeriesMatcher, high_water_mark: int) -> bool:
-        """Work one chunk in; say whether there may be more."""
+    async def _step(
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], high_water_mark: int
+    ) -> Collection[int]:
+        """Work a chunk into each series, all in one transaction; return those that are complete."""
+        complete = set()
         async with self._database.write() as session:
-            facts = FactRepository(session, project_id)
-            watermark = await facts.lock(series.id)
-            if watermark >= high_water_mark:
-                return False
-            rows: Sequence[EventRow] = await EventRepository(session, project_id).named_after(
-                series.definition.event, watermark, high_water_mark, self._chunk
-            )
-            matches = await asyncio.to_thread(_match, matcher, rows)
-            await facts.append(series.id, matches)
-            complete = len(rows) < self._chunk
-            await facts.move_watermark(series.id, high_water_mark if complete else rows[-1][0])
-        return not complete
+            facts, events = FactRepository(session, project_id), EventRepository(session, project_id)
+            watermarks = await facts.lock(list(matchers))
+            for series_id, matcher in matchers.items():
+                watermark = watermarks[series_id]
+                rows: Sequence[EventRow] = await events.named_after(
+                    matcher.event, watermark, high_water_mark, self._chunk
+                )
+                if rows:
+                    await facts.append(series_id, await asyncio.to_thread(_match, matcher, rows))
+                if len(rows) < self._chunk:
+                    complete.add(series_id)
+                reached = high_water_mark if series_id in complete else rows[-1][0]
+                if reached > watermark:
+                    await facts.move_watermark(series_id, reached)
+        return complete
 
 
 def _match(matcher: SeriesMatcher, rows: Sequence[EventRow]) -> list[Match]:

@@ -66,16 +66,19 @@ class FactRepository:
                 .on_conflict_do_nothing()
             )
 
-    async def lock(self, series_id: int) -> int:
-        """Return the watermark, held until the transaction ends: nobody else moves it meanwhile."""
-        watermark = await self._session.scalar(
-            select(Series.watermark)
-            .where(Series.project_id == self._project_id, Series.id == series_id)
+    async def lock(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile."""
+        rows = await self._session.execute(
+            select(Series.id, Series.watermark)
+            .where(Series.project_id == self._project_id, Series.id.in_(series_ids))
+            .order_by(Series.id)
             .with_for_update()
         )
-        if watermark is None:
-            raise LookupError(f"series {series_id} is gone")
-        return watermark
+        watermarks = {row.id: row.watermark for row in rows}
+        gone = set(series_ids) - watermarks.keys()
+        if gone:
+            raise LookupError(f"series {sorted(gone)} are gone")
+        return watermarks
 
     async def append(self, series_id: int, matches: Sequence[Match]) -> None:
         """Store facts. Call ``lock`` first."""
@@ -124,6 +127,7 @@ class SeriesFacts:
         self._series_id = series_id
         self._variants = variants
         self._with_values = with_values
+        self._numbers: Mapping[int, int] | None = None
 
     async def since(self, moment: int, high_water_mark: int) -> FactColumns:
         """Return the facts of events up to the mark that happened at or after a moment."""
@@ -160,18 +164,24 @@ class SeriesFacts:
         )
 
     async def _number_variants(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the numbers of the variants behind codes. However many texts the series has met, few are looked up."""
+        """Return the numbers of the variants behind codes."""
         if not len(codes):
             return codes
+        if self._numbers is None:
+            self._numbers = await self._find_numbers()
+        numbers = np.where(codes == 0, NO_VARIANT, len(self._variants) + 1).astype(np.int32)
+        for code, number in self._numbers.items():
+            numbers[codes == code] = number
+        return numbers
+
+    async def _find_numbers(self) -> Mapping[int, int]:
+        """Return the number of each variant that the series has met, by its code; it may have met countless others."""
         rows = await self._session.execute(
-            select(SeriesVariant.value, SeriesVariant.code).where(
+            select(SeriesVariant.code, SeriesVariant.value).where(
                 SeriesVariant.series_id == self._series_id, SeriesVariant.value.in_(self._variants)
             )
         )
-        numbers = np.where(codes == 0, NO_VARIANT, len(self._variants) + 1).astype(np.int32)
-        for row in rows:
-            numbers[codes == row.code] = self._variants.index(row.value) + 1
-        return numbers
+        return {row.code: self._variants.index(row.value) + 1 for row in rows}
 
 
 class CountRepository:
