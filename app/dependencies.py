@@ -18,7 +18,7 @@ from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
-from app.models import Experiment, Project, User
+from app.models import Experiment, FeatureFlag, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import ProjectService
@@ -41,6 +41,7 @@ async def get_database(request: Request) -> Database:
 # Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
 ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
 ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
@@ -101,6 +102,19 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
     return await experiments.get(experiment_id, for_update=True)
 
 
+async def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
+    return build_flags(session, project)
+
+
+async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    return await flags.get(feature_flag_id)
+
+
+async def get_locked_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    """The flag, held against other writers until this request is done."""
+    return await flags.get(feature_flag_id, for_update=True)
+
+
 async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
     return PersonService(PersonRepository(session, project.id))
 
@@ -119,8 +133,11 @@ async def get_capture(database: DatabaseDep) -> CaptureService:
 
 
 def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:
-    flags = FlagService(FlagRepository(session, project.id))
-    return ExperimentService(ExperimentRepository(session, project.id), flags)
+    return ExperimentService(ExperimentRepository(session, project.id), build_flags(session, project))
+
+
+def build_flags(session: AsyncSession, project: Project) -> FlagService:
+    return FlagService(FlagRepository(session, project.id))
 
 
 def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
@@ -131,6 +148,8 @@ ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
+FlagsDep = Annotated[FlagService, Depends(get_flags)]
+LockedFlagDep = Annotated[FeatureFlag, Depends(get_locked_flag)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]

@@ -15,6 +15,7 @@ from app.dependencies import build_results
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
+from app.flags.router import router as flags_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
@@ -35,6 +36,7 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
+    {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Results", "description": "What the data say."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
@@ -43,7 +45,7 @@ TAGS = [
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, projects_router)
+PRIVATE_ROUTERS = (results_router, experiments_router, flags_router, events_router, persons_router, projects_router)
 PUBLIC_ROUTERS = (capture_router,)
 
 

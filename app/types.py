@@ -209,6 +209,7 @@ LongText = Annotated[
     Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
 Text = Annotated[LongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
+PossiblyBlankText = Annotated[str, BeforeValidator(_read_text), NotNull]
 OptionalText = Annotated[
     str | None, BeforeValidator(_read_text), max_characters(400), Field(json_schema_extra={"maxLength": 400})
 ]
