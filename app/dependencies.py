@@ -8,7 +8,8 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.credentials import find_credential
-from app.auth.service import AuthenticationService
+from app.auth.repository import KeyRepository
+from app.auth.service import AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.database import Database
 from app.events.repository import EventRepository
@@ -18,10 +19,10 @@ from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
-from app.models import Experiment, FeatureFlag, Project, User
+from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.service import ProjectService
+from app.projects.service import OrganizationService, ProjectService
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 
@@ -42,6 +43,8 @@ async def get_database(request: Request) -> Database:
 ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
 ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
 FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
+KeyId = Annotated[str, Path(description="The id of a personal API key.", examples=["1"])]
+OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
@@ -79,6 +82,30 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 async def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
     return ProjectService(session, user)
+
+
+async def get_organizations(user: UserDep, session: SessionDep) -> OrganizationService:
+    return OrganizationService(session, user)
+
+
+async def get_own_membership(
+    organization_id: OrganizationId, organizations: "OrganizationsDep"
+) -> OrganizationMembership:
+    """The caller's membership of the organization: without one it does not exist to him."""
+    return await organizations.resolve(organization_id)
+
+
+async def get_keys(user: UserDep, session: SessionDep) -> KeyService:
+    return KeyService(KeyRepository(session), user)
+
+
+async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    return await keys.get(key_id)
+
+
+async def get_locked_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    """The key, held against other writers until this request is done."""
+    return await keys.get(key_id, for_update=True)
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
@@ -145,6 +172,10 @@ def build_results(database: Database, materialiser: Materialiser, project: Proje
 
 
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
+OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
+OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
+KeysDep = Annotated[KeyService, Depends(get_keys)]
+LockedKeyDep = Annotated[PersonalApiKey, Depends(get_locked_key)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]

@@ -9,6 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import exception_handlers, health, openapi
+from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.database import Database
 from app.dependencies import build_results
@@ -41,11 +42,21 @@ TAGS = [
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
     {"name": "Projects", "description": "Projects and their tokens."},
+    {"name": "Organizations", "description": "Who works together: their members reach all their projects."},
     {"name": "Users", "description": "The caller."},
+    {"name": "Personal API keys", "description": "The caller's keys to this API."},
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-PRIVATE_ROUTERS = (results_router, experiments_router, flags_router, events_router, persons_router, projects_router)
+PRIVATE_ROUTERS = (
+    results_router,
+    experiments_router,
+    flags_router,
+    events_router,
+    persons_router,
+    projects_router,
+    keys_router,
+)
 PUBLIC_ROUTERS = (capture_router,)
 
 
