@@ -1,12 +1,15 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.database import Database
 from tests.experiments.stored import flags
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
 from tests.service import Json, Service
+from tests.test_http import documents
 
 KEY_TAKEN = {
     "type": "validation_error",
@@ -182,3 +185,33 @@ async def test_a_flag_may_be_created_deleted_and_takes_no_key_then(service: Serv
     another = await created(service, deleted=True)
 
     assert [flag["deleted"] for flag in (deleted, living, another)] == [True, False, True]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "name": documents,
+            "filters": documents
+            | st.fixed_dictionaries({"groups": st.lists(documents, max_size=2), "more": documents}),
+            "active": documents,
+        },
+    )
+)
+async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
+    service: Service, changes: dict[str, object]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({"key": "checkout", **changes})  # httpx would refuse NaN
+
+    response = await service.request("POST", "/feature_flags/", content=content, headers=headers)
+
+    if response.status_code == 201:
+        path = f"/feature_flags/{response.json()['id']}/"
+        assert await service.read(path) == response.json()
+        assert (await service.patch(path, {"deleted": True})).status_code == 200
+        return
+    assert response.status_code == 400
+    assert list(response.json()) == ["type", "code", "detail", "attr"]
+    assert response.json()["attr"] in changes
