@@ -98,6 +98,8 @@ class EventRepository:
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sequence number of the last event of each name; 0 where there is none."""
         names = list(names)
+        if not names:
+            return {}
         last = [
             select(func.max(Event.sequence))
             .where(Event.project_id == self._project_id, Event.name == name)

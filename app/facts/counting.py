@@ -29,7 +29,7 @@ from app.persons.service import PersonFilterService
 
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
-FACTS_AT_A_TIME = 200_000
+FACTS_AT_A_TIME = 30_000
 
 
 class FutureFact(msgspec.Struct, frozen=True, array_like=True):
