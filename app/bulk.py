@@ -4,13 +4,14 @@ PostgreSQL speaks binary COPY; SQLite runs prepared statements over lists. Every
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
+import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Executable, Integer, Select, Table, insert
+from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table, insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
@@ -19,12 +20,14 @@ from app.models import Base
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]
+Layout: TypeAlias = Mapping[str, str]  # numpy's name of each column's type
+AddRows: TypeAlias = Callable[[NDArray[Any]], None]
 Columns = Mapping[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float64]]
 
 # Databases limit the bound values of a statement (SQLite 32,766, PostgreSQL 65,535).
 _BOUND_VALUES = 5_000
 _COPY_HEADER_BYTES = 19
-_COPY_TRAILER_BYTES = 2
+_PIECE_BYTES = 4 * 1024 * 1024
 _FETCH_ROWS = 50_000
 
 
@@ -91,14 +94,24 @@ async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -
     -------
     mapping of str to numpy.ndarray of shape (rows,)
         int32, int64 and float64 arrays, by column name.
+
+    Notes
+    -----
+    Rows become columns piece by piece as they arrive, so that beside the result little more than its widest column has
+    to fit into memory.
     """
-    names = [column.name for column in query.selected_columns]
-    kinds = [_kind(column.type) for column in query.selected_columns]
+    layout = {column.name: _kind(column.type) for column in query.selected_columns}
     dialect = session.get_bind().dialect
     statement = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    if dialect.name == "postgresql":
-        return _parse_copy(await _copy_out(session, statement), names, kinds)
-    return await _fetch_columns(session, query, names, kinds)
+    parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype=kind)] for name, kind in layout.items()}
+
+    def add(rows: NDArray[Any]) -> None:
+        for name, kind in layout.items():
+            parts[name].append(rows[name].astype(kind))
+
+    read = _copy_out if dialect.name == "postgresql" else _fetch
+    await read(session, statement, layout, add)
+    return {name: np.concatenate(parts.pop(name)) for name in layout}
 
 
 def _kind(column_type: TypeEngine[object]) -> str:
@@ -112,40 +125,48 @@ def _kind(column_type: TypeEngine[object]) -> str:
     raise TypeError(f"not a fixed-width column: {column_type!r}")
 
 
-async def _copy_out(session: AsyncSession, statement: str) -> bytes:
+async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
+    """Read PostgreSQL's binary COPY: rows of equal length, each value behind its own length."""
+    record = np.dtype(
+        [("field_count", ">i2")]
+        + [field for name, kind in layout.items() for field in ((f"length of {name}", ">i4"), (name, f">{kind}"))]
+    )
+    buffer = bytearray()
+    header_is_read = False
+
+    async def receive(chunk: bytes) -> None:
+        nonlocal header_is_read
+        buffer.extend(chunk)
+        if not header_is_read and len(buffer) >= _COPY_HEADER_BYTES:
+            (extension_bytes,) = struct.unpack_from(">i", buffer, _COPY_HEADER_BYTES - 4)
+            del buffer[: _COPY_HEADER_BYTES + extension_bytes]
+            header_is_read = True
+        if len(buffer) >= _PIECE_BYTES:
+            add(_take_rows(buffer, record))
+
     driver = await _asyncpg(session)
-    chunks: list[bytes] = []
-
-    async def keep(chunk: bytes) -> None:
-        chunks.append(chunk)
-
-    await driver.copy_from_query(statement, output=keep, format="binary")
-    return b"".join(chunks)
+    await driver.copy_from_query(statement, output=receive, format="binary")
+    add(_take_rows(buffer, record))
 
 
-def _parse_copy(data: bytes, names: Sequence[str], kinds: Sequence[str]) -> Columns:
-    """Read PostgreSQL's binary COPY format: rows of equal length, each value behind its own length."""
-    (extension_bytes,) = struct.unpack_from(">i", data, _COPY_HEADER_BYTES - 4)
-    start = _COPY_HEADER_BYTES + extension_bytes
-    layout: list[tuple[str, str]] = [("field_count", ">i2")]
-    for name, kind in zip(names, kinds, strict=True):
-        layout += [(f"length_of_{name}", ">i4"), (name, f">{kind}")]
-    record = np.dtype(layout)
-    count = (len(data) - start - _COPY_TRAILER_BYTES) // record.itemsize
-    rows = np.frombuffer(data, record, count=count, offset=start)
-    return {name: rows[name].astype(kind) for name, kind in zip(names, kinds, strict=True)}
+def _take_rows(buffer: bytearray, record: np.dtype[Any]) -> NDArray[Any]:
+    """Cut the complete rows off a buffer. What is left at the end, the trailer, is shorter than any row."""
+    count = len(buffer) // record.itemsize
+    rows = np.frombuffer(bytes(buffer[: count * record.itemsize]), record)
+    del buffer[: count * record.itemsize]
+    return rows
 
 
-async def _fetch_columns(
-    session: AsyncSession, query: Executable, names: Sequence[str], kinds: Sequence[str]
-) -> Columns:
-    record = np.dtype(list(zip(names, kinds, strict=True)))
-    result = await (await session.connection()).execute(query)
-    parts = []
-    while rows := result.fetchmany(_FETCH_ROWS):
-        parts.append(np.fromiter(map(tuple, rows), dtype=record, count=len(rows)))
-    table = np.concatenate(parts) if parts else np.empty(0, dtype=record)
-    return {name: np.ascontiguousarray(table[name]) for name in names}
+async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
+    """Read SQLite's rows as its own driver hands them over: the toolkit's row objects would double the time."""
+    connection = await session.connection()
+    driver = (await connection.get_raw_connection()).driver_connection
+    if not isinstance(driver, aiosqlite.Connection):
+        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
+    record = np.dtype(list(layout.items()))
+    async with driver.execute(statement) as cursor:
+        while rows := list(await cursor.fetchmany(_FETCH_ROWS)):
+            add(np.fromiter(rows, dtype=record, count=len(rows)))
 
 
 async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:

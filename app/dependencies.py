@@ -8,7 +8,8 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.credentials import find_credential
-from app.auth.service import AuthenticationService
+from app.auth.repository import KeyRepository
+from app.auth.service import AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.database import Database
 from app.events.repository import EventRepository
@@ -20,10 +21,10 @@ from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.models import Experiment, Project, User
+from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.service import ProjectService
+from app.projects.service import OrganizationService, ProjectService
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 
@@ -43,6 +44,9 @@ async def get_database(request: Request) -> Database:
 # Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
 ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
 ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
+KeyId = Annotated[str, Path(description="The id of a personal API key.", examples=["1"])]
+OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
@@ -82,6 +86,30 @@ async def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
     return ProjectService(session, user)
 
 
+async def get_organizations(user: UserDep, session: SessionDep) -> OrganizationService:
+    return OrganizationService(session, user)
+
+
+async def get_own_membership(
+    organization_id: OrganizationId, organizations: "OrganizationsDep"
+) -> OrganizationMembership:
+    """The caller's membership of the organization: without one it does not exist to him."""
+    return await organizations.resolve(organization_id)
+
+
+async def get_keys(user: UserDep, session: SessionDep) -> KeyService:
+    return KeyService(KeyRepository(session), user)
+
+
+async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    return await keys.get(key_id)
+
+
+async def get_locked_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    """The key, held against other writers until this request is done."""
+    return await keys.get(key_id, for_update=True)
+
+
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
     return build_experiments(session, project)
 
@@ -101,6 +129,19 @@ async def get_detached_experiment(
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
     """The experiment, held against other writers until this request is done."""
     return await experiments.get(experiment_id, for_update=True)
+
+
+async def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
+    return build_flags(session, project)
+
+
+async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    return await flags.get(feature_flag_id)
+
+
+async def get_locked_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    """The flag, held against other writers until this request is done."""
+    return await flags.get(feature_flag_id, for_update=True)
 
 
 async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
@@ -125,8 +166,11 @@ async def get_capture(database: DatabaseDep) -> CaptureService:
 
 
 def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:
-    flags = FlagService(FlagRepository(session, project.id))
-    return ExperimentService(ExperimentRepository(session, project.id), flags)
+    return ExperimentService(ExperimentRepository(session, project.id), build_flags(session, project))
+
+
+def build_flags(session: AsyncSession, project: Project) -> FlagService:
+    return FlagService(FlagRepository(session, project.id))
 
 
 def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
@@ -134,9 +178,15 @@ def build_results(database: Database, materialiser: Materialiser, project: Proje
 
 
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
+OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
+OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
+KeysDep = Annotated[KeyService, Depends(get_keys)]
+LockedKeyDep = Annotated[PersonalApiKey, Depends(get_locked_key)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
+FlagsDep = Annotated[FlagService, Depends(get_flags)]
+LockedFlagDep = Annotated[FeatureFlag, Depends(get_locked_flag)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]

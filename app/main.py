@@ -9,12 +9,14 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import exception_handlers, health, openapi
+from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.database import Database
 from app.dependencies import build_results
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
+from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
@@ -36,15 +38,27 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
+    {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Results", "description": "What the data say."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
     {"name": "Projects", "description": "Projects and their tokens."},
+    {"name": "Organizations", "description": "Who works together: their members reach all their projects."},
     {"name": "Users", "description": "The caller."},
+    {"name": "Personal API keys", "description": "The caller's keys to this API."},
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, groups_router, projects_router)
+PRIVATE_ROUTERS = (
+    results_router,
+    experiments_router,
+    flags_router,
+    events_router,
+    persons_router,
+    groups_router,
+    projects_router,
+    keys_router,
+)
 PUBLIC_ROUTERS = (capture_router,)
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from typing import Annotated, Final, TypeVar
+from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, JsonValue, PlainSerializer
 from pydantic.json_schema import JsonSchemaValue
@@ -27,6 +28,7 @@ class FormText(str):
 
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 def read_id(text: str) -> int | None:
@@ -37,6 +39,11 @@ def read_id(text: str) -> int | None:
     # Python refuses to read thousands of digits, and databases refuse far fewer.
     number = int(digits) if 0 < len(digits) <= len(str(MAX_ID)) else 0
     return number if 0 < number <= MAX_ID else 0
+
+
+def read_uuid(text: str) -> UUID | None:
+    """Read the UUID that a path names, written with hyphens; None for what is none."""
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def refuse_null(value: object) -> object:
@@ -210,6 +217,7 @@ LongText = Annotated[
     Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
 Text = Annotated[LongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
+PossiblyBlankText = Annotated[str, BeforeValidator(_read_text), NotNull]
 OptionalText = Annotated[
     str | None, BeforeValidator(_read_text), max_characters(400), Field(json_schema_extra={"maxLength": 400})
 ]

@@ -1,30 +1,50 @@
-"""Aggregation: a three-step funnel from facts (columns read, numpy), beside SQL over the raw JSON for the same counts.
+"""Results: from facts to counts, all of them and only what is new, beside SQL over the raw JSON and beside reading.
 
-python -m benchmarks.aggregation [--events 200000] [--rounds 5]
+python -m benchmarks.aggregation [--events 1000000] [--variants 2] [--rounds 3] [--database SQLite]
+
+Prints for the three-step funnel (with conversion times), the total and the persons per day (dau) of page views:
+counting all facts (cold), the same counts by SQL over the properties in the same database, the floor (the columns of
+the facts read once and nothing done), the memory at its highest; then a repeated call with nothing new, and with 1,000
+and 100,000 new events since the last one.
 """
 
 import argparse
 import asyncio
-import datetime as dt
+import itertools
+import statistics
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
 from app.database import Database
 from app.facts.materialise import Materialiser
+from app.facts.metric import Metric
+from app.facts.repository import SeriesFacts
 from app.facts.service import FactService
-from app.results.funnel import count_funnel
-from app.results.queries import ExperimentScope, read_funnel
-from benchmarks.workload import END, FLAG, START, STEPS, databases, load, timed
+from app.results.funnel import funnel_metric
+from app.results.queries import ExperimentScope, read_funnel, read_trend
+from app.results.service import buckets_of
+from app.results.trend import exposure_metric, trend_metric
+from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14
-JSON_TEXT = {
+DAY = 24 * 3600 * 1_000_000
+VARIANT = {
     "SQLite": f"json_extract(properties, '$.\"$feature/{FLAG}\"')",
     "PostgreSQL": f"properties::json ->> '$feature/{FLAG}'",
 }
+RESPONSE = {
+    "SQLite": "json_extract(properties, '$.\"$feature_flag_response\"')",
+    "PostgreSQL": "properties::json ->> '$feature_flag_response'",
+}
 # From every first step: the next second step, and the next third step after that one; the best start counts. The
 # variant is the first one named.
-SQL = """
+FUNNEL_SQL = """
 WITH candidate AS (
   SELECT person_id, time, name, {variant} AS variant FROM event
   WHERE project_id = :project AND name IN ('{first}', '{second}', '{third}') AND time >= :since AND time < :until
@@ -48,53 +68,163 @@ WITH candidate AS (
   FROM chained WHERE name = '{first}' GROUP BY person_id, first_variant
 )
 SELECT first_variant, SUM(1), SUM(CASE WHEN steps > 1 THEN 1 ELSE 0 END), SUM(CASE WHEN steps > 2 THEN 1 ELSE 0 END)
-FROM reached WHERE first_variant IN ('control', 'test') GROUP BY first_variant ORDER BY first_variant
+FROM reached WHERE first_variant IN ({variants}) GROUP BY first_variant ORDER BY first_variant
+"""
+TOTAL_SQL = """
+SELECT variant, SUM(n) FROM (
+  SELECT {variant} AS variant, (time - :since) / {day} AS day, COUNT(*) AS n FROM event
+  WHERE project_id = :project AND name = '$pageview' AND time >= :since AND time < :until GROUP BY 1, 2
+) days WHERE variant IN ({variants}) GROUP BY variant ORDER BY variant
+"""
+DAU_SQL = """
+SELECT variant, SUM(n) FROM (
+  SELECT variant, (first_time - :since) / {day} AS day, COUNT(*) AS n FROM (
+    SELECT {variant} AS variant, person_id, MIN(time) AS first_time FROM event
+    WHERE project_id = :project AND name = '$pageview' AND time >= :since AND time < :until GROUP BY 1, 2
+  ) persons GROUP BY 1, 2
+) days WHERE variant IN ({variants}) GROUP BY variant ORDER BY variant
+"""
+EXPOSURE_SQL = """
+SELECT {response} AS variant, COUNT(DISTINCT person_id) FROM event
+WHERE project_id = :project AND name = '$feature_flag_called' AND time >= :since AND time < :until GROUP BY 1
 """
 
 
-async def measure(name: str, database: Database, count: int, rounds: int) -> None:
-    project_id = await load(database, count)
-    facts = FactService(database, Materialiser(database), project_id)
-    scope = ExperimentScope(FLAG, ("control", "test"), START, END, dt.datetime.now(dt.UTC), ZoneInfo("UTC"))
-    query = read_funnel({"events": [{"id": step, "order": order} for order, step in enumerate(STEPS)]})
-    watches = [scope.watch(step) for step in query.steps]
-    await facts.materialise(watches)
+@dataclass(frozen=True)
+class Question:
+    """One results request: the metrics it counts, and the SQL that counts the same."""
 
-    async def from_facts() -> list[list[int]]:
-        columns = await facts.columns(watches, scope.window, scope.variants)
-        counts = await asyncio.to_thread(count_funnel, query, columns, 2)
-        return [[int(count) for count in row] for row in counts.reached]
+    name: str
+    metrics: Sequence[Metric[Any]]
+    sql: Sequence[str]
 
-    statement = text(SQL.format(variant=JSON_TEXT[name], first=STEPS[0], second=STEPS[1], third=STEPS[2]))
-    bound = {
-        "project": project_id,
-        "since": scope.window.since,
-        "until": scope.window.until,
-        "window": WINDOW_DAYS * 24 * 3600 * 1_000_000,
-    }
 
-    async def from_json() -> list[list[int]]:
-        async with database.read() as session:
-            return [[int(count) for count in row[1:]] for row in await session.execute(statement, bound)]
+def questions(variants: Sequence[str]) -> Iterator[Question]:
+    scope = ExperimentScope(FLAG, variants, START, None, END, ZoneInfo("UTC"))
+    funnel = read_funnel({"events": [{"id": step, "order": order} for order, step in enumerate(STEPS)]})
+    yield Question("funnel", [funnel_metric(funnel, scope)], [FUNNEL_SQL])
+    for math, sql in (("total", TOTAL_SQL), ("dau", DAU_SQL)):
+        trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
+        if trend is None:
+            raise ValueError("a trend of page views has an event")
+        metrics = [trend_metric(trend, buckets_of(trend, scope), scope), exposure_metric(scope)]
+        yield Question(math, metrics, [sql, EXPOSURE_SQL])
 
-    ours, theirs = await from_facts(), await from_json()
-    if ours != theirs:
-        raise ValueError(f"the counts differ: {ours} from facts, {theirs} from JSON")
-    seconds, baseline = await timed(from_facts, rounds), await timed(from_json, rounds)
+
+class Run:
+    def __init__(self, name: str, database: Database, project_id: int, variants: Sequence[str]) -> None:
+        self._name = name
+        self._database = database
+        self._project_id = project_id
+        self._variants = variants
+        self._facts = FactService(database, Materialiser(database), project_id)
+
+    async def count(self, question: Question, *, afresh: bool = False) -> list[Any]:
+        series = await self._facts.catch_up(question.metrics)
+        return [await self._facts.count(metric, series, afresh=afresh) for metric in question.metrics]
+
+    async def by_sql(self, question: Question) -> list[list[int]]:
+        window = question.metrics[0].window
+        bound = {"project": self._project_id, "since": window.since, "until": window.until}
+        names = dict(zip(("first", "second", "third"), STEPS, strict=True))
+        found = []
+        for sql in question.sql:
+            statement = sql.format(
+                variant=VARIANT[self._name],
+                response=RESPONSE[self._name],
+                variants=", ".join(f"'{variant}'" for variant in sorted(self._variants)),
+                day=DAY,
+                **names,
+            )
+            extra = {"window": WINDOW_DAYS * DAY} if ":window" in statement else {}
+            async with self._database.read() as session:
+                rows = (await session.execute(text(statement), {**bound, **extra})).all()
+            found.append([int(value) for row in sorted(rows) for value in row[1:]])
+        return found
+
+    async def read_only(self, question: Question) -> int:
+        """Read the columns and do nothing; return how many facts there are."""
+        series = await self._facts.catch_up(question.metrics)
+        count = 0
+        async with self._database.snapshot() as session:
+            for metric in question.metrics:
+                for part in (part for watch in metric.watches for part in watch.parts):
+                    source = SeriesFacts(session, series.ids[part.series.digest], metric.variants, with_values=False)
+                    count += len(await source.since(metric.window.since, series.high_water_mark))
+        return count
+
+
+def agreed(counts: list[Any], variants: Sequence[str]) -> list[list[int]]:
+    """Return counts in the order and shape of the SQL."""
+    order = sorted(range(len(variants)), key=lambda slot: variants[slot])
+    shown = []
+    for one in counts:
+        table = one.of_variants if hasattr(one, "reached") else one.count.reshape(-1, 1)
+        shown.append([int(value) for slot in order for value in table[slot]])
+    return shown
+
+
+async def measure(name: str, database: Database, count: int, variants: Sequence[str], rounds: int) -> None:
+    project_id = await create_project(database)
+    seconds = await timed(lambda: load(database, project_id, generate(count, variants)), 1)
     print(
-        f"{name:10} {count:,} events, counts {ours}   facts {seconds * 1000:7.1f} ms (with conversion times)"
-        f"   SQL over JSON {baseline * 1000:8.1f} ms   ratio {seconds / baseline:.3f}"
+        f"\n{name}, {count:,} events, {len(variants)} variants: loaded at {count / seconds:,.0f} events/s", flush=True
     )
+    run = Run(name, database, project_id, variants)
+    asked = list(questions(variants))
+    for question in asked:
+        seconds = await timed(partial(run.count, question), 1)
+        ours, theirs = agreed(await run.count(question), variants), await run.by_sql(question)
+        if ours != theirs:
+            raise ValueError(f"{question.name} differs: {ours} from facts, {theirs} from JSON")
+        facts = await run.read_only(question)
+        cold = await timed(partial(run.count, question, afresh=True), rounds)
+        sql = await timed(partial(run.by_sql, question), max(1, rounds // 2))
+        floor = await timed(partial(run.read_only, question), rounds)
+        highest = await peak(partial(run.count, question, afresh=True))
+        print(
+            f"  {question.name:7} {facts:9,} facts, first asked {seconds:6.1f} s   counting all {cold * 1000:8.1f} ms"
+            f"   SQL over JSON {sql * 1000:9.1f} ms (ratio {cold / sql:.3f})"
+            f"   reading alone {floor * 1000:7.1f} ms (ratio {cold / floor:.2f})"
+            f"   peak {highest / max(facts, 1):.0f} bytes a fact",
+            flush=True,
+        )
+    later = generate(3 * rounds * (1_000 + 100_000), variants, persons=count // 10, seed=2)
+    for new in (0, 1_000, 100_000):
+        for question in asked:
+            seconds_each = []
+            for _ in range(rounds):
+                await load(database, project_id, itertools.islice(later, new))
+                seconds_each.append(await timed(partial(run.count, question), 1))
+            print(
+                f"  {question.name:7} {new:7,} new events since: {statistics.median(seconds_each) * 1000:8.1f} ms",
+                flush=True,
+            )
+    for question in asked:
+        if agreed(await run.count(question), variants) != agreed(await run.count(question, afresh=True), variants):
+            raise ValueError(f"{question.name}: what was added up differs from what is counted afresh")
+
+
+async def peak(work: Callable[[], Awaitable[object]]) -> int:
+    """Return the bytes that the work holds at its highest; tracing slows it down, so it is a run of its own."""
+    tracemalloc.start()
+    await work()
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return highest
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--variants", type=int, default=2, choices=range(2, 11))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--database", choices=["SQLite", "PostgreSQL"])
     arguments = parser.parse_args()
     async with databases() as opened:
         for name, database in opened.items():
-            await measure(name, database, arguments.events, arguments.rounds)
+            if arguments.database in (None, name):
+                await measure(name, database, arguments.events, VARIANTS[: arguments.variants], arguments.rounds)
 
 
 if __name__ == "__main__":

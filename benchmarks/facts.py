@@ -14,7 +14,7 @@ from app.facts.materialise import Materialiser
 from app.facts.series import EventSource, SeriesDefinition
 from app.models import Fact, Series
 from app.properties.filters import parse_filter
-from benchmarks.workload import FLAG, STEPS, databases, load, timed
+from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load, timed
 
 COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 CONDITIONS = [
@@ -25,7 +25,8 @@ CONDITIONS = [
 
 
 async def measure(name: str, database: Database, count: int, rounds: int) -> None:
-    project_id = await load(database, count)
+    project_id = await create_project(database)
+    await load(database, project_id, generate(count))
     pageviews = (EventSource("$pageview", parse_filter(None)),)
     filtered = (EventSource("$pageview", parse_filter(CONDITIONS)),)
     series = {

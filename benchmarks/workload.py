@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from app.settings import Settings
 from tests.postgresql import PostgresServer
 
 FLAG = "signup-form"
+VARIANTS = ("control", *(f"test-{number}" for number in range(1, 10)))
 STEPS = ("signup_started", "signup_completed", "purchase")
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 END = START + dt.timedelta(days=30)
@@ -53,27 +55,34 @@ _FILLER = {
 _CHUNK = 20_000
 
 
-def generate(count: int) -> Iterator[NewEvent]:
-    """Yield events of ``count / 10`` persons over 30 days, half of them naming a variant."""
-    generator = random.Random(20_221_101)
-    names = generator.choices(list(_KINDS), weights=list(_KINDS.values()), k=count)
+def generate(
+    count: int, variants: Sequence[str] = VARIANTS[:2], *, persons: int | None = None, seed: int = 1
+) -> Iterator[NewEvent]:
+    """Yield events of ``count / 10`` persons over 30 days, half of them naming a variant, 5 % up to an hour late."""
+    generator = random.Random(seed)
+    persons = persons or max(1, count // 10)
+    kinds, weights = list(_KINDS), list(itertools.accumulate(_KINDS.values()))
     start, seconds = to_microseconds(START), 30 * 24 * 3600
-    for position, name in enumerate(names):
-        person = generator.randrange(max(1, count // 10)) + 1
-        variant = "test" if person % 2 else "control"
-        properties: dict[str, object] = dict(_FILLER)
+    filler = msgspec.json.encode(_FILLER).decode()[:-1]
+    for position in range(count):
+        [name] = generator.choices(kinds, cum_weights=weights)
+        person = generator.randrange(persons) + 1
+        variant = variants[person % len(variants)]
+        named = ""
         if name == "$feature_flag_called":
-            properties |= {"$feature_flag": FLAG, "$feature_flag_response": variant}
+            named = f',"$feature_flag":"{FLAG}","$feature_flag_response":"{variant}"'
         elif generator.random() < 0.5:
-            properties[f"$feature/{FLAG}"] = variant
+            named = f',"$feature/{FLAG}":"{variant}"'
+        late = generator.randrange(3600) if generator.random() < 0.05 else 0
+        second = max(0, position * seconds // count - late)
         yield NewEvent(
             uuid=UUID(int=generator.getrandbits(128), version=4),
             name=name,
             distinct_id=f"person-{person}",
             person_id=person,
-            time=start + (position * seconds // count) * 1_000_000 + generator.randrange(1_000_000),
+            time=start + second * 1_000_000 + generator.randrange(1_000_000),
             received_at=start,
-            properties=msgspec.json.encode(properties).decode(),
+            properties=f"{filler}{named}}}",
         )
 
 
@@ -95,8 +104,7 @@ async def databases() -> AsyncIterator[dict[str, Database]]:
                 await database.close()
 
 
-async def load(database: Database, count: int) -> int:
-    """Store the workload and return its project."""
+async def create_project(database: Database) -> int:
     async with database.write() as session:
         accounts = AccountRepository(session)
         organization = Organization(name="Benchmark")
@@ -105,22 +113,18 @@ async def load(database: Database, count: int) -> int:
             organization_id=organization.id, name="Benchmark", timezone="UTC", api_token=generate_token("phc_")
         )
         await accounts.add(project)
-    batch: list[NewEvent] = []
-    for event in generate(count):
-        batch.append(event)
-        if len(batch) == _CHUNK:
-            await _append(database, project.id, batch)
-            batch = []
-    await _append(database, project.id, batch)
+        return project.id
+
+
+async def load(database: Database, project_id: int, events: Iterable[NewEvent]) -> None:
+    """Store events and let the database look at what it has."""
+    remaining = iter(events)
+    while batch := list(itertools.islice(remaining, _CHUNK)):
+        async with database.write() as session:
+            await EventRepository(session, project_id).append(batch)
     async with database.engine.connect() as connection:
         await connection.execute(text("ANALYZE"))
         await connection.commit()
-    return project.id
-
-
-async def _append(database: Database, project_id: int, batch: list[NewEvent]) -> None:
-    async with database.write() as session:
-        await EventRepository(session, project_id).append(batch)
 
 
 async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> float:

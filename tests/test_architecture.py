@@ -30,7 +30,7 @@ PURE = {
     "app.auth.keys": (),
     "app.persons.identity": ("app.moments",),
     "app.capture.decoding": ("app.errors", "app.moments"),
-    "app.flags.filters": ("app.errors",),
+    "app.flags.filters": ("app.errors", "app.properties"),
     "app.facts.columns": (),
     "app.facts.calendar": (),
     "app.facts.funnel": ("app.facts",),

@@ -47,6 +47,10 @@ def no_method(method: str) -> dict[str, str | None]:
         ("PATCH", "/api/projects/999/experiments/999/", 401, NO_KEY),
         ("POST", "/api/projects/", 401, NO_KEY),
         ("DELETE", "/api/users/@me/", 401, NO_KEY),
+        ("DELETE", "/api/projects/999/feature_flags/999/", 401, NO_KEY),
+        ("POST", "/api/organizations/@current/members/", 401, NO_KEY),
+        ("PUT", "/api/personal_api_keys/999/", 401, NO_KEY),
+        ("GET", "/api/personal_api_keys/1/2/", 404, NO_ENDPOINT),
     ],
 )
 async def test_a_stranger_learns_which_addresses_there_are_not_and_nothing_else(
@@ -68,7 +72,15 @@ async def test_a_stranger_learns_which_addresses_there_are_not_and_nothing_else(
         ("POST", "/api/projects/@current/experiments/requires_flag_implementation/", 405, no_method("POST")),
         ("DELETE", "/api/projects/999/", 405, no_method("DELETE")),
         ("PATCH", "/api/projects/@current/experiments/999/", 404, NO_OBJECT),
+        ("DELETE", "/api/projects/999/feature_flags/999/", 404, NO_PROJECT),
+        ("POST", "/api/projects/@current/feature_flags/999/", 405, no_method("POST")),
+        ("PUT", "/api/projects/@current/feature_flags/999/", 404, NO_OBJECT),
+        ("POST", "/api/organizations/@me/members/", 405, no_method("POST")),
+        ("DELETE", "/api/personal_api_keys/", 405, no_method("DELETE")),
+        ("DELETE", "/api/personal_api_keys/999/", 404, NO_OBJECT),
         ("POST", "/api/projects/@current/experiments/", 400, UNREADABLE),
+        ("POST", "/api/projects/@current/feature_flags/", 400, UNREADABLE),
+        ("POST", "/api/personal_api_keys/", 400, UNREADABLE),
         ("PATCH", "/api/projects/@current/", 400, UNREADABLE),
     ],
 )
@@ -363,6 +375,7 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
     document = application.openapi()
 
     experiments = "/api/projects/{project_id}/experiments/"
+    flags = "/api/projects/{project_id}/feature_flags/"
     bodies = {
         (method, path): operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for path, operations in document["paths"].items()
@@ -373,6 +386,10 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
         ("post", experiments): "ExperimentCreate",
         ("put", f"{experiments}{{experiment_id}}/"): "ExperimentReplace",
         ("patch", f"{experiments}{{experiment_id}}/"): "ExperimentUpdate",
+        ("post", flags): "FlagCreate",
+        ("put", f"{flags}{{feature_flag_id}}/"): "FlagReplace",
+        ("patch", f"{flags}{{feature_flag_id}}/"): "FlagUpdate",
+        ("post", "/api/personal_api_keys/"): "PersonalApiKeyCreate",
         ("post", "/api/projects/"): "ProjectCreate",
         ("patch", "/api/projects/{project_id}/"): "ProjectUpdate",
     }

@@ -44,6 +44,11 @@ class KeyRepository:
         )
         return found.all()
 
+    async def find_of_user(self, user_id: int, key_id: int, *, for_update: bool = False) -> PersonalApiKey | None:
+        """Return a key if it is the user's, on request locked against other writers."""
+        query = select(PersonalApiKey).where(PersonalApiKey.user_id == user_id, PersonalApiKey.id == key_id)
+        return await self._session.scalar(query.with_for_update() if for_update else query)
+
     async def get(self, key_id: int) -> PersonalApiKey | None:
         return await self._session.get(PersonalApiKey, key_id)
 

@@ -1,13 +1,16 @@
-"""From a key to its user."""
+"""From a key to its user, and from a user to his keys."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 from app.auth import keys
 from app.auth.keys import Credential
 from app.auth.repository import KeyRepository
+from app.auth.schemas import PersonalApiKeyCreate
 from app.database import Database
-from app.errors import AuthenticationFailed, NotAuthenticated
-from app.models import User, utc_now
+from app.errors import AuthenticationFailed, NotAuthenticated, NotFound
+from app.models import PersonalApiKey, User, utc_now
+from app.types import read_id
 
 
 class AuthenticationService:
@@ -33,6 +36,33 @@ class AuthenticationService:
             return
         async with self._database.write() as session:
             await KeyRepository(session).touch(key_id, now)
+
+
+class KeyService:
+    """A user's personal API keys as he sees them himself; to him those of others do not exist."""
+
+    def __init__(self, repository: KeyRepository, user: User) -> None:
+        self._keys = repository
+        self._user = user
+
+    async def get(self, reference: str, *, for_update: bool = False) -> PersonalApiKey:
+        """Return the key that a path names; whatever is no number names none."""
+        key_id = read_id(reference)
+        key = await self._keys.find_of_user(self._user.id, key_id, for_update=for_update) if key_id else None
+        if key is None:
+            raise NotFound
+        return key
+
+    async def list_own(self) -> Sequence[PersonalApiKey]:
+        return await self._keys.of_user(self._user.id)
+
+    async def create(self, body: PersonalApiKeyCreate) -> tuple[PersonalApiKey, str]:
+        """Issue a key and return it with its value, which is not stored."""
+        new = keys.generate_personal_key()
+        return await self._keys.add(self._user, body.label, new), new.value
+
+    async def delete(self, key: PersonalApiKey) -> None:
+        await self._keys.delete(key)
 
 
 def _hour(moment: dt.datetime) -> dt.datetime:

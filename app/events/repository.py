@@ -2,7 +2,7 @@
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -98,6 +98,21 @@ class EventRepository:
             await self._session.execute(
                 text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
             )
+
+    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sequence number of the last event of each name; 0 where there is none."""
+        names = list(names)
+        if not names:
+            return {}
+        last = [
+            select(func.max(Event.sequence))
+            .where(Event.project_id == self._project_id, Event.name == name)
+            .scalar_subquery()
+            .label(f"of_{place}")
+            for place, name in enumerate(names)
+        ]
+        row = (await self._session.execute(select(*last))).one()
+        return {name: sequence or 0 for name, sequence in zip(names, row, strict=True)}
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

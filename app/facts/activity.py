@@ -1,5 +1,6 @@
 """Trend mathematics that look beyond one bucket's events of persons: activity over days, groups and sessions. Pure."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -20,22 +21,23 @@ def is_activity_math(name: str | None) -> TypeIs[ActivityMath]:
     return name in get_args(ActivityMath)
 
 
+@dataclass(frozen=True)
+class Days:
+    """The calendar days of a window in a project's time zone, and on which of them it has any event at all."""
+
+    ticks: Ticks
+    busy: NDArray[np.bool_]
+
+
 def active_actors(
-    facts: FactColumns,
-    ticks: Ticks,
-    days: Ticks,
-    busy: NDArray[np.bool_],
-    trailing: int,
-    variant_count: int,
+    facts: FactColumns, ticks: Ticks, days: Days, trailing: int, variant_count: int
 ) -> NDArray[np.float64]:
     """Count who was active on each day or shortly before it.
 
     Parameters
     ----------
-    days : Ticks
-        The calendar days of the window in the project's time zone.
-    busy : bool[days]
-        Days on which the project has any event at all; the others count as 0.
+    days : Days
+        Days without any event of the project count as 0.
     trailing : int
         Days before a day that still count.
 
@@ -46,18 +48,18 @@ def active_actors(
     """
     known = _known(facts, variant_count)
     slot = known.variant.astype(np.int64) - 1
-    triples = np.unique(np.stack((slot, known.actor, days.bucket(known.time))), axis=1)
+    triples = np.unique(np.stack((slot, known.actor, days.ticks.bucket(known.time))), axis=1)
     starts = triples[2]
     # Active from an event's day on, until it is too long ago or the actor's next day takes over.
-    ends = np.minimum(starts + trailing + 1, len(days))
+    ends = np.minimum(starts + trailing + 1, len(days.busy))
     same_actor = (triples[0, 1:] == triples[0, :-1]) & (triples[1, 1:] == triples[1, :-1])
     ends[:-1] = np.where(same_actor, np.minimum(ends[:-1], starts[1:]), ends[:-1])
-    changes = np.zeros((variant_count, len(days) + 1), dtype=np.int64)
+    changes = np.zeros((variant_count, len(days.busy) + 1), dtype=np.int64)
     np.add.at(changes, (triples[0], starts), 1)
     np.add.at(changes, (triples[0], ends), -1)
-    active = np.where(busy, np.cumsum(changes, axis=1)[:, :-1], 0)
+    active = np.where(days.busy, np.cumsum(changes, axis=1)[:, :-1], 0)
     # The first bucket may begin in the middle of the first day: that day is its own all the same.
-    bucket = np.maximum(ticks.bucket(days.starts), 0)
+    bucket = np.maximum(ticks.bucket(days.ticks.starts), 0)
     values = np.zeros((variant_count, len(ticks)))
     for row in range(variant_count):
         values[row] = np.bincount(bucket, weights=active[row], minlength=len(ticks))

@@ -1,7 +1,7 @@
 """The facts of one series as columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,25 @@ class FactColumns:
     def __len__(self) -> int:
         return len(self.actor)
 
+    def of_actors(self, actors: NDArray[np.int64]) -> "FactColumns":
+        """Return the same facts with other actors."""
+        return replace(self, actor=actors)
+
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "FactColumns":
         """Return the rows that a mask or an index picks."""
         return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
 
 
+_NONE = FactColumns(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float64), np.empty(0, np.int64)
+)
+
+
 def concatenate(parts: Sequence[FactColumns]) -> FactColumns:
     """Return the facts of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    parts = parts or [_NONE]
     return FactColumns(
         np.concatenate([part.actor for part in parts]),
         np.concatenate([part.time for part in parts]),
@@ -57,15 +69,6 @@ def union(parts: Sequence[FactColumns]) -> FactColumns:
     """Return the facts of all parts, each event once: of several facts of an event the first part's."""
     if len(parts) == 1:
         return parts[0]
-    facts = concatenate(parts) if parts else NO_FACTS
+    facts = concatenate(parts)
     _, first = np.unique(facts.sequence, return_index=True)
     return facts.select(first)
-
-
-NO_FACTS = FactColumns(
-    np.empty(0, dtype=np.int64),
-    np.empty(0, dtype=np.int64),
-    np.empty(0, dtype=np.int32),
-    np.empty(0, dtype=np.float64),
-    np.empty(0, dtype=np.int64),
-)

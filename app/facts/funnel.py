@@ -6,15 +6,18 @@ best start.
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
+from app.facts.sums import ConversionTimes, StoredTimes
 
 WindowUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
 
@@ -58,23 +61,75 @@ class FunnelExclusion:
 
 @dataclass(frozen=True)
 class FunnelCounts:
-    """A funnel of n steps for k variants.
+    """A funnel of n steps for k variants. Counts of different actors can be added, and taken away again.
 
     Attributes
     ----------
-    reached : int64[k, n]
-        Actors that got at least to the step.
-    average_conversion_time, median_conversion_time : float64[k, n]
-        Seconds from the step before, over actors; nan for the first step and where nobody has one.
-    without_variant, other_variant : int
-        Actors that entered and named no variant, or none of the flag's; they are in no row.
+    reached : int64[k + 2, n]
+        Actors that got at least to the step: in row 0 those that name no variant, in the last row those whose variant
+        is none of the flag's.
+    times : k rows of n - 1 ConversionTimes
+        From each step to the next.
     """
 
     reached: NDArray[np.int64]
-    average_conversion_time: NDArray[np.float64]
-    median_conversion_time: NDArray[np.float64]
-    without_variant: int
-    other_variant: int
+    times: Sequence[Sequence[ConversionTimes]]
+
+    @property
+    def of_variants(self) -> NDArray[np.int64]:
+        """The rows of ``reached`` that belong to the variants, int64[k, n]."""
+        return self.reached[1:-1]
+
+    @property
+    def without_variant(self) -> int:
+        """Actors that entered and named no variant."""
+        return int(self.reached[NO_VARIANT, 0])
+
+    @property
+    def other_variant(self) -> int:
+        """Actors that entered and named none of the flag's variants."""
+        return int(self.reached[-1, 0])
+
+    @property
+    def average_conversion_time(self) -> NDArray[np.float64]:
+        """Seconds from the step before, over actors, float64[k, n]; nan for the first step and where nobody has one."""
+        return self._over_actors(lambda times: times.average)
+
+    @property
+    def median_conversion_time(self) -> NDArray[np.float64]:
+        """As ``average_conversion_time``; the median."""
+        return self._over_actors(lambda times: times.median)
+
+    def _over_actors(self, summary: Callable[[ConversionTimes], float]) -> NDArray[np.float64]:
+        return np.array([[math.nan, *map(summary, row)] for row in self.times]).reshape(self.of_variants.shape)
+
+    def __add__(self, other: Self) -> Self:
+        return self._combined(other, operator.add)
+
+    def __sub__(self, other: Self) -> Self:
+        return self._combined(other, operator.sub)
+
+    def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
+        times = [
+            [combine(mine, theirs) for mine, theirs in zip(*rows, strict=True)]
+            for rows in zip(self.times, other.times, strict=True)
+        ]
+        return type(self)(combine(self.reached, other.reached), times)
+
+    def to_bytes(self) -> bytes:
+        times = [[times.to_stored() for times in row] for row in self.times]
+        return msgspec.msgpack.encode(_StoredCounts(self.reached.tolist(), times))
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        stored = msgspec.msgpack.decode(body, type=_StoredCounts)
+        times = [[ConversionTimes.from_stored(times) for times in row] for row in stored.times]
+        return cls(np.array(stored.reached, dtype=np.int64), times)
+
+
+class _StoredCounts(msgspec.Struct, array_like=True):
+    reached: list[list[int]]
+    times: list[list[StoredTimes]]
 
 
 def aggregate_funnel(
@@ -251,29 +306,18 @@ def _summarise(timeline: _Timeline, starts: _Starts, step_count: int, variant_co
     reached = np.zeros((variant_count + 2, step_count), dtype=np.int64)
     for step in range(step_count):
         reached[:, step] = np.bincount(timeline.variant[best > step], minlength=variant_count + 2)
-    averages = np.full((variant_count, step_count), np.nan)
-    medians = np.full((variant_count, step_count), np.nan)
+    times: list[list[ConversionTimes]] = [[] for _ in range(variant_count)]
     for step in range(1, step_count):
         seconds = starts.seconds[step - 1][is_best]
         measured = ~np.isnan(seconds)
-        actors, average, median = _average_and_median(starts.actor[is_best][measured], seconds[measured])
+        actors, average, median = average_and_median(starts.actor[is_best][measured], seconds[measured])
         variant = timeline.variant[actors]
-        for slot in range(1, variant_count + 1):
-            of_variant = variant == slot
-            if of_variant.any():
-                # Rounded once: the sum does not depend on the order of actors.
-                averages[slot - 1, step] = math.fsum(average[of_variant]) / int(of_variant.sum())
-                medians[slot - 1, step] = np.median(median[of_variant])
-    return FunnelCounts(
-        reached[1 : variant_count + 1],
-        averages,
-        medians,
-        int(reached[NO_VARIANT, 0]),
-        int(reached[variant_count + 1, 0]),
-    )
+        for slot, row in enumerate(times, start=1):
+            row.append(ConversionTimes.of(average[variant == slot], median[variant == slot]))
+    return FunnelCounts(reached, times)
 
 
-def _average_and_median(
+def average_and_median(
     actor: NDArray[np.int64], seconds: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return each actor with the average and the median of its values."""

@@ -5,7 +5,6 @@ any step may be the start; the others count if they happen later than the start 
 is that of its best start, and its variant the one it named first.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
-from app.facts.funnel import ConversionWindow, FunnelCounts
+from app.facts.funnel import ConversionWindow, FunnelCounts, average_and_median
+from app.facts.sums import ConversionTimes
 
 _SECOND = 1_000_000  # microseconds
 _NEVER = np.iinfo(np.int64).max
@@ -153,20 +153,16 @@ def _summarise(tries: _Tries, window: ConversionWindow, facts: FactColumns, vari
     reached = np.zeros((variant_count + 2, step_count), dtype=np.int64)
     for step in range(step_count):
         reached[:, step] = np.bincount(variant[best > step], minlength=variant_count + 2)
-    averages = np.full((variant_count, step_count), np.nan)
-    medians = np.full((variant_count, step_count), np.nan)
+    times: list[list[ConversionTimes]] = [[] for _ in range(variant_count)]
     is_best = tries.reached == best[actor]
     for step in range(1, step_count):
         seconds = _seconds(tries.times[step - 1][is_best], tries.times[step][is_best], window)
         measured = ~np.isnan(seconds)
-        _measure(actor[is_best][measured], seconds[measured], variant, averages[:, step], medians[:, step])
-    return FunnelCounts(
-        reached[1 : variant_count + 1],
-        averages,
-        medians,
-        int(reached[NO_VARIANT, 0]),
-        int(reached[variant_count + 1, 0]),
-    )
+        found, average, median = average_and_median(actor[is_best][measured], seconds[measured])
+        for slot, row in enumerate(times, start=1):
+            of_variant = variant[found] == slot
+            row.append(ConversionTimes.of(average[of_variant], median[of_variant]))
+    return FunnelCounts(reached, times)
 
 
 def _first_touch(facts: FactColumns, actors: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -185,24 +181,3 @@ def _seconds(before: Times, now: Times, window: ConversionWindow) -> NDArray[np.
     in_time = found.copy()
     in_time[found] = now[found] <= window.ends(before[found])
     return np.where(in_time, (now // _SECOND - before // _SECOND).astype(np.float64), np.nan)
-
-
-def _measure(
-    actor: NDArray[np.int64],
-    seconds: NDArray[np.float64],
-    variant: NDArray[np.int32],
-    averages: NDArray[np.float64],
-    medians: NDArray[np.float64],
-) -> None:
-    """Write each variant's mean of its actors' means, and median of their medians."""
-    order = np.lexsort((seconds, actor))
-    actors, first = np.unique(actor[order], return_index=True)
-    for slot in range(1, len(averages) + 1):
-        parts = [
-            part
-            for one, part in zip(actors, np.split(seconds[order], first[1:]), strict=len(actors) > 0)
-            if variant[one] == slot
-        ]
-        if parts:
-            averages[slot - 1] = math.fsum(float(part.mean()) for part in parts) / len(parts)
-            medians[slot - 1] = np.median([float(np.median(part)) for part in parts])

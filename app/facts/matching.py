@@ -41,9 +41,10 @@ class SeriesMatcher:
     """Picks the events of a series. Decodes only the properties that the definition mentions."""
 
     def __init__(self, definition: SeriesDefinition) -> None:
+        self.names = None if definition.names is None else sorted(definition.names)
+        self.actor_property = definition.actor_property
         self._variant_property = definition.variant_property
         self._value_property = definition.value_property
-        self._actor_property = definition.actor_property
         self._actor_required = definition.actor_required
         self._conditions = _Conditions(definition.sources)
         mentioned = (definition.variant_property, definition.value_property, definition.actor_property)
@@ -52,7 +53,7 @@ class SeriesMatcher:
     def match(self, rows: Iterable[EventRow]) -> Iterator[Match]:
         read, condition_of = self._reader.read, self._conditions.of
         only_key = self._reader.keys[0] if len(self._reader.keys) == 1 else ""
-        variant_property, actor_property = self._variant_property, self._actor_property
+        variant_property, actor_property = self._variant_property, self.actor_property
         for sequence, person_id, time, name, properties in rows:
             # A key may be written with escapes; without any it has to be there as it is, or nothing need be decoded.
             if only_key in properties or "\\" in properties:

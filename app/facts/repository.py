@@ -1,19 +1,21 @@
-"""Series and facts in the database."""
+"""Series, facts and counts in the database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import Columns, Row, insert_rows, read_columns
-from app.facts.matching import Match
+from app.bulk import Row, chunks, insert_rows, read_columns
+from app.facts.columns import NO_VARIANT, FactColumns, concatenate
+from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
-from app.models import Fact, PersonMerge, Series, SeriesVariant
+from app.models import Count, Fact, Series, SeriesVariant, utc_now
 
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 
@@ -28,18 +30,13 @@ class StoredSeries:
 
 
 @dataclass(frozen=True)
-class MergedPersons:
-    """Persons that were merged away (ascending), and who they are now."""
+class StoredCount:
+    """What a metric counted up to a mark, as the table ``count`` keeps it."""
 
-    merged: NDArray[np.int64]
-    current: NDArray[np.int64]
-
-    def resolve(self, persons: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return today's person of each person id."""
-        if not self.merged.size:
-            return persons
-        position = np.minimum(np.searchsorted(self.merged, persons), self.merged.size - 1)
-        return np.where(self.merged[position] == persons, self.current[position], persons)
+    watermark: int
+    merge_mark: int
+    until: int
+    body: bytes
 
 
 class FactRepository:
@@ -69,16 +66,19 @@ class FactRepository:
                 .on_conflict_do_nothing()
             )
 
-    async def lock(self, series_id: int) -> int:
-        """Return the watermark, held until the transaction ends: nobody else moves it meanwhile."""
-        watermark = await self._session.scalar(
-            select(Series.watermark)
-            .where(Series.project_id == self._project_id, Series.id == series_id)
+    async def lock(self, series_ids: Sequence[int]) -> Mapping[int, int]:
+        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile."""
+        rows = await self._session.execute(
+            select(Series.id, Series.watermark)
+            .where(Series.project_id == self._project_id, Series.id.in_(series_ids))
+            .order_by(Series.id)
             .with_for_update()
         )
-        if watermark is None:
-            raise LookupError(f"series {series_id} is gone")
-        return watermark
+        watermarks = {row.id: row.watermark for row in rows}
+        gone = set(series_ids) - watermarks.keys()
+        if gone:
+            raise LookupError(f"series {sorted(gone)} are gone")
+        return watermarks
 
     async def append(self, series_id: int, matches: Sequence[Match]) -> None:
         """Store facts. Call ``lock`` first."""
@@ -110,26 +110,103 @@ class FactRepository:
         )
         return {row.value: row.code for row in rows}
 
-    async def columns(self, series_id: int, since: int, until: int, high_water_mark: int) -> Columns:
-        """Return ``sequence, person_id, time, value, variant`` of the facts with ``since <= time < until``.
 
-        Of events up to ``high_water_mark`` only, so that series which were brought up to it agree on what has happened.
-        """
-        return await read_columns(
-            self._session,
-            select(Fact.sequence, Fact.person_id, Fact.time, Fact.value, Fact.variant).where(
-                Fact.series_id == series_id,
-                Fact.sequence <= high_water_mark,
-                Fact.time >= since,
-                Fact.time < until,
-            ),
+class SeriesFacts:
+    """The facts of one series as columns. ``actor`` is the person an event was stored for, whoever he is by now.
+
+    Parameters
+    ----------
+    variants : sequence of str
+        Numbered by their place, from 1; 0 is none, ``len(variants) + 1`` any other text.
+    with_values : bool
+        Whether the numbers of the value property are read. Without, they are nan and take no memory.
+    """
+
+    def __init__(self, session: AsyncSession, series_id: int, variants: Sequence[str], *, with_values: bool) -> None:
+        self._session = session
+        self._series_id = series_id
+        self._variants = variants
+        self._with_values = with_values
+        self._numbers: Mapping[int, int] | None = None
+
+    async def since(self, moment: int, high_water_mark: int) -> FactColumns:
+        """Return the facts of events up to the mark that happened at or after a moment."""
+        return await self._read(self._query().where(Fact.time >= moment, Fact.sequence <= high_water_mark))
+
+    async def after(self, watermark: int, high_water_mark: int, limit: int) -> FactColumns:
+        """Return the facts of events after the watermark and up to the mark, in any order."""
+        new = self._query().where(Fact.sequence > watermark, Fact.sequence <= high_water_mark)
+        return await self._read(new.order_by(Fact.sequence).limit(limit))
+
+    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> FactColumns:
+        """Return what ``since`` returns of some persons."""
+        query = self._query().where(Fact.time >= since, Fact.sequence <= high_water_mark)
+        return concatenate([await self._read(query.where(Fact.person_id.in_(some))) for some in chunks(persons)])
+
+    async def of_events(self, sequences: Sequence[int]) -> FactColumns:
+        query = self._query()
+        return concatenate([await self._read(query.where(Fact.sequence.in_(some))) for some in chunks(sequences)])
+
+    def _query(self) -> Select[*tuple[Any, ...]]:
+        columns = (Fact.person_id, Fact.time, Fact.variant, Fact.sequence)
+        return select(*columns, *((Fact.value,) if self._with_values else ())).where(Fact.series_id == self._series_id)
+
+    async def _read(self, query: Select[*tuple[Any, ...]]) -> FactColumns:
+        columns = await read_columns(self._session, query)
+        time = columns["time"].astype(np.int64, copy=False)
+        value = columns["value"].astype(np.float64, copy=False) if self._with_values else None
+        return FactColumns(
+            actor=columns["person_id"].astype(np.int64, copy=False),
+            time=time,
+            variant=await self._number_variants(columns["variant"].astype(np.int32, copy=False)),
+            value=np.broadcast_to(np.nan, time.shape) if value is None else np.where(value == NO_NUMBER, np.nan, value),
+            sequence=columns["sequence"].astype(np.int64, copy=False),
         )
 
-    async def merged_persons(self) -> MergedPersons:
-        columns = await read_columns(
-            self._session,
-            select(PersonMerge.merged_id, PersonMerge.person_id)
-            .where(PersonMerge.project_id == self._project_id)
-            .order_by(PersonMerge.merged_id),
+    async def _number_variants(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the numbers of the variants behind codes."""
+        if not len(codes):
+            return codes
+        if self._numbers is None:
+            self._numbers = await self._find_numbers()
+        numbers = np.where(codes == 0, NO_VARIANT, len(self._variants) + 1).astype(np.int32)
+        for code, number in self._numbers.items():
+            numbers[codes == code] = number
+        return numbers
+
+    async def _find_numbers(self) -> Mapping[int, int]:
+        """Return the number of each variant that the series has met, by its code; it may have met countless others."""
+        rows = await self._session.execute(
+            select(SeriesVariant.code, SeriesVariant.value).where(
+                SeriesVariant.series_id == self._series_id, SeriesVariant.value.in_(self._variants)
+            )
         )
-        return MergedPersons(columns["merged_id"].astype(np.int64), columns["person_id"].astype(np.int64))
+        return {row.code: self._variants.index(row.value) + 1 for row in rows}
+
+
+class CountRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def find(self, digest: str) -> StoredCount | None:
+        row = (
+            await self._session.execute(
+                select(Count.watermark, Count.merge_mark, Count.until, Count.body).where(
+                    Count.project_id == self._project_id, Count.digest == digest
+                )
+            )
+        ).one_or_none()
+        return None if row is None else StoredCount(*row)
+
+    async def store(self, digest: str, count: StoredCount) -> None:
+        """Keep a count in place of the one there was: each is complete in itself, so the last one may win."""
+        insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
+        values = {**asdict(count), "updated_at": utc_now()}
+        await self._session.execute(
+            insert_(Count)
+            .values(project_id=self._project_id, digest=digest, **values)
+            .on_conflict_do_update(index_elements=[Count.project_id, Count.digest], set_=values)
+        )

@@ -1,5 +1,7 @@
 """Sessions: how long they lasted. Pure."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,4 +47,4 @@ def with_durations(facts: FactColumns, sessions: FactColumns) -> FactColumns:
         position = np.minimum(np.searchsorted(actors, facts.actor), len(actors) - 1)
         found = actors[position] == facts.actor
         value[found] = seconds[position[found]]
-    return FactColumns(facts.actor, facts.time, facts.variant, value, facts.sequence)
+    return replace(facts, value=value)

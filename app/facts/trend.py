@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeGuard, get_args
+from typing import Literal, Self, TypeAlias, TypeGuard, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,16 +58,25 @@ class TrendCounts:
     ----------
     values : float64[k, b]
         What the mathematics makes of each bucket; 0 where there is nothing.
-    events : int64[k]
-        Events of each variant.
-    without_variant, other_variant : int
-        Events that name no variant, or none of the flag's; they are in no row.
+    events : int64[k + 2]
+        Events of each variant: first those that name none, last those that name none of the flag's.
     """
 
     values: NDArray[np.float64]
     events: NDArray[np.int64]
-    without_variant: int
-    other_variant: int
+
+    @property
+    def of_variants(self) -> NDArray[np.int64]:
+        """The part of ``events`` that belongs to the variants, int64[k]."""
+        return self.events[1:-1]
+
+    @property
+    def without_variant(self) -> int:
+        return int(self.events[NO_VARIANT])
+
+    @property
+    def other_variant(self) -> int:
+        return int(self.events[-1])
 
     @property
     def count(self) -> NDArray[np.float64]:
@@ -77,6 +87,32 @@ class TrendCounts:
     def cumulative(self) -> NDArray[np.float64]:
         """Running total of each variant, float64[k, b]."""
         return np.cumsum(self.values, axis=1)
+
+    def __add__(self, other: Self) -> Self:
+        """Add counts of other facts. It is exact for whole numbers; see ``addends``."""
+        return type(self)(self.values + other.values, self.events + other.events)
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(self.values - other.values, self.events - other.events)
+
+    def widened(self, buckets: int) -> Self:
+        """Return the same counts with empty buckets at the end: time has gone on since they were counted."""
+        return type(self)(np.pad(self.values, ((0, 0), (0, buckets - self.values.shape[1]))), self.events)
+
+    def to_bytes(self) -> bytes:
+        return msgspec.msgpack.encode((self.values.shape[1], self.values.ravel().tolist(), self.events.tolist()))
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        buckets, values, events = msgspec.msgpack.decode(body, type=tuple[int, list[float], list[int]])
+        return cls(np.array(values, dtype=np.float64).reshape(-1, buckets), np.array(events, dtype=np.int64))
+
+
+def addends(math: Math) -> Literal["events", "actors"] | None:
+    """Return what the counts of a mathematics are sums over; None where they are no sums of whole numbers."""
+    if math == "total":
+        return "events"
+    return "actors" if math == "dau" else None
 
 
 def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count: int) -> TrendCounts:
@@ -104,16 +140,13 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
     else:
         numeric = ~np.isnan(known.value)
         values = _reduce(cell[numeric], known.value[numeric], math, len(ticks) * variant_count)
-    return TrendCounts(
-        values.reshape(shape), events[1 : variant_count + 1], int(events[NO_VARIANT]), int(events[variant_count + 1])
-    )
+    return TrendCounts(values.reshape(shape), events)
 
 
-def unique_actors(facts: FactColumns, variant_count: int) -> NDArray[np.int64]:
-    """Return the number of distinct actors of each variant, int64[k]; who met several variants counts in each."""
-    known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
-    slot = known.variant.astype(np.int64) - 1
-    return np.bincount(slot[_first_appearances(known, slot)], minlength=variant_count)
+def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
+    """Count the distinct actors of each variant, in a single bucket; who met several variants counts in each."""
+    always = Ticks(np.array([np.iinfo(np.int64).min]), ["always"], ["always"])
+    return aggregate_trend(facts, always, "dau", variant_count)
 
 
 def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:

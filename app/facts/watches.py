@@ -1,10 +1,13 @@
 """What has to be read to see all events of an entity. Pure."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.facts.actors import Subject, atoms, subject
 from app.facts.series import EventSource, SeriesDefinition
+from app.facts.sessions import MARGIN
 from app.properties.filters import Conjunction, Group, canonical
 from app.properties.splitting import alternatives
 
@@ -60,16 +63,34 @@ class WatchPart:
 
 @dataclass(frozen=True)
 class Watch:
-    """The events of an entity: those of any of the parts, each once. Without parts: none."""
+    """The events of an entity: those of any of the parts, each once. Without parts: none.
+
+    ``margin`` makes the window wider for them on both sides, in microseconds.
+    """
 
     parts: tuple[WatchPart, ...]
+    margin: int = 0
+
+    @property
+    def only_series(self) -> SeriesDefinition | None:
+        """The one series of persons' facts that is all there is to read; None where more has to be looked at."""
+        if len(self.parts) != 1 or self.margin:
+            return None
+        [part] = self.parts
+        return part.series if not part.condition.children and part.series.actor_property is None else None
+
+    @property
+    def digest(self) -> str:
+        """Equal for watches that see the same."""
+        document = [self.margin, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property
     def all_series(self) -> list[SeriesDefinition]:
         return [series for part in self.parts for series in part.all_series]
 
 
-ALL_SESSIONS = Watch((WatchPart(SESSIONS, Conjunction()),))
+ALL_SESSIONS = Watch((WatchPart(SESSIONS, Conjunction()),), MARGIN)
 
 
 def watch(

@@ -1,15 +1,18 @@
 """The JSON of a flag's filters: who is released to, and the variants. Pure."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
+from app.properties.filters import parse_filter
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
-MAX_VARIANTS = 10
+MAX_VARIANTS = 10  # of an experiment
+MAX_FLAG_VARIANTS = 100  # one for each percent
 CONTROL = "control"
 
 DEFAULT_VARIANTS: Sequence[JsonDict] = (
@@ -42,6 +45,33 @@ def rewrite_filters(
     return new
 
 
+def with_groups(filters: JsonDict) -> JsonDict:
+    """Return the filters with a release condition: those without say it in an older form, or mean everybody."""
+    if "groups" in filters:
+        return filters
+    properties = filters.get("properties")
+    group: JsonDict = {"properties": [] if properties is None else properties, "rollout_percentage": None}
+    return {**filters, "groups": [group]}
+
+
+def groups_of(filters: JsonDict) -> list[JsonDict]:
+    groups = filters.get("groups")
+    return [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+
+
+def is_simple(filters: JsonDict) -> bool:
+    """Whether the flag is released by one percentage alone, of persons of all kinds. Variants do not matter."""
+    groups = groups_of(filters)
+    is_of_persons = filters.get("aggregation_group_type_index") is None
+    return is_of_persons and len(groups) == 1 and not groups[0].get("properties")
+
+
+def simple_rollout_percentage(filters: JsonDict) -> int | float | None:
+    """Return the percentage of a simple flag (None there means everybody); None for other flags."""
+    share = groups_of(filters)[0].get("rollout_percentage") if is_simple(filters) else None
+    return share if isinstance(share, int | float) else None
+
+
 def variants_of(filters: JsonDict) -> list[JsonDict]:
     multivariate = filters.get("multivariate")
     variants = multivariate.get("variants") if isinstance(multivariate, dict) else None
@@ -54,36 +84,93 @@ def variant_keys(filters: JsonDict) -> list[str]:
     return sorted(keys, key=lambda key: key != CONTROL)
 
 
-def validate_participants(filters: JsonDict) -> None:
-    """Refuse release conditions that a flag cannot evaluate.
+def cohorts_of(filters: JsonDict) -> list[JsonValue]:
+    """Return what the release conditions name cohorts by, in their order."""
+    conditions = [condition for group in groups_of(filters) for condition in _conditions(group)]
+    return [condition.get("value") for condition in conditions if condition.get("type") == "cohort"]
+
+
+def validate_filters(filters: JsonDict) -> None:
+    """Refuse filters that evaluation or results could make no sense of. What neither looks at may be anything.
 
     Raises
     ------
     ValidationFailed
-        With ``attr`` ``filters`` and the message of the 2022 API.
+        With ``attr`` ``filters`` and, where it had one, the message of the 2022 API.
     """
+    keys = _read_variant_keys(filters.get("multivariate"))
     index = filters.get("aggregation_group_type_index")
-    groups = filters.get("groups")
-    keys = {variant.get("key") for variant in variants_of(filters)}
-    for group in groups if isinstance(groups, list) else []:
-        if not isinstance(group, dict):
-            raise ValidationFailed("Filters are not valid", attr="filters")
-        properties = group.get("properties") or []
-        for condition in properties if isinstance(properties, list) else []:
+    if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
+        raise _refusal("aggregation_group_type_index must be an integer")
+    if not isinstance(filters.get("payloads", {}), dict | None):
+        raise _refusal("payloads must be an object")
+    groups = _read_objects(filters.get("groups"), "groups")
+    for group in groups:
+        for condition in _conditions(group):
             _validate_condition(condition, index)
-        if group.get("variant") is not None and group.get("variant") not in keys:
-            raise ValidationFailed("Filters are not valid (variant override does not exist)", attr="filters")
+        share = group.get("rollout_percentage")
+        if share is not None and not _is_percentage(share):
+            raise _refusal("rollout_percentage must be a number from 0 to 100")
+    for group in groups:
+        if group.get("variant") not in (None, "", *keys):
+            raise _refusal("variant override does not exist")
 
 
-def _validate_condition(condition: JsonValue, group_type_index: JsonValue) -> None:
-    if not isinstance(condition, dict):
-        raise ValidationFailed("Filters are not valid", attr="filters")
+def validate_split(filters: JsonDict) -> None:
+    """Refuse variants that do not add up to everybody."""
+    shares = [variant["rollout_percentage"] for variant in variants_of(filters)]
+    if shares and math.fsum(share for share in shares if isinstance(share, int | float)) != 100:
+        raise ValidationFailed("Invalid variant definitions: Variant rollout percentages must sum to 100.")
+
+
+def _refusal(why: str) -> ValidationFailed:
+    return ValidationFailed(f"Filters are not valid ({why})", attr="filters")
+
+
+def _read_objects(value: JsonValue, name: str) -> list[JsonDict]:
+    objects = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
+    if objects is None or not isinstance(value, list) or len(objects) < len(value):
+        raise _refusal(f"{name} must be a list of objects")
+    return objects
+
+
+def _read_objects_or_null(value: JsonValue, name: str) -> list[JsonDict]:
+    return [] if value is None else _read_objects(value, name)
+
+
+def _read_variant_keys(multivariate: JsonValue) -> list[JsonValue]:
+    if multivariate is None:
+        return []
+    if not isinstance(multivariate, dict):
+        raise _refusal("multivariate must be an object")
+    variants = _read_objects_or_null(multivariate.get("variants"), "variants")
+    if len(variants) > MAX_FLAG_VARIANTS:
+        raise _refusal(f"at most {MAX_FLAG_VARIANTS} variants")
+    for variant in variants:
+        key = variant.get("key")
+        if not isinstance(key, str) or not key.strip():
+            raise _refusal("variants must have a key")
+        if not _is_percentage(variant.get("rollout_percentage")):
+            raise _refusal("variants must have a rollout_percentage from 0 to 100")
+    keys = [variant["key"] for variant in variants]
+    if len(keys) > len({str(key) for key in keys}):
+        raise _refusal("variants must have different keys")
+    return keys
+
+
+def _conditions(group: JsonDict) -> list[JsonDict]:
+    return _read_objects_or_null(group.get("properties"), "properties")
+
+
+def _validate_condition(condition: JsonDict, group_type_index: int | None) -> None:
     kind = condition.get("type", "event")
     if group_type_index is None and kind not in ("person", "cohort"):
-        raise ValidationFailed("Filters are not valid (can only use person and cohort properties)", attr="filters")
+        raise _refusal("can only use person and cohort properties")
     if group_type_index is not None and (kind != "group" or condition.get("group_type_index") != group_type_index):
-        raise ValidationFailed("Filters are not valid (can only use group properties)", attr="filters")
-    if kind == "cohort":
-        # There are no cohorts to refer to yet.
-        detail = f"Cohort with id {condition.get('value')} does not exist"
-        raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+        raise _refusal("can only use group properties")
+    if not parse_filter([condition]).children:  # matching would pass over it, and release to everybody
+        raise ValidationFailed("Filters are not valid", attr="filters")
+
+
+def _is_percentage(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100

@@ -1,10 +1,13 @@
 """Feature flags in the database."""
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload, selectinload
 
-from app.models import FeatureFlag
+from app.models import Experiment, FeatureFlag
 
 
 class KeyTaken(Exception):
@@ -17,6 +20,38 @@ class FlagRepository:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
+
+    def _select(self) -> Select[FeatureFlag]:
+        return (
+            select(FeatureFlag)
+            .where(FeatureFlag.project_id == self._project_id)
+            .options(
+                joinedload(FeatureFlag.created_by),
+                selectinload(FeatureFlag.experiments).load_only(Experiment.id),
+            )
+        )
+
+    async def get(self, flag_id: int, *, for_update: bool = False) -> FeatureFlag | None:
+        """Return a flag, deleted or not, with its author and experiments, on request locked against other writers."""
+        query = self._select().where(FeatureFlag.id == flag_id)
+        if for_update:
+            query = query.with_for_update(of=FeatureFlag)
+        return await self._session.scalar(query)
+
+    async def page(self, limit: int, offset: int) -> Sequence[FeatureFlag]:
+        """Return living flags, newest first."""
+        found = await self._session.scalars(
+            self._select()
+            .where(~FeatureFlag.deleted)
+            .order_by(FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return found.all()
+
+    async def count(self) -> int:
+        living = select(func.count()).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
+        return await self._session.scalar(living) or 0
 
     async def add(self, flag: FeatureFlag) -> None:
         """Store a new flag; the database decides whether its key is free."""
@@ -34,4 +69,8 @@ class FlagRepository:
         return await self._session.scalar(living) is not None
 
     async def flush(self) -> None:
-        await self._session.flush()
+        """Store what has changed; the database decides whether a changed key is free."""
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            raise KeyTaken from error

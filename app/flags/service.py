@@ -1,26 +1,57 @@
-"""The flag behind an experiment."""
+"""The rules of feature flags, for their own endpoints and for the flag behind an experiment."""
 
-import math
 from collections.abc import Sequence
 
-from app.errors import ValidationFailed
+from pydantic import JsonValue
+
+from app.errors import NotFound, ValidationFailed
 from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
     build_filters,
+    cohorts_of,
     rewrite_filters,
-    validate_participants,
-    variants_of,
+    validate_filters,
+    validate_split,
+    with_groups,
 )
 from app.flags.repository import FlagRepository, KeyTaken
+from app.flags.schemas import FlagCreate, FlagUpdate
 from app.models import FeatureFlag, User
+from app.types import read_id
 
 MAX_KEY_CHARACTERS = 400
+
+_STORED_AS_SENT = ("name", "key", "deleted", "active", "ensure_experience_continuity")
 
 
 class FlagService:
     def __init__(self, flags: FlagRepository) -> None:
         self._flags = flags
+
+    async def get(self, reference: str, *, for_update: bool = False) -> FeatureFlag:
+        """Return the flag that a path names, deleted or not; whatever is no number names none."""
+        flag_id = read_id(reference)
+        flag = await self._flags.get(flag_id, for_update=for_update) if flag_id else None
+        if flag is None:
+            raise NotFound
+        return flag
+
+    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
+        return await self._flags.count(), await self._flags.page(limit, offset)
+
+    async def create(self, body: FlagCreate, created_by: User) -> FeatureFlag:
+        flag = FeatureFlag(
+            key=body.key,
+            name=body.name,
+            filters=with_groups(body.filters),
+            active=body.active,
+            deleted=body.deleted,
+            ensure_experience_continuity=body.ensure_experience_continuity,
+            created_by_id=created_by.id,
+        )
+        await self._add(flag)
+        return await self.get(str(flag.id))
 
     async def create_for_experiment(
         self,
@@ -37,20 +68,31 @@ class FlagService:
         if len(key) > MAX_KEY_CHARACTERS:
             detail = f"Ensure this field has no more than {MAX_KEY_CHARACTERS} characters."
             raise ValidationFailed(detail, code="max_length", attr="key")
-        if await self._flags.key_is_taken(key):
-            raise _key_taken()
-        filters = build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index)
-        validate_participants(filters)
-        _validate_split(variants_of(filters))
         flag = FeatureFlag(
             key=key,
             name=f"Feature Flag for Experiment {experiment_name}",
-            filters=filters,
+            filters=build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index),
             active=active,
+            deleted=False,
             created_by_id=created_by.id,
         )
+        await self._add(flag)
+        return flag
+
+    async def update(self, flag: FeatureFlag, body: FlagUpdate) -> FeatureFlag:
+        """Change what was sent. That percentages add up is not asked: a split may be moved in steps."""
+        key = flag.key if body.key is None else body.key
+        is_deleted = flag.deleted if body.deleted is None else body.deleted
+        if not is_deleted and (key != flag.key or flag.deleted) and await self._flags.key_is_taken(key):
+            raise _key_taken()
+        if body.filters is not None and "groups" in body.filters:
+            await self._validate(body.filters)
+            flag.filters = body.filters
+        for field in _STORED_AS_SENT:
+            if field in body.model_fields_set:
+                setattr(flag, field, getattr(body, field))
         try:
-            await self._flags.add(flag)
+            await self._flags.flush()
         except KeyTaken as error:  # by a request that ran at the same time
             raise _key_taken() from error
         return flag
@@ -60,7 +102,7 @@ class FlagService:
     ) -> None:
         """Give the flag the participants of changed experiment filters."""
         filters = rewrite_filters(flag.filters, properties, aggregation_group_type_index)
-        validate_participants(filters)
+        await self._validate(filters)
         flag.filters = filters
         await self._flags.flush()
 
@@ -73,13 +115,26 @@ class FlagService:
         flag.deleted = True
         await self._flags.flush()
 
+    async def _add(self, flag: FeatureFlag) -> None:
+        if not flag.deleted and await self._flags.key_is_taken(flag.key):
+            raise _key_taken()
+        await self._validate(flag.filters)
+        validate_split(flag.filters)
+        try:
+            await self._flags.add(flag)
+        except KeyTaken as error:  # by a request that ran at the same time
+            raise _key_taken() from error
+
+    async def _validate(self, filters: JsonDict) -> None:
+        validate_filters(filters)
+        for reference in cohorts_of(filters):
+            await self._validate_cohort(reference)
+
+    async def _validate_cohort(self, reference: JsonValue) -> None:
+        """Refuse a cohort that the project does not have: there are no cohorts to refer to yet."""
+        detail = f"Cohort with id {str(reference)[:100]} does not exist"
+        raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+
 
 def _key_taken() -> ValidationFailed:
     return ValidationFailed("There is already a feature flag with this key.", code="unique", attr="key")
-
-
-def _validate_split(variants: Sequence[JsonDict]) -> None:
-    shares = [variant.get("rollout_percentage") for variant in variants]
-    total = math.fsum(share for share in shares if isinstance(share, int | float))
-    if total != 100:
-        raise ValidationFailed("Invalid variant definitions: Variant rollout percentages must sum to 100.")

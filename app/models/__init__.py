@@ -4,7 +4,7 @@ from app.models.account import Organization, OrganizationMembership, PersonalApi
 from app.models.base import Base, utc_now
 from app.models.event import Event
 from app.models.experiment import Experiment
-from app.models.fact import ActorKey, Fact, Series, SeriesVariant
+from app.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.models.feature_flag import FeatureFlag
 from app.models.group import Group, GroupType
 from app.models.person import Person, PersonDistinctId, PersonMerge
@@ -12,6 +12,7 @@ from app.models.person import Person, PersonDistinctId, PersonMerge
 __all__ = [
     "ActorKey",
     "Base",
+    "Count",
     "Event",
     "Experiment",
     "Fact",

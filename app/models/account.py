@@ -58,6 +58,9 @@ class OrganizationMembership(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     joined_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
+    organization: Mapped[Organization] = relationship(lazy="raise")
+    user: Mapped[User] = relationship(lazy="raise")
+
 
 class PersonalApiKey(Base):
     """A key of a user. The value is shown once; only its digest is stored."""

@@ -1,8 +1,8 @@
-"""Series, the variant values met in them, and their facts."""
+"""Series, the variant values met in them, their facts, and what was counted of them."""
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
@@ -40,7 +40,8 @@ class Fact(Base):
     """
 
     __tablename__ = "fact"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    # By person: what one person did is found again when something of it is new.
+    __table_args__ = (Index("ix_fact_series_id_person_id", "series_id", "person_id"), {"sqlite_with_rowid": False})
 
     series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -65,3 +66,23 @@ class ActorKey(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     property: Mapped[str] = mapped_column(String(400))
     key: Mapped[str] = mapped_column(String(400))
+
+
+class Count(Base):
+    """What was counted for a metric up to a mark, to be added to.
+
+    Complete in itself: ``body`` counts the facts of events up to ``watermark``, under the merges of persons up to
+    ``merge_mark``, that happened before the moment ``until``.
+    """
+
+    __tablename__ = "count"
+    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+
+    id: Mapped[PrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(String(64))
+    watermark: Mapped[int] = mapped_column(BigInteger)
+    merge_mark: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[int] = mapped_column(BigInteger)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)

@@ -1,13 +1,16 @@
 """Feature flags: they decide who sees which variant."""
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.account import User
 from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
+
+if TYPE_CHECKING:
+    from app.models.experiment import Experiment
 
 
 class FeatureFlag(Base):
@@ -36,3 +39,4 @@ class FeatureFlag(Base):
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
     created_by: Mapped[User | None] = relationship(lazy="raise")
+    experiments: Mapped[list["Experiment"]] = relationship(lazy="raise", viewonly=True, order_by="Experiment.id")

@@ -1,13 +1,13 @@
-"""Persons, the distinct ids they are known by, and what merging made of them."""
+"""Persons, the distinct ids they are known by, and the log of their merges."""
 
 import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigKey, BigPrimaryKey, JsonColumn
+from app.models.base import Base, BigPrimaryKey, JsonColumn
 
 
 class Person(Base):
@@ -34,14 +34,20 @@ class PersonDistinctId(Base):
 
 
 class PersonMerge(Base):
-    """A person that was merged away, and the living person that took its place.
+    """One line of the log of merges: a person that was merged away, and the person it became part of then.
 
-    Flat: when the survivor is merged in turn, its rows are pointed to the new survivor.
+    Lines are never changed. Who a person is today is found by following them; who he was before a certain line, by
+    following the lines before it. A project's lines are written one transaction after the other, so whoever sees a line
+    sees all earlier ones. There is no foreign key: the person it became part of may be merged away in turn.
     """
 
     __tablename__ = "person_merge"
-    __table_args__ = (Index("ix_person_merge_project_id", "project_id"),)
+    __table_args__ = (
+        Index("ix_person_merge_project_id_sequence", "project_id", "sequence"),
+        {"sqlite_autoincrement": True},
+    )
 
-    merged_id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
-    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    sequence: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    merged_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    person_id: Mapped[int] = mapped_column(BigInteger, index=True)

@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, select, text, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, table_of
+from app.bulk import chunks, read_columns, table_of
 from app.models import Person, PersonDistinctId, PersonMerge
 from app.persons.identity import IdentityChanges, PersonState
+from app.persons.merges import MergedPersons, MergeLog
 
 # First number of the advisory lock under which a project's identities change; the second is the project.
 IDENTITY_LOCK = 2
@@ -139,13 +142,12 @@ class PersonRepository:
         )
 
     async def _merge(self, merged_id: int, person_id: int) -> None:
-        """Give the merged person's distinct ids, and whatever was merged into it before, to the survivor."""
-        for table in (PersonDistinctId, PersonMerge):
-            await self._session.execute(
-                update(table)
-                .where(table.project_id == self._project_id, table.person_id == merged_id)
-                .values(person_id=person_id)
-            )
+        """Give the merged person's distinct ids to the other one, and write the log."""
+        await self._session.execute(
+            update(PersonDistinctId)
+            .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id == merged_id)
+            .values(person_id=person_id)
+        )
         await self._session.execute(
             insert(PersonMerge).values(project_id=self._project_id, merged_id=merged_id, person_id=person_id)
         )
@@ -191,23 +193,47 @@ class PersonRepository:
         async for row in rows:
             yield row[0], row[1]
 
+    async def merges(self, after: int = 0) -> MergeLog:
+        """Return the lines of the log that follow a place of it."""
+        return await self._merges(PersonMerge.sequence > after)
+
+    async def merges_of(self, person_ids: NDArray[np.int64]) -> MergeLog:
+        """Return every merge in which any of the persons, or whoever they were joined with, had a part."""
+        known = asked = np.unique(person_ids)
+        lines: dict[int, tuple[int, int]] = {}
+        while asked.size:
+            for column in (PersonMerge.merged_id, PersonMerge.person_id):
+                for chunk in chunks(asked.tolist()):
+                    found = await self._merges(column.in_(chunk))
+                    pairs = zip(found.merged.tolist(), found.into.tolist(), strict=True)
+                    lines.update(zip(found.sequence.tolist(), pairs, strict=True))
+            persons = np.array([person for pair in lines.values() for person in pair], dtype=np.int64)
+            asked = np.setdiff1d(persons, known)
+            known = np.union1d(known, asked)
+        merged, into = np.array(list(lines.values()), dtype=np.int64).reshape(-1, 2).T
+        return MergeLog(np.array(list(lines), dtype=np.int64), merged, into)
+
+    async def _merges(self, condition: ColumnElement[bool]) -> MergeLog:
+        columns = await read_columns(
+            self._session,
+            select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
+                PersonMerge.project_id == self._project_id, condition
+            ),
+        )
+        return MergeLog(*(columns[name].astype(np.int64) for name in ("sequence", "merged_id", "person_id")))
+
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
         """Return living persons, also under the ids of persons that were merged into them."""
-        current = {person_id: person_id for person_id in person_ids}
-        for chunk in chunks(person_ids):
-            rows = await self._session.execute(
-                select(PersonMerge.merged_id, PersonMerge.person_id).where(
-                    PersonMerge.project_id == self._project_id, PersonMerge.merged_id.in_(chunk)
-                )
-            )
-            current |= {row.merged_id: row.person_id for row in rows}
+        asked = np.array(person_ids, dtype=np.int64)
+        living = MergedPersons.of(await self.merges_of(asked)).resolve(asked)
+        current = dict(zip(person_ids, living.tolist(), strict=True))
         persons: dict[int, Person] = {}
         for chunk in chunks(list(set(current.values()))):
             found = await self._session.scalars(
                 select(Person).where(Person.project_id == self._project_id, Person.id.in_(chunk))
             )
             persons |= {person.id: person for person in found}
-        return {asked: persons[living] for asked, living in current.items() if living in persons}
+        return {person_id: persons[today] for person_id, today in current.items() if today in persons}
 
 
 def _id(person: PersonState) -> int:

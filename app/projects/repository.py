@@ -1,10 +1,11 @@
 """Organizations, projects, memberships and users in the database."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import contains_eager, joinedload
 
 from app.models import Organization, OrganizationMembership, Project, User
 
@@ -47,6 +48,57 @@ class ProjectRepository:
 
     async def flush(self) -> None:
         await self._session.flush()
+
+
+class OrganizationRepository:
+    """Organizations as one user may see them: those he is a member of."""
+
+    def __init__(self, session: AsyncSession, user_id: int) -> None:
+        self._session = session
+        self._user_id = user_id
+
+    def _own(self) -> Select[OrganizationMembership]:
+        return (
+            select(OrganizationMembership)
+            .join(OrganizationMembership.organization)
+            .where(OrganizationMembership.user_id == self._user_id)
+            .options(contains_eager(OrganizationMembership.organization))
+        )
+
+    async def get(self, uuid: UUID) -> OrganizationMembership | None:
+        return await self._session.scalar(self._own().where(Organization.uuid == uuid))
+
+    async def first(self) -> OrganizationMembership | None:
+        """Return the membership that is the oldest."""
+        return await self._session.scalar(self._own().order_by(OrganizationMembership.id).limit(1))
+
+    async def page(self, limit: int, offset: int) -> Sequence[OrganizationMembership]:
+        """Return the user's memberships with their organizations, oldest first."""
+        found = await self._session.scalars(self._own().order_by(OrganizationMembership.id).limit(limit).offset(offset))
+        return found.all()
+
+    async def count(self) -> int:
+        own = select(func.count()).where(OrganizationMembership.user_id == self._user_id)
+        return await self._session.scalar(own) or 0
+
+    def _members(self, organization_id: int) -> Select[OrganizationMembership]:
+        return (
+            select(OrganizationMembership)
+            .join(OrganizationMembership.user)
+            .where(OrganizationMembership.organization_id == organization_id, User.is_active)
+            .options(contains_eager(OrganizationMembership.user))
+        )
+
+    async def members(self, organization_id: int, limit: int, offset: int) -> Sequence[OrganizationMembership]:
+        """Return the memberships of active users, oldest first."""
+        found = await self._session.scalars(
+            self._members(organization_id).order_by(OrganizationMembership.id).limit(limit).offset(offset)
+        )
+        return found.all()
+
+    async def count_members(self, organization_id: int) -> int:
+        members = self._members(organization_id).with_only_columns(func.count(), maintain_column_froms=True)
+        return await self._session.scalar(members) or 0
 
 
 class AccountRepository:

@@ -1,19 +1,30 @@
-"""Projects, and the caller himself."""
+"""Projects, organizations with their members, and the caller himself."""
 
 from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.dependencies import ProjectDep, ProjectsDep, UserDep, get_user
-from app.models import Project
+from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, get_user
+from app.models import OrganizationMembership, Project
 from app.pagination import PaginationDep
-from app.projects.schemas import OrganizationBasic, ProjectCreate, ProjectRead, ProjectUpdate, UserBasic, UserRead
+from app.projects.schemas import (
+    OrganizationBasic,
+    OrganizationMemberRead,
+    OrganizationRead,
+    ProjectCreate,
+    ProjectRead,
+    ProjectUpdate,
+    UserBasic,
+    UserRead,
+)
 from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
 
 router = APIRouter(prefix="/api", tags=["Projects"])
+
+MEMBER_LEVEL = 1  # there are no others: whoever belongs to an organization may do everything in it
 
 
 def _read(project: Project) -> ProjectRead:
@@ -60,6 +71,56 @@ async def update_project(
 ) -> ProjectRead:
     """Change the name, the time zone or what is a test account. Results follow the change at once."""
     return _read(await projects.update(project, body))
+
+
+def _read_organization(membership: OrganizationMembership) -> OrganizationRead:
+    return OrganizationRead(
+        id=membership.organization.uuid,
+        name=membership.organization.name,
+        created_at=membership.organization.created_at,
+        membership_level=MEMBER_LEVEL,
+    )
+
+
+def _read_member(membership: OrganizationMembership) -> OrganizationMemberRead:
+    return OrganizationMemberRead(
+        id=membership.id,
+        user=UserBasic.model_validate(membership.user),
+        joined_at=membership.joined_at,
+        level=MEMBER_LEVEL,
+    )
+
+
+@router.get("/organizations/", summary="List organizations", tags=["Organizations"])
+async def list_organizations(organizations: OrganizationsDep, pagination: PaginationDep) -> Page[OrganizationRead]:
+    """Return the organizations the caller belongs to, the one he joined first ahead."""
+    count, rows = await organizations.page(pagination.limit, pagination.offset)
+    return Page[OrganizationRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read_organization(membership) for membership in rows],
+    )
+
+
+@router.get("/organizations/{organization_id}/", summary="Retrieve an organization", tags=["Organizations"])
+async def retrieve_organization(own_membership: OwnMembershipDep) -> OrganizationRead:
+    """Return one organization the caller belongs to; `@current` stands for the one he joined first."""
+    return _read_organization(own_membership)
+
+
+@router.get("/organizations/{organization_id}/members/", summary="List members", tags=["Organizations"])
+async def list_organization_members(
+    own_membership: OwnMembershipDep, organizations: OrganizationsDep, pagination: PaginationDep
+) -> Page[OrganizationMemberRead]:
+    """Return the members of an organization, oldest first, without users that were deactivated."""
+    count, rows = await organizations.members(own_membership.organization_id, pagination.limit, pagination.offset)
+    return Page[OrganizationMemberRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read_member(membership) for membership in rows],
+    )
 
 
 @router.get("/users/@me/", summary="Who am I", tags=["Users"])

@@ -100,6 +100,21 @@ class OrganizationBasic(ResponseBody):
     name: str = Field(examples=["Example"])
 
 
+Level = Annotated[int, Field(description="What the member may do; always 1, a member, who may do everything.")]
+
+
+class OrganizationRead(OrganizationBasic):
+    created_at: UtcDatetime
+    membership_level: Level = Field(examples=[1])
+
+
+class OrganizationMemberRead(ResponseBody):
+    id: int = Field(description="The membership's id, not the user's.", examples=[1])
+    user: UserBasic
+    joined_at: UtcDatetime
+    level: Level = Field(examples=[1])
+
+
 class UserRead(UserBasic):
     """The caller: who he is and where he belongs."""
 

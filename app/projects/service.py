@@ -9,9 +9,9 @@ from app.auth import keys
 from app.auth.repository import KeyRepository
 from app.errors import NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
-from app.projects.repository import AccountRepository, ProjectRepository
+from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
-from app.types import read_id
+from app.types import read_id, read_uuid
 
 CURRENT = "@current"
 
@@ -70,6 +70,33 @@ class ProjectService:
 
     async def organizations(self) -> Sequence[Organization]:
         return await self._accounts.organizations_of(self._user.id)
+
+
+class OrganizationService:
+    """Organizations and their members as one user may see them."""
+
+    def __init__(self, session: AsyncSession, user: User) -> None:
+        self._organizations = OrganizationRepository(session, user.id)
+
+    async def resolve(self, reference: str) -> OrganizationMembership:
+        """Return the user's membership of the organization that a path names: an id, or ``@current``."""
+        if reference == CURRENT:
+            own = await self._organizations.first()
+        else:
+            uuid = read_uuid(reference)
+            own = await self._organizations.get(uuid) if uuid is not None else None
+        if own is None:
+            raise NotFound
+        return own
+
+    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[OrganizationMembership]]:
+        return await self._organizations.count(), await self._organizations.page(limit, offset)
+
+    async def members(
+        self, organization_id: int, limit: int, offset: int
+    ) -> tuple[int, Sequence[OrganizationMembership]]:
+        count = await self._organizations.count_members(organization_id)
+        return count, await self._organizations.members(organization_id, limit, offset)
 
 
 @dataclass(frozen=True)

@@ -10,35 +10,44 @@ from app.facts.attribution import attribute
 from app.facts.columns import FactColumns
 from app.facts.funnel import FunnelCounts, FunnelExclusion, FunnelStep, aggregate_funnel
 from app.facts.funnel_orders import aggregate_strict_funnel, aggregate_unordered_funnel
+from app.facts.metric import Metric
 from app.results.queries import ExperimentScope, FunnelQuery, echo_funnel
 from app.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
 from app.statistics.funnel import FunnelVariant, evaluate_funnel
 
 
-def count_funnel(query: FunnelQuery, columns: Sequence[FactColumns], variant_count: int) -> FunnelCounts:
-    """Aggregate the facts of what the query watches: steps, exclusions and, for a strict funnel, all events."""
-    parts = attribute(columns, query.attribution)
-    count = len(query.steps)
-    if query.order_type == "strict":
-        return aggregate_strict_funnel(parts[:count], parts[-1], query.window, variant_count)
-    if query.order_type == "unordered":
-        return aggregate_unordered_funnel(parts[:count], parts[count:], query.window, variant_count)
-    steps = [
-        FunnelStep(facts, repeats_previous=index > 0 and query.steps[index].repeats(query.steps[index - 1]))
-        for index, facts in enumerate(parts[:count])
-    ]
-    exclusions = [
-        FunnelExclusion(facts, exclusion.from_step, exclusion.to_step)
-        for exclusion, facts in zip(query.exclusions, parts[count:], strict=True)
-    ]
-    return aggregate_funnel(steps, exclusions, query.window, variant_count)
+def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> Metric[FunnelCounts]:
+    """Return what a funnel asks of the facts."""
+    repeats = [index > 0 and step.repeats(query.steps[index - 1]) for index, step in enumerate(query.steps)]
+    bounds = [(exclusion.from_step, exclusion.to_step) for exclusion in query.exclusions]
+
+    def count(columns: Sequence[FactColumns]) -> FunnelCounts:
+        parts = attribute(columns, query.attribution)
+        firsts, others = parts[: len(repeats)], parts[len(repeats) :]
+        if query.order_type == "strict":
+            return aggregate_strict_funnel(firsts, others[-1], query.window, len(scope.variants))
+        if query.order_type == "unordered":
+            return aggregate_unordered_funnel(firsts, others, query.window, len(scope.variants))
+        steps = [FunnelStep(*step) for step in zip(firsts, repeats, strict=True)]
+        exclusions = [FunnelExclusion(facts, *bound) for facts, bound in zip(others, bounds, strict=True)]
+        return aggregate_funnel(steps, exclusions, query.window, len(scope.variants))
+
+    return Metric(
+        watches=query.watches(scope),
+        window=scope.window,
+        variants=scope.variants,
+        count=count,
+        read=FunnelCounts.from_bytes,
+        addends="actors",
+        parameters=("funnel", repr((repeats, bounds, query.window, query.order_type, query.attribution))),
+    )
 
 
 def conversion_rates(counts: FunnelCounts, variants: Sequence[str]) -> dict[str, float]:
     """Return the conversion rate of each variant that has persons, to three decimals."""
     return {
         variant: round(int(reached[-1]) / int(reached[0]), 3)
-        for variant, reached in zip(variants, counts.reached, strict=True)
+        for variant, reached in zip(variants, counts.of_variants, strict=True)
         if reached[0] > 0
     }
 
@@ -53,8 +62,8 @@ def judge_funnel(
     ExperimentDataError
         When there is no control or no test variant, or there are too many variants.
     """
-    present = [slot for slot, reached in enumerate(counts.reached) if reached[0] > 0]
-    variants = [_variant(scope.variants[slot], counts.reached[slot]) for slot in present]
+    present = [slot for slot, reached in enumerate(counts.of_variants) if reached[0] > 0]
+    variants = [_variant(scope.variants[slot], counts.of_variants[slot]) for slot in present]
     verdict = evaluate_funnel(variants)
     return FunnelResultsRead(
         insight=[_funnel(query, counts, slot, scope.variants[slot]) for slot in present],
@@ -77,6 +86,7 @@ def _variant(key: str, reached: np.ndarray) -> FunnelVariant:
 
 
 def _funnel(query: FunnelQuery, counts: FunnelCounts, slot: int, variant: str) -> list[FunnelStepRead]:
+    averages, medians = counts.average_conversion_time, counts.median_conversion_time
     is_ordered = query.order_type != "unordered"  # there a step stands for how many there were, not for which
     return [
         FunnelStepRead(
@@ -85,10 +95,10 @@ def _funnel(query: FunnelQuery, counts: FunnelCounts, slot: int, variant: str) -
             custom_name=step.custom_name if is_ordered else None,
             order=step.order,
             people=[],
-            count=int(counts.reached[slot, index]),
+            count=int(counts.of_variants[slot, index]),
             type=step.kind,
-            average_conversion_time=_number_or_none(float(counts.average_conversion_time[slot, index])),
-            median_conversion_time=_number_or_none(float(counts.median_conversion_time[slot, index])),
+            average_conversion_time=_number_or_none(float(averages[slot, index])),
+            median_conversion_time=_number_or_none(float(medians[slot, index])),
             breakdown=[variant],
             breakdown_value=[variant],
             converted_people_url=None,

@@ -13,8 +13,8 @@ from app.facts.activity import ActivityMath, is_activity_math
 from app.facts.attribution import ATTRIBUTION_TYPES, FIRST_TOUCH, Attribution, AttributionType
 from app.facts.calendar import INTERVALS, Interval
 from app.facts.funnel import WINDOW_UNITS, ConversionWindow
+from app.facts.metric import Window
 from app.facts.series import EventSource
-from app.facts.service import Window
 from app.facts.sessions import DURATION_PROPERTY
 from app.facts.trend import PROPERTY_MATHS, Math, is_math
 from app.facts.watches import SESSION_PROPERTY, Watch, group_property, watch
@@ -78,7 +78,7 @@ class ExperimentScope:
         """From the second of the start to the end of the second of the end: both belong to the experiment."""
         since = self.start.replace(microsecond=0)
         until = self.last.replace(microsecond=0) + _SECOND
-        return Window(to_microseconds(since), to_microseconds(until))
+        return Window(to_microseconds(since), to_microseconds(until), is_open=self.end is None)
 
     @property
     def variant_property(self) -> str:

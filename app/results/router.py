@@ -33,14 +33,19 @@ async def check_flag_implementation(
 
 @router.get("/{experiment_id}/results/", summary="The verdict")
 async def retrieve_results(
-    experiment: DetachedExperimentDep, results: ResultsDep
+    experiment: DetachedExperimentDep,
+    results: ResultsDep,
+    refresh: Annotated[
+        str | None,
+        Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
+    ] = None,
 ) -> FunnelResultsRead | TrendResultsRead:
     """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
 
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
     its start to its end (or now), both included to the second.
     """
-    return await results.results(experiment)
+    return await results.results(experiment, afresh=refresh == "true")
 
 
 @router.get("/{experiment_id}/secondary_results/", summary="A secondary metric")

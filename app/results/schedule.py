@@ -1,4 +1,4 @@
-"""The periodic task that keeps the facts of running experiments warm: results then have little left to read."""
+"""The periodic task that keeps the counts of running experiments warm: results then have little left to do."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ ResultsFactory = Callable[[Project], ResultsService]
 
 
 class Schedule:
-    """Brings every running experiment's facts up to date, again and again."""
+    """Brings every running experiment's counts up to date, again and again."""
 
     def __init__(self, database: Database, results: ResultsFactory, interval: float) -> None:
         self._database = database
@@ -31,14 +31,14 @@ class Schedule:
             try:
                 await self.run_once()
             except Exception:
-                logger.exception("materialising ahead of results failed; trying again in %s s", self._interval)
+                logger.exception("counting ahead of results failed; trying again in %s s", self._interval)
 
     async def run_once(self) -> None:
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
         for project in projects:
             for experiment in await self._running(project):
-                await self._results(project).materialise(experiment)
+                await self._results(project).keep_up(experiment)
 
     async def _running(self, project: Project) -> Sequence[Experiment]:
         async with self._database.read() as session:

@@ -1,32 +1,28 @@
 """Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
 
-import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
-from app.facts.activity import is_activity_math
+from app.facts.activity import TRAILING_DAYS
 from app.facts.calendar import Ticks, ticks
-from app.facts.funnel import FunnelCounts
+from app.facts.metric import CountsT, Metric
 from app.facts.service import FactService
-from app.facts.trend import TrendCounts, aggregate_trend, unique_actors
-from app.facts.watches import Watch
+from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.properties.filters import parse_filter
 from app.results.activity import ActivityService
 from app.results.entities import event_names, read_entities, refuse_missing_actions
-from app.results.funnel import conversion_rates, count_funnel, judge_funnel
+from app.results.funnel import conversion_rates, funnel_metric, judge_funnel
 from app.results.queries import (
     ExperimentScope,
-    FunnelQuery,
     TrendQuery,
     read_exposure,
     read_funnel,
@@ -34,10 +30,8 @@ from app.results.queries import (
     read_trend,
 )
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.results.trend import judge_trend, totals
+from app.results.trend import exposure_metric, judge_trend, totals, trend_metric
 from app.statistics.errors import ExperimentDataError, NoControlVariant
-
-MAX_EXPOSURE = 2.0**53  # beyond it floating point has no whole numbers of its own
 
 Filters = Mapping[str, JsonValue]
 
@@ -52,18 +46,18 @@ class ResultsService:
         self._database = database
         self._facts = facts
         self._project = project
-        self._activity = ActivityService(database, facts, project.id)
+        self._activity = ActivityService(database, project.id)
         self._test_accounts = parse_filter(project.test_account_filters)
 
-    async def results(self, experiment: Experiment) -> FunnelResultsRead | TrendResultsRead:
-        """Return the verdict on the target metric."""
+    async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
+        """Return the verdict on the target metric; ``afresh`` counts all facts again."""
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
         scope = self._scope(experiment)
         try:
             if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment, scope)
-            return await self._funnel(experiment.filters, scope)
+                return await self._trend(experiment, scope, afresh=afresh)
+            return await self._funnel(experiment.filters, scope, afresh=afresh)
         except ExperimentDataError as error:
             raise ValidationFailed(str(error), code=error.code) from error
 
@@ -74,34 +68,26 @@ class ResultsService:
         insight = read_insight(filters)
         if insight == "TRENDS":
             trend = read_trend(filters, test_accounts=self._test_accounts)
-            return totals((await self._count_trend(trend, scope))[0], scope.variants) if trend else {}
+            if trend is None:
+                return {}
+            [counts] = await self._count([await self._trend_metric(trend, scope)])
+            return totals(counts, scope.variants)
         if insight == "FUNNELS":
             funnel = read_funnel(filters, test_accounts=self._test_accounts)
-            return conversion_rates(await self._count_funnel(funnel, scope), scope.variants) if funnel.steps else {}
+            if not funnel.steps:
+                return {}
+            [reached] = await self._count([funnel_metric(funnel, scope)])
+            return conversion_rates(reached, scope.variants)
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
-    async def materialise(self, experiment: Experiment) -> None:
-        """Bring the facts of all metrics up to date ahead of the next reader."""
+    async def keep_up(self, experiment: Experiment) -> None:
+        """Count all metrics ahead of the next reader, who then has little left to wait for."""
         scope = self._scope(experiment)
-        metrics = [experiment.filters, *_all_secondary_filters(experiment)]
-        watches: list[Watch] = []
-        for filters in metrics:
+        for filters in (experiment.filters, *_all_secondary_filters(experiment)):
             try:
-                watches += self._watches(filters, experiment.parameters, scope)
+                await self._count(await self._metrics(filters, experiment.parameters, scope))
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
-        if watches:
-            await self._facts.materialise(watches)
-
-    def _watches(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> list[Watch]:
-        """Return what a metric watches, exposures included where it needs them."""
-        if read_insight(filters) != "TRENDS":
-            return read_funnel(filters, test_accounts=self._test_accounts).watches(scope)
-        trend = read_trend(filters, test_accounts=self._test_accounts)
-        if trend is None:
-            return []
-        own = read_exposure(parameters, test_accounts=self._test_accounts)
-        return [trend.watch(scope), own.watch(scope) if own else scope.exposures(trend.always)]
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
@@ -127,47 +113,57 @@ class ResultsService:
             timezone=ZoneInfo(self._project.timezone),
         )
 
-    async def _funnel(self, filters: Filters, scope: ExperimentScope) -> FunnelResultsRead:
+    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> FunnelResultsRead:
         query = read_funnel(filters, test_accounts=self._test_accounts)
         if not query.steps:
             raise NoControlVariant
-        counts = await self._count_funnel(query, scope)
+        [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
         return judge_funnel(query, counts, filters, scope)
 
-    async def _count_funnel(self, query: FunnelQuery, scope: ExperimentScope) -> FunnelCounts:
-        columns = await self._facts.columns(query.watches(scope), scope.window, scope.variants)
-        return await asyncio.to_thread(count_funnel, query, columns, len(scope.variants))
-
-    async def _trend(self, experiment: Experiment, scope: ExperimentScope) -> TrendResultsRead:
-        filters = experiment.filters
-        query = read_trend(filters, test_accounts=self._test_accounts)
+    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> TrendResultsRead:
+        query = read_trend(experiment.filters, test_accounts=self._test_accounts)
         if query is None:
             raise NoControlVariant
-        counts, buckets = await self._count_trend(query, scope)
-        exposed = await self._count_exposures(experiment.parameters, query, scope)
-        return judge_trend(query, counts, buckets, exposed, filters, scope)
+        metrics = [
+            await self._trend_metric(query, scope),
+            await self._exposure_metric(query, experiment.parameters, scope),
+        ]
+        counts, exposed = await self._count(metrics, afresh=afresh)
+        return judge_trend(query, counts, buckets_of(query, scope), exposed, experiment.filters, scope)
 
-    async def _count_exposures(
-        self, parameters: JsonValue, query: TrendQuery, scope: ExperimentScope
-    ) -> NDArray[np.int64] | NDArray[np.float64]:
-        """Return the exposure of each variant: what the experiment says it is, else persons who were shown it."""
+    async def _metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
+        """Return the questions that a metric asks, exposures included where it needs them."""
+        if read_insight(filters) != "TRENDS":
+            query = read_funnel(filters, test_accounts=self._test_accounts)
+            return [funnel_metric(query, scope)] if query.steps else []
+        trend = read_trend(filters, test_accounts=self._test_accounts)
+        if trend is None:
+            return []
+        return [await self._trend_metric(trend, scope), await self._exposure_metric(trend, parameters, scope)]
+
+    async def _trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> Metric[TrendCounts]:
+        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
+        return trend_metric(query, buckets_of(query, scope), scope, days)
+
+    async def _exposure_metric(
+        self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
+    ) -> Metric[TrendCounts]:
+        """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
         own = read_exposure(parameters, test_accounts=self._test_accounts)
-        if own is not None:
-            counts, _ = await self._count_trend(own, scope)
-            # Only whole amounts from 1 can be exposure: others are as good as none.
-            return np.floor(np.clip(np.nan_to_num(counts.count), 0, MAX_EXPOSURE))
-        [exposures] = await self._facts.columns([scope.exposures(query.always)], scope.window, scope.variants)
-        return await asyncio.to_thread(unique_actors, exposures, len(scope.variants))
+        return await self._trend_metric(own, scope) if own else exposure_metric(scope, query.always)
 
-    async def _count_trend(self, query: TrendQuery, scope: ExperimentScope) -> tuple[TrendCounts, Ticks]:
-        try:
-            buckets = ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
-        except ValueError as error:
-            raise ValidationFailed(str(error), attr="filters") from error
-        if is_activity_math(query.math) or query.measures_sessions:
-            return await self._activity.count(query, scope, buckets), buckets
-        [columns] = await self._facts.columns([query.watch(scope)], scope.window, scope.variants)
-        return await asyncio.to_thread(aggregate_trend, columns, buckets, query.math, len(scope.variants)), buckets
+    async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
+        """Return the counts of metrics as of one moment."""
+        series = await self._facts.catch_up(metrics)
+        return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
+
+
+def buckets_of(query: TrendQuery, scope: ExperimentScope) -> Ticks:
+    """Return the buckets of a trend, from the experiment's start to its end or now."""
+    try:
+        return ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
+    except ValueError as error:
+        raise ValidationFailed(str(error), attr="filters") from error
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

@@ -2,33 +2,94 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
+from app.facts.activity import (
+    TRAILING_DAYS,
+    Days,
+    active_actors,
+    is_activity_math,
+    once_per_bucket,
+    unique_per_bucket,
+)
 from app.facts.calendar import Ticks
-from app.facts.trend import TrendCounts
+from app.facts.columns import FactColumns
+from app.facts.metric import Metric
+from app.facts.sessions import with_durations
+from app.facts.trend import TrendCounts, addends, aggregate_trend, count_exposed
+from app.facts.watches import ALL_SESSIONS
+from app.properties.filters import Group
+from app.results.entities import NO_FILTER
 from app.results.queries import ExperimentScope, JsonDict, TrendQuery, echo_trend
 from app.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
 from app.statistics.trend import TrendVariant, evaluate_trend
+
+MAX_EXPOSURE = 2**53  # beyond it floating point has no whole numbers of its own
 
 
 def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
     """Return the total of each variant that has events."""
     return {
         variant: float(count)
-        for variant, count, events in zip(variants, counts.count, counts.events, strict=True)
+        for variant, count, events in zip(variants, counts.count, counts.of_variants, strict=True)
         if events > 0
     }
+
+
+def trend_metric(
+    query: TrendQuery, ticks: Ticks, scope: ExperimentScope, days: Days | None = None
+) -> Metric[TrendCounts]:
+    """Return what a trend asks of the facts; activity over days needs to know the ``days``."""
+    math = query.math
+    return Metric(
+        watches=[query.watch(scope), ALL_SESSIONS] if query.measures_sessions else [query.watch(scope)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
+        read=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
+        addends=None if is_activity_math(math) or query.measures_sessions else addends(math),
+        parameters=("trend", math, query.interval, scope.timezone.key),
+    )
+
+
+def _count(
+    query: TrendQuery, ticks: Ticks, days: Days | None, columns: Sequence[FactColumns], variant_count: int
+) -> TrendCounts:
+    facts, math = columns[0], query.math
+    if query.measures_sessions:
+        facts = once_per_bucket(with_durations(facts, columns[1]), ticks)
+    if not is_activity_math(math):
+        return aggregate_trend(facts, ticks, math, variant_count)
+    if math not in TRAILING_DAYS:
+        values = unique_per_bucket(facts, ticks, variant_count)
+    elif days is None:
+        raise ValueError(f"{math} cannot be counted without the days")
+    else:
+        values = active_actors(facts, ticks, days, TRAILING_DAYS[math], variant_count)
+    return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
+
+
+def exposure_metric(scope: ExperimentScope, always: Group = NO_FILTER) -> Metric[TrendCounts]:
+    """Return the question how many persons, of those that pass a filter, were exposed to each variant."""
+    return Metric(
+        watches=[scope.exposures(always)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: count_exposed(columns[0], len(scope.variants)),
+        read=TrendCounts.from_bytes,
+        addends="actors",
+        parameters=("exposures",),
+    )
 
 
 def judge_trend(
     query: TrendQuery,
     counts: TrendCounts,
     ticks: Ticks,
-    exposed: NDArray[np.int64] | NDArray[np.float64],
+    exposed: TrendCounts,
     filters: Mapping[str, JsonValue],
     scope: ExperimentScope,
 ) -> TrendResultsRead:
@@ -42,13 +103,13 @@ def judge_trend(
         When a total is no amount that could be compared: negative, or beyond all numbers.
     """
     echo = echo_trend(query, filters, scope)
-    present = [slot for slot, events in enumerate(counts.events) if events > 0]
+    present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
     series = sorted(
         (_series(query, counts, ticks, slot, scope.variants[slot], echo) for slot in present),
         key=lambda one: (-one.count, one.label),
     )
     shown = {one.breakdown_value: one.count for one in series}
-    exposures = dict(zip(scope.variants, (float(count) for count in exposed), strict=True))
+    exposures = dict(zip(scope.variants, map(_whole, exposed.count.tolist()), strict=True))
     variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in shown.items()]
     variants.sort(key=lambda variant: variant.key != scope.variants[0])
     verdict = evaluate_trend(variants)
@@ -72,7 +133,12 @@ def judge_trend(
     )
 
 
-def _variant(key: str, count: float, exposures: dict[str, float], control: str) -> TrendVariant:
+def _whole(amount: float) -> int:
+    """Return an amount of exposure: only whole ones from 1 can be any, others are as good as none."""
+    return int(min(amount, MAX_EXPOSURE)) if amount >= 1 else 0
+
+
+def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariant:
     if not math.isfinite(count) or count < 0:
         raise ValidationFailed(f"The total of variant {key!r} is {count}: only amounts from 0 can be compared")
     exposed, exposed_to_control = exposures[key], exposures[control]

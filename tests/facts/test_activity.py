@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.facts.activity import active_actors, once_per_bucket, unique_per_bucket
+from app.facts.activity import Days, active_actors, once_per_bucket, unique_per_bucket
 from app.facts.calendar import Ticks, ticks
 from app.facts.columns import FactColumns
 from app.facts.sessions import durations, with_durations
@@ -45,7 +45,7 @@ def test_an_actor_is_active_on_the_day_of_an_event_and_the_days_after(
     days, shown = buckets(), buckets(interval)
     busy = np.array([day not in quiet for day in range(len(days))])
 
-    counted = active_actors(facts(rows), shown, days, busy, trailing, 2)
+    counted = active_actors(facts(rows), shown, Days(days, busy), trailing, 2)
 
     expected = np.zeros((2, len(shown)))
     for day, label in enumerate(days.days):

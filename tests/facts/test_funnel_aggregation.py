@@ -44,7 +44,7 @@ def reached(
         window,
         2,
     )
-    return [[int(count) for count in row] for row in counts.reached]
+    return [[int(count) for count in row] for row in counts.of_variants]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def shown(counts: FunnelCounts) -> tuple[list[list[int]], list[list[float | None
     averages = [
         [None if np.isnan(value) else round(float(value), 6) for value in row] for row in counts.average_conversion_time
     ]
-    return counts.reached.tolist(), averages
+    return counts.of_variants.tolist(), averages
 
 
 @given(rows_of_few)
@@ -124,7 +124,7 @@ def test_an_attribution_says_under_which_variants_an_actor_is_counted(
     parts = attribute([facts(rows, source) for source in range(STEPS)], Attribution(kind, step))
     counts = aggregate_funnel([FunnelStep(part) for part in parts], [], WINDOW, 2)
 
-    assert counts.reached.tolist() == expected
+    assert counts.of_variants.tolist() == expected
 
 
 def copies(events: list[Row], kind: AttributionType, step: int) -> list[tuple[int, list[Row]]]:

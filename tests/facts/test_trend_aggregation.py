@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.facts.calendar import Ticks, ticks
 from app.facts.columns import FactColumns
-from app.facts.trend import Math, aggregate_trend, unique_actors
+from app.facts.trend import Math, aggregate_trend, count_exposed
 from app.moments import to_microseconds
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
@@ -82,11 +82,11 @@ def test_mathematics_of_a_bucket(math: Math, control: list[float], test: list[fl
 def test_events_without_a_variant_or_with_another_are_counted_apart() -> None:
     counts = aggregate_trend(facts(ROWS), three_days(), "total", 2)
 
-    assert (counts.events.tolist(), counts.without_variant, counts.other_variant) == ([4, 2], 1, 1)
+    assert (counts.of_variants.tolist(), counts.without_variant, counts.other_variant) == ([4, 2], 1, 1)
 
 
 def test_who_met_two_variants_is_exposed_to_both() -> None:
-    assert unique_actors(facts(ROWS), 2).tolist() == [2, 2]
+    assert count_exposed(facts(ROWS), 2).count.tolist() == [2, 2]
 
 
 @given(rows=rows_of_few)
@@ -94,7 +94,7 @@ def test_totals_lose_no_event_and_count_no_person_twice(rows: list[Row]) -> None
     total = aggregate_trend(facts(rows), three_days(), "total", 2)
     persons = aggregate_trend(facts(rows), three_days(), "dau", 2)
 
-    assert total.events.sum() + total.without_variant + total.other_variant == len(rows)
-    assert total.count.tolist() == total.events.tolist()
+    assert total.of_variants.sum() + total.without_variant + total.other_variant == len(rows)
+    assert total.count.tolist() == total.of_variants.tolist()
     assert persons.count.tolist() == [len({row[0] for row in rows if row[2] == variant}) for variant in (1, 2)]
-    assert persons.count.tolist() == unique_actors(facts(rows), 2).tolist()
+    assert persons.count.tolist() == count_exposed(facts(rows), 2).count.tolist()

@@ -1,8 +1,15 @@
 """Nothing of one project is seen or touched through another."""
 
+from dataclasses import replace
+
+import httpx
 import pytest
 
+from app.database import Database
+from app.projects.service import AccountService
 from tests.service import Service
+
+KEYS = "/api/personal_api_keys/"
 
 NOT_FOUND = {"type": "invalid_request", "code": "not_found", "detail": "Not found.", "attr": None}
 NO_PROJECT = {**NOT_FOUND, "detail": "Project not found."}
@@ -13,6 +20,11 @@ NO_ACCESS = {
     "attr": None,
 }
 
+
+async def call(service: Service, method: str, path: str) -> httpx.Response:
+    return await service.client.request(method, path, headers={"Authorization": f"Bearer {service.key}"})
+
+
 OF_AN_EXPERIMENT = [
     ("GET", "/experiments/{id}/"),
     ("PATCH", "/experiments/{id}/"),
@@ -20,12 +32,16 @@ OF_AN_EXPERIMENT = [
     ("GET", "/experiments/{id}/results/"),
     ("GET", "/experiments/{id}/secondary_results/"),
 ]
+OF_A_FLAG = [(method, "/feature_flags/{id}/") for method in ("GET", "PUT", "PATCH")]
 OF_A_PROJECT = [
     ("GET", "/"),
     ("PATCH", "/"),
     ("GET", "/experiments/"),
     ("POST", "/experiments/"),
     ("GET", "/experiments/requires_flag_implementation/"),
+    ("GET", "/feature_flags/"),
+    ("POST", "/feature_flags/"),
+    ("DELETE", "/feature_flags/{id}/"),  # it is refused whatever the id
 ]
 
 
@@ -41,35 +57,54 @@ async def test_an_experiment_of_another_project_does_not_exist(
     assert await neighbour.read(f"/experiments/{theirs['id']}/") == theirs
 
 
+@pytest.mark.parametrize(("method", "path"), OF_A_FLAG)
+async def test_a_flag_of_another_project_does_not_exist(
+    service: Service, neighbour: Service, method: str, path: str
+) -> None:
+    theirs = await neighbour.create_experiment()
+    before = await neighbour.read(f"/feature_flags/{theirs['feature_flag']}/")
+
+    response = await service.request(method, path.format(id=before["id"]), json={"key": "mine"})
+
+    assert (response.status_code, response.json()) == (404, NOT_FOUND)
+    assert await neighbour.read(f"/feature_flags/{before['id']}/") == before
+    assert (await service.read("/feature_flags/"))["results"] == []
+
+
 NO_IDS = ["0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000, "1%00", "%D9%A1", "1.5", "one", "@current"]
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_experiment_is_not_found(service: Service, reference: str) -> None:
+async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Service, reference: str) -> None:
     await service.create_experiment()
 
-    responses = [await service.request(method, path.format(id=reference)) for method, path in OF_AN_EXPERIMENT]
+    responses = [
+        await service.request(method, path.format(id=reference)) for method, path in [*OF_AN_EXPERIMENT, *OF_A_FLAG]
+    ]
 
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * len(responses)
 
 
-@pytest.mark.parametrize(("method", "path"), [*OF_A_PROJECT, *OF_AN_EXPERIMENT])
+@pytest.mark.parametrize(("method", "path"), [*OF_A_PROJECT, *OF_AN_EXPERIMENT, *OF_A_FLAG])
 async def test_a_project_of_another_organization_is_closed(
     service: Service, stranger: Service, method: str, path: str
 ) -> None:
     theirs = await stranger.create_experiment()
     before = await stranger.read("/")
+    flags = await stranger.read("/feature_flags/")
+    assert flags["results"][0]["id"] == theirs["id"]
 
     response = await service.client.request(
         method,
         f"{stranger.project}{path.format(id=theirs['id'])}",
         headers={"Authorization": f"Bearer {service.key}"},
-        json={"name": "Mine"},
+        json={"name": "Mine", "key": "mine"},
     )
 
     assert (response.status_code, response.json()) == (403, NO_ACCESS)
     assert await stranger.read("/") == before
     assert await stranger.read(f"/experiments/{theirs['id']}/") == theirs
+    assert await stranger.read("/feature_flags/") == flags
 
 
 @pytest.mark.parametrize(
@@ -82,7 +117,7 @@ async def test_what_names_no_project_is_not_found(service: Service, reference: s
 
     responses = [
         await service.client.request(method, f"/api/projects/{reference}{path.format(id=1)}", headers=headers)
-        for method, path in [*OF_A_PROJECT, *OF_AN_EXPERIMENT]
+        for method, path in [*OF_A_PROJECT, *OF_AN_EXPERIMENT, *OF_A_FLAG]
     ]
 
     assert [(response.status_code, response.json()) for response in responses] == [(404, answer)] * len(responses)
@@ -93,8 +128,48 @@ async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbou
     created = {each.project_id: await each.create_experiment(feature_flag_key="same") for each in everybody}
 
     lists = {each.project_id: await each.read("/experiments/") for each in everybody}
+    flags = {each.project_id: await each.read("/feature_flags/") for each in everybody}
 
     assert lists == {
         project_id: {"count": 1, "next": None, "previous": None, "results": [experiment]}
         for project_id, experiment in created.items()
     }
+    assert {project_id: [flag["id"] for flag in page["results"]] for project_id, page in flags.items()} == {
+        project_id: [experiment["feature_flag"]] for project_id, experiment in created.items()
+    }
+
+
+async def test_a_key_of_another_user_does_not_exist(service: Service, stranger: Service) -> None:
+    (theirs,) = (await call(stranger, "GET", KEYS)).json()
+
+    responses = [await call(service, method, f"{KEYS}{theirs['id']}/") for method in ("GET", "DELETE")]
+
+    assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * 2
+    assert theirs["id"] not in [key["id"] for key in (await call(service, "GET", KEYS)).json()]
+    assert (await call(stranger, "GET", KEYS)).json() == [theirs]
+
+
+@pytest.mark.parametrize("is_first_member", [True, False])
+async def test_any_member_may_create_change_and_delete(
+    service: Service, database: Database, *, is_first_member: bool
+) -> None:
+    async with database.write() as session:
+        made = await AccountService(session).set_up_project(
+            name="Blog", email="carl@example.com", organization_name="Example", timezone="UTC"
+        )
+    member = service if is_first_member else replace(service, key=made.personal_api_key)
+    theirs = await service.create_experiment()
+
+    experiment = await member.create_experiment(feature_flag_key="other")
+    flag = await member.post("/feature_flags/", {"key": "third"})
+    statuses = [
+        (await member.patch(f"/experiments/{theirs['id']}/", {"name": "New"})).status_code,
+        (await member.patch(f"/feature_flags/{theirs['feature_flag']}/", {"name": "New"})).status_code,
+        (await member.patch(f"/feature_flags/{flag.json()['id']}/", {"deleted": True})).status_code,
+        (await member.delete(f"/experiments/{theirs['id']}/")).status_code,
+        (await member.delete(f"/experiments/{experiment['id']}/")).status_code,
+    ]
+
+    assert flag.status_code == 201
+    assert flag.json()["created_by"]["email"] == ("ann@example.com" if is_first_member else "carl@example.com")
+    assert statuses == [200, 200, 200, 204, 204]

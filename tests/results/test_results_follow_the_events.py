@@ -123,6 +123,7 @@ async def test_results_equal_a_recount_of_the_raw_events(
             await service.patch(f"/experiments/{experiment['id']}/", {"filters": METRICS[metric]})
     results = await service.read(f"/experiments/{experiment['id']}/results/")
 
+    assert results == await service.read(f"/experiments/{experiment['id']}/results/", refresh="true")
     if METRICS[metric]["insight"] == "FUNNELS":
         shown = {funnel[0]["breakdown_value"][0]: [step["count"] for step in funnel] for funnel in results["insight"]}
         assert shown == recount_funnel(ledger, METRICS[metric])

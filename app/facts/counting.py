@@ -1,0 +1,200 @@
+"""Counting a metric: all its facts once, and from then on only what is new.
+
+A stored count is complete in itself: it counts the facts of events up to a watermark, under the merges of persons up to
+a mark in their log, that happened before a moment. Facts and merges are only ever appended, so what a person had
+contributed to a stored count can be found out again at any time. To bring a count up to date, the persons that
+something new is about are counted twice, as they were for the stored count and as they are now, and the difference is
+added. That is exact for late events and merges alike, needs no memory of persons, and costs what is new.
+"""
+
+import asyncio
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.facts.columns import FactColumns, concatenate, union
+from app.facts.conditions import CohortMembers, ConditionService
+from app.facts.materialise import MaterialisedSeries
+from app.facts.metric import CountsT, Metric
+from app.facts.repository import CountRepository, SeriesFacts, StoredCount
+from app.facts.series import SeriesDefinition
+from app.persons.merges import NO_MERGES, MergedPersons, MergeLog
+from app.persons.repository import PersonRepository
+
+# With more new facts or persons than this, counting everything is faster.
+MAX_NEW = 20_000
+FACTS_AT_A_TIME = 30_000
+
+
+class FutureFact(msgspec.Struct, frozen=True, array_like=True):
+    """A fact that will have happened later than now, by a clock that is ahead. It counts when its time has come."""
+
+    place: int  # of its series in the metric
+    sequence: int
+    time: int
+
+
+class _Body(msgspec.Struct, array_like=True):
+    counts: bytes
+    future: list[FutureFact]
+
+
+@dataclass(frozen=True)
+class Counted(Generic[CountsT]):
+    """Counts and what they cover; ``future`` are the facts up to the watermark that are not inside the window yet."""
+
+    counts: CountsT
+    watermark: int
+    merge_mark: int
+    until: int
+    future: Sequence[FutureFact] = ()
+
+    def to_stored(self) -> StoredCount:
+        body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.future)))
+        return StoredCount(self.watermark, self.merge_mark, self.until, body)
+
+    @classmethod
+    def from_stored(cls, stored: StoredCount, read: Callable[[bytes], CountsT]) -> "Counted[CountsT]":
+        body = msgspec.msgpack.decode(stored.body, type=_Body)
+        return Counted(read(body.counts), stored.watermark, stored.merge_mark, stored.until, body.future)
+
+
+class MetricCounter(Generic[CountsT]):
+    """Counts one metric in one snapshot of the database. Its series are complete up to ``series.high_water_mark``."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        project_id: int,
+        metric: Metric[CountsT],
+        series: MaterialisedSeries,
+        cohorts: CohortMembers,
+    ) -> None:
+        self._session = session
+        self._persons = PersonRepository(session, project_id)
+        self._conditions = ConditionService(session, project_id, cohorts, self._read)
+        self._counts = CountRepository(session, project_id)
+        self._metric = metric
+        self._window = metric.window
+        self._series = series
+        self._high_water_mark = series.high_water_mark
+        self._merged = MergedPersons.of(NO_MERGES)
+
+    async def find_stored(self) -> Counted[CountsT] | None:
+        stored = await self._counts.find(self._metric.digest)
+        return None if stored is None else Counted.from_stored(stored, self._metric.read)
+
+    async def count_all(self) -> Counted[CountsT]:
+        """Count every fact."""
+        log = await self._persons.merges()
+        self._merged = MergedPersons.of(log)
+        facts: list[FactColumns] = []
+        future: list[FutureFact] = []
+        for place, watch in enumerate(self._metric.watches):
+            parts = []
+            for part in watch.parts:
+                found = await self._read(part.series, watch.margin)
+                future += self._in_the_future(place, found)
+                parts.append(await self._conditions.passing(part, self._in_time(found, watch.margin)))
+            facts.append(union(parts))
+        counts = await asyncio.to_thread(self._count_in_shares, facts)
+        return Counted(counts, self._high_water_mark, log.last, self._window.until, future)
+
+    async def _read(self, definition: SeriesDefinition, margin: int) -> FactColumns:
+        """Return the facts of a series from the start of the window on, under today's persons."""
+        found = await self._source(definition).since(self._window.since - margin, self._high_water_mark)
+        return found if definition.actor_property is not None else found.of_actors(self._merged.resolve(found.actor))
+
+    def _source(self, definition: SeriesDefinition) -> SeriesFacts:
+        return SeriesFacts(
+            self._session,
+            self._series.ids[definition.digest],
+            self._metric.variants,
+            with_values=definition.value_property is not None,
+        )
+
+    def _sources(self) -> list[SeriesFacts]:
+        """Return the series of a metric that can be added to: one for each watch."""
+        return [self._source(watch.only_series) for watch in self._metric.watches if watch.only_series is not None]
+
+    async def add_new(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
+        """Bring a count up to date; None when that is impossible, or counting everything is faster."""
+        sources = self._sources()
+        if known.until > self._window.until:
+            return None  # the clock was set back
+        due = [fact for fact in known.future if fact.time < self._window.until]
+        watermark = max(known.watermark, self._high_water_mark)
+        if watermark == known.watermark and not due:
+            return known  # no new event, and so no new merge either
+        new = [await source.after(known.watermark, watermark, MAX_NEW) for source in sources]
+        new = [facts.select(facts.time >= self._window.since) for facts in new]
+        log = await self._persons.merges(after=known.merge_mark) if self._metric.addends == "actors" else NO_MERGES
+        future = [fact for fact in known.future if fact.time >= self._window.until]
+        future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
+        if max(len(log), len(due), *map(len, new)) >= MAX_NEW:
+            return None
+        visible = [
+            concatenate(
+                [self._in_time(facts), await source.of_events([one.sequence for one in due if one.place == at])]
+            )
+            for at, (source, facts) in enumerate(zip(sources, new, strict=True))
+        ]
+        counts = known.counts
+        if not len(log) and not any(map(len, visible)):
+            pass
+        elif self._metric.addends == "events":
+            counts = counts + self._metric.count(visible)
+        else:
+            touched = np.concatenate([log.persons(), *(facts.actor for facts in visible)])
+            difference = await self._difference(known, touched)
+            if difference is None:
+                return None
+            counts = counts + difference
+        return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, future)
+
+    async def _difference(self, known: Counted[CountsT], touched: NDArray[np.int64]) -> CountsT | None:
+        """Return what some persons count for now, less what they counted for."""
+        log = await self._persons.merges_of(touched)
+        persons = np.union1d(touched, log.persons())
+        if len(persons) >= MAX_NEW:
+            return None
+        watermark = max(known.watermark, self._high_water_mark)
+        facts = [await source.of_persons(persons.tolist(), self._window.since, watermark) for source in self._sources()]
+        before = [part.select((part.sequence <= known.watermark) & (part.time < known.until)) for part in facts]
+        return self._count(log, [self._in_time(part) for part in facts]) - self._count(
+            log.up_to(known.merge_mark), before
+        )
+
+    def _count(self, log: MergeLog, facts: Sequence[FactColumns]) -> CountsT:
+        persons = MergedPersons.of(log)
+        return self._metric.count([part.of_actors(persons.resolve(part.actor)) for part in facts])
+
+    def _count_in_shares(self, facts: Sequence[FactColumns]) -> CountsT:
+        """Count the facts of some actors after those of others, so that the arrays made on the way stay small."""
+        shares = 1 + sum(map(len, facts)) // FACTS_AT_A_TIME
+        if shares == 1 or self._metric.addends is None:
+            return self._metric.count(facts)
+        share_of = [(part.actor % shares).astype(np.int32) for part in facts]
+        counts = (
+            self._metric.count([part.select(of == share) for part, of in zip(facts, share_of, strict=True)])
+            for share in range(shares)
+        )
+        return functools.reduce(operator.add, counts)
+
+    def _in_time(self, facts: FactColumns, margin: int = 0) -> FactColumns:
+        in_time = facts.time < self._window.until + margin
+        return facts if in_time.all() else facts.select(in_time)
+
+    def _in_the_future(self, place: int, facts: FactColumns) -> list[FutureFact]:
+        if not self._window.is_open:
+            return []  # what comes after the end never counts
+        later = np.flatnonzero(facts.time >= self._window.until)
+        pairs = zip(facts.sequence[later].tolist(), facts.time[later].tolist(), strict=True)
+        return [FutureFact(place, sequence, time) for sequence, time in pairs]

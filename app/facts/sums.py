@@ -1,0 +1,99 @@
+"""Sums and samples that can be added to and taken from without losing a digit."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+ExactSum = tuple[float, ...]
+
+
+def exact_sum(values: Iterable[float]) -> ExactSum:
+    """Return a few numbers whose sum is exactly that of the values: the rounded sum, what it misses, and so on.
+
+    Notes
+    -----
+    Each part is the correctly rounded sum of the values less the parts before it (Shewchuk's expansions [1]_, by
+    ``math.fsum``), so ``math.fsum(parts)`` is the correctly rounded sum of the values, in whatever order they came.
+
+    References
+    ----------
+    .. [1] Shewchuk, "Adaptive Precision Floating-Point Arithmetic", *Discrete & Computational Geometry* 18 (1997).
+    """
+    values = list(values)
+    parts: list[float] = []
+    while part := math.fsum(chain(values, (-part for part in parts))):
+        parts.append(part)
+    return tuple(parts)
+
+
+class StoredTimes(msgspec.Struct, array_like=True):
+    """Conversion times as bytes hold them."""
+
+    total: ExactSum
+    values: bytes
+    counts: bytes
+
+
+@dataclass(frozen=True)
+class ConversionTimes:
+    """How long actors took from one step to the next: each one's average and each one's median, over its tries.
+
+    Attributes
+    ----------
+    total : ExactSum
+        Seconds: the sum of the averages.
+    values, counts : float64[m], int64[m]
+        The different medians in ascending order, and how many actors have each.
+    """
+
+    total: ExactSum
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, averages: NDArray[np.float64], medians: NDArray[np.float64]) -> Self:
+        """Take one average and one median of each actor."""
+        values, counts = np.unique(medians, return_counts=True)
+        return cls(exact_sum(averages.tolist()), values, counts.astype(np.int64))
+
+    def __add__(self, other: Self) -> Self:
+        return self._combined(other, 1)
+
+    def __sub__(self, other: Self) -> Self:
+        return self._combined(other, -1)
+
+    def _combined(self, other: Self, sign: int) -> Self:
+        values, place = np.unique(np.concatenate((self.values, other.values)), return_inverse=True)
+        # Exact: counts are far below 2 ** 53.
+        counts = np.bincount(place, np.concatenate((self.counts, sign * other.counts)), len(values)).astype(np.int64)
+        total = exact_sum((*self.total, *(sign * part for part in other.total)))
+        return type(self)(total, values[counts != 0], counts[counts != 0])
+
+    @property
+    def average(self) -> float:
+        """Mean over actors; nan where there are none."""
+        actors = int(self.counts.sum())
+        return math.fsum(self.total) / actors if actors else math.nan
+
+    @property
+    def median(self) -> float:
+        """Median over actors, between the two middle ones where their number is even; nan where there are none."""
+        ends = np.cumsum(self.counts)
+        actors = int(ends[-1]) if len(ends) else 0
+        if not actors:
+            return math.nan
+        middle = np.searchsorted(ends, [(actors - 1) // 2, actors // 2], side="right")
+        return float(self.values[middle].sum() / 2)
+
+    def to_stored(self) -> StoredTimes:
+        return StoredTimes(self.total, self.values.tobytes(), self.counts.tobytes())
+
+    @classmethod
+    def from_stored(cls, stored: StoredTimes) -> Self:
+        return cls(stored.total, np.frombuffer(stored.values, np.float64), np.frombuffer(stored.counts, np.int64))

@@ -1,0 +1,130 @@
+"""The feature flag endpoints."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from fastapi.params import Depends
+
+from app import openapi
+from app.dependencies import FlagsDep, LockedFlagDep, UserDep, get_flag, get_project
+from app.errors import PreconditionFailed
+from app.etags import entity_tag, is_match
+from app.flags.filters import is_simple, simple_rollout_percentage
+from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
+from app.models import FeatureFlag
+from app.pagination import PaginationDep
+from app.projects.schemas import UserBasic
+from app.request_body import body_of
+from app.routing import answer_other_methods
+from app.schemas import Page
+
+router = APIRouter(prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"])
+
+
+_TAGGED: dict[str, Any] = {  # a piece of OpenAPI
+    "headers": {"ETag": {"description": "Tells this state of the flag.", "schema": {"type": "string"}}}
+}
+_CHANGED = {200: {"model": FlagRead, **_TAGGED}, **openapi.error_responses(412)}
+
+
+def _read(flag: FeatureFlag) -> FlagRead:
+    return FlagRead(
+        id=flag.id,
+        name=flag.name,
+        key=flag.key,
+        filters=flag.filters,
+        deleted=flag.deleted,
+        active=flag.active,
+        created_by=UserBasic.model_validate(flag.created_by) if flag.created_by else None,
+        created_at=flag.created_at,
+        is_simple_flag=is_simple(flag.filters),
+        rollout_percentage=simple_rollout_percentage(flag.filters),
+        ensure_experience_continuity=flag.ensure_experience_continuity,
+        experiment_set=[experiment.id for experiment in flag.experiments],
+        rollback_conditions=None,
+        performed_rollback=None,
+        can_edit=True,
+    )
+
+
+def _answer(flag: FeatureFlag, status_code: int = 200) -> Response:
+    body = _write(flag)
+    return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
+
+
+def _write(flag: FeatureFlag) -> bytes:
+    return _read(flag).model_dump_json().encode()
+
+
+async def get_unchanged_flag(
+    flag: LockedFlagDep,
+    if_match: Annotated[
+        str | None,
+        Header(description="An `ETag`: refuse the change with 412 if the flag has another one by now."),
+    ] = None,
+) -> FeatureFlag:
+    """The flag, held against other writers, if it still is what the client believes it to be."""
+    if if_match is not None and not is_match(if_match, entity_tag(_write(flag))):
+        raise PreconditionFailed
+    return flag
+
+
+UnchangedFlagDep = Annotated[FeatureFlag, Depends(get_unchanged_flag)]
+
+
+@router.get("/", summary="List feature flags")
+async def list_feature_flags(flags: FlagsDep, pagination: PaginationDep) -> Page[FlagRead]:
+    """Return the project's feature flags that are not deleted, newest first."""
+    count, rows = await flags.page(pagination.limit, pagination.offset)
+    return Page[FlagRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read(flag) for flag in rows],
+    )
+
+
+@router.post("/", status_code=201, summary="Create a feature flag", responses={201: {"model": FlagRead, **_TAGGED}})
+async def create_feature_flag(
+    user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
+) -> Response:
+    """Create a feature flag. The shares of its variants, if it has any, must add up to 100.
+
+    Experiments bring flags of their own: one that is created here cannot become an experiment's.
+    """
+    return _answer(await flags.create(body, user), 201)
+
+
+@router.get("/{feature_flag_id}/", summary="Retrieve a feature flag", responses={200: {"model": FlagRead, **_TAGGED}})
+async def retrieve_feature_flag(flag: Annotated[FeatureFlag, Depends(get_flag)]) -> Response:
+    """Return one feature flag, also a deleted one."""
+    return _answer(flag)
+
+
+@router.put("/{feature_flag_id}/", summary="Replace a feature flag", responses=_CHANGED)
+async def replace_feature_flag(
+    flag: UnchangedFlagDep, flags: FlagsDep, body: Annotated[FlagReplace, body_of(FlagReplace)]
+) -> Response:
+    """Change a feature flag as PATCH does. The key has to be sent; other fields that are left out stay."""
+    return _answer(await flags.update(flag, body))
+
+
+@router.patch("/{feature_flag_id}/", summary="Change a feature flag", responses=_CHANGED)
+async def update_feature_flag(
+    flag: UnchangedFlagDep, flags: FlagsDep, body: Annotated[FlagUpdate, body_of(FlagUpdate)]
+) -> Response:
+    """Change the fields that are sent; `filters` are replaced whole. `{"deleted": true}` deletes the flag.
+
+    A flag may be changed while its experiment runs: results are about the variants that it has by then. A deleted flag
+    leaves its experiment in place, and comes back with `{"deleted": false}` unless its key was taken meanwhile.
+    """
+    return _answer(await flags.update(flag, body))
+
+
+@router.delete("/{feature_flag_id}/", include_in_schema=False, dependencies=[Depends(get_project)])
+async def refuse_deletion() -> Response:
+    """Refuse without a body, as the 2022 API does: flags are deleted by a change."""
+    return Response(status_code=405)
+
+
+answer_other_methods(router, Depends(get_project))

@@ -1,0 +1,85 @@
+"""The feature flag as clients write and read it."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from app.projects.schemas import UserBasic
+from app.schemas import RequestBody, ResponseBody
+from app.types import Boolean, JsonObject, Omittable, PossiblyBlankText, Text, UtcDatetime
+
+FILTERS_EXAMPLE = {
+    "groups": [
+        {
+            "properties": [{"key": "country", "value": ["NL"], "operator": "exact", "type": "person"}],
+            "rollout_percentage": 50,
+        }
+    ],
+    "multivariate": {
+        "variants": [
+            {"key": "control", "name": "Control Group", "rollout_percentage": 50},
+            {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
+        ]
+    },
+    "payloads": {"test": '{"color": "green"}'},
+}
+
+Name = Annotated[PossiblyBlankText, Field(description="What the flag is for.", examples=["Green checkout button"])]
+Key = Annotated[
+    Text, Field(description="What SDKs ask for. No two living flags of a project share one.", examples=["checkout"])
+]
+Filters = Annotated[
+    JsonObject,
+    Field(
+        description="`groups`: release conditions, of which one has to hold. `multivariate`: the variants and their"
+        " shares in percent. `payloads`: what SDKs get with a variant. Other members are kept as they are.",
+        examples=[FILTERS_EXAMPLE],
+    ),
+]
+Deleted = Annotated[Boolean, Field(description="A deleted flag is off and in no list, and its key is free.")]
+Active = Annotated[Boolean, Field(description="Nobody gets a flag that is not active.")]
+Continuity = Annotated[Boolean, Field(description="Keep a person's variant when he logs in.")]
+
+
+class FlagCreate(RequestBody):
+    name: Name = ""
+    key: Key
+    filters: Filters = Field(default={}, description="Without `groups` the flag is released to everybody.")
+    deleted: Deleted = False
+    active: Active = True
+    ensure_experience_continuity: Continuity = False
+
+
+class FlagUpdate(RequestBody):
+    """A partial update: only fields that were sent are applied."""
+
+    name: Omittable[Name] = None
+    key: Omittable[Key] = None
+    filters: Omittable[Filters] = Field(default=None, description="Replaced whole; ignored when it has no `groups`.")
+    deleted: Omittable[Deleted] = None
+    active: Omittable[Active] = None
+    ensure_experience_continuity: Omittable[Continuity] = None
+
+
+class FlagReplace(FlagUpdate):
+    """A full update: the key is required; other fields that were not sent keep their values."""
+
+    key: Key
+
+
+class FlagRead(ResponseBody):
+    id: int = Field(examples=[7])
+    name: str = Field(examples=["Green checkout button"])
+    key: str = Field(examples=["checkout"])
+    filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
+    deleted: bool
+    active: bool
+    created_by: UserBasic | None
+    created_at: UtcDatetime
+    is_simple_flag: bool = Field(description="Whether one percentage of all persons says who is released to.")
+    rollout_percentage: int | float | None = Field(description="That percentage, if the flag is simple.", examples=[50])
+    ensure_experience_continuity: bool
+    experiment_set: list[int] = Field(description="The ids of the experiments behind which it is.", examples=[[1]])
+    rollback_conditions: None = Field(description="Always null: flags are not rolled back by the service.")
+    performed_rollback: None = Field(description="Always null.")
+    can_edit: bool = Field(description="Whether the caller may change it: every member may.", examples=[True])

@@ -1,0 +1,128 @@
+"""Adding what is new to a stored count gives what counting everything gives, whatever is new."""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.database import Database
+from app.events.repository import EventRepository, NewEvent
+from app.facts.funnel import FunnelCounts
+from app.facts.materialise import Materialiser
+from app.facts.metric import Metric
+from app.facts.service import FactService
+from app.facts.trend import TrendCounts
+from app.moments import to_microseconds
+from app.persons.identity import IdentityChanges, PersonState
+from app.persons.repository import PersonRepository
+from app.results.funnel import funnel_metric
+from app.results.queries import ExperimentScope, read_funnel, read_trend
+from app.results.service import buckets_of
+from app.results.trend import exposure_metric, trend_metric
+from tests.conftest import new_service
+
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+PERSONS = range(1, 7)
+
+happened = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["visit", "cart", "buy", "$feature_flag_called"]),
+        "person": st.sampled_from(PERSONS),
+        "hour": st.integers(-1, 60),  # also before the start, and in the future of whoever counts
+        "variant": st.sampled_from(["control", "test", "junk", None]),
+    }
+)
+merged = st.tuples(st.sampled_from(PERSONS), st.sampled_from(PERSONS))
+hours_that_pass = st.integers(0, 15)
+history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass), max_size=12)
+
+
+def questions(hours: int) -> Sequence[Metric[Any]]:
+    """Return metrics of an experiment that has been running for some hours."""
+    scope = ExperimentScope("checkout", ["control", "test"], START, None, START + hours * HOUR, ZoneInfo("UTC"))
+    funnel = read_funnel(
+        {"events": [{"id": name, "order": order} for order, name in enumerate(("visit", "cart", "buy"))]}
+    )
+    trends = [read_trend({"events": [{"id": "visit", "math": math}], "interval": "hour"}) for math in ("total", "dau")]
+    return [
+        funnel_metric(funnel, scope),
+        exposure_metric(scope),
+        *(trend_metric(trend, buckets_of(trend, scope), scope) for trend in trends if trend),
+    ]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=history)
+async def test_what_is_added_up_equals_what_is_counted_afresh(
+    client: httpx.AsyncClient, database: Database, history: list[Any]
+) -> None:
+    project_id = (await new_service(client, database)).project_id
+    facts = FactService(database, Materialiser(database, chunk=5), project_id)
+    living = await create_persons(database, project_id)
+    hours = 1
+    for step in history:
+        if isinstance(step, int):
+            hours += step
+        elif isinstance(step, tuple):
+            await merge(database, project_id, living, *step)
+        else:
+            await append(database, project_id, living, step)
+        metrics = questions(hours)
+        series = await facts.catch_up(metrics)
+        added = [shown(await facts.count(metric, series)) for metric in metrics]
+        counted = [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+        assert added == counted
+
+
+async def create_persons(database: Database, project_id: int) -> dict[int, PersonState]:
+    states = {number: PersonState(None, uuid4(), {}, is_identified=False, created_at=START) for number in PERSONS}
+    async with database.write() as session:
+        await PersonRepository(session, project_id).store(IdentityChanges(created=list(states.values())), [])
+    return states
+
+
+async def merge(database: Database, project_id: int, living: dict[int, PersonState], old: int, new: int) -> None:
+    """Merge one person into another; later events of both are the survivor's."""
+    previous, target = living[old].survivor(), living[new].survivor()
+    if previous is not target:
+        previous.merged_into = target
+        async with database.write() as session:
+            await PersonRepository(session, project_id).store(IdentityChanges(merged=[previous]), [])
+
+
+async def append(
+    database: Database, project_id: int, living: dict[int, PersonState], events: Sequence[dict[str, Any]]
+) -> None:
+    """Store events, the even ones under the person as it once was: who wrote them had not heard of the merge."""
+    async with database.write() as session:
+        await EventRepository(session, project_id).append(
+            [
+                stored(event, (living[event["person"]] if number % 2 else living[event["person"]].survivor()).id)
+                for number, event in enumerate(events)
+            ]
+        )
+
+
+def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
+    assert person_id is not None
+    properties: dict[str, str] = {}
+    if event["name"] == "$feature_flag_called":
+        properties = {"$feature_flag": "checkout", "$feature_flag_response": str(event["variant"])}
+    elif event["variant"]:
+        properties = {"$feature/checkout": event["variant"]}
+    time = to_microseconds(START + event["hour"] * HOUR)
+    return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
+
+
+def shown(counts: FunnelCounts | TrendCounts) -> Any:
+    if isinstance(counts, TrendCounts):
+        return counts.values.tolist(), counts.events.tolist()
+    times = (counts.average_conversion_time, counts.median_conversion_time)
+    return counts.reached.tolist(), *(str(part.tolist()) for part in times)

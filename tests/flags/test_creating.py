@@ -1,0 +1,217 @@
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.database import Database
+from tests.experiments.stored import flags
+from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
+from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
+from tests.service import Json, Service
+from tests.test_http import documents
+
+KEY_TAKEN = {
+    "type": "validation_error",
+    "code": "unique",
+    "detail": "There is already a feature flag with this key.",
+    "attr": "key",
+}
+
+
+async def created(service: Service, **fields: object) -> Json:
+    response = await service.post("/feature_flags/", {"key": "checkout", **fields})
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+async def test_a_flag_has_the_documented_keys_in_their_order_and_the_documented_defaults(service: Service) -> None:
+    me = await service.client.get("/api/users/@me/", headers={"Authorization": f"Bearer {service.key}"})
+
+    flag = await created(service, key=" checkout ")
+
+    expected = {
+        "id": flag["id"],
+        "name": "",
+        "key": "checkout",
+        "filters": {"groups": [EVERYBODY]},
+        "deleted": False,
+        "active": True,
+        "created_by": {key: me.json()[key] for key in ("id", "uuid", "distinct_id", "first_name", "email")},
+        "created_at": flag["created_at"],
+        "is_simple_flag": True,
+        "rollout_percentage": None,
+        "ensure_experience_continuity": False,
+        "experiment_set": [],
+        "rollback_conditions": None,
+        "performed_rollback": None,
+        "can_edit": True,
+    }
+    assert list(flag.items()) == list(expected.items())
+    assert await service.read(f"/feature_flags/{flag['id']}/") == flag
+
+
+async def test_what_is_sent_is_kept_word_for_word(service: Service) -> None:
+    fields = {
+        "name": "Green \u202e button 😀",
+        "key": "Grün/checkout button",
+        "filters": {
+            "groups": [
+                {"properties": [COUNTRY], "rollout_percentage": 12.5, "variant": "test", "mine": [10**400, None]}
+            ],
+            "multivariate": {**HALVES, "mine": 1.5},
+            "payloads": {"test": '{"color":  "green"}', "true": {"deep": [[]]}},
+            "": None,
+        },
+        "deleted": False,
+        "active": False,
+        "ensure_experience_continuity": True,
+    }
+
+    flag = await created(service, **fields)
+
+    assert {name: flag[name] for name in fields} == fields
+
+
+async def test_what_clients_may_not_write_is_ignored(service: Service) -> None:
+    sent = {"id": 999, "created_by": 999, "experiment_set": [999], "can_edit": False, "rollout_percentage": 1, "x": []}
+
+    flag = await created(service, **sent)
+
+    assert flag["id"] != 999
+    assert flag["created_by"]["email"] == "ann@example.com"
+    assert (flag["experiment_set"], flag["can_edit"], flag["rollout_percentage"]) == ([], True, None)
+
+
+REQUIRED, NULL = "This field is required.", "This field may not be null."
+NO_BOOLEAN = "Must be a valid boolean."
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "detail", "attr"),
+    [
+        ({}, "required", REQUIRED, "key"),
+        ({"key": None}, "null", NULL, "key"),
+        ({"key": " "}, "blank", "This field may not be blank.", "key"),
+        ({"key": ["a"]}, "invalid_input", "Not a valid string.", "key"),
+        ({"key": "a\0"}, "null_characters_not_allowed", "Null characters are not allowed.", "key"),
+        ({"key": "x" * 401}, "max_length", "Ensure this field has no more than 400 characters.", "key"),
+        ({"name": None}, "null", NULL, "name"),
+        ({"name": {}, "key": None}, "invalid_input", "Not a valid string.", "name"),
+        ({"key": "a", "filters": None}, "null", NULL, "filters"),
+        ({"key": "a", "filters": []}, "invalid_input", "Expected a dictionary of items.", "filters"),
+        ({"key": "a", "filters": "{}"}, "invalid_input", "Expected a dictionary of items.", "filters"),
+        ({"key": "a", "deleted": "perhaps"}, "invalid_input", NO_BOOLEAN, "deleted"),
+        ({"key": "a", "active": None}, "null", NULL, "active"),
+        (
+            {"key": "a", "ensure_experience_continuity": 2},
+            "invalid_input",
+            NO_BOOLEAN,
+            "ensure_experience_continuity",
+        ),
+        ({"key": "a", "filters": {"properties": [{"key": "x", "value": 1}]}}, "invalid_input", PERSONS_ONLY, "filters"),
+        (
+            {"key": "a", "filters": {"groups": [{"properties": [{**COHORT, "value": 555}]}]}},
+            "cohort_does_not_exist",
+            "Cohort with id 555 does not exist",
+            "filters",
+        ),
+        (
+            {"key": "a", "filters": {"groups": [], "multivariate": {"variants": HALVES["variants"][:1]}}},
+            "invalid_input",
+            "Invalid variant definitions: Variant rollout percentages must sum to 100.",
+            None,
+        ),
+    ],
+)
+async def test_a_refused_flag_is_not_stored(
+    service: Service, database: Database, body: object, code: str, detail: str, attr: str | None
+) -> None:
+    response = await service.post("/feature_flags/", body)
+
+    assert response.status_code == 400
+    assert response.json() == {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
+    assert not await flags(database)
+
+
+async def test_a_form_holds_filters_as_text_and_its_empty_boxes_are_false(service: Service) -> None:
+    filters = {"groups": [{"properties": [], "rollout_percentage": 10}]}
+
+    response = await service.request(
+        "POST", "/feature_flags/", data={"key": "checkout", "name": "", "filters": json.dumps(filters)}
+    )
+
+    flag = response.json()
+    assert response.status_code == 201
+    assert (flag["name"], flag["filters"], flag["active"], flag["deleted"]) == ("", filters, False, False)
+
+
+async def test_a_key_that_a_living_flag_has_is_refused(service: Service) -> None:
+    await created(service)
+    experiment = {"name": "x", "feature_flag_key": "checkout", "filters": {"insight": "TRENDS"}}
+
+    answers = [
+        await service.post("/feature_flags/", {"key": "checkout"}),
+        await service.post("/experiments/", experiment),
+    ]
+
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(400, KEY_TAKEN)] * 2
+
+
+@pytest.mark.parametrize("key", ["Checkout", "checkout2"])
+async def test_keys_differ_by_every_character(service: Service, key: str) -> None:
+    await created(service)
+
+    assert (await created(service, key=key))["key"] == key
+
+
+async def test_the_key_of_an_experiments_flag_is_taken_until_the_flag_is_deleted(service: Service) -> None:
+    experiment = await service.create_experiment()
+    refused = await service.post("/feature_flags/", {"key": "checkout"})
+    await service.patch(f"/feature_flags/{experiment['feature_flag']}/", {"deleted": True})
+
+    flag = await created(service)
+
+    assert (refused.status_code, refused.json()) == (400, KEY_TAKEN)
+    assert flag["experiment_set"] == []
+    assert await service.read(f"/experiments/{experiment['id']}/") == experiment
+    old = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    assert (old["key"], old["deleted"], old["experiment_set"]) == ("checkout", True, [experiment["id"]])
+
+
+async def test_a_flag_may_be_created_deleted_and_takes_no_key_then(service: Service) -> None:
+    deleted = await created(service, deleted=True)
+    living = await created(service)
+    another = await created(service, deleted=True)
+
+    assert [flag["deleted"] for flag in (deleted, living, another)] == [True, False, True]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "name": documents,
+            "filters": documents
+            | st.fixed_dictionaries({"groups": st.lists(documents, max_size=2), "more": documents}),
+            "active": documents,
+        },
+    )
+)
+async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
+    service: Service, changes: dict[str, object]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({"key": "checkout", **changes})  # httpx would refuse NaN
+
+    response = await service.request("POST", "/feature_flags/", content=content, headers=headers)
+
+    if response.status_code == 201:
+        path = f"/feature_flags/{response.json()['id']}/"
+        assert await service.read(path) == response.json()
+        assert (await service.patch(path, {"deleted": True})).status_code == 200
+        return
+    assert response.status_code == 400
+    assert list(response.json()) == ["type", "code", "detail", "attr"]
+    assert response.json()["attr"] in changes
