@@ -7,9 +7,13 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.actions.repository import ActionRepository
+from app.actions.service import ActionService
 from app.auth.credentials import find_credential
 from app.auth.service import AuthenticationService
 from app.capture.service import CaptureService
+from app.cohorts.repository import CohortRepository
+from app.cohorts.service import CohortService
 from app.database import Database
 from app.events.repository import EventRepository
 from app.experiments.repository import ExperimentRepository
@@ -18,7 +22,7 @@ from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
-from app.models import Experiment, Project, User
+from app.models import Action, Cohort, Experiment, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import ProjectService
@@ -41,6 +45,8 @@ async def get_database(request: Request) -> Database:
 # Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
 ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
 ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+ActionId = Annotated[str, Path(description="An action's id.", examples=["1"])]
+CohortId = Annotated[str, Path(description="A cohort's id.", examples=["1"])]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
@@ -101,6 +107,34 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
     return await experiments.get(experiment_id, for_update=True)
 
 
+async def get_actions(project: ProjectDep, session: SessionDep) -> ActionService:
+    return ActionService(ActionRepository(session, project.id))
+
+
+async def get_action(action_id: ActionId, actions: "ActionsDep") -> Action:
+    return await actions.get(action_id)
+
+
+async def get_locked_action(action_id: ActionId, actions: "ActionsDep") -> Action:
+    """The action, held against other writers until this request is done."""
+    return await actions.get(action_id, for_update=True)
+
+
+async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService:
+    return build_cohorts(session, project.id)
+
+
+async def get_cohorts_in_a_snapshot(project: ProjectDep, database: DatabaseDep) -> AsyncIterator[CohortService]:
+    """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
+    async with database.snapshot() as session:
+        yield build_cohorts(session, project.id)
+
+
+async def get_locked_cohort(cohort_id: CohortId, cohorts: "CohortsDep") -> Cohort:
+    """The cohort, held against other writers until this request is done."""
+    return await cohorts.get(cohort_id, for_update=True)
+
+
 async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
     return PersonService(PersonRepository(session, project.id))
 
@@ -123,6 +157,10 @@ def build_experiments(session: AsyncSession, project: Project) -> ExperimentServ
     return ExperimentService(ExperimentRepository(session, project.id), flags)
 
 
+def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
+    return CohortService(CohortRepository(session, project_id), PersonService(PersonRepository(session, project_id)))
+
+
 def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
     return ResultsService(database, FactService(database, materialiser, project.id), project)
 
@@ -131,6 +169,11 @@ ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
+ActionsDep = Annotated[ActionService, Depends(get_actions)]
+LockedActionDep = Annotated[Action, Depends(get_locked_action)]
+CohortsDep = Annotated[CohortService, Depends(get_cohorts)]
+CountingCohortsDep = Annotated[CohortService, Depends(get_cohorts_in_a_snapshot, scope="function")]
+LockedCohortDep = Annotated[Cohort, Depends(get_locked_cohort)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]

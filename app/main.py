@@ -9,7 +9,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import exception_handlers, health, openapi
+from app.actions.router import router as actions_router
 from app.capture.router import router as capture_router
+from app.cohorts.router import router as cohorts_router
 from app.database import Database
 from app.dependencies import build_results
 from app.events.router import router as events_router
@@ -36,6 +38,8 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Actions", "description": "Name the events that a metric is about."},
+    {"name": "Cohorts", "description": "Name groups of persons."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
     {"name": "Projects", "description": "Projects and their tokens."},
@@ -43,7 +47,15 @@ TAGS = [
 ]
 
 # Results first: its fixed paths lie where an experiment's id could be.
-PRIVATE_ROUTERS = (results_router, experiments_router, events_router, persons_router, projects_router)
+PRIVATE_ROUTERS = (
+    results_router,
+    experiments_router,
+    actions_router,
+    cohorts_router,
+    events_router,
+    persons_router,
+    projects_router,
+)
 PUBLIC_ROUTERS = (capture_router,)
 
 
