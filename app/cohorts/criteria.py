@@ -123,7 +123,7 @@ def _of_persons(node: Node) -> Node:
         return replace(node, type="person")
     if node.type not in _COHORT_TYPES:
         raise InvalidFilter(f"A cohort is made of properties of persons, and of other cohorts, not of {node.type!r}")
-    if not isinstance(node.value, int | str) or isinstance(node.value, bool) or read_id(str(node.value)) is None:
+    if not isinstance(node.value, int | str) or isinstance(node.value, bool) or not cohort_of(node):
         raise InvalidFilter(f"A cohort is referred to by its id, got {json.dumps(node.value)[:100]}")
     return replace(node, type="cohort")
 
