@@ -216,6 +216,7 @@ LongText = Annotated[
     Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
 Text = Annotated[LongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
+BlankableText = Annotated[str, BeforeValidator(_read_text), NotNull]
 OptionalLongText = Annotated[str | None, BeforeValidator(_read_text)]
 OptionalText = Annotated[OptionalLongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
 Boolean = Annotated[bool, BeforeValidator(_read_boolean), NotNull]

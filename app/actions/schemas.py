@@ -10,6 +10,7 @@ from app.projects.schemas import UserBasic
 from app.properties.filters import InvalidFilter
 from app.schemas import RequestBody, ResponseBody
 from app.types import (
+    BlankableText,
     Boolean,
     IsList,
     NotNull,
@@ -142,11 +143,15 @@ class ActionStepRead(ResponseBody):
     url: str | None = Field(examples=["/checkout"])
     name: str | None = Field(examples=[None])
     url_matching: Matching = Field(examples=["contains"])
-    properties: Annotated[JsonValue, _PROPERTIES_SCHEMA] = Field(examples=[_PROPERTIES_EXAMPLE])
+    properties: JsonValue = Field(description="As it was sent.", examples=[_PROPERTIES_EXAMPLE])
 
 
 Name = Annotated[Text, Field(examples=["Checkout seen"])]
-Description = Annotated[OptionalLongText, max_characters(10_000), Field(examples=["Any page of the checkout"])]
+Description = Annotated[
+    BlankableText,
+    max_characters(10_000),
+    Field(examples=["Any page of the checkout"], json_schema_extra={"maxLength": 10_000}),
+]
 Steps = Annotated[
     list[Annotated[ActionStep, BeforeValidator(_refuse_other_than_object)]],
     AfterValidator(_limit_steps),
@@ -163,7 +168,7 @@ Steps = Annotated[
 
 class ActionCreate(RequestBody):
     name: Name
-    description: Omittable[Description] = ""
+    description: Description = ""
     steps: Steps = Field(default=[])
 
 

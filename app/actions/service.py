@@ -38,7 +38,7 @@ class ActionService:
     async def create(self, body: ActionCreate, created_by: User) -> Action:
         action = Action(
             name=body.name,
-            description=body.description or "",
+            description=body.description,
             steps=[step.model_dump() for step in body.steps],
             created_by_id=created_by.id,
         )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.cohorts.criteria import read_filters, read_groups
@@ -10,12 +10,12 @@ from app.projects.schemas import UserBasic
 from app.properties.filters import InvalidFilter
 from app.schemas import RequestBody, ResponseBody
 from app.types import (
+    BlankableText,
     Boolean,
     IsList,
     JsonObject,
     NotNull,
     Omittable,
-    OptionalLongText,
     StorableJson,
     Text,
     UtcDatetime,
@@ -35,6 +35,51 @@ FILTERS_EXAMPLE = {
         ],
     }
 }
+_FILTERS_SCHEMA = WithJsonSchema(
+    {
+        "type": "object",
+        "properties": {
+            "properties": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "required": ["type", "values"],
+                        "properties": {
+                            "type": {"enum": ["AND", "OR"]},
+                            "values": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+                        },
+                    },
+                    {"type": "object", "maxProperties": 0},
+                ]
+            }
+        },
+        "required": ["properties"],
+    }
+)
+_GROUPS_SCHEMA = WithJsonSchema(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "properties": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["key", "value"],
+                        "properties": {
+                            "key": {"type": "string"},
+                            "value": {},
+                            "operator": {"type": "string"},
+                            "type": {"enum": ["person", "cohort"]},
+                            "negation": {"type": "boolean"},
+                        },
+                    },
+                }
+            },
+        },
+    }
+)
 _GROUPS_EXAMPLE = [{"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}]
 
 
@@ -69,13 +114,14 @@ def _read_distinct_ids(values: list[JsonValue]) -> list[str]:
 
 Name = Annotated[Text, Field(examples=["Paying customers"])]
 Description = Annotated[
-    OptionalLongText,
+    BlankableText,
     max_characters(1000),
     Field(examples=["Everybody on a paid plan"], json_schema_extra={"maxLength": 1000}),
 ]
 Filters = Annotated[
     JsonObject,
     AfterValidator(_check_filters),
+    _FILTERS_SCHEMA,
     Field(
         description="The criteria of a dynamic cohort: nested groups of conditions on properties of persons, or of the "
         "type `cohort` with another cohort's id as value. `negation` turns a condition round. Behavioral criteria "
@@ -89,6 +135,7 @@ Groups = Annotated[
     IsList,
     NotNull,
     StorableJson,
+    _GROUPS_SCHEMA,
     Field(
         description="The older form of the criteria: all properties of any of the groups. It counts where `filters` "
         "say nothing.",
@@ -101,6 +148,7 @@ DistinctIds = Annotated[
     IsList,
     NotNull,
     StorableJson,
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "integer"}]}}),
     Field(
         description="Ids to put on a static cohort's list. One that nobody is known by yet counts once somebody is.",
         examples=[["ann", "device-7"]],
@@ -110,7 +158,7 @@ DistinctIds = Annotated[
 
 class CohortCreate(RequestBody):
     name: Name
-    description: Omittable[Description] = ""
+    description: Description = ""
     groups: Groups = Field(default=[])
     filters: Filters = Field(default={})
     is_static: Boolean = Field(default=False, description="A list of persons rather than criteria. It cannot change.")

@@ -77,7 +77,7 @@ class CohortService:
     async def create(self, body: CohortCreate, created_by: User) -> Cohort:
         cohort = Cohort(
             name=body.name,
-            description=body.description or "",
+            description=body.description,
             is_static=body.is_static,
             groups=body.groups,
             filters=body.filters or None,
