@@ -9,8 +9,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import exception_handlers, health, openapi
+from app.actions.router import router as actions_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
+from app.cohorts.router import router as cohorts_router
 from app.database import Database
 from app.dependencies import build_results
 from app.events.router import router as events_router
@@ -39,6 +41,8 @@ TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Actions", "description": "Name the events that a metric is about."},
+    {"name": "Cohorts", "description": "Name groups of persons."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
     {"name": "Projects", "description": "Projects and their tokens."},
@@ -52,6 +56,8 @@ PRIVATE_ROUTERS = (
     results_router,
     experiments_router,
     flags_router,
+    actions_router,
+    cohorts_router,
     events_router,
     persons_router,
     projects_router,
