@@ -18,6 +18,7 @@ HTTP_MODULES = (
     "forms",
     "credentials",
     "routing",
+    "cross_origin",
     "pagination",
     "health",
 )
@@ -30,6 +31,8 @@ PURE = {
     "app.auth.keys": (),
     "app.persons.identity": ("app.moments",),
     "app.capture.decoding": ("app.errors", "app.moments"),
+    "app.capture.encodings": ("app.errors", "app.capture.lz_string"),
+    "app.capture.lz_string": (),
     "app.flags.filters": ("app.errors",),
     "app.facts.columns": (),
     "app.facts.calendar": (),
