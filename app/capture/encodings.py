@@ -31,7 +31,7 @@ _TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # a blank was a plus before a form
 
 @dataclass(frozen=True)
 class Submission:
-    """A capture request as it came: a body that is a form is in ``form``, any other one in ``body``."""
+    """A capture request as it came; ``form`` has the fields of a body that is a form, and is empty for any other."""
 
     method: str
     query: Mapping[str, str]

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from app.capture.decoding import CapturedEvent
 from app.errors import Unavailable
 
-MAX_WAITING_EVENTS = 20_000
-MAX_GROUP_EVENTS = 1_000
+# In characters of properties, with an allowance for what else an event has.
+MAX_WAITING_SIZE = 64 * 1024 * 1024
+MAX_GROUP_SIZE = 2 * 1024 * 1024
+_SIZE_OF_AN_EVENT = 500
 
 Write = Callable[[str, Sequence[CapturedEvent]], Awaitable[None]]
 
@@ -16,6 +18,7 @@ Write = Callable[[str, Sequence[CapturedEvent]], Awaitable[None]]
 class _Member:
     def __init__(self, events: Sequence[CapturedEvent]) -> None:
         self.events = events
+        self.size = size_of(events)
         self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -31,7 +34,7 @@ class Gathering:
         self._concerns_all = concerns_all
         self._queues: dict[str, deque[_Member]] = {}
         self._workers: set[asyncio.Task[None]] = set()
-        self._waiting_events = 0
+        self._waiting_size = 0
 
     async def add(self, token: str, events: Sequence[CapturedEvent]) -> None:
         """Write events with those of other requests; return when they are committed, raise what kept them out.
@@ -41,9 +44,9 @@ class Gathering:
         Unavailable
             So many events wait already that it is better to ask the client to come again.
         """
-        if self._waiting_events + len(events) > MAX_WAITING_EVENTS:
-            raise Unavailable("Too many events are waiting to be stored. Please try again.")
         member = _Member(events)
+        if self._waiting_size + member.size > MAX_WAITING_SIZE:
+            raise Unavailable("Too many events are waiting to be stored. Please try again.")
         queue = self._queues.get(token)
         if queue is None:
             queue = self._queues[token] = deque()
@@ -51,25 +54,22 @@ class Gathering:
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         queue.append(member)
-        self._waiting_events += len(events)
+        self._waiting_size += member.size
         try:
             await member.written
         finally:
-            self._waiting_events -= len(events)
+            self._waiting_size -= member.size
 
     async def close(self) -> None:
         """Wait until everything that was accepted is written."""
         await asyncio.gather(*self._workers)
 
     async def _work(self, token: str, queue: deque[_Member]) -> None:
-        while queue:
-            group = [queue.popleft()]
-            size = len(group[0].events)
-            while queue and size + len(queue[0].events) <= MAX_GROUP_EVENTS:
-                group.append(queue.popleft())
-                size += len(group[-1].events)
-            await self._write_group(token, group)
-        del self._queues[token]
+        try:
+            while queue:
+                await self._write_group(token, _next_group(queue))
+        finally:
+            del self._queues[token]
 
     async def _write_group(self, token: str, group: Sequence[_Member]) -> None:
         try:
@@ -82,6 +82,19 @@ class Gathering:
                 await self._write_group(token, [member])
         else:
             _finish(group)
+
+
+def size_of(events: Sequence[CapturedEvent]) -> int:
+    return sum(len(event.properties) + _SIZE_OF_AN_EVENT for event in events)
+
+
+def _next_group(queue: deque[_Member]) -> Sequence[_Member]:
+    group = [queue.popleft()]
+    size = group[0].size
+    while queue and size + queue[0].size <= MAX_GROUP_SIZE:
+        group.append(queue.popleft())
+        size += group[-1].size
+    return group
 
 
 def _finish(group: Sequence[_Member], error: Exception | None = None) -> None:

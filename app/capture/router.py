@@ -2,6 +2,8 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,6 +18,10 @@ from app.request_body import read_bytes
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
 # More is decoded beside the event loop, so that others are served meanwhile.
 _BYTES_DECODED_AT_ONCE = 64 * 1024
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_BEACON: dict[int | str, dict[str, Any]] = {204: {"description": "Committed; the answer to `?beacon=1`."}}
 
 router = APIRouter(tags=["Capture"])
 
@@ -26,8 +32,11 @@ router = APIRouter(tags=["Capture"])
     operation_id="capture_batch",
     openapi_extra=capture_body,
     response_model=CaptureRead,
+    responses=_BEACON,
 )
-@router.post("/capture/", summary="Send events", openapi_extra=capture_body, response_model=CaptureRead)
+@router.post(
+    "/capture/", summary="Send events", openapi_extra=capture_body, response_model=CaptureRead, responses=_BEACON
+)
 async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead | Response:
     """Store events and answer when they are committed.
 
@@ -36,15 +45,13 @@ async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead |
     event refuses the whole request.
 
     The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
-    addresses `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same.
+    addresses `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the
+    answer has no body.
     """
     received_at = dt.datetime.now(dt.UTC)
     submission = await _read_submission(request)
     cover = _read_cover(submission, request.scope["path"])
-    if len(submission.body) > _BYTES_DECODED_AT_ONCE:
-        batch = await asyncio.to_thread(_decode, submission, cover, received_at)
-    else:
-        batch = _decode(submission, cover, received_at)
+    batch = await _beside_the_loop(len(submission.body), _decode, submission, cover, received_at)
     await capture.store(batch)
     if submission.query.get("beacon") == "1":
         return Response(status_code=204)
@@ -81,10 +88,19 @@ async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
     """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == URL_ENCODED and not speaks_for_itself(body):
-        return {**parse_url_encoded(body)}
+        return {**await _beside_the_loop(len(body), parse_url_encoded, body)}
     if media_type == MULTIPART and not speaks_for_itself(body):
         return {**await parse_multipart(body, content_type)}
     return {}
+
+
+async def _beside_the_loop(
+    size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Result:
+    """Do work on so many bytes, in a thread if they are many."""
+    if size > _BYTES_DECODED_AT_ONCE:
+        return await asyncio.to_thread(work, *arguments, **named)
+    return work(*arguments, **named)
 
 
 def _read_cover(submission: Submission, path: str) -> Cover:

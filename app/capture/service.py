@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.keys import Credential
 from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
-from app.capture.gathering import Gathering
+from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.database import Database, is_passing_database_trouble
 from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
 from app.events.repository import EventRepository, NewEvent
@@ -52,7 +52,7 @@ class CaptureService:
         async with _telling_clients_to_try_again():
             if batch.project_id:
                 await self._store_beside_project_id(batch.token, batch.project_id, batch.events)
-            elif len(batch.events) < GATHERED_EVENTS:
+            elif len(batch.events) < GATHERED_EVENTS and size_of(batch.events) < MAX_GROUP_SIZE:
                 await self._gathering.add(batch.token, batch.events)
             else:
                 await self._store_under_token(batch.token, batch.events)
