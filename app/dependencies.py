@@ -189,8 +189,9 @@ async def get_results(request: Request, project: ProjectDep, database: DatabaseD
     return build_results(database, request.app.state.materialiser, project)
 
 
-async def get_capture(database: DatabaseDep) -> CaptureService:
-    return CaptureService(database)
+async def get_capture(request: Request) -> CaptureService:
+    capture: CaptureService = request.app.state.capture
+    return capture
 
 
 def build_experiments(session: AsyncSession, project_id: int) -> ExperimentService:

@@ -12,7 +12,9 @@ from app import exception_handlers, health, openapi
 from app.actions.router import router as actions_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
+from app.capture.service import CaptureService
 from app.cohorts.router import router as cohorts_router
+from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
 from app.dependencies import build_results
 from app.events.router import router as events_router
@@ -105,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "If-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
+    application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
     return application
 
 
@@ -116,6 +119,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.capture = capture = CaptureService(database)
     schedule = Schedule(
         database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
     )
@@ -126,6 +130,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await capture.close()
         await database.close()
 
 

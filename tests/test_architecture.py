@@ -18,6 +18,7 @@ HTTP_MODULES = (
     "forms",
     "credentials",
     "routing",
+    "cross_origin",
     "pagination",
     "health",
 )
@@ -34,6 +35,8 @@ PURE = {
     "app.actions.matching": ("app.properties",),
     "app.cohorts.criteria": ("app.properties", "app.types"),
     "app.cohorts.matching": ("app.cohorts.criteria", "app.properties"),
+    "app.capture.encodings": ("app.errors", "app.capture.lz_string"),
+    "app.capture.lz_string": (),
     "app.facts.columns": (),
     "app.facts.calendar": (),
     "app.facts.funnel": ("app.facts",),
