@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.settings import Settings
@@ -19,6 +20,8 @@ _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA temp_store = MEMORY",
 )
+# SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
+_PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
 _SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
 
 
@@ -93,6 +96,18 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
         await self._reading_engine.dispose()
+
+
+def is_passing_database_trouble(error: Exception) -> bool:
+    """Whether the database is away or busy, so that the same request may succeed later."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        state = getattr(error.orig, "sqlstate", None)
+        if state is not None:
+            return str(state).startswith(_PASSING_STATES)
+        return "database is locked" in str(error.orig) or "connection is closed" in str(error.orig)
+    return isinstance(error, PoolTimeout | OSError)
 
 
 def _create_engine(settings: Settings) -> AsyncEngine:

@@ -7,10 +7,14 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.actions.repository import ActionRepository
+from app.actions.service import ActionService
 from app.auth.credentials import find_credential
 from app.auth.repository import KeyRepository
 from app.auth.service import AuthenticationService, KeyService
 from app.capture.service import CaptureService
+from app.cohorts.repository import CohortRepository
+from app.cohorts.service import CohortService
 from app.database import Database
 from app.events.repository import EventRepository
 from app.experiments.repository import ExperimentRepository
@@ -21,7 +25,7 @@ from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import OrganizationService, ProjectService
@@ -47,6 +51,8 @@ ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=[
 FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
 KeyId = Annotated[str, Path(description="The id of a personal API key.", examples=["1"])]
 OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
+ActionId = Annotated[str, Path(description="An action's id.", examples=["1"])]
+CohortId = Annotated[str, Path(description="A cohort's id.", examples=["1"])]
 
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
@@ -111,7 +117,7 @@ async def get_locked_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
-    return build_experiments(session, project)
+    return build_experiments(session, project.id)
 
 
 async def get_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -123,7 +129,7 @@ async def get_detached_experiment(
 ) -> Experiment:
     """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
     async with database.read() as session:
-        return await build_experiments(session, project).get(experiment_id)
+        return await build_experiments(session, project.id).get(experiment_id)
 
 
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -132,7 +138,7 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
 
 
 async def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
-    return build_flags(session, project)
+    return build_flags(session, project.id)
 
 
 async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
@@ -142,6 +148,34 @@ async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> Feature
 async def get_locked_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
     """The flag, held against other writers until this request is done."""
     return await flags.get(feature_flag_id, for_update=True)
+
+
+async def get_actions(project: ProjectDep, session: SessionDep) -> ActionService:
+    return ActionService(ActionRepository(session, project.id))
+
+
+async def get_action(action_id: ActionId, actions: "ActionsDep") -> Action:
+    return await actions.get(action_id)
+
+
+async def get_locked_action(action_id: ActionId, actions: "ActionsDep") -> Action:
+    """The action, held against other writers until this request is done."""
+    return await actions.get(action_id, for_update=True)
+
+
+async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService:
+    return build_cohorts(session, project.id)
+
+
+async def get_cohorts_in_a_snapshot(project: ProjectDep, database: DatabaseDep) -> AsyncIterator[CohortService]:
+    """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
+    async with database.snapshot() as session:
+        yield build_cohorts(session, project.id)
+
+
+async def get_locked_cohort(cohort_id: CohortId, cohorts: "CohortsDep") -> Cohort:
+    """The cohort, held against other writers until this request is done."""
+    return await cohorts.get(cohort_id, for_update=True)
 
 
 async def get_persons(project: ProjectDep, session: SessionDep) -> PersonService:
@@ -161,16 +195,21 @@ async def get_results(request: Request, project: ProjectDep, database: DatabaseD
     return build_results(database, request.app.state.materialiser, project)
 
 
-async def get_capture(database: DatabaseDep) -> CaptureService:
-    return CaptureService(database)
+async def get_capture(request: Request) -> CaptureService:
+    capture: CaptureService = request.app.state.capture
+    return capture
 
 
-def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:
-    return ExperimentService(ExperimentRepository(session, project.id), build_flags(session, project))
+def build_experiments(session: AsyncSession, project_id: int) -> ExperimentService:
+    return ExperimentService(ExperimentRepository(session, project_id), build_flags(session, project_id))
 
 
-def build_flags(session: AsyncSession, project: Project) -> FlagService:
-    return FlagService(FlagRepository(session, project.id))
+def build_flags(session: AsyncSession, project_id: int) -> FlagService:
+    return FlagService(FlagRepository(session, project_id), build_cohorts(session, project_id))
+
+
+def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
+    return CohortService(CohortRepository(session, project_id), PersonService(PersonRepository(session, project_id)))
 
 
 def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
@@ -187,6 +226,11 @@ DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
 FlagsDep = Annotated[FlagService, Depends(get_flags)]
 LockedFlagDep = Annotated[FeatureFlag, Depends(get_locked_flag)]
+ActionsDep = Annotated[ActionService, Depends(get_actions)]
+LockedActionDep = Annotated[Action, Depends(get_locked_action)]
+CohortsDep = Annotated[CohortService, Depends(get_cohorts)]
+CountingCohortsDep = Annotated[CohortService, Depends(get_cohorts_in_a_snapshot, scope="function")]
+LockedCohortDep = Annotated[Cohort, Depends(get_locked_cohort)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]

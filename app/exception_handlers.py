@@ -9,11 +9,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from app.database import is_passing_database_trouble
 from app.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.schemas import ErrorBody
-
-# SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
-_PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
 
 
 def respond(error: AppError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -47,18 +45,6 @@ async def handle_database_error(_request: Request, error: Exception) -> JSONResp
     if is_passing_database_trouble(error):
         return respond(Unavailable())
     raise error
-
-
-def is_passing_database_trouble(error: Exception) -> bool:
-    """Whether the database is away or busy, so that the same request may succeed later."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        state = getattr(error.orig, "sqlstate", None)
-        if state is not None:
-            return str(state).startswith(_PASSING_STATES)
-        return "database is locked" in str(error.orig) or "connection is closed" in str(error.orig)
-    return isinstance(error, PoolTimeout | OSError)
 
 
 def install(application: FastAPI) -> None:

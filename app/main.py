@@ -9,8 +9,12 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import exception_handlers, health, openapi
+from app.actions.router import router as actions_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
+from app.capture.service import CaptureService
+from app.cohorts.router import router as cohorts_router
+from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
 from app.dependencies import build_results
 from app.events.router import router as events_router
@@ -40,6 +44,8 @@ TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Actions", "description": "Name the events that a metric is about."},
+    {"name": "Cohorts", "description": "Name groups of persons."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
     {"name": "Projects", "description": "Projects and their tokens."},
@@ -53,6 +59,8 @@ PRIVATE_ROUTERS = (
     results_router,
     experiments_router,
     flags_router,
+    actions_router,
+    cohorts_router,
     events_router,
     persons_router,
     groups_router,
@@ -101,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "If-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
+    application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
     return application
 
 
@@ -112,6 +121,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.capture = capture = CaptureService(database)
     schedule = Schedule(
         database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
     )
@@ -122,6 +132,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await capture.close()
         await database.close()
 
 

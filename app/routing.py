@@ -90,7 +90,7 @@ def _declared_methods(routers: Iterable[APIRouter]) -> Mapping[str, set[str]]:
     declared: dict[str, set[str]] = defaultdict(set)
     for router in routers:
         for route in router.routes:
-            if isinstance(route, APIRoute) and route.include_in_schema:
+            if isinstance(route, APIRoute) and route.endpoint is not _describe_or_refuse:
                 declared[route.path] |= route.methods or set()
     return declared
 

@@ -153,8 +153,7 @@ def _write_moment(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
-def read_json(value: object) -> object:
-    """Return a document that every database can hold; a form's text is read as JSON."""
+def _read_json(value: object) -> object:
     document = _parse_form_text(value) if isinstance(value, FormText) else value
     if not is_storable_json(document):
         raise _invalid_json()
@@ -187,6 +186,13 @@ def is_storable_json(value: object, depth: int = 0) -> bool:
     return True
 
 
+def _refuse_other_than_list(value: object) -> object:
+    if not isinstance(value, list):
+        message = 'Expected a list of items but got type "{kind}".'
+        raise PydanticCustomError("not_a_list", message, {"kind": type(value).__name__})
+    return value
+
+
 def _refuse_other_than_object(value: object) -> object:
     if not isinstance(value, dict):
         raise PydanticCustomError("invalid_input", "Expected a dictionary of items.")
@@ -217,10 +223,9 @@ LongText = Annotated[
     Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
 Text = Annotated[LongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
-PossiblyBlankText = Annotated[str, BeforeValidator(_read_text), NotNull]
-OptionalText = Annotated[
-    str | None, BeforeValidator(_read_text), max_characters(400), Field(json_schema_extra={"maxLength": 400})
-]
+BlankableText = Annotated[str, BeforeValidator(_read_text), NotNull]
+OptionalLongText = Annotated[str | None, BeforeValidator(_read_text)]
+OptionalText = Annotated[OptionalLongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
 Boolean = Annotated[bool, BeforeValidator(_read_boolean), NotNull]
 UtcDatetime = Annotated[
     dt.datetime,
@@ -229,8 +234,8 @@ UtcDatetime = Annotated[
     Field(examples=["2022-11-01T00:00:00Z"]),
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]
-Json = Annotated[JsonValue, BeforeValidator(read_json)]
-PresentJson = Annotated[JsonValue, NotNull, BeforeValidator(read_json)]  # not null
-JsonObject = Annotated[
-    dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, BeforeValidator(read_json)
-]
+StorableJson = BeforeValidator(_read_json)
+IsList = BeforeValidator(_refuse_other_than_list)
+Json = Annotated[JsonValue, StorableJson]
+PresentJson = Annotated[JsonValue, NotNull, StorableJson]  # not null
+JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, StorableJson]

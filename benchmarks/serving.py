@@ -13,15 +13,18 @@ from app.database import Database
 
 def served(database: Database) -> contextlib.AbstractAsyncContextManager[int]:
     """Run the service on the benchmark's database; yield its port."""
-    url = database.engine.url.render_as_string(hide_password=False)
-    return _started(
-        [sys.executable, "-m", "app.cli", "serve"], {"ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
-    )
+    return _started([sys.executable, "-m", "app.cli", "serve"], _environment(database))
 
 
-def served_factory(factory: str) -> contextlib.AbstractAsyncContextManager[int]:
+def served_factory(factory: str, database: Database | None = None) -> contextlib.AbstractAsyncContextManager[int]:
     """Run another application, named as ``module:function``, on the same server; yield its port."""
-    return _started([sys.executable, "-m", "uvicorn", "--factory", factory, "--no-access-log", "--no-server-header"])
+    command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--no-access-log", "--no-server-header"]
+    return _started(command, None if database is None else _environment(database))
+
+
+def _environment(database: Database) -> dict[str, str]:
+    url = database.engine.url.render_as_string(hide_password=False)
+    return {"ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
 
 
 @contextlib.asynccontextmanager

@@ -382,7 +382,14 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
         for method, operation in operations.items()
         if path.startswith("/api/") and "requestBody" in operation
     }
+    actions, cohorts = "/api/projects/{project_id}/actions/", "/api/projects/{project_id}/cohorts/"
     assert bodies == {
+        ("post", actions): "ActionCreate",
+        ("put", f"{actions}{{action_id}}/"): "ActionReplace",
+        ("patch", f"{actions}{{action_id}}/"): "ActionUpdate",
+        ("post", cohorts): "CohortCreate",
+        ("put", f"{cohorts}{{cohort_id}}/"): "CohortReplace",
+        ("patch", f"{cohorts}{{cohort_id}}/"): "CohortUpdate",
         ("post", experiments): "ExperimentCreate",
         ("put", f"{experiments}{{experiment_id}}/"): "ExperimentReplace",
         ("patch", f"{experiments}{{experiment_id}}/"): "ExperimentUpdate",

@@ -1,4 +1,4 @@
-"""From the bytes of a capture request to events. Pure: no database, no clock of its own.
+"""From the JSON of a capture request to events. Pure: no database, no clock of its own.
 
 Properties stay JSON text from the wire to the table; only the few keys that capture itself looks at are decoded.
 """
@@ -6,6 +6,7 @@ Properties stay JSON text from the wire to the table; only the few keys that cap
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,11 @@ MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 MAX_PERSON_PROPERTY_DEPTH = 64
 MAX_DIGITS = 1_000
+_ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 # Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+_EPOCH = re.compile(r"[0-9]{1,18}")
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 
@@ -32,16 +35,19 @@ JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 class CapturedEvent:
     """One valid event, ready to be stored.
 
-    ``time`` is in microseconds since 1970 UTC; ``properties`` is JSON text. ``alias`` is the other distinct id of an
-    event that joins two (``$identify``, ``$create_alias``).
+    ``time`` and ``received_at`` are in microseconds since 1970 UTC; ``properties`` is JSON text. ``alias`` is the other
+    distinct id of an event that joins two (``$identify``, ``$create_alias``, ``$merge_dangerously``), and
+    ``is_merge_forced`` says that it may join two persons that are both identified.
     """
 
     uuid: UUID
     name: str
     distinct_id: str
     time: int
+    received_at: int
     properties: str
     alias: str | None
+    is_merge_forced: bool
     set: JsonDict
     set_once: JsonDict
     unset: Sequence[str]
@@ -53,12 +59,32 @@ class CapturedEvent:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """What a request says outside its payload: in the query, in the form's other fields, and by its path.
+
+    Tokens come in the order in which they count, and before those of the payload.
+    """
+
+    tokens: Sequence[str] = ()
+    query_sent_at: str = ""
+    form_sent_at: str = ""
+    project_id: str = ""
+    event_name: str | None = None
+
+
+@dataclass(frozen=True)
 class CapturedBatch:
+    """``project_id`` is what a client states that sends a personal key in place of a token."""
+
     token: str | None
+    project_id: object
     events: Sequence[CapturedEvent]
 
 
-class _Event(msgspec.Struct, rename={"dollar_distinct_id": "$distinct_id", "set": "$set", "set_once": "$set_once"}):
+class _Event(
+    msgspec.Struct,
+    rename={"dollar_distinct_id": "$distinct_id", "set": "$set", "set_once": "$set_once", "unset": "$unset"},
+):
     event: object = UNSET
     dollar_distinct_id: object = UNSET
     distinct_id: object = UNSET
@@ -68,6 +94,7 @@ class _Event(msgspec.Struct, rename={"dollar_distinct_id": "$distinct_id", "set"
     uuid: object = None
     set: object = None
     set_once: object = None
+    unset: object = None
 
 
 class _Request(_Event, rename={"dollar_token": "$token"}):
@@ -77,12 +104,20 @@ class _Request(_Event, rename={"dollar_token": "$token"}):
     dollar_token: object = None
     token: object = None
     api_key: object = None
+    project_id: object = None
     sent_at: object = None
 
 
 class _Properties(
     msgspec.Struct,
-    rename={"set": "$set", "set_once": "$set_once", "unset": "$unset", "anonymous_id": "$anon_distinct_id"},
+    rename={
+        "set": "$set",
+        "set_once": "$set_once",
+        "unset": "$unset",
+        "anonymous_id": "$anon_distinct_id",
+        "ignores_sent_at": "$ignore_sent_at",
+        "snapshot_data": "$snapshot_data",
+    },
 ):
     distinct_id: object = UNSET
     token: object = None
@@ -91,15 +126,18 @@ class _Properties(
     unset: object = None
     anonymous_id: object = None
     alias: object = None
+    ignores_sent_at: object = None
+    snapshot_data: object = None
 
 
 _decode_request: Callable[[bytes], list[_Request] | _Request] = msgspec.json.Decoder(list[_Request] | _Request).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 _NO_PROPERTIES = _Properties()
+_NO_COVER = Cover()
 
 
-def decode_batch(body: bytes, now: dt.datetime) -> CapturedBatch:
-    """Decode a JSON body: one event, a list of events, or an envelope ``{"api_key", "batch": [...]}``.
+def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> CapturedBatch:
+    """Decode a JSON payload: one event, a list of events, or an envelope ``{"api_key", "batch": [...]}``.
 
     Parameters
     ----------
@@ -109,22 +147,22 @@ def decode_batch(body: bytes, now: dt.datetime) -> CapturedBatch:
     Raises
     ------
     ValidationFailed
-        With the 2022 codes ``no_data`` and ``invalid_payload``. One bad event refuses the whole request, so that
-        nothing is half stored.
+        With the 2022 code ``invalid_payload``. One bad event refuses the whole request, so that nothing is half
+        stored.
     """
-    if not body:
-        raise ValidationFailed(
-            "No data found. Make sure to use a POST request when sending the payload in the body of the request.",
-            code="no_data",
-        )
-    requests = _parse(body)
+    requests = _parse(payload)
     members = requests if isinstance(requests, list) else [requests]
     if not members:
         raise _invalid("Invalid payload: the request holds no event.")
     first = members[0]
-    events: Sequence[_Event] = first.batch if first.batch and not isinstance(requests, list) else members
-    clock = _Clock(now, _read_sent_at(first.sent_at))
-    return CapturedBatch(_find_token(first), list(_read_events(events, clock)))
+    has_batch = bool(first.batch) and not isinstance(requests, list)
+    if cover.event_name is not None and not has_batch and not isinstance(requests, list):
+        first.event = cover.event_name
+    events: Sequence[_Event] = first.batch if first.batch and has_batch else members
+    clock = _Clock(now, _read_sent_at(cover.query_sent_at or first.sent_at or cover.form_sent_at))
+    return CapturedBatch(
+        _find_token(first, cover), cover.project_id or first.project_id, list(_read_events(events, clock))
+    )
 
 
 def _parse(body: bytes) -> list[_Request] | _Request:
@@ -137,9 +175,17 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
     try:
-        return _decode_request(_dump(_load(body.decode("utf-8", "replace"))).encode())
-    except msgspec.ValidationError as error:
+        return _decode_request(_dump(_load(_read_text(body))).encode())
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(f"Malformed request data: {error}") from error
+
+
+def _read_text(body: bytes) -> str:
+    """Return the text of bytes in which surrogate halves may be encoded one by one, as old browsers did it."""
+    try:
+        return body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "replace")
 
 
 def _load(text: str) -> object:
@@ -175,10 +221,10 @@ def _invalid(detail: str) -> ValidationFailed:
     return ValidationFailed(detail, code="invalid_payload")
 
 
-def _find_token(first: _Request) -> str | None:
+def _find_token(first: _Request, cover: Cover) -> str | None:
     in_properties = _read_properties(first)[1].token if first.batch is None else None
-    candidates = (first.dollar_token, first.token, first.api_key, in_properties)
-    return next((_as_text(candidate) for candidate in candidates if candidate), None)
+    candidates = (*cover.tokens, first.dollar_token, first.token, first.api_key, in_properties)
+    return next((_as_text(candidate).strip() for candidate in candidates if candidate), None)
 
 
 @dataclass(frozen=True)
@@ -188,17 +234,17 @@ class _Clock:
     now: dt.datetime
     sent_at: dt.datetime | None
 
-    def read(self, event: _Event) -> int:
-        moment = self._moment(event)
+    def read(self, event: _Event, known: _Properties) -> int:
+        moment = self._moment(event, None if known.ignores_sent_at is True else self.sent_at)
         if not _EARLIEST <= moment <= _LATEST:
             moment = self.now
         return to_microseconds(moment)
 
-    def _moment(self, event: _Event) -> dt.datetime:
+    def _moment(self, event: _Event, sent_at: dt.datetime | None) -> dt.datetime:
         stated = _parse_moment(event.timestamp)
         try:
             if stated is not None:
-                return stated if self.sent_at is None else self.now + (stated - self.sent_at)
+                return stated if sent_at is None else self.now + (stated - sent_at)
             if isinstance(event.offset, int | float):
                 return self.now - dt.timedelta(milliseconds=event.offset)
         except OverflowError:
@@ -219,12 +265,23 @@ def _parse_moment(value: object) -> dt.datetime | None:
 def _read_sent_at(value: object) -> dt.datetime | None:
     if not value:
         return None
-    moment = _parse_moment(value)
+    moment = _parse_epoch(value) or _parse_moment(value)
     if moment is None:
         raise _invalid(
             f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time"
         )
     return moment
+
+
+def _parse_epoch(value: object) -> dt.datetime | None:
+    """Read digits: seconds since 1970, milliseconds from the twelfth digit on."""
+    if not isinstance(value, str) or _EPOCH.fullmatch(value) is None:
+        return None
+    unit = dt.timedelta(milliseconds=1) if len(value) > 11 else dt.timedelta(seconds=1)
+    try:
+        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + int(value) * unit
+    except OverflowError:
+        return None
 
 
 def _read_events(events: Sequence[_Event], clock: _Clock) -> Iterator[CapturedEvent]:
@@ -242,20 +299,30 @@ def _read_event(event: _Event, clock: _Clock) -> CapturedEvent | None:
     identifier = _read_uuid(event.uuid)
     if not event.event:
         return None  # an empty name is dropped without a word, as it always was
-    if event.set or event.set_once:
+    if event.event == "$snapshot":
+        _check_snapshot(known)
+        return None  # a piece of a session recording: nothing here plays them
+    if event.set or event.set_once or event.unset:
         text, known = _fold_in(event, text)
     name = _as_text(event.event)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
         distinct_id=distinct_id,
-        time=clock.read(event),
+        time=clock.read(event, known),
+        received_at=to_microseconds(clock.now),
         properties=text,
         alias=_read_alias(name, known),
+        is_merge_forced=name == "$merge_dangerously",
         set=_read_object(known.set),
         set_once=_read_object(known.set_once),
         unset=[str(key) for key in known.unset] if isinstance(known.unset, list) else [],
     )
+
+
+def _check_snapshot(known: _Properties) -> None:
+    if not known.snapshot_data:
+        raise _invalid('Invalid payload: $snapshot events must contain property "$snapshot_data"!')
 
 
 def _read_properties(event: _Event) -> tuple[str, _Properties]:
@@ -297,18 +364,20 @@ def _read_uuid(value: object) -> UUID:
 
 
 def _fold_in(event: _Event, text: str) -> tuple[str, _Properties]:
-    """Move ``$set`` and ``$set_once`` from beside the properties into them, where everybody looks."""
+    """Move ``$set``, ``$set_once`` and ``$unset`` from beside the properties into them, where everybody looks."""
     properties = _load(text)
     if not isinstance(properties, dict):
         raise TypeError(f"properties were read as an object before, now as {type(properties).__name__}")
     for key, beside in (("$set", event.set), ("$set_once", event.set_once)):
         if isinstance(beside, dict):
             properties[key] = {**_read_object(properties.get(key)), **beside}
+    if isinstance(event.unset, list):
+        properties.setdefault("$unset", event.unset)
     return _reread_properties(properties)
 
 
 def _read_alias(name: str, known: _Properties) -> str | None:
-    other = {"$identify": known.anonymous_id, "$create_alias": known.alias}.get(name)
+    other = known.anonymous_id if name == "$identify" else known.alias if name in _ALIASING else None
     return _as_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 

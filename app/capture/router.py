@@ -1,26 +1,119 @@
 """Where SDKs send events."""
 
+import asyncio
 import datetime as dt
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
-from app.capture.decoding import decode_batch
+from app.capture.decoding import CapturedBatch, Cover, decode_batch
+from app.capture.encodings import MAX_PAYLOAD_BYTES, Submission, decode_payload, speaks_for_itself
 from app.capture.schemas import CaptureRead, capture_body
 from app.dependencies import CaptureDep
+from app.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.request_body import read_bytes
+
+# Names under which SDKs of all ages know the one endpoint; /engage alone means something more.
+ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
+# More is decoded beside the event loop, so that others are served meanwhile.
+_BYTES_DECODED_AT_ONCE = 64 * 1024
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_BEACON: dict[int | str, dict[str, Any]] = {204: {"description": "Committed; the answer to `?beacon=1`."}}
 
 router = APIRouter(tags=["Capture"])
 
 
-@router.post("/batch/", summary="Send a batch of events", operation_id="capture_batch", openapi_extra=capture_body)
-@router.post("/capture/", summary="Send events", openapi_extra=capture_body)
-async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead:
+@router.post(
+    "/batch/",
+    summary="Send a batch of events",
+    operation_id="capture_batch",
+    openapi_extra=capture_body,
+    response_model=CaptureRead,
+    responses=_BEACON,
+)
+@router.post(
+    "/capture/", summary="Send events", openapi_extra=capture_body, response_model=CaptureRead, responses=_BEACON
+)
+async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead | Response:
     """Store events and answer when they are committed.
 
     The body names the project by its public token (`api_key` or `token`) and holds one event, a list of events, or a
     `batch` of them. An event whose `uuid` is known is not stored twice, so a request may safely be sent again. One bad
     event refuses the whole request.
+
+    The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
+    addresses `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the
+    answer has no body.
     """
     received_at = dt.datetime.now(dt.UTC)
-    await capture.store(decode_batch(await read_bytes(request), received_at), received_at)
+    submission = await _read_submission(request)
+    cover = _read_cover(submission, request.scope["path"])
+    batch = await _beside_the_loop(len(submission.body), _decode, submission, cover, received_at)
+    await capture.store(batch)
+    if submission.query.get("beacon") == "1":
+        return Response(status_code=204)
     return CaptureRead(status=1)
+
+
+async def drop_recording() -> CaptureRead:
+    """Acknowledge a piece of a session recording: clients would send it again and again, and nothing here plays it."""
+    return CaptureRead(status=1)
+
+
+for path in ("/batch/", "/capture/"):
+    router.add_api_route(path, capture_events, methods=["GET"], response_model=CaptureRead, include_in_schema=False)
+for path in ALIASES:
+    router.add_api_route(
+        path, capture_events, methods=["GET", "POST"], response_model=CaptureRead, include_in_schema=False
+    )
+router.add_api_route("/s/", drop_recording, methods=["POST"], include_in_schema=False)
+
+
+async def _read_submission(request: Request) -> Submission:
+    body = await read_bytes(request, MAX_PAYLOAD_BYTES)
+    content_type = request.headers.get("content-type", "")
+    return Submission(
+        method=request.method,
+        query=dict(request.query_params),
+        form=await _read_form(body, content_type),
+        body=body,
+        content_encoding=request.headers.get("content-encoding", ""),
+    )
+
+
+async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
+    """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == URL_ENCODED and not speaks_for_itself(body):
+        return {**await _beside_the_loop(len(body), parse_url_encoded, body)}
+    if media_type == MULTIPART and not speaks_for_itself(body):
+        return {**await parse_multipart(body, content_type)}
+    return {}
+
+
+async def _beside_the_loop(
+    size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Result:
+    """Do work on so many bytes, in a thread if they are many."""
+    if size > _BYTES_DECODED_AT_ONCE:
+        return await asyncio.to_thread(work, *arguments, **named)
+    return work(*arguments, **named)
+
+
+def _read_cover(submission: Submission, path: str) -> Cover:
+    query, form = submission.query, submission.form
+    in_query = (query.get("token", ""), query.get("api_key", "")) if submission.method == "GET" else ()
+    return Cover(
+        tokens=(*in_query, form.get("api_key", ""), form.get("token", "")),
+        query_sent_at=query.get("_", ""),
+        form_sent_at=form.get("sent_at", ""),
+        project_id=form.get("project_id", ""),
+        event_name="$identify" if "engage" in path else None,
+    )
+
+
+def _decode(submission: Submission, cover: Cover, received_at: dt.datetime) -> CapturedBatch:
+    return decode_batch(decode_payload(submission), received_at, cover)

@@ -1,51 +1,97 @@
 """Storing captured events with their persons, in one transaction."""
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.auth.keys import Credential
+from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
-from app.database import Database
-from app.errors import AuthenticationFailed
+from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
+from app.database import Database, is_passing_database_trouble
+from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
 from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.moments import to_microseconds
+from app.models import Project
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.repository import AccountRepository
+from app.projects.service import ProjectService
+from app.types import read_id
 
+# Below, sharing a commit with others pays; above, a request is a group by itself.
+GATHERED_EVENTS = 100
 _WHERE_TO_FIND_IT = "You can find your project API key in PostHog project settings."
 
 
 class CaptureService:
-    """Opens its transaction when the whole request has been read: a slow client must not hold up other writers."""
+    """Opens its transaction when the whole request has been read: a slow client must not hold up other writers.
+
+    One for the process: requests that are small share commits.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._gathering = Gathering(self._store_under_token, _concerns_all)
 
-    async def store(self, batch: CapturedBatch, received_at: dt.datetime) -> None:
+    async def store(self, batch: CapturedBatch) -> None:
         """Store a batch under the project that its token names.
 
         Raises
         ------
         AuthenticationFailed
-            With the 2022 codes ``missing_api_key`` and ``invalid_api_key``.
+            With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_api_key``.
+        ValidationFailed
+            The token is none and the project beside it no number: ``invalid_project``.
+        Unavailable
+            The database is away or busy.
         """
-        if batch.token is None:
+        if not batch.token:
             raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
+        async with _telling_clients_to_try_again():
+            if batch.project_id:
+                await self._store_beside_project_id(batch.token, batch.project_id, batch.events)
+            elif len(batch.events) < GATHERED_EVENTS and size_of(batch.events) < MAX_GROUP_SIZE:
+                await self._gathering.add(batch.token, batch.events)
+            else:
+                await self._store_under_token(batch.token, batch.events)
+
+    async def close(self) -> None:
+        """Wait until everything that was accepted is written."""
+        await self._gathering.close()
+
+    async def _store_under_token(self, token: str, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.write() as session:
-            project = await AccountRepository(session).find_project_by_token(batch.token)
+            project = await AccountRepository(session).find_project_by_token(token)
             if project is None:
                 raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
-            await self._store(session, project.id, batch.events, to_microseconds(received_at))
+            await self._store(session, project.id, captured)
 
-    async def _store(
-        self, session: AsyncSession, project_id: int, captured: Sequence[CapturedEvent], received_at: int
-    ) -> None:
+    async def _store_beside_project_id(self, token: str, project_id: object, captured: Sequence[CapturedEvent]) -> None:
+        async with self._database.read() as session:
+            project = await AccountRepository(session).find_project_by_token(token)
+        if project is None:
+            project = await self._find_by_personal_key(token, project_id)
+        async with self._database.write() as session:
+            await self._store(session, project.id, captured)
+
+    async def _find_by_personal_key(self, key: str, project_id: object) -> Project:
+        """Return the project that a client names by its number, if what it sends as token is a member's key."""
+        if read_id(str(project_id)) is None:
+            raise ValidationFailed("Invalid Project ID.", code="invalid_project", attr="project_id")
+        try:
+            user = await AuthenticationService(self._database).authenticate(Credential(key, "body"))
+            async with self._database.read() as session:
+                return await ProjectService(session, user).resolve(str(project_id))
+        except AppError as error:
+            raise AuthenticationFailed("Invalid Personal API key.", code="invalid_personal_api_key") from error
+
+    async def _store(self, session: AsyncSession, project_id: int, captured: Sequence[CapturedEvent]) -> None:
         stored_events = EventRepository(session, project_id)
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
@@ -65,7 +111,7 @@ class CaptureService:
                     distinct_id=event.distinct_id,
                     person_id=person_ids[event.distinct_id],
                     time=event.time,
-                    received_at=received_at,
+                    received_at=event.received_at,
                     properties=properties.get(event.uuid, event.properties),
                 )
                 for event in events
@@ -83,3 +129,22 @@ class CaptureService:
             known = await EventRepository(session, project_id).known([event.uuid for event in describing])
             await groups.describe([event for event in describing if event.uuid not in known])
         return properties
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether an error is no fault of one request's events: the token, which a group shares, or the database."""
+    return isinstance(error, AppError) or is_passing_database_trouble(error)
+
+
+@contextlib.asynccontextmanager
+async def _telling_clients_to_try_again() -> AsyncIterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        if not is_passing_database_trouble(error):
+            raise
+        raise Unavailable(
+            "Unable to store event. Please try again. If you are the owner of this app you can check the logs for "
+            "further details.",
+            code="server_error",
+        ) from error

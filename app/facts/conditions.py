@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.cohorts.repository import CohortRepository
+from app.cohorts.service import CohortService
 from app.facts.actors import Mask, Subject, actors_of, atoms, cohort_id, holds, is_cohort, subject
 from app.facts.columns import FactColumns
 from app.facts.series import SeriesDefinition
 from app.facts.sessions import MARGIN, sessions_matching
 from app.facts.watches import SESSIONS, WatchPart, group_property
 from app.groups.service import GroupFilterService
-from app.persons.service import PersonFilterService
+from app.persons.repository import PersonRepository
+from app.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
 
 # Reads the facts of a series inside the window, made wider by so many microseconds on both sides.
@@ -26,11 +29,12 @@ class CohortMembers(Protocol):
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]: ...
 
 
-class NoCohorts:
-    """A project without cohorts."""
+class ProjectCohorts:
+    """The cohorts that projects keep."""
 
-    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:  # noqa: ARG002  # the protocol's
-        return np.empty(0, dtype=np.int64)
+    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
+        persons = PersonService(PersonRepository(session, project_id))
+        return await CohortService(CohortRepository(session, project_id), persons).members(cohort_id)
 
 
 class ConditionService:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.database import Database
-from app.facts.conditions import CohortMembers, NoCohorts
+from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
 from app.facts.materialise import MaterialisedSeries, Materialiser
 from app.facts.metric import CountsT, Metric
@@ -21,7 +21,7 @@ class FactService:
         self._database = database
         self._materialiser = materialiser
         self._project_id = project_id
-        self._cohorts = cohorts or NoCohorts()
+        self._cohorts = cohorts or ProjectCohorts()
 
     async def catch_up(self, metrics: Sequence[Metric[Any]]) -> MaterialisedSeries:
         """Bring the series of metrics up to the last committed event."""

@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from app.projects.schemas import UserBasic
 from app.schemas import RequestBody, ResponseBody
-from app.types import Boolean, JsonObject, Omittable, PossiblyBlankText, Text, UtcDatetime
+from app.types import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
 
 FILTERS_EXAMPLE = {
     "groups": [
@@ -24,7 +24,7 @@ FILTERS_EXAMPLE = {
     "payloads": {"test": '{"color": "green"}'},
 }
 
-Name = Annotated[PossiblyBlankText, Field(description="What the flag is for.", examples=["Green checkout button"])]
+Name = Annotated[BlankableText, Field(description="What the flag is for.", examples=["Green checkout button"])]
 Key = Annotated[
     Text, Field(description="What SDKs ask for. No two living flags of a project share one.", examples=["checkout"])
 ]

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from pydantic import JsonValue
-
+from app.cohorts.service import CohortService
 from app.errors import NotFound, ValidationFailed
 from app.flags.filters import (
     DEFAULT_VARIANTS,
@@ -26,8 +25,9 @@ _STORED_AS_SENT = ("name", "key", "deleted", "active", "ensure_experience_contin
 
 
 class FlagService:
-    def __init__(self, flags: FlagRepository) -> None:
+    def __init__(self, flags: FlagRepository, cohorts: CohortService) -> None:
         self._flags = flags
+        self._cohorts = cohorts
 
     async def get(self, reference: str, *, for_update: bool = False) -> FeatureFlag:
         """Return the flag that a path names, deleted or not; whatever is no number names none."""
@@ -127,13 +127,13 @@ class FlagService:
 
     async def _validate(self, filters: JsonDict) -> None:
         validate_filters(filters)
-        for reference in cohorts_of(filters):
-            await self._validate_cohort(reference)
-
-    async def _validate_cohort(self, reference: JsonValue) -> None:
-        """Refuse a cohort that the project does not have: there are no cohorts to refer to yet."""
-        detail = f"Cohort with id {str(reference)[:100]} does not exist"
-        raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+        references = cohorts_of(filters)
+        ids = [read_id(str(reference)) or 0 for reference in references]
+        known = await self._cohorts.find(ids) if ids else {}
+        for reference, cohort_id in zip(references, ids, strict=True):
+            if cohort_id not in known:
+                detail = f"Cohort with id {str(reference)[:100]} does not exist"
+                raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
 
 
 def _key_taken() -> ValidationFailed:

@@ -1,7 +1,9 @@
 """All tables."""
 
 from app.models.account import Organization, OrganizationMembership, PersonalApiKey, Project, User
+from app.models.action import Action
 from app.models.base import Base, utc_now
+from app.models.cohort import Cohort, CohortDistinctId
 from app.models.event import Event
 from app.models.experiment import Experiment
 from app.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
@@ -10,8 +12,11 @@ from app.models.group import Group, GroupType
 from app.models.person import Person, PersonDistinctId, PersonMerge
 
 __all__ = [
+    "Action",
     "ActorKey",
     "Base",
+    "Cohort",
+    "CohortDistinctId",
     "Count",
     "Event",
     "Experiment",

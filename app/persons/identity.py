@@ -1,7 +1,8 @@
 """Who is who: the rules by which events create, change and merge persons. Pure: works on what was loaded.
 
 These are the rules of PostHog's ingestion in late 2022, in arrival order: a person is merged into another only while it
-is anonymous, and the person an event belongs to keeps its properties where both have one.
+is anonymous (``$merge_dangerously``, of 2023, merges in any case), and the person an event belongs to keeps its
+properties where both have one.
 """
 
 import datetime as dt
@@ -41,6 +42,8 @@ class IdentityEvent(Protocol):
     def distinct_id(self) -> str: ...
     @property
     def alias(self) -> str | None: ...
+    @property
+    def is_merge_forced(self) -> bool: ...
     @property
     def time(self) -> int: ...
     @property
@@ -127,7 +130,7 @@ class IdentityGraph:
             previous.mark_identified()
         elif previous is not None and target is not None:
             target.mark_identified()
-            if previous is not target and not previous.is_identified:
+            if previous is not target and (event.is_merge_forced or not previous.is_identified):
                 self._merge(previous, target)
 
     def _merge(self, previous: PersonState, target: PersonState) -> None:

@@ -1,6 +1,6 @@
 """Finding the persons of events, and looking at them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,10 @@ class PersonService:
         persons = await self._persons.page(distinct_id, limit, offset)
         names = await self._persons.distinct_ids([person.id for person in persons])
         return count, [PersonWithDistinctIds(person, names[person.id]) for person in persons]
+
+    def everyone(self) -> AsyncIterator[tuple[int, str]]:
+        """Yield the id and the properties, as JSON text, of every person. Needs a transaction around it."""
+        return self._persons.properties()
 
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
         """Return today's persons under the ids that events carry."""

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from app.facts.answerable import refuse_unanswerable
 from app.properties.filters import InvalidFilter, parse_filter
 from app.schemas import RequestBody, ResponseBody
-from app.types import LongText, NotNull, Omittable, UtcDatetime, max_characters, read_json
+from app.types import LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 
 
 def read_timezone(value: object) -> object:
@@ -52,7 +52,7 @@ TestAccountFilters = Annotated[
     list[JsonValue],
     BeforeValidator(read_test_account_filters),
     NotNull,
-    BeforeValidator(read_json),
+    StorableJson,
     Field(examples=[[{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]]),
 ]
 

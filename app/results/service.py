@@ -18,12 +18,14 @@ from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.properties.filters import parse_filter
+from app.results.actions import ActionSources
 from app.results.activity import ActivityService
 from app.results.entities import event_names, read_entities, refuse_missing_actions
 from app.results.funnel import conversion_rates, funnel_metric, judge_funnel
 from app.results.queries import (
     ExperimentScope,
     TrendQuery,
+    custom_exposure,
     read_exposure,
     read_funnel,
     read_insight,
@@ -46,6 +48,7 @@ class ResultsService:
         self._database = database
         self._facts = facts
         self._project = project
+        self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
         self._test_accounts = parse_filter(project.test_account_filters)
 
@@ -67,13 +70,13 @@ class ResultsService:
         scope = self._scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
-            trend = read_trend(filters, test_accounts=self._test_accounts)
+            trend = read_trend(filters, await self._actions.of(filters), self._test_accounts)
             if trend is None:
                 return {}
             [counts] = await self._count([await self._trend_metric(trend, scope)])
             return totals(counts, scope.variants)
         if insight == "FUNNELS":
-            funnel = read_funnel(filters, test_accounts=self._test_accounts)
+            funnel = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
             if not funnel.steps:
                 return {}
             [reached] = await self._count([funnel_metric(funnel, scope)])
@@ -91,7 +94,7 @@ class ResultsService:
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
-        entities = read_entities(query)
+        entities = read_entities(query, await self._actions.of(query))
         refuse_missing_actions(entities)
         timezone = ZoneInfo(self._project.timezone)
         today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -114,14 +117,14 @@ class ResultsService:
         )
 
     async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> FunnelResultsRead:
-        query = read_funnel(filters, test_accounts=self._test_accounts)
+        query = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
         if not query.steps:
             raise NoControlVariant
         [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
         return judge_funnel(query, counts, filters, scope)
 
     async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> TrendResultsRead:
-        query = read_trend(experiment.filters, test_accounts=self._test_accounts)
+        query = read_trend(experiment.filters, await self._actions.of(experiment.filters), self._test_accounts)
         if query is None:
             raise NoControlVariant
         metrics = [
@@ -134,9 +137,9 @@ class ResultsService:
     async def _metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
         """Return the questions that a metric asks, exposures included where it needs them."""
         if read_insight(filters) != "TRENDS":
-            query = read_funnel(filters, test_accounts=self._test_accounts)
+            query = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
             return [funnel_metric(query, scope)] if query.steps else []
-        trend = read_trend(filters, test_accounts=self._test_accounts)
+        trend = read_trend(filters, await self._actions.of(filters), self._test_accounts)
         if trend is None:
             return []
         return [await self._trend_metric(trend, scope), await self._exposure_metric(trend, parameters, scope)]
@@ -149,7 +152,8 @@ class ResultsService:
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
     ) -> Metric[TrendCounts]:
         """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
-        own = read_exposure(parameters, test_accounts=self._test_accounts)
+        actions = await self._actions.of(custom_exposure(parameters))
+        own = read_exposure(parameters, actions, self._test_accounts)
         return await self._trend_metric(own, scope) if own else exposure_metric(scope, query.always)
 
     async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:

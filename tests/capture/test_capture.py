@@ -112,6 +112,26 @@ async def test_a_new_distinct_id_in_many_requests_is_one_person(service: Service
     assert len(await stored(service)) == 16
 
 
+async def test_requests_that_share_a_commit_have_answers_of_their_own(service: Service) -> None:
+    strangers = {"api_key": "phc_unknown", "batch": [event("visit", "eve")]}
+    broken = {"api_key": service.token, "batch": [{"event": "visit"}]}
+    requests = []
+    for number in range(20):
+        batch = [event("first", f"{number}"), event("second", f"{number}")]
+        requests.append(service.send(batch))
+        requests.append(service.client.post("/e/", json=strangers))
+        requests.append(service.client.post("/e/", json=broken))
+
+    answers = await asyncio.gather(*requests)
+
+    assert [answer.status_code for answer in answers] == [200, 401, 400] * 20
+    page = await service.read("/events/", limit=1000)
+    by_person: dict[str, list[str]] = {}
+    for one in page["results"]:  # newest first
+        by_person.setdefault(one["distinct_id"], []).append(one["event"])
+    assert by_person == {f"{number}": ["second", "first"] for number in range(20)}
+
+
 async def test_a_batch_may_be_larger_than_a_statement(service: Service) -> None:
     events: list[dict[str, Any]] = [
         {"event": "visit", "distinct_id": f"{number % 7000}", "uuid": f"00000000-0000-4000-8000-{number:012}"}

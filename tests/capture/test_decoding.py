@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.capture.decoding import CapturedEvent, decode_batch
+from app.capture.decoding import CapturedEvent, Cover, decode_batch
 from app.errors import ValidationFailed
 from app.moments import from_microseconds
 
@@ -77,11 +77,49 @@ def test_times_are_those_of_our_clock(members: dict[str, Any], time: str) -> Non
     assert from_microseconds(decode_one(**members).time).isoformat() == time
 
 
-def test_person_properties_beside_the_event_are_folded_into_its_properties() -> None:
-    event = decode_one(**{"properties": {"$set": {"a": 1, "b": 2}}, "$set": {"a": 3}, "$set_once": {"c": 4}})
+@pytest.mark.parametrize(
+    ("members", "query", "form", "time"),
+    [
+        # The client sent at 10:00 by its clock what we received at 12:00, an event of 09:59:00.
+        ({}, "1667383200000", "", "11:59:00"),
+        ({}, "1667383200", "", "11:59:00"),
+        ({}, "2022-11-02T10:00:00Z", "", "11:59:00"),
+        ({}, "", "2022-11-02T11:00:00+01:00", "11:59:00"),
+        ({"sent_at": "2022-11-02T10:00:00Z"}, "", "", "11:59:00"),
+        ({"sent_at": "1667383200000"}, "", "", "11:59:00"),
+        ({"sent_at": "2022-11-02T10:00:00"}, "", "", "11:59:00"),
+        ({"sent_at": "2022-11-02T11:00:00Z"}, "1667383200000", "2022-11-02T11:00:00Z", "11:59:00"),
+        ({"sent_at": "2022-11-02T10:00:00Z"}, "", "2022-11-02T11:00:00Z", "11:59:00"),
+        ({"sentAt": "2022-11-02T10:00:00Z"}, "", "", "09:59:00"),
+        ({"sent_at": "2022-11-02T10:00:00Z", "properties": {"$ignore_sent_at": True}}, "", "", "09:59:00"),
+        ({"timestamp": None, "offset": 60_000}, "1667383200000", "", "11:59:00"),
+        ({"timestamp": None}, "1667383200000", "", "12:00:00"),
+        ({"timestamp": "2022-11-02T11:00:00Z"}, "1667383200000", "", "13:00:00"),
+    ],
+)
+def test_a_clients_clock_is_corrected(members: dict[str, Any], query: str, form: str, time: str) -> None:
+    event = {"event": "visit", "distinct_id": "ann", "timestamp": "2022-11-02T09:59:00Z", **members}
+    cover = Cover(query_sent_at=query, form_sent_at=form)
 
-    assert json.loads(event.properties) == {"$set": {"a": 3, "b": 2}, "$set_once": {"c": 4}}
-    assert (event.set, event.set_once) == ({"a": 3, "b": 2}, {"c": 4})
+    [captured] = decode_batch(json.dumps(event).encode(), NOW, cover).events
+
+    assert from_microseconds(captured.time).isoformat() == f"2022-11-02T{time}+00:00"
+
+
+@pytest.mark.parametrize("sent_at", ["then", "9" * 18, "9" * 30, "-5", "1e9", "٤٢"])
+def test_a_moment_of_sending_that_cannot_be_read_refuses_the_request(sent_at: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        decode_batch(b'{"event": "visit", "distinct_id": "ann"}', NOW, Cover(query_sent_at=sent_at))
+
+    assert refusal.value.detail.startswith("Malformed request data, invalid sent at: ")
+
+
+def test_person_properties_beside_the_event_are_folded_into_its_properties() -> None:
+    beside = {"$set": {"a": 3}, "$set_once": {"c": 4}, "$unset": ["d"]}
+    event = decode_one(properties={"$set": {"a": 1, "b": 2}}, **beside)
+
+    assert json.loads(event.properties) == {"$set": {"a": 3, "b": 2}, "$set_once": {"c": 4}, "$unset": ["d"]}
+    assert (event.set, event.set_once, event.unset) == ({"a": 3, "b": 2}, {"c": 4}, ["d"])
 
 
 @pytest.mark.parametrize(
@@ -90,6 +128,7 @@ def test_person_properties_beside_the_event_are_folded_into_its_properties() -> 
         (b'{"event":"v","distinct_id":"a","properties":{"x":NaN,"y":-Infinity}}', {"x": None, "y": None}),
         (rb'{"event":"v","distinct_id":"a","properties":{"x":"\ud800"}}', {"x": "\N{REPLACEMENT CHARACTER}"}),
         (rb'{"event":"v","distinct_id":"a","properties":{"x":"\ud83d\ude00"}}', {"x": "😀"}),
+        (b'{"event":"v","distinct_id":"a","properties":{"x":"\xed\xa0\xbd\xed\xb8\x80"}}', {"x": "😀"}),
         (b'{"event":"v","distinct_id":"a","properties":{"x":"\xff"}}', {"x": "\N{REPLACEMENT CHARACTER}"}),
         (b'{"event":"v","distinct_id":"a","properties":{"$set":{"x":1e400}}}', {"$set": {"x": None}}),
         (b'{"event":"v","distinct_id":"a","properties":null}', {}),
@@ -131,6 +170,10 @@ BLANK_DISTINCT_ID = 'Invalid payload: Event field "distinct_id" should not be bl
         ({"event": "v", "distinct_id": None}, BLANK_DISTINCT_ID),
         ({"event": "v", "distinct_id": ""}, BLANK_DISTINCT_ID),
         ({"event": "v", "distinct_id": 0}, BLANK_DISTINCT_ID),
+        (
+            {"event": "$snapshot", "distinct_id": "a"},
+            'Invalid payload: $snapshot events must contain property "$snapshot_data"!',
+        ),
         ({"event": "v", "distinct_id": "a", "uuid": "7"}, 'Invalid payload: Event field "uuid" is not a valid UUID!'),
         (
             {"event": "v", "distinct_id": "a", "properties": "text"},

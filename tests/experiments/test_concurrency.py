@@ -4,11 +4,8 @@ from collections import Counter
 from sqlalchemy import text
 
 from app.database import Database
-from app.experiments.repository import ExperimentRepository
+from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentUpdate
-from app.experiments.service import ExperimentService
-from app.flags.repository import FlagRepository
-from app.flags.service import FlagService
 from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import COUNTRY, REQUIRED
 from tests.service import FUNNEL, TREND, Service
@@ -60,8 +57,7 @@ async def test_a_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(
     first = ExperimentUpdate.model_validate({"filters": {**FUNNEL, "properties": [COUNTRY]}})
 
     async with database.write() as session:
-        flag_service = FlagService(FlagRepository(session, service.project_id))
-        experiments = ExperimentService(ExperimentRepository(session, service.project_id), flag_service)
+        experiments = build_experiments(session, service.project_id)
         held = await experiments.get(str(experiment["id"]), for_update=True)
         second = asyncio.create_task(service.patch(f"/experiments/{experiment['id']}/", {"filters": TREND}))
         await somebody_waits(database)

@@ -215,3 +215,15 @@ async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
     assert response.status_code == 400
     assert list(response.json()) == ["type", "code", "detail", "attr"]
     assert response.json()["attr"] in changes
+
+
+async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> None:
+    cohort = (await service.post("/cohorts/", {"name": "Testers", "is_static": True, "distinct_ids": ["ann"]})).json()
+    filters = {"groups": [{"properties": [{"key": "id", "value": cohort["id"], "type": "cohort"}]}]}
+
+    created = await service.post("/feature_flags/", {"key": "testers-only", "filters": filters})
+    await service.delete(f"/cohorts/{cohort['id']}/")
+    refused = await service.post("/feature_flags/", {"key": "nobody", "filters": filters})
+
+    assert created.status_code == 201
+    assert (refused.status_code, refused.json()["code"]) == (400, "cohort_does_not_exist")

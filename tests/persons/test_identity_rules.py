@@ -19,6 +19,10 @@ def alias(distinct_id: str, other: str) -> dict[str, object]:
     return event("$create_alias", distinct_id, properties={"alias": other})
 
 
+def merge_dangerously(distinct_id: str, other: str) -> dict[str, object]:
+    return event("$merge_dangerously", distinct_id, properties={"alias": other})
+
+
 def visit(distinct_id: str, **members: Any) -> dict[str, object]:
     return event("visit", distinct_id, properties=members)
 
@@ -78,6 +82,34 @@ async def persons(service: Service) -> dict[tuple[str, ...], tuple[bool, dict[st
             {("ann", "other"): (True, {})},
         ),
         (
+            "alias does not merge a person that is identified, and marks the other one",
+            [identify("ann", "device"), visit("bob"), alias("bob", "ann")],
+            {("ann", "device"): (True, {}), ("bob",): (True, {})},
+        ),
+        (
+            "$merge_dangerously does",
+            [
+                identify("ann", "device", **{"$set": {"a": 1, "b": 1}}),
+                identify("bob", "phone", **{"$set": {"a": 2}}),
+                merge_dangerously("bob", "ann"),
+            ],
+            {("ann", "bob", "device", "phone"): (True, {"a": 2, "b": 1})},
+        ),
+        (
+            "but joins nobody by ids that strangers share",
+            [visit("ann"), merge_dangerously("ann", "null")],
+            {("ann",): (False, {})},
+        ),
+        (
+            "an event that merges may set and unset",
+            [
+                visit("device", **{"$set": {"a": 1, "b": 1}}),
+                visit("ann"),
+                identify("ann", "device", **{"$set": {"a": 2}, "$set_once": {"a": 3, "c": 3}, "$unset": ["b"]}),
+            ],
+            {("ann", "device"): (True, {"a": 2, "c": 3})},
+        ),
+        (
             "merged persons merge on",
             [visit("a"), visit("b"), identify("b", "a"), visit("c"), alias("c", "d"), identify("b", "e")],
             {("a", "b", "e"): (True, {}), ("c", "d"): (True, {})},
@@ -107,6 +139,7 @@ stories = st.lists(
     st.one_of(
         st.builds(identify, ids, ids),
         st.builds(alias, ids, ids),
+        st.builds(merge_dangerously, ids, ids),
         st.builds(lambda who, number: visit(who, **{"$set": {"x": number}}), ids, st.integers(0, 2)),
         st.builds(visit, ids),
     ),

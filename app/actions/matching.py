@@ -1,0 +1,146 @@
+"""What the steps of an action look for: event names, each with a property filter. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import re2
+
+from app.properties.filters import Condition, Conjunction, Group, Node, Operator, parse_filter
+from app.properties.matcher import PropertyMatcher, compile_filter
+from app.properties.patterns import regular_expression
+
+Matching: TypeAlias = Literal["contains", "regex", "exact"]
+Step: TypeAlias = Mapping[str, object]
+
+URL: Final = "$current_url"
+AUTOCAPTURE: Final = "$autocapture"
+
+_ELEMENT_OPERATORS: Final[Mapping[Matching, Operator]] = {
+    "contains": "icontains",
+    "regex": "regex",
+    "exact": "exact",
+}
+_LIKE_WILDCARDS: Final = {"%": ".*", "_": "."}
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One way to match an action: an event of this name that passes the filter.
+
+    The filter is the conjunction of the step's own properties, of its page (a condition on ``$current_url``) and, for
+    autocaptured events, of conditions of the type ``element`` with the keys ``tag_name``, ``text``, ``href`` and
+    ``selector``.
+    """
+
+    event: str
+    filter: Group
+
+
+def alternatives(steps: Sequence[Step]) -> tuple[Alternative, ...]:
+    """Return the ways to match an action, in the order of its steps; an event that fits any of them matches.
+
+    A step without an event's name matches nothing and is left out; so an action without steps matches nothing either.
+
+    Raises
+    ------
+    InvalidFilter
+        When the properties of a step cannot be read. Stored actions have none such: they were checked when written.
+    """
+    return tuple(
+        Alternative(event, _filter(event, step))
+        for step in steps
+        if isinstance(event := step.get("event"), str) and event
+    )
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a regular expression that could not be run.
+
+    Raises
+    ------
+    InvalidFilter
+        Says why.
+    """
+    regular_expression(pattern)
+
+
+def check_properties(properties: object) -> None:
+    """Refuse properties of a step that cannot be read, or that compare with an impossible pattern.
+
+    Raises
+    ------
+    InvalidFilter
+        Says why.
+    """
+    for condition in _leaves(parse_filter(properties)):
+        compile_filter(condition, resolve=_accept)
+
+
+def _filter(event: str, step: Step) -> Conjunction:
+    parts: list[Node] = []
+    properties = parse_filter(step.get("properties"))
+    if properties.children:
+        parts.append(properties)
+    if url := _text(step, "url"):
+        parts.append(_url_condition(url, _matching(step, "url_matching", "contains")))
+    if event == AUTOCAPTURE:
+        parts += _element_conditions(step)
+    return Conjunction(tuple(parts))
+
+
+def _url_condition(url: str, matching: Matching) -> Condition:
+    if matching == "exact":
+        return Condition(URL, "exact", (url,))  # in a list it is compared as text, even if it looks like JSON
+    return Condition(URL, "regex", url if matching == "regex" else _like(url))
+
+
+def _like(fragment: str) -> str:
+    r"""Return a regular expression that is found where ``LIKE '%fragment%'`` holds, upper and lower case apart.
+
+    ``%`` stands for any text and ``_`` for any character; ``\%``, ``\_`` and ``\\`` are literal.
+    """
+    pieces = ["(?s)"]
+    characters = iter(fragment)
+    for character in characters:
+        if character == "\\":
+            following = next(characters, "")
+            literal = following if following and following in "%_\\" else "\\" + following
+            pieces.append(re2.escape(literal))
+        else:
+            pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
+    return "".join(pieces)
+
+
+def _element_conditions(step: Step) -> Iterator[Condition]:
+    if tag_name := _text(step, "tag_name"):
+        yield Condition("tag_name", "exact", tag_name, "element")
+    for key in ("text", "href"):
+        if value := _text(step, key):
+            operator = _ELEMENT_OPERATORS[_matching(step, f"{key}_matching", "exact")]
+            yield Condition(key, operator, value, "element")
+    if selector := _text(step, "selector"):
+        yield Condition("selector", "exact", selector, "element")
+
+
+def _text(step: Step, key: str) -> str:
+    value = step.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _matching(step: Step, key: str, default: Matching) -> Matching:
+    value = step.get(key)
+    return next((known for known in _ELEMENT_OPERATORS if known == value), default)
+
+
+def _leaves(node: Node) -> Iterator[Condition]:
+    if isinstance(node, Condition):
+        yield node
+        return
+    for child in node.children:
+        yield from _leaves(child)
+
+
+def _accept(_condition: Condition) -> PropertyMatcher:
+    """Stand in for types that are resolved elsewhere: here it matters only that the filter can be read."""
+    return PropertyMatcher(frozenset(), lambda _properties: True)

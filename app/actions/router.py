@@ -1,0 +1,92 @@
+"""The endpoints of actions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.params import Depends
+
+from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
+from app.dependencies import ActionsDep, LockedActionDep, UserDep, get_action, get_project
+from app.models import Action
+from app.pagination import PaginationDep
+from app.projects.schemas import UserBasic
+from app.request_body import body_of
+from app.routing import answer_other_methods
+from app.schemas import Page
+
+router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"])
+
+
+def _read(action: Action) -> ActionRead:
+    return ActionRead(
+        id=action.id,
+        name=action.name,
+        description=action.description,
+        tags=[],
+        post_to_slack=False,
+        slack_message_format="",
+        steps=[ActionStepRead.model_validate(step) for step in action.steps],
+        created_at=action.created_at,
+        created_by=UserBasic.model_validate(action.created_by) if action.created_by else None,
+        deleted=action.deleted,
+        is_calculating=False,
+        last_calculated_at=action.created_at,
+        team_id=action.project_id,
+        is_action=True,
+    )
+
+
+@router.get("/", summary="List actions")
+async def list_actions(actions: ActionsDep, pagination: PaginationDep) -> Page[ActionRead]:
+    """Return the project's actions, newest first. Deleted ones are left out."""
+    count, rows = await actions.page(pagination.limit, pagination.offset)
+    return Page[ActionRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read(action) for action in rows],
+    )
+
+
+@router.post("/", status_code=201, summary="Create an action")
+async def create_action(
+    user: UserDep, actions: ActionsDep, body: Annotated[ActionCreate, body_of(ActionCreate)]
+) -> ActionRead:
+    """Create an action: a name for all events that fit any of its steps.
+
+    A step fits when everything in it holds: the event's name, the address of the page, the properties, and for
+    `$autocapture` the element. Metrics refer to an action by its id, and follow it when its steps change.
+    """
+    return _read(await actions.create(body, user))
+
+
+@router.get("/{action_id}/", summary="Retrieve an action")
+async def retrieve_action(action: Annotated[Action, Depends(get_action)]) -> ActionRead:
+    """Return one action."""
+    return _read(action)
+
+
+@router.put("/{action_id}/", summary="Replace an action")
+async def replace_action(
+    action: LockedActionDep, actions: ActionsDep, body: Annotated[ActionReplace, body_of(ActionReplace)]
+) -> ActionRead:
+    """Change an action as PATCH does. The name has to be sent; other fields that are left out stay."""
+    return _read(await actions.update(action, body))
+
+
+@router.patch("/{action_id}/", summary="Change an action")
+async def update_action(
+    action: LockedActionDep, actions: ActionsDep, body: Annotated[ActionUpdate, body_of(ActionUpdate)]
+) -> ActionRead:
+    """Change the fields that are sent; `steps` are replaced whole. `deleted: true` deletes the action."""
+    return _read(await actions.update(action, body))
+
+
+@router.delete("/{action_id}/", status_code=204, summary="Delete an action")
+async def delete_action(action: LockedActionDep, actions: ActionsDep) -> Response:
+    """Delete an action. It is kept in the database and found by nobody; metrics that refer to it say so."""
+    await actions.delete(action)
+    return Response(status_code=204)
+
+
+answer_other_methods(router, Depends(get_project))

@@ -1,0 +1,204 @@
+"""Actions as clients write and read them."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.actions.matching import Matching, check_pattern, check_properties
+from app.projects.schemas import UserBasic
+from app.properties.filters import InvalidFilter
+from app.schemas import RequestBody, ResponseBody
+from app.types import (
+    BlankableText,
+    Boolean,
+    IsList,
+    NotNull,
+    Omittable,
+    OptionalLongText,
+    OptionalText,
+    StorableJson,
+    Text,
+    UtcDatetime,
+    max_characters,
+)
+
+MAX_STEPS = 100
+_MATCHINGS = ("contains", "regex", "exact")
+
+
+def _refusal(message: str) -> PydanticCustomError:
+    # A message is a template: what comes from a client must not be taken for its fields.
+    return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
+
+
+def _read_matching(value: object) -> object:
+    if value in (None, ""):
+        return None
+    if not isinstance(value, str) or value not in _MATCHINGS:
+        shown = str(value)[:100]
+        raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": shown})
+    return value
+
+
+def _check_properties(properties: JsonValue) -> JsonValue:
+    if isinstance(properties, str):
+        raise _refusal("Properties are unparsable!")  # text of JSON is for queries, not for documents
+    try:
+        check_properties(properties)
+    except InvalidFilter as error:
+        raise _refusal(error.detail) from error
+    return [] if properties is None else properties
+
+
+def _refuse_other_than_object(value: object) -> object:
+    if not isinstance(value, dict):
+        message = "Invalid data. Expected a dictionary, but got {kind}."
+        raise PydanticCustomError("invalid_input", message, {"kind": type(value).__name__})
+    return value
+
+
+def _limit_steps(steps: list["ActionStep"]) -> list["ActionStep"]:
+    if len(steps) > MAX_STEPS:
+        message = "Ensure this field has no more than {limit} elements."
+        raise PydanticCustomError("max_length", message, {"limit": MAX_STEPS})
+    return steps
+
+
+_MatchingField = Annotated[
+    Matching | None, BeforeValidator(_read_matching), WithJsonSchema({"enum": [*_MATCHINGS, None]})
+]
+_PROPERTIES_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+            {"type": "object", "additionalProperties": True},
+        ]
+    }
+)
+_PROPERTIES_EXAMPLE = [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "event"}]
+_STEP_EXAMPLE = {
+    "event": "$pageview",
+    "url": "/checkout",
+    "url_matching": "contains",
+    "properties": _PROPERTIES_EXAMPLE,
+}
+
+
+class ActionStep(RequestBody):
+    """One way to match: all that is given must hold."""
+
+    # Each way of matching stands before the text it says how to read, because that is checked with it.
+    id: OptionalText = Field(default=None, description="The client's own name for the step.", examples=["1"])
+    event: OptionalText = Field(
+        default=None, description="The event's name. A step without one matches nothing.", examples=["$pageview"]
+    )
+    tag_name: OptionalText = Field(default=None, description="`$autocapture` only.", examples=[None])
+    text_matching: _MatchingField = Field(default=None, description="`exact` unless said otherwise.", examples=[None])
+    text: OptionalLongText = Field(default=None, description="`$autocapture` only.", examples=[None])
+    href_matching: _MatchingField = Field(default=None, description="`exact` unless said otherwise.", examples=[None])
+    href: OptionalLongText = Field(default=None, description="`$autocapture` only.", examples=[None])
+    selector: OptionalLongText = Field(
+        default=None, description="A CSS selector; `$autocapture` only.", examples=[None]
+    )
+    url_matching: _MatchingField = Field(
+        default="contains",
+        description="`contains` tells upper case from lower, and reads `%` as any text and `_` as any character; "
+        "`regex` is RE2.",
+        examples=["contains"],
+    )
+    url: OptionalText = Field(default=None, description="Tested on `$current_url`.", examples=["/checkout"])
+    name: OptionalText = Field(default=None, examples=[None])
+    properties: Annotated[JsonValue, AfterValidator(_check_properties), _PROPERTIES_SCHEMA] = Field(
+        default=[],
+        description="A property filter: a list, all of which must hold, or nested groups.",
+        examples=[_PROPERTIES_EXAMPLE],
+    )
+
+    @field_validator("text", "href", "url")
+    @classmethod
+    def _check_pattern(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get(f"{info.field_name}_matching") == "regex":
+            try:
+                check_pattern(value)
+            except InvalidFilter as error:
+                raise _refusal(error.detail) from error
+        return value
+
+    @field_validator("url_matching")
+    @classmethod
+    def _fill_in(cls, value: Matching | None) -> Matching:
+        return value or "contains"
+
+
+class ActionStepRead(ResponseBody):
+    id: str | None = Field(examples=[None])
+    event: str | None = Field(examples=["$pageview"])
+    tag_name: str | None = Field(examples=[None])
+    text: str | None = Field(examples=[None])
+    text_matching: Matching | None = Field(examples=[None])
+    href: str | None = Field(examples=[None])
+    href_matching: Matching | None = Field(examples=[None])
+    selector: str | None = Field(examples=[None])
+    url: str | None = Field(examples=["/checkout"])
+    name: str | None = Field(examples=[None])
+    url_matching: Matching = Field(examples=["contains"])
+    properties: JsonValue = Field(description="As it was sent.", examples=[_PROPERTIES_EXAMPLE])
+
+
+Name = Annotated[Text, Field(examples=["Checkout seen"])]
+Description = Annotated[
+    BlankableText,
+    max_characters(10_000),
+    Field(examples=["Any page of the checkout"], json_schema_extra={"maxLength": 10_000}),
+]
+Steps = Annotated[
+    list[Annotated[ActionStep, BeforeValidator(_refuse_other_than_object)]],
+    AfterValidator(_limit_steps),
+    IsList,
+    NotNull,
+    StorableJson,
+    Field(
+        description="Any of them makes an event match; without steps nothing does.",
+        examples=[[_STEP_EXAMPLE]],
+        json_schema_extra={"maxItems": MAX_STEPS},
+    ),
+]
+
+
+class ActionCreate(RequestBody):
+    name: Name
+    description: Description = ""
+    steps: Steps = Field(default=[])
+
+
+class ActionUpdate(RequestBody):
+    """A partial update: only fields that were sent are applied."""
+
+    name: Omittable[Name] = None
+    description: Omittable[Description] = None
+    steps: Omittable[Steps] = Field(default=None, description="Replaces all steps.")
+    deleted: Omittable[Boolean] = Field(default=None, description="`true` deletes the action.")
+
+
+class ActionReplace(ActionUpdate):
+    """A full update: the name is required; other fields that were not sent keep their values."""
+
+    name: Name
+
+
+class ActionRead(ResponseBody):
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["Checkout seen"])
+    description: str = Field(examples=["Any page of the checkout"])
+    tags: list[str] = Field(description="Always empty.", examples=[[]])
+    post_to_slack: Literal[False] = Field(description="Always false.")
+    slack_message_format: Literal[""] = Field(description="Always empty.")
+    steps: list[ActionStepRead]
+    created_at: UtcDatetime
+    created_by: UserBasic | None
+    deleted: bool
+    is_calculating: Literal[False] = Field(description="Always false: actions are matched whenever results are asked.")
+    last_calculated_at: UtcDatetime = Field(description="When the action was created.")
+    team_id: int = Field(description="The project's id.", examples=[1])
+    is_action: Literal[True]

@@ -1,0 +1,152 @@
+"""From a capture request as it came to the bytes of its JSON. Pure: bytes and texts in, bytes out.
+
+What a payload is gets decided by looking at it. The query, the form and the headers only name a compression, and often
+not even that: browsers send gzip as plain text, and a proxy may have decompressed what a header still calls gzip.
+"""
+
+import binascii
+import re
+import string
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.capture import lz_string
+from app.errors import PayloadTooLarge, ValidationFailed
+
+MAX_PAYLOAD_BYTES: Final = 20 * 1024 * 1024  # after decompression too
+MAX_LZ_BYTES: Final = 1024 * 1024  # decoding takes a second of processor time for as much
+_MAX_GZIP_MEMBERS = 64
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_GZIP_NAMES = frozenset({"gzip", "gzip-js"})
+_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
+_BLANKS = b" \t\r\n"
+_BREAKS = b"\t\r\n"
+_BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"
+_TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # a blank was a plus before a form was read
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A capture request as it came; ``form`` has the fields of a body that is a form, and is empty for any other."""
+
+    method: str
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    body: bytes
+    content_encoding: str
+
+
+def decode_payload(submission: Submission) -> bytes:
+    """Return the JSON text that a request carries, as bytes that may still be no JSON.
+
+    Raises
+    ------
+    ValidationFailed
+        With the 2022 codes ``no_data`` and ``invalid_payload``.
+    PayloadTooLarge
+        As soon as the decompressed text exceeds ``MAX_PAYLOAD_BYTES``.
+    """
+    payload = _find_payload(submission)
+    compression = _compression(submission)
+    if not payload:
+        raise ValidationFailed(
+            "No data found. Make sure to use a POST request when sending the payload in the body of the request.",
+            code="no_data",
+        )
+    if compression == "lz64" and not _is_json(payload):
+        return _decompress_lz(payload)
+    if compression in _GZIP_NAMES and payload.strip(_BLANKS) == b"undefined":
+        raise _malformed("data being loaded from the request body for decompression is the literal string 'undefined'")
+    unarmoured = _decode_base64(payload)
+    if unarmoured.startswith(_GZIP_MAGIC):
+        return _decode_base64(_decompress_gzip(unarmoured)).removeprefix(_BYTE_ORDER_MARK)
+    if compression in _GZIP_NAMES and not _is_json(unarmoured):
+        raise _undecompressable("Not a gzipped file")
+    return unarmoured.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _find_payload(submission: Submission) -> bytes:
+    if submission.method == "GET":
+        return submission.query.get("data", "").encode()
+    if submission.form:
+        return submission.form.get("data", "").encode()
+    return submission.body or submission.query.get("data", "").encode()
+
+
+def _compression(submission: Submission) -> str:
+    named = submission.query.get("compression") or submission.form.get("compression") or submission.content_encoding
+    return named.strip().lower()
+
+
+def speaks_for_itself(payload: bytes) -> bool:
+    """Whether the first bytes say what it is, an object, a list or gzip: nothing that base64 or a form begins with."""
+    return _is_json(payload) or payload.startswith(_GZIP_MAGIC)
+
+
+def _is_json(payload: bytes) -> bool:
+    return _JSON.match(payload) is not None
+
+
+def _decode_base64(payload: bytes) -> bytes:
+    """Return what base64 holds if that is JSON or gzip, else the payload as it was."""
+    if speaks_for_itself(payload):
+        return payload
+    digits = payload.strip(_BLANKS).rstrip(b"=").translate(_TO_BASE64, _BREAKS)
+    if digits.translate(None, _BASE64):
+        return payload
+    try:
+        decoded = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    except binascii.Error:
+        return payload
+    return decoded if speaks_for_itself(decoded) else payload
+
+
+def _decompress_gzip(payload: bytes) -> bytes:
+    parts: list[bytes] = []
+    room = MAX_PAYLOAD_BYTES
+    rest = payload
+    for _ in range(_MAX_GZIP_MEMBERS):
+        inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
+        try:
+            parts.append(inflate.decompress(rest, room + 1))
+        except zlib.error as error:
+            raise _undecompressable(str(error)) from error
+        room -= len(parts[-1])
+        if room < 0:
+            raise _too_large()
+        if not inflate.eof:
+            raise _undecompressable("Compressed file ended before the end-of-stream marker was reached")
+        rest = inflate.unused_data.lstrip(b"\0")  # some writers fill up with zeros
+        if not rest:
+            return b"".join(parts)
+    raise _undecompressable(f"more than {_MAX_GZIP_MEMBERS} gzip members")
+
+
+def _decompress_lz(payload: bytes) -> bytes:
+    if len(payload) > MAX_LZ_BYTES:
+        raise PayloadTooLarge(f"An lz64 payload is larger than {MAX_LZ_BYTES} bytes.")
+    try:
+        text = lz_string.decompress(payload.strip(_BLANKS).translate(_TO_BASE64, _BREAKS), MAX_PAYLOAD_BYTES)
+    except lz_string.OutputTooLong as error:
+        raise _too_large() from error
+    except ValueError as error:
+        raise _undecompressable() from error
+    if not text:
+        raise _undecompressable()
+    return text.encode()
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"The decompressed request body is larger than {MAX_PAYLOAD_BYTES} bytes.")
+
+
+def _undecompressable(reason: str = "") -> ValidationFailed:
+    return _malformed(f"Failed to decompress data. {reason}".rstrip())
+
+
+def _malformed(reason: str) -> ValidationFailed:
+    return ValidationFailed(f"Malformed request data: {reason}", code="invalid_payload")

@@ -1,0 +1,98 @@
+"""LZ-String in its base64 form, by which old browsers compress (``lz64``).
+
+A decoder of our own: none of the Python ports bounds its output, and the common one mistakes characters outside the
+basic plane. The output grows in one buffer, and what the dictionary holds are stretches of it.
+"""
+
+import binascii
+from array import array
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_EIGHT_BITS, _SIXTEEN_BITS, _END = 0, 1, 2  # codes that are no entries of the dictionary
+_FIRST_ENTRY = 3
+_UNIT_BYTES = 2  # UTF-16
+
+
+class OutputTooLong(ValueError):
+    """The text would be longer than the limit."""
+
+
+def decompress(text: bytes, limit: int) -> str:
+    """Return the text of at most ``limit`` UTF-16 units; lone surrogates become replacement characters.
+
+    Raises
+    ------
+    OutputTooLong
+        Before more than the limit is held in memory.
+    ValueError
+        The stream is broken or ends early.
+    """
+    digits = text.rstrip(b"=")
+    # Every digit carries six bits of the stream: ``=`` would make the decoder drop some of the last ones.
+    data = binascii.a2b_base64(digits + b"A" * (-len(digits) % 4))
+    return _Decoder(data, limit).run().decode("utf-16-le", "replace")
+
+
+class _Decoder:
+    """Codes are written from their lowest bit on, so the bits of every byte are reversed once at the start."""
+
+    def __init__(self, data: bytes, limit: int) -> None:
+        self._data = data.translate(_REVERSED)
+        self._bits = len(data) * 8
+        self._position = 0
+        self._limit = limit * _UNIT_BYTES
+        self._output = bytearray()
+        self._starts = array("I", bytes(4 * _FIRST_ENTRY))
+        self._ends = array("I", bytes(4 * _FIRST_ENTRY))
+
+    def run(self) -> bytearray:
+        width, room = 2, 1  # the first code stands alone; from then on the width follows the dictionary
+        previous: tuple[int, int] | None = None
+        while (code := self._read(width)) != _END:
+            start = len(self._output)
+            if code <= _SIXTEEN_BITS:
+                self._write_literal(8 if code == _EIGHT_BITS else 16)
+                self._define(start, start + _UNIT_BYTES)
+                room -= 1
+                if room == 0:
+                    room, width = 1 << width, width + 1
+            else:
+                self._write_entry(code, previous)
+            if previous is not None:
+                # The stretch before and one unit of this one lie side by side in the output.
+                self._define(previous[0], previous[1] + _UNIT_BYTES)
+                room -= 1
+                if room == 0:
+                    room, width = 1 << width, width + 1
+            previous = (start, len(self._output))
+        return self._output
+
+    def _read(self, width: int) -> int:
+        first, shift = divmod(self._position, 8)
+        self._position += width
+        if self._position > self._bits:
+            raise ValueError("the stream ends early")
+        window = int.from_bytes(self._data[first : first + 5], "little")
+        return window >> shift & (1 << width) - 1
+
+    def _define(self, start: int, end: int) -> None:
+        self._starts.append(start)
+        self._ends.append(end)
+
+    def _write_literal(self, width: int) -> None:
+        self._output += self._read(width).to_bytes(_UNIT_BYTES, "little")
+        self._check_length()
+
+    def _write_entry(self, code: int, previous: tuple[int, int] | None) -> None:
+        if code < len(self._starts):
+            self._output += self._output[self._starts[code] : self._ends[code]]
+        elif code == len(self._starts) and previous is not None:  # the entry that this very code completes
+            start, end = previous
+            self._output += self._output[start:end] + self._output[start : start + _UNIT_BYTES]
+        else:
+            raise ValueError(f"code {code} is not defined")
+        self._check_length()
+
+    def _check_length(self) -> None:
+        if len(self._output) > self._limit:
+            raise OutputTooLong

@@ -1,0 +1,1 @@
+"""Cohorts: groups of persons, by list or by criteria."""

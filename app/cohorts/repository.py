@@ -1,0 +1,118 @@
+"""Cohorts in the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+
+from app.bulk import chunks, insert_missing_rows, read_columns
+from app.models import Cohort, CohortDistinctId, PersonDistinctId
+
+# First number of the advisory lock under which references between cohorts change; the second is the project.
+REFERENCE_LOCK = 3
+
+
+class CohortRepository:
+    """Bound to one project when built, so no query can forget the tenant. Deleted cohorts are not found."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    def _is_living(self) -> ColumnElement[bool]:
+        return (Cohort.project_id == self._project_id) & ~Cohort.deleted
+
+    def _select(self) -> Select[Cohort]:
+        return select(Cohort).where(self._is_living())
+
+    async def get(self, cohort_id: int, *, for_update: bool = False) -> Cohort | None:
+        """Return a cohort with its author, on request locked against other writers."""
+        query = self._select().where(Cohort.id == cohort_id).options(joinedload(Cohort.created_by))
+        return await self._session.scalar(query.with_for_update(of=Cohort) if for_update else query)
+
+    async def by_ids(self, cohort_ids: Sequence[int]) -> dict[int, Cohort]:
+        found: dict[int, Cohort] = {}
+        for chunk in chunks(cohort_ids):
+            cohorts = await self._session.scalars(self._select().where(Cohort.id.in_(chunk)))
+            found |= {cohort.id: cohort for cohort in cohorts}
+        return found
+
+    async def page(self, limit: int, offset: int) -> Sequence[Cohort]:
+        """Return cohorts with their authors, newest first."""
+        found = await self._session.scalars(
+            self._select()
+            .options(joinedload(Cohort.created_by))
+            .order_by(Cohort.created_at.desc(), Cohort.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return found.all()
+
+    async def count(self) -> int:
+        return await self._session.scalar(select(func.count()).select_from(Cohort).where(self._is_living())) or 0
+
+    async def add(self, cohort: Cohort) -> None:
+        cohort.project_id = self._project_id
+        self._session.add(cohort)
+        await self._session.flush()
+
+    async def flush(self) -> None:
+        await self._session.flush()
+
+    async def lock_references(self) -> None:
+        """Wait until no other transaction changes which cohort refers to which (SQLite has one writer anyway)."""
+        if self._session.get_bind().dialect.name == "postgresql":
+            await self._session.execute(
+                text("SELECT pg_advisory_xact_lock(:space, :project)"),
+                {"space": REFERENCE_LOCK, "project": self._project_id},
+            )
+
+    async def add_distinct_ids(self, cohort: Cohort, distinct_ids: Sequence[str]) -> None:
+        """Put ids on the list of a static cohort that are not on it."""
+        rows = [(cohort.id, distinct_id) for distinct_id in distinct_ids]
+        await insert_missing_rows(self._session, CohortDistinctId, ("cohort_id", "distinct_id"), rows)
+
+    def _listed(self, *columns: Any) -> Select[*tuple[Any, ...]]:  # noqa: ANN401  # columns of any type
+        """Select from the persons on the lists of living cohorts."""
+        return (
+            select(*columns)
+            .select_from(CohortDistinctId)
+            .join(Cohort, Cohort.id == CohortDistinctId.cohort_id)
+            .join(PersonDistinctId, PersonDistinctId.distinct_id == CohortDistinctId.distinct_id)
+            .where(self._is_living(), PersonDistinctId.project_id == self._project_id)
+        )
+
+    async def listed_persons(self, cohort_id: int) -> NDArray[np.int64]:
+        """Return the persons on a static cohort's list, each one once, in ascending order."""
+        columns = await read_columns(
+            self._session, self._listed(PersonDistinctId.person_id).where(CohortDistinctId.cohort_id == cohort_id)
+        )
+        return np.unique(columns["person_id"].astype(np.int64))
+
+    async def listed_counts(self, cohort_ids: Sequence[int]) -> dict[int, int]:
+        """Return how many persons are on the lists of static cohorts; one without anybody is absent."""
+        found: dict[int, int] = {}
+        for chunk in chunks(cohort_ids):
+            rows = await self._session.execute(
+                self._listed(CohortDistinctId.cohort_id, func.count(PersonDistinctId.person_id.distinct()))
+                .where(CohortDistinctId.cohort_id.in_(chunk))
+                .group_by(CohortDistinctId.cohort_id)
+            )
+            found.update((cohort_id, count) for cohort_id, count in rows)
+        return found
+
+    async def lists_with(self, person_id: int, cohort_ids: Sequence[int]) -> set[int]:
+        """Return those of the cohorts that have a person on their list."""
+        found: set[int] = set()
+        for chunk in chunks(cohort_ids):
+            rows = await self._session.execute(
+                self._listed(CohortDistinctId.cohort_id).where(
+                    PersonDistinctId.person_id == person_id, CohortDistinctId.cohort_id.in_(chunk)
+                )
+            )
+            found |= {cohort_id for (cohort_id,) in rows}
+        return found

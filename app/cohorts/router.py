@@ -1,0 +1,96 @@
+"""The endpoints of cohorts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.params import Depends
+
+from app.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
+from app.cohorts.service import CountedCohort
+from app.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep, UserDep, get_project
+from app.pagination import PaginationDep
+from app.projects.schemas import UserBasic
+from app.request_body import body_of
+from app.routing import answer_other_methods
+from app.schemas import Page
+
+router = APIRouter(prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"])
+
+
+def _read(counted: CountedCohort) -> CohortRead:
+    cohort = counted.cohort
+    return CohortRead(
+        id=cohort.id,
+        name=cohort.name,
+        description=cohort.description,
+        groups=cohort.groups,
+        deleted=cohort.deleted,
+        filters=cohort.filters or {"properties": {}},
+        is_calculating=False,
+        created_by=UserBasic.model_validate(cohort.created_by) if cohort.created_by else None,
+        created_at=cohort.created_at,
+        last_calculation=None,
+        errors_calculating=0,
+        count=counted.count,
+        is_static=cohort.is_static,
+    )
+
+
+@router.get("/", summary="List cohorts")
+async def list_cohorts(cohorts: CohortsDep, pagination: PaginationDep) -> Page[CohortRead]:
+    """Return the project's cohorts, newest first. Deleted ones are left out; dynamic ones are not counted here."""
+    count, rows = await cohorts.page(pagination.limit, pagination.offset)
+    return Page[CohortRead](
+        count=count,
+        next=pagination.next(count),
+        previous=pagination.previous(),
+        results=[_read(counted) for counted in rows],
+    )
+
+
+@router.post("/", status_code=201, summary="Create a cohort")
+async def create_cohort(
+    user: UserDep, cohorts: CohortsDep, body: Annotated[CohortCreate, body_of(CohortCreate)]
+) -> CohortRead:
+    """Create a cohort: a list of persons (`is_static`, with `distinct_ids`), or criteria that persons meet.
+
+    Who is in it is found out whenever it is asked for, from the persons as they are then: merged persons are one, and
+    properties count as they are now. Criteria are properties of persons and membership of other cohorts. Behavioral
+    criteria, about what persons did, cannot be evaluated and are refused. Without criteria nobody is in it.
+    """
+    return _read(await cohorts.count_list(await cohorts.create(body, user)))
+
+
+@router.get("/{cohort_id}/", summary="Retrieve a cohort")
+async def retrieve_cohort(cohort_id: CohortId, cohorts: CountingCohortsDep) -> CohortRead:
+    """Return one cohort with the number of persons who are in it now."""
+    return _read(await cohorts.count_members(await cohorts.get(cohort_id)))
+
+
+@router.put("/{cohort_id}/", summary="Replace a cohort")
+async def replace_cohort(
+    cohort: LockedCohortDep, cohorts: CohortsDep, body: Annotated[CohortReplace, body_of(CohortReplace)]
+) -> CohortRead:
+    """Change a cohort as PATCH does. The name has to be sent; other fields that are left out stay."""
+    return _read(await cohorts.count_list(await cohorts.update(cohort, body)))
+
+
+@router.patch("/{cohort_id}/", summary="Change a cohort")
+async def update_cohort(
+    cohort: LockedCohortDep, cohorts: CohortsDep, body: Annotated[CohortUpdate, body_of(CohortUpdate)]
+) -> CohortRead:
+    """Change the fields that are sent. Criteria are replaced whole; `distinct_ids` are added to a static cohort's list.
+
+    `deleted: true` deletes the cohort.
+    """
+    return _read(await cohorts.count_list(await cohorts.update(cohort, body)))
+
+
+@router.delete("/{cohort_id}/", status_code=204, summary="Delete a cohort")
+async def delete_cohort(cohort: LockedCohortDep, cohorts: CohortsDep) -> Response:
+    """Delete a cohort. It is kept in the database and found by nobody; filters that refer to it match nobody."""
+    await cohorts.delete(cohort)
+    return Response(status_code=204)
+
+
+answer_other_methods(router, Depends(get_project))

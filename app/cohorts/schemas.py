@@ -1,0 +1,203 @@
+"""Cohorts as clients write and read them."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.cohorts.criteria import read_filters, read_groups
+from app.projects.schemas import UserBasic
+from app.properties.filters import InvalidFilter
+from app.schemas import RequestBody, ResponseBody
+from app.types import (
+    BlankableText,
+    Boolean,
+    IsList,
+    JsonObject,
+    NotNull,
+    Omittable,
+    StorableJson,
+    Text,
+    UtcDatetime,
+    max_characters,
+)
+
+MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut
+
+FILTERS_EXAMPLE = {
+    "properties": {
+        "type": "OR",
+        "values": [
+            {
+                "type": "AND",
+                "values": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}],
+            }
+        ],
+    }
+}
+_FILTERS_SCHEMA = WithJsonSchema(
+    {
+        "type": "object",
+        "properties": {
+            "properties": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "required": ["type", "values"],
+                        "properties": {
+                            "type": {"enum": ["AND", "OR"]},
+                            "values": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+                        },
+                    },
+                    {"type": "object", "maxProperties": 0},
+                ]
+            }
+        },
+        "required": ["properties"],
+    }
+)
+_GROUPS_SCHEMA = WithJsonSchema(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "properties": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["key", "value"],
+                        "properties": {
+                            "key": {"type": "string"},
+                            "value": {},
+                            "operator": {"type": "string"},
+                            "type": {"enum": ["person", "cohort"]},
+                            "negation": {"type": "boolean"},
+                        },
+                    },
+                }
+            },
+        },
+    }
+)
+_GROUPS_EXAMPLE = [{"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}]
+
+
+def _refusal(message: str) -> PydanticCustomError:
+    # A message is a template: what comes from a client must not be taken for its fields.
+    return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
+
+
+def _check_filters(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        read_filters(filters)
+    except InvalidFilter as error:
+        raise _refusal(error.detail) from error
+    return filters
+
+
+def _check_groups(groups: list[JsonValue]) -> list[JsonValue]:
+    try:
+        read_groups(groups)
+    except InvalidFilter as error:
+        raise _refusal(error.detail) from error
+    return groups
+
+
+def _read_distinct_ids(values: list[JsonValue]) -> list[str]:
+    """Return the ids as capture keeps them, each one once."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            raise _refusal("Distinct ids must be a list of texts that are not blank.")
+    return list(dict.fromkeys(str(value)[:MAX_DISTINCT_ID_CHARACTERS] for value in values))
+
+
+Name = Annotated[Text, Field(examples=["Paying customers"])]
+Description = Annotated[
+    BlankableText,
+    max_characters(1000),
+    Field(examples=["Everybody on a paid plan"], json_schema_extra={"maxLength": 1000}),
+]
+Filters = Annotated[
+    JsonObject,
+    AfterValidator(_check_filters),
+    _FILTERS_SCHEMA,
+    Field(
+        description="The criteria of a dynamic cohort: nested groups of conditions on properties of persons, or of the "
+        "type `cohort` with another cohort's id as value. `negation` turns a condition round. Behavioral criteria "
+        "(what persons did) are refused: they cannot be evaluated.",
+        examples=[FILTERS_EXAMPLE],
+    ),
+]
+Groups = Annotated[
+    list[JsonValue],
+    AfterValidator(_check_groups),
+    IsList,
+    NotNull,
+    StorableJson,
+    _GROUPS_SCHEMA,
+    Field(
+        description="The older form of the criteria: all properties of any of the groups. It counts where `filters` "
+        "say nothing.",
+        examples=[_GROUPS_EXAMPLE],
+    ),
+]
+DistinctIds = Annotated[
+    list[JsonValue],
+    AfterValidator(_read_distinct_ids),
+    IsList,
+    NotNull,
+    StorableJson,
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "integer"}]}}),
+    Field(
+        description="Ids to put on a static cohort's list. One that nobody is known by yet counts once somebody is.",
+        examples=[["ann", "device-7"]],
+    ),
+]
+
+
+class CohortCreate(RequestBody):
+    name: Name
+    description: Description = ""
+    groups: Groups = Field(default=[])
+    filters: Filters = Field(default={})
+    is_static: Boolean = Field(default=False, description="A list of persons rather than criteria. It cannot change.")
+    distinct_ids: DistinctIds = Field(default=[])
+
+
+class CohortUpdate(RequestBody):
+    """A partial update: only fields that were sent are applied."""
+
+    name: Omittable[Name] = None
+    description: Omittable[Description] = None
+    groups: Omittable[Groups] = Field(default=None, description="Sent without `filters`, they take the place of both.")
+    deleted: Omittable[Boolean] = Field(default=None, description="`true` deletes the cohort.")
+    filters: Omittable[Filters] = None
+    is_static: Omittable[Boolean] = Field(default=None, description="Cannot change.")
+    distinct_ids: Omittable[DistinctIds] = Field(default=None, description="Added to those that are on the list.")
+
+
+class CohortReplace(CohortUpdate):
+    """A full update: the name is required; other fields that were not sent keep their values."""
+
+    name: Name
+
+
+class CohortRead(ResponseBody):
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["Paying customers"])
+    description: str = Field(examples=["Everybody on a paid plan"])
+    groups: list[JsonValue] = Field(examples=[[]])
+    deleted: bool
+    filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
+    is_calculating: Literal[False] = Field(description="Always false: members are found whenever they are asked for.")
+    created_by: UserBasic | None
+    created_at: UtcDatetime
+    last_calculation: None = Field(description="Always null, as nothing is calculated ahead.")
+    errors_calculating: Literal[0]
+    count: int | None = Field(
+        description="How many persons are in it now. Of a dynamic cohort only where one cohort is retrieved, and null "
+        "elsewhere: it takes a look at every person.",
+        examples=[42],
+    )
+    is_static: bool

@@ -1,0 +1,229 @@
+"""The rules of cohorts, and who is in them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from app.cohorts.criteria import read_criteria, read_filters, referred_cohorts
+from app.cohorts.matching import CohortMatcher
+from app.cohorts.repository import CohortRepository
+from app.cohorts.schemas import CohortCreate, CohortUpdate
+from app.errors import NotFound, ValidationFailed
+from app.models import Cohort, User
+from app.persons.service import PersonService
+from app.properties.decoding import PropertyReader
+from app.properties.filters import Group
+from app.types import MAX_ID, read_id
+
+Members = NDArray[np.int64]
+
+MAX_NESTING = 10
+_STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
+_NOBODY: Members = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class CountedCohort:
+    """A cohort, and how many persons are in it; None where nobody has counted."""
+
+    cohort: Cohort
+    count: int | None
+
+
+class CohortService:
+    """Cohorts of one project. Deleted ones stay in the database, and nobody gets to see them."""
+
+    def __init__(self, cohorts: CohortRepository, persons: PersonService) -> None:
+        self._cohorts = cohorts
+        self._persons = persons
+
+    async def get(self, reference: str, *, for_update: bool = False) -> Cohort:
+        """Return the cohort that a path names; whatever is no number names none."""
+        cohort_id = read_id(reference)
+        cohort = await self._cohorts.get(cohort_id, for_update=for_update) if cohort_id else None
+        if cohort is None:
+            raise NotFound
+        return cohort
+
+    async def find(self, cohort_ids: Iterable[int]) -> dict[int, Cohort]:
+        """Return the cohorts that filters refer to, by id; those that are unknown or deleted are absent.
+
+        None of them has behavioral criteria: those are refused before they are stored.
+        """
+        return await self._cohorts.by_ids([cohort_id for cohort_id in set(cohort_ids) if 0 < cohort_id <= MAX_ID])
+
+    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[CountedCohort]]:
+        """Return how many cohorts there are, and some of them, newest first."""
+        return await self._cohorts.count(), await self._counted(await self._cohorts.page(limit, offset))
+
+    async def count_list(self, cohort: Cohort) -> CountedCohort:
+        """Count a cohort if it is static: one query does."""
+        [counted] = await self._counted([cohort])
+        return counted
+
+    async def count_members(self, cohort: Cohort) -> CountedCohort:
+        """Count a cohort; a dynamic one by looking at every person. Needs a transaction around it."""
+        return CountedCohort(cohort, len(await self.members(cohort.id)))
+
+    async def _counted(self, cohorts: Sequence[Cohort]) -> list[CountedCohort]:
+        counts = await self._cohorts.listed_counts([cohort.id for cohort in cohorts if cohort.is_static])
+        return [CountedCohort(cohort, counts.get(cohort.id, 0) if cohort.is_static else None) for cohort in cohorts]
+
+    async def create(self, body: CohortCreate, created_by: User) -> Cohort:
+        cohort = Cohort(
+            name=body.name,
+            description=body.description,
+            is_static=body.is_static,
+            groups=body.groups,
+            filters=body.filters or None,
+            created_by_id=created_by.id,
+        )
+        _refuse_what_does_not_fit(cohort, body.distinct_ids)
+        await self._check_references(cohort)
+        await self._cohorts.add(cohort)
+        await self._cohorts.add_distinct_ids(cohort, _texts(body.distinct_ids))
+        return await self.get(str(cohort.id))
+
+    async def update(self, cohort: Cohort, body: CohortUpdate) -> Cohort:
+        sent = body.model_fields_set
+        if body.is_static is not None and body.is_static != cohort.is_static:
+            detail = "A cohort cannot change between a list and criteria: create another one"
+            raise ValidationFailed(detail, attr="is_static")
+        for field in _STORED_AS_SENT:
+            if field in sent:
+                setattr(cohort, field, getattr(body, field))
+        if "groups" in sent and "filters" not in sent:
+            cohort.filters = None  # they would count, and the groups that were just sent would not
+        distinct_ids = body.distinct_ids or []
+        _refuse_what_does_not_fit(cohort, distinct_ids)
+        if sent & {"groups", "filters"}:
+            await self._check_references(cohort)
+        await self._cohorts.flush()
+        await self._cohorts.add_distinct_ids(cohort, _texts(distinct_ids))
+        return cohort
+
+    async def delete(self, cohort: Cohort) -> None:
+        """Mark the cohort as deleted: for those that refer to it, it has nobody in it."""
+        cohort.deleted = True
+        await self._cohorts.flush()
+
+    async def members(self, cohort_id: int) -> Members:
+        """Return the ids of the persons that are in a cohort today, ascending; nobody is in an unknown one.
+
+        A list is joined with today's distinct ids, so it follows merges; criteria look at the properties of every
+        person. Needs a transaction around it (``Database.snapshot`` or ``Database.write``).
+        """
+        return (await self.members_of([cohort_id]))[cohort_id]
+
+    async def members_of(self, cohort_ids: Iterable[int]) -> dict[int, Members]:
+        """Return the `members` of several cohorts, with one look at every person for all of them."""
+        wanted = set(cohort_ids)
+        cohorts, _ = await self._with_references(wanted)
+        lists = {cohort.id: await self._cohorts.listed_persons(cohort.id) for cohort in cohorts if cohort.is_static}
+        found = {cohort_id: lists.get(cohort_id, _NOBODY) for cohort_id in wanted}
+        criteria = _criteria(cohorts)
+        dynamic = wanted & criteria.keys()
+        if dynamic:
+            found |= await self._matching(dynamic, criteria, lists)
+        return found
+
+    async def containing(
+        self, cohort_ids: Iterable[int], person_id: int | None, properties: Mapping[str, JsonValue]
+    ) -> set[int]:
+        """Return those of the cohorts that one person is in. Looks at nobody else, and needs no transaction.
+
+        Parameters
+        ----------
+        cohort_ids
+            Unknown ones have nobody in them.
+        person_id
+            Today's id of the person, as the lists of static cohorts know it; None for somebody who is not known yet.
+        properties
+            The person's properties, with whatever should be taken for them this time.
+        """
+        wanted = set(cohort_ids)
+        cohorts, _ = await self._with_references(wanted)
+        lists = [cohort.id for cohort in cohorts if cohort.is_static]
+        listed_in = await self._cohorts.lists_with(person_id, lists) if person_id is not None else set()
+        matcher = CohortMatcher(_criteria(cohorts))
+        tokens = {key: json.dumps(properties[key]).encode() for key in matcher.keys if key in properties}
+        return wanted & matcher.cohorts_of(tokens, listed_in)
+
+    async def contains(self, cohort_id: int, person_id: int | None, properties: Mapping[str, JsonValue]) -> bool:
+        """Whether one person is in a cohort; for more than one cohort ask `containing`."""
+        return bool(await self.containing([cohort_id], person_id, properties))
+
+    async def _matching(
+        self, dynamic: set[int], criteria: Mapping[int, Group], lists: Mapping[int, Members]
+    ) -> dict[int, Members]:
+        matcher = CohortMatcher(criteria)
+        reader = PropertyReader(matcher.keys)
+        listed_in: defaultdict[int, list[int]] = defaultdict(list)
+        for cohort_id, persons in lists.items():
+            for person_id in persons.tolist():
+                listed_in[person_id].append(cohort_id)
+        found: dict[int, list[int]] = {cohort_id: [] for cohort_id in dynamic}
+        async for person_id, properties in self._persons.everyone():
+            inside = matcher.cohorts_of(reader.read(properties), listed_in.get(person_id, ()))
+            for cohort_id in inside & dynamic:
+                found[cohort_id].append(person_id)
+        return {cohort_id: np.sort(np.array(persons, dtype=np.int64)) for cohort_id, persons in found.items()}
+
+    async def _with_references(self, cohort_ids: Iterable[int]) -> tuple[list[Cohort], int]:
+        """Return cohorts and all that they refer to, with the number of looks it took to find them."""
+        found: dict[int, Cohort] = {}
+        asked: set[int] = set()
+        looks = 0
+        missing = set(cohort_ids)
+        while missing:
+            looks += 1
+            asked |= missing
+            cohorts = await self.find(missing)
+            found |= cohorts
+            missing = set().union(*map(referred_cohorts, _criteria(cohorts.values()).values())) - asked
+        return list(found.values()), looks
+
+    async def _check_references(self, cohort: Cohort) -> None:
+        """Refuse criteria that refer to what is not there, to the cohort itself, or too deeply."""
+        wanted = referred_cohorts(read_criteria(cohort.filters, cohort.groups))
+        if not wanted:
+            return
+        attr = _deciding_field(cohort)
+        await self._cohorts.lock_references()
+        cohorts, looks = await self._with_references(wanted)
+        unknown = wanted - {found.id for found in cohorts}
+        if unknown:
+            detail = f"Cohort with id {min(unknown)} does not exist"
+            raise ValidationFailed(detail, code="cohort_does_not_exist", attr=attr)
+        if any(found is cohort for found in cohorts):
+            raise ValidationFailed("A cohort cannot refer to itself, nor through other cohorts", attr=attr)
+        if looks >= MAX_NESTING:
+            raise ValidationFailed(f"Cohorts refer to each other over more than {MAX_NESTING} levels", attr=attr)
+
+
+def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:
+    """Return the criteria of the dynamic cohorts; those that ask for nothing have nobody in them and are left out."""
+    read = {cohort.id: read_criteria(cohort.filters, cohort.groups) for cohort in cohorts if not cohort.is_static}
+    return {cohort_id: criteria for cohort_id, criteria in read.items() if criteria is not None}
+
+
+def _deciding_field(cohort: Cohort) -> str:
+    return "filters" if read_filters(cohort.filters) else "groups"
+
+
+def _refuse_what_does_not_fit(cohort: Cohort, distinct_ids: Sequence[JsonValue]) -> None:
+    """A list takes no criteria, and criteria no list."""
+    if cohort.is_static and read_criteria(cohort.filters, cohort.groups) is not None:
+        detail = "A static cohort is a list of distinct ids and takes no criteria"
+        raise ValidationFailed(detail, attr=_deciding_field(cohort))
+    if not cohort.is_static and distinct_ids:
+        raise ValidationFailed("Only a static cohort takes distinct ids", attr="distinct_ids")
+
+
+def _texts(distinct_ids: Iterable[JsonValue]) -> list[str]:
+    return [str(distinct_id) for distinct_id in distinct_ids]

@@ -1,0 +1,26 @@
+"""Actions: events that people recognise by a name of their own."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.models.account import User
+from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
+
+
+class Action(Base):
+    __tablename__ = "action"
+    __table_args__ = (Index("ix_action_project_id_created_at_id", "project_id", "created_at", "id"),)
+
+    id: Mapped[PrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(400))
+    description: Mapped[str] = mapped_column(Text, default="")
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(JsonColumn)  # JSON objects with every key of a step
+    deleted: Mapped[bool] = mapped_column(default=False)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+    created_by: Mapped[User | None] = relationship(lazy="raise")

@@ -1,0 +1,34 @@
+"""What the actions are that metrics mention."""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from app.actions.matching import alternatives
+from app.actions.repository import ActionRepository
+from app.actions.service import ActionService
+from app.database import Database
+from app.facts.series import ActionSource, EventSource
+from app.results.entities import NO_ACTIONS, Actions, mentioned_actions
+
+
+class ActionSources:
+    """Looks up the actions of one project."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def of(self, filters: Mapping[str, JsonValue]) -> Actions:
+        """Return the actions that an insight mentions, as they are today; those that are gone are absent."""
+        mentioned = mentioned_actions(filters)
+        if not mentioned:
+            return NO_ACTIONS
+        async with self._database.read() as session:
+            found = await ActionService(ActionRepository(session, self._project_id)).by_ids(mentioned)
+        return {
+            number: ActionSource(
+                action.name, [EventSource(one.event, one.filter) for one in alternatives(action.steps)]
+            )
+            for number, action in found.items()
+        }

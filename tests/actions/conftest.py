@@ -1,0 +1,3 @@
+from tests.projects.conftest import neighbour, stranger
+
+__all__ = ["neighbour", "stranger"]
