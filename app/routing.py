@@ -90,9 +90,14 @@ def _declared_methods(routers: Iterable[APIRouter]) -> Mapping[str, set[str]]:
     declared: dict[str, set[str]] = defaultdict(set)
     for router in routers:
         for route in router.routes:
-            if isinstance(route, APIRoute) and route.endpoint is not _describe_or_refuse:
+            if isinstance(route, APIRoute) and not _refuses(route):
                 declared[route.path] |= route.methods or set()
     return declared
+
+
+def _refuses(route: APIRoute) -> bool:
+    """Whether the route is there only to say no."""
+    return route.endpoint is _describe_or_refuse or route.status_code == MethodNotAllowed.status
 
 
 def _with_general(methods: set[str]) -> list[str]:

@@ -131,11 +131,11 @@ class MetricCounter(Generic[CountsT]):
             return None  # the clock was set back
         due = [fact for fact in known.future if fact.time < self._window.until]
         watermark = max(known.watermark, self._high_water_mark)
-        if watermark == known.watermark and not due:
-            return known  # no new event, and so no new merge either
+        log = await self._persons.merges(after=known.merge_mark) if self._metric.addends == "actors" else NO_MERGES
+        if watermark == known.watermark and not due and not len(log):
+            return known
         new = [await source.after(known.watermark, watermark, MAX_NEW) for source in sources]
         new = [facts.select(facts.time >= self._window.since) for facts in new]
-        log = await self._persons.merges(after=known.merge_mark) if self._metric.addends == "actors" else NO_MERGES
         future = [fact for fact in known.future if fact.time >= self._window.until]
         future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
         if max(len(log), len(due), *map(len, new)) >= MAX_NEW:

@@ -121,7 +121,7 @@ async def update_feature_flag(
     return _answer(await flags.update(flag, body))
 
 
-@router.delete("/{feature_flag_id}/", include_in_schema=False, dependencies=[Depends(get_project)])
+@router.delete("/{feature_flag_id}/", status_code=405, include_in_schema=False, dependencies=[Depends(get_project)])
 async def refuse_deletion() -> Response:
     """Refuse without a body, as the 2022 API does: flags are deleted by a change."""
     return Response(status_code=405)
