@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVarTuple
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Row, Select, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from app.settings import Settings
 
@@ -20,6 +21,8 @@ _SQLITE_PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
 )
 _SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
+
+Columns = TypeVarTuple("Columns")
 
 
 class _DriverCursor(Protocol):
@@ -70,6 +73,19 @@ class Database:
         async with self._readers() as session:
             yield session
 
+    async def fetch(self, query: Select[*Columns], parameters: Mapping[str, object]) -> Sequence[Row[*Columns]]:
+        """Return the rows of one query, which gets a connection for just as long as it runs.
+
+        The cheapest way to read, half the price of a session: for queries that most requests make. They are built once,
+        with ``bindparam`` for what changes: building a query costs more than running it.
+        """
+
+        def run() -> Sequence[Row[*Columns]]:
+            with self._reading_engine.sync_engine.connect() as connection:
+                return connection.execute(query, parameters).all()
+
+        return await greenlet_spawn(run)  # connecting, asking and giving back in one go, not in three
+
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
         """Yield a reading session all of whose queries see the same moment."""
@@ -107,15 +123,18 @@ def _create_engine(settings: Settings) -> AsyncEngine:
 
 
 def _create_reading_engine(settings: Settings) -> AsyncEngine:
-    options = {**_options(settings), "pool_reset_on_return": None}  # there is never a transaction to end
+    options = {  # there is never a transaction to end
+        **_options(settings),
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        "pool_reset_on_return": None,
+    }
     if settings.uses_sqlite:
         engine = create_async_engine(settings.url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
         return engine
     engine = create_async_engine(
         settings.url,
-        isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
         connect_args={"server_settings": {**_SESSION, "default_transaction_read_only": "on"}},
         **options,
     )

@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.credentials import find_credential
 from app.auth.repository import KeyRepository
-from app.auth.service import AuthenticationService, KeyService
+from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.database import Database
+from app.errors import NotFound
 from app.events.repository import EventRepository
-from app.experiments.repository import ExperimentRepository
-from app.experiments.service import ExperimentService
+from app.experiments.repository import ExperimentReader, ExperimentRepository
+from app.experiments.service import ExperimentService, ExperimentViews
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
@@ -22,9 +23,10 @@ from app.flags.service import FlagService
 from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.service import OrganizationService, ProjectService
+from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.request_body import read_bytes
 from app.results.service import ResultsService
+from app.types import read_id
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
 
@@ -49,17 +51,30 @@ OrganizationId = Annotated[str, Path(description="An organization's id, or `@cur
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
 
-async def get_user(request: Request, database: DatabaseDep, _scheme: Annotated[object, Security(_bearer)]) -> User:
-    return await AuthenticationService(database).authenticate(await find_credential(request))
+async def get_access(request: Request, database: DatabaseDep, _scheme: Annotated[object, Security(_bearer)]) -> Access:
+    credential = await find_credential(request)
+    project_id = read_id(request.path_params.get("project_id", ""))
+    return await AuthenticationService(database).authenticate(credential, project_id)
+
+
+AccessDep = Annotated[Access, Depends(get_access)]
+
+
+async def get_user(access: AccessDep) -> User:
+    return access.user
 
 
 UserDep = Annotated[User, Depends(get_user)]
 
 
-async def get_project(project_id: ProjectId, user: UserDep, database: DatabaseDep) -> Project:
+async def get_project(project_id: ProjectId, access: AccessDep, database: DatabaseDep) -> Project:
     """The tenant check: nothing of a project is reached but through here."""
-    async with database.read() as session:
-        return await ProjectService(session, user).resolve(project_id)
+    if project_id == CURRENT:
+        async with database.read() as session:
+            return await ProjectService(session, access.user).current()
+    if read_id(project_id) is None:
+        raise NotFound
+    return access.to_project()
 
 
 ProjectDep = Annotated[Project, Depends(get_project)]
@@ -112,8 +127,8 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
     return build_experiments(session, project)
 
 
-async def get_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
-    return await experiments.get(experiment_id)
+async def get_experiment_views(project: ProjectDep, database: DatabaseDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database, project.id))
 
 
 async def get_detached_experiment(
@@ -176,6 +191,7 @@ OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
 KeysDep = Annotated[KeyService, Depends(get_keys)]
 LockedKeyDep = Annotated[PersonalApiKey, Depends(get_locked_key)]
+ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
