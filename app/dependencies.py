@@ -36,7 +36,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _bearer = HTTPBearer(auto_error=False, scheme_name="PersonalAPIKey", description="A personal API key, `phx_…`.")
 
 
-async def get_database(request: Request) -> Database:
+def database_of(request: Request) -> Database:
+    """Return the database. Not a dependency itself: each one costs a request as much as a tenth of a query."""
     database: Database = request.app.state.database
     return database
 
@@ -48,13 +49,11 @@ FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples
 KeyId = Annotated[str, Path(description="The id of a personal API key.", examples=["1"])]
 OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
 
-DatabaseDep = Annotated[Database, Depends(get_database)]
 
-
-async def get_access(request: Request, database: DatabaseDep, _scheme: Annotated[object, Security(_bearer)]) -> Access:
+async def get_access(request: Request, _scheme: Annotated[object, Security(_bearer)]) -> Access:
     credential = await find_credential(request)
     project_id = read_id(request.path_params.get("project_id", ""))
-    return await AuthenticationService(database).authenticate(credential, project_id)
+    return await AuthenticationService(database_of(request)).authenticate(credential, project_id)
 
 
 AccessDep = Annotated[Access, Depends(get_access)]
@@ -67,10 +66,10 @@ async def get_user(access: AccessDep) -> User:
 UserDep = Annotated[User, Depends(get_user)]
 
 
-async def get_project(project_id: ProjectId, access: AccessDep, database: DatabaseDep) -> Project:
+async def get_project(request: Request, project_id: ProjectId, access: AccessDep) -> Project:
     """The tenant check: nothing of a project is reached but through here."""
     if project_id == CURRENT:
-        async with database.read() as session:
+        async with database_of(request).read() as session:
             return await ProjectService(session, access.user).current()
     if read_id(project_id) is None:
         raise NotFound
@@ -80,14 +79,14 @@ async def get_project(project_id: ProjectId, access: AccessDep, database: Databa
 ProjectDep = Annotated[Project, Depends(get_project)]
 
 
-async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[AsyncSession]:
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """One request, one transaction: committed when the endpoint returns, undone when it raises."""
     if request.method in _SAFE_METHODS:
-        async with database.read() as session:
+        async with database_of(request).read() as session:
             yield session
         return
     await read_bytes(request)  # first the slow part: a client that dawdles must not hold up other writers
-    async with database.write() as session:
+    async with database_of(request).write() as session:
         yield session
 
 
@@ -127,15 +126,13 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
     return build_experiments(session, project)
 
 
-async def get_experiment_views(project: ProjectDep, database: DatabaseDep) -> ExperimentViews:
-    return ExperimentViews(ExperimentReader(database, project.id))
+async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database_of(request), project.id))
 
 
-async def get_detached_experiment(
-    experiment_id: ExperimentId, project: "ProjectDep", database: DatabaseDep
-) -> Experiment:
+async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
     """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
-    async with database.read() as session:
+    async with database_of(request).read() as session:
         return await build_experiments(session, project).get(experiment_id)
 
 
@@ -165,13 +162,13 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
     return EventRepository(session, project.id)
 
 
-async def get_results(request: Request, project: ProjectDep, database: DatabaseDep) -> ResultsService:
+async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
-    return build_results(database, request.app.state.materialiser, project)
+    return build_results(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_capture(database: DatabaseDep) -> CaptureService:
-    return CaptureService(database)
+async def get_capture(request: Request) -> CaptureService:
+    return CaptureService(database_of(request))
 
 
 def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:

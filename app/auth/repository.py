@@ -61,7 +61,9 @@ class AccessRepository:
 
 def _build(kind: type[Entity], names: Iterable[str], values: Iterable[object]) -> Entity:
     """Return an object of the model that belongs to no session; what it is related to is not loaded."""
-    return kind(**dict(zip(names, values, strict=True)))
+    entity = kind()
+    entity.__dict__.update(zip(names, values, strict=True))  # as loading does; the constructor notes each as a change
+    return entity
 
 
 class KeyRepository:
