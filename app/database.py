@@ -57,12 +57,12 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = _create_engine(settings)
-        self._reading_engine = _create_reading_engine(settings)
+        self.reading_engine = _create_reading_engine(settings)
         self.is_sqlite = settings.uses_sqlite
         self._turn: contextlib.AbstractAsyncContextManager[object] = (
             asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
-        self._readers = async_sessionmaker(self._reading_engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
@@ -78,7 +78,7 @@ class Database:
 
         For the queries that nearly every request makes: see ``app.prepared``.
         """
-        return await fetch(self._reading_engine, query, parameters)
+        return await fetch(self.reading_engine, query, parameters)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
@@ -102,7 +102,7 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
-        await self._reading_engine.dispose()
+        await self.reading_engine.dispose()
 
 
 def _create_engine(settings: Settings) -> AsyncEngine:

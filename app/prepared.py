@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVarTuple
 
 from sqlalchemy import Dialect, PoolProxiedConnection, Select
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_, greenlet_spawn
 
 Columns = TypeVarTuple("Columns")
@@ -21,23 +21,25 @@ _Convert = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class _Prepared(Generic[*Columns]):
-    """A query as text, and how values are turned into the driver's and back (None: they are the same)."""
+    """A query as text, and how values are turned into the driver's and back."""
 
     text: str
-    parameters: Sequence[tuple[str, _Convert | None]]
+    parameters: Sequence[tuple[str, _Convert | None]]  # by name; None: the driver takes values as they are
     constants: Mapping[str, object]
-    columns: Sequence[_Convert | None]
+    conversions: Sequence[tuple[int, _Convert]]  # by place; other columns are as they should be
 
     def values(self, parameters: Mapping[str, object]) -> list[object]:
         given = {**self.constants, **parameters}
         return [given[name] if convert is None else convert(given[name]) for name, convert in self.parameters]
 
     def rows(self, found: Sequence[Sequence[Any]]) -> Sequence[tuple[*Columns]]:
-        columns = self.columns
-        return [
-            tuple(value if convert is None else convert(value) for value, convert in zip(row, columns, strict=True))
-            for row in found
-        ]
+        return [self._row(values) for values in found]
+
+    def _row(self, values: Sequence[Any]) -> tuple[*Columns]:
+        row = list(values)
+        for place, convert in self.conversions:
+            row[place] = convert(row[place])
+        return tuple(row)
 
 
 async def fetch(
@@ -54,7 +56,9 @@ async def fetch(
     def run() -> Sequence[tuple[*Columns]]:
         try:
             return prepared.rows(_ask(engine.sync_engine.raw_connection(), prepared.text, values))
-        except Exception:  # raised anew below
+        except PoolTimeout:  # trying again would wait as long again
+            raise
+        except Exception:
             with engine.sync_engine.connect() as connection:
                 return [row.tuple() for row in connection.execute(query, parameters)]
 
@@ -76,18 +80,15 @@ def _ask(connection: PoolProxiedConnection, text: str, values: Sequence[object])
 @functools.lru_cache(maxsize=256)
 def _prepare(query: Select[*Columns], dialect: Dialect) -> _Prepared[*Columns]:
     compiled = query.compile(dialect=dialect)
-    types = {bind.key: bind.type for bind in compiled.binds.values()}
+    from_driver = [
+        column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns
+    ]
     return _Prepared(
         text=compiled.string,
-        parameters=[(name, _to_driver(types[name], dialect)) for name in compiled.positiontup or ()],
+        parameters=[
+            (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
+            for name in compiled.positiontup or ()
+        ],
         constants=compiled.params,
-        columns=[_from_driver(column.type, dialect) for column in query.selected_columns],
+        conversions=[(place, convert) for place, convert in enumerate(from_driver) if convert is not None],
     )
-
-
-def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
-    return type_.dialect_impl(dialect).bind_processor(dialect)
-
-
-def _from_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
-    return type_.dialect_impl(dialect).result_processor(dialect, None)
