@@ -1,5 +1,7 @@
 """Prepared queries: the same rows and the same errors as in SQLAlchemy's own execution."""
 
+import asyncio
+import contextlib
 import datetime as dt
 from typing import Any
 
@@ -40,6 +42,18 @@ async def test_an_error_is_the_one_that_callers_know_and_costs_no_connection(
             await database.fetch(select(literal_column("nothing")), {})
 
     assert await database.fetch(select(Project.id), {}) == [(service.project_id,)]
+
+
+async def test_a_query_that_is_cancelled_costs_no_connection(service: Service, database: Database) -> None:
+    own = select(Project.id)
+    for _ in range(20):  # more than the pool has
+        waiting = asyncio.create_task(database.fetch(own, {}))
+        await asyncio.sleep(0)  # it has asked by now
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    assert await database.fetch(own, {}) == [(service.project_id,)]
 
 
 async def test_a_query_is_asked_again_when_the_server_has_ended_its_connection(
