@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVarTuple
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Select, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.prepared import fetch
 from app.settings import Settings
 
 _SQLITE_PRAGMAS = (
@@ -23,6 +24,8 @@ _SQLITE_PRAGMAS = (
 # SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
 _PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
 _SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
+
+Columns = TypeVarTuple("Columns")
 
 
 class _DriverCursor(Protocol):
@@ -57,12 +60,12 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = _create_engine(settings)
-        self._reading_engine = _create_reading_engine(settings)
+        self.reading_engine = _create_reading_engine(settings)
         self.is_sqlite = settings.uses_sqlite
         self._turn: contextlib.AbstractAsyncContextManager[object] = (
             asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
-        self._readers = async_sessionmaker(self._reading_engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
@@ -72,6 +75,13 @@ class Database:
         """Yield a session that cannot write, and each of whose queries sees what is committed by then."""
         async with self._readers() as session:
             yield session
+
+    async def fetch(self, query: Select[*Columns], parameters: Mapping[str, object]) -> Sequence[tuple[*Columns]]:
+        """Return the rows of one query, which gets a connection for just as long as it runs.
+
+        For the queries that nearly every request makes: see ``app.prepared``.
+        """
+        return await fetch(self.reading_engine, query, parameters)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
@@ -95,7 +105,7 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
-        await self._reading_engine.dispose()
+        await self.reading_engine.dispose()
 
 
 def is_passing_database_trouble(error: Exception) -> bool:
@@ -122,15 +132,18 @@ def _create_engine(settings: Settings) -> AsyncEngine:
 
 
 def _create_reading_engine(settings: Settings) -> AsyncEngine:
-    options = {**_options(settings), "pool_reset_on_return": None}  # there is never a transaction to end
+    options = {  # there is never a transaction to end
+        **_options(settings),
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        "pool_reset_on_return": None,
+    }
     if settings.uses_sqlite:
         engine = create_async_engine(settings.url, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
         return engine
     engine = create_async_engine(
         settings.url,
-        isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
         connect_args={"server_settings": {**_SESSION, "default_transaction_read_only": "on"}},
         **options,
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
@@ -27,7 +27,7 @@ from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
-from app.routing import Addresses, allowed_methods, negotiate
+from app.routing import Addresses, allowed_methods
 from app.settings import Settings
 
 VERSION = "0.1.0"
@@ -87,7 +87,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            dependencies=[Depends(negotiate)],
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
     for router in PUBLIC_ROUTERS:

@@ -1,6 +1,6 @@
-"""Corrects the OpenAPI document: request bodies, which endpoints read by themselves, and the error answers."""
+"""Corrects the OpenAPI document: keys and request bodies, which endpoints read by themselves, and the error answers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -15,6 +15,11 @@ from app.schemas import ErrorBody
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 
 _REFERENCE = "#/components/schemas/{model}"
+
+# A key may also be in the body or in the query, which the scheme cannot say.
+_KEY_SCHEME = {
+    "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
+}
 
 _MEANINGS = {
     400: "The request breaks a rule; `attr` names the field where one is to blame.",
@@ -37,6 +42,7 @@ def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
 
 def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Make the application's document complete. Built once, at the first request for it."""
+    private = frozenset(route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
     bodies = {
         (route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods or ()
     }
@@ -50,7 +56,7 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
                 routes=application.routes,
                 tags=application.openapi_tags,
             )
-            application.openapi_schema = _with_bodies(_without_unused_refusals(document), bodies)
+            application.openapi_schema = _with_keys(_with_bodies(_without_unused_refusals(document), bodies), private)
         return application.openapi_schema
 
     application.openapi = build  # type: ignore[method-assign]  # the framework's documented way
@@ -71,6 +77,15 @@ def _without_unused_refusals(document: JsonDict) -> JsonDict:
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+    return document
+
+
+def _with_keys(document: JsonDict, private: Set[str]) -> JsonDict:
+    """Say which operations take a key: then "Authorize" in /docs sends it."""
+    document["components"]["securitySchemes"] = _KEY_SCHEME
+    for path in private & document["paths"].keys():
+        for operation in document["paths"][path].values():
+            operation["security"] = [{name: [] for name in _KEY_SCHEME}]
     return document
 
 

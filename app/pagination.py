@@ -26,18 +26,22 @@ class Links:
     """Absolute addresses of the current request with some query parameters replaced."""
 
     def __init__(self, request: Request) -> None:
-        public_url = request.app.state.settings.public_url
-        base = str(public_url).rstrip("/") if public_url else f"{request.url.scheme}://{request.url.netloc}"
-        self._address = base + path_as_sent(request)
-        # Links get logged and shared: a key that a client sent in the address must not come back in them.
-        self._parameters = [(k, v) for k, v in request.query_params.multi_items() if k != KEY_PARAMETER]
+        self._request = request
 
     def replacing(self, **changes: str | None) -> str:
         """Return the address with parameters changed (None removes one), sorted by name."""
-        kept = [(name, value) for name, value in self._parameters if name not in changes]
+        # Links get logged and shared: a key that a client sent in the address must not come back in them.
+        left_out = {KEY_PARAMETER, *changes}
+        kept = [(name, value) for name, value in self._request.query_params.multi_items() if name not in left_out]
         new = [(name, value) for name, value in changes.items() if value is not None]
         # Values of one name stay in the order in which they were sent.
-        return f"{self._address}?{urlencode(sorted(kept + new, key=lambda parameter: parameter[0]))}"
+        return f"{self._address()}?{urlencode(sorted(kept + new, key=lambda parameter: parameter[0]))}"
+
+    def _address(self) -> str:
+        public_url = self._request.app.state.settings.public_url
+        url = self._request.url
+        base = str(public_url).rstrip("/") if public_url else f"{url.scheme}://{url.netloc}"
+        return base + path_as_sent(self._request)
 
 
 # Text to the code, for which anything unreadable means the default; a number to readers of /docs.

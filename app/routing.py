@@ -63,7 +63,7 @@ def path_as_sent(request: Request) -> str:
     return path
 
 
-async def negotiate(request: Request) -> None:
+def negotiate(request: Request) -> None:
     """Refuse a client that takes no JSON. It comes before the question who is asking.
 
     Raises

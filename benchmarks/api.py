@@ -6,13 +6,14 @@ python -m benchmarks.api [--requests 2000] [--connections 8] [--rounds 3]
 import argparse
 import asyncio
 import contextlib
-import json
 import statistics
 import time
 
 from fastapi import FastAPI
 
 from app.database import Database
+from app.dependencies import build_experiments
+from app.experiments.schemas import ExperimentCreate
 from app.projects.service import AccountService
 from benchmarks.serving import served, served_factory
 from benchmarks.workload import databases
@@ -45,13 +46,6 @@ class Client:
         start = time.perf_counter()
         await asyncio.gather(*(self._send(request, requests // connections) for _ in range(connections)))
         return requests // connections * connections / (time.perf_counter() - start)
-
-    async def post(self, path: str, body: object) -> None:
-        content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._key}\r\n"
-        await self._send(
-            f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content, 1
-        )
 
     async def _send(self, request: bytes, times: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -91,11 +85,11 @@ async def prepare(database: Database, port: int) -> tuple[Client, int]:
         made = await AccountService(session).set_up_project(
             name="Benchmark", email="benchmark@example.com", organization_name="Benchmark", timezone="UTC"
         )
-    client = Client(port, made.personal_api_key)
-    for number in range(LISTED):
-        body = {"name": f"Experiment {number}", "feature_flag_key": f"flag-{number}", "filters": FUNNEL}
-        await client.post(f"/api/projects/{made.project.id}/experiments/", body)
-    return client, made.project.id
+        experiments = build_experiments(session, made.project.id)
+        for number in range(LISTED):
+            body = {"name": f"Experiment {number}", "feature_flag_key": f"flag-{number}", "filters": FUNNEL}
+            await experiments.create(ExperimentCreate.model_validate(body), made.user)
+    return Client(port, made.personal_api_key), made.project.id
 
 
 async def main() -> None:

@@ -22,7 +22,7 @@ HTTP_MODULES = (
     "pagination",
     "health",
 )
-SQL_PACKAGES = ("app.models", "app.database", "app.bulk", "app.migrate", "app.settings")
+SQL_PACKAGES = ("app.models", "app.database", "app.prepared", "app.bulk", "app.migrate", "app.settings")
 # Pure: they know nothing of HTTP, SQL or the features around them.
 PURE = {
     "app.statistics": (),
@@ -96,7 +96,7 @@ def test_statements_are_written_in_repositories_only() -> None:
 def test_routers_leave_the_database_to_services() -> None:
     assert not offenders(
         lambda module: layer(module) != "router",
-        lambda _, name: within(name, "app.database", "app.bulk", "sqlalchemy"),
+        lambda _, name: within(name, "app.database", "app.prepared", "app.bulk", "sqlalchemy"),
     )
 
 

@@ -2,32 +2,50 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.auth import keys
 from app.auth.keys import Credential
-from app.auth.repository import KeyRepository
+from app.auth.repository import AccessRepository, KeyRepository
 from app.auth.schemas import PersonalApiKeyCreate
 from app.database import Database
-from app.errors import AuthenticationFailed, NotAuthenticated, NotFound
-from app.models import PersonalApiKey, User, utc_now
+from app.errors import AuthenticationFailed, NotAuthenticated, NotFound, PermissionDenied
+from app.models import PersonalApiKey, Project, User, utc_now
 from app.types import read_id
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is asking, and how he stands to the project that his request names by its number, if it does."""
+
+    user: User
+    _project: Project | None
+    _is_member: bool
+
+    def to_project(self) -> Project:
+        """Return the project, or refuse."""
+        if self._project is None:
+            raise NotFound("Project not found.")
+        if not self._is_member:
+            raise PermissionDenied
+        return self._project
+
+
 class AuthenticationService:
-    """Looks keys up in short transactions of its own, so that a request never holds two connections at once."""
+    """Looks keys up on connections of its own, so that a request never holds two at once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def authenticate(self, credential: Credential | None) -> User:
+    async def authenticate(self, credential: Credential | None, project_id: int | None) -> Access:
+        """Return what the key opens. Who has none is refused; the project has its say in ``Access.to_project``."""
         if credential is None:
             raise NotAuthenticated
-        async with self._database.read() as session:
-            key = await KeyRepository(session).find(keys.digest(credential.value))
+        key = await AccessRepository(self._database).find(keys.digest(credential.value), project_id)
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._note_use(key.id, key.last_used_at)
-        return key.user
+        return Access(key.user, key.project, key.is_member)
 
     async def _note_use(self, key_id: int, last_used_at: dt.datetime | None) -> None:
         """Store the moment of use once an hour: it is for people who tidy up, and must not make every read a write."""

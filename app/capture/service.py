@@ -21,7 +21,6 @@ from app.models import Project
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.repository import AccountRepository
-from app.projects.service import ProjectService
 from app.types import read_id
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
@@ -82,12 +81,12 @@ class CaptureService:
 
     async def _find_by_personal_key(self, key: str, project_id: object) -> Project:
         """Return the project that a client names by its number, if what it sends as token is a member's key."""
-        if read_id(str(project_id)) is None:
+        number = read_id(str(project_id))
+        if number is None:
             raise ValidationFailed("Invalid Project ID.", code="invalid_project", attr="project_id")
         try:
-            user = await AuthenticationService(self._database).authenticate(Credential(key, "body"))
-            async with self._database.read() as session:
-                return await ProjectService(session, user).resolve(str(project_id))
+            access = await AuthenticationService(self._database).authenticate(Credential(key, "body"), number)
+            return access.to_project()
         except AppError as error:
             raise AuthenticationFailed("Invalid Personal API key.", code="invalid_personal_api_key") from error
 

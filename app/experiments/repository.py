@@ -1,14 +1,18 @@
-"""Experiments in the database."""
+"""Experiments in the database: objects to be changed, and records to be shown."""
 
+import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import QueryableAttribute, contains_eager
 
-from app.models import Experiment, FeatureFlag, utc_now
+from app.database import Database
+from app.models import Experiment, FeatureFlag, User, utc_now
 
 Status: TypeAlias = Literal["draft", "running", "complete"]
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
@@ -32,6 +36,86 @@ class ExperimentSelection:
     is_descending: bool = True
 
 
+class ExperimentRecord(NamedTuple):
+    """An experiment as it is stored, with its flag's key and its author. Documents are JSON text, left unread."""
+
+    id: int
+    name: str
+    description: str | None
+    start_date: dt.datetime | None
+    end_date: dt.datetime | None
+    feature_flag_key: str
+    feature_flag_id: int
+    parameters: str | None
+    secondary_metrics: str | None
+    filters: str
+    archived: bool
+    author_id: int | None
+    author_uuid: UUID
+    author_distinct_id: str
+    author_first_name: str
+    author_email: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
+    """Return JSON as text. Drivers read JSON by themselves: it is the database that has to be told."""
+    return cast(document, Text)
+
+
+_RECORDS: Select[*tuple[Any, ...]] = (
+    select(
+        Experiment.id,
+        Experiment.name,
+        Experiment.description,
+        Experiment.start_date,
+        Experiment.end_date,
+        FeatureFlag.key,
+        Experiment.feature_flag_id,
+        _text_of(Experiment.parameters),
+        _text_of(Experiment.secondary_metrics),
+        _text_of(Experiment.filters),
+        Experiment.archived,
+        User.id,
+        User.uuid,
+        User.distinct_id,
+        User.first_name,
+        User.email,
+        Experiment.created_at,
+        Experiment.updated_at,
+    )
+    .join(Experiment.feature_flag)
+    .outerjoin(Experiment.created_by)
+    .where(Experiment.project_id == bindparam("project_id"))
+)
+_RECORD = _RECORDS.where(Experiment.id == bindparam("experiment_id"))
+
+
+class ExperimentReader:
+    """Records of one project, each query on a connection of its own."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def get(self, experiment_id: int) -> ExperimentRecord | None:
+        rows = await self._database.fetch(_RECORD, {"project_id": self._project_id, "experiment_id": experiment_id})
+        return ExperimentRecord._make(rows[0]) if rows else None
+
+    async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[ExperimentRecord]:
+        """Return experiments; of equal ones the newest first, and those without a value last."""
+        query = _page_of(selection, is_sqlite=self._database.is_sqlite)
+        parameters = {"project_id": self._project_id, "limit": limit, "offset": offset}
+        now = {"now": utc_now()} if selection.order == "duration" else {}
+        rows = await self._database.fetch(query, {**parameters, **now})
+        return [ExperimentRecord._make(row) for row in rows]
+
+    async def count(self, selection: ExperimentSelection) -> int:
+        [(count,)] = await self._database.fetch(_count_of(selection), {"project_id": self._project_id})
+        return count
+
+
 class ExperimentRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -44,11 +128,11 @@ class ExperimentRepository:
             select(Experiment)
             .join(Experiment.feature_flag)
             .where(Experiment.project_id == self._project_id)
-            .options(contains_eager(Experiment.feature_flag), joinedload(Experiment.created_by))
+            .options(contains_eager(Experiment.feature_flag))
         )
 
     async def get(self, experiment_id: int, *, for_update: bool = False) -> Experiment | None:
-        """Return an experiment with its flag and author, on request both locked against other writers.
+        """Return an experiment with its flag, on request both locked against other writers.
 
         A row that is joined but not locked would come as it was before the lock was waited for.
         """
@@ -57,37 +141,10 @@ class ExperimentRepository:
             query = query.with_for_update(of=(Experiment, FeatureFlag))
         return await self._session.scalar(query)
 
-    async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[Experiment]:
-        """Return experiments; of equal ones the newest first, and those without a value last."""
-        key = self._order_key(selection.order)
-        order = (key.desc() if selection.is_descending else key.asc()).nulls_last()
-        found = await self._session.scalars(
-            self._select()
-            .where(*_conditions(selection))
-            .order_by(order, Experiment.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        return found.all()
-
-    def _order_key(self, order: Order) -> ColumnElement[Any]:
-        if order == "status":
-            return case(*((condition, place) for place, condition in enumerate(_STATUSES.values())))
-        if order == "duration":
-            end = func.coalesce(Experiment.end_date, utc_now())
-            if self._session.get_bind().dialect.name == "sqlite":
-                return func.julianday(end) - func.julianday(Experiment.start_date)
-            return end - Experiment.start_date
-        column: ColumnElement[Any] = getattr(Experiment, order)
-        return column
-
-    async def count(self, selection: ExperimentSelection) -> int:
-        query = (
-            select(func.count())
-            .select_from(Experiment)
-            .where(Experiment.project_id == self._project_id, *_conditions(selection))
-        )
-        return await self._session.scalar(query) or 0
+    async def record(self, experiment: Experiment) -> ExperimentRecord:
+        """Return the experiment as readers will see it: with the very text of its documents."""
+        found = await self._session.execute(_RECORD, {"project_id": self._project_id, "experiment_id": experiment.id})
+        return ExperimentRecord._make(found.one())
 
     async def running(self) -> Sequence[Experiment]:
         """Return the experiments that have started, have no end and are not archived."""
@@ -105,6 +162,39 @@ class ExperimentRepository:
     async def delete(self, experiment: Experiment) -> None:
         await self._session.delete(experiment)
         await self._session.flush()
+
+
+@functools.lru_cache(maxsize=32)
+def _page_of(selection: ExperimentSelection, *, is_sqlite: bool) -> Select[*tuple[Any, ...]]:
+    key = _order_key(selection.order, is_sqlite=is_sqlite)
+    order = (key.desc() if selection.is_descending else key.asc()).nulls_last()
+    return (
+        _RECORDS.where(*_conditions(selection))
+        .order_by(order, Experiment.id.desc())
+        .limit(bindparam("limit"))
+        .offset(bindparam("offset"))
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _count_of(selection: ExperimentSelection) -> Select[int]:
+    return (
+        select(func.count())
+        .select_from(Experiment)
+        .where(Experiment.project_id == bindparam("project_id"), *_conditions(selection))
+    )
+
+
+def _order_key(order: Order, *, is_sqlite: bool) -> ColumnElement[Any]:
+    if order == "status":
+        return case(*((condition, place) for place, condition in enumerate(_STATUSES.values())))
+    if order == "duration":
+        end = func.coalesce(Experiment.end_date, bindparam("now", type_=Experiment.end_date.type))
+        if is_sqlite:
+            return func.julianday(end) - func.julianday(Experiment.start_date)
+        return end - Experiment.start_date
+    column: ColumnElement[Any] = getattr(Experiment, order)
+    return column
 
 
 def _conditions(selection: ExperimentSelection) -> list[ColumnElement[bool]]:

@@ -1,20 +1,28 @@
 """The documented experiment endpoints."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, get_args
 
+import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.params import Depends
 
 from app import openapi
-from app.dependencies import ExperimentsDep, LockedExperimentDep, UserDep, get_experiment, get_project
+from app.dependencies import (
+    ExperimentId,
+    ExperimentsDep,
+    ExperimentViewsDep,
+    LockedExperimentDep,
+    UserDep,
+    get_project,
+)
 from app.errors import PreconditionFailed
 from app.etags import entity_tag, is_match
-from app.experiments.repository import ExperimentSelection, Order, Status
+from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order, Status
 from app.experiments.schemas import ExperimentCreate, ExperimentRead, ExperimentReplace, ExperimentUpdate
 from app.models import Experiment
 from app.pagination import PaginationDep
 from app.parameters import read_text
-from app.projects.schemas import UserBasic
 from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
@@ -29,43 +37,59 @@ _TAGGED: dict[str, Any] = {  # a piece of OpenAPI
 _CHANGED = {200: {"model": ExperimentRead, **_TAGGED}, **openapi.error_responses(412)}
 
 
-def _read(experiment: Experiment) -> ExperimentRead:
-    return ExperimentRead(
-        id=experiment.id,
-        name=experiment.name,
-        description=experiment.description,
-        start_date=experiment.start_date,
-        end_date=experiment.end_date,
-        feature_flag_key=experiment.feature_flag.key,
-        feature_flag=experiment.feature_flag_id,
-        parameters=experiment.parameters,
-        secondary_metrics=experiment.secondary_metrics,
-        filters=experiment.filters,
-        archived=experiment.archived,
-        created_by=UserBasic.model_validate(experiment.created_by) if experiment.created_by else None,
-        created_at=experiment.created_at,
-        updated_at=experiment.updated_at,
-    )
+def _read(record: ExperimentRecord) -> Mapping[str, object]:
+    """Return what `ExperimentRead` documents. The documents pass through as text, as they were stored."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "description": record.description,
+        "start_date": record.start_date,
+        "end_date": record.end_date,
+        "feature_flag_key": record.feature_flag_key,
+        "feature_flag": record.feature_flag_id,
+        "parameters": _pass(record.parameters),
+        "secondary_metrics": _pass(record.secondary_metrics),
+        "filters": _pass(record.filters),
+        "archived": record.archived,
+        "created_by": None if record.author_id is None else _read_author(record),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+    }
 
 
-def _answer(experiment: Experiment, status_code: int = 200) -> Response:
-    body = _write(experiment)
+def _read_author(record: ExperimentRecord) -> Mapping[str, object]:
+    return {
+        "id": record.author_id,
+        "uuid": record.author_uuid,
+        "distinct_id": record.author_distinct_id,
+        "first_name": record.author_first_name,
+        "email": record.author_email,
+    }
+
+
+def _pass(document: str | None) -> msgspec.Raw | None:
+    return None if document is None else msgspec.Raw(document.encode())
+
+
+def _write(record: ExperimentRecord) -> bytes:
+    return msgspec.json.encode(_read(record))
+
+
+def _answer(record: ExperimentRecord, status_code: int = 200) -> Response:
+    body = _write(record)
     return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
-
-
-def _write(experiment: Experiment) -> bytes:
-    return _read(experiment).model_dump_json().encode()
 
 
 async def get_unchanged_experiment(
     experiment: LockedExperimentDep,
+    experiments: ExperimentsDep,
     if_match: Annotated[
         str | None,
         Header(description="An `ETag`: refuse the change with 412 if the experiment has another one by now."),
     ] = None,
 ) -> Experiment:
     """The experiment, held against other writers, if it still is what the client believes it to be."""
-    if if_match is not None and not is_match(if_match, entity_tag(_write(experiment))):
+    if if_match is not None and not is_match(if_match, entity_tag(_write(await experiments.record(experiment)))):
         raise PreconditionFailed
     return experiment
 
@@ -94,20 +118,21 @@ async def read_selection(
     )
 
 
-@router.get("/", summary="List experiments")
+@router.get("/", summary="List experiments", response_class=Response, responses={200: {"model": Page[ExperimentRead]}})
 async def list_experiments(
-    experiments: ExperimentsDep,
+    experiments: ExperimentViewsDep,
     pagination: PaginationDep,
     selection: Annotated[ExperimentSelection, Depends(read_selection)],
-) -> Page[ExperimentRead]:
+) -> Response:
     """Return the project's experiments, newest first: drafts, running, ended and archived ones."""
-    count, rows = await experiments.page(selection, pagination.limit, pagination.offset)
-    return Page[ExperimentRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read(experiment) for experiment in rows],
-    )
+    count, records = await experiments.page(selection, pagination.limit, pagination.offset)
+    body = {
+        "count": count,
+        "next": pagination.next(count),
+        "previous": pagination.previous(),
+        "results": [_read(record) for record in records],
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 @router.post(
@@ -123,15 +148,16 @@ async def create_experiment(
     Without variants in `parameters` the flag has `control` and `test`, half each. With a `start_date` the flag is
     active at once; without one the experiment is a draft.
     """
-    return _answer(await experiments.create(body, user), 201)
+    experiment = await experiments.create(body, user)
+    return _answer(await experiments.record(experiment), 201)
 
 
 @router.get(
     "/{experiment_id}/", summary="Retrieve an experiment", responses={200: {"model": ExperimentRead, **_TAGGED}}
 )
-async def retrieve_experiment(experiment: Annotated[Experiment, Depends(get_experiment)]) -> Response:
+async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
     """Return one experiment."""
-    return _answer(experiment)
+    return _answer(await experiments.get(experiment_id))
 
 
 @router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED)
@@ -141,7 +167,8 @@ async def replace_experiment(
     body: Annotated[ExperimentReplace, body_of(ExperimentReplace)],
 ) -> Response:
     """Change an experiment as PATCH does. Name and key have to be sent; other fields that are left out stay."""
-    return _answer(await experiments.update(experiment, body))
+    await experiments.update(experiment, body)
+    return _answer(await experiments.record(experiment))
 
 
 @router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED)
@@ -155,7 +182,8 @@ async def update_experiment(
     The first `start_date` of a draft launches it: the flag becomes active. The flag's key and split cannot change here.
     With `If-Match` a change by somebody else meanwhile is noticed; without it the last one wins.
     """
-    return _answer(await experiments.update(experiment, body))
+    await experiments.update(experiment, body)
+    return _answer(await experiments.record(experiment))
 
 
 @router.delete(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from app.errors import NotFound, ValidationFailed
-from app.experiments.repository import ExperimentRepository, ExperimentSelection
+from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
 from app.experiments.schemas import VARIANTS, ExperimentCreate, ExperimentUpdate
 from app.flags.filters import JsonDict, variants_of
 from app.flags.service import FlagService
@@ -24,7 +24,33 @@ _STORED_AS_SENT = (
 )
 
 
+class ExperimentViews:
+    """Experiments to be shown."""
+
+    def __init__(self, reader: ExperimentReader) -> None:
+        self._reader = reader
+
+    async def get(self, reference: str) -> ExperimentRecord:
+        """Return the experiment that a path names; whatever is no number names none."""
+        experiment_id = read_id(reference)
+        record = await self._reader.get(experiment_id) if experiment_id else None
+        if record is None:
+            raise NotFound
+        return record
+
+    async def page(
+        self, selection: ExperimentSelection, limit: int, offset: int
+    ) -> tuple[int, Sequence[ExperimentRecord]]:
+        """Return how many there are in all, and a window of them."""
+        records = await self._reader.page(selection, limit, offset)
+        if len(records) < limit and (records or not offset):  # the end is in sight
+            return offset + len(records), records
+        return await self._reader.count(selection), records
+
+
 class ExperimentService:
+    """Experiments to be changed."""
+
     def __init__(self, experiments: ExperimentRepository, flags: FlagService) -> None:
         self._experiments = experiments
         self._flags = flags
@@ -37,8 +63,9 @@ class ExperimentService:
             raise NotFound
         return experiment
 
-    async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> tuple[int, Sequence[Experiment]]:
-        return await self._experiments.count(selection), await self._experiments.page(selection, limit, offset)
+    async def record(self, experiment: Experiment) -> ExperimentRecord:
+        """Return the experiment as it is by now, to be shown."""
+        return await self._experiments.record(experiment)
 
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
         if not isinstance(body.filters, dict) or not body.filters:
@@ -65,7 +92,7 @@ class ExperimentService:
             created_by_id=created_by.id,
         )
         await self._experiments.add(experiment)
-        return await self.get(str(experiment.id))
+        return experiment
 
     async def update(self, experiment: Experiment, body: ExperimentUpdate) -> Experiment:
         sent = body.model_fields_set

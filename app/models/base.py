@@ -1,6 +1,7 @@
 """What all tables share: naming of constraints and the column types that differ between databases."""
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData
@@ -30,10 +31,16 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
         utc = value.astimezone(dt.UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002  # the interface's
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=dt.UTC)
+    def result_processor(
+        self,
+        dialect: Dialect,
+        coltype: object,  # noqa: ARG002  # the interface's
+    ) -> Callable[[str | None], dt.datetime | None] | None:
+        return _read_utc if dialect.name == "sqlite" else None  # PostgreSQL's driver gives aware moments itself
+
+
+def _read_utc(text: str | None) -> dt.datetime | None:
+    return None if text is None else dt.datetime.fromisoformat(f"{text}+00:00")
 
 
 # A generated key: SQLite numbers rows only in a column of the exact type INTEGER.

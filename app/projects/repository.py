@@ -32,10 +32,6 @@ class ProjectRepository:
             query = query.with_for_update(of=Project)
         return await self._session.scalar(query)
 
-    async def exists(self, project_id: int) -> bool:
-        """Whether there is such a project at all, the user's or not."""
-        return await self._session.scalar(select(Project.id).where(Project.id == project_id)) is not None
-
     async def first(self) -> Project | None:
         return await self._session.scalar(self._reachable().order_by(Project.id).limit(1))
 

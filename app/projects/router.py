@@ -60,9 +60,9 @@ async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, b
 
 
 @router.get("/projects/{project_id}/", summary="Retrieve a project")
-async def retrieve_project(project: ProjectDep) -> ProjectRead:
+async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> ProjectRead:
     """Return one project; `@current` stands for the caller's current one."""
-    return _read(project)
+    return _read(await projects.get(project.id))
 
 
 @router.patch("/projects/{project_id}/", summary="Change a project")

@@ -11,7 +11,7 @@ from app.errors import NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
-from app.types import read_id, read_uuid
+from app.types import read_uuid
 
 CURRENT = "@current"
 
@@ -24,22 +24,18 @@ class ProjectService:
         self._accounts = AccountRepository(session)
         self._user = user
 
-    async def resolve(self, reference: str) -> Project:
-        """Return the project that a path names: a number, or ``@current``."""
-        if reference == CURRENT:
-            project = await self.current_or_none()
-            if project is None:
-                raise NotFound("Project not found.")
-            return project
-        project_id = read_id(reference)
-        if project_id is None:
-            raise NotFound
+    async def current(self) -> Project:
+        project = await self.current_or_none()
+        if project is None:
+            raise NotFound("Project not found.")
+        return project
+
+    async def get(self, project_id: int) -> Project:
+        """Return a project with its organization."""
         project = await self._projects.get(project_id)
-        if project is not None:
-            return project
-        if await self._projects.exists(project_id):
-            raise PermissionDenied
-        raise NotFound("Project not found.")
+        if project is None:
+            raise NotFound("Project not found.")
+        return project
 
     async def current_or_none(self) -> Project | None:
         """Return the project the user chose, or else the first he can reach."""

@@ -152,7 +152,7 @@ async def test_a_list_takes_as_many_queries_however_long_it_is(service: Service,
         def count(*arguments: object) -> None:
             seen.append(arguments)
 
-        engine = database._reading_engine.sync_engine  # the one that lists use
+        engine = database.reading_engine.sync_engine  # the one that lists use
         sqlalchemy_event.listen(engine, "before_cursor_execute", count)
         await service.read("/actions/")
         sqlalchemy_event.remove(engine, "before_cursor_execute", count)

@@ -1,0 +1,69 @@
+"""Prepared queries: the same rows and the same errors as in SQLAlchemy's own execution."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from typing import Any
+
+import pytest
+from sqlalchemy import Select, bindparam, literal_column, select, text
+from sqlalchemy.exc import DBAPIError
+
+from app.database import Database
+from app.models import Experiment, Project, User
+from tests.service import Service
+
+EVERYTHING: Select[*tuple[Any, ...]] = (
+    select(*Experiment.__table__.columns, *User.__table__.columns)
+    .join(User, User.id == Experiment.created_by_id)
+    .where(Experiment.created_at < bindparam("before", type_=Experiment.created_at.type), ~Experiment.archived)
+    .order_by(Experiment.id)
+    .limit(bindparam("limit"))
+)
+
+
+async def test_rows_are_those_of_the_ordinary_execution(service: Service, database: Database) -> None:
+    for number in range(3):
+        await service.create_experiment(feature_flag_key=f"flag-{number}", end_date=None)
+    parameters = {"before": dt.datetime.now(dt.UTC), "limit": 2}
+
+    rows = await database.fetch(EVERYTHING, parameters)
+
+    async with database.read() as session:
+        assert rows == [tuple(row) for row in await session.execute(EVERYTHING, parameters)]
+    assert len(rows) == 2
+
+
+async def test_an_error_is_the_one_that_callers_know_and_costs_no_connection(
+    service: Service, database: Database
+) -> None:
+    for _ in range(20):  # more than the pool has
+        with pytest.raises(DBAPIError):
+            await database.fetch(select(literal_column("nothing")), {})
+
+    assert await database.fetch(select(Project.id), {}) == [(service.project_id,)]
+
+
+async def test_a_query_that_is_cancelled_costs_no_connection(service: Service, database: Database) -> None:
+    own = select(Project.id)
+    for _ in range(20):  # more than the pool has
+        waiting = asyncio.create_task(database.fetch(own, {}))
+        await asyncio.sleep(0)  # it has asked by now
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+
+    assert await database.fetch(own, {}) == [(service.project_id,)]
+
+
+async def test_a_query_is_asked_again_when_the_server_has_ended_its_connection(
+    service: Service, database: Database
+) -> None:
+    own = select(Project.id)
+    await database.fetch(own, {})
+    if not database.is_sqlite:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        async with database.write() as session:
+            await session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+
+    assert await database.fetch(own, {}) == [(service.project_id,)]

@@ -1,0 +1,107 @@
+"""What the private API asks of the database: how many statements each request costs, however much there is to show."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import httpx
+import pytest
+from sqlalchemy import Connection, Select, event
+
+from app.database import Database
+from tests.service import Service
+from tests.service import event as sent
+
+Request: TypeAlias = Callable[[Service], Awaitable[httpx.Response]]
+
+
+class Statements:
+    """The statements that were made, with those that begin and end transactions left out."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def note(self, _connection: Connection, _cursor: object, statement: str, *_others: object) -> None:
+        if not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
+            self.made.append(statement)
+
+    async def cost(self, request: Awaitable[httpx.Response]) -> int:
+        """Return how many statements a request makes, which has to succeed."""
+        self.made.clear()
+        response = await request
+        assert response.is_success, response.text
+        return len(self.made)
+
+
+@pytest.fixture
+def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Statements]:
+    statements = Statements()
+    engines = [database.engine.sync_engine, database.reading_engine.sync_engine]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", statements.note)
+    fetch = database.fetch
+
+    async def noted(query: Select[*tuple[Any, ...]], parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        statements.made.append(str(query))  # it goes past the events of SQLAlchemy
+        return await fetch(query, parameters)
+
+    monkeypatch.setattr(database, "fetch", noted)
+    yield statements
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", statements.note)
+
+
+# The first statement of each finds key, user, project and membership.
+COSTS: Mapping[str, tuple[Request, int]] = {
+    "an experiment": (lambda service: service.get("/experiments/1/"), 2),
+    "all experiments": (lambda service: service.get("/experiments/"), 2),
+    "a page of experiments that more follow": (lambda service: service.get("/experiments/", limit=2), 3),
+    "a new experiment": (
+        lambda service: service.post(
+            "/experiments/", {"name": "New", "feature_flag_key": "new", "filters": {"insight": "TRENDS"}}
+        ),
+        5,  # is the key taken?, the flag, the experiment, the answer
+    ),
+    "a change": (lambda service: service.patch("/experiments/1/", {"name": "Other"}), 4),
+    "a change of an experiment known by its tag": (
+        lambda service: service.request("PATCH", "/experiments/1/", json={"name": "Other"}, headers={"If-Match": "*"}),
+        5,
+    ),
+    "a deletion": (lambda service: service.delete("/experiments/1/"), 4),
+    "a flag": (lambda service: service.get("/feature_flags/1/"), 3),
+    "all flags": (lambda service: service.get("/feature_flags/"), 4),
+    "the project": (lambda service: service.get("/"), 2),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+async def test_a_request_costs_what_the_table_says(service: Service, statements: Statements, name: str) -> None:
+    for number in range(5):
+        await service.create_experiment(feature_flag_key=f"flag-{number}")
+
+    request, cost = COSTS[name]
+
+    assert await statements.cost(request(service)) == cost, statements.made
+
+
+@pytest.mark.parametrize("path", ["/experiments/", "/feature_flags/"])
+async def test_a_list_costs_the_same_however_long_it_is(service: Service, statements: Statements, path: str) -> None:
+    await service.create_experiment(feature_flag_key="flag")
+    of_one = await statements.cost(service.get(path))
+    for number in range(5):
+        await service.create_experiment(feature_flag_key=f"flag-{number}")
+
+    assert await statements.cost(service.get(path)) == of_one
+
+
+async def test_results_without_new_events_cost_the_same_however_many_there_are(
+    service: Service, database: Database, statements: Statements
+) -> None:
+    experiment = await service.create_experiment()
+    path = f"/experiments/{experiment['id']}/results/"
+    costs = []
+    for persons in (range(2), range(2, 40)):
+        await service.capture(*(sent("$pageview", f"person-{n}", variant=["control", "test"][n % 2]) for n in persons))
+        await service.read(path)
+        costs.append(await statements.cost(service.get(path)))
+
+    assert costs == ([6, 6] if database.is_sqlite else [7, 7]), statements.made
