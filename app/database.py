@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DisconnectionError
@@ -20,6 +20,9 @@ _SQLITE_PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
 )
 _SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
+
+
+CommitListener: TypeAlias = Callable[[Mapping[Any, Any]], None]  # gets what repositories noted in ``session.info``
 
 
 class _DriverCursor(Protocol):
@@ -63,6 +66,11 @@ class Database:
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+        self._listeners: list[CommitListener] = []
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
+        self._listeners.append(listener)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -84,6 +92,8 @@ class Database:
         """
         async with self._turn, self._writers.begin() as session:
             yield session
+        for listener in self._listeners:
+            listener(session.info)
 
     async def ping(self) -> None:
         """Ask the database for an answer; raises what the driver raises when there is none."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +12,11 @@ from app.auth.repository import KeyRepository
 from app.auth.service import AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.database import Database
+from app.definitions.service import DefinitionService
+from app.evaluation.active_flags import ActiveFlags
+from app.evaluation.enrichment import EnrichmentService
+from app.evaluation.service import EvaluationService
+from app.evaluation.sources import Cohorts, Groups, NoCohorts, NoGroups
 from app.events.repository import EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.experiments.service import ExperimentService
@@ -22,7 +27,8 @@ from app.flags.service import FlagService
 from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.service import OrganizationService, ProjectService
+from app.projects.service import CURRENT, OrganizationService, ProjectService
+from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 
@@ -159,6 +165,58 @@ async def get_capture(database: DatabaseDep) -> CaptureService:
     return CaptureService(database)
 
 
+async def get_evaluation(request: Request) -> EvaluationService:
+    evaluation: EvaluationService = request.app.state.evaluation
+    return evaluation
+
+
+async def get_scripts(request: Request) -> ScriptDirectory:
+    scripts: ScriptDirectory = request.app.state.scripts
+    return scripts
+
+
+async def get_project_by_token(
+    user: UserDep,
+    database: DatabaseDep,
+    token: Annotated[str | None, Query(description="A project's public token.", examples=["phc_3xAmPl3"])] = None,
+) -> Project:
+    """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
+    async with database.read() as session:
+        projects = ProjectService(session, user)
+        return await (projects.resolve_token(token) if token else projects.resolve(CURRENT))
+
+
+async def get_definitions(project: ProjectDep, session: SessionDep) -> DefinitionService:
+    return build_definitions(session, project)
+
+
+async def get_definitions_by_token(
+    project: Annotated[Project, Depends(get_project_by_token)], session: SessionDep
+) -> DefinitionService:
+    return build_definitions(session, project)
+
+
+def build_definitions(session: AsyncSession, project: Project) -> DefinitionService:
+    return DefinitionService(
+        build_flags(session, project), evaluated_groups(session, project.id), evaluated_cohorts(session, project.id)
+    )
+
+
+def evaluated_groups(_session: AsyncSession, _project_id: int) -> Groups:
+    return NoGroups()
+
+
+def evaluated_cohorts(_session: AsyncSession, _project_id: int) -> Cohorts:
+    return NoCohorts()
+
+
+def build_evaluation(database: Database) -> tuple[EvaluationService, EnrichmentService]:
+    """Build what evaluates flags for clients, and for events that lack them. One of each serves the whole process."""
+    active_flags = ActiveFlags(database, evaluated_groups)
+    evaluation = EvaluationService(database, active_flags, evaluated_groups, evaluated_cohorts)
+    return evaluation, EnrichmentService(active_flags, evaluation)
+
+
 def build_experiments(session: AsyncSession, project: Project) -> ExperimentService:
     return ExperimentService(ExperimentRepository(session, project.id), build_flags(session, project))
 
@@ -185,3 +243,7 @@ PersonsDep = Annotated[PersonService, Depends(get_persons)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
+EvaluationDep = Annotated[EvaluationService, Depends(get_evaluation)]
+ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
+DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
+DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]

@@ -12,7 +12,9 @@ from app import exception_handlers, health, openapi
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.database import Database
-from app.dependencies import build_results
+from app.definitions.router import router as definitions_router
+from app.dependencies import build_evaluation, build_results
+from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
@@ -20,6 +22,8 @@ from app.flags.router import router as flags_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
+from app.remote_config.router import router as remote_config_router
+from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods, negotiate
@@ -38,6 +42,7 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
+    {"name": "Flags for SDKs", "description": "What SDKs ask: a person's flags, definitions, configuration."},
     {"name": "Results", "description": "What the data say."},
     {"name": "Capture", "description": "Where SDKs send events."},
     {"name": "Events and persons", "description": "Look at what arrived."},
@@ -47,9 +52,10 @@ TAGS = [
     {"name": "Personal API keys", "description": "The caller's keys to this API."},
 ]
 
-# Results first: its fixed paths lie where an experiment's id could be.
+# Results and definitions first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     results_router,
+    definitions_router,
     experiments_router,
     flags_router,
     events_router,
@@ -57,7 +63,7 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (capture_router,)
+PUBLIC_ROUTERS = (capture_router, evaluation_router, remote_config_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -110,6 +116,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.evaluation, application.state.enrichment = build_evaluation(database)
+    application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = Schedule(
         database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
     )

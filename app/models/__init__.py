@@ -6,6 +6,7 @@ from app.models.event import Event
 from app.models.experiment import Experiment
 from app.models.fact import Count, Fact, Series, SeriesVariant
 from app.models.feature_flag import FeatureFlag
+from app.models.hash_key import HashKeyOverride
 from app.models.person import Person, PersonDistinctId, PersonMerge
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Experiment",
     "Fact",
     "FeatureFlag",
+    "HashKeyOverride",
     "Organization",
     "OrganizationMembership",
     "Person",

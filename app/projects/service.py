@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import keys
 from app.auth.repository import KeyRepository
-from app.errors import NotFound, PermissionDenied, ValidationFailed
+from app.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
@@ -40,6 +40,13 @@ class ProjectService:
         if await self._projects.exists(project_id):
             raise PermissionDenied
         raise NotFound("Project not found.")
+
+    async def resolve_token(self, token: str) -> Project:
+        """Return the project that a public token names, if the user may see it."""
+        project = await self._accounts.find_project_by_token(token)
+        if project is None:
+            raise AuthenticationFailed("Project API key invalid.", code="invalid_api_key")
+        return await self.resolve(str(project.id))
 
     async def current_or_none(self) -> Project | None:
         """Return the project the user chose, or else the first he can reach."""
