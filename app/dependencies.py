@@ -165,7 +165,8 @@ async def get_capture(database: DatabaseDep) -> CaptureService:
     return CaptureService(database)
 
 
-async def get_evaluation(request: Request) -> EvaluationService:
+def evaluation_of(request: Request) -> EvaluationService:
+    """Return the one of the process. To be called, not declared: resolving it took an eighth of a request for flags."""
     evaluation: EvaluationService = request.app.state.evaluation
     return evaluation
 
@@ -243,7 +244,6 @@ PersonsDep = Annotated[PersonService, Depends(get_persons)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
-EvaluationDep = Annotated[EvaluationService, Depends(get_evaluation)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]

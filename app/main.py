@@ -63,7 +63,7 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (capture_router, evaluation_router, remote_config_router)
+PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -80,14 +80,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.state.settings = settings
     exception_handlers.install(application)
+    # Routes are tried one after the other: those that clients call all the time come first.
+    for router in PUBLIC_ROUTERS:
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
             dependencies=[Depends(negotiate)],
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
-    for router in PUBLIC_ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     application.include_router(health.router)
     openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.

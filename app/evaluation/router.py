@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from app.dependencies import EvaluationDep
+from app.dependencies import evaluation_of
 from app.errors import ValidationFailed
 from app.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, decode_flags_request
@@ -32,13 +32,14 @@ router = APIRouter(tags=["Flags for SDKs"])
         "parameters": [version_parameter("1: values by key. 2 and above: records by key.", "2"), config_parameter],
     },
 )
-async def evaluate_flags(request: Request, evaluation: EvaluationDep) -> Response:
+async def evaluate_flags(request: Request) -> Response:
     """Return the project's active flags as they are for one person, with the reason for each answer.
 
     Equal identifiers and properties get equal answers, here and in SDKs that evaluate by themselves. What the request
     says about the person counts more than what is stored of him. Without `v` and `config` the answer is that of `v=2`
     with the configuration.
     """
+    evaluation = evaluation_of(request)
     asked = await _read(request)
     project = await evaluation.find_project(asked.token)
     if asked.distinct_id is None:
@@ -57,12 +58,13 @@ async def evaluate_flags(request: Request, evaluation: EvaluationDep) -> Respons
         "parameters": [version_parameter("1 to 4: how the flags are written.", "1")],
     },
 )
-async def decide_flags(request: Request, evaluation: EvaluationDep) -> Response:
+async def decide_flags(request: Request) -> Response:
     """Return how a browser's SDK should behave, and the project's flags as they are for one person.
 
     Up to version 2 only flags that are on are listed, from version 3 all active ones, and version 4 has the records of
     `/flags`. Without a token there are no flags.
     """
+    evaluation = evaluation_of(request)
     asked = await _read(request)
     version = _read_version(request.query_params.get("v", "1"))
     if asked.token is None:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 from pydantic import JsonValue
 
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
-from app.flags.hashing import VariantRange, is_released, pick_variant, variant_ranges
+from app.flags.hashing import VariantRange, pick_variant, position, variant_ranges
 from app.properties.filters import Condition, Conjunction, InvalidFilter, parse_filter
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
-_NON_MATCHES: Final[Sequence[Reason]] = ("no_condition_match", "out_of_rollout_bound")  # the later one tells more
 _LONGEST_ID: Final = 10  # characters
 
 
@@ -39,8 +39,8 @@ class Release:
         The cohorts it asks about.
     is_about_absence : bool
         Whether it asks if a property is absent. What a client sends is never all there is, so that needs the database.
-    percentage : float or None
-        How many of those who match; None is all of them.
+    share : float or None
+        How many of those who match, from 0 to 1; None is all of them.
     variant : str or None
         What those it releases to get, whatever their number says.
     """
@@ -50,7 +50,7 @@ class Release:
     keys: frozenset[str]
     cohorts: frozenset[int]
     is_about_absence: bool
-    percentage: float | None
+    share: float | None
     variant: str | None
 
     def is_decided_by(self, sent: Set[str]) -> bool:
@@ -58,9 +58,12 @@ class Release:
         return not self.cohorts and not self.is_about_absence and self.keys <= sent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PreparedFlag:
-    """A flag ready to be evaluated, with its release conditions in the order in which they are tried."""
+    """A flag ready to be evaluated, with its release conditions in the order in which they are tried.
+
+    It is equal to itself alone, which makes answers cheap to look up.
+    """
 
     id: int
     key: str
@@ -71,13 +74,13 @@ class PreparedFlag:
     releases: Sequence[Release]
     variants: Sequence[VariantRange]
     payloads: Mapping[str, str]
-
-    @property
-    def cohorts(self) -> frozenset[int]:
-        return frozenset[int]().union(*(release.cohorts for release in self.releases))
+    keys: frozenset[str]
+    cohorts: frozenset[int]
+    is_about_absence: bool
 
     def is_decided_by(self, sent: Set[str]) -> bool:
-        return all(release.is_decided_by(sent) for release in self.releases)
+        """Whether properties of these names are enough for all conditions."""
+        return not self.cohorts and not self.is_about_absence and self.keys <= sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,7 @@ class Circumstances:
     groups: Mapping[int, tuple[str, Subject]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A flag's answer and the reason for it; ``condition_index`` counts the conditions as they are written, from 0."""
 
     flag: PreparedFlag
@@ -161,6 +163,7 @@ def prepare(
     known = {name for name, _ in shares}
     group_type_index = filters.get("aggregation_group_type_index")
     payloads = filters.get("payloads")
+    releases = [_prepare_release(index, groups[index], known) for index in order_of_trial(groups)]
     return PreparedFlag(
         id=flag_id,
         key=key,
@@ -168,9 +171,12 @@ def prepare(
         ensure_experience_continuity=ensure_experience_continuity,
         has_experiment=has_experiment,
         group_type_index=group_type_index if isinstance(group_type_index, int) else None,
-        releases=tuple(_prepare_release(index, groups[index], known) for index in order_of_trial(groups)),
+        releases=tuple(releases),
         variants=variant_ranges(shares),
         payloads={name: _payload(value) for name, value in (payloads if isinstance(payloads, dict) else {}).items()},
+        keys=frozenset[str]().union(*(release.keys for release in releases)),
+        cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
+        is_about_absence=any(release.is_about_absence for release in releases),
     )
 
 
@@ -203,7 +209,7 @@ def _evaluate(flag: PreparedFlag, identifier: str, subject: Subject) -> Answer:
         if reason == "condition_match":
             variant = release.variant or pick_variant(flag.key, identifier, flag.variants)
             return Answer(flag, enabled=True, reason=reason, variant=variant, condition_index=release.index)
-        if _NON_MATCHES.index(reason) >= _NON_MATCHES.index(best):
+        if reason == "out_of_rollout_bound" or best == "no_condition_match":  # to have come further tells more
             best, best_index = reason, release.index
     return Answer(flag, enabled=False, reason=best, condition_index=best_index)
 
@@ -211,7 +217,7 @@ def _evaluate(flag: PreparedFlag, identifier: str, subject: Subject) -> Answer:
 def _try(release: Release, flag_key: str, identifier: str, subject: Subject) -> Reason:
     if release.matches is not None and not _holds(release, release.matches, subject):
         return "no_condition_match"
-    if release.percentage is not None and not is_released(flag_key, identifier, release.percentage):
+    if release.share is not None and position(flag_key, identifier) > release.share:
         return "out_of_rollout_bound"
     return "condition_match"
 
@@ -230,13 +236,14 @@ def _prepare_release(index: int, group: JsonDict, variants: Collection[str]) -> 
     entries = group.get("properties") or []
     conditions = _read_conditions(entries)
     variant = group.get("variant")
+    percentage = _number(group.get("rollout_percentage"))
     return Release(
         index=index,
         matches=_compile(conditions) if entries else None,
         keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
         cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
         is_about_absence=any(map(_is_about_absence, conditions)),
-        percentage=_number(group.get("rollout_percentage")),
+        share=percentage / 100 if percentage is not None else None,
         variant=variant if isinstance(variant, str) and variant in variants else None,
     )
 

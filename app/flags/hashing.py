@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-_DIGITS: Final = 15  # of the hexadecimal digest
-_SCALE: Final = float(16**_DIGITS - 1)
+_BITS: Final = 60  # of the digest's 160: the first 15 of its hexadecimal digits
+_BYTES: Final = 8
+_SCALE: Final = float(2**_BITS - 1)
 VARIANT_SALT: Final = "variant"
 
 # A variant's key, and from where (included) to where (excluded) it reaches.
@@ -14,13 +15,8 @@ VariantRange: TypeAlias = tuple[str, float, float]
 
 def position(flag_key: str, identifier: str, salt: str = "") -> float:
     """Return the same number from 0 to 1 for the same flag and identifier, spread evenly over identifiers."""
-    digest = hashlib.sha1(f"{flag_key}.{identifier}{salt}".encode(), usedforsecurity=False).hexdigest()
-    return int(digest[:_DIGITS], 16) / _SCALE
-
-
-def is_released(flag_key: str, identifier: str, percentage: float) -> bool:
-    """Whether a release to so many percent includes somebody. Whoever it includes, a larger one includes too."""
-    return position(flag_key, identifier) <= percentage / 100
+    digest = hashlib.sha1(f"{flag_key}.{identifier}{salt}".encode(), usedforsecurity=False).digest()
+    return (int.from_bytes(digest[:_BYTES]) >> (8 * _BYTES - _BITS)) / _SCALE
 
 
 def variant_ranges(shares: Iterable[tuple[str, float]]) -> Sequence[VariantRange]:
@@ -42,4 +38,7 @@ def pick_variant(flag_key: str, identifier: str, ranges: Sequence[VariantRange])
     if not ranges:
         return None
     at = position(flag_key, identifier, VARIANT_SALT)
-    return next((key for key, lower, upper in ranges if lower <= at < upper), None)
+    for key, lower, upper in ranges:
+        if lower <= at < upper:
+            return key
+    return None

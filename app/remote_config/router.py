@@ -3,13 +3,12 @@
 import asyncio
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from app.dependencies import EvaluationDep, ScriptsDep
+from app.dependencies import ScriptsDep, evaluation_of
 from app.errors import AuthenticationFailed, NotFound
 from app.evaluation.active_flags import ProjectFlags
-from app.evaluation.service import EvaluationService
 from app.openapi import error_responses
 from app.remote_config.documents import config_document, config_script
 
@@ -35,23 +34,23 @@ _CONFIG_SCRIPT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/array/{token}/config/", summary="Get the configuration of the browser SDK", responses=_CONFIG)
-async def retrieve_remote_config(token: Token, evaluation: EvaluationDep) -> Response:
+async def retrieve_remote_config(token: Token, request: Request) -> Response:
     """Return how a browser's SDK should behave: send compressed events, and nothing that is not asked for."""
-    project = await _find(evaluation, token)
+    project = await _find(request, token)
     return JSONResponse(config_document(token, has_flags=bool(project.flags)), headers=_BRIEFLY)
 
 
 @router.get("/array/{token}/config.js/", summary="Get that configuration as a script", responses=_CONFIG_SCRIPT)
-async def retrieve_remote_config_script(token: Token, evaluation: EvaluationDep) -> Response:
+async def retrieve_remote_config_script(token: Token, request: Request) -> Response:
     """Return a script that sets `window._POSTHOG_REMOTE_CONFIG[token]`."""
-    project = await _find(evaluation, token)
+    project = await _find(request, token)
     return Response(config_script(token, has_flags=bool(project.flags)), headers=_BRIEFLY, media_type=_SCRIPT)
 
 
 @router.get("/array/{token}/array.js/", include_in_schema=False)
-async def retrieve_array_script(token: Token, evaluation: EvaluationDep, scripts: ScriptsDep) -> Response:
+async def retrieve_array_script(token: Token, request: Request, scripts: ScriptsDep) -> Response:
     """Return the browser SDK with the configuration before it."""
-    project = await _find(evaluation, token)
+    project = await _find(request, token)
     file = await asyncio.to_thread(scripts.find, "array.js")
     if file is None:
         raise NotFound("There is no copy of the browser SDK here.")
@@ -87,8 +86,8 @@ async def list_early_access_features() -> JSONResponse:
     return JSONResponse({"earlyAccessFeatures": []})
 
 
-async def _find(evaluation: EvaluationService, token: str) -> ProjectFlags:
+async def _find(request: Request, token: str) -> ProjectFlags:
     try:
-        return await evaluation.find_project(token)
+        return await evaluation_of(request).find_project(token)
     except AuthenticationFailed as error:
         raise NotFound from error
