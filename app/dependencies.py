@@ -25,6 +25,7 @@ from app.facts.service import FactService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.models import Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
@@ -182,6 +183,7 @@ async def get_project_by_token(
     token: Annotated[str | None, Query(description="A project's public token.", examples=["phc_3xAmPl3"])] = None,
 ) -> Project:
     """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
+    token = read_text(token)
     async with database.read() as session:
         projects = ProjectService(session, user)
         return await (projects.resolve_token(token) if token else projects.resolve(CURRENT))

@@ -14,6 +14,7 @@ from app.evaluation.sources import GroupsOf
 from app.flags.evaluation import PreparedFlag, prepare
 from app.flags.repository import CHANGED_FLAGS
 from app.properties.decoding import PropertyReader
+from app.types import is_storable_json
 
 FRESH_SECONDS: Final = 1.0
 _MAX_PROJECTS: Final = 1_000
@@ -61,7 +62,7 @@ class ActiveFlags:
         """Return the active flags of the project that has the token; None where no project has it."""
         entry = self._entries.get(token)
         if entry is None:
-            return await self._load(token, {})
+            return await self._load(token, {}) if is_storable_json(token) else None
         if self._clock() < entry.fresh_until:
             return entry.project
         async with entry.reload:  # one of many requests that come at once does the work

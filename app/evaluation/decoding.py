@@ -134,11 +134,13 @@ def _read_form(body: bytes) -> Texts:
 
 
 def _decode_base64(payload: bytes) -> bytes:
+    """Return what base64 holds if that may be JSON, else the payload as it was."""
     digits = payload.strip().rstrip(b"=").replace(b" ", b"+")  # a blank was a plus before a form was read
     try:
-        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+        decoded = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
     except binascii.Error:
         return payload
+    return decoded if _JSON.match(decoded) else payload
 
 
 def _parse(payload: bytes) -> _Body:

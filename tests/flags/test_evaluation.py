@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.flags.evaluation import Answer, Circumstances, Subject, evaluate, prepare
 
-COUNTRY = {"key": "country", "value": "NL", "operator": "exact", "type": "person"}
+COUNTRY: dict[str, Any] = {"key": "country", "value": "NL", "operator": "exact", "type": "person"}
 PLAN = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
 HALVES = {"variants": [{"key": "control", "rollout_percentage": 50}, {"key": "test", "rollout_percentage": 50}]}
 
@@ -58,7 +58,8 @@ def test_the_first_condition_that_holds_decides_and_else_the_one_that_came_furth
 
 
 def test_conditions_that_name_a_variant_are_tried_first() -> None:
-    everybody, chosen = {}, {"properties": [COUNTRY], "variant": "control"}
+    everybody: dict[str, Any] = {}
+    chosen = {"properties": [COUNTRY], "variant": "control"}
 
     found = answer(flag(everybody, chosen, multivariate=HALVES), subject(sent={"country": "NL"}))
 
@@ -227,7 +228,7 @@ def test_an_answer_depends_on_nothing_but_key_identifier_and_the_properties_it_l
     distinct_id: str, sent: dict[str, object], others: dict[str, object]
 ) -> None:
     groups = [{"properties": [COUNTRY], "rollout_percentage": 60}, {"properties": [PLAN], "rollout_percentage": 30}]
-    filters = {"payloads": {"test": "1"}, "multivariate": HALVES, "groups": groups}
+    filters: dict[str, Any] = {"payloads": {"test": "1"}, "multivariate": HALVES, "groups": groups}
     another = prepare(flag_id=9, key="beta-feature", filters=filters, has_experiment=True)
 
     found = answer(flag(*groups, multivariate=HALVES), subject(sent=sent), distinct_id)
