@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVarTuple
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVarTuple
 
 from sqlalchemy import Connection, Select, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -26,6 +26,9 @@ _PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01
 _SESSION = {"application_name": "abacus", "timezone": "UTC", "jit": "off"}
 
 Columns = TypeVarTuple("Columns")
+
+
+CommitListener: TypeAlias = Callable[[Mapping[Any, Any]], None]  # gets what repositories noted in ``session.info``
 
 
 class _DriverCursor(Protocol):
@@ -69,6 +72,11 @@ class Database:
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+        self._listeners: list[CommitListener] = []
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
+        self._listeners.append(listener)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -97,6 +105,8 @@ class Database:
         """
         async with self._turn, self._writers.begin() as session:
             yield session
+        for listener in self._listeners:
+            listener(session.info)
 
     async def ping(self) -> None:
         """Ask the database for an answer; raises what the driver raises when there is none."""

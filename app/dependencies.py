@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.actions.repository import ActionRepository
@@ -15,7 +15,13 @@ from app.capture.service import CaptureService
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
+from app.definitions.service import DefinitionService
 from app.errors import NotFound
+from app.evaluation.active_flags import ActiveFlags
+from app.evaluation.enrichment import EnrichmentService
+from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
+from app.evaluation.service import EvaluationService
+from app.evaluation.sources import Cohorts, Groups
 from app.events.repository import EventRepository
 from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
@@ -26,9 +32,11 @@ from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
 from app.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
+from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 from app.routing import negotiate
@@ -218,6 +226,60 @@ async def get_capture(request: Request) -> CaptureService:
     return capture
 
 
+def evaluation_of(request: Request) -> EvaluationService:
+    """Return the one of the process. To be called, not declared: resolving it took an eighth of a request for flags."""
+    evaluation: EvaluationService = request.app.state.evaluation
+    return evaluation
+
+
+async def get_scripts(request: Request) -> ScriptDirectory:
+    scripts: ScriptDirectory = request.app.state.scripts
+    return scripts
+
+
+async def get_project_by_token(
+    request: Request,
+    user: UserDep,
+    token: Annotated[str | None, Query(description="A project's public token.", examples=["phc_3xAmPl3"])] = None,
+) -> Project:
+    """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
+    token = read_text(token)
+    async with database_of(request).read() as session:
+        projects = ProjectService(session, user)
+        return await (projects.with_token(token) if token else projects.current())
+
+
+async def get_definitions(project: ProjectDep, session: SessionDep) -> DefinitionService:
+    return build_definitions(session, project.id)
+
+
+async def get_definitions_by_token(
+    project: Annotated[Project, Depends(get_project_by_token)], session: SessionDep
+) -> DefinitionService:
+    return build_definitions(session, project.id)
+
+
+def build_definitions(session: AsyncSession, project_id: int) -> DefinitionService:
+    return DefinitionService(
+        build_flags(session, project_id), evaluated_groups(session, project_id), evaluated_cohorts(session, project_id)
+    )
+
+
+def evaluated_groups(session: AsyncSession, project_id: int) -> Groups:
+    return ProjectGroups(GroupRepository(session, project_id))
+
+
+def evaluated_cohorts(session: AsyncSession, project_id: int) -> Cohorts:
+    return ProjectCohorts(build_cohorts(session, project_id))
+
+
+def build_evaluation(database: Database) -> tuple[EvaluationService, EnrichmentService]:
+    """Build what evaluates flags for clients, and for events that lack them. One of each serves the whole process."""
+    active_flags = ActiveFlags(database, evaluated_groups)
+    evaluation = EvaluationService(database, active_flags, evaluated_groups, evaluated_cohorts)
+    return evaluation, EnrichmentService(active_flags, evaluation)
+
+
 def build_experiments(session: AsyncSession, project_id: int) -> ExperimentService:
     return ExperimentService(ExperimentRepository(session, project_id), build_flags(session, project_id))
 
@@ -255,3 +317,6 @@ GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
+ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
+DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
+DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]

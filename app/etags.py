@@ -11,3 +11,8 @@ def entity_tag(body: bytes) -> str:
 def is_match(header: str, tag: str) -> bool:
     """Whether an ``If-Match`` header lets a request for the tagged object pass. Weak tags match nothing."""
     return any(given.strip() in ("*", tag) for given in header.split(","))
+
+
+def is_known(header: str, tag: str) -> bool:
+    """Whether an ``If-None-Match`` header says that the client has what is tagged. Weak tags count like strong ones."""
+    return any(given.strip().removeprefix("W/") in ("*", tag) for given in header.split(","))

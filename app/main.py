@@ -16,7 +16,9 @@ from app.capture.service import CaptureService
 from app.cohorts.router import router as cohorts_router
 from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
-from app.dependencies import build_results
+from app.definitions.router import router as definitions_router
+from app.dependencies import build_evaluation, build_results
+from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
@@ -25,6 +27,8 @@ from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
+from app.remote_config.router import router as remote_config_router
+from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
@@ -43,6 +47,7 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
+    {"name": "Flags for SDKs", "description": "What SDKs ask: a person's flags, definitions, configuration."},
     {"name": "Results", "description": "What the data say."},
     {"name": "Actions", "description": "Name the events that a metric is about."},
     {"name": "Cohorts", "description": "Name groups of persons."},
@@ -54,9 +59,10 @@ TAGS = [
     {"name": "Personal API keys", "description": "The caller's keys to this API."},
 ]
 
-# Results first: its fixed paths lie where an experiment's id could be.
+# Results and definitions first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     results_router,
+    definitions_router,
     experiments_router,
     flags_router,
     actions_router,
@@ -67,7 +73,7 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (capture_router,)
+PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -84,13 +90,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.state.settings = settings
     exception_handlers.install(application)
+    # Routes are tried one after the other: those that clients call all the time come first.
+    for router in PUBLIC_ROUTERS:
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
-    for router in PUBLIC_ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     application.include_router(health.router)
     openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.
@@ -120,7 +127,9 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
-    application.state.capture = capture = CaptureService(database)
+    application.state.evaluation, enrichment = build_evaluation(database)
+    application.state.capture = capture = CaptureService(database, enrichment)
+    application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = Schedule(
         database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
     )

@@ -60,7 +60,7 @@ async def fetch(
             raise
         except Exception:
             with engine.sync_engine.connect() as connection:
-                return [row.tuple() for row in connection.execute(query, parameters)]
+                return [row._tuple() for row in connection.execute(query, parameters)]
 
     return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
 

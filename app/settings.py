@@ -1,6 +1,7 @@
 """Configuration: every setting is an ``ABACUS_*`` environment variable."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
     )
     cors_allowed_origins: CommaSeparated = Field(
         default=[], description="Origins, separated by commas, whose pages may call the private API."
+    )
+    static_directory: Path | None = Field(
+        default=None,
+        description="A directory with the `dist` files of the npm package `posthog-js`, served below `/static/` for"
+        " pages that load the SDK from here.",
     )
     materialise_interval: float = Field(
         default=10.0, ge=0, description="Seconds between runs of the task that keeps results warm; 0 turns it off."

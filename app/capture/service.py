@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +14,7 @@ from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.database import Database, is_passing_database_trouble
 from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
+from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY
 from app.groups.repository import GroupRepository
@@ -34,8 +36,9 @@ class CaptureService:
     One for the process: requests that are small share commits.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, enrichment: EnrichmentService) -> None:
         self._database = database
+        self._enrichment = enrichment
         self._gathering = Gathering(self._store_under_token, _concerns_all)
 
     async def store(self, batch: CapturedBatch) -> None:
@@ -55,10 +58,20 @@ class CaptureService:
         async with _telling_clients_to_try_again():
             if batch.project_id:
                 await self._store_beside_project_id(batch.token, batch.project_id, batch.events)
-            elif len(batch.events) < GATHERED_EVENTS and size_of(batch.events) < MAX_GROUP_SIZE:
-                await self._gathering.add(batch.token, batch.events)
+                return
+            events = await self._with_flags(batch.token, batch.events)
+            if len(events) < GATHERED_EVENTS and size_of(events) < MAX_GROUP_SIZE:
+                await self._gathering.add(batch.token, events)
             else:
-                await self._store_under_token(batch.token, batch.events)
+                await self._store_under_token(batch.token, events)
+
+    async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
+        """Add the flags that browsers did not know yet: a visit's first page view has none of its own."""
+        enriched = await self._enrichment.enrich(token, events)
+        return [
+            event if properties is event.properties else replace(event, properties=properties)
+            for event, properties in zip(events, enriched, strict=True)
+        ]
 
     async def close(self) -> None:
         """Wait until everything that was accepted is written."""

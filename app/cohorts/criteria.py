@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from pydantic import JsonValue
+
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -68,6 +70,12 @@ def read_criteria(filters: object, groups: Sequence[object]) -> "Group | None":
     Where both forms say something, ``filters`` count.
     """
     return read_filters(filters) or read_groups(groups)
+
+
+def property_groups(filters: object, groups: Sequence[object]) -> JsonValue:
+    """Return what a cohort asks of a person as one tree of properties, as SDKs read it; None when it asks nothing."""
+    criteria = read_criteria(filters, groups)
+    return None if criteria is None else criteria.to_json()
 
 
 def referred_cohorts(criteria: "Node | None") -> frozenset[int]:

@@ -9,6 +9,8 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from app.models import Experiment, FeatureFlag
 
+CHANGED_FLAGS = "changed_flags"  # in a session's ``info``: the projects whose flags its transaction changes
+
 
 class KeyTaken(Exception):
     """A living flag of the project has this key."""
@@ -49,6 +51,15 @@ class FlagRepository:
         )
         return found.all()
 
+    async def all_living(self) -> Sequence[FeatureFlag]:
+        """Return all flags that are not deleted, oldest first, by themselves."""
+        found = await self._session.scalars(
+            select(FeatureFlag)
+            .where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
+            .order_by(FeatureFlag.id)
+        )
+        return found.all()
+
     async def count(self) -> int:
         living = select(func.count()).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
         return await self._session.scalar(living) or 0
@@ -56,6 +67,7 @@ class FlagRepository:
     async def add(self, flag: FeatureFlag) -> None:
         """Store a new flag; the database decides whether its key is free."""
         flag.project_id = self._project_id
+        self._note_change()
         try:
             async with self._session.begin_nested():
                 self._session.add(flag)
@@ -70,7 +82,11 @@ class FlagRepository:
 
     async def flush(self) -> None:
         """Store what has changed; the database decides whether a changed key is free."""
+        self._note_change()
         try:
             await self._session.flush()
         except IntegrityError as error:
             raise KeyTaken from error
+
+    def _note_change(self) -> None:
+        self._session.info.setdefault(CHANGED_FLAGS, set()).add(self._project_id)

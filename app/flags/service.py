@@ -40,6 +40,10 @@ class FlagService:
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
         return await self._flags.count(), await self._flags.page(limit, offset)
 
+    async def all_living(self) -> Sequence[FeatureFlag]:
+        """Return all flags that are not deleted, oldest first, without authors and experiments."""
+        return await self._flags.all_living()
+
     async def create(self, body: FlagCreate, created_by: User) -> FeatureFlag:
         flag = FeatureFlag(
             key=body.key,

@@ -1,7 +1,7 @@
 """Groups and their types in the database."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
@@ -59,6 +59,19 @@ class GroupRepository:
                 for (type_index, key), created_at in groups.items()
             ],
         )
+
+    async def properties_of(self, groups: Collection[tuple[int, str]]) -> dict[tuple[int, str], str]:
+        """Return the properties of groups, as JSON text, by their type's index and key; unknown ones are absent."""
+        found: dict[tuple[int, str], str] = {}
+        for type_index in {index for index, _ in groups}:
+            for keys in chunks([key for index, key in groups if index == type_index]):
+                rows = await self._session.execute(
+                    select(Group.key, cast(Group.properties, Text).label("document")).where(
+                        self._of_type(type_index), Group.key.in_(keys)
+                    )
+                )
+                found |= {(type_index, row.key): row.document for row in rows}
+        return found
 
     async def locked(self, type_index: int, keys: Sequence[str]) -> dict[str, tuple[int, dict[str, Any]]]:
         """Return the id and the properties of groups by their keys, held against other writers."""

@@ -9,6 +9,7 @@ from app.models.experiment import Experiment
 from app.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.models.feature_flag import FeatureFlag
 from app.models.group import Group, GroupType
+from app.models.hash_key import HashKeyOverride
 from app.models.person import Person, PersonDistinctId, PersonMerge
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "FeatureFlag",
     "Group",
     "GroupType",
+    "HashKeyOverride",
     "Organization",
     "OrganizationMembership",
     "Person",

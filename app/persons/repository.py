@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, fun
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, read_columns, table_of
-from app.models import Person, PersonDistinctId, PersonMerge
+from app.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.merges import MergedPersons, MergeLog
 
@@ -151,7 +151,18 @@ class PersonRepository:
         await self._session.execute(
             insert(PersonMerge).values(project_id=self._project_id, merged_id=merged_id, person_id=person_id)
         )
+        await self._move_hash_keys(merged_id, person_id)
         await self._session.execute(delete(Person).where(Person.project_id == self._project_id, Person.id == merged_id))
+
+    async def _move_hash_keys(self, merged_id: int, person_id: int) -> None:
+        """Let the survivor go on with the variants of the merged person, where it has none of its own to keep."""
+        own = select(HashKeyOverride.feature_flag_key).where(HashKeyOverride.person_id == person_id)
+        await self._session.execute(
+            update(HashKeyOverride)
+            .where(HashKeyOverride.person_id == merged_id, HashKeyOverride.feature_flag_key.not_in(own))
+            .values(person_id=person_id),
+            execution_options={"synchronize_session": False},
+        )
 
     async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:
         """Return persons, newest first; with ``distinct_id`` only the one it belongs to."""

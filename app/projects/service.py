@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import keys
 from app.auth.repository import KeyRepository
-from app.errors import NotFound, PermissionDenied, ValidationFailed
+from app.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
@@ -35,6 +35,15 @@ class ProjectService:
         project = await self._projects.get(project_id)
         if project is None:
             raise NotFound("Project not found.")
+        return project
+
+    async def with_token(self, token: str) -> Project:
+        """Return the project that a public token names, if the user may see it."""
+        project = await self._accounts.find_project_by_token(token)
+        if project is None:
+            raise AuthenticationFailed("Project API key invalid.", code="invalid_api_key")
+        if await self._projects.get(project.id) is None:
+            raise PermissionDenied
         return project
 
     async def current_or_none(self) -> Project | None:

@@ -1,0 +1,1 @@
+"""Handing flags to SDKs of servers, which evaluate by themselves."""

@@ -1,0 +1,32 @@
+"""The definitions of a project's flags."""
+
+from pydantic import Field, JsonValue
+
+from app.flags.schemas import FILTERS_EXAMPLE
+from app.schemas import ResponseBody
+
+_COHORT_EXAMPLE = {
+    "3": {"type": "AND", "values": [{"key": "country", "value": "NL", "operator": "exact", "type": "person"}]}
+}
+
+
+class FlagDefinition(ResponseBody):
+    id: int = Field(examples=[7])
+    name: str = Field(examples=["Green checkout button"])
+    key: str = Field(examples=["checkout"])
+    filters: dict[str, JsonValue] = Field(
+        description="Conditions are in the order in which they are to be tried.", examples=[FILTERS_EXAMPLE]
+    )
+    deleted: bool
+    active: bool
+    ensure_experience_continuity: bool = Field(description="Such flags are to be left to the server.")
+
+
+class FlagDefinitionsRead(ResponseBody):
+    flags: list[FlagDefinition]
+    group_type_mapping: dict[str, str] = Field(
+        description="The names of types of groups, by their index.", examples=[{"0": "company"}]
+    )
+    cohorts: dict[str, JsonValue] = Field(
+        description="With `send_cohorts`: cohorts that properties define, by id.", examples=[_COHORT_EXAMPLE]
+    )

@@ -1,0 +1,1 @@
+"""Answering SDKs that ask for a person's flags."""

@@ -1,0 +1,236 @@
+"""From a request for flags to what it says. Pure.
+
+Properties stay raw JSON: what no condition looks at is never decoded.
+"""
+
+import binascii
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from app.errors import ValidationFailed
+
+MAX_DISTINCT_ID_CHARACTERS: Final = 200
+_MAX_DIGITS: Final = 1_000
+_MAX_FIELDS: Final = 100
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = re.compile(rb"\s*[{\[]")
+
+RawProperties = Mapping[str, bytes]
+Texts = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsRequest:
+    """Whose flags are asked for.
+
+    Attributes
+    ----------
+    distinct_id : str or None
+        None where the request has none; an empty text is an identifier like any other.
+    anonymous_id : str or None
+        The identifier that the person had before.
+    flag_keys : collection of str or None
+        The only flags that are asked for; None is all of them.
+    is_disabled : bool
+        Whether the client wants everything but flags.
+    """
+
+    token: str | None
+    distinct_id: str | None
+    anonymous_id: str | None = None
+    groups: Texts = field(default_factory=dict)
+    person_properties: RawProperties = field(default_factory=dict)
+    group_properties: Mapping[str, RawProperties] = field(default_factory=dict)
+    flag_keys: Collection[str] | None = None
+    is_disabled: bool = False
+
+
+class _Properties(msgspec.Struct):
+    token: object = None
+
+
+class _Body(
+    msgspec.Struct,
+    rename={
+        "dollar_token": "$token",
+        "dollar_distinct_id": "$distinct_id",
+        "anonymous_id": "$anon_distinct_id",
+        "dollar_groups": "$groups",
+        "dollar_properties": "$properties",
+        "dollar_group_properties": "$group_properties",
+    },
+):
+    token: object = None
+    api_key: object = None
+    dollar_token: object = None
+    properties: Raw | UnsetType = UNSET
+    distinct_id: object = None
+    dollar_distinct_id: object = None
+    anonymous_id: object = None
+    groups: Raw | UnsetType = UNSET
+    dollar_groups: Raw | UnsetType = UNSET
+    person_properties: Raw | UnsetType = UNSET
+    dollar_properties: Raw | UnsetType = UNSET
+    group_properties: Raw | UnsetType = UNSET
+    dollar_group_properties: Raw | UnsetType = UNSET
+    flag_keys_to_evaluate: object = None
+    flag_keys: object = None
+    disable_flags: object = None
+
+
+_decode_body: Callable[[bytes], _Body] = msgspec.json.Decoder(_Body).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_properties = msgspec.json.Decoder(_Properties).decode
+
+
+def decode_flags_request(body: bytes, headers: Texts, query: Texts) -> FlagsRequest:
+    """Read a request for flags.
+
+    Raises
+    ------
+    ValidationFailed
+        With the 2022 code ``malformed_data``.
+    """
+    payload, form = read_payload(body, headers, query)
+    document = _parse(payload)
+    tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
+    keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
+    return FlagsRequest(
+        token=next((_as_text(token) for token in tokens if token), None) or _token_in(document.properties),
+        distinct_id=_read_identifier(document),
+        anonymous_id=_as_text(document.anonymous_id) if document.anonymous_id else None,
+        groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
+        person_properties=_members_of(document.person_properties) or _members_of(document.dollar_properties),
+        group_properties=_properties_of_groups(document.group_properties)
+        or _properties_of_groups(document.dollar_group_properties),
+        flag_keys=frozenset(map(_as_text, keys)) if isinstance(keys, list) else None,
+        is_disabled=document.disable_flags is True,
+    )
+
+
+def read_payload(body: bytes, headers: Texts, query: Texts) -> tuple[bytes, Texts]:
+    """Return the JSON that a request carries, and the fields of the form that it came in, if it did."""
+    form: Texts = {}
+    payload = body or query.get("data", "").encode()
+    if headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM and not _JSON.match(body):
+        form = _read_form(body)
+        payload = form.get("data", "").encode()
+    return payload if _JSON.match(payload) else _decode_base64(payload), form
+
+
+def _read_form(body: bytes) -> Texts:
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise _malformed("the form cannot be read") from error
+
+
+def _decode_base64(payload: bytes) -> bytes:
+    """Return what base64 holds if that may be JSON, else the payload as it was."""
+    digits = payload.strip().rstrip(b"=").replace(b" ", b"+")  # a blank was a plus before a form was read
+    try:
+        decoded = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    except binascii.Error:
+        return payload
+    return decoded if _JSON.match(decoded) else payload
+
+
+def _parse(payload: bytes) -> _Body:
+    if not payload.strip():
+        return _Body()
+    try:
+        payload.decode()  # the decoder does not look inside what it passes through
+        return _decode_body(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_leniently(payload)
+
+
+def _parse_leniently(payload: bytes) -> _Body:
+    try:
+        return _decode_body(_dump(_load(payload.decode("utf-8", "replace"))))
+    except msgspec.ValidationError as error:
+        raise _malformed(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"Invalid JSON: {error}") from error
+
+
+def _load(text: str) -> object:
+    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
+    return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
+
+
+def _read_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MAX_DIGITS else None
+
+
+def _dump(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def _malformed(reason: str) -> ValidationFailed:
+    return ValidationFailed(f"Malformed request data: {reason}", code="malformed_data")
+
+
+def _token_in(properties: Raw | UnsetType) -> str | None:
+    if isinstance(properties, UnsetType):
+        return None
+    try:
+        token = _decode_properties(properties).token
+    except msgspec.DecodeError:  # no object
+        return None
+    return _as_text(token) if token else None
+
+
+def _read_identifier(document: _Body) -> str | None:
+    value = document.distinct_id if document.distinct_id is not None else document.dollar_distinct_id
+    return None if value is None else _as_text(value)
+
+
+def _members_of(raw: Raw | UnsetType) -> RawProperties:
+    """Return an object's members; nothing for null and for what is no object."""
+    if isinstance(raw, UnsetType):
+        return {}
+    try:
+        return {key: bytes(member) for key, member in _decode_members(raw).items()}
+    except msgspec.ValidationError:  # no object
+        return {}
+    except msgspec.DecodeError:  # a name that holds half of a surrogate pair
+        return _members_of(Raw(_dump(_load(bytes(raw).decode()))))
+
+
+def _texts_of(raw: Raw | UnsetType) -> Texts:
+    try:
+        values = {key: msgspec.json.decode(member) for key, member in _members_of(raw).items()}
+    except msgspec.DecodeError:  # a text that holds half of a surrogate pair
+        return _texts_of(Raw(_dump(_load(bytes(raw).decode())))) if not isinstance(raw, UnsetType) else {}
+    return {key: _as_text(value) for key, value in values.items() if value is not None}
+
+
+def _properties_of_groups(raw: Raw | UnsetType) -> Mapping[str, RawProperties]:
+    return {name: _members_of(Raw(members)) for name, members in _members_of(raw).items()}
+
+
+def _as_text(value: object) -> str:
+    """Text as it is, anything else as JSON; without NUL, which databases refuse. Capture names persons like this."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

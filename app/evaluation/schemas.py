@@ -1,0 +1,129 @@
+"""Bodies of the flag endpoints, described for people: requests are decoded from bytes, answers follow the version."""
+
+from typing import Any, Final
+
+JsonDict = dict[str, Any]  # a piece of OpenAPI
+
+_PROPERTIES: Final = {"type": ["object", "null"], "additionalProperties": True}
+
+flags_request: Final[JsonDict] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["token", "distinct_id"],
+                "properties": {
+                    "token": {"type": "string", "description": "The project's public token; also as `api_key`."},
+                    "distinct_id": {"type": "string", "description": "Who asks, as the client knows him."},
+                    "$anon_distinct_id": {
+                        "type": ["string", "null"],
+                        "description": "What he was called before he logged in: flags that ensure continuity go on"
+                        " with his variant of then.",
+                    },
+                    "groups": {**_PROPERTIES, "description": "The keys of his groups, by the name of their type."},
+                    "person_properties": {**_PROPERTIES, "description": "They count more than those stored."},
+                    "group_properties": {**_PROPERTIES, "description": "Properties of his groups, by type."},
+                    "flag_keys_to_evaluate": {
+                        "type": ["array", "null"],
+                        "items": {"type": "string"},
+                        "description": "Only these flags.",
+                    },
+                    "disable_flags": {"type": "boolean", "description": "No flags, only configuration."},
+                },
+            },
+            "example": {
+                "token": "phc_3xAmPl3",
+                "distinct_id": "ann",
+                "groups": {"company": "acme"},
+                "person_properties": {"country": "NL"},
+            },
+        }
+    },
+}
+
+_RECORD: Final[JsonDict] = {
+    "key": "checkout",
+    "enabled": True,
+    "variant": "test",
+    "reason": {"code": "condition_match", "condition_index": 0, "description": "Matched condition set 1"},
+    "metadata": {"id": 7, "version": 1, "description": None, "payload": '{"color": "green"}', "has_experiment": True},
+}
+_VALUES: Final[JsonDict] = {
+    "type": "object",
+    "description": "True, false or the variant, by key.",
+    "additionalProperties": {"type": ["boolean", "string"]},
+}
+_PAYLOADS: Final[JsonDict] = {
+    "type": "object",
+    "description": "JSON texts, by the key of the flag.",
+    "additionalProperties": {"type": "string"},
+}
+_ERRORS: Final[JsonDict] = {
+    "type": "boolean",
+    "description": "Whether a flag could not be evaluated: clients then keep what they know of it.",
+}
+
+
+def _answer(description: str, properties: JsonDict, example: JsonDict) -> JsonDict:
+    schema = {"type": "object", "properties": properties}
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+flags_answer: Final = _answer(
+    "The flags, in the form of the version that was asked for.",
+    {
+        "flags": {"type": "object", "description": "Version 2: records by key.", "additionalProperties": True},
+        "featureFlags": {**_VALUES, "description": "Version 1: true, false or the variant, by key."},
+        "featureFlagPayloads": _PAYLOADS,
+        "errorsWhileComputingFlags": _ERRORS,
+        "requestId": {"type": "string", "format": "uuid"},
+        "evaluatedAt": {"type": "integer", "description": "Milliseconds since 1970 UTC."},
+    },
+    {
+        "flags": {"checkout": _RECORD},
+        "errorsWhileComputingFlags": False,
+        "requestId": "0188a7a0-0000-4000-8000-000000000001",
+        "evaluatedAt": 1_667_300_000_000,
+    },
+)
+decide_answer: Final = _answer(
+    "How the client should behave, and the flags in the form of its version.",
+    {
+        "featureFlags": {
+            "description": "Version 1: the keys of flags that are on. 2: their values by key. 3: those of all flags.",
+            "anyOf": [{"type": "array", "items": {"type": "string"}}, _VALUES],
+        },
+        "featureFlagPayloads": _PAYLOADS,
+        "errorsWhileComputingFlags": _ERRORS,
+        "supportedCompression": {"type": "array", "items": {"type": "string"}},
+    },
+    {
+        "config": {"enable_collect_everything": True},
+        "toolbarParams": {},
+        "isAuthenticated": False,
+        "supportedCompression": ["gzip", "gzip-js", "lz64"],
+        "sessionRecording": False,
+        "siteApps": [],
+        "featureFlags": {"checkout": "test"},
+    },
+)
+
+
+def version_parameter(description: str, default: str) -> JsonDict:
+    return {
+        "name": "v",
+        "in": "query",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string", "default": default, "examples": ["2"]},
+    }
+
+
+config_parameter: Final[JsonDict] = {
+    "name": "config",
+    "in": "query",
+    "required": False,
+    "description": "`true` adds how the client should behave.",
+    "schema": {"type": "string", "examples": ["true"]},
+}

@@ -1,0 +1,227 @@
+"""Evaluating a project's flags for somebody, with what is stored of him."""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.errors import AuthenticationFailed
+from app.evaluation.active_flags import ActiveFlags, ProjectFlags
+from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
+from app.evaluation.repository import EvaluatedPersonRepository, StoredPerson
+from app.evaluation.sources import CohortsOf, GroupsOf
+from app.flags.evaluation import Circumstances, Evaluation, PreparedFlag, Subject, evaluate
+from app.persons.repository import PersonRepository
+from app.properties.decoding import PropertyReader
+
+logger = logging.getLogger("abacus")
+
+_WHERE_TO_FIND_IT: Final = "You can find your project API key in PostHog project settings."
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownPerson:
+    """What evaluation has read about somebody."""
+
+    properties: str | None = None
+    hash_keys: Mapping[str, str] = field(default_factory=dict)
+    cohorts: Collection[int] = ()
+    unkept: Sequence[str] = ()  # keys of flags that have yet to be told to go on with the former identifier
+    former_id: str | None = None
+
+
+class EvaluationService:
+    """Reads in short transactions of its own, and only what the flags in question ask for: often nothing."""
+
+    def __init__(self, database: Database, active_flags: ActiveFlags, groups: GroupsOf, cohorts: CohortsOf) -> None:
+        self._database = database
+        self._active_flags = active_flags
+        self._groups = groups
+        self._cohorts = cohorts
+
+    async def find_project(self, token: str | None) -> ProjectFlags:
+        """Return the flags of the project that a public token names.
+
+        Raises
+        ------
+        AuthenticationFailed
+            With the 2022 codes ``missing_api_key`` and ``invalid_api_key``.
+        """
+        if token is None:
+            raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
+        project = await self._active_flags.find(token)
+        if project is None:
+            raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
+        return project
+
+    async def evaluate(self, project: ProjectFlags, asked: FlagsRequest, distinct_id: str) -> Evaluation:
+        """Answer a client's question. What it sends about persons and groups counts more than what is stored."""
+        flags = _asked_for(project.flags, asked)
+        reader = project.reader
+        sent = _relevant(reader, asked.person_properties)
+        group_keys = _group_keys(flags, project.group_types, asked.groups)
+        sent_of_groups = {
+            index: _relevant(reader, asked.group_properties.get(project.group_types[index], {})) for index in group_keys
+        }
+        unclear_groups = _unclear_groups(flags, group_keys, sent_of_groups)
+        personal = [flag for flag in flags if flag.group_type_index is None]
+        person = _KnownPerson()
+        stored_groups: Mapping[tuple[int, str], str] = {}
+        is_person_unclear = not all(_is_clear(flag, sent.keys()) for flag in personal)
+        if is_person_unclear or unclear_groups:
+            async with self._database.read() as session:
+                if unclear_groups:
+                    stored_groups = await self._groups(session, project.project_id).properties_of(unclear_groups)
+                if is_person_unclear:
+                    person = await self._read_person(session, project.project_id, personal, distinct_id, asked)
+        if person.unkept:
+            person = await self._keep_hash_keys(project.project_id, person, distinct_id)
+        circumstances = Circumstances(
+            distinct_id=distinct_id,
+            person=_subject(reader, person.properties, sent, person.cohorts),
+            hash_keys=person.hash_keys,
+            groups={
+                index: (key, _subject(reader, stored_groups.get((index, key)), sent_of_groups[index]))
+                for index, key in group_keys.items()
+            },
+        )
+        return evaluate_all(flags, circumstances)
+
+    async def _read_person(
+        self,
+        session: AsyncSession,
+        project_id: int,
+        flags: Sequence[PreparedFlag],
+        distinct_id: str,
+        asked: FlagsRequest,
+    ) -> _KnownPerson:
+        persons = EvaluatedPersonRepository(session, project_id)
+        continuing = [flag.key for flag in flags if flag.ensure_experience_continuity]
+        former = asked.anonymous_id if continuing else None
+        known_as = _known_as(distinct_id, former)
+        found = await persons.persons(known_as)
+        person = found.get(known_as[0])
+        owner = _owner(found, known_as)
+        hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuing else {}
+        cohorts = _cohorts_of(flags)
+        return _KnownPerson(
+            properties=person.properties if person else None,
+            hash_keys=hash_keys,
+            cohorts=await self._cohorts(session, project_id).containing(person.id, person.properties, cohorts)
+            if person and cohorts
+            else (),
+            unkept=[key for key in continuing if key not in hash_keys] if owner and former else (),
+            former_id=former,
+        )
+
+    async def _keep_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
+        """Have flags go on with a person's former identifier."""
+        known_as = _known_as(distinct_id, person.former_id)
+        async with self._database.write() as session:
+            await PersonRepository(session, project_id).lock_identities()  # a merge could take the person away
+            persons = EvaluatedPersonRepository(session, project_id)
+            owner = _owner(await persons.persons(known_as), known_as)
+            if owner is None:
+                return person
+            await persons.add_hash_keys(owner.id, dict.fromkeys(person.unkept, known_as[-1]))
+            return replace(person, hash_keys=(await persons.hash_keys([owner.id]))[owner.id])
+
+    async def evaluate_stored(self, project: ProjectFlags, distinct_ids: Collection[str]) -> Mapping[str, Evaluation]:
+        """Answer for persons about whom there is nothing but what is stored, and without groups."""
+        flags = [flag for flag in project.flags if flag.group_type_index is None]
+        found: Mapping[str, StoredPerson] = {}
+        hash_keys: Mapping[int, Mapping[str, str]] = {}
+        cohorts: dict[str, Collection[int]] = {}
+        if not all(_is_clear(flag, frozenset()) for flag in flags):
+            asked_cohorts = _cohorts_of(flags)
+            async with self._database.read() as session:
+                persons = EvaluatedPersonRepository(session, project.project_id)
+                found = await persons.persons(list(distinct_ids))
+                if any(flag.ensure_experience_continuity for flag in flags):
+                    hash_keys = await persons.hash_keys([person.id for person in found.values()])
+                if asked_cohorts:
+                    source = self._cohorts(session, project.project_id)
+                    for distinct_id, person in found.items():
+                        cohorts[distinct_id] = await source.containing(person.id, person.properties, asked_cohorts)
+        evaluations = {}
+        for distinct_id in distinct_ids:
+            stored = found.get(distinct_id)
+            circumstances = Circumstances(
+                distinct_id=distinct_id,
+                person=_subject(
+                    project.reader, stored.properties if stored else None, {}, cohorts.get(distinct_id, ())
+                ),
+                hash_keys=hash_keys.get(stored.id, {}) if stored else {},
+            )
+            evaluations[distinct_id] = evaluate_all(flags, circumstances)
+        return evaluations
+
+
+def evaluate_all(flags: Iterable[PreparedFlag], circumstances: Circumstances) -> Evaluation:
+    """Evaluate flags; one that fails, which is a bug, does not keep the others from answering."""
+    answers = []
+    failed = []
+    for flag in flags:
+        try:
+            answers.append(evaluate(flag, circumstances))
+        except Exception:
+            logger.exception("flag %s could not be evaluated", flag.id)
+            failed.append(flag)
+    return Evaluation(answers, failed)
+
+
+def _asked_for(flags: Sequence[PreparedFlag], asked: FlagsRequest) -> Sequence[PreparedFlag]:
+    if asked.is_disabled:
+        return ()
+    if asked.flag_keys is None:
+        return flags
+    return [flag for flag in flags if flag.key in asked.flag_keys]
+
+
+def _is_clear(flag: PreparedFlag, sent: Set[str]) -> bool:
+    """Whether nothing stored of a person can change the flag's answer."""
+    return not flag.ensure_experience_continuity and flag.is_decided_by(sent)
+
+
+def _cohorts_of(flags: Iterable[PreparedFlag]) -> frozenset[int]:
+    return frozenset[int]().union(*(flag.cohorts for flag in flags))
+
+
+def _known_as(distinct_id: str, former_id: str | None) -> Sequence[str]:
+    """Return the identifiers of a person as they are stored, the present one first."""
+    return [text[:MAX_DISTINCT_ID_CHARACTERS] for text in (distinct_id, former_id) if text is not None]
+
+
+def _owner(found: Mapping[str, StoredPerson], known_as: Sequence[str]) -> StoredPerson | None:
+    return next((found[distinct_id] for distinct_id in known_as if distinct_id in found), None)
+
+
+def _relevant(reader: PropertyReader, sent: RawProperties) -> RawProperties:
+    return {key: sent[key] for key in reader.keys if key in sent} if sent else {}
+
+
+def _group_keys(
+    flags: Sequence[PreparedFlag], type_names: Mapping[int, str], sent: Mapping[str, str]
+) -> Mapping[int, str]:
+    """Return the keys of the groups that flags ask for and the client names, by the index of their type."""
+    indexes = {flag.group_type_index for flag in flags if flag.group_type_index is not None}
+    return {index: sent[type_names[index]] for index in indexes if type_names.get(index) in sent}
+
+
+def _unclear_groups(
+    flags: Sequence[PreparedFlag], keys: Mapping[int, str], sent: Mapping[int, Mapping[str, bytes]]
+) -> Set[tuple[int, str]]:
+    """Return the groups about which the client did not say enough."""
+    return {
+        (index, keys[index])
+        for flag in flags
+        if (index := flag.group_type_index) in keys and index is not None and not flag.is_decided_by(sent[index].keys())
+    }
+
+
+def _subject(reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()) -> Subject:
+    properties = reader.read(stored) if stored is not None else {}
+    return Subject({**properties, **sent}, sent.keys(), stored is not None, cohorts)
