@@ -69,4 +69,6 @@ def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:
     """Return what matches the paths of the routers, with and without the slash at the end."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     patterns = {route.path_regex.pattern.removeprefix("^").removesuffix("$").removesuffix("/") for route in routes}
-    return re.compile("|".join(f"(?:{pattern}/?)" for pattern in sorted(patterns)))
+    # Several paths name their parameters alike, which one pattern may not.
+    unnamed = sorted(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns)
+    return re.compile("|".join(f"(?:{pattern}/?)" for pattern in unnamed))

@@ -227,7 +227,7 @@ async def get_capture(request: Request) -> CaptureService:
 
 
 def evaluation_of(request: Request) -> EvaluationService:
-    """Return the one of the process. To be called, not declared: resolving it took an eighth of a request for flags."""
+    """Return the one of the process. To be called, not declared: solving a dependency costs more than evaluating."""
     evaluation: EvaluationService = request.app.state.evaluation
     return evaluation
 

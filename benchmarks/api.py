@@ -6,6 +6,7 @@ python -m benchmarks.api [--requests 2000] [--connections 8] [--rounds 3]
 import argparse
 import asyncio
 import contextlib
+import json
 import statistics
 import time
 
@@ -46,6 +47,12 @@ class Client:
         start = time.perf_counter()
         await asyncio.gather(*(self._send(request, requests // connections) for _ in range(connections)))
         return requests // connections * connections / (time.perf_counter() - start)
+
+    async def post(self, path: str, body: object) -> None:
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._key}\r\n"
+        length = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        await self._send(f"{head}{length}".encode() + content, 1)
 
     async def _send(self, request: bytes, times: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)

@@ -1,25 +1,18 @@
 """Where SDKs send events."""
 
-import asyncio
 import datetime as dt
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from app.capture.decoding import CapturedBatch, Cover, decode_batch
-from app.capture.encodings import MAX_PAYLOAD_BYTES, Submission, decode_payload, speaks_for_itself
+from app.capture.encodings import MAX_PAYLOAD_BYTES, Submission, decode_payload
 from app.capture.schemas import CaptureRead, capture_body
 from app.dependencies import CaptureDep
-from app.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
-from app.request_body import read_bytes
+from app.submission import beside_the_loop, read_submission
 
 # Names under which SDKs of all ages know the one endpoint; /engage alone means something more.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
-# More is decoded beside the event loop, so that others are served meanwhile.
-_BYTES_DECODED_AT_ONCE = 64 * 1024
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 _BEACON: dict[int | str, dict[str, Any]] = {204: {"description": "Committed; the answer to `?beacon=1`."}}
 
@@ -49,9 +42,9 @@ async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead |
     answer has no body.
     """
     received_at = dt.datetime.now(dt.UTC)
-    submission = await _read_submission(request)
+    submission = await read_submission(request, MAX_PAYLOAD_BYTES)
     cover = _read_cover(submission, request.scope["path"])
-    batch = await _beside_the_loop(len(submission.body), _decode, submission, cover, received_at)
+    batch = await beside_the_loop(len(submission.body), _decode, submission, cover, received_at)
     await capture.store(batch)
     if submission.query.get("beacon") == "1":
         return Response(status_code=204)
@@ -70,37 +63,6 @@ for path in ALIASES:
         path, capture_events, methods=["GET", "POST"], response_model=CaptureRead, include_in_schema=False
     )
 router.add_api_route("/s/", drop_recording, methods=["POST"], include_in_schema=False)
-
-
-async def _read_submission(request: Request) -> Submission:
-    body = await read_bytes(request, MAX_PAYLOAD_BYTES)
-    content_type = request.headers.get("content-type", "")
-    return Submission(
-        method=request.method,
-        query=dict(request.query_params),
-        form=await _read_form(body, content_type),
-        body=body,
-        content_encoding=request.headers.get("content-encoding", ""),
-    )
-
-
-async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
-    """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == URL_ENCODED and not speaks_for_itself(body):
-        return {**await _beside_the_loop(len(body), parse_url_encoded, body)}
-    if media_type == MULTIPART and not speaks_for_itself(body):
-        return {**await parse_multipart(body, content_type)}
-    return {}
-
-
-async def _beside_the_loop(
-    size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
-) -> Result:
-    """Do work on so many bytes, in a thread if they are many."""
-    if size > _BYTES_DECODED_AT_ONCE:
-        return await asyncio.to_thread(work, *arguments, **named)
-    return work(*arguments, **named)
 
 
 def _read_cover(submission: Submission, path: str) -> Cover:

@@ -3,25 +3,20 @@
 Properties stay raw JSON: what no condition looks at is never decoded.
 """
 
-import binascii
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from app.capture.encodings import Submission, decode_payload
 from app.errors import ValidationFailed
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 _MAX_DIGITS: Final = 1_000
-_MAX_FIELDS: Final = 100
-_FORM: Final = "application/x-www-form-urlencoded"
-_JSON: Final = re.compile(rb"\s*[{\[]")
 
 RawProperties = Mapping[str, bytes]
 Texts = Mapping[str, str]
@@ -91,15 +86,18 @@ _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 
 
-def decode_flags_request(body: bytes, headers: Texts, query: Texts) -> FlagsRequest:
+def decode_flags_request(submission: Submission) -> FlagsRequest:
     """Read a request for flags.
 
     Raises
     ------
     ValidationFailed
         With the 2022 code ``malformed_data``.
+    PayloadTooLarge
+        When it decompresses to too much.
     """
-    payload, form = read_payload(body, headers, query)
+    form = submission.form
+    payload = _decode_payload(submission)
     document = _parse(payload)
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
     keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
@@ -116,31 +114,14 @@ def decode_flags_request(body: bytes, headers: Texts, query: Texts) -> FlagsRequ
     )
 
 
-def read_payload(body: bytes, headers: Texts, query: Texts) -> tuple[bytes, Texts]:
-    """Return the JSON that a request carries, and the fields of the form that it came in, if it did."""
-    form: Texts = {}
-    payload = body or query.get("data", "").encode()
-    if headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM and not _JSON.match(body):
-        form = _read_form(body)
-        payload = form.get("data", "").encode()
-    return payload if _JSON.match(payload) else _decode_base64(payload), form
-
-
-def _read_form(body: bytes) -> Texts:
+def _decode_payload(submission: Submission) -> bytes:
+    """Return the JSON that a request carries; nothing where it carries nothing."""
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
-    except ValueError as error:
-        raise _malformed("the form cannot be read") from error
-
-
-def _decode_base64(payload: bytes) -> bytes:
-    """Return what base64 holds if that may be JSON, else the payload as it was."""
-    digits = payload.strip().rstrip(b"=").replace(b" ", b"+")  # a blank was a plus before a form was read
-    try:
-        decoded = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
-    except binascii.Error:
-        return payload
-    return decoded if _JSON.match(decoded) else payload
+        return decode_payload(submission)
+    except ValidationFailed as error:
+        if error.code == "no_data":
+            return b""
+        raise ValidationFailed(error.detail, code="malformed_data") from error
 
 
 def _parse(payload: bytes) -> _Body:

@@ -13,7 +13,7 @@ from app.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, decode_flags_request
 from app.evaluation.schemas import config_parameter, decide_answer, flags_answer, flags_request, version_parameter
 from app.flags.evaluation import Evaluation
-from app.request_body import read_bytes
+from app.submission import beside_the_loop, read_submission
 from app.types import read_uuid
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -89,7 +89,8 @@ async def describe_decide_endpoint(request: Request) -> Response:
 
 
 async def _read(request: Request) -> FlagsRequest:
-    return decode_flags_request(await read_bytes(request, MAX_REQUEST_BYTES), request.headers, request.query_params)
+    submission = await read_submission(request, MAX_REQUEST_BYTES)
+    return await beside_the_loop(len(submission.body), decode_flags_request, submission)
 
 
 def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:

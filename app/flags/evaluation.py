@@ -14,13 +14,17 @@ from pydantic import JsonValue
 
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.flags.hashing import VariantRange, pick_variant, position, variant_ranges
-from app.properties.filters import Condition, Conjunction, InvalidFilter, parse_filter
+from app.properties.filters import Condition, Conjunction, InvalidFilter, PropertyType, parse_filter
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
 _LONGEST_ID: Final = 10  # characters
+# Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
+_ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
+    {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,22 +264,20 @@ def _read_conditions(entries: JsonValue) -> Sequence[Condition]:
         conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
     except InvalidFilter:
         return ()
-    return conditions if len(conditions) == len(entries) else ()
+    is_answerable = len(conditions) == len(entries) and all(condition.type in _ANSWERABLE for condition in conditions)
+    return conditions if is_answerable else ()
 
 
 def _compile(conditions: Sequence[Condition]) -> Predicate:
     if not conditions:
         return _nobody
     try:
-        # Whose properties they are is known from the flag: the matcher is told that they are a person's.
-        return compile_filter(Conjunction(tuple(conditions)), _resolve).matches
+        return compile_filter(Conjunction(tuple(map(_of_a_person, conditions))), _resolve).matches
     except InvalidFilter:  # a pattern that is none
         return _nobody
 
 
 def _resolve(condition: Condition) -> PropertyMatcher:
-    if condition.type == "group":
-        return compile_filter(_of_a_person(condition))
     cohort = _cohort_of(condition)
     if cohort is None:
         raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
@@ -286,6 +288,9 @@ def _resolve(condition: Condition) -> PropertyMatcher:
 
 
 def _of_a_person(condition: Condition) -> Condition:
+    """Return a condition on properties as one on a person's: whose they are is known from the flag."""
+    if condition.type not in {"event", "group"}:
+        return condition
     return Condition(condition.key, condition.operator, condition.value, "person", negation=condition.negation)
 
 

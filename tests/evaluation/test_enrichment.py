@@ -1,6 +1,7 @@
 """Events of browsers that did not know their flags yet get them from the server."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.dependencies import build_evaluation
 from app.evaluation.enrichment import EnrichmentService
 from app.flags.enrichment import lacks_flags, with_flags
-from tests.evaluation.asking import COUNTRY, HALVES, create_flag
-from tests.service import Service, event
+from tests.evaluation.asking import COUNTRY, HALVES, create_flag, values
+from tests.service import TREND, Service, event
 
 WEB = {"$lib": "web"}
 
@@ -29,8 +31,7 @@ def sent(distinct_id: str, **properties: object) -> Sent:
 
 @pytest.fixture
 def enrichment(application: FastAPI) -> EnrichmentService:
-    enrichment: EnrichmentService = application.state.enrichment
-    return enrichment
+    return build_evaluation(application.state.database)[1]
 
 
 @pytest.mark.parametrize(
@@ -134,3 +135,14 @@ async def test_without_flags_or_without_a_project_events_stay_as_they_are(
     properties = await enrichment.enrich(token or service.token, events)
 
     assert properties == [one.properties for one in events]
+
+
+async def test_the_first_page_view_of_a_visit_counts_for_the_variant_of_its_person(service: Service) -> None:
+    experiment = await service.create_experiment(filters=TREND)
+    people = [f"person {number}" for number in range(20)]
+    flags = {person: (await values(service, person))["checkout"] for person in people}
+
+    await service.capture(*(event("$pageview", person, properties={"$lib": "web"}) for person in people))
+
+    results = await service.read(f"/experiments/{experiment['id']}/results/")
+    assert {variant["key"]: variant["count"] for variant in results["variants"]} == Counter(flags.values())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from posthog import Client
+from posthog.client import Client
 
 from tests.evaluation.asking import HALVES, create_flag, values
 from tests.service import Service

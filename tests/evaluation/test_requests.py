@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote
@@ -10,17 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import ValidationFailed
+from app.capture.encodings import Submission, speaks_for_itself
+from app.errors import ParseError, ValidationFailed
 from app.evaluation.decoding import FlagsRequest, decode_flags_request
+from app.forms import parse_url_encoded
 from tests.evaluation.asking import create_flag
 from tests.service import Service
 
-FORM = {"content-type": "application/x-www-form-urlencoded"}
+PLAIN, FORM = False, True
 ANN: dict[str, Any] = {"token": "phc_1", "distinct_id": "ann"}
 
 
+def sent(body: bytes, *, is_form: bool = PLAIN, query: dict[str, str] | None = None) -> Submission:
+    form = {**parse_url_encoded(body)} if is_form and not speaks_for_itself(body) else {}
+    return Submission("POST", query or {}, form, body, content_encoding="")
+
+
 def decode(document: object) -> FlagsRequest:
-    return decode_flags_request(json.dumps(document).encode(), {"content-type": "application/json"}, {})
+    return decode_flags_request(sent(json.dumps(document).encode()))
 
 
 def armoured(document: object) -> str:
@@ -28,24 +36,25 @@ def armoured(document: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "query"),
+    ("body", "is_form", "query"),
     [
-        (json.dumps(ANN).encode(), {}, {}),
-        (json.dumps(ANN).encode(), {"content-type": "text/plain"}, {}),
+        (json.dumps(ANN).encode(), PLAIN, {}),
+        (gzip.compress(json.dumps(ANN).encode()), PLAIN, {}),
+        (gzip.compress(json.dumps(ANN).encode()), FORM, {"compression": "gzip-js"}),
         (json.dumps(ANN).encode(), FORM, {}),  # ``curl -d``
-        (armoured(ANN).encode(), {"content-type": "text/plain"}, {}),
-        (armoured(ANN).rstrip("=").encode(), {"content-type": "text/plain"}, {}),
+        (armoured(ANN).encode(), PLAIN, {}),
+        (armoured(ANN).rstrip("=").encode(), PLAIN, {}),
         (f"data={quote(armoured(ANN))}".encode(), FORM, {}),
         (f"data={armoured(ANN)}".encode(), FORM, {"compression": "base64"}),
         (f"data={quote(json.dumps(ANN))}".encode(), FORM, {}),
         (f"token=phc_1&data={armoured({'distinct_id': 'ann'})}".encode(), FORM, {}),
-        (b"", {}, {"data": armoured(ANN)}),
+        (b"", PLAIN, {"data": armoured(ANN)}),
     ],
 )
-def test_a_request_is_json_plain_or_in_base64_in_the_body_a_form_or_the_query(
-    body: bytes, headers: dict[str, str], query: dict[str, str]
+def test_a_request_is_json_plain_or_in_base64_or_gzip_in_the_body_a_form_or_the_query(
+    body: bytes, is_form: bool, query: dict[str, str]
 ) -> None:
-    asked = decode_flags_request(body, headers, query)
+    asked = decode_flags_request(sent(body, is_form=is_form, query=query))
 
     assert (asked.token, asked.distinct_id) == ("phc_1", "ann")
 
@@ -109,7 +118,7 @@ def test_what_is_no_object_has_no_members(nothing: object) -> None:
 def test_what_json_forbids_and_clients_send_is_read() -> None:
     body = b'{"token": "phc_1", "distinct_id": "\\ud800", "person_properties": {"a": NaN, "\\ud800": 1, "b": "\xff"}}'
 
-    asked = decode_flags_request(body, {}, {})
+    asked = decode_flags_request(sent(body))
 
     assert asked.distinct_id == "\N{REPLACEMENT CHARACTER}"
     assert asked.person_properties["a"] == b"null"
@@ -117,7 +126,7 @@ def test_what_json_forbids_and_clients_send_is_read() -> None:
 
 
 def test_a_name_with_half_of_a_character_does_not_hide_the_others() -> None:
-    asked = decode_flags_request(b'{"groups": {"\\ud800": "a", "b": "\\ud800"}}', {}, {})
+    asked = decode_flags_request(sent(b'{"groups": {"\\ud800": "a", "b": "\\ud800"}}'))
 
     assert asked.groups["b"] == "\N{REPLACEMENT CHARACTER}"
 
@@ -164,10 +173,10 @@ def test_whatever_json_is_sent_is_read_or_refused(document: object) -> None:
     assert all(isinstance(key, str) for key in asked.groups.values())
 
 
-@given(st.binary(), st.sampled_from([{}, FORM]))
-def test_whatever_bytes_are_sent_are_read_or_refused(body: bytes, headers: dict[str, str]) -> None:
-    with contextlib.suppress(ValidationFailed):
-        decode_flags_request(body, headers, {})
+@given(st.binary(), st.booleans())
+def test_whatever_bytes_are_sent_are_read_or_refused(body: bytes, is_form: bool) -> None:
+    with contextlib.suppress(ValidationFailed, ParseError):
+        decode_flags_request(sent(body, is_form=is_form))
 
 
 @pytest.mark.parametrize(

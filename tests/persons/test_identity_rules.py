@@ -126,7 +126,7 @@ async def test_persons_follow_the_rules_of_2022(
     told: str,
     events: list[dict[str, object]],
     expected: dict[tuple[str, ...], tuple[bool, dict[str, Any]]],
-    together: bool,  # noqa: FBT001  # a parameter of the test
+    together: bool,  # a parameter of the test
 ) -> None:
     for batch in [events] if together else [[one] for one in events]:
         await service.capture(*batch)

@@ -57,7 +57,7 @@ YES, NO = True, False
         ("selector", "is_not", "a", NO),
     ],
 )
-def test_a_condition_on_elements_reads_the_chain(key: str, operator: str, value: object, expected: bool) -> None:  # noqa: FBT001 - a table
+def test_a_condition_on_elements_reads_the_chain(key: str, operator: str, value: object, expected: bool) -> None:
     condition = {"key": key, "operator": operator, "value": value, "type": "element"}
     matcher = compile_filter(parse_filter([condition]))
 

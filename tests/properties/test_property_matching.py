@@ -300,7 +300,7 @@ def test_a_compiled_filter_answers_for_every_property(
     operator: Operator,
     value: Value,
     raw: str,
-    negation: bool,  # noqa: FBT001 - drawn by position
+    negation: bool,
 ) -> None:
     assume(not (operator in {"regex", "not_regex"} and isinstance(value, tuple)))
 

@@ -1,0 +1,47 @@
+"""Reads what SDKs send to the public addresses: in a body, a form or the address itself."""
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from fastapi import Request
+
+from app.capture.encodings import Submission, speaks_for_itself
+from app.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
+from app.request_body import read_bytes
+
+# More is decoded beside the event loop, so that others are served meanwhile.
+_BYTES_DECODED_AT_ONCE = 64 * 1024
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+async def read_submission(request: Request, limit: int) -> Submission:
+    """Return a request as it came; refuse a body of more than ``limit`` bytes."""
+    body = await read_bytes(request, limit)
+    return Submission(
+        method=request.method,
+        query=dict(request.query_params),
+        form=await _read_form(body, request.headers.get("content-type", "")),
+        body=body,
+        content_encoding=request.headers.get("content-encoding", ""),
+    )
+
+
+async def beside_the_loop(
+    size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+) -> Result:
+    """Do work on so many bytes, in a thread if they are many."""
+    if size > _BYTES_DECODED_AT_ONCE:
+        return await asyncio.to_thread(work, *arguments, **named)
+    return work(*arguments, **named)
+
+
+async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
+    """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == URL_ENCODED and not speaks_for_itself(body):
+        return {**await beside_the_loop(len(body), parse_url_encoded, body)}
+    if media_type == MULTIPART and not speaks_for_itself(body):
+        return {**await parse_multipart(body, content_type)}
+    return {}
