@@ -24,7 +24,9 @@ SendCohorts = Annotated[
     str | None,
     Query(description="Present, whatever it says: leave cohorts in the conditions, and send what defines them."),
 ]
-IfNoneMatch = Annotated[str | None, Header(description="An `ETag`: answer 304 if the definitions still have it.")]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="An `ETag`: answer 304 if the definitions still have it.")
+]
 
 
 @router.get("/flags/definitions/", summary="Get flags for local evaluation", responses=_ANSWERS)

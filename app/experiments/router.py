@@ -85,7 +85,10 @@ async def get_unchanged_experiment(
     experiments: ExperimentsDep,
     if_match: Annotated[
         str | None,
-        Header(description="An `ETag`: refuse the change with 412 if the experiment has another one by now."),
+        Header(
+            alias="If-Match",
+            description="An `ETag`: refuse the change with 412 if the experiment has another one by now.",
+        ),
     ] = None,
 ) -> Experiment:
     """The experiment, held against other writers, if it still is what the client believes it to be."""

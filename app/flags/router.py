@@ -60,7 +60,9 @@ async def get_unchanged_flag(
     flag: LockedFlagDep,
     if_match: Annotated[
         str | None,
-        Header(description="An `ETag`: refuse the change with 412 if the flag has another one by now."),
+        Header(
+            alias="If-Match", description="An `ETag`: refuse the change with 412 if the flag has another one by now."
+        ),
     ] = None,
 ) -> FeatureFlag:
     """The flag, held against other writers, if it still is what the client believes it to be."""
