@@ -46,17 +46,17 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
-    {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
-    {"name": "Flags for SDKs", "description": "What SDKs ask: a person's flags, definitions, configuration."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Actions", "description": "Name the events that a metric is about."},
     {"name": "Cohorts", "description": "Name groups of persons."},
+    {"name": "Flags for SDKs", "description": "What SDKs ask: a person's flags, definitions, configuration."},
     {"name": "Capture", "description": "Where SDKs send events."},
-    {"name": "Events and persons", "description": "Look at what arrived."},
+    {"name": "Events and persons", "description": "Look at what arrived: events, persons, groups."},
     {"name": "Projects", "description": "Projects and their tokens."},
     {"name": "Organizations", "description": "Who works together: their members reach all their projects."},
-    {"name": "Users", "description": "The caller."},
     {"name": "Personal API keys", "description": "The caller's keys to this API."},
+    {"name": "Users", "description": "The caller."},
 ]
 
 # Results and definitions first: their fixed paths lie where an id could be.

@@ -1,5 +1,6 @@
-"""Corrects the OpenAPI document: keys and request bodies, which endpoints read by themselves, and the error answers."""
+"""Completes the OpenAPI document: keys, bodies that endpoints read by themselves, answers of errors, examples."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.examples import compose
 from app.request_body import body_model
 from app.schemas import ErrorBody
 
@@ -56,7 +58,10 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
                 routes=application.routes,
                 tags=application.openapi_tags,
             )
-            application.openapi_schema = _with_keys(_with_bodies(_without_unused_refusals(document), bodies), private)
+            _without_unused_refusals(document)
+            _with_bodies(document, bodies)
+            _with_keys(document, private)
+            application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
     application.openapi = build  # type: ignore[method-assign]  # the framework's documented way
@@ -98,9 +103,24 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
     for (path, method), model in bodies.items():
         schema = {"$ref": _REFERENCE.format(model=model.__name__)}
         document["paths"][path][method]["requestBody"] = {
-            "required": True,
+            "required": "required"
+            in document["components"]["schemas"][model.__name__],  # an empty body is an empty object
             "content": {"application/json": {"schema": schema}},
         }
+    return document
+
+
+def _with_examples(document: JsonDict) -> JsonDict:
+    """Give every body a whole example: tools show what a media type says, and not all of them look into fields."""
+    schemas = document["components"]["schemas"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            answers = [answer for status, answer in operation["responses"].items() if status < "400"]
+            for body in (operation.get("requestBody", {}), *answers):
+                media = body.get("content", {}).get("application/json", {})
+                if "schema" in media and not media.keys() & {"example", "examples"}:
+                    with contextlib.suppress(LookupError):  # then there is none; a test names the place
+                        media["example"] = compose(media["schema"], schemas)
     return document
 
 

@@ -44,16 +44,16 @@ class Links:
         return base + path_as_sent(self._request)
 
 
-# Text to the code, for which anything unreadable means the default; a number to readers of /docs.
+# A number to people, and any text to the code, for which what is no such number means the default.
 LimitText = Annotated[
     str | None,
-    WithJsonSchema({"type": "integer", "minimum": 1, "default": DEFAULT_LIMIT}),
-    Query(description="How many to return at most."),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "default": DEFAULT_LIMIT}),
+    Query(description="How many to return at most. What is no number from 1 means the default."),
 ]
 OffsetText = Annotated[
     str | None,
-    WithJsonSchema({"type": "integer", "minimum": 0, "default": 0}),
-    Query(description="How many to leave out from the start."),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "default": 0}),
+    Query(description="How many to leave out from the start. What is no number from 0 means 0."),
 ]
 
 

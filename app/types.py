@@ -10,7 +10,15 @@ import re
 from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, JsonValue, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -210,6 +218,11 @@ class _WithoutNull:
         return {**described, **alternatives[0]} if len(alternatives) == 1 else {**described, "anyOf": alternatives}
 
 
+def _written_as(schema: JsonSchemaValue) -> WithJsonSchema:
+    """Tell readers of the OpenAPI document what a client may send; what it gets is always of the type itself."""
+    return WithJsonSchema(schema, mode="validation")
+
+
 # In ``Annotated`` the validators before the type run from the last to the first, those after it from first to last.
 NotNull = BeforeValidator(refuse_null)
 Omittable = Annotated[
@@ -220,18 +233,34 @@ LongText = Annotated[
     AfterValidator(_refuse_blank),
     BeforeValidator(_read_text),
     NotNull,
+    _written_as({"type": ["string", "number"]}),
     Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}),
 ]
 Text = Annotated[LongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
-BlankableText = Annotated[str, BeforeValidator(_read_text), NotNull]
-OptionalLongText = Annotated[str | None, BeforeValidator(_read_text)]
+BlankableText = Annotated[str, BeforeValidator(_read_text), NotNull, _written_as({"type": ["string", "number"]})]
+OptionalLongText = Annotated[
+    str | None, BeforeValidator(_read_text), _written_as({"type": ["string", "number", "null"]})
+]
 OptionalText = Annotated[OptionalLongText, max_characters(400), Field(json_schema_extra={"maxLength": 400})]
-Boolean = Annotated[bool, BeforeValidator(_read_boolean), NotNull]
+Boolean = Annotated[
+    bool,
+    BeforeValidator(_read_boolean),
+    NotNull,
+    _written_as(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {"type": "integer", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": f"^(?:{'|'.join(sorted(_TRUE | _FALSE))})$"},
+            ]
+        }
+    ),
+]
 UtcDatetime = Annotated[
     dt.datetime,
     BeforeValidator(_read_moment),
     PlainSerializer(_write_moment, return_type=str, when_used="json"),
-    Field(examples=["2022-11-01T00:00:00Z"]),
+    Field(examples=["2022-11-01T00:00:00Z"], json_schema_extra={"format": "date-time"}),
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]
 StorableJson = BeforeValidator(_read_json)

@@ -62,7 +62,7 @@ async def create_action(
 
 @router.get("/{action_id}/", summary="Retrieve an action")
 async def retrieve_action(action: Annotated[Action, Depends(get_action)]) -> ActionRead:
-    """Return one action."""
+    """Return one action with its steps. A deleted one is not found."""
     return _read(action)
 
 

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.actions.matching import Matching, check_pattern, check_properties
@@ -71,8 +80,9 @@ _MatchingField = Annotated[
 _PROPERTIES_SCHEMA = WithJsonSchema(
     {
         "anyOf": [
-            {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+            {"type": "array", "items": {}},  # what is no property in a list is passed over
             {"type": "object", "additionalProperties": True},
+            {"type": "null"},
         ]
     }
 )
@@ -167,6 +177,12 @@ Steps = Annotated[
 
 
 class ActionCreate(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Checkout seen", "description": "Any page of the checkout", "steps": [_STEP_EXAMPLE]}]
+        }
+    )
+
     name: Name
     description: Description = ""
     steps: Steps = Field(default=[])
@@ -174,6 +190,8 @@ class ActionCreate(RequestBody):
 
 class ActionUpdate(RequestBody):
     """A partial update: only fields that were sent are applied."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Any page of the checkout"}]})
 
     name: Omittable[Name] = None
     description: Omittable[Description] = None
@@ -183,6 +201,8 @@ class ActionUpdate(RequestBody):
 
 class ActionReplace(ActionUpdate):
     """A full update: the name is required; other fields that were not sent keep their values."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Checkout seen", "steps": [_STEP_EXAMPLE]}]})
 
     name: Name
 
@@ -197,7 +217,7 @@ class ActionRead(ResponseBody):
     steps: list[ActionStepRead]
     created_at: UtcDatetime
     created_by: UserBasic | None
-    deleted: bool
+    deleted: bool = Field(description="Deleted actions are found by nobody.")
     is_calculating: Literal[False] = Field(description="Always false: actions are matched whenever results are asked.")
     last_calculated_at: UtcDatetime = Field(description="When the action was created.")
     team_id: int = Field(description="The project's id.", examples=[1])

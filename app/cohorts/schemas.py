@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.cohorts.criteria import read_filters, read_groups
@@ -46,14 +46,15 @@ _FILTERS_SCHEMA = WithJsonSchema(
                         "required": ["type", "values"],
                         "properties": {
                             "type": {"enum": ["AND", "OR"]},
-                            "values": {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+                            "values": {"description": "A list of conditions, or of groups like this one."},
                         },
                     },
-                    {"type": "object", "maxProperties": 0},
+                    {"type": "object", "not": {"required": ["type", "values"]}, "additionalProperties": True},
+                    {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+                    {"type": "null"},
                 ]
             }
         },
-        "required": ["properties"],
     }
 )
 _GROUPS_SCHEMA = WithJsonSchema(
@@ -124,8 +125,9 @@ Filters = Annotated[
     _FILTERS_SCHEMA,
     Field(
         description="The criteria of a dynamic cohort: nested groups of conditions on properties of persons, or of the "
-        "type `cohort` with another cohort's id as value. `negation` turns a condition round. Behavioral criteria "
-        "(what persons did) are refused: they cannot be evaluated.",
+        "type `cohort` with another cohort's id as value; or short `{key: value}`, all of which must hold. "
+        "`negation` turns a condition round. Behavioral criteria (what persons did) are refused: they cannot be "
+        "evaluated.",
         examples=[FILTERS_EXAMPLE],
     ),
 ]
@@ -157,6 +159,18 @@ DistinctIds = Annotated[
 
 
 class CohortCreate(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Paying customers",
+                    "description": "Everybody on a paid plan",
+                    "filters": FILTERS_EXAMPLE,
+                }
+            ]
+        }
+    )
+
     name: Name
     description: Description = ""
     groups: Groups = Field(default=[])
@@ -167,6 +181,8 @@ class CohortCreate(RequestBody):
 
 class CohortUpdate(RequestBody):
     """A partial update: only fields that were sent are applied."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"filters": FILTERS_EXAMPLE}]})
 
     name: Omittable[Name] = None
     description: Omittable[Description] = None
@@ -180,6 +196,10 @@ class CohortUpdate(RequestBody):
 class CohortReplace(CohortUpdate):
     """A full update: the name is required; other fields that were not sent keep their values."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Paying customers", "filters": FILTERS_EXAMPLE}]}
+    )
+
     name: Name
 
 
@@ -188,16 +208,16 @@ class CohortRead(ResponseBody):
     name: str = Field(examples=["Paying customers"])
     description: str = Field(examples=["Everybody on a paid plan"])
     groups: list[JsonValue] = Field(examples=[[]])
-    deleted: bool
+    deleted: bool = Field(description="Deleted cohorts are found by nobody.")
     filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
     is_calculating: Literal[False] = Field(description="Always false: members are found whenever they are asked for.")
     created_by: UserBasic | None
     created_at: UtcDatetime
     last_calculation: None = Field(description="Always null, as nothing is calculated ahead.")
-    errors_calculating: Literal[0]
+    errors_calculating: Literal[0] = Field(description="Always 0.")
     count: int | None = Field(
         description="How many persons are in it now. Of a dynamic cohort only where one cohort is retrieved, and null "
         "elsewhere: it takes a look at every person.",
         examples=[42],
     )
-    is_static: bool
+    is_static: bool = Field(description="A list of persons rather than criteria.")

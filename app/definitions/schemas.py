@@ -11,14 +11,14 @@ _COHORT_EXAMPLE = {
 
 
 class FlagDefinition(ResponseBody):
-    id: int = Field(examples=[7])
+    id: int = Field(examples=[8])
     name: str = Field(examples=["Green checkout button"])
     key: str = Field(examples=["checkout"])
     filters: dict[str, JsonValue] = Field(
         description="Conditions are in the order in which they are to be tried.", examples=[FILTERS_EXAMPLE]
     )
-    deleted: bool
-    active: bool
+    deleted: bool = Field(description="Always false: deleted flags are left out.")
+    active: bool = Field(description="Others are sent too, and off for everybody.", examples=[True])
     ensure_experience_continuity: bool = Field(description="Such flags are to be left to the server.")
 
 

@@ -11,7 +11,14 @@ from app.dependencies import evaluation_of
 from app.errors import ValidationFailed
 from app.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, decode_flags_request
-from app.evaluation.schemas import config_parameter, decide_answer, flags_answer, flags_request, version_parameter
+from app.evaluation.schemas import (
+    config_parameter,
+    decide_answer,
+    decide_request,
+    flags_answer,
+    flags_request,
+    version_parameter,
+)
 from app.flags.evaluation import Evaluation
 from app.submission import beside_the_loop, read_submission
 from app.types import read_uuid
@@ -54,7 +61,7 @@ async def evaluate_flags(request: Request) -> Response:
     summary="Evaluate flags, for older SDKs",
     responses={200: decide_answer},
     openapi_extra={
-        "requestBody": flags_request,
+        "requestBody": decide_request,
         "parameters": [version_parameter("1 to 4: how the flags are written.", "1")],
     },
 )

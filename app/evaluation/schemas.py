@@ -6,48 +6,47 @@ JsonDict = dict[str, Any]  # a piece of OpenAPI
 
 _PROPERTIES: Final = {"type": ["object", "null"], "additionalProperties": True}
 
-flags_request: Final[JsonDict] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["token", "distinct_id"],
-                "properties": {
-                    "token": {"type": "string", "description": "The project's public token; also as `api_key`."},
-                    "distinct_id": {"type": "string", "description": "Who asks, as the client knows him."},
-                    "$anon_distinct_id": {
-                        "type": ["string", "null"],
-                        "description": "What he was called before he logged in: flags that ensure continuity go on"
-                        " with his variant of then.",
-                    },
-                    "groups": {**_PROPERTIES, "description": "The keys of his groups, by the name of their type."},
-                    "person_properties": {**_PROPERTIES, "description": "They count more than those stored."},
-                    "group_properties": {**_PROPERTIES, "description": "Properties of his groups, by type."},
-                    "flag_keys_to_evaluate": {
-                        "type": ["array", "null"],
-                        "items": {"type": "string"},
-                        "description": "Only these flags.",
-                    },
-                    "disable_flags": {"type": "boolean", "description": "No flags, only configuration."},
-                },
-            },
-            "example": {
-                "token": "phc_3xAmPl3",
-                "distinct_id": "ann",
-                "groups": {"company": "acme"},
-                "person_properties": {"country": "NL"},
-            },
-        }
+_ASKED: Final[JsonDict] = {
+    "token": {"type": "string", "description": "The project's public token; also as `api_key`."},
+    "distinct_id": {"type": "string", "description": "Who asks, as the client knows him."},
+    "$anon_distinct_id": {
+        "type": ["string", "null"],
+        "description": "What he was called before he logged in: flags that ensure continuity go on"
+        " with his variant of then.",
     },
+    "groups": {**_PROPERTIES, "description": "The keys of his groups, by the name of their type."},
+    "person_properties": {**_PROPERTIES, "description": "They count more than those stored."},
+    "group_properties": {**_PROPERTIES, "description": "Properties of his groups, by type."},
+    "flag_keys_to_evaluate": {
+        "type": ["array", "null"],
+        "items": {"type": "string"},
+        "description": "Only these flags.",
+    },
+    "disable_flags": {"type": "boolean", "description": "No flags, only configuration."},
 }
+_ASKED_EXAMPLE: Final[JsonDict] = {
+    "token": "phc_3xAmPl3",
+    "distinct_id": "ann",
+    "groups": {"company": "acme"},
+    "person_properties": {"country": "NL"},
+}
+
+
+def _request(*required: str) -> JsonDict:
+    schema = {"type": "object", "required": list(required), "properties": _ASKED}
+    content = {"application/json": {"schema": schema, "example": _ASKED_EXAMPLE}}
+    return {"required": bool(required), "content": content}
+
+
+flags_request: Final = _request("token", "distinct_id")
+decide_request: Final = _request()
 
 _RECORD: Final[JsonDict] = {
     "key": "checkout",
     "enabled": True,
     "variant": "test",
     "reason": {"code": "condition_match", "condition_index": 0, "description": "Matched condition set 1"},
-    "metadata": {"id": 7, "version": 1, "description": None, "payload": '{"color": "green"}', "has_experiment": True},
+    "metadata": {"id": 8, "version": 1, "description": None, "payload": '{"color": "green"}', "has_experiment": False},
 }
 _VALUES: Final[JsonDict] = {
     "type": "object",

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
+from pydantic import WithJsonSchema
 
 from app.dependencies import EventsDep, PersonsDep, get_project
 from app.errors import ValidationFailed
@@ -13,13 +14,22 @@ from app.events.repository import EventSelection
 from app.events.schemas import EventPage
 from app.models import Event, Person
 from app.moments import from_microseconds
-from app.pagination import DEFAULT_LIMIT, Links, read_count
+from app.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
 from app.parameters import read_moment, read_text
 from app.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}/events", tags=["Events and persons"])
 
 MAX_LIMIT = 1000
+MomentText = Annotated[
+    str | None,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "maxLength": 0}],
+            "examples": ["2022-11-02T00:00:00Z"],
+        }
+    ),
+]
 
 
 @router.get("/", summary="List events", response_class=Response, responses={200: {"model": EventPage}})
@@ -29,12 +39,15 @@ async def list_events(
     persons: PersonsDep,
     event: Annotated[str | None, Query(description="Only events of this name.")] = None,
     distinct_id: Annotated[str | None, Query(description="Only events of this distinct id.")] = None,
-    after: Annotated[str | None, Query(description="Only events later than this date and time.")] = None,
-    before: Annotated[str | None, Query(description="Only events earlier than this date and time.")] = None,
-    limit: Annotated[str | None, Query(description=f"How many, up to {MAX_LIMIT}.")] = None,
+    after: Annotated[MomentText, Query(description="Only events later than this date and time.")] = None,
+    before: Annotated[MomentText, Query(description="Only events earlier than this date and time.")] = None,
+    limit: LimitText = None,
     cursor: Annotated[str | None, Query(description="Where a page starts, as written into `next`.")] = None,
 ) -> Response:
-    """Return events, newest first, with the persons they belong to today. `next` never skips or repeats an event."""
+    """Return events, newest first, with the persons they belong to today. `next` never skips or repeats an event.
+
+    A page has a thousand events at most.
+    """
     size = min(read_count(limit, DEFAULT_LIMIT, minimum=1), MAX_LIMIT)
     selection = EventSelection(
         name=read_text(event),

@@ -11,20 +11,22 @@ from app.types import UtcDatetime
 class EventPerson(ResponseBody):
     """The person an event belongs to today."""
 
-    uuid: UUID
+    uuid: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000005"])
     distinct_ids: list[str] = Field(description="The distinct id of the event.", examples=[["ann"]])
-    properties: dict[str, JsonValue]
-    is_identified: bool
+    properties: dict[str, JsonValue] = Field(
+        description="As they are today.", examples=[{"email": "ann@example.com", "country": "NL"}]
+    )
+    is_identified: bool = Field(description="Whether a client has said who it is.", examples=[True])
     created_at: UtcDatetime
 
 
 class EventRead(ResponseBody):
-    id: UUID
+    id: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000004"])
     distinct_id: str = Field(examples=["ann"])
     event: str = Field(examples=["purchase"])
     timestamp: UtcDatetime
     properties: dict[str, JsonValue] = Field(examples=[{"$feature/checkout": "test", "amount": 12.5}])
-    person: EventPerson | None
+    person: EventPerson | None = Field(description="Whom it belongs to today.")
 
 
 class EventPage(ResponseBody):

@@ -101,10 +101,12 @@ UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)
 
 
 async def read_selection(
-    status: Annotated[str | None, Query(description="`draft`, `running` or `complete`.")] = None,
+    status: Annotated[str | None, Query(description="`draft`, `running` or `complete`.", examples=["running"])] = None,
     archived: Annotated[str | None, Query(description="`true`: archived ones only; `false`: the others only.")] = None,
-    search: Annotated[str | None, Query(description="Part of the name.")] = None,
-    created_by_id: Annotated[str | None, Query(description="Only those that this user created.")] = None,
+    search: Annotated[str | None, Query(description="Part of the name.", examples=["button"])] = None,
+    created_by_id: Annotated[
+        str | None, Query(description="Only those that this user created.", examples=["1"])
+    ] = None,
     order: Annotated[
         str | None, Query(description=f"By {', '.join(f'`{name}`' for name in get_args(Order))}; descending with `-`.")
     ] = None,
@@ -127,7 +129,10 @@ async def list_experiments(
     pagination: PaginationDep,
     selection: Annotated[ExperimentSelection, Depends(read_selection)],
 ) -> Response:
-    """Return the project's experiments, newest first: drafts, running, ended and archived ones."""
+    """Return the project's experiments, newest first: drafts, running, ended and archived ones.
+
+    What a filter does not know is ignored.
+    """
     count, records = await experiments.page(selection, pagination.limit, pagination.offset)
     body = {
         "count": count,
@@ -159,7 +164,7 @@ async def create_experiment(
     "/{experiment_id}/", summary="Retrieve an experiment", responses={200: {"model": ExperimentRead, **_TAGGED}}
 )
 async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
-    """Return one experiment."""
+    """Return one experiment. Its `ETag`, sent as `If-Match` with a change, tells whether it is still this one."""
     return _answer(await experiments.get(experiment_id))
 
 

@@ -40,6 +40,13 @@ PARAMETERS_EXAMPLE = {
     "recommended_sample_size": 3200,
 }
 
+SECONDARY_METRICS_EXAMPLE = [
+    {
+        "name": "Purchases",
+        "filters": {"insight": "TRENDS", "events": [{"id": "purchase", "order": 0, "type": "events"}]},
+    }
+]
+
 
 def _refusal(message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid_input", message)
@@ -117,13 +124,31 @@ NewFilters = Annotated[
 ]
 ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(examples=[FUNNEL_FILTERS_EXAMPLE])]
 SecondaryMetrics = Annotated[
-    Json | None, Field(description="A list of `{name, filters}`; the position in it is the metric's id.", examples=[[]])
+    Json | None,
+    Field(
+        description="A list of `{name, filters}`; the position in it is the metric's id.",
+        examples=[SECONDARY_METRICS_EXAMPLE],
+    ),
 ]
 
 
 class ExperimentCreate(RequestBody):
     # To the code the filters have a default: that they are missing is told after the faults of all fields.
-    model_config = ConfigDict(json_schema_extra={"required": ["name", "feature_flag_key", "filters"]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["name", "feature_flag_key", "filters"],
+            "examples": [
+                {
+                    "name": "Checkout button",
+                    "description": "A larger button",
+                    "feature_flag_key": "checkout-button",
+                    "parameters": PARAMETERS_EXAMPLE,
+                    "filters": FUNNEL_FILTERS_EXAMPLE,
+                    "secondary_metrics": SECONDARY_METRICS_EXAMPLE,
+                }
+            ],
+        }
+    )
 
     name: Name
     description: Description = None
@@ -139,6 +164,8 @@ class ExperimentCreate(RequestBody):
 class ExperimentUpdate(RequestBody):
     """A partial update: only fields that were sent are applied."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"start_date": "2022-11-01T00:00:00Z"}]})
+
     name: Omittable[Name] = None
     description: Description = None
     start_date: OptionalUtcDatetime = Field(default=None, description="The first one of a draft launches the flag.")
@@ -153,22 +180,35 @@ class ExperimentUpdate(RequestBody):
 class ExperimentReplace(ExperimentUpdate):
     """A full update: name and key are required; other fields that were not sent keep their values."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "Checkout button",
+                    "feature_flag_key": "checkout-button",
+                    "end_date": "2022-11-15T00:00:00Z",
+                    "archived": True,
+                }
+            ]
+        }
+    )
+
     name: Name
     feature_flag_key: FlagKey = Field(description="Cannot change.")
 
 
 class ExperimentRead(ResponseBody):
     id: int = Field(examples=[1])
-    name: Name
+    name: str = Field(examples=["Checkout button"])
     description: str | None = Field(examples=["A larger button"])
-    start_date: UtcDatetime | None
-    end_date: UtcDatetime | None = Field(examples=[None])
+    start_date: UtcDatetime | None = Field(description="Events count from here on; null: a draft.")
+    end_date: UtcDatetime | None = Field(description="And until here; null: not ended.", examples=[None])
     feature_flag_key: str = Field(examples=["checkout-button"])
     feature_flag: int = Field(description="The flag's id.", examples=[7])
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
-    secondary_metrics: JsonValue = Field(examples=[[]])
+    secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
     filters: dict[str, JsonValue] = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
-    archived: bool
+    archived: bool = Field(description="Put away: `archived=false` leaves it out of lists.")
     created_by: UserBasic | None
     created_at: UtcDatetime
     updated_at: UtcDatetime

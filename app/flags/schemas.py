@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.projects.schemas import UserBasic
 from app.schemas import RequestBody, ResponseBody
@@ -42,6 +42,12 @@ Continuity = Annotated[Boolean, Field(description="Keep a person's variant when 
 
 
 class FlagCreate(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"key": "checkout", "name": "Green checkout button", "filters": FILTERS_EXAMPLE}]
+        }
+    )
+
     name: Name = ""
     key: Key
     filters: Filters = Field(default={}, description="Without `groups` the flag is released to everybody.")
@@ -52,6 +58,8 @@ class FlagCreate(RequestBody):
 
 class FlagUpdate(RequestBody):
     """A partial update: only fields that were sent are applied."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"active": False}]})
 
     name: Omittable[Name] = None
     key: Omittable[Key] = None
@@ -64,22 +72,24 @@ class FlagUpdate(RequestBody):
 class FlagReplace(FlagUpdate):
     """A full update: the key is required; other fields that were not sent keep their values."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"key": "checkout", "filters": FILTERS_EXAMPLE}]})
+
     key: Key
 
 
 class FlagRead(ResponseBody):
-    id: int = Field(examples=[7])
+    id: int = Field(examples=[8])
     name: str = Field(examples=["Green checkout button"])
     key: str = Field(examples=["checkout"])
     filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
-    deleted: bool
-    active: bool
+    deleted: bool = Field(description="A deleted flag is off and in no list, and its key is free.")
+    active: bool = Field(description="Nobody gets a flag that is not active.", examples=[True])
     created_by: UserBasic | None
     created_at: UtcDatetime
     is_simple_flag: bool = Field(description="Whether one percentage of all persons says who is released to.")
     rollout_percentage: int | float | None = Field(description="That percentage, if the flag is simple.", examples=[50])
-    ensure_experience_continuity: bool
-    experiment_set: list[int] = Field(description="The ids of the experiments behind which it is.", examples=[[1]])
+    ensure_experience_continuity: bool = Field(description="Keep a person's variant when he logs in.")
+    experiment_set: list[int] = Field(description="The ids of the experiments behind which it is.", examples=[[]])
     rollback_conditions: None = Field(description="Always null: flags are not rolled back by the service.")
     performed_rollback: None = Field(description="Always null.")
     can_edit: bool = Field(description="Whether the caller may change it: every member may.", examples=[True])

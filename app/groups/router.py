@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
+from pydantic import WithJsonSchema
 
 from app.dependencies import GroupsDep, get_project
 from app.errors import ValidationFailed
@@ -29,7 +30,11 @@ async def list_group_types(groups: GroupsDep) -> list[GroupTypeRead]:
 async def list_groups(
     groups: GroupsDep,
     pagination: PaginationDep,
-    group_type_index: Annotated[str | None, Query(description="Which type of groups, 0 to 4. Required.")] = None,
+    group_type_index: Annotated[
+        str | None,
+        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_TYPES - 1}),
+        Query(description="Required. Which type of groups, as listed under `groups_types`.", examples=["0"]),
+    ] = None,
     search: Annotated[str | None, Query(description="Only groups whose key contains this text.")] = None,
 ) -> GroupPage:
     """Return the groups of one type that `$groupidentify` events have described, newest first."""

@@ -22,7 +22,7 @@ from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
 
-router = APIRouter(prefix="/api", tags=["Projects"])
+router = APIRouter(prefix="/api")
 
 MEMBER_LEVEL = 1  # there are no others: whoever belongs to an organization may do everything in it
 
@@ -41,7 +41,7 @@ def _read(project: Project) -> ProjectRead:
     )
 
 
-@router.get("/projects/", summary="List projects")
+@router.get("/projects/", summary="List projects", tags=["Projects"])
 async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
     """Return the projects of the organizations the caller belongs to, oldest first."""
     count, rows = await projects.page(pagination.limit, pagination.offset)
@@ -53,19 +53,19 @@ async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Pag
     )
 
 
-@router.post("/projects/", status_code=201, summary="Create a project")
+@router.post("/projects/", status_code=201, summary="Create a project", tags=["Projects"])
 async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, body_of(ProjectCreate)]) -> ProjectRead:
     """Create a project in the caller's organization, with a token of its own for SDKs."""
     return _read(await projects.create(body))
 
 
-@router.get("/projects/{project_id}/", summary="Retrieve a project")
+@router.get("/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"])
 async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> ProjectRead:
     """Return one project; `@current` stands for the caller's current one."""
     return _read(await projects.get(project.id))
 
 
-@router.patch("/projects/{project_id}/", summary="Change a project")
+@router.patch("/projects/{project_id}/", summary="Change a project", tags=["Projects"])
 async def update_project(
     project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
 ) -> ProjectRead:

@@ -5,13 +5,16 @@ import zoneinfo
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.facts.answerable import refuse_unanswerable
 from app.properties.filters import InvalidFilter, parse_filter
 from app.schemas import RequestBody, ResponseBody
 from app.types import LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
+
+ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
+TEST_ACCOUNTS_EXAMPLE = [{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]
 
 
 def read_timezone(value: object) -> object:
@@ -53,7 +56,7 @@ TestAccountFilters = Annotated[
     BeforeValidator(read_test_account_filters),
     NotNull,
     StorableJson,
-    Field(examples=[[{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]]),
+    Field(examples=[TEST_ACCOUNTS_EXAMPLE]),
 ]
 
 
@@ -65,6 +68,12 @@ class ProjectCreate(RequestBody):
 class ProjectUpdate(RequestBody):
     """A partial update: only fields that were sent are applied."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"timezone": "Europe/Amsterdam", "test_account_filters": TEST_ACCOUNTS_EXAMPLE}]
+        }
+    )
+
     name: Omittable[ProjectName] = None
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
@@ -72,13 +81,13 @@ class ProjectUpdate(RequestBody):
 
 class ProjectRead(ResponseBody):
     id: int = Field(examples=[1])
-    uuid: UUID
-    organization: UUID = Field(description="The organization that owns the project.")
+    uuid: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000002"])
+    organization: UUID = Field(description="The organization that owns the project.", examples=[ORGANIZATION_EXAMPLE])
     name: str = Field(examples=["Web shop"])
     timezone: str = Field(description="Days of results are days here.", examples=["Europe/Amsterdam"])
     test_account_filters: list[JsonValue] = Field(
         description="What events have to satisfy to be no tests, for metrics with `filter_test_accounts`.",
-        examples=[[{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]],
+        examples=[TEST_ACCOUNTS_EXAMPLE],
     )
     api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
     created_at: UtcDatetime
@@ -89,14 +98,16 @@ class UserBasic(ResponseBody):
     """The short form of a user, as it stands in what he created."""
 
     id: int = Field(examples=[1])
-    uuid: UUID
-    distinct_id: str
+    uuid: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000003"])
+    distinct_id: str = Field(
+        description="What the user is called in events about himself.", examples=["5b0c7e9a41d84f0e9a63d2f1c8b7a604"]
+    )
     first_name: str = Field(examples=["Ann"])
     email: str = Field(examples=["ann@example.com"])
 
 
 class OrganizationBasic(ResponseBody):
-    id: UUID
+    id: UUID = Field(examples=[ORGANIZATION_EXAMPLE])
     name: str = Field(examples=["Example"])
 
 
@@ -118,7 +129,7 @@ class OrganizationMemberRead(ResponseBody):
 class UserRead(UserBasic):
     """The caller: who he is and where he belongs."""
 
-    is_active: bool
-    organization: OrganizationBasic | None
+    is_active: bool = Field(description="Keys of users that are not open nothing.", examples=[True])
+    organization: OrganizationBasic | None = Field(description="The one he joined first.")
     organizations: list[OrganizationBasic]
     team: ProjectRead | None = Field(description="The current project, which `@current` stands for.")

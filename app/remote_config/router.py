@@ -40,7 +40,12 @@ async def retrieve_remote_config(token: Token, request: Request) -> Response:
     return JSONResponse(config_document(token, has_flags=bool(project.flags)), headers=_BRIEFLY)
 
 
-@router.get("/array/{token}/config.js/", summary="Get that configuration as a script", responses=_CONFIG_SCRIPT)
+@router.get(
+    "/array/{token}/config.js/",
+    summary="Get the configuration as a script",
+    response_class=Response,
+    responses=_CONFIG_SCRIPT,
+)
 async def retrieve_remote_config_script(token: Token, request: Request) -> Response:
     """Return a script that sets `window._POSTHOG_REMOTE_CONFIG[token]`."""
     project = await _find(request, token)

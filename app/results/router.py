@@ -1,21 +1,36 @@
 """The results endpoints of the documented API."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
-from pydantic import JsonValue
+from pydantic import JsonValue, WithJsonSchema
 
 from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
 from app.errors import ValidationFailed
+from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead, TrendResultsRead
 from app.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
 
+_RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
+    200: {
+        "description": "The counts and the verdict, in the form of the metric.",
+        "content": {
+            "application/json": {
+                "examples": {
+                    "funnel": {"summary": "Of a funnel: who converts", "value": FUNNEL_RESULTS_EXAMPLE},
+                    "trend": {"summary": "Of a trend: how often something happens", "value": TREND_RESULTS_EXAMPLE},
+                }
+            }
+        },
+    }
+}
 
-@router.get("/requires_flag_implementation/", summary="Is the flag in the code?")
+
+@router.get("/requires_flag_implementation/", summary="See whether the flag is in the code")
 async def check_flag_implementation(
     request: Request,
     results: ResultsDep,
@@ -31,7 +46,7 @@ async def check_flag_implementation(
     return FlagImplementationRead(result=await results.requires_flag_implementation(query))
 
 
-@router.get("/{experiment_id}/results/", summary="The verdict")
+@router.get("/{experiment_id}/results/", summary="Get the verdict", responses=_RESULTS)
 async def retrieve_results(
     experiment: DetachedExperimentDep,
     results: ResultsDep,
@@ -44,18 +59,31 @@ async def retrieve_results(
 
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
     its start to its end (or now), both included to the second.
+
+    `probability` says how probably each variant is the best of all, after what was counted and knowing nothing before;
+    together they make 1. `credible_intervals` say where each variant's rate lies, with 95 % probability.
+    `significance_code` says whether that is enough to decide on, and if not, what is missing. A draft has no results,
+    and neither has an experiment without data of `control` or of all others: that is a 400 whose `detail` says so.
     """
     return await results.results(experiment, afresh=refresh == "true")
 
 
-@router.get("/{experiment_id}/secondary_results/", summary="A secondary metric")
+@router.get("/{experiment_id}/secondary_results/", summary="Get a secondary metric")
 async def retrieve_secondary_results(
     request: Request,
     experiment: DetachedExperimentDep,
     results: ResultsDep,
-    id: Annotated[str | None, Query(description="Place of the metric in `secondary_metrics`, from 0.")] = None,  # noqa: A002  # the documented name
+    id: Annotated[  # noqa: A002  # the documented name
+        str | None,
+        WithJsonSchema({"type": "integer"}),
+        Query(description="Required. Place of the metric in `secondary_metrics`, from 0.", examples=["0"]),
+    ] = None,
 ) -> SecondaryResultsRead:
-    """Return one figure per variant for a secondary metric; variants without data are absent."""
+    """Return one figure per variant for a secondary metric; variants without data are absent.
+
+    For a trend it is the total over the experiment's window, for a funnel the share of persons who reached its last
+    step. There is no verdict on secondary metrics.
+    """
     if not experiment.secondary_metrics:
         raise ValidationFailed("Experiment has no secondary metrics")
     given = request.query_params.getlist("id")
