@@ -86,8 +86,8 @@ _PROPERTIES_SCHEMA = WithJsonSchema(
         ]
     }
 )
-_PROPERTIES_EXAMPLE = [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "event"}]
-_STEP_EXAMPLE = {
+_PROPERTIES_EXAMPLE: list[JsonValue] = [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "event"}]
+_STEP_EXAMPLE: dict[str, JsonValue] = {
     "event": "$pageview",
     "url": "/checkout",
     "url_matching": "contains",

@@ -24,7 +24,7 @@ from app.types import (
 
 MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut
 
-FILTERS_EXAMPLE = {
+FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "properties": {
         "type": "OR",
         "values": [
@@ -35,52 +35,23 @@ FILTERS_EXAMPLE = {
         ],
     }
 }
-_FILTERS_SCHEMA = WithJsonSchema(
-    {
-        "type": "object",
-        "properties": {
-            "properties": {
-                "anyOf": [
-                    {
-                        "type": "object",
-                        "required": ["type", "values"],
-                        "properties": {
-                            "type": {"enum": ["AND", "OR"]},
-                            "values": {"description": "A list of conditions, or of groups like this one."},
-                        },
-                    },
-                    {"type": "object", "not": {"required": ["type", "values"]}, "additionalProperties": True},
-                    {"type": "array", "items": {"type": "object", "additionalProperties": True}},
-                    {"type": "null"},
-                ]
-            }
-        },
-    }
-)
-_GROUPS_SCHEMA = WithJsonSchema(
-    {
-        "type": "array",
-        "items": {
+_CRITERIA = {  # a piece of OpenAPI
+    "anyOf": [
+        {
             "type": "object",
+            "required": ["type", "values"],
             "properties": {
-                "properties": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["key", "value"],
-                        "properties": {
-                            "key": {"type": "string"},
-                            "value": {},
-                            "operator": {"type": "string"},
-                            "type": {"enum": ["person", "cohort"]},
-                            "negation": {"type": "boolean"},
-                        },
-                    },
-                }
+                "type": {"enum": ["AND", "OR"]},
+                "values": {"description": "A list of conditions, or of groups like this one."},
             },
         },
-    }
-)
+        {"type": "object", "not": {"required": ["type", "values"]}, "additionalProperties": True},
+        {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+        {"type": "null"},
+    ]
+}
+_FILTERS_SCHEMA = WithJsonSchema({"type": "object", "properties": {"properties": _CRITERIA}})
+_GROUPS_SCHEMA = WithJsonSchema({"type": "array", "items": {"type": "object", "properties": {"properties": _CRITERIA}}})
 _GROUPS_EXAMPLE = [{"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}]
 
 

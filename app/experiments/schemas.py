@@ -23,14 +23,14 @@ from app.types import (
 
 VARIANTS = "feature_flag_variants"
 
-FUNNEL_FILTERS_EXAMPLE = {
+FUNNEL_FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "insight": "FUNNELS",
     "events": [
         {"id": "$pageview", "order": 0, "type": "events"},
         {"id": "purchase", "order": 1, "type": "events"},
     ],
 }
-PARAMETERS_EXAMPLE = {
+PARAMETERS_EXAMPLE: dict[str, JsonValue] = {
     VARIANTS: [
         {"key": "control", "name": "Control Group", "rollout_percentage": 50},
         {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
@@ -40,7 +40,7 @@ PARAMETERS_EXAMPLE = {
     "recommended_sample_size": 3200,
 }
 
-SECONDARY_METRICS_EXAMPLE = [
+SECONDARY_METRICS_EXAMPLE: list[JsonValue] = [
     {
         "name": "Purchases",
         "filters": {"insight": "TRENDS", "events": [{"id": "purchase", "order": 0, "type": "events"}]},

@@ -8,7 +8,7 @@ from app.projects.schemas import UserBasic
 from app.schemas import RequestBody, ResponseBody
 from app.types import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
 
-FILTERS_EXAMPLE = {
+FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "groups": [
         {
             "properties": [{"key": "country", "value": ["NL"], "operator": "exact", "type": "person"}],

@@ -14,7 +14,9 @@ from app.schemas import RequestBody, ResponseBody
 from app.types import LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 
 ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
-TEST_ACCOUNTS_EXAMPLE = [{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]
+TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
+    {"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}
+]
 
 
 def read_timezone(value: object) -> object:
