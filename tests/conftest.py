@@ -78,7 +78,7 @@ def settings_for(database_url: str) -> Settings:
 
 @pytest.fixture(scope="session")
 def built_application() -> FastAPI:
-    """The application without a database: preparing its routes takes longer than most tests, and is the same for all."""
+    """The application without a database: to prepare its routes takes longer than most tests do."""
     return create_app(Settings(materialise_interval=0))
 
 
