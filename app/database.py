@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVarTuple
 
+import asyncpg
 from sqlalchemy import Connection, Select, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -73,6 +74,8 @@ class Database:
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
         self._listeners: list[CommitListener] = []
+        # Counting takes long. However many ask, two connections are left for those who write.
+        self._snapshot_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
 
     def on_commit(self, listener: CommitListener) -> None:
         """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
@@ -94,7 +97,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
         """Yield a reading session all of whose queries see the same moment."""
-        async with self._snapshots.begin() as session:
+        async with self._snapshot_turns, self._snapshots.begin() as session:
             yield session
 
     @contextlib.asynccontextmanager
@@ -121,13 +124,21 @@ class Database:
 def is_passing_database_trouble(error: Exception) -> bool:
     """Whether the database is away or busy, so that the same request may succeed later."""
     if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        state = getattr(error.orig, "sqlstate", None)
-        if state is not None:
-            return str(state).startswith(_PASSING_STATES)
-        return "database is locked" in str(error.orig) or "connection is closed" in str(error.orig)
-    return isinstance(error, PoolTimeout | OSError)
+        return error.connection_invalidated or _is_passing_driver_trouble(error.orig)
+    return isinstance(error, PoolTimeout | OSError) or _is_passing_driver_trouble(error)
+
+
+def _is_passing_driver_trouble(error: BaseException | None) -> bool:
+    """The same of a driver's own errors: bulk statements are its own, and nobody wraps what they raise."""
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_STATES)
+    text_of_error = str(error)
+    return (
+        isinstance(error, asyncpg.InterfaceError)
+        or "database is locked" in text_of_error
+        or "connection is closed" in text_of_error
+    )
 
 
 def _create_engine(settings: Settings) -> AsyncEngine:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import parse_qsl
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -37,8 +38,11 @@ async def parse_multipart(body: bytes, content_type: str) -> Form:
     async def chunks() -> AsyncGenerator[bytes]:
         yield body
 
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"").decode("latin-1")
     parser = MultiPartParser(
-        Headers({"content-type": content_type}),
+        # Nothing but the boundary: a client could name a character set that takes minutes to decode.
+        Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"' if boundary else MULTIPART}),
         chunks(),
         max_files=0,
         max_fields=_MAX_FIELDS,

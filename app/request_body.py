@@ -16,12 +16,11 @@ from starlette.requests import ClientDisconnect
 
 from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
-from app.types import Boolean
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of an announced length
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
-_BOOLEANS = (bool, Boolean | None)
+_BOXES = ("archived",)  # fields that are a box in forms
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -126,7 +125,7 @@ class _BodyReader:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
-        self._boxes = [name for name, field in model.model_fields.items() if field.annotation in _BOOLEANS]
+        self._boxes = [name for name in _BOXES if name in model.model_fields]
 
     async def __call__(self, request: Request) -> BaseModel:
         document = await read_document(request)

@@ -76,11 +76,17 @@ def settings_for(database_url: str) -> Settings:
     return Settings(database_url=database_url, materialise_interval=0)
 
 
+@pytest.fixture(scope="session")
+def built_application() -> FastAPI:
+    """The application without a database: to prepare its routes takes longer than most tests do."""
+    return create_app(Settings(materialise_interval=0))
+
+
 @pytest.fixture
-async def application(database_url: str) -> AsyncIterator[FastAPI]:
-    application = create_app(settings_for(database_url))
-    async with application.router.lifespan_context(application):
-        yield application
+async def application(built_application: FastAPI, database_url: str) -> AsyncIterator[FastAPI]:
+    built_application.state.settings = settings_for(database_url)
+    async with built_application.router.lifespan_context(built_application):
+        yield built_application
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
@@ -11,6 +11,10 @@ from app.facts.matching import Match
 from app.models import ActorKey
 
 _COLUMNS = ("project_id", "property", "key")
+
+
+# First number of the advisory lock under which actors get numbers; the second is the project.
+ACTOR_LOCK = 4
 
 
 class ActorKeyRepository:
@@ -30,13 +34,22 @@ class ActorKeyRepository:
 
     async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
         numbers = await self._find(actor_property, sorted(keys))
-        missing = sorted(keys - numbers.keys())  # sorted: two writers cannot wait for each other
+        missing = sorted(keys - numbers.keys())
         if missing:
+            await self._wait_for_turn()
             await insert_missing_rows(
                 self._session, ActorKey, _COLUMNS, [(self._project_id, actor_property, key) for key in missing]
             )
             numbers |= await self._find(actor_property, missing)
         return numbers
+
+    async def _wait_for_turn(self) -> None:
+        """Keep out others that intern for the project: in two orders they would wait for each other for ever."""
+        if self._session.get_bind().dialect.name == "postgresql":
+            await self._session.execute(
+                text("SELECT pg_advisory_xact_lock(:space, :project)"),
+                {"space": ACTOR_LOCK, "project": self._project_id},
+            )
 
     async def _find(self, actor_property: str, keys: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """From a key to its user, and from a user to his keys."""
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ from app.auth import keys
 from app.auth.keys import Credential
 from app.auth.repository import AccessRepository, KeyRepository
 from app.auth.schemas import PersonalApiKeyCreate
-from app.database import Database
+from app.database import Database, is_passing_database_trouble
 from app.errors import AuthenticationFailed, NotAuthenticated, NotFound, PermissionDenied
 from app.models import PersonalApiKey, Project, User, utc_now
 from app.types import read_id
+
+logger = logging.getLogger("abacus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,13 @@ class AuthenticationService:
         now = utc_now()
         if last_used_at is not None and _hour(last_used_at) == _hour(now):
             return
-        async with self._database.write() as session:
-            await KeyRepository(session).touch(key_id, now)
+        try:
+            async with self._database.write() as session:
+                await KeyRepository(session).touch(key_id, now)
+        except Exception as error:  # whoever only reads is not to be refused because nobody can write
+            if not is_passing_database_trouble(error):
+                raise
+            logger.warning("the use of key %d was not noted: %s", key_id, error)
 
 
 class KeyService:

@@ -15,6 +15,8 @@ from app.moments import to_microseconds
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1
+# Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
+_MOST_COLUMNS = 500
 
 # SQLite joins 500 queries at most; more names than this are looked up together, however long it takes.
 _MOST_LOOK_UPS = 100
@@ -101,18 +103,18 @@ class EventRepository:
 
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sequence number of the last event of each name; 0 where there is none."""
-        names = list(names)
-        if not names:
-            return {}
-        last = [
-            select(func.max(Event.sequence))
-            .where(Event.project_id == self._project_id, Event.name == name)
-            .scalar_subquery()
-            .label(f"of_{place}")
-            for place, name in enumerate(names)
-        ]
-        row = (await self._session.execute(select(*last))).one()
-        return {name: sequence or 0 for name, sequence in zip(names, row, strict=True)}
+        found: dict[str, int] = {}
+        for some in chunks(list(names), _MOST_COLUMNS):
+            last = [
+                select(func.max(Event.sequence))
+                .where(Event.project_id == self._project_id, Event.name == name)
+                .scalar_subquery()
+                .label(f"of_{place}")
+                for place, name in enumerate(some)
+            ]
+            row = (await self._session.execute(select(*last))).one()
+            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
+        return found
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

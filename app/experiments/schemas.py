@@ -74,7 +74,8 @@ def _check_parameters(parameters: JsonValue) -> JsonValue:
 
 
 def _is_variant(variant: JsonValue) -> bool:
-    if not isinstance(variant, dict) or not isinstance(variant.get("key"), str):
+    key = variant.get("key") if isinstance(variant, dict) else None
+    if not isinstance(variant, dict) or not isinstance(key, str) or not key.strip():
         return False
     share = variant.get("rollout_percentage")
     return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 100

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import msgspec
@@ -31,6 +31,10 @@ from app.persons.repository import PersonRepository
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
 FACTS_AT_A_TIME = 30_000
+# Microseconds by which the clocks of processes that share a database may differ.
+MAX_CLOCK_DIFFERENCE = 60_000_000
+# Moments of actors are numbered in 63 bits.
+_MAX_MOMENTS = 2**62
 
 
 class FutureFact(msgspec.Struct, frozen=True, array_like=True):
@@ -61,9 +65,13 @@ class Counted(Generic[CountsT]):
         return StoredCount(self.watermark, self.merge_mark, self.until, body)
 
     @classmethod
-    def from_stored(cls, stored: StoredCount, read: Callable[[bytes], CountsT]) -> "Counted[CountsT]":
+    def from_stored(cls, stored: StoredCount, read: Callable[[bytes], CountsT | None]) -> "Counted[CountsT] | None":
+        """Return the counts; None where they do not fit the question any more."""
         body = msgspec.msgpack.decode(stored.body, type=_Body)
-        return Counted(read(body.counts), stored.watermark, stored.merge_mark, stored.until, body.future)
+        counts = read(body.counts)
+        if counts is None:
+            return None
+        return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.future)
 
 
 class MetricCounter(Generic[CountsT]):
@@ -86,10 +94,19 @@ class MetricCounter(Generic[CountsT]):
         self._series = series
         self._high_water_mark = series.high_water_mark
         self._merged = MergedPersons.of(NO_MERGES)
+        self._last_merge = 0
 
     async def find_stored(self) -> Counted[CountsT] | None:
-        stored = await self._counts.find(self._metric.digest)
-        return None if stored is None else Counted.from_stored(stored, self._metric.read)
+        found = await self._counts.find(self._metric.digest)
+        if found is None:
+            return None
+        stored, self._last_merge = found
+        counted = Counted.from_stored(stored, self._metric.read)
+        if counted is None or counted.until - self._window.until > MAX_CLOCK_DIFFERENCE:
+            return None
+        if counted.until > self._window.until:  # by a clock that is a little ahead: then it is as late as that
+            self._window = replace(self._window, until=counted.until)
+        return counted
 
     async def count_all(self) -> Counted[CountsT]:
         """Count every fact."""
@@ -103,7 +120,7 @@ class MetricCounter(Generic[CountsT]):
                 found = await self._read(part.series, watch.margin)
                 future += self._in_the_future(place, found)
                 parts.append(await self._conditions.passing(part, self._in_time(found, watch.margin)))
-            facts.append(union(parts))
+            facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, future)
 
@@ -127,19 +144,18 @@ class MetricCounter(Generic[CountsT]):
     async def add_new(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
         """Bring a count up to date; None when that is impossible, or counting everything is faster."""
         sources = self._sources()
-        if known.until > self._window.until:
-            return None  # the clock was set back
         due = [fact for fact in known.future if fact.time < self._window.until]
         watermark = max(known.watermark, self._high_water_mark)
-        log = await self._persons.merges(after=known.merge_mark) if self._metric.addends == "actors" else NO_MERGES
+        has_merges = self._metric.addends == "actors" and self._last_merge > known.merge_mark
+        log = await self._persons.merges(after=known.merge_mark) if has_merges else NO_MERGES
         if watermark == known.watermark and not due and not len(log):
             return known
         new = [await source.after(known.watermark, watermark, MAX_NEW) for source in sources]
+        if max(len(log), len(due), *map(len, new)) >= MAX_NEW:  # and what was read of the new may not be all
+            return None
         new = [facts.select(facts.time >= self._window.since) for facts in new]
         future = [fact for fact in known.future if fact.time >= self._window.until]
         future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
-        if max(len(log), len(due), *map(len, new)) >= MAX_NEW:
-            return None
         visible = [
             concatenate(
                 [self._in_time(facts), await source.of_events([one.sequence for one in due if one.place == at])]
@@ -161,24 +177,24 @@ class MetricCounter(Generic[CountsT]):
 
     async def _difference(self, known: Counted[CountsT], touched: NDArray[np.int64]) -> CountsT | None:
         """Return what some persons count for now, less what they counted for."""
-        log = await self._persons.merges_of(touched)
+        log = await self._persons.merges_of(touched) if self._last_merge else NO_MERGES
         persons = np.union1d(touched, log.persons())
         if len(persons) >= MAX_NEW:
             return None
         watermark = max(known.watermark, self._high_water_mark)
         facts = [await source.of_persons(persons.tolist(), self._window.since, watermark) for source in self._sources()]
         before = [part.select((part.sequence <= known.watermark) & (part.time < known.until)) for part in facts]
-        return self._count(log, [self._in_time(part) for part in facts]) - self._count(
-            log.up_to(known.merge_mark), before
-        )
+        now = [self._in_time(part) for part in facts]
+        return await asyncio.to_thread(lambda: self._count(log, now) - self._count(log.up_to(known.merge_mark), before))
 
     def _count(self, log: MergeLog, facts: Sequence[FactColumns]) -> CountsT:
         persons = MergedPersons.of(log)
-        return self._metric.count([part.of_actors(persons.resolve(part.actor)) for part in facts])
+        return self._count_in_shares([part.of_actors(persons.resolve(part.actor)) for part in facts])
 
     def _count_in_shares(self, facts: Sequence[FactColumns]) -> CountsT:
         """Count the facts of some actors after those of others, so that the arrays made on the way stay small."""
-        shares = 1 + sum(map(len, facts)) // FACTS_AT_A_TIME
+        total = sum(map(len, facts))
+        shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
         if shares == 1 or self._metric.addends is None:
             return self._metric.count(facts)
         share_of = [(part.actor % shares).astype(np.int32) for part in facts]
@@ -187,6 +203,11 @@ class MetricCounter(Generic[CountsT]):
             for share in range(shares)
         )
         return functools.reduce(operator.add, counts)
+
+    def _span(self, facts: Sequence[FactColumns]) -> int:
+        """Return how many microseconds the facts lie apart at most."""
+        firsts = [int(part.time.min()) for part in facts if len(part)]
+        return max((int(part.time.max()) for part in facts if len(part)), default=0) - min(firsts, default=0)
 
     def _in_time(self, facts: FactColumns, margin: int = 0) -> FactColumns:
         in_time = facts.time < self._window.until + margin

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, Self, TypeVar
 
 from app.facts.columns import FactColumns
+from app.facts.series import RULES
 from app.facts.watches import Watch
 
 
@@ -46,7 +47,7 @@ class Metric(Generic[CountsT]):
     count : callable
         Makes counts of the facts inside the window. Pure.
     read : callable
-        Makes counts of what their ``to_bytes`` wrote.
+        Makes counts of what their ``to_bytes`` wrote; None where that is about more time than is asked for.
     addends : {"events", "actors"} or None
         Counts are sums over events, or over actors (so that all facts of one must be counted together), or no sums.
     parameters : sequence of str
@@ -57,7 +58,7 @@ class Metric(Generic[CountsT]):
     window: Window
     variants: Sequence[str]
     count: Callable[[Sequence[FactColumns]], CountsT]
-    read: Callable[[bytes], CountsT]
+    read: Callable[[bytes], CountsT | None]
     addends: Literal["events", "actors"] | None
     parameters: Sequence[str]
 
@@ -74,6 +75,7 @@ class Metric(Generic[CountsT]):
     def digest(self) -> str:
         """Equal for metrics that count the same, while the clock of an open window moves on."""
         document = [
+            RULES,
             [watch.digest for watch in self.watches],
             self.window.since,
             None if self.window.is_open else self.window.until,

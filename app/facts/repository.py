@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ from app.bulk import Row, chunks, insert_rows, read_columns
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
-from app.models import Count, Fact, Series, SeriesVariant, utc_now
+from app.models import Count, Fact, PersonMerge, Series, SeriesVariant, utc_now
 
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 
@@ -191,22 +191,31 @@ class CountRepository:
         self._session = session
         self._project_id = project_id
 
-    async def find(self, digest: str) -> StoredCount | None:
-        row = (
-            await self._session.execute(
-                select(Count.watermark, Count.merge_mark, Count.until, Count.body).where(
-                    Count.project_id == self._project_id, Count.digest == digest
-                )
-            )
-        ).one_or_none()
-        return None if row is None else StoredCount(*row)
+    async def find(self, digest: str) -> tuple[StoredCount, int] | None:
+        """Return a count, and the place of the project's last merge in the log: 0 while nobody was merged."""
+        last_merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == self._project_id)
+        found = await self._session.execute(
+            select(
+                Count.watermark,
+                Count.merge_mark,
+                Count.until,
+                Count.body,
+                func.coalesce(last_merge.scalar_subquery(), 0),
+            ).where(Count.project_id == self._project_id, Count.digest == digest)
+        )
+        row = found.one_or_none()
+        return None if row is None else (StoredCount(*row[:4]), row[4])
 
     async def store(self, digest: str, count: StoredCount) -> None:
-        """Keep a count in place of the one there was: each is complete in itself, so the last one may win."""
+        """Keep a count in place of an older one. Each is complete in itself, so nothing is lost either way."""
         insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
         values = {**asdict(count), "updated_at": utc_now()}
         await self._session.execute(
             insert_(Count)
             .values(project_id=self._project_id, digest=digest, **values)
-            .on_conflict_do_update(index_elements=[Count.project_id, Count.digest], set_=values)
+            .on_conflict_do_update(
+                index_elements=[Count.project_id, Count.digest],
+                set_=values,
+                where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
+            )
         )

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from app.properties.filters import Group, canonical
 
+# To be raised when the rules by which facts are made and counted change: nothing is added to what older rules made.
+RULES = 1
+
 
 @dataclass(frozen=True)
 class EventSource:
@@ -52,6 +55,7 @@ class SeriesDefinition:
             "actor_property": self.actor_property,
             "actor_required": self.actor_required,
             "sources": sorted({json.dumps([source.name, canonical(source.filter)]) for source in self.sources}),
+            "rules": RULES,
             "value_property": self.value_property,
             "variant_property": self.variant_property,
         }

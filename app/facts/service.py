@@ -33,11 +33,9 @@ class FactService:
 
         Of several requests for one metric the first does the work, and the others add what is new since.
         """
-        if not metric.can_be_added_to:
-            return (await self._count(metric, series, afresh=True))[0].counts
         async with self._materialiser.turn((self._project_id, metric.digest)):
-            counted, is_news = await self._count(metric, series, afresh=afresh)
-            if is_news and len(counted.future) < MAX_NEW:
+            counted, is_news = await self._count(metric, series, afresh=afresh or not metric.can_be_added_to)
+            if metric.can_be_added_to and is_news and len(counted.future) < MAX_NEW:
                 async with self._database.write() as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         return counted.counts

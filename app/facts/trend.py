@@ -95,8 +95,10 @@ class TrendCounts:
     def __sub__(self, other: Self) -> Self:
         return type(self)(self.values - other.values, self.events - other.events)
 
-    def widened(self, buckets: int) -> Self:
-        """Return the same counts with empty buckets at the end: time has gone on since they were counted."""
+    def widened(self, buckets: int) -> Self | None:
+        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
+        if buckets < self.values.shape[1]:
+            return None
         return type(self)(np.pad(self.values, ((0, 0), (0, buckets - self.values.shape[1]))), self.events)
 
     def to_bytes(self) -> bytes:

@@ -7,7 +7,8 @@ from typing import TypeAlias
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
-from app.properties.filters import parse_filter
+from app.properties.filters import InvalidFilter, parse_filter
+from app.properties.matcher import compile_filter
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
@@ -168,8 +169,14 @@ def _validate_condition(condition: JsonDict, group_type_index: int | None) -> No
         raise _refusal("can only use person and cohort properties")
     if group_type_index is not None and (kind != "group" or condition.get("group_type_index") != group_type_index):
         raise _refusal("can only use group properties")
-    if not parse_filter([condition]).children:  # matching would pass over it, and release to everybody
+    tree = parse_filter([condition])
+    if not tree.children:  # matching would pass over it, and release to everybody
         raise ValidationFailed("Filters are not valid", attr="filters")
+    if kind != "cohort":
+        try:
+            compile_filter(tree)
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, attr="filters") from error
 
 
 def _is_percentage(value: JsonValue) -> bool:

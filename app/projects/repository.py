@@ -33,7 +33,9 @@ class ProjectRepository:
         return await self._session.scalar(query)
 
     async def first(self) -> Project | None:
-        return await self._session.scalar(self._reachable().order_by(Project.id).limit(1))
+        """Return the first project of the organization that the user joined first."""
+        order = (OrganizationMembership.id, Project.id)
+        return await self._session.scalar(self._reachable().order_by(*order).limit(1))
 
     async def page(self, limit: int, offset: int) -> Sequence[Project]:
         found = await self._session.scalars(self._reachable().order_by(Project.id).limit(limit).offset(offset))

@@ -1,6 +1,7 @@
 """Reading the entities of an insight: the events it is about, with their own filters and mathematics. Pure."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -136,9 +137,12 @@ def invalid_filters(detail: str = "Filters are not valid") -> ValidationFailed:
 def _order(value: JsonValue) -> float:
     """Missing, null and 0 all come first, and keep the order in which they were given."""
     try:
-        return float(value) or -1.0 if isinstance(value, str | int | float) else -1.0
-    except ValueError as error:
+        place = float(value) if isinstance(value, str | int | float) else 0.0
+    except (ValueError, OverflowError) as error:
         raise invalid_filters() from error
+    if not math.isfinite(place):
+        raise invalid_filters()
+    return place or -1.0
 
 
 def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions: Actions, always: Group) -> Entity:

@@ -35,7 +35,8 @@ from app.results.entities import (
 
 FLAG_CALLED = "$feature_flag_called"
 DEFAULT_WINDOW = 14
-Insight = Literal["FUNNELS", "TRENDS"]
+# As a target metric, whatever is known and no trend is counted as a funnel, as it was in 2022.
+_INSIGHTS = frozenset({"TRENDS", "FUNNELS", "RETENTION", "PATHS", "STICKINESS", "LIFECYCLE", "SESSIONS"})
 OrderType: TypeAlias = Literal["ordered", "strict", "unordered"]
 JsonDict: TypeAlias = dict[str, JsonValue]
 Choice = TypeVar("Choice", bound=str)
@@ -168,7 +169,7 @@ class TrendQuery:
 def read_insight(filters: Mapping[str, JsonValue]) -> str:
     """Return the insight's name in capitals; TRENDS where there is none."""
     insight = filters.get("insight", "TRENDS")
-    if not isinstance(insight, str):
+    if not isinstance(insight, str) or insight.upper() not in _INSIGHTS:
         raise invalid_filters()
     return insight.upper()
 

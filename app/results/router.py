@@ -9,9 +9,11 @@ from pydantic import JsonValue, WithJsonSchema
 
 from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
 from app.errors import ValidationFailed
+from app.request_body import read_document
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead, TrendResultsRead
 from app.routing import answer_other_methods
+from app.types import is_storable_json
 
 router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
 
@@ -39,10 +41,11 @@ async def check_flag_implementation(
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`)."""
     _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
+    body = await read_document(request)
     query: dict[str, JsonValue] = {}
     for key, value in (("events", events), ("actions", actions)):
-        _refuse_unparsable(value, "Value must be valid JSON.", key)
-        query[key] = value
+        query[key] = body.get(key) if value is None and isinstance(body, dict) else value
+        _refuse_unparsable(query[key], "Value must be valid JSON.", key)
     return FlagImplementationRead(result=await results.requires_flag_implementation(query))
 
 
@@ -96,11 +99,13 @@ async def retrieve_secondary_results(
     return SecondaryResultsRead(result=await results.secondary_results(experiment, index))
 
 
-def _refuse_unparsable(text: str | None, detail: str, attr: str | None) -> None:
+def _refuse_unparsable(value: JsonValue, detail: str, attr: str | None) -> None:
     try:
-        json.loads(text or "null")
+        document = json.loads(value or "null") if isinstance(value, str | None) else value
     except (ValueError, RecursionError) as error:
         raise ValidationFailed(detail, attr=attr) from error
+    if not is_storable_json(document):
+        raise ValidationFailed(detail, attr=attr)
 
 
 answer_other_methods(router, Depends(get_project))

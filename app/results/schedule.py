@@ -38,7 +38,10 @@ class Schedule:
             projects = await AccountRepository(session).projects()
         for project in projects:
             for experiment in await self._running(project):
-                await self._results(project).keep_up(experiment)
+                try:
+                    await self._results(project).keep_up(experiment)
+                except Exception:  # the trouble of one experiment is not that of the others
+                    logger.exception("experiment %d was not counted ahead of results", experiment.id)
 
     async def _running(self, project: Project) -> Sequence[Experiment]:
         async with self._database.read() as session:

@@ -31,12 +31,22 @@ MAX_EXPOSURE = 2**53  # beyond it floating point has no whole numbers of its own
 
 
 def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
-    """Return the total of each variant that has events."""
-    return {
+    """Return the total of each variant that has events.
+
+    Raises
+    ------
+    ValidationFailed
+        When a total is beyond all numbers.
+    """
+    found = {
         variant: float(count)
         for variant, count, events in zip(variants, counts.count, counts.of_variants, strict=True)
         if events > 0
     }
+    for variant, total in found.items():
+        if not math.isfinite(total):
+            raise ValidationFailed(f"The total of variant {variant!r} is {total}: it is beyond all numbers")
+    return found
 
 
 def trend_metric(

@@ -135,8 +135,21 @@ NO_FILTERS = "Filters are required to create an Experiment"
 PERSONS_ONLY = "Filters are not valid (can only use person and cohort properties)"
 GROUPS_ONLY = "Filters are not valid (can only use group properties)"
 LEFT_OUT = object()
+CONTROL_HALF = {"key": "control", "rollout_percentage": 50}
 
 REFUSED_BODIES = [
+    (
+        {"parameters": {"feature_flag_variants": [CONTROL_HALF, {"key": " ", "rollout_percentage": 50}]}},
+        "invalid_input",
+        "Feature flag variants must be a list of objects with key and rollout_percentage",
+        "parameters",
+    ),
+    (
+        {"filters": {"properties": [{"key": "a", "type": "person", "operator": "regex", "value": "("}]}},
+        "invalid_input",
+        "Invalid regular expression '(': missing ): (",
+        "filters",
+    ),
     ({"name": LEFT_OUT}, "required", "This field is required.", "name"),
     ({"filters": {}}, "invalid_input", NO_FILTERS, None),
     ({"filters": []}, "invalid_input", NO_FILTERS, None),

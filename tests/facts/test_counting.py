@@ -8,11 +8,13 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
+from app.facts import counting
 from app.facts.funnel import FunnelCounts
 from app.facts.materialise import Materialiser
 from app.facts.metric import Metric
@@ -40,7 +42,7 @@ happened = st.fixed_dictionaries(
     }
 )
 merged = st.tuples(st.sampled_from(PERSONS), st.sampled_from(PERSONS))
-hours_that_pass = st.integers(0, 15)
+hours_that_pass = st.integers(-2, 15)  # clocks are set back, too
 history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass), max_size=12)
 
 
@@ -59,10 +61,15 @@ def questions(hours: int) -> Sequence[Metric[Any]]:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=history)
+@given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
 async def test_what_is_added_up_equals_what_is_counted_afresh(
-    client: httpx.AsyncClient, database: Database, history: list[Any]
+    client: httpx.AsyncClient,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    history: list[Any],
+    most_new: int,
 ) -> None:
+    monkeypatch.setattr(counting, "MAX_NEW", most_new)
     project_id = (await new_service(client, database)).project_id
     facts = FactService(database, Materialiser(database, chunk=5), project_id)
     living = await create_persons(database, project_id)

@@ -134,7 +134,7 @@ async def test_a_refused_flag_is_not_stored(
     assert not await flags(database)
 
 
-async def test_a_form_holds_filters_as_text_and_its_empty_boxes_are_false(service: Service) -> None:
+async def test_a_form_holds_filters_as_text_and_leaves_the_rest_as_it_is(service: Service) -> None:
     filters = {"groups": [{"properties": [], "rollout_percentage": 10}]}
 
     response = await service.request(
@@ -143,7 +143,7 @@ async def test_a_form_holds_filters_as_text_and_its_empty_boxes_are_false(servic
 
     flag = response.json()
     assert response.status_code == 201
-    assert (flag["name"], flag["filters"], flag["active"], flag["deleted"]) == ("", filters, False, False)
+    assert (flag["name"], flag["filters"], flag["active"], flag["deleted"]) == ("", filters, True, False)
 
 
 async def test_a_key_that_a_living_flag_has_is_refused(service: Service) -> None:

@@ -214,6 +214,9 @@ async def test_results_need_control_and_a_test(
     [
         ({"insight": None}, "Filters are not valid"),
         ({"insight": 3}, "Filters are not valid"),
+        ({"insight": "MOOD"}, "Filters are not valid"),
+        ({"events": [{"id": "a", "order": 10**400}]}, "Filters are not valid"),
+        ({"events": [{"id": "a", "order": "nan"}]}, "Filters are not valid"),
         ({"events": "not json"}, "Filters are not valid"),
         ({"events": [{"name": "no id"}]}, "Filters are not valid"),
         ({"events": ["$pageview"]}, "Filters are not valid"),
@@ -283,6 +286,15 @@ async def test_a_metric_that_cannot_be_computed_is_refused_when_results_are_aske
 
     assert (response.status_code, response.json()["type"]) == (400, "validation_error")
     assert response.json()["detail"] == detail
+
+
+async def test_a_funnel_may_have_more_steps_than_a_query_columns(service: Service) -> None:
+    steps = [{"id": f"step {number}", "order": number} for number in range(1_700)]
+    experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": steps})
+
+    response = await service.get(f"/experiments/{experiment['id']}/results/")
+
+    assert (response.status_code, response.json()["code"]) == (400, "no_data")
 
 
 async def test_a_bad_regular_expression_is_named(service: Service) -> None:

@@ -93,6 +93,8 @@ async def test_a_flag_that_no_recent_event_names_is_warned_of(
     query = {"events": json.dumps([{"id": "$pageview"}]), "insight": "TRENDS"}
 
     assert await service.read("/experiments/requires_flag_implementation/", **query) == {"result": warned}
+    in_body = await service.request("GET", "/experiments/requires_flag_implementation/", json=query)
+    assert in_body.json() == {"result": warned}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,8 @@ async def test_a_flag_that_no_recent_event_names_is_warned_of(
     [
         ({"properties": "{"}, "Properties are unparsable!", None),
         ({"events": "{"}, "Value must be valid JSON.", "events"),
+        ({"events": '[{"id": "\\ud800"}]'}, "Value must be valid JSON.", "events"),
+        ({"events": '[{"id": "\\u0000"}]'}, "Value must be valid JSON.", "events"),
         ({"actions": '[{"id": 1}]'}, "Action ID 1 does not exist!", None),
     ],
 )
