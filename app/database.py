@@ -41,6 +41,7 @@ class _DriverConnection(Protocol):
     isolation_level: str | None
 
     def cursor(self) -> _DriverCursor: ...
+    def create_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None: ...
 
 
 class _AsyncpgConnection(Protocol):
@@ -194,7 +195,12 @@ def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: obj
         raise DisconnectionError
 
 
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
+
+
 def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
+    connection.create_function("lower", 1, _lower)  # its own knows nothing beyond ASCII
     connection.isolation_level = None  # the driver would begin by itself, too late and without IMMEDIATE
     cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:

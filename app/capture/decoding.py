@@ -5,7 +5,6 @@ Properties stay JSON text from the wire to the table; only the few keys that cap
 
 import datetime as dt
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from app import lenient_json
 from app.errors import ValidationFailed
 from app.moments import to_microseconds
 
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 MAX_PERSON_PROPERTY_DEPTH = 64
-MAX_DIGITS = 1_000
 _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 # Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
@@ -175,7 +174,7 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
     try:
-        return _decode_request(_dump(_load(_read_text(body))).encode())
+        return _decode_request(lenient_json.dump(_load(_read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(f"Malformed request data: {error}") from error
 
@@ -189,32 +188,10 @@ def _read_text(body: bytes) -> str:
 
 
 def _load(text: str) -> object:
-    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
     try:
-        return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
+        return lenient_json.load(text)
     except (ValueError, RecursionError) as error:
         raise _invalid(f"Malformed request data: Invalid JSON: {error}") from error
-
-
-def _read_integer(digits: str) -> int | None:
-    """Return a whole number; None where it has so many digits that Python refuses to read it."""
-    return int(digits) if len(digits) <= MAX_DIGITS else None
-
-
-def _dump(document: object) -> str:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return value
 
 
 def _invalid(detail: str) -> ValidationFailed:
@@ -340,7 +317,7 @@ def _read_properties(event: _Event) -> tuple[str, _Properties]:
 def _reread_properties(document: object) -> tuple[str, _Properties]:
     if not isinstance(document, dict):
         raise _invalid(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
-    text = _dump(document)
+    text = lenient_json.dump(document)
     return text, _decode_properties(text)
 
 

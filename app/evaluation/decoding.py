@@ -4,7 +4,6 @@ Properties stay raw JSON: what no condition looks at is never decoded.
 """
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,9 +13,9 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.capture.encodings import Submission, decode_payload
 from app.errors import ValidationFailed
+from app.lenient_json import dump, load
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
-_MAX_DIGITS: Final = 1_000
 
 RawProperties = Mapping[str, bytes]
 Texts = Mapping[str, str]
@@ -136,36 +135,11 @@ def _parse(payload: bytes) -> _Body:
 
 def _parse_leniently(payload: bytes) -> _Body:
     try:
-        return _decode_body(_dump(_load(payload.decode("utf-8", "replace"))))
+        return _decode_body(dump(load(payload.decode("utf-8", "replace"))).encode())
     except msgspec.ValidationError as error:
         raise _malformed(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _malformed(f"Invalid JSON: {error}") from error
-
-
-def _load(text: str) -> object:
-    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs."""
-    return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
-
-
-def _read_integer(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _MAX_DIGITS else None
-
-
-def _dump(document: object) -> bytes:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
-    return value
 
 
 def _malformed(reason: str) -> ValidationFailed:
@@ -196,14 +170,14 @@ def _members_of(raw: Raw | UnsetType) -> RawProperties:
     except msgspec.ValidationError:  # no object
         return {}
     except msgspec.DecodeError:  # a name that holds half of a surrogate pair
-        return _members_of(Raw(_dump(_load(bytes(raw).decode()))))
+        return _members_of(Raw(dump(load(bytes(raw).decode())).encode()))
 
 
 def _texts_of(raw: Raw | UnsetType) -> Texts:
     try:
         values = {key: msgspec.json.decode(member) for key, member in _members_of(raw).items()}
     except msgspec.DecodeError:  # a text that holds half of a surrogate pair
-        return _texts_of(Raw(_dump(_load(bytes(raw).decode())))) if not isinstance(raw, UnsetType) else {}
+        return _texts_of(Raw(dump(load(bytes(raw).decode())).encode())) if not isinstance(raw, UnsetType) else {}
     return {key: _as_text(value) for key, value in values.items() if value is not None}
 
 

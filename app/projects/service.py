@@ -47,10 +47,8 @@ class ProjectService:
         return project
 
     async def current_or_none(self) -> Project | None:
-        """Return the project the user chose, or else the first he can reach."""
-        chosen = self._user.current_project_id
-        project = await self._projects.get(chosen) if chosen is not None else None
-        return project or await self._projects.first()
+        """Return the first project of the organization that the user joined first."""
+        return await self._projects.first()
 
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[Project]]:
         return await self._projects.count(), await self._projects.page(limit, offset)

@@ -108,6 +108,7 @@ ALL = ["c-archived", "d-ended", "a-running", "b-draft"]
         ("archived=true", ["c-archived"]),
         ("archived=false", ["d-ended", "a-running", "b-draft"]),
         ("search=button", ["c-archived", "a-running"]),
+        ("search=B%C3%9CTTONS", ["b-draft"]),
         ("search=s_2", ["a-running"]),
         ("search=%25", ["b-draft"]),
         ("search=nothing", []),

@@ -1,5 +1,6 @@
 """Adding what is new to a stored count gives what counting everything gives, whatever is new."""
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from app.results.queries import ExperimentScope, read_funnel, read_trend
 from app.results.service import buckets_of
 from app.results.trend import exposure_metric, trend_metric
 from tests.conftest import new_service
+from tests.service import Service, event
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -133,3 +135,34 @@ def shown(counts: FunnelCounts | TrendCounts) -> Any:
         return counts.values.tolist(), counts.events.tolist()
     times = (counts.average_conversion_time, counts.median_conversion_time)
     return counts.reached.tolist(), *(str(part.tolist()) for part in times)
+
+
+async def test_writers_and_readers_at_the_same_time_count_every_event_once(
+    service: Service, database: Database
+) -> None:
+    """Transactions commit in another order than they got their numbers in, and counts are stored all the while."""
+    facts = FactService(database, Materialiser(database, chunk=5), service.project_id)
+    elsewhere = FactService(database, Materialiser(database, chunk=5), service.project_id)  # as in another process
+    metrics = questions(48)
+    moment = (START + HOUR).isoformat()
+
+    async def write(writer: int) -> None:
+        for number in range(8):
+            await service.capture(
+                *(event("visit", f"{writer} {number} {part}", moment, variant="test") for part in range(3)),
+                event("$identify", f"{writer} 0 0", moment, properties={"$anon_distinct_id": f"{writer} {number} 1"}),
+            )
+
+    async def read(of: FactService) -> None:
+        for _ in range(8):
+            series = await of.catch_up(metrics)
+            for metric in metrics:
+                await of.count(metric, series)
+
+    await asyncio.gather(*(write(writer) for writer in range(4)), read(facts), read(elsewhere))
+    series = await facts.catch_up(metrics)
+    added = [shown(await facts.count(metric, series)) for metric in metrics]
+
+    assert added == [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+    total, persons = [await facts.count(metric, series) for metric in metrics[2:]]
+    assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -6,6 +8,7 @@ from app.errors import ValidationFailed
 from app.models import OrganizationMembership, Project
 from app.projects.repository import AccountRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
+from app.projects.service import AccountService
 from app.request_body import validate
 from tests.service import Service
 
@@ -129,20 +132,6 @@ async def test_the_caller_learns_who_he_is_and_where_he_belongs(service: Service
     }
 
 
-async def test_the_current_project_is_the_first_one_unless_another_was_chosen(
-    service: Service, neighbour: Service, database: Database
-) -> None:
-    first = (await call(service, "GET", "/api/projects/@current/")).json()
-    async with database.write() as session:
-        user = await AccountRepository(session).find_user("ann@example.com")
-        assert user is not None
-        user.current_project_id = neighbour.project_id
-
-    chosen = (await call(service, "GET", "/api/projects/@current/")).json()
-
-    assert (first["id"], chosen["id"]) == (service.project_id, neighbour.project_id)
-
-
 async def test_a_user_without_organization_has_no_project_and_can_create_none(
     service: Service, database: Database
 ) -> None:
@@ -164,3 +153,20 @@ async def test_a_user_without_organization_has_no_project_and_can_create_none(
     assert [answer.status_code for answer in answers] == [404, 403, 403, 200]
     assert answers[0].json()["detail"] == "Project not found."
     assert answers[3].json()["results"] == []
+
+
+async def test_the_current_project_stays_when_the_user_joins_another_organization(
+    service: Service, database: Database
+) -> None:
+    async with database.write() as session:
+        accounts = AccountService(session)
+        made = await accounts.set_up_project(
+            name="Own", email="cleo@example.com", organization_name="Own", timezone="UTC"
+        )
+        await accounts.set_up_project(
+            name="Shared", email="cleo@example.com", organization_name="Example", timezone="UTC"
+        )
+
+    current = await call(replace(service, key=made.personal_api_key), "GET", "/api/projects/@current/")
+
+    assert current.json()["name"] == "Own"
