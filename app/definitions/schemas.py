@@ -18,7 +18,7 @@ class FlagDefinition(ResponseBody):
         description="Conditions are in the order in which they are to be tried.", examples=[FILTERS_EXAMPLE]
     )
     deleted: bool = Field(description="Always false: deleted flags are left out.")
-    active: bool = Field(description="Others are sent too, and off for everybody.", examples=[True])
+    active: bool = Field(description="One that is not active is sent too, and is off for everybody.", examples=[True])
     ensure_experience_continuity: bool = Field(description="Such flags are to be left to the server.")
 
 

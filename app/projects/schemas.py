@@ -131,7 +131,7 @@ class OrganizationMemberRead(ResponseBody):
 class UserRead(UserBasic):
     """The caller: who he is and where he belongs."""
 
-    is_active: bool = Field(description="Keys of users that are not open nothing.", examples=[True])
+    is_active: bool = Field(description="The keys of a user who is not active open nothing.", examples=[True])
     organization: OrganizationBasic | None = Field(description="The one he joined first.")
     organizations: list[OrganizationBasic]
     team: ProjectRead | None = Field(description="The current project, which `@current` stands for.")
