@@ -39,8 +39,8 @@ def armoured(document: object) -> str:
     ("body", "is_form", "query"),
     [
         (json.dumps(ANN).encode(), PLAIN, {}),
-        (gzip.compress(json.dumps(ANN).encode()), PLAIN, {}),
-        (gzip.compress(json.dumps(ANN).encode()), FORM, {"compression": "gzip-js"}),
+        (gzip.compress(json.dumps(ANN).encode(), mtime=0), PLAIN, {}),
+        (gzip.compress(json.dumps(ANN).encode(), mtime=0), FORM, {"compression": "gzip-js"}),
         (json.dumps(ANN).encode(), FORM, {}),  # ``curl -d``
         (armoured(ANN).encode(), PLAIN, {}),
         (armoured(ANN).rstrip("=").encode(), PLAIN, {}),
