@@ -28,7 +28,7 @@ Columns = Mapping[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float6
 _BOUND_VALUES = 5_000
 _COPY_HEADER_BYTES = 19
 _PIECE_BYTES = 4 * 1024 * 1024
-_FETCH_ROWS = 50_000
+_FETCH_ROWS = 10_000
 
 
 def chunks(items: Sequence[Item], size: int = _BOUND_VALUES) -> Iterator[Sequence[Item]]:

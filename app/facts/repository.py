@@ -90,11 +90,21 @@ class FactRepository:
         await insert_rows(self._session, Fact, _FACT_COLUMNS, rows)
 
     async def _intern(self, series_id: int, values: set[str]) -> Mapping[str, int]:
-        """Return a code for each variant text, giving new texts the next codes."""
-        codes = {"": 0, **await self.variant_codes(series_id)}
+        """Return a code for each variant text, giving new ones the next. A series may have met countless others."""
+        codes = {"": 0}
+        for chunk in chunks(sorted(values)):
+            rows = await self._session.execute(
+                select(SeriesVariant.value, SeriesVariant.code).where(
+                    SeriesVariant.series_id == series_id, SeriesVariant.value.in_(chunk)
+                )
+            )
+            codes |= {row.value: row.code for row in rows}
         new = sorted(values - codes.keys())
-        codes |= {value: code for code, value in enumerate(new, start=max(codes.values()) + 1)}
         if new:
+            last = await self._session.scalar(
+                select(func.max(SeriesVariant.code)).where(SeriesVariant.series_id == series_id)
+            )
+            codes |= {value: code for code, value in enumerate(new, start=(last or 0) + 1)}
             await self._session.execute(
                 insert(SeriesVariant),
                 [{"series_id": series_id, "code": codes[value], "value": value} for value in new],
@@ -103,12 +113,6 @@ class FactRepository:
 
     async def move_watermark(self, series_id: int, sequence: int) -> None:
         await self._session.execute(update(Series).where(Series.id == series_id).values(watermark=sequence))
-
-    async def variant_codes(self, series_id: int) -> dict[str, int]:
-        rows = await self._session.execute(
-            select(SeriesVariant.value, SeriesVariant.code).where(SeriesVariant.series_id == series_id)
-        )
-        return {row.value: row.code for row in rows}
 
 
 class SeriesFacts:
