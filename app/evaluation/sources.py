@@ -1,4 +1,4 @@
-"""What evaluation asks about groups and cohorts, and the answers where a project has none."""
+"""What evaluation asks about groups and cohorts."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeAlias
@@ -33,19 +33,3 @@ class Cohorts(Protocol):
 
 GroupsOf: TypeAlias = Callable[[AsyncSession, int], Groups]  # of the project with this id
 CohortsOf: TypeAlias = Callable[[AsyncSession, int], Cohorts]
-
-
-class NoGroups:
-    async def type_names(self) -> Mapping[int, str]:
-        return {}
-
-    async def properties_of(self, groups: Collection[tuple[int, str]]) -> Mapping[tuple[int, str], str]:  # noqa: ARG002  # the protocol's
-        return {}
-
-
-class NoCohorts:
-    async def containing(self, person_id: int, properties: str, cohorts: Collection[int]) -> Collection[int]:  # noqa: ARG002  # the protocol's
-        return ()
-
-    async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:  # noqa: ARG002  # the protocol's
-        return {}

@@ -1,8 +1,8 @@
 """What is remembered of flags never outlives a change for long."""
 
 from app.database import Database
+from app.dependencies import evaluated_groups
 from app.evaluation.active_flags import FRESH_SECONDS, ActiveFlags
-from app.evaluation.sources import NoGroups
 from tests.conftest import settings_for
 from tests.evaluation.asking import EVERYBODY, create_flag, values
 from tests.service import Service
@@ -48,7 +48,7 @@ async def test_a_change_of_another_process_is_seen_in_a_moment_and_what_did_not_
 ) -> None:
     now = 0.0
     other = Database(settings_for(database_url))
-    elsewhere = ActiveFlags(other, lambda _session, _project_id: NoGroups(), clock=lambda: now)
+    elsewhere = ActiveFlags(other, evaluated_groups, clock=lambda: now)
     await create_flag(service, "first")
     before = await elsewhere.find(service.token)
     await create_flag(service, "second")

@@ -8,10 +8,10 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
+from app.dependencies import evaluated_cohorts
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.decoding import FlagsRequest
 from app.evaluation.service import EvaluationService
-from app.evaluation.sources import NoCohorts
 from app.flags.evaluation import enabled_values
 from app.flags.repository import FlagRepository
 from app.models import FeatureFlag
@@ -45,10 +45,6 @@ class Listed:
 
     async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:
         return {}
-
-
-def no_cohorts(_session: AsyncSession, _project_id: int) -> NoCohorts:
-    return NoCohorts()
 
 
 async def test_a_stored_property_decides_until_the_client_says_otherwise(service: Service) -> None:
@@ -112,7 +108,7 @@ async def test_a_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
 ) -> None:
     filters = {"groups": [{"properties": [SIZE]}], "aggregation_group_type_index": 0}
     await create_flag(service, filters=filters)
-    evaluation = EvaluationService(database, ActiveFlags(database, Companies), Companies, no_cohorts)
+    evaluation = EvaluationService(database, ActiveFlags(database, Companies), Companies, evaluated_cohorts)
     project = await evaluation.find_project(service.token)
 
     asked = FlagsRequest(service.token, "ann", groups=groups, group_properties=group_properties)
