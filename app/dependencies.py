@@ -25,6 +25,7 @@ from app.evaluation.sources import Cohorts, Groups
 from app.events.repository import EventRepository
 from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
+from app.exposures.service import ExposureService
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.flags.repository import FlagRepository
@@ -38,6 +39,7 @@ from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
+from app.results.questions import ExperimentQuestions
 from app.results.service import ResultsService
 from app.routing import negotiate
 from app.types import read_id
@@ -221,6 +223,11 @@ async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     return build_results(database_of(request), request.app.state.materialiser, project)
 
 
+async def get_exposures(request: Request, project: ProjectDep) -> ExposureService:
+    """Exposures open short transactions of their own, as results do."""
+    return build_exposures(database_of(request), request.app.state.materialiser, project)
+
+
 async def get_capture(request: Request) -> CaptureService:
     capture: CaptureService = request.app.state.capture
     return capture
@@ -296,6 +303,10 @@ def build_results(database: Database, materialiser: Materialiser, project: Proje
     return ResultsService(database, FactService(database, materialiser, project.id), project)
 
 
+def build_exposures(database: Database, materialiser: Materialiser, project: Project) -> ExposureService:
+    return ExposureService(FactService(database, materialiser, project.id), ExperimentQuestions(database, project))
+
+
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
@@ -315,6 +326,7 @@ LockedCohortDep = Annotated[Cohort, Depends(get_locked_cohort)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
+ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]

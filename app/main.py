@@ -21,6 +21,7 @@ from app.dependencies import build_evaluation, build_results
 from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
+from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
 from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
@@ -62,6 +63,7 @@ TAGS = [
 # Results and definitions first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     results_router,
+    exposures_router,
     definitions_router,
     experiments_router,
     flags_router,
