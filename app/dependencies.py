@@ -45,6 +45,8 @@ from app.request_body import read_bytes
 from app.results.questions import ExperimentQuestions
 from app.results.service import ResultsService
 from app.routing import negotiate
+from app.scorecards.counting import ScorecardCounter
+from app.scorecards.service import ScorecardService
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
@@ -248,6 +250,11 @@ async def get_exposures(request: Request, project: ProjectDep) -> ExposureServic
     return build_exposures(database_of(request), request.app.state.materialiser, project)
 
 
+async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardService:
+    """Scorecards open short transactions of their own, as results do."""
+    return build_scorecards(database_of(request), request.app.state.materialiser, project)
+
+
 async def get_capture(request: Request) -> CaptureService:
     capture: CaptureService = request.app.state.capture
     return capture
@@ -338,6 +345,11 @@ def build_exposures(database: Database, materialiser: Materialiser, project: Pro
     return ExposureService(FactService(database, materialiser, project.id), ExperimentQuestions(database, project))
 
 
+def build_scorecards(database: Database, materialiser: Materialiser, project: Project) -> ScorecardService:
+    facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
+    return ScorecardService(ScorecardCounter(facts, questions))
+
+
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
@@ -361,6 +373,7 @@ PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
+ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 from app.flags.filters import CONTROL
+from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
@@ -131,9 +131,13 @@ def _several_variants(evidence: Evidence) -> Iterator[Finding]:
         "uneven_split" if is_uneven else None,
         "warning",
         "Persons were shown several variants",
-        f"{evidence.in_several} of {total} exposed persons were shown more than one variant; means per person leave them "
-        "out."
-        + (" With an uneven split this takes more persons from the smaller variants and biases them." if is_uneven else ""),
+        f"{evidence.in_several} of {total} exposed persons were shown more than one variant; means per person leave "
+        "them out."
+        + (
+            " With an uneven split this takes more persons from the smaller variants and biases them."
+            if is_uneven
+            else ""
+        ),
         {"multiple_variants": evidence.in_several, "persons": total, "share": evidence.in_several / total},
         [
             "Identify persons before the flag is evaluated, or switch on experience continuity for the flag.",
@@ -149,8 +153,8 @@ def _forced_variants(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "A release condition fixes the variant",
-            f"Some persons always get {', '.join(evidence.forced_variants)}: they were not assigned by chance, and bias "
-            "the variants that they are in.",
+            f"Some persons always get {', '.join(evidence.forced_variants)}: they were not assigned by chance, and "
+            "bias the variants that they are in.",
             {"variants": list(evidence.forced_variants)},
             ["Remove the variant from the release condition, or leave these persons out as test accounts."],
         )
@@ -179,8 +183,8 @@ def _split(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "The split changed while the experiment ran",
-            f"The flag's variants changed {len(changes)} times since the start. Persons of before and after are mixed in "
-            "different proportions, so that a trend over time can look like an effect.",
+            f"The flag's variants changed {len(changes)} times since the start. Persons of before and after are mixed "
+            "in different proportions, so that a trend over time can look like an effect.",
             {"changes": changes},
             ["Reset the experiment and start again with the split that you want to keep."],
         )

@@ -40,7 +40,12 @@ class MetricRole:
 def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:
     """Return the role of a secondary metric; what cannot be read is as if it were not there."""
     role: Role = "guardrail" if metric.get("role") == "guardrail" else "secondary"
-    goal: Goal = "decrease" if metric.get("goal") == "decrease" else "increase"
     margin = metric.get("non_inferiority_margin")
     is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and 0 <= margin <= 1
-    return MetricRole(role, goal, float(margin) if is_number and isinstance(margin, int | float) else DEFAULT_MARGIN)
+    return MetricRole(
+        role, read_goal(metric), float(margin) if is_number and isinstance(margin, int | float) else DEFAULT_MARGIN
+    )
+
+
+def read_goal(settings: Mapping[str, JsonValue]) -> Goal:
+    return "decrease" if settings.get("goal") == "decrease" else "increase"

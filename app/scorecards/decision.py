@@ -88,9 +88,7 @@ def decide(
     if blocking or primary is None or primary.analysis is None:
         return Decision("blocked", None, blocking, progress)
     standings = [
-        _standing(primary, primary.analysis, variant, guardrails)
-        for variant in primary.analysis.variants
-        if not variant.is_baseline
+        _standing(primary, variant, guardrails) for variant in primary.analysis.variants if not variant.is_baseline
     ]
     if all(one.is_bad for one in standings):
         return Decision("rollback", primary.analysis.baseline.sample.key, _reasons(standings), progress)
@@ -147,9 +145,7 @@ class _Standing:
         return not self.is_better and ((self.is_significant and self.gain < 0) or bool(self.harmed))
 
 
-def _standing(
-    primary: DecidedMetric, analysis: Analysis, variant: VariantAnalysis, guardrails: Sequence[DecidedMetric]
-) -> _Standing:
+def _standing(primary: DecidedMetric, variant: VariantAnalysis, guardrails: Sequence[DecidedMetric]) -> _Standing:
     key = variant.sample.key
     sign = 1 if primary.role.goal == "increase" else -1
     intervals = [(metric, _harm_interval(metric, key)) for metric in guardrails]

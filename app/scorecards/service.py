@@ -1,203 +1,214 @@
-"""Analyses experiments: metrics -> questions -> facts -> counts by day -> statistics."""
+"""Answers what an experiment's data say, how that developed, and what to do: counts -> statistics -> bodies."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import hashlib
+import json
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import JsonValue
-
+from app.analysis.conclusion import conclude
+from app.analysis.schemas import AnalysisRead, StatsConfig
+from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.errors import ValidationFailed
-from app.exposures.counting import exposure_metric
-from app.facts.calendar import Interval, Ticks
-from app.facts.exposures import ExposureCounts
-from app.facts.metric import Metric
-from app.facts.service import FactService
-from app.facts.watches import Watch
-from app.flags.filters import variant_keys
-from app.flags.filters import variants_of as flag_variants
+from app.exposures.schemas import DateRangeRead
 from app.models import Experiment
-from app.results.funnel import progress_metric
-from app.results.queries import ExperimentScope, JsonDict, read_insight
-from app.results.questions import ExperimentQuestions, buckets
-from app.scorecards.criteria import MetricRole, read_role
-from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
-from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
-from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
+from app.results.queries import ExperimentScope
+from app.scorecards.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
+from app.scorecards.criteria import Criteria
+from app.scorecards.decision import DecidedMetric, Decision, decide
+from app.scorecards.schemas import (
+    DecisionCriteria,
+    DecisionRead,
+    MetricAnalysisRead,
+    MetricStatus,
+    ProgressRead,
+    ReasonRead,
+    ScorecardRead,
+    TimeseriesRead,
+)
+from app.statistics.analysis import Analysis, AnalysisConfig
 
-PRIMARY = "primary"
-
-Filters = Mapping[str, JsonValue]
-
-
-@dataclass(frozen=True)
-class ExperimentMetric:
-    """A metric as an experiment holds it. ``id`` is ``primary``, or ``secondary-`` and its place from 0."""
-
-    id: str
-    name: str
-    role: MetricRole
-    filters: Filters
-
-
-@dataclass(frozen=True)
-class CountedMetric:
-    """A metric with its counts at the end of each day; without any, ``problem`` says why it cannot be analysed.
-
-    Attributes
-    ----------
-    kind : {"funnel", "mean", "ratio"}
-    counts : number[m, k, b]
-        See ``variants_of``.
-    """
-
-    metric: ExperimentMetric
-    kind: MetricType | None
-    counts: NDArray[np.generic] | None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Scorecard:
-    """Everything an experiment's analysis rests on, counted as of one moment."""
-
-    scope: ExperimentScope
-    ticks: Ticks
-    metrics: Sequence[CountedMetric]
-    exposures: ExposureCounts
-    split: Mapping[str, float]
-
-    @property
-    def exposed(self) -> dict[str, int]:
-        """Persons of each variant who were shown no other."""
-        return dict(zip(self.scope.variants, self.exposures.exposed.tolist(), strict=True))
-
-    @property
-    def sample_ratio(self) -> SampleRatio | None:
-        """The test of who was exposed against the flag's split; None where the flag has none."""
-        return check_sample_ratio(self.exposed, self.split) if any(self.split.values()) else None
-
-    def analyse(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
-        """Analyse every metric as of the end of a day; None for those that cannot be.
-
-        Corrections for multiple testing are made over all of them.
-
-        Raises
-        ------
-        ValueError
-            When the variants are too few or too many, or the baseline is none of them.
-        """
-        counted = [one for one in self.metrics if one.counts is not None and one.kind is not None]
-        inputs = [
-            variants_of(one.counts[:, :, day], one.kind, self.scope.variants)
-            for one in counted
-            if one.counts is not None and one.kind is not None
-        ]
-        found = iter(analyse_together(inputs, config))
-        return [next(found) if one.counts is not None else None for one in self.metrics]
+_SECONDS_OF_A_DAY = 86_400
 
 
 class ScorecardService:
-    """Scorecards of one project's experiments."""
+    """Analyses one project's experiments."""
 
-    def __init__(self, facts: FactService, questions: ExperimentQuestions) -> None:
-        self._facts = facts
-        self._questions = questions
+    def __init__(self, counter: ScorecardCounter) -> None:
+        self._counter = counter
 
-    async def scorecard(self, experiment: Experiment, interval: Interval = "day") -> Scorecard:
-        """Count all metrics of an experiment, and who was exposed.
+    async def analysis(self, experiment: Experiment) -> ScorecardRead:
+        """Analyse all metrics as of now.
 
         Raises
         ------
         ValidationFailed
-            When the experiment has not started.
+            When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
-        scope = self._questions.scope(experiment)
-        ticks = buckets(scope, interval)
-        exposures = await self._questions.exposures(experiment, scope)
-        ledger = exposure_metric(exposures, ticks, interval, scope)
-        ask = _Asking(self._questions, exposures.watches[0], scope, ticks, interval)
-        asked = [await ask.question(metric) for metric in metrics_of(experiment)]
-        series = await self._facts.catch_up([ledger, *(one.question for one in asked if one.question is not None)])
-        counted = []
-        for one in asked:
-            growth = None if one.question is None else await self._facts.count(one.question, series)
-            counted.append(CountedMetric(one.metric, one.kind, growth and growth.cumulative, one.problem))
-        exposed = await self._facts.count(ledger, series)
-        return Scorecard(scope, ticks, counted, exposed, split_of(experiment.feature_flag.filters))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    metric: ExperimentMetric
-    kind: MetricType | None = None
-    question: Metric[Any] | None = None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """Turns metrics into questions to the facts."""
-
-    questions: ExperimentQuestions
-    exposures: Watch
-    scope: ExperimentScope
-    ticks: Ticks
-    interval: Interval
-
-    async def question(self, metric: ExperimentMetric) -> _Asked:
-        """Return the question of a metric, or why it has none."""
-        if not metric.filters:
-            return _Asked(metric, problem="The metric says nothing about what to count.")
-        try:
-            insight = read_insight(metric.filters)
-            if insight == "TRENDS":
-                return await self._trend(metric)
-            if insight == "FUNNELS" or metric.id == PRIMARY:
-                return await self._funnel(metric)
-        except ValidationFailed as error:
-            return _Asked(metric, problem=error.detail)
-        return _Asked(metric, problem="Only funnels and trends can be analysed.")
-
-    async def _funnel(self, metric: ExperimentMetric) -> _Asked:
-        query = await self.questions.funnel(metric.filters)
-        if not query.steps:
-            return _Asked(metric, problem="The funnel has no steps.")
-        return _Asked(metric, "funnel", progress_metric(query, self.scope, self.ticks, self.interval))
-
-    async def _trend(self, metric: ExperimentMetric) -> _Asked:
-        query = await self.questions.trend(metric.filters)
-        if query is None:
-            return _Asked(metric, problem="The trend has no event or action that exists.")
-        math = sample_math(query)
-        if math is None:
-            problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
-            return _Asked(metric, problem=problem)
-        question = sample_metric(query, math, self.exposures, self.scope, self.ticks, self.interval)
-        return _Asked(metric, metric_type_of(math), question)
-
-
-def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
-    """Return the metrics of an experiment, the target metric first."""
-    primary = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary"), experiment.filters or {})
-    listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
-    secondary = []
-    for place, metric in enumerate(listed):
-        body = metric if isinstance(metric, dict) else {}
-        name, filters = body.get("name"), body.get("filters")
-        secondary.append(
-            ExperimentMetric(
-                f"secondary-{place}",
-                name if isinstance(name, str) and name else f"Secondary metric {place + 1}",
-                read_role(body),
-                filters if isinstance(filters, dict) else {},
-            )
+        scorecard = await self._counter.count(experiment)
+        analyses = await _analyse(scorecard, _config(experiment))
+        ratio = scorecard.sample_ratio
+        return ScorecardRead(
+            date_range=date_range(scorecard.scope),
+            sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
+            metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
         )
-    return [primary, *secondary]
+
+    async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
+        """Analyse a metric as of the end of every day so far.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``, and when there is no such metric.
+        """
+        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
+            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        config = _config(experiment)
+        # Without a correction a metric stands alone, and the others need not be counted.
+        only = {metric_id} if config.correction == "none" else None
+        scorecard = await self._counter.count(experiment, only=only)
+        place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
+        counted = scorecard.metrics[place]
+        analyses = await _analyse_days(scorecard, config, place)
+        return TimeseriesRead(
+            metric_id=metric_id,
+            status=_status(counted, analyses[-1]),
+            detail=counted.problem,
+            fingerprint=_fingerprint(counted, scorecard, config),
+            timeseries={
+                day: write_analysis(counted.kind, analysis)
+                for day, analysis in zip(scorecard.ticks.days, analyses, strict=True)
+                if analysis is not None and counted.kind is not None
+            },
+            computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
+        )
+
+    async def decision(self, experiment: Experiment) -> DecisionRead:
+        """Recommend what to do.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        scorecard = await self._counter.count(experiment)
+        decided = decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
+        return decided
 
 
-def split_of(flag_filters: JsonDict) -> dict[str, float]:
-    """Return the share of each variant of a flag, in percent, control first."""
-    shares = {str(one.get("key")): one.get("rollout_percentage") for one in flag_variants(flag_filters)}
-    return {key: float(share) if isinstance(share, int | float) else 0.0 for key in variant_keys(flag_filters) for share in [shares[key]]}
+def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
+    """Return the recommendation for an experiment that was analysed."""
+    metrics = [
+        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
+        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
+    ]
+    scope = scorecard.scope
+    runtime = max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
+    decision = decide(
+        next(metric for metric in metrics if metric.id == PRIMARY),
+        [metric for metric in metrics if metric.role.role == "guardrail"],
+        scorecard.sample_ratio,
+        criteria,
+        runtime,
+    )
+    return DecisionRead(
+        recommendation=decision.recommendation,
+        variant_key=decision.variant,
+        summary=_summarise(decision, metrics[0].analysis),
+        reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
+        progress=ProgressRead(
+            precision=decision.progress.precision,
+            exposed=decision.progress.exposed,
+            runtime_days=decision.progress.runtime,
+            estimated_days_left=decision.progress.days_left,
+        ),
+    )
+
+
+def date_range(scope: ExperimentScope) -> DateRangeRead:
+    return DateRangeRead(
+        date_from=scope.start.astimezone(scope.timezone).isoformat(timespec="seconds"),
+        date_to=scope.last.astimezone(scope.timezone).isoformat(timespec="seconds"),
+        timezone=scope.timezone.key,
+    )
+
+
+async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
+    try:
+        return await asyncio.to_thread(scorecard.analyse, config)
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+
+
+async def _analyse_days(scorecard: Scorecard, config: AnalysisConfig, place: int) -> list[Analysis | None]:
+    """Return the analyses of one metric at the end of each day."""
+
+    def analyse() -> list[Analysis | None]:
+        return [scorecard.analyse(config, day)[place] for day in range(len(scorecard.ticks))]
+
+    try:
+        return await asyncio.to_thread(analyse)
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+
+
+def _config(experiment: Experiment) -> AnalysisConfig:
+    return read_config(StatsConfig.model_validate(experiment.stats_config or {}))
+
+
+def _criteria(experiment: Experiment) -> Criteria:
+    criteria = DecisionCriteria.model_validate(experiment.decision_criteria or {})
+    return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
+
+
+def _show(counted: CountedMetric, analysis: Analysis | None) -> MetricAnalysisRead:
+    shown: AnalysisRead | None = None
+    if analysis is not None and counted.kind is not None:
+        shown = write_analysis(counted.kind, analysis)
+    return MetricAnalysisRead(
+        metric_id=counted.metric.id,
+        name=counted.metric.name,
+        role=counted.metric.role.role,
+        goal=counted.metric.role.goal,
+        status=_status(counted, analysis),
+        detail=counted.problem,
+        analysis=shown,
+    )
+
+
+def _status(counted: CountedMetric, analysis: Analysis | None) -> MetricStatus:
+    if analysis is None:
+        return "unavailable"
+    has_data = sum(one.sample.number_of_samples > 0 for one in analysis.variants) > 1
+    return "ok" if has_data else "insufficient_data"
+
+
+_ADVICE = {
+    "ship": "Ship {variant}.",
+    "rollback": "Go back to {variant}.",
+    "keep_running": "Keep it running{days}.",
+    "review": "Have a person look at it before anything is shipped.",
+    "blocked": "Do not decide on these figures.",
+}
+
+
+def _summarise(decision: Decision, analysis: Analysis | None) -> str:
+    """Say what the data say, how sure that is, and what to do next."""
+    left = decision.progress.days_left
+    days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"
+    advice = _ADVICE[decision.recommendation].format(variant=decision.variant, days=days)
+    if decision.recommendation == "blocked" or analysis is None:
+        return " ".join([*(reason.detail for reason in decision.reasons), advice])
+    return f"{conclude(analysis)} {advice}"
+
+
+def _fingerprint(counted: CountedMetric, scorecard: Scorecard, config: AnalysisConfig) -> str:
+    scope = scorecard.scope
+    document = [
+        counted.metric.filters,
+        repr(config),
+        scope.flag_key,
+        list(scope.variants),
+        str(scope.start),
+        str(scope.end),
+    ]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

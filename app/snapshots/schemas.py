@@ -25,6 +25,8 @@ class ExperimentDefinition(ResponseBody):
     parameters: JsonValue = Field(examples=[PARAMETERS_EXAMPLE])
     filters: JsonValue = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
+    stats_config: JsonValue = Field(examples=[None])
+    decision_criteria: JsonValue = Field(examples=[None])
     conclusion: str | None = Field(examples=["won"])
     conclusion_comment: str | None = Field(examples=["The larger button sells more."])
 
