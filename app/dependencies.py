@@ -31,6 +31,7 @@ from app.experiments.service import ExperimentService, ExperimentViews
 from app.exposures.service import ExposureService
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
+from app.findings.service import FindingsService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
@@ -255,6 +256,11 @@ async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardServ
     return build_scorecards(database_of(request), request.app.state.materialiser, project)
 
 
+async def get_findings(request: Request, project: ProjectDep) -> FindingsService:
+    """Findings open short transactions of their own, as results do."""
+    return build_findings(database_of(request), request.app.state.materialiser, project)
+
+
 async def get_capture(request: Request) -> CaptureService:
     capture: CaptureService = request.app.state.capture
     return capture
@@ -350,6 +356,16 @@ def build_scorecards(database: Database, materialiser: Materialiser, project: Pr
     return ScorecardService(ScorecardCounter(facts, questions))
 
 
+def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
+    return FindingsService(
+        database,
+        project.id,
+        build_exposures(database, materialiser, project),
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+    )
+
+
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
@@ -373,6 +389,7 @@ PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
+FindingsDep = Annotated[FindingsService, Depends(get_findings)]
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]

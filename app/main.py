@@ -25,6 +25,7 @@ from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
+from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
@@ -69,6 +70,7 @@ PRIVATE_ROUTERS = (
     results_router,
     exposures_router,
     scorecards_router,
+    findings_router,
     definitions_router,
     activity_log_router,
     snapshots_router,

@@ -51,11 +51,7 @@ def _show(found: Exposures) -> ExposuresRead:
     exposed, several = sum(found.exposed.values()), counts.in_several
     return ExposuresRead(
         exposure=ExposureEventRead.model_validate(found.query),
-        date_range=DateRangeRead(
-            date_from=scope.start.astimezone(scope.timezone).isoformat(timespec="seconds"),
-            date_to=scope.last.astimezone(scope.timezone).isoformat(timespec="seconds"),
-            timezone=scope.timezone.key,
-        ),
+        date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         total_exposures={**found.exposed, SEVERAL: several},
         timeseries=[
             ExposureSeriesRead(

@@ -1,5 +1,9 @@
 """Exposures as clients read them."""
 
+import datetime as dt
+from typing import Self
+from zoneinfo import ZoneInfo
+
 from pydantic import ConfigDict, Field, JsonValue
 
 from app.schemas import ResponseBody
@@ -58,6 +62,11 @@ class DateRangeRead(ResponseBody):
     )
     date_to: str = Field(description="Its end, or now while it runs.", examples=["2022-11-15T00:00:00+00:00"])
     timezone: str = Field(examples=["UTC"])
+
+    @classmethod
+    def of(cls, start: dt.datetime, end: dt.datetime, timezone: ZoneInfo) -> Self:
+        shown = [moment.astimezone(timezone).isoformat(timespec="seconds") for moment in (start, end)]
+        return cls(date_from=shown[0], date_to=shown[1], timezone=timezone.key)
 
 
 class ExposureSeriesRead(ResponseBody):

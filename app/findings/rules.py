@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from pydantic import JsonValue
 
 from app.flags.filters import CONTROL
+from app.results.target import MetricEvidence
 from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
@@ -16,20 +17,6 @@ Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
 SEVERAL_SHARE = 0.001
 WITHOUT_VARIANT_SHARE = 0.5
 UNDERPOWERED_DAYS = 60
-
-
-@dataclass(frozen=True)
-class MetricEvidence:
-    """What the target metric found: persons that entered a funnel, or events of a trend."""
-
-    unit: Literal["persons", "events"]
-    of_variants: Mapping[str, int]
-    without_variant: int
-    other_variant: int
-
-    @property
-    def total(self) -> int:
-        return sum(self.of_variants.values()) + self.without_variant + self.other_variant
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from app.facts.service import FactService
 from app.models import Experiment, Project, utc_now
 from app.results.actions import ActionSources
 from app.results.entities import event_names, read_entities, refuse_missing_actions
-from app.results.funnel import conversion_rates, funnel_metric, judge_funnel
+from app.results.funnel import conversion_rates, funnel_metric
 from app.results.queries import (
     ExperimentScope,
     read_insight,
 )
 from app.results.questions import ExperimentQuestions, Filters, buckets
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.results.trend import judge_trend, totals
+from app.results.target import CountedFunnel, CountedTarget, CountedTrend
+from app.results.trend import totals
 from app.statistics.errors import ExperimentDataError, NoControlVariant
 
 
@@ -38,15 +39,22 @@ class ResultsService:
 
     async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
         """Return the verdict on the target metric; ``afresh`` counts all facts again."""
+        return judge(await self.target(experiment, afresh=afresh))
+
+    async def target(self, experiment: Experiment, *, afresh: bool = False) -> CountedTarget:
+        """Count the target metric.
+
+        Raises
+        ------
+        ValidationFailed
+            When there is none, or the experiment has not started.
+        """
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
         scope = self._questions.scope(experiment)
-        try:
-            if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment, scope, afresh=afresh)
-            return await self._funnel(experiment.filters, scope, afresh=afresh)
-        except ExperimentDataError as error:
-            raise ValidationFailed(str(error), code=error.code) from error
+        if read_insight(experiment.filters) == "TRENDS":
+            return await self._trend(experiment, scope, afresh=afresh)
+        return await self._funnel(experiment.filters, scope, afresh=afresh)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
@@ -88,28 +96,46 @@ class ResultsService:
             )
         return not found
 
-    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> FunnelResultsRead:
+    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> CountedFunnel:
         query = await self._questions.funnel(filters)
         if not query.steps:
-            raise NoControlVariant
+            raise _refusal(NoControlVariant())
         [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
-        return judge_funnel(query, counts, filters, scope)
+        return CountedFunnel(scope, filters, query, counts)
 
-    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> TrendResultsRead:
+    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> CountedTrend:
         query = await self._questions.trend(experiment.filters)
         if query is None:
-            raise NoControlVariant
+            raise _refusal(NoControlVariant())
         metrics = [
             await self._questions.trend_metric(query, scope),
             await self._questions.exposure_metric(query, experiment.parameters, scope),
         ]
         counts, exposed = await self._count(metrics, afresh=afresh)
-        return judge_trend(query, counts, buckets(scope, query.interval), exposed, experiment.filters, scope)
+        return CountedTrend(scope, experiment.filters, query, buckets(scope, query.interval), counts, exposed)
 
     async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
         """Return the counts of metrics as of one moment."""
         series = await self._facts.catch_up(metrics)
         return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
+
+
+def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
+    """Return the verdict on a counted metric.
+
+    Raises
+    ------
+    ValidationFailed
+        When there are no data to compare.
+    """
+    try:
+        return target.judge()
+    except ExperimentDataError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ExperimentDataError) -> ValidationFailed:
+    return ValidationFailed(str(error), code=error.code)
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

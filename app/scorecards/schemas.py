@@ -13,10 +13,7 @@ from app.scorecards.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESER
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 
-_STATUS = (
-    "`ok`; `insufficient_data`: there is nothing to compare yet; `unavailable`: it cannot be analysed, and `detail` says "
-    "why."
-)
+_STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
 
 
 class DecisionCriteria(RequestBody):
@@ -50,8 +47,8 @@ class MetricAnalysisRead(ResponseBody):
     detail: str = Field(description="Why there is no analysis; empty where there is one.", examples=[""])
     analysis: AnalysisRead | None = Field(
         description="Funnels compare who converted. Trends compare what exposed persons did from their first exposure "
-        "on: `total` and `sum` their mean per person, `dau` who did it at all, `avg` the ratio of the sum to the number "
-        "of events. Persons who were shown several variants are left out of trends."
+        "on: `total` and `sum` their mean per person, `dau` who did it at all, `avg` the ratio of the sum to the "
+        "number of events. Persons who were shown several variants are left out of trends."
     )
 
 

@@ -10,7 +10,6 @@ from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.errors import ValidationFailed
 from app.exposures.schemas import DateRangeRead
 from app.models import Experiment
-from app.results.queries import ExperimentScope
 from app.scorecards.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
 from app.scorecards.criteria import Criteria
 from app.scorecards.decision import DecidedMetric, Decision, decide
@@ -45,9 +44,9 @@ class ScorecardService:
         """
         scorecard = await self._counter.count(experiment)
         analyses = await _analyse(scorecard, _config(experiment))
-        ratio = scorecard.sample_ratio
+        ratio, scope = scorecard.sample_ratio, scorecard.scope
         return ScorecardRead(
-            date_range=date_range(scorecard.scope),
+            date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
             sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
             metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
         )
@@ -71,7 +70,7 @@ class ScorecardService:
         analyses = await _analyse_days(scorecard, config, place)
         return TimeseriesRead(
             metric_id=metric_id,
-            status=_status(counted, analyses[-1]),
+            status=_status(analyses[-1]),
             detail=counted.problem,
             fingerprint=_fingerprint(counted, scorecard, config),
             timeseries={
@@ -91,8 +90,7 @@ class ScorecardService:
             As ``analysis``.
         """
         scorecard = await self._counter.count(experiment)
-        decided = decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
-        return decided
+        return decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
 
 
 def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
@@ -121,14 +119,6 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
             runtime_days=decision.progress.runtime,
             estimated_days_left=decision.progress.days_left,
         ),
-    )
-
-
-def date_range(scope: ExperimentScope) -> DateRangeRead:
-    return DateRangeRead(
-        date_from=scope.start.astimezone(scope.timezone).isoformat(timespec="seconds"),
-        date_to=scope.last.astimezone(scope.timezone).isoformat(timespec="seconds"),
-        timezone=scope.timezone.key,
     )
 
 
@@ -169,13 +159,13 @@ def _show(counted: CountedMetric, analysis: Analysis | None) -> MetricAnalysisRe
         name=counted.metric.name,
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
-        status=_status(counted, analysis),
+        status=_status(analysis),
         detail=counted.problem,
         analysis=shown,
     )
 
 
-def _status(counted: CountedMetric, analysis: Analysis | None) -> MetricStatus:
+def _status(analysis: Analysis | None) -> MetricStatus:
     if analysis is None:
         return "unavailable"
     has_data = sum(one.sample.number_of_samples > 0 for one in analysis.variants) > 1
