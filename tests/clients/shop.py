@@ -1,6 +1,7 @@
-"""Runs in a virtual environment of its own, with whatever version of the SDK is there: people visit a shop, some buy.
+"""People visit a shop and some buy, told by posthog-python; or who gets which variant, by its local evaluation.
 
-What to do comes as JSON on standard input; which variants the SDK saw goes as JSON to standard output.
+Runs with whatever version its environment has. What to do comes as JSON on standard input; which variants the SDK saw
+goes as JSON to standard output.
 """
 
 import json
@@ -10,10 +11,12 @@ from typing import Any
 
 from posthog.client import Client
 
+Task = dict[str, Any]
+Seen = dict[str, dict[str, object]]  # by user and flag
 
-def main(task: dict[str, Any]) -> None:
-    client = Client(task["token"], host=task["host"])
-    seen = {}
+
+def visit(client: Client, task: Task) -> Seen:
+    seen: Seen = {}
     for user in task["users"]:
         person = {"plan": "pro"}
         if hasattr(client, "identify"):
@@ -25,8 +28,31 @@ def main(task: dict[str, Any]) -> None:
     client.flush()
     for user in task["users"][::2]:
         client.capture(event="purchase", distinct_id=user, send_feature_flags=True)
+    return seen
+
+
+def evaluate(client: Client, task: Task) -> Seen:
+    def value(flag: str, user: str, plan: str) -> object:
+        return client.get_feature_flag(
+            flag,
+            user,
+            person_properties={"plan": plan},
+            only_evaluate_locally=True,
+            send_feature_flag_events=False,
+        )
+
+    plans = ["free" if number % 3 else "pro" for number in range(len(task["users"]))]
+    return {
+        user: {flag: value(flag, user, plan) for flag in task["flags"]}
+        for user, plan in zip(task["users"], plans, strict=True)
+    }
+
+
+def main(task: Task) -> None:
+    client = Client(task["token"], host=task["host"], personal_api_key=task["key"])
+    act = evaluate if task["key"] else visit
+    json.dump(act(client, task), sys.stdout)
     client.shutdown()
-    json.dump(seen, sys.stdout)
 
 
 if __name__ == "__main__":
