@@ -146,12 +146,10 @@ class FlagService:
 
     async def key_like(self, key: str) -> str:
         """Return a key that no living flag has, made of another one's."""
-        for number in itertools.count(1):
-            suffix = "-copy" if number == 1 else f"-copy-{number}"
-            candidate = f"{key[: MAX_KEY_CHARACTERS - len(suffix)]}{suffix}"
-            if not await self._flags.key_is_taken(candidate):
-                return candidate
-        raise AssertionError  # there is always another number
+        endings = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
+        while await self._flags.key_is_taken(free := _with_ending(key, next(endings))):
+            pass
+        return free
 
     async def _store(self, flag: FeatureFlag, before: State, changed_by: User) -> None:
         await self._flags.flush()
@@ -179,6 +177,10 @@ class FlagService:
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"
                 raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+
+
+def _with_ending(key: str, ending: str) -> str:
+    return key[: MAX_KEY_CHARACTERS - len(ending)] + ending
 
 
 def _state(flag: FeatureFlag) -> State:
