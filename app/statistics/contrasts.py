@@ -44,7 +44,7 @@ class ContrastIntervals:
 def contrast_intervals(grid: SharedGrid, level: float) -> ContrastIntervals:
     """Return the intervals for Beta or Gamma posteriors that were compared on a grid.
 
-    Their ends are quantiles of the contrasts' own distributions, to about 1e-9 of a standard deviation for counts up to
+    Their ends are quantiles of the contrasts' own distributions, to about 1e-8 of a standard deviation for counts up to
     1e9; no normal approximation is made.
 
     Raises

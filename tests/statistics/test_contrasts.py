@@ -14,7 +14,7 @@ from tests.statistics.reference import Posterior, breakpoints, cdf, density
 
 LEVEL = 0.95
 TAILS = (0.025, 0.975)
-ACCURACY = 1e-9  # in probability
+ACCURACY = 2e-8  # in probability
 
 beta = BetaPosterior.from_counts
 gamma = GammaPosterior.from_counts
