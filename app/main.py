@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from app import VERSION, exception_handlers, health, openapi
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
+from app.analysis.router import router as analysis_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
@@ -47,6 +48,7 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Analysis", "description": "The engine by itself: counts in, figures out; and planning."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Actions", "description": "Name the events that a metric is about."},
     {"name": "Cohorts", "description": "Name groups of persons."},
@@ -59,8 +61,9 @@ TAGS = [
     {"name": "Users", "description": "The caller."},
 ]
 
-# Results, definitions and the log first: their fixed paths lie where an id could be.
+# Analysis, results, definitions and the log first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
+    analysis_router,
     results_router,
     definitions_router,
     activity_log_router,
