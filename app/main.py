@@ -64,7 +64,7 @@ TAGS = [
     {"name": "Users", "description": "The caller."},
 ]
 
-# Results, definitions and the log first: their fixed paths lie where an id could be.
+# Analysis, results, definitions and the log first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
