@@ -164,8 +164,13 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
-    database = database_of(request)
-    taker = SnapshotTaker(build_results(database, request.app.state.materialiser, project), project)
+    database, materialiser = database_of(request), request.app.state.materialiser
+    taker = SnapshotTaker(
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        project,
+    )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
 
 
