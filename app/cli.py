@@ -58,9 +58,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; SQLite allows one.")] = 1,
-    root_path: Annotated[str, typer.Option(help="Prefix that a proxy strips.")] = "",
+    root_path: Annotated[str, typer.Option(help="Where the service lies behind a proxy, such as /abacus.")] = "",
 ) -> None:
     """Serve the API."""
+    if root_path:
+        os.environ["ABACUS_ROOT_PATH"] = root_path  # workers read their settings themselves
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
@@ -72,7 +74,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        root_path=root_path,
+        proxy_headers=False,  # app.proxies knows more of them
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,

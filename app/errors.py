@@ -3,6 +3,7 @@
 AppError
 ├── ValidationFailed        400  the body or a parameter breaks a rule
 ├── ParseError              400  the body cannot be read at all
+├── InvalidHost             400  the request names no host, or none that it may be for
 ├── NotAuthenticated        401  no key was sent
 ├── AuthenticationFailed    401  a key was sent and is no good
 ├── PermissionDenied        403
@@ -50,6 +51,13 @@ class ParseError(AppError):
     type = "invalid_request"
     default_code = "parse_error"
     default_detail = "Malformed request."
+
+
+class InvalidHost(AppError):
+    status = 400
+    type = "invalid_request"
+    default_code = "invalid_host"
+    default_detail = "The Host header names none of the hosts of this service."
 
 
 class NotAuthenticated(AppError):

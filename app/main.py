@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import exception_handlers, health, openapi
+from app import documentation, exception_handlers, health, openapi
 from app.actions.router import router as actions_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
@@ -27,11 +27,13 @@ from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
+from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
+from app.security_headers import SecurityHeaders
 from app.settings import Settings
 
 VERSION = "0.1.0"
@@ -74,6 +76,8 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+# What an orchestrator or a monitoring system calls, by address and not by name.
+PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -85,6 +89,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
@@ -99,11 +105,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
     application.include_router(health.router)
+    application.include_router(documentation.router)
     openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.
     application.add_middleware(
         Addresses,
-        declared_without=_declared_without_slash(application),
+        declared_without=PROBES | {"/openapi.json"},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
     application.add_middleware(RequestContext)
@@ -116,6 +123,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
+    application.add_middleware(
+        TrustedProxies,
+        trusted=settings.trusted_proxies,
+        allowed_hosts=frozenset(settings.allowed_hosts),
+        prefix=settings.prefix,
+        believes_prefix=settings.trust_forwarded_prefix,
+        probes=PROBES,
+    )
+    application.add_middleware(SecurityHeaders)
     return application
 
 
@@ -146,9 +162,3 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _declared_without_slash(application: FastAPI) -> frozenset[str]:
-    own = {"/_livez", "/_readyz"}
-    documents = {application.docs_url, application.redoc_url, application.openapi_url}
-    return frozenset(own | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})

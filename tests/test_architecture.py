@@ -22,6 +22,9 @@ HTTP_MODULES = (
     "cross_origin",
     "pagination",
     "health",
+    "proxies",
+    "security_headers",
+    "documentation",
 )
 SQL_PACKAGES = ("app.models", "app.database", "app.prepared", "app.bulk", "app.migrate", "app.settings")
 # Pure: they know nothing of HTTP, SQL or the features around them.
