@@ -26,9 +26,9 @@ class SecurityHeaders:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                set_already = {name.lower() for name, _ in headers}
-                defaults = (header for header in _DEFAULTS if header[0] not in set_already)
+                headers = message.get("headers", ())
+                names = {name for name, _ in headers}
+                defaults = [header for header in _DEFAULTS if header[0] not in names]
                 message = {**message, "headers": [*headers, *_ALWAYS, *defaults]}
             await send(message)
 
