@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from app import documentation, exception_handlers, health, openapi
 from app.actions.router import router as actions_router
+from app.auth.rate_limits import RateLimiter
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
@@ -17,7 +18,7 @@ from app.cohorts.router import router as cohorts_router
 from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
 from app.definitions.router import router as definitions_router
-from app.dependencies import build_evaluation, build_results
+from app.dependencies import build_evaluation, build_results, scope_needed
 from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     application.state.settings = settings
+    application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
     # Routes are tried one after the other: those that clients call all the time come first.
     for router in PUBLIC_ROUTERS:
@@ -102,11 +104,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 429, 503),
         )
     application.include_router(health.router)
     application.include_router(documentation.router)
-    openapi.install(application, PRIVATE_ROUTERS)
+    openapi.install(application, PRIVATE_ROUTERS, scope_needed)
     # The last one added is the outermost.
     application.add_middleware(
         Addresses,
@@ -119,7 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_allowed_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))

@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         description="Host names, separated by commas, that requests may be for, and of which `X-Forwarded-Host` may"
         " name one; any if empty.",
     )
+    rate_limit_enabled: bool = Field(
+        default=False,
+        description="Hold each key, in each project and process, to 480 requests a minute and 4,800 an hour (240 and"
+        " 1,200 for results, events and persons). Capture and flags have no limit.",
+    )
     cors_allowed_origins: CommaSeparated = Field(
         default=[], description="Origins, separated by commas, whose pages may call the private API."
     )

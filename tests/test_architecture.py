@@ -34,6 +34,8 @@ PURE = {
     "app.moments": (),
     "app.lenient_json": (),
     "app.auth.keys": (),
+    "app.auth.rate_limits": (),
+    "app.auth.scopes": (),
     "app.persons.identity": ("app.moments",),
     "app.capture.decoding": ("app.errors", "app.lenient_json", "app.moments"),
     "app.flags.filters": ("app.errors", "app.properties"),

@@ -89,3 +89,15 @@ def test_a_mistake_is_told_in_one_line(environment: dict[str, str]) -> None:
     told = abacus(environment, "key", "list", "--email", "nobody@example.com", status=1)
 
     assert told.strip() == "abacus: There is no user 'nobody@example.com'."
+
+
+def test_a_key_may_be_limited_to_scopes(environment: dict[str, str]) -> None:
+    abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
+    limits = ["--scope", "experiment:read", "--scope", "feature_flag:read"]
+
+    abacus(environment, "key", "create", "--email", "ann@example.com", "--label", "Reader", *limits)
+    refusal = abacus(environment, "key", "create", "--email", "ann@example.com", "--scope", "experiment:rd", status=1)
+
+    listed = abacus({**environment, "COLUMNS": "200"}, "key", "list", "--email", "ann@example.com")
+    assert "experiment:read feature_flag:read" in listed
+    assert "There is no scope 'experiment:rd'" in refusal

@@ -14,6 +14,7 @@ from app.dependencies import (
     ExperimentViewsDep,
     LockedExperimentDep,
     UserDep,
+    admit,
     get_project,
 )
 from app.errors import PreconditionFailed
@@ -28,7 +29,9 @@ from app.routing import answer_other_methods
 from app.schemas import Page
 from app.types import read_id
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Experiments"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]
+)
 
 
 _TAGGED: dict[str, Any] = {  # a piece of OpenAPI

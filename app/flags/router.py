@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.params import Depends
 
 from app import openapi
-from app.dependencies import FlagsDep, LockedFlagDep, UserDep, get_flag, get_project
+from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
 from app.errors import PreconditionFailed
 from app.etags import entity_tag, is_match
 from app.flags.filters import is_simple, simple_rollout_percentage
@@ -18,7 +18,9 @@ from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
 
-router = APIRouter(prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]
+)
 
 
 _TAGGED: dict[str, Any] = {  # a piece of OpenAPI
