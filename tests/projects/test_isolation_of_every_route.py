@@ -49,8 +49,10 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         event(name, name, properties={"$set": {"note": name}}),
         {"event": "$groupidentify", "distinct_id": name, "properties": {"$group_type": name, "$group_key": name}},
     )
+    snapshot = await service.post(f"/experiments/{experiment['id']}/snapshots/", {})
     return {
         "experiment_id": str(experiment["id"]),
+        "snapshot_id": str(snapshot.json()["id"]),
         "feature_flag_id": str(experiment["feature_flag"]),
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
@@ -106,16 +108,13 @@ async def test_what_another_project_has_does_not_exist(
 @pytest.mark.parametrize(("method", "path"), OF_OBJECTS)
 async def test_what_is_no_id_of_the_project_is_not_found(service: Service, method: str, path: str) -> None:
     own = await make_objects(service, "own")
-    (name,) = (part.partition("}")[0] for part in path.removeprefix(PROJECT).split("{")[1:])
 
-    answers = [
-        await call(service, method, path, {**own, "project_id": str(service.project_id), name: reference})
-        for reference in NO_IDS
-    ]
-
-    for reference, answer in zip(NO_IDS, answers, strict=True):
-        assert answer.status_code == 404, (reference, answer.text)
-        assert answer.json()["code"] == "not_found"
+    for name in (part.partition("}")[0] for part in path.removeprefix(PROJECT).split("{")[1:]):
+        for reference in NO_IDS:
+            ids = {**own, "project_id": str(service.project_id), name: reference}
+            answer = await call(service, method, path, ids)
+            assert answer.status_code == 404, (name, reference, answer.text)
+            assert answer.json()["code"] == "not_found"
 
 
 @pytest.mark.parametrize(("method", "path"), OF_PROJECTS)
