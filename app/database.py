@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVarTuple
 
@@ -144,6 +145,7 @@ def _is_passing_driver_trouble(error: BaseException | None) -> bool:
 
 def _create_engine(settings: Settings) -> AsyncEngine:
     if settings.uses_sqlite:
+        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it writes down every bound value
         engine = create_async_engine(settings.url, **_options(settings))
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.dependencies import DetachedExperimentDep, ExposuresDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
 from app.errors import ValidationFailed
 from app.exposures.schemas import (
     SEVERAL,
@@ -19,7 +20,9 @@ from app.exposures.service import Exposures
 from app.facts.calendar import INTERVALS
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 
 @router.get("/{experiment_id}/exposures/", summary="See who was exposed")
