@@ -21,9 +21,9 @@ AppError
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-_BEARER: Final = {"WWW-Authenticate": "Bearer"}  # how a key may be sent
-
 from pydantic import JsonValue
+
+_BEARER: Final = {"WWW-Authenticate": "Bearer"}  # how a key may be sent
 
 
 class AppError(Exception):
