@@ -32,8 +32,10 @@ from app.events.repository import EventRepository
 from app.experiments.changes import ExperimentChanges
 from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
+from app.exposures.service import ExposureService
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
+from app.findings.service import FindingsService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
@@ -45,8 +47,11 @@ from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
+from app.results.questions import ExperimentQuestions
 from app.results.service import ResultsService
 from app.routing import negotiate
+from app.scorecards.counting import ScorecardCounter
+from app.scorecards.service import ScorecardService
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
@@ -215,8 +220,13 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
-    database = database_of(request)
-    taker = SnapshotTaker(build_results(database, request.app.state.materialiser, project), project)
+    database, materialiser = database_of(request), request.app.state.materialiser
+    taker = SnapshotTaker(
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        project,
+    )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
 
 
@@ -295,6 +305,21 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
 async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
     return build_results(database_of(request), request.app.state.materialiser, project)
+
+
+async def get_exposures(request: Request, project: ProjectDep) -> ExposureService:
+    """Exposures open short transactions of their own, as results do."""
+    return build_exposures(database_of(request), request.app.state.materialiser, project)
+
+
+async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardService:
+    """Scorecards open short transactions of their own, as results do."""
+    return build_scorecards(database_of(request), request.app.state.materialiser, project)
+
+
+async def get_findings(request: Request, project: ProjectDep) -> FindingsService:
+    """Findings open short transactions of their own, as results do."""
+    return build_findings(database_of(request), request.app.state.materialiser, project)
 
 
 async def get_capture(request: Request) -> CaptureService:
@@ -383,6 +408,25 @@ def build_results(database: Database, materialiser: Materialiser, project: Proje
     return ResultsService(database, FactService(database, materialiser, project.id), project)
 
 
+def build_exposures(database: Database, materialiser: Materialiser, project: Project) -> ExposureService:
+    return ExposureService(FactService(database, materialiser, project.id), ExperimentQuestions(database, project))
+
+
+def build_scorecards(database: Database, materialiser: Materialiser, project: Project) -> ScorecardService:
+    facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
+    return ScorecardService(ScorecardCounter(facts, questions))
+
+
+def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
+    return FindingsService(
+        database,
+        project.id,
+        build_exposures(database, materialiser, project),
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+    )
+
+
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
@@ -405,6 +449,9 @@ LockedCohortDep = Annotated[Cohort, Depends(get_locked_cohort)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
+ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
+FindingsDep = Annotated[FindingsService, Depends(get_findings)]
+ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]

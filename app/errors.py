@@ -21,22 +21,35 @@ AppError
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from pydantic import JsonValue
+
 _BEARER: Final = {"WWW-Authenticate": "Bearer"}  # how a key may be sent
 
 
 class AppError(Exception):
-    """A refusal with everything its answer needs: status, type, code, detail, attr."""
+    """A refusal with everything its answer needs: status, type, code, detail, attr.
+
+    ``extra`` is shown beside them, to those who asked for it.
+    """
 
     status: ClassVar[int]
     type: ClassVar[str]
     default_code: ClassVar[str]
     default_detail: ClassVar[str]
 
-    def __init__(self, detail: str | None = None, *, code: str | None = None, attr: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        attr: str | None = None,
+        extra: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         super().__init__(detail or self.default_detail)
         self.detail = detail or self.default_detail
         self.code = code or self.default_code
         self.attr = attr
+        self.extra = extra or {}
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -24,7 +24,9 @@ from app.dependencies import build_evaluation, build_results, scope_needed
 from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
+from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
+from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
@@ -36,6 +38,7 @@ from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
+from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
 from app.snapshots.router import router as snapshots_router
@@ -68,6 +71,9 @@ TAGS = [
 PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
+    exposures_router,
+    scorecards_router,
+    findings_router,
     definitions_router,
     activity_log_router,
     snapshots_router,

@@ -21,6 +21,7 @@ from app.analysis.schemas import (
 from app.errors import ValidationFailed
 from app.statistics.analysis import Analysis, AnalysisConfig, Interval, VariantAnalysis, analyse
 from app.statistics.funnel import FunnelVariant
+from app.statistics.sample_ratio import SampleRatio
 from app.statistics.samples import CountVariant, MeanVariant, MetricVariant, RatioVariant
 
 
@@ -83,14 +84,16 @@ def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
         leader=analysis.leader.sample.key if analysis.leader else None,
         conclusion=conclude(analysis),
         variants=[_write_variant(variant) for variant in analysis.variants],
-        sample_ratio_mismatch=None
-        if ratio is None
-        else SampleRatioRead(
-            expected=dict(ratio.expected),
-            chi_square=ratio.chi_square,
-            p_value=ratio.p_value,
-            mismatch=ratio.is_mismatch,
-        ),
+        sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
+    )
+
+
+def write_sample_ratio(ratio: SampleRatio) -> SampleRatioRead:
+    return SampleRatioRead(
+        expected=dict(ratio.expected),
+        chi_square=ratio.chi_square,
+        p_value=ratio.p_value,
+        mismatch=ratio.is_mismatch,
     )
 
 

@@ -69,6 +69,8 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "status": record.status,
         "conclusion": record.conclusion,
         "conclusion_comment": record.conclusion_comment,
+        "stats_config": _pass(record.stats_config),
+        "decision_criteria": _pass(record.decision_criteria),
     }
 
 
