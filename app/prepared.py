@@ -5,18 +5,31 @@ database does for it. Build such a query once, with ``bindparam`` for what chang
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVarTuple
 
-from sqlalchemy import Dialect, PoolProxiedConnection, Select
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    ColumnElement,
+    Dialect,
+    PoolProxiedConnection,
+    Select,
+    any_,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.util import await_, greenlet_spawn
 
 Columns = TypeVarTuple("Columns")
 
 _Convert = Callable[[Any], Any]
+_DRIVER = "driver"
 
 
 @dataclass(frozen=True)
@@ -65,11 +78,48 @@ async def fetch(
     return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
 
 
+async def fetch_within(
+    session: AsyncSession, query: Select[*Columns], parameters: Mapping[str, object]
+) -> Sequence[tuple[*Columns]]:
+    """Return the rows of a query as the session's connection sees them; nothing is flushed before.
+
+    On PostgreSQL that is inside the session's transaction once a first statement of the session has begun it.
+    """
+    prepared = _prepare(query, session.get_bind().dialect)
+    driver = await driver_of(session)
+    return prepared.rows(await _request(driver, prepared.text, prepared.values(parameters)))
+
+
+async def driver_of(session: AsyncSession) -> Any:  # noqa: ANN401  # asyncpg's or aiosqlite's connection
+    """Return the driver's connection under a session, which keeps it until its one transaction ends."""
+    driver = session.info.get(_DRIVER)
+    if driver is None:
+        connection = await session.connection()
+        driver = session.info[_DRIVER] = (await connection.get_raw_connection()).driver_connection
+    return driver
+
+
+def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: str) -> ColumnElement[bool]:
+    """Return the condition that a column's value is in a list, which is bound as one value.
+
+    The query's text is the same however long the list is; ``in_`` makes another one, to be compiled and planned anew,
+    for every length.
+    """
+    if dialect_name == "postgresql":
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
+    return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
+
+
+def _request(driver: Any, text: str, values: Sequence[object]) -> Awaitable[Sequence[Sequence[Any]]]:  # noqa: ANN401
+    asked: Awaitable[Sequence[Sequence[Any]]] = (
+        driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
+    )
+    return asked
+
+
 def _ask(connection: PoolProxiedConnection, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
-    driver: Any = connection.driver_connection  # asyncpg's or aiosqlite's
     try:
-        asked = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
-        found: Sequence[Sequence[Any]] = await_(asked)
+        found = await_(_request(connection.driver_connection, text, values))
     except BaseException:  # also when the request is cancelled: an answer may still be under way
         connection.invalidate()
         raise

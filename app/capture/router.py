@@ -40,6 +40,10 @@ async def capture_events(request: Request, capture: CaptureDep) -> CaptureRead |
     The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
     addresses `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the
     answer has no body.
+
+    Events get the client's address as `$ip` unless they have one, the request says `?ip=0`, or the project has
+    `anonymize_ips`. What they say of their person's origin is kept on the person: the first of each as `$initial_...`
+    (`$initial_referrer`, `$initial_utm_source` and so on), and the campaign (`utm_source` and so on) as it was last.
     """
     received_at = dt.datetime.now(dt.UTC)
     submission = await read_submission(request, MAX_PAYLOAD_BYTES)
@@ -73,6 +77,7 @@ def _read_cover(submission: Submission, path: str) -> Cover:
         query_sent_at=query.get("_", ""),
         form_sent_at=form.get("sent_at", ""),
         project_id=form.get("project_id", ""),
+        address=submission.address if query.get("ip") != "0" else None,
         event_name="$identify" if "engage" in path else None,
     )
 
