@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVarTuple
 
 import asyncpg
+import msgspec
 from sqlalchemy import Connection, Select, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -182,11 +183,20 @@ def _options(settings: Settings) -> dict[str, Any]:
         "pool_recycle": 1800,
         "hide_parameters": True,  # bound values are people's data: they stay out of logs
         "json_serializer": _dump_json,
+        "json_deserializer": _load_json,
     }
 
 
 def _dump_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _load_json(text: str) -> object:
+    """Read a stored document, at a third of the standard library's price where nothing in it is unusual."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:  # a number beyond all bounds, half of a surrogate pair
+        return json.loads(text)
 
 
 def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: object) -> None:

@@ -221,7 +221,8 @@ async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     return build_results(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_capture(request: Request) -> CaptureService:
+def capture_of(request: Request) -> CaptureService:
+    """Return the one of the process. To be called, not declared: solving a dependency costs more than decoding."""
     capture: CaptureService = request.app.state.capture
     return capture
 
@@ -316,7 +317,6 @@ PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
-CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]
