@@ -250,6 +250,21 @@ async def get_project_by_token(
         return await (projects.with_token(token) if token else projects.current())
 
 
+async def get_definitions_by_id_or_token(
+    request: Request,
+    project_id: ProjectId,
+    session: SessionDep,
+    token: Annotated[str | None, Query(description="Which project `@current` is.", examples=["phc_3xAmPl3"])] = None,
+) -> DefinitionService:
+    access = await access_of(request)
+    token = read_text(token) if project_id == CURRENT else None
+    if token:
+        project = await ProjectService(session, access.user).with_token(token)
+    else:
+        project = await get_project(request, project_id)
+    return build_definitions(session, project.id)
+
+
 async def get_definitions(project: ProjectDep, session: SessionDep) -> DefinitionService:
     return build_definitions(session, project.id)
 
@@ -319,4 +334,5 @@ EventsDep = Annotated[EventRepository, Depends(get_events)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
+DefinitionsByIdOrTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_id_or_token)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]

@@ -29,6 +29,7 @@ from sqlalchemy.util import await_, greenlet_spawn
 Columns = TypeVarTuple("Columns")
 
 _Convert = Callable[[Any], Any]
+_Rows = Awaitable[Sequence[Sequence[Any]]]
 _DRIVER = "driver"
 
 
@@ -56,19 +57,26 @@ class _Prepared(Generic[*Columns]):
 
 
 async def fetch(
-    engine: AsyncEngine, query: Select[*Columns], parameters: Mapping[str, object]
+    engine: AsyncEngine, query: Select[*Columns], parameters: Mapping[str, object], *, in_transaction: bool = False
 ) -> Sequence[tuple[*Columns]]:
-    """Return the rows of a query that only reads; the engine must be in autocommit mode.
+    """Return the rows of a query that only reads.
+
+    Without ``in_transaction`` the engine must be in autocommit mode. With it the query has one of its own, as long as
+    which a pooler between here and PostgreSQL keeps to one server: preparing and asking are two requests.
 
     Whatever goes wrong is left to SQLAlchemy: the query is made again in the ordinary way, which may well succeed on
     another connection, and otherwise raises the error that callers know.
     """
     prepared = _prepare(query, engine.dialect)
     values = prepared.values(parameters)
+    ask = _request_in_transaction if in_transaction else _request
+
+    def request(driver: Any) -> _Rows:  # noqa: ANN401
+        return ask(driver, prepared.text, values)
 
     def run() -> Sequence[tuple[*Columns]]:
         try:
-            return prepared.rows(_ask(engine.sync_engine.raw_connection(), prepared.text, values))
+            return prepared.rows(_ask(engine.sync_engine.raw_connection(), request))
         except PoolTimeout:  # trying again would wait as long again
             raise
         except Exception:
@@ -110,16 +118,19 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
     return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
 
 
-def _request(driver: Any, text: str, values: Sequence[object]) -> Awaitable[Sequence[Sequence[Any]]]:  # noqa: ANN401
-    asked: Awaitable[Sequence[Sequence[Any]]] = (
-        driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
-    )
+def _request(driver: Any, text: str, values: Sequence[object]) -> _Rows:  # noqa: ANN401
+    asked: _Rows = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
     return asked
 
 
-def _ask(connection: PoolProxiedConnection, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
+async def _request_in_transaction(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+    async with driver.transaction(readonly=True):
+        return await _request(driver, text, values)
+
+
+def _ask(connection: PoolProxiedConnection, request: Callable[[Any], _Rows]) -> Sequence[Sequence[Any]]:
     try:
-        found = await_(_request(connection.driver_connection, text, values))
+        found = await_(request(connection.driver_connection))
     except BaseException:  # also when the request is cancelled: an answer may still be under way
         connection.invalidate()
         raise
