@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Integer, ScalarSelect, Select, bindparam, func, or_, select, text, tuple_, union_all
+from sqlalchemy import Integer, ScalarSelect, Select, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
@@ -101,9 +101,8 @@ class EventRepository:
 
     async def _lock(self, function: str) -> None:
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
-            )
+            connection = await self._session.connection()
+            await connection.exec_driver_sql(f"SELECT {function}($1, $2)", (APPEND_LOCK, self._project_id))
 
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sequence number of the last event of each name; 0 where there is none."""

@@ -86,10 +86,8 @@ class PersonRepository:
     async def lock_identities(self) -> None:
         """Wait until no other transaction changes who is who in this project (SQLite has one writer anyway)."""
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text("SELECT pg_advisory_xact_lock(:space, :project)"),
-                {"space": IDENTITY_LOCK, "project": self._project_id},
-            )
+            connection = await self._session.connection()
+            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1, $2)", (IDENTITY_LOCK, self._project_id))
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
         """Load the persons behind distinct ids; ids of one person share one state."""

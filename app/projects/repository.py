@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager, joinedload
 
@@ -16,6 +16,9 @@ class Receiver(NamedTuple):
 
     id: int
     anonymize_ips: bool
+
+
+_RECEIVER = select(Project.id, Project.anonymize_ips).where(Project.api_token == bindparam("token"))
 
 
 class ProjectRepository:
@@ -157,6 +160,6 @@ class AccountRepository:
 
     async def find_receiver(self, token: str) -> Receiver | None:
         """Return what storing events needs of the project that has the token, at half the price of the project."""
-        rows = await self._session.execute(select(Project.id, Project.anonymize_ips).where(Project.api_token == token))
-        row = rows.one_or_none()
+        connection = await self._session.connection()
+        row = (await connection.execute(_RECEIVER, {"token": token})).one_or_none()
         return None if row is None else Receiver(*row)
