@@ -322,7 +322,8 @@ async def get_findings(request: Request, project: ProjectDep) -> FindingsService
     return build_findings(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_capture(request: Request) -> CaptureService:
+def capture_of(request: Request) -> CaptureService:
+    """Return the one of the process. To be called, not declared: solving a dependency costs more than decoding."""
     capture: CaptureService = request.app.state.capture
     return capture
 
@@ -348,6 +349,21 @@ async def get_project_by_token(
     async with database_of(request).read() as session:
         projects = ProjectService(session, user)
         return await (projects.with_token(token) if token else projects.current())
+
+
+async def get_definitions_by_id_or_token(
+    request: Request,
+    project_id: ProjectId,
+    session: SessionDep,
+    token: Annotated[str | None, Query(description="Which project `@current` is.", examples=["phc_3xAmPl3"])] = None,
+) -> DefinitionService:
+    access = await access_of(request)
+    token = read_text(token) if project_id == CURRENT else None
+    if token:
+        project = await ProjectService(session, access.user).with_token(token)
+    else:
+        project = await get_project(request, project_id)
+    return build_definitions(session, project.id)
 
 
 async def get_definitions(project: ProjectDep, session: SessionDep) -> DefinitionService:
@@ -453,7 +469,7 @@ ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
 FindingsDep = Annotated[FindingsService, Depends(get_findings)]
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
-CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
+DefinitionsByIdOrTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_id_or_token)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]

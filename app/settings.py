@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         le=100,
         description="Database connections that a process may hold: so many for looking up, and as many for the rest.",
     )
+    database_pgbouncer: bool = Field(
+        default=False,
+        description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
+        " transaction, and set nothing when connecting that it refuses.",
+    )
     migrate_on_start: bool = Field(
         default=False, description="Let `abacus serve` bring a PostgreSQL schema up to date first (SQLite always does)."
     )

@@ -1,17 +1,19 @@
 """Events in the database: appended, counted through, never changed."""
 
 import datetime as dt
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, func, or_, select, text, tuple_, union_all
+from sqlalchemy import Integer, ScalarSelect, Select, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
 from app.models import Event
 from app.moments import to_microseconds
+from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1
@@ -48,6 +50,12 @@ class EventSelection:
     cursor: tuple[int, int] | None = None  # time and sequence of the last event already seen
 
 
+@functools.cache
+def _known_query(dialect_name: str) -> Select[UUID]:
+    is_known = is_among(Event.uuid, "uuids", dialect_name)
+    return select(Event.uuid).where(Event.project_id == bindparam("project_id", type_=Integer), is_known)
+
+
 class EventRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -75,14 +83,10 @@ class EventRepository:
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those of the uuids that are stored already."""
-        found: set[UUID] = set()
-        for chunk in chunks(uuids):
-            found.update(
-                await self._session.scalars(
-                    select(Event.uuid).where(Event.project_id == self._project_id, Event.uuid.in_(chunk))
-                )
-            )
-        return found
+        dialect = self._session.get_bind().dialect.name
+        values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
+        parameters = {"project_id": self._project_id, "uuids": values}
+        return {row[0] for row in await fetch_within(self._session, _known_query(dialect), parameters)}
 
     async def high_water_mark(self) -> int:
         """Return a sequence number below which this project gets no further event.
@@ -97,9 +101,8 @@ class EventRepository:
 
     async def _lock(self, function: str) -> None:
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
-            )
+            connection = await self._session.connection()
+            await connection.exec_driver_sql(f"SELECT {function}($1, $2)", (APPEND_LOCK, self._project_id))
 
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sequence number of the last event of each name; 0 where there is none."""

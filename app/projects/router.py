@@ -35,6 +35,7 @@ def _read(project: Project) -> ProjectRead:
         name=project.name,
         timezone=project.timezone,
         test_account_filters=project.test_account_filters,
+        anonymize_ips=project.anonymize_ips,
         api_token=project.api_token,
         created_at=project.created_at,
         updated_at=project.updated_at,

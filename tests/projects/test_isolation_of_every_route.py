@@ -54,6 +54,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "experiment_id": str(experiment["id"]),
         "snapshot_id": str(snapshot.json()["id"]),
         "feature_flag_id": str(experiment["feature_flag"]),
+        "key": name,
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
     }
