@@ -5,7 +5,7 @@ PostgreSQL speaks binary COPY; SQLite runs prepared statements over lists. Every
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
 import asyncpg
@@ -80,6 +80,17 @@ def _unnest_statement(table: Table, columns: Sequence[str], dialect: Dialect) ->
         f"${position}::{table.columns[name].type.compile(dialect)}[]" for position, name in enumerate(columns, start=1)
     )
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING'  # noqa: S608
+
+
+async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    """Return the rows of a query of numbers and texts as the driver has them: the toolkit's cost half as much again."""
+    dialect = session.get_bind().dialect
+    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    parameters = compiled.params
+    values = [parameters[name] for name in compiled.positiontup or ()]
+    if dialect.name == "postgresql":
+        return cast("Sequence[Sequence[Any]]", await (await _asyncpg(session)).fetch(compiled.string, *values))
+    return list(await (await _aiosqlite(session)).execute_fetchall(compiled.string, values))
 
 
 async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Columns:
@@ -159,14 +170,19 @@ def _take_rows(buffer: bytearray, record: np.dtype[Any]) -> NDArray[Any]:
 
 async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
     """Read SQLite's rows as its own driver hands them over: the toolkit's row objects would double the time."""
-    connection = await session.connection()
-    driver = (await connection.get_raw_connection()).driver_connection
-    if not isinstance(driver, aiosqlite.Connection):
-        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
+    driver = await _aiosqlite(session)
     record = np.dtype(list(layout.items()))
     async with driver.execute(statement) as cursor:
         while rows := list(await cursor.fetchmany(_FETCH_ROWS)):
             add(np.fromiter(rows, dtype=record, count=len(rows)))
+
+
+async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:
+    connection = await session.connection()
+    driver = (await connection.get_raw_connection()).driver_connection
+    if not isinstance(driver, aiosqlite.Connection):
+        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
+    return driver
 
 
 async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:

@@ -53,7 +53,7 @@ class _PostgresConnection(Protocol):
 
 
 class Database:
-    """Two pools of connections, and the three ways in which the service uses them.
+    """Two pools of connections, and the four ways in which the service uses them.
 
     Most requests only read, one or two rows by key. Their connections are in autocommit mode and are handed out without
     a question to the server, which makes them several times cheaper than transactions.
@@ -74,6 +74,9 @@ class Database:
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+        self._derivers = async_sessionmaker(
+            self.engine.execution_options(writes=True, waits_for_disk=False), expire_on_commit=False
+        )
         self._listeners: list[CommitListener] = []
         # Counting takes long. However many ask, two connections are left for those who write.
         self._snapshot_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
@@ -111,6 +114,15 @@ class Database:
             yield session
         for listener in self._listeners:
             listener(session.info)
+
+    @contextlib.asynccontextmanager
+    async def write_derived(self) -> AsyncIterator[AsyncSession]:
+        """As ``write``, for what can be made again from what others have committed: it does not wait for the disk.
+
+        A loss of power may undo the last of these transactions, each as a whole and in their order.
+        """
+        async with self._turn, self._derivers.begin() as session:
+            yield session
 
     async def ping(self) -> None:
         """Ask the database for an answer; raises what the driver raises when there is none."""
@@ -150,6 +162,7 @@ def _create_engine(settings: Settings) -> AsyncEngine:
         return engine
     engine = create_async_engine(settings.url, connect_args={"server_settings": _SESSION}, **_options(settings))
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -216,5 +229,13 @@ def _prepare_sqlite_for_reading(connection: _DriverConnection, record: object) -
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes", False):
+        synchronous = "FULL" if options.get("waits_for_disk", True) else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get("waits_for_disk", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -4,12 +4,13 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, func, or_, select, text, tuple_, union_all
+from sqlalchemy import func, or_, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, insert_missing_rows
+from app.bulk import chunks, fetch_rows, insert_missing_rows
 from app.models import Event
 from app.moments import to_microseconds
 
@@ -21,7 +22,14 @@ _MOST_COLUMNS = 500
 # SQLite joins 500 queries at most; more names than this are looked up together, however long it takes.
 _MOST_LOOK_UPS = 100
 
+# Events of each name in which the variants of flags are looked for.
+_MOST_LOOKED_AT = 10_000
+
 _COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
+
+
+# (sequence, person id, time, name, properties)
+EventRow: TypeAlias = tuple[int, int, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +126,23 @@ class EventRepository:
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[tuple[int, int, int, str, str]]:
-        """Return (sequence, person id, time, name, properties) of events in the order they came; None: of all names."""
+    ) -> Sequence[EventRow]:
+        """Return events in the order they came; None: of all names."""
         events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
+            Event.project_id == self._project_id, Event.sequence > sequence
         )
-        if names is not None and len(names) == 1:
-            events = events.where(Event.name == names[0])
-        elif names is not None:
+        if names is not None:
             events = events.where(Event.name.in_(names))
             if 1 < len(names) <= _MOST_LOOK_UPS:
-                events = events.where(Event.sequence <= self._place_of(names, sequence, high_water_mark, limit))
-        # The connection's rows: those of a session cost half as much again.
-        connection = await self._session.connection()
-        rows = await connection.execute(events.order_by(Event.sequence).limit(limit))
-        return rows.all()
+                high_water_mark = await self._place_of(names, sequence, high_water_mark, limit)
+        events = events.where(Event.sequence <= high_water_mark).order_by(Event.sequence).limit(limit)
+        return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
 
-    def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> ScalarSelect[int]:
+    async def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return where the first so many events of several names end, found in the index alone.
 
-        Without it a database would collect all later events of the names, to sort them and return the first few.
+        Without it a database would collect all later events of the names, to sort them and return the first few. It is
+        asked for by itself because a planner that knows the range reads it in the order of the table.
         """
         each = [
             select(Event.sequence)
@@ -154,7 +159,7 @@ class EventRepository:
         ]
         together = union_all(*(select(one.c.sequence) for one in each)).subquery()
         first = select(together.c.sequence).order_by(together.c.sequence).limit(limit).subquery()
-        return select(func.max(first.c.sequence)).scalar_subquery()
+        return await self._session.scalar(select(func.max(first.c.sequence))) or sequence
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
         """Return the places of the buckets of time that have any event; the last one ends at ``until``.
@@ -178,15 +183,28 @@ class EventRepository:
             since = starts[place + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names carries a property ``$feature/...``."""
-        query = select(Event.sequence).where(
-            Event.project_id == self._project_id,
-            Event.name.in_(names),
-            Event.time >= to_microseconds(since),
-            Event.time < to_microseconds(before),
-            or_(Event.properties.contains("$feature/"), Event.properties.contains(r"$feature\/")),
-        )
-        return await self._session.scalar(query.limit(1)) is not None
+        """Whether an event with one of the names carries a property ``$feature/...``.
+
+        Of each name only the newest so many are looked at, whenever they happened: without a flag in the code there are
+        none to be found, however long one looks.
+        """
+        for name in names:
+            newest = (
+                select(Event.time, Event.properties)
+                .where(Event.project_id == self._project_id, Event.name == name)
+                .order_by(Event.sequence.desc())
+                .limit(_MOST_LOOKED_AT)
+                .subquery()
+            )
+            properties = newest.c.properties
+            query = select(newest.c.time).where(
+                newest.c.time >= to_microseconds(since),
+                newest.c.time < to_microseconds(before),
+                or_(properties.contains("$feature/"), properties.contains(r"$feature\/")),
+            )
+            if await self._session.scalar(query.limit(1)) is not None:
+                return True
+        return False
 
     async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
         """Return events, newest first."""
