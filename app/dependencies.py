@@ -40,6 +40,7 @@ from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
 from app.results.service import ResultsService
 from app.routing import negotiate
+from app.sharing import SharedWork
 from app.types import read_id
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
@@ -218,7 +219,8 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
 
 async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
-    return build_results(database_of(request), request.app.state.materialiser, project)
+    state = request.app.state
+    return build_results(database_of(request), state.materialiser, state.shared_results, project)
 
 
 async def get_capture(request: Request) -> CaptureService:
@@ -292,8 +294,10 @@ def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
     return CohortService(CohortRepository(session, project_id), PersonService(PersonRepository(session, project_id)))
 
 
-def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
-    return ResultsService(database, FactService(database, materialiser, project.id), project)
+def build_results(
+    database: Database, materialiser: Materialiser, shared: SharedWork, project: Project
+) -> ResultsService:
+    return ResultsService(database, FactService(database, materialiser, project.id), project, shared)
 
 
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]

@@ -33,6 +33,7 @@ from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
 from app.settings import Settings
+from app.sharing import SharedWork
 
 VERSION = "0.1.0"
 
@@ -127,11 +128,12 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.shared_results = shared = SharedWork()
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = Schedule(
-        database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
+        database, lambda project: build_results(database, materialiser, shared, project), settings.materialise_interval
     )
     task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
     try:
@@ -140,6 +142,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await shared.close()
         await capture.close()
         await database.close()
 

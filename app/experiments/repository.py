@@ -14,6 +14,8 @@ from sqlalchemy.orm import QueryableAttribute, contains_eager
 from app.database import Database
 from app.models import Experiment, FeatureFlag, User, utc_now
 
+CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes any
+
 Status: TypeAlias = Literal["draft", "running", "complete"]
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
@@ -151,12 +153,16 @@ class ExperimentRepository:
         found = await self._session.scalars(self._select().where(_STATUSES["running"], ~Experiment.archived))
         return found.all()
 
+    async def all(self) -> Sequence[Experiment]:
+        return (await self._session.scalars(self._select())).all()
+
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id
         self._session.add(experiment)
-        await self._session.flush()
+        await self.flush()
 
     async def flush(self) -> None:
+        self._session.info[CHANGED_EXPERIMENTS] = True
         await self._session.flush()
 
     async def delete(self, experiment: Experiment) -> None:

@@ -1,6 +1,8 @@
 """Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
 
+import contextlib
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +15,7 @@ from app.events.repository import EventRepository
 from app.facts.activity import TRAILING_DAYS
 from app.facts.calendar import Ticks, ticks
 from app.facts.metric import CountsT, Metric
+from app.facts.repository import SeriesGone
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
@@ -33,6 +36,7 @@ from app.results.queries import (
 )
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.trend import exposure_metric, judge_trend, totals, trend_metric
+from app.sharing import SharedWork
 from app.statistics.errors import ExperimentDataError, NoControlVariant
 
 Filters = Mapping[str, JsonValue]
@@ -44,7 +48,8 @@ class ResultsService:
     Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
     """
 
-    def __init__(self, database: Database, facts: FactService, project: Project) -> None:
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedWork) -> None:
+        self._shared = shared
         self._database = database
         self._facts = facts
         self._project = project
@@ -56,6 +61,10 @@ class ResultsService:
         """Return the verdict on the target metric; ``afresh`` counts all facts again."""
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
+        key = self._key(experiment, experiment.filters, experiment.parameters, "afresh" if afresh else "results")
+        return await self._shared.result(key, lambda: self._results(experiment, afresh=afresh))
+
+    async def _results(self, experiment: Experiment, *, afresh: bool) -> FunnelResultsRead | TrendResultsRead:
         scope = self._scope(experiment)
         try:
             if read_insight(experiment.filters) == "TRENDS":
@@ -67,6 +76,10 @@ class ResultsService:
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
         filters = _secondary_filters(experiment, index)
+        key = self._key(experiment, filters, None, "secondary")
+        return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+
+    async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
@@ -92,6 +105,17 @@ class ResultsService:
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
 
+    async def remove_unused(self, experiments: Sequence[Experiment]) -> None:
+        """Remove what was counted for metrics that none of the project's experiments has any more."""
+        used: list[Metric[Any]] = []
+        for experiment in experiments:
+            if experiment.start_date is None:
+                continue  # nobody has asked for the results of a draft
+            for filters in (experiment.filters, *_all_secondary_filters(experiment)):
+                with contextlib.suppress(ValidationFailed):  # then nobody can ask
+                    used += await self._metrics(filters, experiment.parameters, self._scope(experiment))
+        await self._facts.remove_unused(used)
+
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
         entities = read_entities(query, await self._actions.of(query))
@@ -103,6 +127,13 @@ class ResultsService:
                 event_names(entities), today - dt.timedelta(days=7), today + dt.timedelta(days=1)
             )
         return not found
+
+    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, question: str) -> str:
+        """Return a text of everything that an answer depends on and that is loaded already."""
+        flag = experiment.feature_flag
+        times = [str(experiment.start_date), str(experiment.end_date)]
+        project = [self._project.id, self._project.timezone, self._project.test_account_filters]
+        return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
     def _scope(self, experiment: Experiment) -> ExperimentScope:
         if experiment.start_date is None:
@@ -158,8 +189,12 @@ class ResultsService:
 
     async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
         """Return the counts of metrics as of one moment."""
-        series = await self._facts.catch_up(metrics)
-        return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
+        while True:
+            series = await self._facts.catch_up(metrics)
+            try:
+                return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
+            except SeriesGone:  # nobody had used them for long; those made now are young and stay
+                continue
 
 
 def buckets_of(query: TrendQuery, scope: ExperimentScope) -> Ticks:
