@@ -27,7 +27,7 @@ Columns = Mapping[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float6
 # Databases limit the bound values of a statement (SQLite 32,766, PostgreSQL 65,535).
 _BOUND_VALUES = 5_000
 _COPY_HEADER_BYTES = 19
-_PIECE_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
 
 

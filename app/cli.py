@@ -22,6 +22,7 @@ from app.database import Database
 from app.errors import AppError
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
+from app.garbage import collect_less_often
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.results.schedule import Schedule
@@ -165,6 +166,7 @@ def materialise(project: Annotated[int, typer.Option(help="The project's id.")])
     """
 
     async def run() -> None:
+        collect_less_often()
         database = Database(Settings.from_environment())
         with Progress(console=console) as progress:
             bar = progress.add_task("Looking through events", total=None)

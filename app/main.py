@@ -23,6 +23,7 @@ from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
 from app.flags.router import router as flags_router
+from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
@@ -124,6 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
+    collect_less_often()
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database

@@ -19,6 +19,7 @@ from app import migrate
 from app.auth.keys import generate_token
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
+from app.garbage import collect_less_often
 from app.models import Organization, Project
 from app.moments import to_microseconds
 from app.projects.repository import AccountRepository
@@ -89,6 +90,7 @@ def generate(
 @contextlib.asynccontextmanager
 async def databases() -> AsyncIterator[dict[str, Database]]:
     """Yield a migrated SQLite file and a migrated PostgreSQL database, both durable."""
+    collect_less_often()  # as the service does
     with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True) as server:
         await server.create_database("benchmark")
         urls = {"SQLite": f"sqlite:///{Path(folder) / 'benchmark.db'}", "PostgreSQL": server.url("benchmark")}

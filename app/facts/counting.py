@@ -31,7 +31,7 @@ from app.persons.repository import PersonRepository
 
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
-FACTS_AT_A_TIME = 30_000
+FACTS_AT_A_TIME = 15_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Moments of actors are numbered in 63 bits.
