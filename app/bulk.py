@@ -11,7 +11,7 @@ import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table, insert
+from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
@@ -42,10 +42,17 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
     if not rows:
         return
     if session.get_bind().dialect.name == "postgresql":
-        driver = await _asyncpg(session)
-        await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
+        postgresql = await _asyncpg(session)
+        await postgresql.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
         return
-    await session.execute(insert(table_of(model)), _as_mappings(columns, rows))
+    dialect = session.get_bind().dialect
+    table = table_of(model)
+    converts = [table.columns[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns]
+    if any(converts):
+        rows = [tuple(to(value) if to else value for to, value in zip(converts, row, strict=True)) for row in rows]
+    names, places = ", ".join(columns), ", ".join("?" * len(columns))
+    driver = await _aiosqlite(session)
+    await driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({places})", rows)  # noqa: S608
 
 
 async def insert_missing_rows(

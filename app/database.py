@@ -21,6 +21,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 10000",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32000",  # kB at most: the index of facts by person has no order that 2 MB could follow
 )
 # SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
 _PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")

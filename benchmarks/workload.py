@@ -91,7 +91,7 @@ def generate(
 async def databases() -> AsyncIterator[dict[str, Database]]:
     """Yield a migrated SQLite file and a migrated PostgreSQL database, both durable."""
     collect_less_often()  # as the service does
-    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True) as server:
+    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
         await server.create_database("benchmark")
         urls = {"SQLite": f"sqlite:///{Path(folder) / 'benchmark.db'}", "PostgreSQL": server.url("benchmark")}
         opened = {}

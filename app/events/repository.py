@@ -1,16 +1,18 @@
 """Events in the database: appended, counted through, never changed."""
 
 import datetime as dt
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text, tuple_, union_all
+from sqlalchemy import Integer, Select, bindparam, func, or_, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, fetch_rows, insert_missing_rows
+from app.database import Database
 from app.models import Event
 from app.moments import to_microseconds
 
@@ -56,6 +58,53 @@ class EventSelection:
     cursor: tuple[int, int] | None = None  # time and sequence of the last event already seen
 
 
+_HIGHEST = select(func.max(Event.sequence))
+_EXCLUSIVE = select(func.pg_advisory_xact_lock(APPEND_LOCK, bindparam("project_id", type_=Integer)))
+
+
+@functools.lru_cache(maxsize=64)
+def _last_of(count: int) -> Select[*tuple[Any, ...]]:
+    """Return a query for the last events of so many names: a row with a column for each."""
+    return select(
+        *(
+            select(func.max(Event.sequence))
+            .where(Event.project_id == bindparam("project_id"), Event.name == bindparam(f"name_{place}"))
+            .scalar_subquery()
+            .label(f"of_{place}")
+            for place in range(count)
+        )
+    )
+
+
+class EventReader:
+    """How far the events of one project reach, each question on a connection of its own."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def high_water_mark(self) -> int:
+        """Return a sequence number below which this project gets no further event.
+
+        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
+        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
+        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
+        """
+        [(highest,)] = await self._database.fetch(_HIGHEST, {})
+        if not self._database.is_sqlite:
+            await self._database.fetch(_EXCLUSIVE, {"project_id": self._project_id})
+        return highest or 0
+
+    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sequence number of the last event of each name; 0 where there is none."""
+        found: dict[str, int] = {}
+        for some in chunks(list(names), _MOST_COLUMNS):
+            bound = {f"name_{place}": name for place, name in enumerate(some)}
+            [row] = await self._database.fetch(_last_of(len(some)), {"project_id": self._project_id, **bound})
+            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
+        return found
+
+
 class EventRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -65,7 +114,7 @@ class EventRepository:
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Store events; one whose uuid is known in the project changes nothing."""
-        await self._lock("pg_advisory_xact_lock_shared")
+        await self._hold_append_lock()
         rows = [
             (
                 self._project_id,
@@ -92,37 +141,12 @@ class EventRepository:
             )
         return found
 
-    async def high_water_mark(self) -> int:
-        """Return a sequence number below which this project gets no further event.
-
-        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
-        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
-        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
-        """
-        highest = await self._session.scalar(select(func.max(Event.sequence)))
-        await self._lock("pg_advisory_xact_lock")
-        return highest or 0
-
-    async def _lock(self, function: str) -> None:
+    async def _hold_append_lock(self) -> None:
         if self._session.get_bind().dialect.name == "postgresql":
             await self._session.execute(
-                text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
+                text("SELECT pg_advisory_xact_lock_shared(:space, :project)"),
+                {"space": APPEND_LOCK, "project": self._project_id},
             )
-
-    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the sequence number of the last event of each name; 0 where there is none."""
-        found: dict[str, int] = {}
-        for some in chunks(list(names), _MOST_COLUMNS):
-            last = [
-                select(func.max(Event.sequence))
-                .where(Event.project_id == self._project_id, Event.name == name)
-                .scalar_subquery()
-                .label(f"of_{place}")
-                for place, name in enumerate(some)
-            ]
-            row = (await self._session.execute(select(*last))).one()
-            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
-        return found
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

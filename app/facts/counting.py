@@ -106,7 +106,11 @@ class MetricCounter(Generic[CountsT]):
             When one of the series was removed.
         """
         numbers = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.watches)}
-        stored, self._last_merge = await self._counts.find(self._metric.digest, numbers)
+        return self.recognise(*await self._counts.find(self._metric.digest, numbers))
+
+    def recognise(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
+        """Return a count that was found, if it is any use; ``last_merge`` is the project's last, found with it."""
+        self._last_merge = last_merge
         if stored is None:
             return None
         counted = Counted.from_stored(stored, self._metric.read)

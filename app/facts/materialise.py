@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from app.actors.repository import ActorKeyRepository
 from app.database import Database
-from app.events.repository import EventRepository
+from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition
@@ -54,10 +54,9 @@ class Materialiser:
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         series = await self._find_or_create(project_id, definitions)
-        async with self._database.read() as session:
-            events = EventRepository(session, project_id)
-            high_water_mark = await events.high_water_mark()
-            last = await events.last_named({name for one in definitions for name in one.names or ()})
+        events = EventReader(self._database, project_id)
+        high_water_mark = await events.high_water_mark()
+        last = await events.last_named({name for one in definitions for name in one.names or ()})
         behind = [
             stored for stored in series.values() if stored.watermark < _last(stored.definition, last, high_water_mark)
         ]

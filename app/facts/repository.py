@@ -4,15 +4,17 @@ import datetime as dt
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, String, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import Columns, Row, chunks, insert_rows, read_columns
+from app.database import Database
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
@@ -284,6 +286,40 @@ class SeriesFacts:
         return numbers
 
 
+_COUNT = (
+    select(
+        func.coalesce(
+            select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == Project.id).scalar_subquery(), 0
+        ),
+        Count.watermark,
+        Count.merge_mark,
+        Count.until,
+        Count.body,
+    )
+    .select_from(Project)
+    .outerjoin(Count, (Count.project_id == Project.id) & (Count.digest == bindparam("digest")))
+    .where(Project.id == bindparam("project_id"))
+)
+
+
+def _as_stored(row: Sequence[Any]) -> tuple[StoredCount | None, int]:
+    merge, *stored = row
+    return (None if stored[0] is None else StoredCount(*stored)), merge
+
+
+class CountReader:
+    """Counts of one project, each on a connection of its own: for who has nothing to add to them."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def find(self, digest: str) -> tuple[StoredCount | None, int]:
+        """Return a count, and the place of the project's last merge in the log: 0 while nobody was merged."""
+        [row] = await self._database.fetch(_COUNT, {"project_id": self._project_id, "digest": digest})
+        return _as_stored(row)
+
+
 class CountRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -299,25 +335,11 @@ class CountRepository:
         SeriesGone
             When one of the series, given by their numbers, is there no more: its facts may be gone too.
         """
-        last_merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == self._project_id)
-        present = select(func.count()).select_from(Series).where(_are(series))
-        found = await self._session.execute(
-            select(
-                func.coalesce(last_merge.scalar_subquery(), 0),
-                present.scalar_subquery(),
-                Count.watermark,
-                Count.merge_mark,
-                Count.until,
-                Count.body,
-            )
-            .select_from(Project)
-            .outerjoin(Count, (Count.project_id == Project.id) & (Count.digest == digest))
-            .where(Project.id == self._project_id)
-        )
-        merge, series_count, *stored = found.one()
-        if series_count < len(series):
+        present = await self._session.scalar(select(func.count()).select_from(Series).where(_are(series))) or 0
+        if present < len(series):
             raise SeriesGone(series.keys())
-        return (None if stored[0] is None else StoredCount(*stored)), merge
+        found = await self._session.execute(_COUNT, {"project_id": self._project_id, "digest": digest})
+        return _as_stored(found.one())
 
     async def remove_others(self, used: Collection[str], before: dt.datetime) -> None:
         """Remove the counts that nobody asks for, of those stored before a moment."""

@@ -9,7 +9,7 @@ from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
 from app.facts.materialise import CHUNK, MaterialisedSeries, Materialiser
 from app.facts.metric import CountsT, Metric
-from app.facts.repository import CountRepository, FactRepository
+from app.facts.repository import CountReader, CountRepository, FactRepository
 from app.facts.watches import Watch, series_of
 from app.models import utc_now
 
@@ -54,9 +54,10 @@ class FactService:
     ) -> tuple[Counted[CountsT], bool]:
         """Return the counts, and whether they differ enough from the stored ones to be kept."""
         if not afresh:
-            async with self._database.read() as session:  # one statement, where a snapshot takes three
+            found = await CountReader(self._database, self._project_id).find(metric.digest)
+            async with self._database.read() as session:  # which it does not need yet
                 counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
-                known = await counter.find_stored()
+                known = counter.recognise(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
