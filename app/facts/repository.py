@@ -335,11 +335,14 @@ class CountRepository:
         SeriesGone
             When one of the series, given by their numbers, is there no more: its facts may be gone too.
         """
-        present = await self._session.scalar(select(func.count()).select_from(Series).where(_are(series))) or 0
-        if present < len(series):
+        present = select(func.count()).select_from(Series).where(_are(series)).scalar_subquery()
+        found = await self._session.execute(
+            _COUNT.add_columns(present), {"project_id": self._project_id, "digest": digest}
+        )
+        *count, series_count = found.one()
+        if series_count < len(series):
             raise SeriesGone(series.keys())
-        found = await self._session.execute(_COUNT, {"project_id": self._project_id, "digest": digest})
-        return _as_stored(found.one())
+        return _as_stored(count)
 
     async def remove_others(self, used: Collection[str], before: dt.datetime) -> None:
         """Remove the counts that nobody asks for, of those stored before a moment."""
