@@ -233,7 +233,9 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get("writes", False):
         synchronous = "FULL" if options.get("waits_for_disk", True) else "NORMAL"
-        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        if connection.info.get("synchronous", "FULL") != synchronous:  # what it was when the connection was last used
+            connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+            connection.info["synchronous"] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
