@@ -7,7 +7,7 @@ import contextlib
 import functools
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
 import asyncpg
@@ -31,7 +31,7 @@ _BOUND_VALUES = 5_000
 # From here on two round trips for a savepoint are less than what COPY saves.
 _COPIED_ROWS = 200
 _COPY_HEADER_BYTES = 19
-_PIECE_BYTES = 4 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
 
 
@@ -128,6 +128,17 @@ def _unnest_statement(table: Table, columns: Sequence[str], dialect: Dialect) ->
         f"${position}::{table.columns[name].type.compile(dialect)}[]" for position, name in enumerate(columns, start=1)
     )
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING'  # noqa: S608
+
+
+async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
+    """Return the rows of a query of numbers and texts as the driver has them: the toolkit's cost half as much again."""
+    dialect = session.get_bind().dialect
+    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    parameters = compiled.params
+    values = [parameters[name] for name in compiled.positiontup or ()]
+    if dialect.name == "postgresql":
+        return cast("Sequence[Sequence[Any]]", await (await _asyncpg(session)).fetch(compiled.string, *values))
+    return list(await (await _aiosqlite(session)).execute_fetchall(compiled.string, values))
 
 
 async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Columns:

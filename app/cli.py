@@ -12,6 +12,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,9 +20,14 @@ from app import demo as demonstration
 from app import migrate as schema
 from app.auth.scopes import EVERYTHING
 from app.database import Database
+from app.dependencies import build_upkeep
 from app.errors import AppError
+from app.facts.materialise import Materialiser
+from app.garbage import collect_less_often
+from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
+from app.upkeep.schedule import Schedule
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects.", no_args_is_help=True)
@@ -159,6 +165,35 @@ def deactivate_user(email: Email) -> None:
     """Let none of a user's keys in any more; what he made stays."""
     _with_accounts(lambda accounts: accounts.deactivate_user(email))
     console.print(f"{email} is deactivated.")
+
+
+@app.command()
+def materialise(project: Annotated[int, typer.Option(help="The project's id.")]) -> None:
+    """Count what a project's running experiments ask for, so that their results answer at once.
+
+    The server does the same by itself as soon as an experiment starts or changes. This is for after an import.
+    """
+
+    async def run() -> None:
+        collect_less_often()
+        database = Database(Settings.from_environment())
+        with Progress(console=console) as progress:
+            bar = progress.add_task("Looking through events", total=None)
+            materialiser = Materialiser(
+                database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
+            )
+            try:
+                async with database.read() as session:
+                    projects = {one.id: one for one in await AccountRepository(session).projects()}
+                if project not in projects:
+                    raise ValueError(f"there is no project {project}")
+                schedule = Schedule(database, lambda found: build_upkeep(database, materialiser, found), interval=0)
+                await schedule.keep_up(projects[project])
+                progress.update(bar, completed=1, total=1)
+            finally:
+                await database.close()
+
+    asyncio.run(run())
 
 
 @app.command()

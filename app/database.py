@@ -23,6 +23,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 10000",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA cache_size = -32000",  # kB at most: the index of facts by person has no order that 2 MB could follow
 )
 # SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
 _PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
@@ -55,7 +56,7 @@ class _PostgresConnection(Protocol):
 
 
 class Database:
-    """Two pools of connections, and the three ways in which the service uses them.
+    """Two pools of connections, and the four ways in which the service uses them.
 
     Most requests only read, one or two rows by key. Their connections are in autocommit mode and are handed out without
     a question to the server, which makes them several times cheaper than transactions.
@@ -77,6 +78,9 @@ class Database:
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+        self._derivers = async_sessionmaker(
+            self.engine.execution_options(writes=True, waits_for_disk=False), expire_on_commit=False
+        )
         self._listeners: list[CommitListener] = []
         # Counting takes long. However many ask, two connections are left for those who write.
         self._snapshot_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
@@ -114,6 +118,15 @@ class Database:
             yield session
         for listener in self._listeners:
             listener(session.info)
+
+    @contextlib.asynccontextmanager
+    async def write_derived(self) -> AsyncIterator[AsyncSession]:
+        """As ``write``, for what can be made again from what others have committed: it does not wait for the disk.
+
+        A loss of power may undo the last of these transactions, each as a whole and in their order.
+        """
+        async with self._turn, self._derivers.begin() as session:
+            yield session
 
     async def ping(self) -> None:
         """Ask the database for an answer; raises what the driver raises when there is none."""
@@ -154,6 +167,7 @@ def _create_engine(settings: Settings) -> AsyncEngine:
         return engine
     engine = create_async_engine(settings.url, connect_args=_connect_arguments(settings, {}), **_options(settings))
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -248,5 +262,15 @@ def _prepare_sqlite_for_reading(connection: _DriverConnection, record: object) -
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("writes", False):
+        synchronous = "FULL" if options.get("waits_for_disk", True) else "NORMAL"
+        if connection.info.get("synchronous", "FULL") != synchronous:  # what it was when the connection was last used
+            connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+            connection.info["synchronous"] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get("waits_for_disk", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

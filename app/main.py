@@ -20,7 +20,7 @@ from app.cohorts.router import router as cohorts_router
 from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
 from app.definitions.router import router as definitions_router
-from app.dependencies import build_evaluation, build_results, scope_needed
+from app.dependencies import build_evaluation, build_upkeep, scope_needed
 from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
@@ -28,6 +28,7 @@ from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
 from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
+from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.persons.router import router as persons_router
@@ -36,12 +37,13 @@ from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
-from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
 from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
+from app.sharing import SharedWork
 from app.snapshots.router import router as snapshots_router
+from app.upkeep.schedule import Schedule
 
 DESCRIPTION = """
 Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
@@ -152,15 +154,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
+    collect_less_often()
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.shared_results = shared = SharedWork()
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = Schedule(
-        database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
+        database, lambda project: build_upkeep(database, materialiser, project), settings.materialise_interval
     )
     task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
     try:
@@ -169,6 +173,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await shared.close()
         await capture.close()
         await database.close()
 

@@ -20,6 +20,7 @@ from app import migrate
 from app.auth.keys import generate_token
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
+from app.garbage import collect_less_often
 from app.models import Organization, Project
 from app.moments import to_microseconds
 from app.projects.repository import AccountRepository
@@ -90,7 +91,8 @@ def generate(
 @contextlib.asynccontextmanager
 async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
     """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other."""
-    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True) as server:
+    collect_less_often()  # as the service does
+    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
         opened = {}
         for name in names or ("SQLite", "PostgreSQL"):
             if name == "SQLite":

@@ -54,7 +54,10 @@ async def check_flag_implementation(
     events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
     actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
 ) -> FlagImplementationRead:
-    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`)."""
+    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
+
+    Of each event name the newest 10,000 are looked at.
+    """
     _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
     body = await read_document(request)
     query: dict[str, JsonValue] = {}
