@@ -5,13 +5,13 @@ PostgreSQL speaks binary COPY; SQLite runs prepared statements over lists. Every
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table, insert
+from sqlalchemy import BigInteger, CursorResult, Dialect, Double, Integer, Select, Table, insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import TypeEngine
@@ -50,16 +50,17 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
 
 async def insert_missing_rows(
     session: AsyncSession, model: type[Base], columns: Sequence[str], rows: Sequence[Row]
-) -> None:
-    """Insert the rows whose unique keys are not taken; rows that are there already stay as they are."""
+) -> int:
+    """Insert the rows whose unique keys are not taken; rows that are there already stay. Return how many are new."""
     if not rows:
-        return
+        return 0
     dialect = session.get_bind().dialect
     if dialect.name == "postgresql":
         driver = await _asyncpg(session)
-        await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*rows, strict=True))
-        return
-    await session.execute(sqlite_insert(table_of(model)).on_conflict_do_nothing(), _as_mappings(columns, rows))
+        done = await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*rows, strict=True))
+        return int(done.rpartition(" ")[2])  # "INSERT 0 12"
+    statement = sqlite_insert(table_of(model)).on_conflict_do_nothing()
+    return cast("CursorResult[Any]", await session.execute(statement, _as_mappings(columns, rows))).rowcount
 
 
 def table_of(model: type[Base]) -> Table:

@@ -1,11 +1,13 @@
 """The ``abacus`` command."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import zoneinfo
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, TypeVar
 
 import typer
@@ -19,6 +21,8 @@ from app import demo as demonstration
 from app import migrate as schema
 from app.database import Database
 from app.errors import AppError
+from app.monitoring import logs
+from app.monitoring.metrics import DIRECTORY_VARIABLE
 from app.projects.service import AccountService
 from app.settings import Settings
 
@@ -66,18 +70,31 @@ def serve(
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
     if settings.uses_sqlite or settings.migrate_on_start:
         schema.upgrade(settings)
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        root_path=root_path,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=25,
-    )
+    with _metrics_shared_by(workers):
+        uvicorn.run(
+            "app.main:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            root_path=root_path,
+            log_config=logs.configuration(settings.log_level),
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=25,
+        )
+
+
+@contextlib.contextmanager
+def _metrics_shared_by(workers: int) -> Iterator[None]:
+    """Name a directory for the numbers of several workers, before they are started."""
+    if workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="abacus-metrics-") as folder:
+        os.environ[DIRECTORY_VARIABLE] = folder
+        yield
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -24,7 +25,10 @@ from app.experiments.router import router as experiments_router
 from app.facts.materialise import Materialiser
 from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
-from app.observability import RequestContext
+from app.monitoring.metrics import count_captured
+from app.monitoring.router import router as metrics_router
+from app.monitoring.sampling import keep_sampling
+from app.observability import RequestContext, RequestLog
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.remote_config.router import router as remote_config_router
@@ -74,6 +78,8 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+# What an orchestrator or a monitoring system calls, by address and not by name.
+PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -87,6 +93,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=_lifespan,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
+        # Traces and metrics go where the usual OTEL_* variables say, if they say so. What fails is logged here, not
+        # there: an exception's text may hold people's data.
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False, "exclude": _is_probe},
     )
     application.state.settings = settings
     exception_handlers.install(application)
@@ -99,6 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
     application.include_router(health.router)
+    application.include_router(metrics_router)
     openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.
     application.add_middleware(
@@ -116,6 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
+    application.add_middleware(RequestLog, quiet=PROBES)
     return application
 
 
@@ -133,15 +144,22 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     schedule = Schedule(
         database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
     )
-    task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
+    database.on_commit(count_captured)
+    tasks = [asyncio.create_task(keep_sampling(database))]
+    if settings.materialise_interval:
+        tasks.append(asyncio.create_task(schedule.run()))
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await capture.close()
         await database.close()
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    return scope["path"] in PROBES
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -149,6 +167,5 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _declared_without_slash(application: FastAPI) -> frozenset[str]:
-    own = {"/_livez", "/_readyz"}
     documents = {application.docs_url, application.redoc_url, application.openapi_url}
-    return frozenset(own | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})
+    return frozenset(PROBES | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.conftest import run_apart
+from tests.postgresql import PostgresServer
+
 COMMAND = [sys.executable, "-m", "app.cli"]
 
 
@@ -31,12 +34,13 @@ def abacus(environment: dict[str, str], *arguments: str, status: int = 0) -> str
 
 
 @contextlib.contextmanager
-def served(environment: dict[str, str]) -> Iterator[str]:
+def served(environment: dict[str, str], *options: str) -> Iterator[str]:
     """Run ``abacus serve`` and yield its address; it has to stop cleanly when asked to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([*COMMAND, "serve", "--port", str(port)], env=environment, stderr=subprocess.DEVNULL)
+    command = [*COMMAND, "serve", "--port", str(port), *options]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until_ready(address)
@@ -89,3 +93,41 @@ def test_a_mistake_is_told_in_one_line(environment: dict[str, str]) -> None:
     told = abacus(environment, "key", "list", "--email", "nobody@example.com", status=1)
 
     assert told.strip() == "abacus: There is no user 'nobody@example.com'."
+
+
+def test_workers_answer_for_each_other_when_asked_for_metrics(
+    postgresql: PostgresServer, postgresql_template: str
+) -> None:
+    run_apart(postgresql.create_database("workers", template=postgresql_template))
+    environment = {
+        **os.environ,
+        "ABACUS_DATABASE_URL": postgresql.url("workers"),
+        "ABACUS_METRICS_TOKEN": "metrics-token",
+    }
+    counted = 'abacus_http_requests_total{method="GET",route="none",status="404"} 20.0'
+    with served(environment, "--workers", "2") as address:
+        for _ in range(20):  # each on a connection of its own, so that both workers get some
+            httpx.get(f"{address}/nothing/")
+        scrapes = [
+            httpx.get(f"{address}/metrics", headers={"Authorization": "Bearer metrics-token"}).text for _ in range(6)
+        ]
+
+    assert all(counted in scrape for scrape in scrapes)
+    assert 'abacus_database_connections_limit{pool="reading"} 10.0' in scrapes[-1]
+    run_apart(postgresql.drop_database("workers"))
+
+
+def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
+    def probe(url: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.probe", url]
+        behind_a_proxy = {**environment, "http_proxy": "http://127.0.0.1:9"}
+        return subprocess.run(command, env=behind_a_proxy, capture_output=True, text=True, check=False)
+
+    with served(environment) as address:
+        well = probe(f"{address}/_livez")
+        ill = probe(f"{address}/nothing")
+    gone = probe(f"{address}/_livez")
+
+    assert (well.returncode, ill.returncode, gone.returncode) == (0, 1, 1)
+    assert ill.stderr.strip() == f"{address}/nothing: HTTP Error 404: Not Found"
+    assert len(gone.stderr.splitlines()) == 1

@@ -55,8 +55,8 @@ class EventRepository:
         self._session = session
         self._project_id = project_id
 
-    async def append(self, events: Sequence[NewEvent]) -> None:
-        """Store events; one whose uuid is known in the project changes nothing."""
+    async def append(self, events: Sequence[NewEvent]) -> int:
+        """Store events; one whose uuid is known in the project changes nothing. Return how many are new."""
         await self._lock("pg_advisory_xact_lock_shared")
         rows = [
             (
@@ -71,7 +71,7 @@ class EventRepository:
             )
             for event in events
         ]
-        await insert_missing_rows(self._session, Event, _COLUMNS, rows)
+        return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those of the uuids that are stored already."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from app.database import Database
 from app.experiments.repository import ExperimentRepository
 from app.models import Experiment, Project
+from app.monitoring.metrics import COUNTED_UNTIL
 from app.projects.repository import AccountRepository
 from app.results.service import ResultsService
 
@@ -34,6 +36,8 @@ class Schedule:
                 logger.exception("counting ahead of results failed; trying again in %s s", self._interval)
 
     async def run_once(self) -> None:
+        started = time.time()
+        failed = False
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
         for project in projects:
@@ -41,7 +45,10 @@ class Schedule:
                 try:
                     await self._results(project).keep_up(experiment)
                 except Exception:  # the trouble of one experiment is not that of the others
+                    failed = True
                     logger.exception("experiment %d was not counted ahead of results", experiment.id)
+        if not failed:
+            COUNTED_UNTIL.set(started)
 
     async def _running(self, project: Project) -> Sequence[Experiment]:
         async with self._database.read() as session:

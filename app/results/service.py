@@ -17,6 +17,7 @@ from app.facts.service import FactService
 from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
+from app.monitoring.metrics import RESULTS_SECONDS
 from app.properties.filters import parse_filter
 from app.results.actions import ActionSources
 from app.results.activity import ActivityService
@@ -59,13 +60,19 @@ class ResultsService:
         scope = self._scope(experiment)
         try:
             if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment, scope, afresh=afresh)
-            return await self._funnel(experiment.filters, scope, afresh=afresh)
+                with RESULTS_SECONDS.labels("trend").time():
+                    return await self._trend(experiment, scope, afresh=afresh)
+            with RESULTS_SECONDS.labels("funnel").time():
+                return await self._funnel(experiment.filters, scope, afresh=afresh)
         except ExperimentDataError as error:
             raise ValidationFailed(str(error), code=error.code) from error
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
+        with RESULTS_SECONDS.labels("secondary").time():
+            return await self._secondary_results(experiment, index)
+
+    async def _secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         filters = _secondary_filters(experiment, index)
         scope = self._scope(experiment)
         insight = read_insight(filters)
