@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import os
 import sys
@@ -14,16 +15,20 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
 from app.database import Database
+from app.dependencies import build_results
 from app.errors import AppError
+from app.facts.materialise import Materialiser
 from app.monitoring import logs
 from app.monitoring.metrics import DIRECTORY_VARIABLE
 from app.projects.service import AccountService
+from app.results.retention import RetentionService, find_projects
 from app.settings import Settings
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
@@ -83,6 +88,8 @@ def serve(
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=25,
+            # A worker that does not answer its parent is replaced; on a busy machine, one that is starting does not.
+            timeout_worker_healthcheck=60,
         )
 
 
@@ -102,6 +109,30 @@ def migrate() -> None:
     """Bring the database schema up to date. Safe to run from several places at once."""
     schema.upgrade(Settings.from_environment())
     console.print("The schema is up to date.")
+
+
+@app.command()
+def prune(
+    before: Annotated[
+        dt.datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Events of earlier moments (UTC) go.")
+    ],
+    project_id: Annotated[int | None, typer.Option("--project", help="Of this project only.")] = None,
+    is_rehearsal: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,  # noqa: FBT002  # a flag of the command line
+) -> None:
+    """Remove old events. Results of the experiments that there are do not change, not even those of old ones."""
+    moment = before.replace(tzinfo=dt.UTC)
+    if moment > dt.datetime.now(dt.UTC):
+        raise ValueError(f"{before:%Y-%m-%d} lies in the future: that would remove everything")
+
+    async def remove(database: Database) -> None:
+        materialiser = Materialiser(database)
+        for project in await find_projects(database, project_id):
+            retention = RetentionService(database, lambda of: build_results(database, materialiser, of), project)
+            removal = await (retention.preview(moment) if is_rehearsal else retention.prune(moment))
+            says = "would be removed" if is_rehearsal else "removed"
+            console.print(f"Project {project.id} ({escape(project.name)}): {removal:,} events {says}", highlight=False)
+
+    _with_database(remove)
 
 
 @project_app.command("create")
@@ -177,6 +208,15 @@ def demo(
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run work on accounts in one transaction, on a database that is up to date."""
+
+    async def in_one_transaction(database: Database) -> T:
+        async with database.write() as session:
+            return await work(AccountService(session))
+
+    return _with_database(in_one_transaction)
+
+
+def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     settings = Settings.from_environment()
     if settings.uses_sqlite:
         schema.upgrade(settings)
@@ -184,8 +224,7 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     async def run() -> T:
         database = Database(settings)
         try:
-            async with database.write() as session:
-                return await work(AccountService(session))
+            return await work(database)
         finally:
             await database.close()
 

@@ -116,6 +116,23 @@ def test_workers_answer_for_each_other_when_asked_for_metrics(
     run_apart(postgresql.drop_database("workers"))
 
 
+def test_old_events_are_removed_after_a_rehearsal(environment: dict[str, str]) -> None:
+    created = abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
+    sent = [
+        {"event": "visit", "distinct_id": "ann", "timestamp": f"2022-11-{day:02}T00:00:00Z"} for day in range(1, 11)
+    ]
+    with served(environment) as address:
+        body = {"api_key": json.loads(created)["project_token"], "batch": sent}
+        assert httpx.post(f"{address}/batch/", json=body).status_code == 200
+
+    prune = ("prune", "--before", "2022-11-05", "--project", "1")
+    assert abacus(environment, *prune, "--dry-run") == "Project 1 (Shop): 4 events would be removed\n"
+    assert abacus(environment, *prune) == "Project 1 (Shop): 4 events removed\n"
+    assert abacus(environment, *prune) == "Project 1 (Shop): 0 events removed\n"
+    assert "no project 7" in abacus(environment, "prune", "--before", "2022-11-05", "--project", "7", status=1)
+    assert "in the future" in abacus(environment, "prune", "--before", "2999-01-01", status=1)
+
+
 def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
     def probe(url: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.probe", url]

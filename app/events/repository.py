@@ -4,9 +4,10 @@ import datetime as dt
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, func, or_, select, text, tuple_, union_all
+from sqlalchemy import ColumnElement, CursorResult, ScalarSelect, delete, func, or_, select, text, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, insert_missing_rows
@@ -115,6 +116,26 @@ class EventRepository:
             row = (await self._session.execute(select(*last))).one()
             found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
         return found
+
+    async def count_before(self, moment: int, high_water_mark: int) -> int:
+        """Return how many events up to the mark happened before a moment, but for the very last one of all."""
+        counted = await self._session.scalar(select(func.count()).where(*self._removable(moment, high_water_mark)))
+        return counted or 0
+
+    async def remove_before(self, moment: int, high_water_mark: int, limit: int) -> int:
+        """Remove some of the events that ``count_before`` counts; return how many."""
+        some = select(Event.sequence).where(*self._removable(moment, high_water_mark)).limit(limit)
+        done = await self._session.execute(delete(Event).where(Event.sequence.in_(some)))
+        return cast("CursorResult[Any]", done).rowcount
+
+    def _removable(self, moment: int, high_water_mark: int) -> Sequence[ColumnElement[bool]]:
+        return (
+            Event.project_id == self._project_id,
+            Event.time < moment,
+            # What comes later has not been looked at; and the last one stays, because it says how far events have come.
+            Event.sequence <= high_water_mark,
+            Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
+        )
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

@@ -151,6 +151,10 @@ class ExperimentRepository:
         found = await self._session.scalars(self._select().where(_STATUSES["running"], ~Experiment.archived))
         return found.all()
 
+    async def all(self) -> Sequence[Experiment]:
+        """Return all experiments, archived ones too."""
+        return (await self._session.scalars(self._select().order_by(Experiment.id))).all()
+
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id
         self._session.add(experiment)

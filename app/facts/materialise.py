@@ -10,7 +10,7 @@ from app.actors.repository import ActorKeyRepository
 from app.database import Database
 from app.events.repository import EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
-from app.facts.repository import FactRepository, StoredSeries
+from app.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.facts.series import SeriesDefinition
 
 # Events looked at in one transaction: long enough to be fast, short enough for SQLite's other writers to get a turn.
@@ -23,6 +23,7 @@ class MaterialisedSeries:
 
     high_water_mark: int
     ids: Mapping[str, int]  # by the digest of the definition
+    events_since: int  # what happened before this moment may be missing, because it had been removed
 
 
 class Materialiser:
@@ -43,6 +44,11 @@ class Materialiser:
 
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
+        while True:
+            with contextlib.suppress(SeriesGone):  # then they are made again
+                return await self._try_to_catch_up(project_id, definitions)
+
+    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         series = await self._find_or_create(project_id, definitions)
         async with self._database.read() as session:
             events = EventRepository(session, project_id)
@@ -53,7 +59,11 @@ class Materialiser:
         ]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
+        return MaterialisedSeries(
+            high_water_mark,
+            {digest: stored.id for digest, stored in series.items()},
+            max((stored.events_since for stored in series.values()), default=0),
+        )
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]

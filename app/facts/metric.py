@@ -63,6 +63,11 @@ class Metric(Generic[CountsT]):
     parameters: Sequence[str]
 
     @property
+    def since(self) -> int:
+        """The earliest moment whose events matter."""
+        return self.window.since - max((watch.margin for watch in self.watches), default=0)
+
+    @property
     def can_be_added_to(self) -> bool:
         """Whether stored counts stay true until there are new facts.
 

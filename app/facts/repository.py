@@ -1,12 +1,12 @@
 """Series, facts and counts in the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ from app.bulk import Row, chunks, insert_rows, read_columns
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
-from app.models import Count, Fact, PersonMerge, Series, SeriesVariant, utc_now
+from app.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
 
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 
@@ -27,6 +27,7 @@ class StoredSeries:
     id: int
     definition: SeriesDefinition
     watermark: int
+    events_since: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class StoredCount:
     merge_mark: int
     until: int
     body: bytes
+
+
+class SeriesGone(Exception):
+    """A series was deleted since it was found."""
 
 
 class FactRepository:
@@ -50,24 +55,41 @@ class FactRepository:
         """Return the series that exist, by the digest of their definition."""
         by_digest = {definition.digest: definition for definition in definitions}
         rows = await self._session.execute(
-            select(Series.id, Series.digest, Series.watermark).where(
+            select(Series.id, Series.digest, Series.watermark, Series.events_since).where(
                 Series.project_id == self._project_id, Series.digest.in_(by_digest)
             )
         )
-        return {row.digest: StoredSeries(row.id, by_digest[row.digest], row.watermark) for row in rows}
+        return {
+            row.digest: StoredSeries(row.id, by_digest[row.digest], row.watermark, row.events_since) for row in rows
+        }
 
     async def create(self, definitions: Sequence[SeriesDefinition]) -> None:
         """Create series; one that exists stays as it is."""
+        # Locked, so that events are removed either before the series is made or after, when they are in it.
+        events_since = await self._session.scalar(
+            select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
+        )
         insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
         for definition in definitions:
             await self._session.execute(
                 insert_(Series)
-                .values(project_id=self._project_id, digest=definition.digest, definition=definition.canonical())
+                .values(
+                    project_id=self._project_id,
+                    digest=definition.digest,
+                    definition=definition.canonical(),
+                    events_since=events_since,
+                )
                 .on_conflict_do_nothing()
             )
 
     async def lock(self, series_ids: Sequence[int]) -> Mapping[int, int]:
-        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile."""
+        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile.
+
+        Raises
+        ------
+        SeriesGone
+            Events were removed meanwhile, and series that no experiment needs with them.
+        """
         rows = await self._session.execute(
             select(Series.id, Series.watermark)
             .where(Series.project_id == self._project_id, Series.id.in_(series_ids))
@@ -77,7 +99,7 @@ class FactRepository:
         watermarks = {row.id: row.watermark for row in rows}
         gone = set(series_ids) - watermarks.keys()
         if gone:
-            raise LookupError(f"series {sorted(gone)} are gone")
+            raise SeriesGone(f"series {sorted(gone)} are gone")
         return watermarks
 
     async def append(self, series_id: int, matches: Sequence[Match]) -> None:
@@ -113,6 +135,17 @@ class FactRepository:
 
     async def move_watermark(self, series_id: int, sequence: int) -> None:
         await self._session.execute(update(Series).where(Series.id == series_id).values(watermark=sequence))
+
+    async def keep_only(self, series_ids: Collection[int], events_since: int) -> None:
+        """Note that events before a moment are going to be removed, and delete the series that would lack them."""
+        await self._session.execute(
+            update(Project).where(Project.id == self._project_id).values(events_since=events_since)
+        )
+        stored = await self._session.scalars(select(Series.id).where(Series.project_id == self._project_id))
+        for some in chunks(sorted(set(stored) - set(series_ids))):
+            await self._session.execute(delete(Fact).where(Fact.series_id.in_(some)))
+            await self._session.execute(delete(SeriesVariant).where(SeriesVariant.series_id.in_(some)))
+            await self._session.execute(delete(Series).where(Series.id.in_(some)))
 
 
 class SeriesFacts:

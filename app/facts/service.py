@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.database import Database
+from app.errors import ValidationFailed
 from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
 from app.facts.materialise import MaterialisedSeries, Materialiser
 from app.facts.metric import CountsT, Metric
 from app.facts.repository import CountRepository
 from app.facts.watches import Watch, series_of
+from app.moments import from_microseconds
+
+
+def events_removed(since: int) -> ValidationFailed:
+    """Return the refusal of questions about a time whose events are gone: the numbers would be too small."""
+    return ValidationFailed(
+        f"Events before {from_microseconds(since).isoformat()} were removed, and this metric needs some of them.",
+        code="events_removed",
+    )
 
 
 class FactService:
@@ -32,7 +42,14 @@ class FactService:
         """Return the counts of a metric whose series were brought up to date. ``afresh``: from all facts.
 
         Of several requests for one metric the first does the work, and the others add what is new since.
+
+        Raises
+        ------
+        ValidationFailed
+            With the code ``events_removed``: the metric is about a time whose events were removed before it was asked.
         """
+        if metric.since < series.events_since:
+            raise events_removed(series.events_since)
         async with self._materialiser.turn((self._project_id, metric.digest)):
             counted, is_news = await self._count(metric, series, afresh=afresh or not metric.can_be_added_to)
             if metric.can_be_added_to and is_news and len(counted.future) < MAX_NEW:

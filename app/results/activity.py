@@ -7,6 +7,8 @@ from app.errors import ValidationFailed
 from app.events.repository import EventRepository
 from app.facts.activity import Days
 from app.facts.calendar import ticks
+from app.facts.service import events_removed
+from app.projects.repository import AccountRepository
 from app.results.queries import ExperimentScope
 
 
@@ -26,6 +28,9 @@ class ActivityService:
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)
         async with self._database.read() as session:
+            events_since = await AccountRepository(session).events_since(self._project_id)
+            if scope.window.since < events_since:
+                raise events_removed(events_since)
             found = await EventRepository(session, self._project_id).busy_buckets(starts, scope.window.until)
         busy[found] = True
         return Days(days, busy)

@@ -99,6 +99,20 @@ class ResultsService:
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
 
+    async def complete_series(self, experiment: Experiment) -> set[int]:
+        """Bring the series of all metrics up to date and return their ids: from then on they need no event any more."""
+        if experiment.start_date is None:
+            return set()
+        scope = self._scope(experiment)
+        found: set[int] = set()
+        for filters in (experiment.filters, *_all_secondary_filters(experiment)):
+            try:
+                metrics = await self._metrics(filters, experiment.parameters, scope)
+            except ValidationFailed:
+                continue  # it has no results, with or without events
+            found.update((await self._facts.catch_up(metrics)).ids.values())
+        return found
+
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
         entities = read_entities(query, await self._actions.of(query))
