@@ -11,6 +11,7 @@ import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, TypeVar
 
+import httpx
 import typer
 import uvicorn
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from app import demo as demonstration
 from app import migrate as schema
 from app.database import Database
 from app.dependencies import build_results
+from app.doctor.service import Doctor
 from app.errors import AppError
 from app.facts.materialise import Materialiser
 from app.monitoring import logs
@@ -109,6 +111,35 @@ def migrate() -> None:
     """Bring the database schema up to date. Safe to run from several places at once."""
     schema.upgrade(Settings.from_environment())
     console.print("The schema is up to date.")
+
+
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Option(help="The address that clients use, if not ABACUS_PUBLIC_URL.")] = None,
+) -> None:
+    """Look this deployment over: settings, database, schema, clock, proxy. Exits with 1 where something is to mend."""
+    settings = Settings.from_environment()
+    address = url or (str(settings.public_url) if settings.public_url else None)
+
+    async def examine() -> int:
+        database = Database(settings)
+        faults = 0
+        try:
+            async with httpx.AsyncClient(timeout=20) as client:
+                async for finding in Doctor(settings, database, client, address).examine():
+                    console.print(
+                        f"{'FAULT' if finding.mend else 'ok':5}  {finding.subject:12}  {escape(finding.detail)}",
+                        style="red" if finding.mend else None,
+                        highlight=False,
+                    )
+                    if finding.mend:
+                        faults += 1
+                        console.print(f"{'':21}{escape(finding.mend)}", highlight=False)
+        finally:
+            await database.close()
+        return faults
+
+    sys.exit(1 if asyncio.run(examine()) else 0)
 
 
 @app.command()

@@ -133,6 +133,21 @@ def test_old_events_are_removed_after_a_rehearsal(environment: dict[str, str]) -
     assert "in the future" in abacus(environment, "prune", "--before", "2999-01-01", status=1)
 
 
+def test_the_doctor_exits_with_1_where_something_is_to_mend(environment: dict[str, str]) -> None:
+    abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
+    told = subprocess.run(
+        [*COMMAND, "doctor", "--url", "http://127.0.0.1:9"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.returncode == 1
+    assert "ok     schema" in told.stdout
+    assert "FAULT  address" in told.stdout
+
+
 def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
     def probe(url: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.probe", url]
