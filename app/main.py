@@ -9,8 +9,10 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import exception_handlers, health, openapi
+from app import VERSION, exception_handlers, health, openapi
 from app.actions.router import router as actions_router
+from app.activity_log.router import router as activity_log_router
+from app.analysis.router import router as analysis_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
@@ -37,8 +39,7 @@ from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
 from app.settings import Settings
-
-VERSION = "0.1.0"
+from app.snapshots.router import router as snapshots_router
 
 DESCRIPTION = """
 Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
@@ -51,6 +52,7 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "What the data say."},
+    {"name": "Analysis", "description": "The engine by itself: counts in, figures out; and planning."},
     {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
     {"name": "Actions", "description": "Name the events that a metric is about."},
     {"name": "Cohorts", "description": "Name groups of persons."},
@@ -63,10 +65,13 @@ TAGS = [
     {"name": "Users", "description": "The caller."},
 ]
 
-# Results and definitions first: their fixed paths lie where an id could be.
+# Analysis, results, definitions and the log first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
+    analysis_router,
     results_router,
     definitions_router,
+    activity_log_router,
+    snapshots_router,
     experiments_router,
     flags_router,
     actions_router,
