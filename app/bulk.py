@@ -54,36 +54,36 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
 
 async def insert_missing_rows(
     session: AsyncSession, model: type[Base], columns: Sequence[str], rows: Sequence[Row]
-) -> None:
-    """Insert the rows whose unique keys are not taken; rows that are there already stay as they are.
+) -> int:
+    """Insert the rows whose unique keys are not taken; rows that are there already stay. Return how many are new.
 
     Many rows are copied first, as if none were there, which takes half as long as looking out for each; where one is,
     that is undone and they are inserted with care.
     """
     if not rows:
-        return
+        return 0
     dialect = session.get_bind().dialect
     converted = _for_driver(dialect, model, columns, rows)
     if dialect.name != "postgresql":
         statement = f"{_values_statement(model, columns)} ON CONFLICT DO NOTHING"
-        await _execute_many(await _aiosqlite(session), statement, converted)
-        return
+        return await _execute_many(await _aiosqlite(session), statement, converted)
     driver = await _asyncpg(session)
     if len(rows) >= _COPIED_ROWS:
         with contextlib.suppress(asyncpg.UniqueViolationError):
             async with driver.transaction():  # a savepoint
                 await _copy_in(driver, model, columns, converted)
-            return
-    await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*converted, strict=True))
+            return len(rows)
+    done = await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*converted, strict=True))
+    return int(done.rpartition(" ")[2])  # "INSERT 0 12"
 
 
 async def _copy_in(driver: asyncpg.Connection, model: type[Base], columns: Sequence[str], rows: Sequence[Row]) -> None:
     await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
 
 
-async def _execute_many(driver: aiosqlite.Connection, statement: str, rows: Sequence[Row]) -> None:
-    async with driver.executemany(statement, rows):
-        pass
+async def _execute_many(driver: aiosqlite.Connection, statement: str, rows: Sequence[Row]) -> int:
+    async with driver.executemany(statement, rows) as cursor:
+        return cursor.rowcount
 
 
 def table_of(model: type[Base]) -> Table:

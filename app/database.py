@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.prepared import fetch
 from app.settings import Settings
@@ -132,6 +133,12 @@ class Database:
         """Ask the database for an answer; raises what the driver raises when there is none."""
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
+
+    def pools(self) -> Mapping[str, tuple[int, int]]:
+        """Return how many connections of each pool are in use, and how many may be."""
+        engines = {"reading": self.reading_engine, "writing": self.engine}
+        pools = {name: engine.sync_engine.pool for name, engine in engines.items()}
+        return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -30,7 +31,10 @@ from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
-from app.observability import RequestContext
+from app.monitoring.metrics import count_captured
+from app.monitoring.router import router as metrics_router
+from app.monitoring.sampling import keep_sampling
+from app.observability import RequestContext, RequestLog
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.proxies import TrustedProxies
@@ -107,6 +111,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
+        # Traces and metrics go where the usual OTEL_* variables say, if they say so. What fails is logged here, not
+        # there: an exception's text may hold people's data.
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False, "exclude": _is_probe},
     )
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
@@ -120,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 429, 503),
         )
     application.include_router(health.router)
+    application.include_router(metrics_router)
     application.include_router(documentation.router)
     openapi.install(application, PRIVATE_ROUTERS, scope_needed)
     # The last one added is the outermost.
@@ -147,6 +155,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         probes=PROBES,
     )
     application.add_middleware(SecurityHeaders)
+    application.add_middleware(RequestLog, quiet=PROBES)
     return application
 
 
@@ -166,16 +175,24 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     schedule = Schedule(
         database, lambda project: build_upkeep(database, materialiser, project), settings.materialise_interval
     )
-    task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
+    database.on_commit(count_captured)
+    tasks = [asyncio.create_task(keep_sampling(database))]
+    if settings.materialise_interval:
+        tasks.append(asyncio.create_task(schedule.run()))
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await shared.close()
         await capture.close()
         await database.close()
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) in PROBES
 
 
 def _operation_id(route: APIRoute) -> str:

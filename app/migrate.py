@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from app.settings import Settings
 
@@ -16,6 +17,12 @@ def configuration(settings: Settings) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["settings"] = settings
     return config
+
+
+def revisions(settings: Settings) -> tuple[str | None, frozenset[str]]:
+    """Return the newest revision that this program knows, and all of them."""
+    scripts = ScriptDirectory.from_config(configuration(settings))
+    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
 
 
 def upgrade(settings: Settings, revision: str = "head") -> None:

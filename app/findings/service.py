@@ -7,7 +7,8 @@ from app.activity_log.repository import ActivityRepository
 from app.database import Database
 from app.errors import ValidationFailed
 from app.exposures.service import ExposureService
-from app.findings.rules import Evidence, Finding, SplitChange, Status, check, status_of
+from app.facts.service import EventsRemoved
+from app.findings.rules import Evidence, Finding, SplitChange, Status, check, exposures_removed, status_of
 from app.flags.filters import groups_of, variants_of
 from app.models import ActivityEntry, Experiment
 from app.results.service import ResultsService
@@ -57,7 +58,10 @@ class FindingsService:
         self, experiment: Experiment, metric: MetricEvidence | None, problem: str = "", days_left: int | None = None
     ) -> Report:
         """Check a started experiment whose target metric was counted already."""
-        exposures = await self._exposures.exposures(experiment)
+        try:
+            exposures = await self._exposures.exposures(experiment)
+        except EventsRemoved as refusal:
+            return Report("warning", [exposures_removed(refusal.detail)])
         flag, split, exposed = experiment.feature_flag, split_of(experiment.feature_flag.filters), exposures.exposed
         can_test_split = sum(exposed.values()) > 0 and any(split.values())
         evidence = Evidence(
