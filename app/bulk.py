@@ -3,8 +3,9 @@
 PostgreSQL speaks binary COPY; SQLite runs prepared statements over lists. Everything else is the same SQL on both.
 """
 
+import contextlib
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
@@ -42,8 +43,8 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
     if not rows:
         return
     if session.get_bind().dialect.name == "postgresql":
-        driver = await _asyncpg(session)
-        await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
+        async with _asyncpg(session) as driver:
+            await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
         return
     await session.execute(insert(table_of(model)), _as_mappings(columns, rows))
 
@@ -56,8 +57,8 @@ async def insert_missing_rows(
         return
     dialect = session.get_bind().dialect
     if dialect.name == "postgresql":
-        driver = await _asyncpg(session)
-        await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*rows, strict=True))
+        async with _asyncpg(session) as driver:
+            await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*rows, strict=True))
         return
     await session.execute(sqlite_insert(table_of(model)).on_conflict_do_nothing(), _as_mappings(columns, rows))
 
@@ -144,8 +145,8 @@ async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: 
         if len(buffer) >= _PIECE_BYTES:
             add(_take_rows(buffer, record))
 
-    driver = await _asyncpg(session)
-    await driver.copy_from_query(statement, output=receive, format="binary")
+    async with _asyncpg(session) as driver:
+        await driver.copy_from_query(statement, output=receive, format="binary")
     add(_take_rows(buffer, record))
 
 
@@ -169,11 +170,19 @@ async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: Add
             add(np.fromiter(rows, dtype=record, count=len(rows)))
 
 
-async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:
-    """Return the driver's connection inside the session's transaction, which a first statement must have begun."""
+@contextlib.asynccontextmanager
+async def _asyncpg(session: AsyncSession) -> AsyncIterator[asyncpg.Connection]:
+    """Yield the driver's connection inside the session's transaction, which a first statement must have begun.
+
+    A server that does not answer in time loses the connection: to undo the transaction would be to wait once more.
+    """
     connection: AsyncConnection = await session.connection()
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError(f"expected a connection of asyncpg, got {type(driver)!r}")
-    return driver
+    try:
+        yield driver
+    except TimeoutError:
+        driver.terminate()
+        raise

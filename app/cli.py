@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
-from app.database import Database
+from app import serving
+from app.database import DATABASE_ERRORS, Database
 from app.errors import AppError
 from app.projects.service import AccountService
 from app.settings import Settings
@@ -41,7 +40,7 @@ def main() -> None:
     """Run the command line; what goes wrong is told in one line."""
     try:
         app()
-    except (AppError, OSError, SQLAlchemyError, ValidationError, ValueError) as error:
+    except (AppError, ValidationError, ValueError, *DATABASE_ERRORS) as error:
         errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
         sys.exit(1)
 
@@ -64,20 +63,9 @@ def serve(
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
-    if settings.uses_sqlite or settings.migrate_on_start:
+    if settings.uses_sqlite:
         schema.upgrade(settings)
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        root_path=root_path,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=25,
-    )
+    serving.serve(settings, host=host, port=port, workers=workers, root_path=root_path)
 
 
 @app.command()

@@ -38,6 +38,7 @@ from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
+from app.results.limits import ResultsLimit
 from app.results.service import ResultsService
 from app.routing import negotiate
 from app.types import read_id
@@ -195,7 +196,8 @@ async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService
 
 async def get_cohorts_in_a_snapshot(request: Request, project: ProjectDep) -> AsyncIterator[CohortService]:
     """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
-    async with database_of(request).snapshot() as session:
+    limit: ResultsLimit = request.app.state.results_limit
+    async with limit.answer(), database_of(request).snapshot() as session:
         yield build_cohorts(session, project.id)
 
 
@@ -216,9 +218,11 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
     return EventRepository(session, project.id)
 
 
-async def get_results(request: Request, project: ProjectDep) -> ResultsService:
-    """Results run for longer than one transaction should: they open short ones of their own."""
-    return build_results(database_of(request), request.app.state.materialiser, project)
+async def get_results(request: Request, project: ProjectDep) -> AsyncIterator[ResultsService]:
+    """Results run for longer than one transaction should: they open short ones of their own, a few at a time."""
+    limit: ResultsLimit = request.app.state.results_limit
+    async with limit.answer():
+        yield build_results(database_of(request), request.app.state.materialiser, project)
 
 
 async def get_capture(request: Request) -> CaptureService:
@@ -315,7 +319,7 @@ LockedCohortDep = Annotated[Cohort, Depends(get_locked_cohort)]
 PersonsDep = Annotated[PersonService, Depends(get_persons)]
 GroupsDep = Annotated[GroupService, Depends(get_groups)]
 EventsDep = Annotated[EventRepository, Depends(get_events)]
-ResultsDep = Annotated[ResultsService, Depends(get_results)]
+ResultsDep = Annotated[ResultsService, Depends(get_results, scope="function")]
 CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]

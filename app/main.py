@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import exception_handlers, health, openapi
+from app import exception_handlers, health, openapi, serving
 from app.actions.router import router as actions_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
@@ -29,6 +29,7 @@ from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
+from app.results.limits import ResultsLimit
 from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
@@ -75,6 +76,8 @@ PRIVATE_ROUTERS = (
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 
+_CLOSING_SECONDS = 5.0
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without arguments it is configured from the environment."""
@@ -92,11 +95,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     exception_handlers.install(application)
     # Routes are tried one after the other: those that clients call all the time come first.
     for router in PUBLIC_ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 408, 413, 415, 503),
         )
     application.include_router(health.router)
     openapi.install(application, PRIVATE_ROUTERS)
@@ -123,6 +126,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
+    serving.stop_with_parent()
+    application.state.health = probes = health.Health(settings)
+    serving.drain_before_stopping(settings.drain_seconds, probes.drain)
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database
@@ -130,18 +136,28 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
+    application.state.results_limit = limit = ResultsLimit(settings.database_pool_size, settings.results_timeout)
     schedule = Schedule(
-        database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
+        database,
+        lambda project: build_results(database, materialiser, project),
+        limit.turns,
+        settings.materialise_interval,
     )
-    task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
+    tasks = [asyncio.create_task(schedule.run())] if settings.materialise_interval else []
+    if settings.migrate_on_start and not settings.uses_sqlite:
+        tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await capture.close()
-        await database.close()
+        # Whoever waited for an answer has had it or given up. A database that does not answer must not hold up the end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await capture.close()
+                await database.close()
+                await probes.close()
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -149,6 +165,6 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _declared_without_slash(application: FastAPI) -> frozenset[str]:
-    own = {"/_livez", "/_readyz"}
+    own = {"/_livez", "/_readyz", "/_health"}
     documents = {application.docs_url, application.redoc_url, application.openapi_url}
     return frozenset(own | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})

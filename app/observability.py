@@ -1,5 +1,6 @@
 """A request id for every request, and a logged 500 for every bug."""
 
+import asyncio
 import logging
 import uuid
 
@@ -7,11 +8,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import Unavailable
+from app.exception_handlers import respond
 from app.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
 
 _BUG = ErrorBody(type="server_error", code="error", detail="A server error occurred.", attr=None)
+_STOPPING = Unavailable("The service is being restarted. Please try again.")
 
 
 class RequestContext:
@@ -39,6 +43,10 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_named)
+        except asyncio.CancelledError:  # the server has waited long enough for this request, and stops
+            if started:
+                raise
+            await respond(_STOPPING)(scope, receive, send_named)
         except Exception:
             # The path only: query strings may hold keys.
             logger.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])

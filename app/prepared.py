@@ -56,7 +56,7 @@ async def fetch(
     def run() -> Sequence[tuple[*Columns]]:
         try:
             return prepared.rows(_ask(engine.sync_engine.raw_connection(), prepared.text, values))
-        except PoolTimeout:  # trying again would wait as long again
+        except (PoolTimeout, TimeoutError):  # trying again would wait as long again
             raise
         except Exception:
             with engine.sync_engine.connect() as connection:
@@ -70,7 +70,9 @@ def _ask(connection: PoolProxiedConnection, text: str, values: Sequence[object])
     try:
         asked = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
         found: Sequence[Sequence[Any]] = await_(asked)
-    except BaseException:  # also when the request is cancelled: an answer may still be under way
+    except BaseException as error:  # also when the request is cancelled: an answer may still be under way
+        if isinstance(error, TimeoutError) and hasattr(driver, "terminate"):
+            driver.terminate()  # to end the connection in order, one would have to wait for the server once more
         connection.invalidate()
         raise
     connection.close()

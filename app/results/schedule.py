@@ -19,9 +19,10 @@ ResultsFactory = Callable[[Project], ResultsService]
 class Schedule:
     """Brings every running experiment's counts up to date, again and again."""
 
-    def __init__(self, database: Database, results: ResultsFactory, interval: float) -> None:
+    def __init__(self, database: Database, results: ResultsFactory, turns: asyncio.Semaphore, interval: float) -> None:
         self._database = database
         self._results = results
+        self._turns = turns  # shared with those who ask for results
         self._interval = interval
 
     async def run(self) -> None:
@@ -39,7 +40,8 @@ class Schedule:
         for project in projects:
             for experiment in await self._running(project):
                 try:
-                    await self._results(project).keep_up(experiment)
+                    async with self._turns:
+                        await self._results(project).keep_up(experiment)
                 except Exception:  # the trouble of one experiment is not that of the others
                     logger.exception("experiment %d was not counted ahead of results", experiment.id)
 
