@@ -237,7 +237,7 @@ def _create_postgresql_engine(
         }
     engine = create_async_engine(settings.url, connect_args=arguments, **options)
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    event.listen(engine.sync_engine, "handle_error", _drop_unanswered)
+    event.listen(engine.sync_engine, "handle_error", _drop_unusable)
     return engine
 
 
@@ -263,11 +263,19 @@ def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: obj
         raise DisconnectionError
 
 
-def _drop_unanswered(context: ExceptionContext) -> None:
-    """Give up a connection whose server did not answer: to undo the transaction would be to wait once more."""
-    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
-        postgres: Any = context.connection.connection
-        postgres.driver_connection.terminate()
+def _drop_unusable(context: ExceptionContext) -> None:
+    """Give up a connection that an error leaves in no state to be used again.
+
+    One whose server did not answer: to undo the transaction would be to wait once more. And one on which no transaction
+    could be begun: the driver believes that it is in one.
+    """
+    if context.connection is None or context.connection.invalidated or context.is_disconnect:
+        return
+    pooled: Any = context.connection.connection
+    driver = pooled.driver_connection
+    has_not_begun = not pooled.dbapi_connection.autocommit and not driver.is_in_transaction()
+    if has_not_begun or isinstance(context.original_exception, TimeoutError):
+        driver.terminate()
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
 

@@ -60,7 +60,7 @@ async def fetch(
             raise
         except Exception:
             with engine.sync_engine.connect() as connection:
-                return [row._tuple() for row in connection.execute(query, parameters)]
+                return connection.execute(query, parameters).all()
 
     return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
 

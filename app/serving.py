@@ -19,6 +19,9 @@ from app.settings import Settings
 logger = logging.getLogger("abacus")
 
 _RETRY_SECONDS = 1.0
+# Without an answer for so many seconds a worker is taken for stuck, and replaced. With the server's own 5 a machine that
+# is busy while workers start would kill them again and again.
+_WORKER_PATIENCE = 60
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, root_path: str) -> None:
@@ -34,6 +37,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, root_path: 
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.shutdown_timeout,
+        timeout_worker_healthcheck=_WORKER_PATIENCE,
     )
     if workers == 1:
         uvicorn.Server(config).run()
