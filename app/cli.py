@@ -32,6 +32,7 @@ app.add_typer(user_app, name="user")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
+_TOLD_IN_ONE_LINE: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
 
@@ -40,7 +41,7 @@ def main() -> None:
     """Run the command line; what goes wrong is told in one line."""
     try:
         app()
-    except (AppError, ValidationError, ValueError, *DATABASE_ERRORS) as error:
+    except _TOLD_IN_ONE_LINE as error:
         errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
         sys.exit(1)
 

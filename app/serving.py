@@ -19,9 +19,9 @@ from app.settings import Settings
 logger = logging.getLogger("abacus")
 
 _RETRY_SECONDS = 1.0
-# Without an answer for so many seconds a worker is taken for stuck, and replaced. With the server's own 5 a machine that
+# Without an answer for so many seconds a worker is taken for stuck, and replaced. By the server's own 5 a machine that
 # is busy while workers start would kill them again and again.
-_WORKER_PATIENCE = 60
+_WORKER_PATIENCE = 20
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int, root_path: str) -> None:

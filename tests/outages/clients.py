@@ -1,6 +1,7 @@
 """Clients that send events as SDKs do: what is not acknowledged is sent again."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
@@ -23,7 +24,7 @@ class Sender:
         self._made = 0
         self.sent: set[UUID] = set()
         self.acknowledged: set[UUID] = set()
-        self.answers: dict[int | str, int] = {}
+        self.answers: Counter[int | str] = Counter()
 
     async def run(self, clients: int) -> None:
         async with asyncio.TaskGroup() as group:
@@ -38,6 +39,12 @@ class Sender:
         goal = len(self.acknowledged) + more
         async with self._progress:
             await self._progress.wait_for(lambda: len(self.acknowledged) >= goal)
+
+    async def refusals(self, more: int) -> None:
+        """Wait until so many more requests are told to come again."""
+        goal = self.answers[503] + more
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.answers[503] >= goal)
 
     async def _work(self) -> None:
         while not self._stop.is_set():
@@ -56,21 +63,22 @@ class Sender:
         ]
 
     async def _send_until_acknowledged(self, batch: Batch) -> None:
-        while not await self._send(batch):
-            await asyncio.sleep(PAUSE)  # as clients do
-        async with self._progress:
-            self.acknowledged.update(UUID(str(event["uuid"])) for event in batch)
-            self._progress.notify_all()
+        is_acknowledged = False
+        while not is_acknowledged:
+            is_acknowledged = await self._send(batch)
+            async with self._progress:
+                if is_acknowledged:
+                    self.acknowledged.update(UUID(str(event["uuid"])) for event in batch)
+                self._progress.notify_all()
+            if not is_acknowledged:
+                await asyncio.sleep(PAUSE)
 
     async def _send(self, batch: Batch) -> bool:
         try:
             async with httpx.AsyncClient(timeout=30) as client:
                 response = await client.post(f"{self._address}/batch/", json={"api_key": self._token, "batch": batch})
         except httpx.TransportError as error:  # the worker died: nobody can say whether it had stored the batch
-            self._count(type(error).__name__)
+            self.answers[type(error).__name__] += 1
             return False
-        self._count(response.status_code)
+        self.answers[response.status_code] += 1
         return response.status_code == 200
-
-    def _count(self, answer: int | str) -> None:
-        self.answers[answer] = self.answers.get(answer, 0) + 1

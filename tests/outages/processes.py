@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0  # seconds, of which an idle machine needs a few
+PATIENCE = 120.0  # seconds, of which an idle machine needs a few
 
 
 class Serving:

@@ -41,13 +41,14 @@ async def each_kind(service: Service) -> list[httpx.Response]:
     """Ask for what is read in one look, changed, stored, evaluated and counted, all at once."""
     experiment = {"name": "New", "feature_flag_key": uuid4().hex, "filters": {"insight": "TRENDS"}}
     flags = service.client.post("/flags/?v=2", json={"token": service.token, "distinct_id": "ann"})
-    return await asyncio.gather(
+    answers = await asyncio.gather(
         service.get("/experiments/"),
         service.post("/experiments/", experiment),
         service.get("/experiments/1/results/"),
         flags,
         service.send([event("visit", "ann")]),
     )
+    return list(answers)
 
 
 async def statuses(service: Service) -> list[int]:
@@ -214,8 +215,7 @@ async def test_a_statement_that_takes_too_long_is_ended_on_the_server_too(url: s
 
 
 async def test_a_transaction_whose_process_is_stuck_does_not_hold_up_others_for_ever(url: str) -> None:
-    settings = {"database_wait": 1.0, "materialise_interval": 0.0}
-    stuck = Database(Settings(database_url=url, database_timeout=0.5, **settings))
+    stuck = Database(Settings(database_url=url, database_timeout=0.5))
     async with serving(url, database_timeout=20) as service:
         await service.create_experiment()
         async with stuck.engine.connect() as connection:
