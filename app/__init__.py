@@ -1,1 +1,3 @@
 """Abacus: an open experimentation service."""
+
+VERSION = "0.1.0"

@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
+from app.activity_log.repository import ActivityRepository
+from app.activity_log.service import ActivityLog
 from app.auth.credentials import find_credential
 from app.auth.repository import KeyRepository
 from app.auth.service import Access, AuthenticationService, KeyService
@@ -23,6 +25,7 @@ from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
 from app.evaluation.service import EvaluationService
 from app.evaluation.sources import Cohorts, Groups
 from app.events.repository import EventRepository
+from app.experiments.changes import ExperimentChanges
 from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
 from app.facts.materialise import Materialiser
@@ -41,6 +44,8 @@ from app.request_body import read_bytes
 from app.results.limits import ResultsLimit
 from app.results.service import ResultsService
 from app.routing import negotiate
+from app.snapshots.repository import SnapshotRepository
+from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
@@ -151,6 +156,21 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
 
 async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
     return ExperimentViews(ExperimentReader(database_of(request), project.id))
+
+
+async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
+    """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
+    database = database_of(request)
+    taker = SnapshotTaker(build_results(database, request.app.state.materialiser, project), project)
+    return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
+
+
+async def get_snapshots(project: ProjectDep, session: SessionDep) -> SnapshotService:
+    return SnapshotService(SnapshotRepository(session, project.id))
+
+
+async def get_activity_log(project: ProjectDep, session: SessionDep) -> ActivityLog:
+    return build_activity_log(session, project.id)
 
 
 async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
@@ -284,12 +304,23 @@ def build_evaluation(database: Database) -> tuple[EvaluationService, EnrichmentS
     return evaluation, EnrichmentService(active_flags, evaluation)
 
 
-def build_experiments(session: AsyncSession, project_id: int) -> ExperimentService:
-    return ExperimentService(ExperimentRepository(session, project_id), build_flags(session, project_id))
+def build_experiments(session: AsyncSession, project_id: int, taken: TakenSnapshot | None = None) -> ExperimentService:
+    return ExperimentService(
+        ExperimentRepository(session, project_id),
+        build_flags(session, project_id),
+        SnapshotService(SnapshotRepository(session, project_id), taken),
+        build_activity_log(session, project_id),
+    )
 
 
 def build_flags(session: AsyncSession, project_id: int) -> FlagService:
-    return FlagService(FlagRepository(session, project_id), build_cohorts(session, project_id))
+    return FlagService(
+        FlagRepository(session, project_id), build_cohorts(session, project_id), build_activity_log(session, project_id)
+    )
+
+
+def build_activity_log(session: AsyncSession, project_id: int) -> ActivityLog:
+    return ActivityLog(ActivityRepository(session, project_id))
 
 
 def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
@@ -307,6 +338,9 @@ KeysDep = Annotated[KeyService, Depends(get_keys)]
 LockedKeyDep = Annotated[PersonalApiKey, Depends(get_locked_key)]
 ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
+ExperimentChangesDep = Annotated[ExperimentChanges, Depends(get_experiment_changes)]
+SnapshotsDep = Annotated[SnapshotService, Depends(get_snapshots)]
+ActivityLogDep = Annotated[ActivityLog, Depends(get_activity_log)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
 FlagsDep = Annotated[FlagService, Depends(get_flags)]

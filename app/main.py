@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import exception_handlers, health, openapi, serving
+from app import VERSION, exception_handlers, health, openapi, serving
 from app.actions.router import router as actions_router
+from app.activity_log.router import router as activity_log_router
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
@@ -34,8 +35,7 @@ from app.results.router import router as results_router
 from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
 from app.settings import Settings
-
-VERSION = "0.1.0"
+from app.snapshots.router import router as snapshots_router
 
 DESCRIPTION = """
 Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
@@ -60,10 +60,12 @@ TAGS = [
     {"name": "Users", "description": "The caller."},
 ]
 
-# Results and definitions first: their fixed paths lie where an id could be.
+# Results, definitions and the log first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     results_router,
     definitions_router,
+    activity_log_router,
+    snapshots_router,
     experiments_router,
     flags_router,
     actions_router,

@@ -1,6 +1,7 @@
 """Limit and offset, and the links between pages."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
@@ -8,8 +9,11 @@ from pydantic import WithJsonSchema
 
 from app.auth.credentials import PARAMETER as KEY_PARAMETER
 from app.routing import path_as_sent
+from app.schemas import Page
 
 DEFAULT_LIMIT = 100
+Item = TypeVar("Item")
+
 MAX_COUNT = 2**31 - 1  # longer than any list; the sum of two still fits the databases' 64 bits
 
 
@@ -64,6 +68,14 @@ class Pagination:
         self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)
         self.offset = read_count(offset, 0, minimum=0)
         self._links = Links(request)
+
+    def page(self, count: int, results: Sequence[Item]) -> Page[Item]:
+        """Return the body of one page of ``count`` items."""
+        return Page[Any].model_construct(**self.envelope(count, results))
+
+    def envelope(self, count: int, results: Sequence[object]) -> dict[str, Any]:
+        """Return the same as its members, for items that are JSON already."""
+        return {"count": count, "next": self.next(count), "previous": self.previous(), "results": results}
 
     def next(self, count: int) -> str | None:
         following = self.offset + self.limit

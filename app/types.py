@@ -157,7 +157,8 @@ def _read_moment(value: object) -> object:
     return moment
 
 
-def _write_moment(value: dt.datetime) -> str:
+def write_moment(value: dt.datetime) -> str:
+    """Return a moment as every answer shows it."""
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
@@ -259,7 +260,7 @@ Boolean = Annotated[
 UtcDatetime = Annotated[
     dt.datetime,
     BeforeValidator(_read_moment),
-    PlainSerializer(_write_moment, return_type=str, when_used="json"),
+    PlainSerializer(write_moment, return_type=str, when_used="json"),
     Field(examples=["2022-11-01T00:00:00Z"], json_schema_extra={"format": "date-time"}),
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]

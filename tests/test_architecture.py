@@ -21,6 +21,7 @@ HTTP_MODULES = (
     "routing",
     "cross_origin",
     "pagination",
+    "conditional",
     "health",
 )
 SQL_PACKAGES = ("app.models", "app.database", "app.prepared", "app.bulk", "app.migrate", "app.settings")
@@ -31,6 +32,8 @@ PURE = {
     "app.moments": (),
     "app.lenient_json": (),
     "app.auth.keys": (),
+    "app.activity_log.changes": (),
+    "app.experiments.lifecycle": ("app.errors",),
     "app.persons.identity": ("app.moments",),
     "app.capture.decoding": ("app.errors", "app.lenient_json", "app.moments"),
     "app.flags.filters": ("app.errors", "app.properties"),

@@ -33,9 +33,7 @@ def abacus(environment: dict[str, str], *arguments: str, status: int = 0) -> str
 @contextlib.contextmanager
 def served(environment: dict[str, str]) -> Iterator[str]:
     """Run ``abacus serve`` and yield its address; it has to stop cleanly when asked to."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([*COMMAND, "serve", "--port", str(port)], env=environment, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -44,6 +42,13 @@ def served(environment: dict[str, str]) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) in {0, -signal.SIGTERM}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def wait_until_ready(address: str) -> None:

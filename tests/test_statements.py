@@ -59,14 +59,17 @@ COSTS: Mapping[str, tuple[Request, int]] = {
         lambda service: service.post(
             "/experiments/", {"name": "New", "feature_flag_key": "new", "filters": {"insight": "TRENDS"}}
         ),
-        5,  # is the key taken?, the flag, the experiment, the answer
+        7,  # is the key taken?, the flag and its activity, the experiment and its activity, the answer
     ),
-    "a change": (lambda service: service.patch("/experiments/1/", {"name": "Other"}), 4),
+    "a change": (
+        lambda service: service.patch("/experiments/1/", {"name": "Other"}),
+        6,
+    ),  # is it there?, lock, change, log, answer
     "a change of an experiment known by its tag": (
         lambda service: service.request("PATCH", "/experiments/1/", json={"name": "Other"}, headers={"If-Match": "*"}),
-        5,
+        7,
     ),
-    "a deletion": (lambda service: service.delete("/experiments/1/"), 4),
+    "a deletion": (lambda service: service.delete("/experiments/1/"), 6),
     "a flag": (lambda service: service.get("/feature_flags/1/"), 3),
     "all flags": (lambda service: service.get("/feature_flags/"), 4),
     "the project": (lambda service: service.get("/"), 2),

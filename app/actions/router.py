@@ -40,12 +40,7 @@ def _read(action: Action) -> ActionRead:
 async def list_actions(actions: ActionsDep, pagination: PaginationDep) -> Page[ActionRead]:
     """Return the project's actions, newest first. Deleted ones are left out."""
     count, rows = await actions.page(pagination.limit, pagination.offset)
-    return Page[ActionRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read(action) for action in rows],
-    )
+    return pagination.page(count, [_read(action) for action in rows])
 
 
 @router.post("/", status_code=201, summary="Create an action")

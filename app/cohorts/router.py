@@ -40,12 +40,7 @@ def _read(counted: CountedCohort) -> CohortRead:
 async def list_cohorts(cohorts: CohortsDep, pagination: PaginationDep) -> Page[CohortRead]:
     """Return the project's cohorts, newest first. Deleted ones are left out; dynamic ones are not counted here."""
     count, rows = await cohorts.page(pagination.limit, pagination.offset)
-    return Page[CohortRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read(counted) for counted in rows],
-    )
+    return pagination.page(count, [_read(counted) for counted in rows])
 
 
 @router.post("/", status_code=201, summary="Create a cohort")

@@ -12,15 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
 from app.database import Database
+from app.experiments.lifecycle import Status, status_of
 from app.models import Experiment, FeatureFlag, User, utc_now
 
-Status: TypeAlias = Literal["draft", "running", "complete"]
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
+_IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted
+_IS_OPEN = Experiment.start_date.is_not(None) & Experiment.end_date.is_(None)
+# The same as ``status_of``, in SQL.
 _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
     "draft": Experiment.start_date.is_(None),
-    "running": Experiment.start_date.is_not(None) & Experiment.end_date.is_(None),
-    "complete": Experiment.end_date.is_not(None),
+    "running": _IS_OPEN & _IS_RELEASED,
+    "paused": _IS_OPEN & ~_IS_RELEASED,
+    "stopped": Experiment.start_date.is_not(None) & Experiment.end_date.is_not(None),
 }
 
 
@@ -50,6 +54,10 @@ class ExperimentRecord(NamedTuple):
     secondary_metrics: str | None
     filters: str
     archived: bool
+    conclusion: str | None
+    conclusion_comment: str | None
+    is_active: bool  # the flag
+    is_deleted: bool  # the flag
     author_id: int | None
     author_uuid: UUID
     author_distinct_id: str
@@ -57,6 +65,10 @@ class ExperimentRecord(NamedTuple):
     author_email: str
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    @property
+    def status(self) -> Status:
+        return status_of(self.start_date, self.end_date, is_released=self.is_active and not self.is_deleted)
 
 
 def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
@@ -77,6 +89,10 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.secondary_metrics),
         _text_of(Experiment.filters),
         Experiment.archived,
+        Experiment.conclusion,
+        Experiment.conclusion_comment,
+        FeatureFlag.active,
+        FeatureFlag.deleted,
         User.id,
         User.uuid,
         User.distinct_id,
@@ -148,7 +164,7 @@ class ExperimentRepository:
 
     async def running(self) -> Sequence[Experiment]:
         """Return the experiments that have started, have no end and are not archived."""
-        found = await self._session.scalars(self._select().where(_STATUSES["running"], ~Experiment.archived))
+        found = await self._session.scalars(self._select().where(_IS_OPEN, ~Experiment.archived))
         return found.all()
 
     async def add(self, experiment: Experiment) -> None:
@@ -158,6 +174,12 @@ class ExperimentRepository:
 
     async def flush(self) -> None:
         await self._session.flush()
+
+    def detach(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with its flag as they are now, whatever becomes of the transaction."""
+        self._session.expunge(experiment)
+        self._session.expunge(experiment.feature_flag)
+        return experiment
 
     async def delete(self, experiment: Experiment) -> None:
         await self._session.delete(experiment)
@@ -181,6 +203,7 @@ def _count_of(selection: ExperimentSelection) -> Select[int]:
     return (
         select(func.count())
         .select_from(Experiment)
+        .join(Experiment.feature_flag)
         .where(Experiment.project_id == bindparam("project_id"), *_conditions(selection))
     )
 

@@ -1,10 +1,12 @@
 """The experiment as clients write and read it."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.experiments.lifecycle import Conclusion as ConclusionName
+from app.experiments.lifecycle import Status
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.projects.schemas import UserBasic
 from app.schemas import RequestBody, ResponseBody
@@ -14,11 +16,13 @@ from app.types import (
     JsonObject,
     LongText,
     Omittable,
+    OptionalLongText,
     OptionalText,
     OptionalUtcDatetime,
     PresentJson,
     Text,
     UtcDatetime,
+    max_characters,
 )
 
 VARIANTS = "feature_flag_variants"
@@ -133,6 +137,29 @@ SecondaryMetrics = Annotated[
 ]
 
 
+def _read_conclusion(value: object) -> object:
+    if value is not None and value not in get_args(ConclusionName):
+        shown = str(value)[:100].encode(errors="replace").decode()  # lone surrogates cannot be sent back
+        raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": shown})
+    return value
+
+
+Conclusion = Annotated[
+    ConclusionName | None,
+    BeforeValidator(_read_conclusion),
+    Field(description="How it came out.", examples=["won"]),
+]
+ConclusionComment = Annotated[
+    OptionalLongText,
+    max_characters(3000),
+    Field(
+        description="Why, in words.",
+        examples=["The larger button sells more."],
+        json_schema_extra={"maxLength": 3000},
+    ),
+]
+
+
 class ExperimentCreate(RequestBody):
     # To the code the filters have a default: that they are missing is told after the faults of all fields.
     model_config = ConfigDict(
@@ -176,6 +203,8 @@ class ExperimentUpdate(RequestBody):
     secondary_metrics: SecondaryMetrics = None
     filters: Omittable[ChangedFilters] = None
     archived: Omittable[Boolean] = None
+    conclusion: Conclusion = None
+    conclusion_comment: ConclusionComment = None
 
 
 class ExperimentReplace(ExperimentUpdate):
@@ -198,6 +227,44 @@ class ExperimentReplace(ExperimentUpdate):
     feature_flag_key: FlagKey = Field(description="Cannot change.")
 
 
+class ExperimentEnd(RequestBody):
+    """How an experiment came out: all of it may be left out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"conclusion": "won", "conclusion_comment": "The larger button sells more."}]}
+    )
+
+    conclusion: Conclusion = None
+    conclusion_comment: ConclusionComment = None
+
+
+class ExperimentShip(ExperimentEnd):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "variant_key": "test",
+                    "conclusion": "won",
+                    "conclusion_comment": "The larger button sells more.",
+                }
+            ]
+        }
+    )
+
+    variant_key: LongText = Field(description="The variant that everybody gets from now on.", examples=["test"])
+
+
+class ExperimentDuplicate(RequestBody):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Checkout button, again", "feature_flag_key": "checkout-button-2"}]}
+    )
+
+    name: Omittable[Name] = Field(default=None, description="Unless it is sent, the old name with `(Copy)`.")
+    feature_flag_key: Omittable[FlagKey] = Field(
+        default=None, description="Unless it is sent, the old key with `-copy`, and a number where that is taken."
+    )
+
+
 class ExperimentRead(ResponseBody):
     id: int = Field(examples=[1])
     name: str = Field(examples=["Checkout button"])
@@ -213,3 +280,10 @@ class ExperimentRead(ResponseBody):
     created_by: UserBasic | None
     created_at: UtcDatetime
     updated_at: UtcDatetime
+    status: Status = Field(
+        description="`draft`: not started. `running`: started, and its flag is on. `paused`: started, and its flag is "
+        "off or deleted. `stopped`: it has an end.",
+        examples=["running"],
+    )
+    conclusion: Conclusion = Field(examples=[None])
+    conclusion_comment: str | None = Field(description="Why, in words.", examples=[None])

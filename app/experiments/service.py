@@ -1,16 +1,32 @@
 """The rules of experiments, in the order in which the documented API checks them."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
+from app.activity_log.changes import State
+from app.activity_log.service import ActivityLog
 from app.errors import NotFound, ValidationFailed
+from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
-from app.experiments.schemas import VARIANTS, ExperimentCreate, ExperimentUpdate
-from app.flags.filters import JsonDict, variants_of
+from app.experiments.schemas import (
+    VARIANTS,
+    ExperimentCreate,
+    ExperimentDuplicate,
+    ExperimentEnd,
+    ExperimentShip,
+    ExperimentUpdate,
+)
+from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
-from app.models import Experiment, User, utc_now
-from app.types import read_id
+from app.models import Experiment, FeatureFlag, Snapshot, User, utc_now
+from app.snapshots.schemas import Trigger
+from app.snapshots.service import SnapshotService
+from app.types import read_id, write_moment
+
+_MAX_NAME_CHARACTERS = 400
+_COPY = " (Copy)"
 
 _STORED_AS_SENT = (
     "name",
@@ -21,7 +37,17 @@ _STORED_AS_SENT = (
     "secondary_metrics",
     "filters",
     "archived",
+    "conclusion",
+    "conclusion_comment",
 )
+
+
+class SnapshotNeeded(Exception):
+    """A change needs a snapshot of the experiment, as it is going to leave it."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment.id)
+        self.experiment = experiment
 
 
 class ExperimentViews:
@@ -51,9 +77,13 @@ class ExperimentViews:
 class ExperimentService:
     """Experiments to be changed."""
 
-    def __init__(self, experiments: ExperimentRepository, flags: FlagService) -> None:
+    def __init__(
+        self, experiments: ExperimentRepository, flags: FlagService, snapshots: SnapshotService, log: ActivityLog
+    ) -> None:
         self._experiments = experiments
         self._flags = flags
+        self._snapshots = snapshots
+        self._log = log
 
     async def get(self, reference: str, *, for_update: bool = False) -> Experiment:
         """Return the experiment that a path names; whatever is no number names none."""
@@ -92,11 +122,27 @@ class ExperimentService:
             created_by_id=created_by.id,
         )
         await self._experiments.add(experiment)
+        await self._log.record(
+            "Experiment", experiment.id, "created", created_by, after=_state(experiment), name=experiment.name
+        )
         return experiment
 
-    async def update(self, experiment: Experiment, body: ExperimentUpdate) -> Experiment:
+    async def duplicate(self, experiment: Experiment, body: ExperimentDuplicate, created_by: User) -> Experiment:
+        """Create a draft of the same definition, with a flag of its own."""
+        copy = ExperimentCreate(
+            name=body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
+            description=experiment.description,
+            feature_flag_key=body.feature_flag_key or await self._flags.key_like(experiment.feature_flag.key),
+            parameters=experiment.parameters,
+            secondary_metrics=experiment.secondary_metrics,
+            filters=experiment.filters,
+        )
+        return await self.create(copy, created_by)
+
+    async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:
         sent = body.model_fields_set
         flag = experiment.feature_flag
+        before, start, end = _state(experiment), experiment.start_date, experiment.end_date
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
         variants = _variants(body.parameters)
@@ -104,21 +150,161 @@ class ExperimentService:
             _refuse_other_variants(variants_of(flag.filters), variants)
         if body.filters:
             await self._flags.rewrite_participants(
-                flag, _participants(body.filters), _aggregation_group_type_index(body.filters)
+                flag, _participants(body.filters), _aggregation_group_type_index(body.filters), changed_by
             )
-        if experiment.start_date is None and body.start_date is not None:
-            await self._flags.launch(flag)
+        if start is None and body.start_date is not None:
+            await self._flags.activate(flag, changed_by)
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(experiment, field, getattr(body, field))
+        await self._store(experiment, "updated", changed_by, before)
+        is_ended = experiment.start_date is not None and experiment.end_date is not None
+        if is_ended and (start is None or experiment.end_date != end):
+            await self.take_snapshot(experiment, "update", changed_by)
+
+    async def launch(self, experiment: Experiment, changed_by: User) -> None:
+        """Start now, with an open end, and release the flag."""
+        _check("launch", experiment)
+        _refuse_deleted(experiment.feature_flag)
+        variants = variant_keys(experiment.feature_flag.filters)
+        if CONTROL not in variants or len(variants) < 2:
+            raise invalid_state(f"The feature flag needs a variant {CONTROL!r} and at least one other.")
+        before = _state(experiment)
+        experiment.start_date, experiment.end_date = utc_now(), None
+        await self._flags.activate(experiment.feature_flag, changed_by)
+        await self._store(experiment, "launched", changed_by, before)
+
+    async def pause(self, experiment: Experiment, changed_by: User) -> None:
+        """Switch the flag off: nobody is exposed until it is on again."""
+        _check("pause", experiment)
+        before = _state(experiment)
+        await self._flags.deactivate(experiment.feature_flag, changed_by)
+        await self._store(experiment, "paused", changed_by, before)
+
+    async def resume(self, experiment: Experiment, changed_by: User) -> None:
+        _check("resume", experiment)
+        _refuse_deleted(experiment.feature_flag)
+        before = _state(experiment)
+        await self._flags.activate(experiment.feature_flag, changed_by)
+        await self._store(experiment, "resumed", changed_by, before)
+
+    async def end(self, experiment: Experiment, body: ExperimentEnd, ended_at: dt.datetime, changed_by: User) -> None:
+        """End, and keep the results. The flag goes on as it is."""
+        _check("end", experiment)
+        before = _state(experiment)
+        experiment.end_date = ended_at
+        _conclude(experiment, body)
+        await self._store(experiment, "ended", changed_by, before)
+        await self.take_snapshot(experiment, "end", changed_by)
+
+    async def ship_variant(
+        self, experiment: Experiment, body: ExperimentShip, shipped_at: dt.datetime, changed_by: User
+    ) -> None:
+        """Give everybody one variant, and end if that has not happened. The results kept are those under the split."""
+        _check("ship_variant", experiment)
+        _refuse_deleted(experiment.feature_flag)
+        if body.variant_key not in variant_keys(experiment.feature_flag.filters):
+            raise ValidationFailed(f"Variant {body.variant_key!r} is not one of the flag's.", attr="variant_key")
+        before = _state(experiment)
+        experiment.end_date = experiment.end_date or shipped_at
+        _conclude(experiment, body)
+        await self._store(experiment, "shipped", changed_by, before)
+        await self.take_snapshot(experiment, "ship_variant", changed_by)
+        await self._flags.ship(experiment.feature_flag, body.variant_key, changed_by)
+
+    async def reset(self, experiment: Experiment, changed_by: User) -> None:
+        """Make it a draft again. Flag and snapshots stay."""
+        _check("reset", experiment)
+        before = _state(experiment)
+        experiment.start_date = experiment.end_date = None
+        experiment.conclusion = experiment.conclusion_comment = None
+        experiment.archived = False
+        await self._store(experiment, "reset", changed_by, before)
+
+    async def archive(self, experiment: Experiment, changed_by: User) -> None:
+        _check("archive", experiment)
+        before = _state(experiment)
+        experiment.archived = True
+        await self._store(experiment, "archived", changed_by, before)
+
+    async def unarchive(self, experiment: Experiment, changed_by: User) -> None:
+        _check("unarchive", experiment)
+        before = _state(experiment)
+        experiment.archived = False
+        await self._store(experiment, "unarchived", changed_by, before)
+
+    async def delete(self, experiment: Experiment, deleted_by: User) -> None:
+        """Remove the experiment for good; its flag is marked as deleted, which frees the key."""
+        before = _state(experiment)
+        await self._flags.delete(experiment.feature_flag, deleted_by)
+        await self._experiments.delete(experiment)
+        await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
+
+    async def take_snapshot(self, experiment: Experiment, trigger: Trigger, taken_by: User) -> Snapshot:
+        """Keep the results as they are, for good.
+
+        Raises
+        ------
+        SnapshotNeeded
+            When none was taken of the experiment as it is now.
+        """
+        if experiment.start_date is None:
+            raise invalid_state("Experiment has not been launched yet.")
+        snapshot = await self._snapshots.store(experiment, trigger, taken_by)
+        if snapshot is None:
+            raise SnapshotNeeded(self._experiments.detach(experiment))
+        return snapshot
+
+    async def _store(self, experiment: Experiment, activity: str, changed_by: User, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
-        return experiment
+        await self._log.record(
+            "Experiment",
+            experiment.id,
+            activity,
+            changed_by,
+            before=before,
+            after=_state(experiment),
+            name=experiment.name,
+        )
 
-    async def delete(self, experiment: Experiment) -> None:
-        """Remove the experiment for good; its flag is marked as deleted, which frees the key."""
-        await self._flags.delete(experiment.feature_flag)
-        await self._experiments.delete(experiment)
+
+def _check(action: Action, experiment: Experiment) -> None:
+    check_action(action, _status(experiment), is_archived=experiment.archived)
+
+
+def _conclude(experiment: Experiment, body: ExperimentEnd) -> None:
+    for field in ("conclusion", "conclusion_comment"):
+        if field in body.model_fields_set:
+            setattr(experiment, field, getattr(body, field))
+
+
+def _refuse_deleted(flag: FeatureFlag) -> None:
+    if flag.deleted:
+        raise invalid_state("The experiment's feature flag is deleted.")
+
+
+def _status(experiment: Experiment) -> Status:
+    flag = experiment.feature_flag
+    return status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted)
+
+
+def _state(experiment: Experiment) -> State:
+    """Return the experiment as the activity log shows it."""
+    return {
+        "name": experiment.name,
+        "description": experiment.description,
+        "status": _status(experiment),
+        "start_date": experiment.start_date and write_moment(experiment.start_date),
+        "end_date": experiment.end_date and write_moment(experiment.end_date),
+        "feature_flag_key": experiment.feature_flag.key,
+        "parameters": experiment.parameters,
+        "secondary_metrics": experiment.secondary_metrics,
+        "filters": experiment.filters,
+        "archived": experiment.archived,
+        "conclusion": experiment.conclusion,
+        "conclusion_comment": experiment.conclusion_comment,
+    }
 
 
 def _participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:

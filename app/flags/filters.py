@@ -16,6 +16,8 @@ MAX_VARIANTS = 10  # of an experiment
 MAX_FLAG_VARIANTS = 100  # one for each percent
 CONTROL = "control"
 
+SHIPPED = "Added when a variant was shipped to everybody."
+
 DEFAULT_VARIANTS: Sequence[JsonDict] = (
     {"key": "control", "name": "Control Group", "rollout_percentage": 50},
     {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
@@ -53,6 +55,21 @@ def with_groups(filters: JsonDict) -> JsonDict:
     properties = filters.get("properties")
     group: JsonDict = {"properties": [] if properties is None else properties, "rollout_percentage": None}
     return {**filters, "groups": [group]}
+
+
+def ship(filters: JsonDict, variant_key: str) -> JsonDict:
+    """Return the filters that give one variant to everybody.
+
+    The release conditions stay behind the one that is put first: without it they decide again who is released to.
+    """
+    everybody: JsonDict = {"properties": [], "rollout_percentage": 100, "description": SHIPPED}
+    variants: list[JsonValue] = [
+        {**variant, "rollout_percentage": 100 if variant.get("key") == variant_key else 0}
+        for variant in variants_of(filters)
+    ]
+    old = filters.get("multivariate")
+    multivariate: JsonDict = {**(old if isinstance(old, dict) else {}), "variants": variants}
+    return {**filters, "multivariate": multivariate, "groups": [everybody, *groups_of(filters)]}
 
 
 def groups_of(filters: JsonDict) -> list[JsonDict]:

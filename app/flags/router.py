@@ -1,14 +1,13 @@
 """The feature flag endpoints."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app import openapi
+from app.conditional import IfMatch, answer, refuse_changed, tagged
 from app.dependencies import FlagsDep, LockedFlagDep, UserDep, get_flag, get_project
-from app.errors import PreconditionFailed
-from app.etags import entity_tag, is_match
 from app.flags.filters import is_simple, simple_rollout_percentage
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.models import FeatureFlag
@@ -21,10 +20,7 @@ from app.schemas import Page
 router = APIRouter(prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"])
 
 
-_TAGGED: dict[str, Any] = {  # a piece of OpenAPI
-    "headers": {"ETag": {"description": "Tells this state of the flag.", "schema": {"type": "string"}}}
-}
-_CHANGED = {200: {"model": FlagRead, **_TAGGED}, **openapi.error_responses(412)}
+_CHANGED = tagged(FlagRead) | openapi.error_responses(412)
 
 
 def _read(flag: FeatureFlag) -> FlagRead:
@@ -47,27 +43,13 @@ def _read(flag: FeatureFlag) -> FlagRead:
     )
 
 
-def _answer(flag: FeatureFlag, status_code: int = 200) -> Response:
-    body = _write(flag)
-    return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
-
-
 def _write(flag: FeatureFlag) -> bytes:
     return _read(flag).model_dump_json().encode()
 
 
-async def get_unchanged_flag(
-    flag: LockedFlagDep,
-    if_match: Annotated[
-        str | None,
-        Header(
-            alias="If-Match", description="An `ETag`: refuse the change with 412 if the flag has another one by now."
-        ),
-    ] = None,
-) -> FeatureFlag:
+async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> FeatureFlag:
     """The flag, held against other writers, if it still is what the client believes it to be."""
-    if if_match is not None and not is_match(if_match, entity_tag(_write(flag))):
-        raise PreconditionFailed
+    refuse_changed(_write(flag), if_match)
     return flag
 
 
@@ -78,15 +60,10 @@ UnchangedFlagDep = Annotated[FeatureFlag, Depends(get_unchanged_flag)]
 async def list_feature_flags(flags: FlagsDep, pagination: PaginationDep) -> Page[FlagRead]:
     """Return the project's feature flags that are not deleted, newest first."""
     count, rows = await flags.page(pagination.limit, pagination.offset)
-    return Page[FlagRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read(flag) for flag in rows],
-    )
+    return pagination.page(count, [_read(flag) for flag in rows])
 
 
-@router.post("/", status_code=201, summary="Create a feature flag", responses={201: {"model": FlagRead, **_TAGGED}})
+@router.post("/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201))
 async def create_feature_flag(
     user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
 ) -> Response:
@@ -94,33 +71,33 @@ async def create_feature_flag(
 
     Experiments bring flags of their own: one that is created here cannot become an experiment's.
     """
-    return _answer(await flags.create(body, user), 201)
+    return answer(_write(await flags.create(body, user)), 201)
 
 
-@router.get("/{feature_flag_id}/", summary="Retrieve a feature flag", responses={200: {"model": FlagRead, **_TAGGED}})
+@router.get("/{feature_flag_id}/", summary="Retrieve a feature flag", responses=tagged(FlagRead))
 async def retrieve_feature_flag(flag: Annotated[FeatureFlag, Depends(get_flag)]) -> Response:
     """Return one feature flag, also a deleted one."""
-    return _answer(flag)
+    return answer(_write(flag))
 
 
 @router.put("/{feature_flag_id}/", summary="Replace a feature flag", responses=_CHANGED)
 async def replace_feature_flag(
-    flag: UnchangedFlagDep, flags: FlagsDep, body: Annotated[FlagReplace, body_of(FlagReplace)]
+    flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagReplace, body_of(FlagReplace)]
 ) -> Response:
     """Change a feature flag as PATCH does. The key has to be sent; other fields that are left out stay."""
-    return _answer(await flags.update(flag, body))
+    return answer(_write(await flags.update(flag, body, user)))
 
 
 @router.patch("/{feature_flag_id}/", summary="Change a feature flag", responses=_CHANGED)
 async def update_feature_flag(
-    flag: UnchangedFlagDep, flags: FlagsDep, body: Annotated[FlagUpdate, body_of(FlagUpdate)]
+    flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagUpdate, body_of(FlagUpdate)]
 ) -> Response:
     """Change the fields that are sent; `filters` are replaced whole. `{"deleted": true}` deletes the flag.
 
     A flag may be changed while its experiment runs: results are about the variants that it has by then. A deleted flag
     leaves its experiment in place, and comes back with `{"deleted": false}` unless its key was taken meanwhile.
     """
-    return _answer(await flags.update(flag, body))
+    return answer(_write(await flags.update(flag, body, user)))
 
 
 @router.delete("/{feature_flag_id}/", status_code=405, include_in_schema=False, dependencies=[Depends(get_project)])

@@ -1,7 +1,10 @@
 """The rules of feature flags, for their own endpoints and for the flag behind an experiment."""
 
+import itertools
 from collections.abc import Sequence
 
+from app.activity_log.changes import State
+from app.activity_log.service import ActivityLog
 from app.cohorts.service import CohortService
 from app.errors import NotFound, ValidationFailed
 from app.flags.filters import (
@@ -10,6 +13,7 @@ from app.flags.filters import (
     build_filters,
     cohorts_of,
     rewrite_filters,
+    ship,
     validate_filters,
     validate_split,
     with_groups,
@@ -25,9 +29,10 @@ _STORED_AS_SENT = ("name", "key", "deleted", "active", "ensure_experience_contin
 
 
 class FlagService:
-    def __init__(self, flags: FlagRepository, cohorts: CohortService) -> None:
+    def __init__(self, flags: FlagRepository, cohorts: CohortService, log: ActivityLog) -> None:
         self._flags = flags
         self._cohorts = cohorts
+        self._log = log
 
     async def get(self, reference: str, *, for_update: bool = False) -> FeatureFlag:
         """Return the flag that a path names, deleted or not; whatever is no number names none."""
@@ -54,7 +59,7 @@ class FlagService:
             ensure_experience_continuity=body.ensure_experience_continuity,
             created_by_id=created_by.id,
         )
-        await self._add(flag)
+        await self._add(flag, created_by)
         return await self.get(str(flag.id))
 
     async def create_for_experiment(
@@ -80,11 +85,12 @@ class FlagService:
             deleted=False,
             created_by_id=created_by.id,
         )
-        await self._add(flag)
+        await self._add(flag, created_by)
         return flag
 
-    async def update(self, flag: FeatureFlag, body: FlagUpdate) -> FeatureFlag:
+    async def update(self, flag: FeatureFlag, body: FlagUpdate, changed_by: User) -> FeatureFlag:
         """Change what was sent. That percentages add up is not asked: a split may be moved in steps."""
+        before = _state(flag)
         key = flag.key if body.key is None else body.key
         is_deleted = flag.deleted if body.deleted is None else body.deleted
         if not is_deleted and (key != flag.key or flag.deleted) and await self._flags.key_is_taken(key):
@@ -96,30 +102,62 @@ class FlagService:
             if field in body.model_fields_set:
                 setattr(flag, field, getattr(body, field))
         try:
-            await self._flags.flush()
+            await self._store(flag, before, changed_by)
         except KeyTaken as error:  # by a request that ran at the same time
             raise _key_taken() from error
         return flag
 
     async def rewrite_participants(
-        self, flag: FeatureFlag, properties: Sequence[JsonDict] | None, aggregation_group_type_index: int | None
+        self,
+        flag: FeatureFlag,
+        properties: Sequence[JsonDict] | None,
+        aggregation_group_type_index: int | None,
+        changed_by: User,
     ) -> None:
         """Give the flag the participants of changed experiment filters."""
+        before = _state(flag)
         filters = rewrite_filters(flag.filters, properties, aggregation_group_type_index)
         await self._validate(filters)
         flag.filters = filters
-        await self._flags.flush()
+        await self._store(flag, before, changed_by)
 
-    async def launch(self, flag: FeatureFlag) -> None:
+    async def activate(self, flag: FeatureFlag, changed_by: User) -> None:
+        before = _state(flag)
         flag.active = True
-        await self._flags.flush()
+        await self._store(flag, before, changed_by)
 
-    async def delete(self, flag: FeatureFlag) -> None:
+    async def deactivate(self, flag: FeatureFlag, changed_by: User) -> None:
+        before = _state(flag)
+        flag.active = False
+        await self._store(flag, before, changed_by)
+
+    async def ship(self, flag: FeatureFlag, variant_key: str, changed_by: User) -> None:
+        """Give one variant to everybody, from now on."""
+        before = _state(flag)
+        flag.filters = ship(flag.filters, variant_key)
+        flag.active = True
+        await self._store(flag, before, changed_by)
+
+    async def delete(self, flag: FeatureFlag, changed_by: User) -> None:
         """Mark the flag as deleted, which frees its key."""
+        before = _state(flag)
         flag.deleted = True
-        await self._flags.flush()
+        await self._store(flag, before, changed_by)
 
-    async def _add(self, flag: FeatureFlag) -> None:
+    async def key_like(self, key: str) -> str:
+        """Return a key that no living flag has, made of another one's."""
+        endings = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
+        while await self._flags.key_is_taken(free := _with_ending(key, next(endings))):
+            pass
+        return free
+
+    async def _store(self, flag: FeatureFlag, before: State, changed_by: User) -> None:
+        await self._flags.flush()
+        await self._log.record(
+            "FeatureFlag", flag.id, "updated", changed_by, before=before, after=_state(flag), name=flag.key
+        )
+
+    async def _add(self, flag: FeatureFlag, created_by: User) -> None:
         if not flag.deleted and await self._flags.key_is_taken(flag.key):
             raise _key_taken()
         await self._validate(flag.filters)
@@ -128,6 +166,7 @@ class FlagService:
             await self._flags.add(flag)
         except KeyTaken as error:  # by a request that ran at the same time
             raise _key_taken() from error
+        await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
     async def _validate(self, filters: JsonDict) -> None:
         validate_filters(filters)
@@ -138,6 +177,22 @@ class FlagService:
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"
                 raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+
+
+def _with_ending(key: str, ending: str) -> str:
+    return key[: MAX_KEY_CHARACTERS - len(ending)] + ending
+
+
+def _state(flag: FeatureFlag) -> State:
+    """Return the flag as the activity log shows it."""
+    return {
+        "key": flag.key,
+        "name": flag.name,
+        "filters": flag.filters,
+        "active": flag.active,
+        "deleted": flag.deleted,
+        "ensure_experience_continuity": flag.ensure_experience_continuity,
+    }
 
 
 def _key_taken() -> ValidationFailed:

@@ -2,6 +2,7 @@
 
 from app.models.account import Organization, OrganizationMembership, PersonalApiKey, Project, User
 from app.models.action import Action
+from app.models.activity import ActivityEntry
 from app.models.base import Base, utc_now
 from app.models.cohort import Cohort, CohortDistinctId
 from app.models.event import Event
@@ -11,9 +12,11 @@ from app.models.feature_flag import FeatureFlag
 from app.models.group import Group, GroupType
 from app.models.hash_key import HashKeyOverride
 from app.models.person import Person, PersonDistinctId, PersonMerge
+from app.models.snapshot import Snapshot
 
 __all__ = [
     "Action",
+    "ActivityEntry",
     "ActorKey",
     "Base",
     "Cohort",
@@ -35,6 +38,7 @@ __all__ = [
     "Project",
     "Series",
     "SeriesVariant",
+    "Snapshot",
     "User",
     "utc_now",
 ]

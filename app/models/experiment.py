@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.account import User
@@ -27,6 +27,8 @@ class Experiment(Base):
     secondary_metrics: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
     filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)
     archived: Mapped[bool] = mapped_column(default=False)
+    conclusion: Mapped[str | None] = mapped_column(String(32))
+    conclusion_comment: Mapped[str | None] = mapped_column(Text)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now)

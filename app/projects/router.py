@@ -45,12 +45,7 @@ def _read(project: Project) -> ProjectRead:
 async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
     """Return the projects of the organizations the caller belongs to, oldest first."""
     count, rows = await projects.page(pagination.limit, pagination.offset)
-    return Page[ProjectRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read(project) for project in rows],
-    )
+    return pagination.page(count, [_read(project) for project in rows])
 
 
 @router.post("/projects/", status_code=201, summary="Create a project", tags=["Projects"])
@@ -95,12 +90,7 @@ def _read_member(membership: OrganizationMembership) -> OrganizationMemberRead:
 async def list_organizations(organizations: OrganizationsDep, pagination: PaginationDep) -> Page[OrganizationRead]:
     """Return the organizations the caller belongs to, the one he joined first ahead."""
     count, rows = await organizations.page(pagination.limit, pagination.offset)
-    return Page[OrganizationRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read_organization(membership) for membership in rows],
-    )
+    return pagination.page(count, [_read_organization(membership) for membership in rows])
 
 
 @router.get("/organizations/{organization_id}/", summary="Retrieve an organization", tags=["Organizations"])
@@ -115,12 +105,7 @@ async def list_organization_members(
 ) -> Page[OrganizationMemberRead]:
     """Return the members of an organization, oldest first, without users that were deactivated."""
     count, rows = await organizations.members(own_membership.organization_id, pagination.limit, pagination.offset)
-    return Page[OrganizationMemberRead](
-        count=count,
-        next=pagination.next(count),
-        previous=pagination.previous(),
-        results=[_read_member(membership) for membership in rows],
-    )
+    return pagination.page(count, [_read_member(membership) for membership in rows])
 
 
 @router.get("/users/@me/", summary="Who am I", tags=["Users"])

@@ -37,7 +37,8 @@ async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, change
 
     after = await patched(service, before, **changes)
 
-    assert after == {**before, **changes, "updated_at": after["updated_at"]}
+    status = "draft" if after["start_date"] is None else "stopped"
+    assert after == {**before, **changes, "updated_at": after["updated_at"], "status": status}
     assert after["updated_at"] > before["updated_at"]
     assert await service.read(f"/experiments/{before['id']}/") == after
 

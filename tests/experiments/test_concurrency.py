@@ -6,6 +6,7 @@ from sqlalchemy import text
 from app.database import Database
 from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentUpdate
+from app.models import User
 from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import COUNTRY, REQUIRED
 from tests.service import FUNNEL, TREND, Service
@@ -46,7 +47,7 @@ async def test_changes_of_different_fields_at_the_same_time_all_last(service: Se
 
     after = await service.read(f"/experiments/{experiment['id']}/")
     expected = {name: value for change in changes for name, value in change.items()}
-    assert after == {**experiment, **expected, "updated_at": after["updated_at"]}
+    assert after == {**experiment, **expected, "updated_at": after["updated_at"], "status": "running"}
 
 
 async def test_a_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(
@@ -61,7 +62,7 @@ async def test_a_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(
         held = await experiments.get(str(experiment["id"]), for_update=True)
         second = asyncio.create_task(service.patch(f"/experiments/{experiment['id']}/", {"filters": TREND}))
         await somebody_waits(database)
-        await experiments.update(held, first)
+        await experiments.update(held, first, User(id=held.created_by_id))
 
     assert (await second).json()["filters"] == TREND
     assert (await only_flag(database))["filters"]["groups"] == [{"properties": [COUNTRY]}]

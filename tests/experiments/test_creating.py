@@ -43,6 +43,9 @@ async def test_an_experiment_has_the_documented_keys_in_their_order(service: Ser
         "created_by": author,
         "created_at": created["created_at"],
         "updated_at": created["updated_at"],
+        "status": "running",
+        "conclusion": None,
+        "conclusion_comment": None,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created

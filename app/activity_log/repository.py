@@ -1,0 +1,41 @@
+"""The activity log in the database."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+
+from app.models import ActivityEntry
+
+
+class ActivityRepository:
+    """Bound to one project when built, so no query can forget the tenant. It can add and read, and nothing else."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def add(self, entry: ActivityEntry) -> None:
+        entry.project_id = self._project_id
+        self._session.add(entry)
+        await self._session.flush()
+
+    async def count(self, scope: str, item_id: int | None) -> int:
+        return await self._session.scalar(select(func.count()).where(*self._conditions(scope, item_id))) or 0
+
+    async def page(self, scope: str, item_id: int | None, limit: int, offset: int) -> Sequence[ActivityEntry]:
+        """Return entries with their users, newest first."""
+        found = await self._session.scalars(
+            select(ActivityEntry)
+            .where(*self._conditions(scope, item_id))
+            .options(joinedload(ActivityEntry.user))
+            .order_by(ActivityEntry.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return found.all()
+
+    def _conditions(self, scope: str, item_id: int | None) -> list[ColumnElement[bool]]:
+        conditions = [ActivityEntry.project_id == self._project_id, ActivityEntry.scope == scope]
+        return conditions if item_id is None else [*conditions, ActivityEntry.item_id == item_id]

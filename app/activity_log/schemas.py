@@ -1,0 +1,37 @@
+"""The bodies of the activity log."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from app.projects.schemas import UserBasic
+from app.schemas import ResponseBody
+from app.types import UtcDatetime
+
+
+class ChangeRead(ResponseBody):
+    field: str = Field(examples=["status"])
+    action: Literal["created", "changed", "deleted"] = Field(
+        description="`created`: it was null before. `deleted`: it is null now.", examples=["changed"]
+    )
+    before: JsonValue = Field(examples=["draft"])
+    after: JsonValue = Field(examples=["running"])
+
+
+class ActivityDetail(ResponseBody):
+    name: str = Field(description="What the item was called then: a flag by its key.", examples=["Checkout button"])
+    changes: list[ChangeRead] = Field(description="The fields that differ; of a new or deleted item, all it has.")
+
+
+class ActivityRead(ResponseBody):
+    id: int = Field(description="Grows with time.", examples=[1])
+    activity: str = Field(
+        description="`created`, `updated`, `deleted`, or what was done to an experiment: `launched`, `paused`, "
+        "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`.",
+        examples=["launched"],
+    )
+    scope: Literal["Experiment", "FeatureFlag"] = Field(examples=["Experiment"])
+    item_id: str = Field(description="The id of the experiment or the flag.", examples=["1"])
+    user: UserBasic | None
+    detail: ActivityDetail
+    created_at: UtcDatetime

@@ -1,0 +1,45 @@
+"""Who changed what and when: written in the transaction of the change itself, by the service that makes it."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from app.activity_log.changes import NOTHING, State, changes_between
+from app.activity_log.repository import ActivityRepository
+from app.models import ActivityEntry, User
+
+Scope: TypeAlias = Literal["Experiment", "FeatureFlag"]
+
+
+class ActivityLog:
+    def __init__(self, entries: ActivityRepository) -> None:
+        self._entries = entries
+
+    async def record(
+        self,
+        scope: Scope,
+        item_id: int,
+        activity: str,
+        user: User,
+        *,
+        before: State = NOTHING,
+        after: State = NOTHING,
+        name: str,
+    ) -> None:
+        """Add what happened to an item; nothing at all is added for an update that changes nothing."""
+        changes = changes_between(before, after)
+        if changes or activity != "updated":
+            await self._entries.add(
+                ActivityEntry(
+                    scope=scope,
+                    item_id=item_id,
+                    activity=activity,
+                    detail={"name": name, "changes": changes},
+                    user_id=user.id,
+                )
+            )
+
+    async def page(
+        self, scope: Scope, item_id: int | None, limit: int, offset: int
+    ) -> tuple[int, Sequence[ActivityEntry]]:
+        """Return how many entries there are about one item, or about all of a scope, and a window of them."""
+        return await self._entries.count(scope, item_id), await self._entries.page(scope, item_id, limit, offset)

@@ -1,0 +1,33 @@
+"""Answers that carry their state as a tag, and changes that are bound to the state the client has seen."""
+
+from typing import Annotated, Any
+
+from fastapi import Header, Response
+from pydantic import BaseModel
+
+from app.errors import PreconditionFailed
+from app.etags import entity_tag, is_match
+
+IfMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="An `ETag`: refuse the change with 412 if the object has another one by now.",
+    ),
+]
+
+
+def tagged(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[str, Any]]:  # a piece of OpenAPI
+    """Return the documentation of an answer with a tag, for ``responses=`` of a route."""
+    tag = {"description": "Tells this state of the object.", "schema": {"type": "string"}}
+    return {status: {"model": model, "headers": {"ETag": tag}}}
+
+
+def answer(body: bytes, status_code: int = 200) -> Response:
+    return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
+
+
+def refuse_changed(body: bytes, if_match: str | None) -> None:
+    """Refuse to go on when the object, as its body shows it, is another one than the client believes."""
+    if if_match is not None and not is_match(if_match, entity_tag(body)):
+        raise PreconditionFailed

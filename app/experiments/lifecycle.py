@@ -1,0 +1,57 @@
+"""The life of an experiment: its status, and which actions a status allows. Pure."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from app.errors import ValidationFailed
+
+Status: TypeAlias = Literal["draft", "running", "paused", "stopped"]
+Action: TypeAlias = Literal["launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive"]
+Conclusion: TypeAlias = Literal["won", "lost", "inconclusive", "stopped_early", "invalid"]
+
+_NOT_LAUNCHED = "Experiment has not been launched yet."
+_LAUNCHED = "Experiment has already been launched."
+_NOT_ENDED = "Experiment has not ended yet."
+_ENDED = "Experiment has already ended."
+
+# What an action is refused with; where a status has no sentence it is allowed.
+_REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
+    "launch": {"running": _LAUNCHED, "paused": _LAUNCHED, "stopped": _LAUNCHED},
+    "pause": {"draft": _NOT_LAUNCHED, "paused": "Experiment is already paused.", "stopped": _ENDED},
+    "resume": {"draft": _NOT_LAUNCHED, "running": "Experiment is not paused.", "stopped": _ENDED},
+    "end": {"draft": _NOT_LAUNCHED, "stopped": _ENDED},
+    "ship_variant": {"draft": _NOT_LAUNCHED},
+    "reset": {"draft": "Experiment is already in draft state."},
+    "archive": {"draft": _NOT_LAUNCHED, "running": _NOT_ENDED, "paused": _NOT_ENDED},
+    "unarchive": {},
+}
+
+
+def status_of(start_date: dt.datetime | None, end_date: dt.datetime | None, *, is_released: bool) -> Status:
+    """Return where in its life an experiment stands.
+
+    Nothing but its dates and its flag say so, whoever sets them: a flag that is off, or deleted, releases to nobody.
+    An end counts as soon as it is set, also one that lies ahead.
+    """
+    if start_date is None:
+        return "draft"
+    if end_date is not None:
+        return "stopped"
+    return "running" if is_released else "paused"
+
+
+def check_action(action: Action, status: Status, *, is_archived: bool) -> None:
+    """Refuse an action that makes no sense now."""
+    if action == "archive" and is_archived:
+        raise invalid_state("Experiment is already archived.")
+    if action == "unarchive" and not is_archived:
+        raise invalid_state("Experiment is not archived.")
+    if action == "launch" and is_archived:
+        raise invalid_state("Experiment is archived.")
+    if status in _REFUSALS[action]:
+        raise invalid_state(_REFUSALS[action][status])
+
+
+def invalid_state(detail: str) -> ValidationFailed:
+    return ValidationFailed(detail, code="invalid_state")

@@ -1,0 +1,31 @@
+"""The log of who changed what and when. Lines are added and never changed."""
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Integer, String
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.models.account import User
+from app.models.base import Base, BigPrimaryKey, JsonColumn, utc_now
+
+
+class ActivityEntry(Base):
+    """One activity. There is no foreign key to the item: what was deleted keeps its history."""
+
+    __tablename__ = "activity_entry"
+    __table_args__ = (
+        Index("ix_activity_entry_project_id_scope_item_id_id", "project_id", "scope", "item_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[BigPrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    scope: Mapped[str] = mapped_column(String(32))
+    item_id: Mapped[int] = mapped_column(Integer)
+    activity: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # the item's name and the changes, as they are shown
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+    user: Mapped[User | None] = relationship(lazy="raise")

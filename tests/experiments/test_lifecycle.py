@@ -1,0 +1,405 @@
+"""Actions on experiments: what each does, when it is refused, and that no order of them leads anywhere else."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.database import Database
+from app.flags.filters import SHIPPED
+from tests.conftest import new_service
+from tests.experiments.stored import flags, only_flag
+from tests.experiments.test_creating import DEFAULT_VARIANTS
+from tests.service import FUNNEL, TREND, Json, Service
+
+NOT_LAUNCHED = "Experiment has not been launched yet."
+LAUNCHED = "Experiment has already been launched."
+NOT_ENDED = "Experiment has not ended yet."
+ENDED = "Experiment has already ended."
+
+
+def refusal(detail: str, code: str = "invalid_state", attr: str | None = None) -> Json:
+    return {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
+
+
+async def act(service: Service, experiment: Json, action: str, **body: object) -> httpx.Response:
+    return await service.post(f"/experiments/{experiment['id']}/{action}/", body)
+
+
+async def acted(service: Service, experiment: Json, action: str, **body: object) -> Json:
+    response = await act(service, experiment, action, **body)
+    assert response.status_code == 200, response.text
+    assert await service.read(f"/experiments/{experiment['id']}/") == response.json()
+    return response.json()
+
+
+async def experiment_that_is(service: Service, status: str, **fields: Any) -> Json:
+    made = await service.create_experiment(start_date=None, end_date=None, **fields)
+    actions = {"draft": [], "running": ["launch"], "paused": ["launch", "pause"], "stopped": ["launch", "end"]}[status]
+    for action in actions:
+        made = await acted(service, made, action)
+    assert made["status"] == status
+    return made
+
+
+async def test_launching_starts_now_and_releases_the_flag(service: Service, database: Database) -> None:
+    draft = await service.create_experiment(start_date=None, end_date="2022-11-15T00:00:00Z")
+    assert draft["status"] == "draft"
+
+    launched = await acted(service, draft, "launch")
+
+    changed = {"status": "running", "end_date": None} | {name: launched[name] for name in ("start_date", "updated_at")}
+    assert launched == {**draft, **changed}
+    assert draft["updated_at"] < launched["start_date"] <= launched["updated_at"]
+    assert (await only_flag(database))["active"] is True
+
+
+async def test_pausing_switches_the_flag_off_and_resuming_on_again(service: Service, database: Database) -> None:
+    running = await experiment_that_is(service, "running")
+
+    paused = await acted(service, running, "pause")
+    flag_when_paused = await only_flag(database)
+    resumed = await acted(service, paused, "resume")
+
+    assert paused == {**running, "status": "paused", "updated_at": paused["updated_at"]}
+    assert resumed == {**running, "updated_at": resumed["updated_at"]}
+    assert (flag_when_paused["active"], (await only_flag(database))["active"]) == (False, True)
+
+
+async def test_a_flag_that_is_switched_by_hand_pauses_its_experiment(service: Service) -> None:
+    running = await experiment_that_is(service, "running")
+    flag, path = f"/feature_flags/{running['feature_flag']}/", f"/experiments/{running['id']}/"
+
+    for change in ({"active": False}, {"active": True, "deleted": True}):
+        await service.patch(flag, change)
+        assert (await service.read(path))["status"] == "paused"
+    assert (await act(service, running, "resume")).json() == refusal("The experiment's feature flag is deleted.")
+    await service.patch(flag, {"deleted": False})
+
+    assert (await service.read(path))["status"] == "running"
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+async def test_ending_sets_the_end_and_leaves_the_flag_alone(service: Service, database: Database, status: str) -> None:
+    before = await experiment_that_is(service, status)
+    flag = await only_flag(database)
+
+    ended = await acted(service, before, "end", conclusion="won", conclusion_comment="It sells.")
+
+    changed = {"status": "stopped", "conclusion": "won", "conclusion_comment": "It sells."}
+    assert ended == {**before, **changed, "end_date": ended["end_date"], "updated_at": ended["updated_at"]}
+    assert ended["start_date"] < ended["end_date"] <= ended["updated_at"]
+    assert await only_flag(database) == flag
+
+
+@pytest.mark.parametrize("filters", [FUNNEL, TREND])
+async def test_an_experiment_that_starts_later_can_be_ended_before(service: Service, filters: Json) -> None:
+    waiting = await service.create_experiment(start_date="2199-01-01T00:00:00Z", end_date=None, filters=filters)
+
+    ended = await acted(service, waiting, "end")
+
+    assert (ended["status"], ended["end_date"] < ended["start_date"]) == ("stopped", True)
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "stopped"])
+async def test_a_shipped_variant_goes_to_everybody_and_the_old_conditions_stay(
+    service: Service, database: Database, status: str
+) -> None:
+    before = await experiment_that_is(service, status)
+    groups = (await only_flag(database))["filters"]["groups"]
+
+    shipped = await acted(service, before, "ship_variant", variant_key="test", conclusion="won")
+
+    changed = {"status": "stopped", "conclusion": "won", "updated_at": shipped["updated_at"]}
+    assert shipped == {**before, **changed, "end_date": before["end_date"] or shipped["end_date"]}
+    flag = await only_flag(database)
+    assert flag["active"] is True
+    assert flag["filters"] == {
+        "groups": [{"properties": [], "rollout_percentage": 100, "description": SHIPPED}, *groups],
+        "multivariate": {
+            "variants": [
+                {**DEFAULT_VARIANTS[0], "rollout_percentage": 0},
+                {**DEFAULT_VARIANTS[1], "rollout_percentage": 100},
+            ]
+        },
+    }
+    asked = {"token": service.token, "distinct_id": "anybody"}
+    answer = (await service.client.post("/flags/?v=2", json=asked)).json()
+    assert answer["flags"]["checkout"]["variant"] == "test"
+
+
+async def test_resetting_makes_a_draft_and_leaves_the_flag_alone(service: Service, database: Database) -> None:
+    draft = await service.create_experiment(start_date=None, end_date=None)
+    await acted(service, draft, "launch")
+    await acted(service, draft, "end", conclusion="lost", conclusion_comment="Alas.")
+    await acted(service, draft, "archive")
+    flag = await only_flag(database)
+
+    reset = await acted(service, draft, "reset")
+
+    assert reset == {**draft, "updated_at": reset["updated_at"]}
+    assert await only_flag(database) == flag
+    assert (await acted(service, draft, "launch"))["status"] == "running"
+
+
+async def test_archiving_puts_an_ended_experiment_away_and_unarchiving_takes_it_back(service: Service) -> None:
+    ended = await experiment_that_is(service, "stopped")
+
+    archived = await acted(service, ended, "archive")
+    unarchived = await acted(service, ended, "unarchive")
+
+    assert archived == {**ended, "archived": True, "updated_at": archived["updated_at"]}
+    assert unarchived == {**ended, "updated_at": unarchived["updated_at"]}
+
+
+async def test_a_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, database: Database) -> None:
+    original = await service.create_experiment(
+        description="Larger", parameters={"feature_flag_variants": DEFAULT_VARIANTS}, secondary_metrics=[]
+    )
+    await acted(service, original, "ship_variant", variant_key="control")
+
+    copies = [(await act(service, original, "duplicate")).json() for _ in range(2)]
+    named = await act(service, original, "duplicate", name="Again", feature_flag_key="again")
+    taken = await act(service, original, "duplicate", feature_flag_key="again")
+
+    assert [copy["feature_flag_key"] for copy in copies] == ["checkout-copy", "checkout-copy-2"]
+    kept = ("description", "parameters", "filters", "secondary_metrics", "archived")
+    for copy in copies:
+        assert {name: copy[name] for name in kept} == {name: original[name] for name in kept}
+        assert (copy["name"], copy["status"], copy["start_date"]) == ("Checkout button (Copy)", "draft", None)
+    assert (named.status_code, named.json()["name"], named.json()["feature_flag_key"]) == (201, "Again", "again")
+    assert taken.json() == refusal("There is already a feature flag with this key.", "unique", "key")
+    assert (await flags(database))[1]["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
+    assert (await flags(database))[1]["active"] is False
+
+
+async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> None:
+    original = await service.create_experiment(name="n" * 400, feature_flag_key="k" * 400)
+
+    copy = await act(service, original, "duplicate")
+
+    assert copy.status_code == 201
+    assert (len(copy.json()["name"]), len(copy.json()["feature_flag_key"])) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "detail"),
+    [
+        ("running", "launch", LAUNCHED),
+        ("paused", "launch", LAUNCHED),
+        ("stopped", "launch", LAUNCHED),
+        ("draft", "pause", NOT_LAUNCHED),
+        ("paused", "pause", "Experiment is already paused."),
+        ("stopped", "pause", ENDED),
+        ("draft", "resume", NOT_LAUNCHED),
+        ("running", "resume", "Experiment is not paused."),
+        ("stopped", "resume", ENDED),
+        ("draft", "end", NOT_LAUNCHED),
+        ("stopped", "end", ENDED),
+        ("draft", "ship_variant", NOT_LAUNCHED),
+        ("draft", "reset", "Experiment is already in draft state."),
+        ("draft", "archive", NOT_LAUNCHED),
+        ("running", "archive", NOT_ENDED),
+        ("paused", "archive", NOT_ENDED),
+        ("stopped", "unarchive", "Experiment is not archived."),
+        ("draft", "snapshots", NOT_LAUNCHED),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_and_changes_nothing(
+    service: Service, database: Database, status: str, action: str, detail: str
+) -> None:
+    experiment, flag = await experiment_that_is(service, status), await only_flag(database)
+
+    response = await act(service, experiment, action, variant_key="test")
+
+    assert (response.status_code, response.json()) == (400, refusal(detail))
+    assert await service.read(f"/experiments/{experiment['id']}/") == experiment
+    assert await only_flag(database) == flag
+
+
+async def test_what_is_archived_is_neither_archived_again_nor_launched(service: Service) -> None:
+    ended = await experiment_that_is(service, "stopped")
+    await acted(service, ended, "archive")
+    assert (await act(service, ended, "archive")).json() == refusal("Experiment is already archived.")
+
+    await service.patch(f"/experiments/{ended['id']}/", {"start_date": None})
+
+    assert (await act(service, ended, "launch")).json() == refusal("Experiment is archived.")
+
+
+@pytest.mark.parametrize("keys", [["control"], ["one", "two"]])
+async def test_a_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
+    draft = await experiment_that_is(service, "draft")
+    variants = [{"key": key, "rollout_percentage": 100 / len(keys)} for key in keys]
+    changed = {"groups": [], "multivariate": {"variants": variants}}
+    assert (await service.patch(f"/feature_flags/{draft['feature_flag']}/", {"filters": changed})).status_code == 200
+
+    response = await act(service, draft, "launch")
+
+    assert response.json() == refusal("The feature flag needs a variant 'control' and at least one other.")
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "answer"),
+    [
+        ("ship_variant", {}, refusal("This field is required.", "required", "variant_key")),
+        (
+            "ship_variant",
+            {"variant_key": "other"},
+            refusal("Variant 'other' is not one of the flag's.", "invalid_input", "variant_key"),
+        ),
+        ("end", {"conclusion": "great"}, refusal('"great" is not a valid choice.', "invalid_choice", "conclusion")),
+        (
+            "end",
+            {"conclusion_comment": "x" * 3001},
+            refusal("Ensure this field has no more than 3000 characters.", "max_length", "conclusion_comment"),
+        ),
+        (
+            "end",
+            {"conclusion": [["won"]]},
+            refusal("\"[['won']]\" is not a valid choice.", "invalid_choice", "conclusion"),
+        ),
+    ],
+)
+async def test_a_wrong_body_is_refused_and_changes_nothing(
+    service: Service, database: Database, action: str, body: dict[str, object], answer: Json
+) -> None:
+    running, flag = await experiment_that_is(service, "running"), await only_flag(database)
+
+    response = await act(service, running, action, **body)
+
+    assert (response.status_code, response.json()) == (400, answer)
+    assert await service.read(f"/experiments/{running['id']}/") == running
+    assert await only_flag(database) == flag
+
+
+@pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
+async def test_an_action_on_nothing_is_a_404_whatever_the_body(service: Service, action: str) -> None:
+    for reference in ("999", "abc"):
+        response = await service.request("POST", f"/experiments/{reference}/{action}/", content=b"{")
+        assert response.status_code == 404
+
+
+async def test_an_action_can_be_bound_to_the_state_it_was_meant_for(service: Service) -> None:
+    draft = await experiment_that_is(service, "draft")
+    path = f"/experiments/{draft['id']}/"
+    tag = (await service.get(path)).headers["ETag"]
+    await service.patch(path, {"name": "Other"})
+
+    launched = await service.request("POST", f"{path}launch/", headers={"If-Match": tag})
+    ended = await service.request("POST", f"{path}end/", headers={"If-Match": tag})
+
+    assert (launched.status_code, ended.status_code) == (412, 412)
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "detail"),
+    [("draft", "launch", LAUNCHED), ("running", "pause", "Experiment is already paused."), ("running", "end", ENDED)],
+)
+async def test_of_equal_actions_at_the_same_time_one_wins(
+    service: Service, status: str, action: str, detail: str
+) -> None:
+    experiment = await experiment_that_is(service, status)
+
+    responses = await asyncio.gather(*(act(service, experiment, action) for _ in range(3)))
+
+    assert Counter(response.status_code for response in responses) == {200: 1, 400: 2}
+    assert [response.json() for response in responses if response.status_code == 400] == [refusal(detail)] * 2
+    path = f"/experiments/{experiment['id']}/"
+    assert (await service.read(f"{path}snapshots/"))["count"] == (action == "end")
+
+
+async def test_lists_can_be_filtered_by_status(service: Service) -> None:
+    for status in ("draft", "running", "paused", "stopped"):
+        await experiment_that_is(service, status, feature_flag_key=status)
+
+    for query, keys in {
+        "draft": ["draft"],
+        "running": ["running"],
+        "Paused": ["paused"],
+        "stopped": ["stopped"],
+        "complete": ["stopped"],
+        "all": ["stopped", "paused", "running", "draft"],
+    }.items():
+        page = await service.read("/experiments/", status=query)
+        assert [item["feature_flag_key"] for item in page["results"]] == keys
+        assert (await service.read("/experiments/", status=query, limit="1"))["count"] == len(keys)
+    ordered = await service.read("/experiments/", order="status")
+    assert [item["status"] for item in ordered["results"]] == ["draft", "running", "paused", "stopped"]
+
+
+ACTIONS = ("launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive")
+CHANGES: list[tuple[str, dict[str, object]]] = [
+    ("experiments", {"start_date": "2022-11-01T00:00:00Z"}),
+    ("experiments", {"start_date": None}),
+    ("experiments", {"end_date": "2022-11-15T00:00:00Z"}),
+    ("experiments", {"end_date": None}),
+    ("experiments", {"archived": True}),
+    ("feature_flags", {"active": False}),
+    ("feature_flags", {"active": True}),
+    ("feature_flags", {"deleted": True}),
+    ("feature_flags", {"deleted": False}),
+]
+
+# What the documentation says: from which status an action leads to which.
+TRANSITIONS: dict[str, dict[str, str]] = {
+    "launch": {"draft": "running"},
+    "pause": {"running": "paused"},
+    "resume": {"paused": "running"},
+    "end": {"running": "stopped", "paused": "stopped"},
+    "ship_variant": {"running": "stopped", "paused": "stopped", "stopped": "stopped"},
+    "reset": {"running": "draft", "paused": "draft", "stopped": "draft"},
+    "archive": {"stopped": "stopped"},
+    "unarchive": {status: status for status in ("draft", "running", "paused", "stopped")},
+}
+
+
+def is_documented(action: str, experiment: Json, flag: Json) -> bool:
+    if experiment["status"] not in TRANSITIONS[action]:
+        return False
+    if action in ("launch", "archive") and experiment["archived"]:
+        return False
+    if action in ("launch", "resume", "ship_variant") and flag["deleted"]:
+        return False
+    return bool(action != "unarchive" or experiment["archived"])
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
+async def test_no_order_of_actions_and_changes_leads_to_an_undocumented_state(
+    client: httpx.AsyncClient, database: Database, steps: list[Any]
+) -> None:
+    service = await new_service(client, database)
+    experiment = await service.create_experiment(start_date=None, end_date=None, filters=FUNNEL)
+    path, flag_path = f"/experiments/{experiment['id']}/", f"/feature_flags/{experiment['feature_flag']}/"
+    flag = await service.read(flag_path)
+    snapshots: list[Json] = []
+
+    for step in steps:
+        if isinstance(step, str):
+            response = await act(service, experiment, step, variant_key="test")
+            if is_documented(step, experiment, flag):
+                assert response.status_code == 200, (step, experiment, response.text)
+                assert response.json()["status"] == TRANSITIONS[step][experiment["status"]]
+            else:
+                assert (response.status_code, response.json()["code"]) == (400, "invalid_state")
+                assert await service.read(path) == experiment
+                assert await service.read(flag_path) == flag
+        else:
+            assert (await service.patch(flag_path if step[0] == "feature_flags" else path, step[1])).status_code == 200
+        experiment, flag = await service.read(path), await service.read(flag_path)
+
+        is_released = flag["active"] and not flag["deleted"]
+        started, ended = experiment["start_date"] is not None, experiment["end_date"] is not None
+        assert experiment["status"] == (
+            "draft" if not started else "stopped" if ended else "running" if is_released else "paused"
+        )
+        with_status = await service.read("/experiments/", status=experiment["status"])
+        assert experiment in with_status["results"]
+        kept = (await service.read(f"{path}snapshots/"))["results"]
+        assert kept[len(kept) - len(snapshots) :] == snapshots
+        snapshots = kept
