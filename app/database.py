@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,7 @@ class Limits:
 
 def _create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
+        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it writes down every bound value
         engine = create_async_engine(settings.url, **_options(limits), connect_args={"timeout": limits.wait})
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)

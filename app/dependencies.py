@@ -1,9 +1,11 @@
 """Wiring: the one place where services and repositories are built for a request."""
 
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, params
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.actions.repository import ActionRepository
@@ -11,14 +13,16 @@ from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.auth.credentials import find_credential
+from app.auth.rate_limits import GENERAL, RateLimit, RateLimiter
 from app.auth.repository import KeyRepository
+from app.auth.scopes import ScopeAction, ScopeObject, scope_for
 from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound
+from app.errors import NotFound, Throttled
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -86,6 +90,47 @@ async def access_of(request: Request) -> Access:
     return access
 
 
+class Admission:
+    """Lets in whose key may do what a route is for, as often as he may."""
+
+    def __init__(self, scope_object: ScopeObject, limit: RateLimit, action: ScopeAction | None) -> None:
+        self._scope_object = scope_object
+        self._limit = limit
+        self._action = action
+
+    def scope(self, method: str) -> str:
+        """Return the scope that a request of a method needs."""
+        return scope_for(self._scope_object, method, self._action)
+
+    async def __call__(self, request: Request) -> None:
+        access = await access_of(request)
+        access.require(self.scope(request.method))
+        limiter: RateLimiter | None = request.app.state.rate_limiter
+        if limiter is None:
+            return
+        reference: str | None = request.path_params.get("project_id")
+        project = await _project_of(request, reference) if reference is not None else None
+        wait = limiter.count(self._limit, (access.key_id, project and project.id))
+        if wait > 0:
+            raise Throttled(math.ceil(wait))
+
+
+def admit(
+    scope_object: ScopeObject, limit: RateLimit = GENERAL, *, action: ScopeAction | None = None
+) -> params.Depends:
+    """Declare what the routes of a router are about: every private route says so, or a test names it.
+
+    ``action`` says what they do where their methods do not: a POST that changes nothing only reads.
+    """
+    return params.Depends(Admission(scope_object, limit, action))
+
+
+def scope_needed(route: APIRoute, method: str) -> str | None:
+    """Return the scope that a private route asks for."""
+    guards = (dependency.dependency for dependency in route.dependencies)
+    return next((guard.scope(method) for guard in guards if isinstance(guard, Admission)), None)
+
+
 async def get_user(request: Request) -> User:
     return (await access_of(request)).user
 
@@ -95,13 +140,24 @@ UserDep = Annotated[User, Depends(get_user)]
 
 async def get_project(request: Request, project_id: ProjectId) -> Project:
     """The tenant check: nothing of a project is reached but through here."""
+    return await _project_of(request, project_id)
+
+
+async def _project_of(request: Request, reference: str) -> Project:
+    """Return the project that a path names, or refuse. May be called again in the same request."""
+    known: Project | None = getattr(request.state, "project", None)
+    if known is not None:
+        return known
     access = await access_of(request)
-    if project_id == CURRENT:
+    if reference == CURRENT:
         async with database_of(request).read() as session:
-            return await ProjectService(session, access.user).current()
-    if read_id(project_id) is None:
+            project = await ProjectService(session, access.user).current()
+    elif read_id(reference) is None:
         raise NotFound
-    return access.to_project()
+    else:
+        project = access.to_project()
+    request.state.project = project
+    return project
 
 
 ProjectDep = Annotated[Project, Depends(get_project)]
@@ -137,8 +193,8 @@ async def get_own_membership(
     return await organizations.resolve(organization_id)
 
 
-async def get_keys(user: UserDep, session: SessionDep) -> KeyService:
-    return KeyService(KeyRepository(session), user)
+async def get_keys(request: Request, session: SessionDep) -> KeyService:
+    return KeyService(KeyRepository(session), await access_of(request))
 
 
 async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:

@@ -24,7 +24,7 @@ _RETRY_SECONDS = 1.0
 _WORKER_PATIENCE = 20
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int, root_path: str) -> None:
+def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until a signal says stop. Exits with a status that says so when serving could not begin."""
     config = uvicorn.Config(
         "app.main:create_app",
@@ -32,7 +32,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, root_path: 
         host=host,
         port=port,
         workers=workers,
-        root_path=root_path,
+        proxy_headers=False,  # app.proxies knows more of them
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,

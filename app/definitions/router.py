@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.params import Depends
 
+from app.auth.rate_limits import LOCAL_EVALUATION
 from app.definitions.schemas import FlagDefinitionsRead
 from app.definitions.service import DefinitionService
-from app.dependencies import DefinitionsByTokenDep, DefinitionsDep, get_user
+from app.dependencies import DefinitionsByTokenDep, DefinitionsDep, admit, get_user
 from app.etags import entity_tag, is_known
 from app.routing import answer_other_methods
 
-router = APIRouter(tags=["Flags for SDKs"])
+router = APIRouter(tags=["Flags for SDKs"], dependencies=[admit("feature_flag", LOCAL_EVALUATION)])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
     200: {

@@ -71,6 +71,7 @@ class PersonalApiKey(Base):
     label: Mapped[str] = mapped_column(Text)
     mask: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JsonColumn, default=lambda: ["*"], server_default='["*"]')
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     last_used_at: Mapped[dt.datetime | None]
 

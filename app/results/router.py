@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
-from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, ResultsDep, admit, get_project
 from app.errors import ValidationFailed
 from app.request_body import read_document
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
@@ -15,7 +16,9 @@ from app.results.schemas import FlagImplementationRead, FunnelResultsRead, Secon
 from app.routing import answer_other_methods
 from app.types import is_storable_json
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
     200: {
