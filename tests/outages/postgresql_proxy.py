@@ -40,6 +40,7 @@ class PostgresProxy:
         self._server_port = server_port
         self._certificate = certificate
         self._connections: set[asyncio.StreamWriter] = set()
+        self._work: set[asyncio.Task[None] | None] = set()
         self._countdown = 0
         self._fault: Fault = "refuse"
         self._is_dead = False
@@ -77,6 +78,8 @@ class PostgresProxy:
         reader, server = await asyncio.open_connection("127.0.0.1", self._server_port)
         self._connections |= {client, server}
         answers = asyncio.create_task(_pass_on(reader, client))
+        work = {asyncio.current_task(), answers}
+        self._work |= work  # the loop alone would not keep them
         try:
             await self._start(client_reader, client, server)
             await self._read_statements(client_reader, client, server)
@@ -87,6 +90,7 @@ class PostgresProxy:
             server.close()
             await answers
             client.close()
+            self._work -= work
 
     async def _start(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, server: asyncio.StreamWriter
