@@ -1,38 +1,33 @@
 """The ``abacus`` command."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import os
 import sys
-import tempfile
 import zoneinfo
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
 import httpx
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
+from app import serving
 from app.auth.scopes import EVERYTHING
-from app.database import Database
+from app.database import DATABASE_ERRORS, Database
 from app.dependencies import build_upkeep
 from app.doctor.service import Doctor
 from app.errors import AppError
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
 from app.models import Project
-from app.monitoring import logs
-from app.monitoring.metrics import DIRECTORY_VARIABLE
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
@@ -50,6 +45,7 @@ app.add_typer(user_app, name="user")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
+_TOLD_IN_ONE_LINE: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
 
@@ -58,7 +54,7 @@ def main() -> None:
     """Run the command line; what goes wrong is told in one line."""
     try:
         app()
-    except (AppError, OSError, SQLAlchemyError, ValidationError, ValueError) as error:
+    except _TOLD_IN_ONE_LINE as error:
         errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
         sys.exit(1)
 
@@ -83,35 +79,9 @@ def serve(
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
-    if settings.uses_sqlite or settings.migrate_on_start:
+    if settings.uses_sqlite:
         schema.upgrade(settings)
-    with _metrics_shared_by(workers):
-        uvicorn.run(
-            "app.main:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            proxy_headers=False,  # app.proxies knows more of them
-            log_config=logs.configuration(settings.log_level),
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=25,
-            # A worker that does not answer its parent is replaced; on a busy machine, one that is starting does not.
-            timeout_worker_healthcheck=60,
-        )
-
-
-@contextlib.contextmanager
-def _metrics_shared_by(workers: int) -> Iterator[None]:
-    """Name a directory for the numbers of several workers, before they are started."""
-    if workers == 1:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="abacus-metrics-") as folder:
-        os.environ[DIRECTORY_VARIABLE] = folder
-        yield
+    serving.serve(settings, host=host, port=port, workers=workers)
 
 
 @app.command()

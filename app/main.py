@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import VERSION, documentation, exception_handlers, health, openapi
+from app import VERSION, documentation, exception_handlers, health, openapi, serving
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
@@ -97,6 +97,8 @@ PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 # What an orchestrator or a monitoring system calls, by address and not by name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
+_CLOSING_SECONDS = 5.0
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without arguments it is configured from the environment."""
@@ -120,11 +122,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     exception_handlers.install(application)
     # Routes are tried one after the other: those that clients call all the time come first.
     for router in PUBLIC_ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 429, 503),
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 503),
         )
     application.include_router(health.router)
     application.include_router(metrics_router)
@@ -164,6 +166,9 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
     collect_less_often()
+    serving.stop_with_parent()
+    application.state.health = probes = health.Health(settings)
+    serving.drain_before_stopping(settings.drain_seconds, probes.drain)
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database
@@ -179,15 +184,21 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(keep_sampling(database))]
     if settings.materialise_interval:
         tasks.append(asyncio.create_task(schedule.run()))
+    if settings.migrate_on_start and not settings.uses_sqlite:
+        tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await shared.close()
-        await capture.close()
-        await database.close()
+        # Whoever waited for an answer has had it or given up. A database that does not answer must not hold up the end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await asyncio.wait(tasks)  # which, unlike gather, can be given up while they do not end
+                await shared.close()
+                await capture.close()
+                await database.close()
+                await probes.close()
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """A request id, a log line and metrics for every request, and a logged 500 for every bug."""
 
+import asyncio
 import logging
 import re
 import time
@@ -14,6 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import Unavailable
+from app.exception_handlers import respond
 from app.monitoring.logs import request_id
 from app.monitoring.metrics import REQUEST_SECONDS, REQUESTS
 from app.schemas import ErrorBody
@@ -22,6 +25,7 @@ logger = logging.getLogger("abacus")
 request_logger = logging.getLogger("abacus.request")
 
 _BUG = ErrorBody(type="server_error", code="error", detail="A server error occurred.", attr=None)
+_STOPPING = Unavailable("The service is being restarted. Please try again.")
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _KEY: Final = "abacus.request"
@@ -104,6 +108,10 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:  # the server has waited long enough for this request, and stops
+            if started:
+                raise
+            await respond(_STOPPING)(scope, receive, send_on)
         except Exception:
             logger.exception("request failed")
             if started:

@@ -16,8 +16,9 @@ ENVIRONMENT_PREFIX = "ABACUS_"
 _FILE = "_FILE"
 
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
-_LIBPQ_TO_ASYNCPG = {"sslmode": "ssl", "connect_timeout": "timeout"}
-_ASYNCPG_PARAMETERS = frozenset({"ssl", "timeout", "host", "port", "command_timeout", "prepared_statement_cache_size"})
+_LIBPQ_TO_ASYNCPG = {"sslmode": "ssl"}
+_ASYNCPG_PARAMETERS = frozenset({"ssl", "host", "port", "prepared_statement_cache_size"})
+_HAS_A_SETTING = frozenset({"connect_timeout"})  # hosting providers add it; ABACUS_DATABASE_WAIT decides
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite"})
 
@@ -43,6 +44,7 @@ def _sqlite_url(rest: str) -> str:
 def _postgresql_url(rest: str) -> str:
     address, _, query = rest.partition("?")
     parameters = {_LIBPQ_TO_ASYNCPG.get(name, name): value for name, value in parse_qsl(query, keep_blank_values=True)}
+    parameters = {name: value for name, value in parameters.items() if name not in _HAS_A_SETTING}
     unknown = sorted(parameters.keys() - _ASYNCPG_PARAMETERS)
     if unknown:
         raise ValueError(f"the database URL has a parameter that is not supported: {unknown[0]!r}")
@@ -124,8 +126,36 @@ class Settings(BaseSettings):
         description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
         " transaction, and set nothing when connecting that it refuses.",
     )
+    database_wait: float = Field(
+        default=5,
+        gt=0,
+        le=60,
+        description="Seconds to wait for a free connection, for the server to accept a new one, or for SQLite's lock.",
+    )
+    database_timeout: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds that one statement may take. Keep it below the time that a proxy in front waits.",
+    )
+    results_timeout: float = Field(
+        default=50,
+        gt=0,
+        description="Seconds that one answer about results may take. Keep it below the time that a proxy waits.",
+    )
     migrate_on_start: bool = Field(
-        default=False, description="Let `abacus serve` bring a PostgreSQL schema up to date first (SQLite always does)."
+        default=False,
+        description="Let `abacus serve` bring a PostgreSQL schema up to date by itself (SQLite always does).",
+    )
+    body_timeout: float = Field(
+        default=15, gt=0, description="Seconds to wait for the next piece of a request's body before it is given up."
+    )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="Seconds to go on serving after a signal to stop, not ready any more: load balancers see it.",
+    )
+    shutdown_timeout: int = Field(
+        default=25, ge=1, description="Seconds that requests under way get to finish when the service stops."
     )
     public_url: Annotated[HttpUrl | None, AfterValidator(_is_base)] = Field(
         default=None,

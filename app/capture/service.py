@@ -12,7 +12,7 @@ from app.auth.keys import Credential
 from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
-from app.database import Database, is_passing_database_trouble
+from app.database import DATABASE_ERRORS, Database, is_passing_database_trouble
 from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
@@ -165,7 +165,7 @@ def _concerns_all(error: Exception) -> bool:
 async def _telling_clients_to_try_again() -> AsyncIterator[None]:
     try:
         yield
-    except Exception as error:
+    except DATABASE_ERRORS as error:
         if not is_passing_database_trouble(error):
             raise
         raise Unavailable(

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app import migrate
 from app.database import Database
 from app.doctor.repository import ServerRepository
+from app.migrate import Revisions
 from app.settings import Settings
 
 OLDEST_SERVER: Final = 140_000
@@ -72,11 +72,13 @@ class Doctor:
     async def _compare_schema(self) -> Finding:
         async with self._database.read() as session:
             revision = await ServerRepository(session).revision()
-        newest, known = migrate.revisions(self._settings)
-        if revision == newest:
-            return Finding("schema", f"up to date ({revision})")
-        if revision is not None and revision not in known:
+        stored = frozenset({revision} if revision else ())
+        ours = Revisions.of(self._settings)
+        if ours.are_exceeded_by(stored):
             return Finding("schema", f"newer than this program ({revision}): fine while an older image serves on")
+        if ours.are_met_by(stored):
+            return Finding("schema", f"up to date ({revision})")
+        newest = ", ".join(sorted(ours.heads))
         return Finding("schema", f"at {revision or 'nothing'}, but {newest} is needed", "Run `abacus migrate`.")
 
     async def _look_at_server(self) -> AsyncIterator[Finding]:
@@ -92,7 +94,7 @@ class Doctor:
             f"{apart:.1f} s between this machine and the server",
             "" if apart <= MOST_SECONDS_APART else "Let both machines keep time by NTP.",
         )
-        own = 2 * self._settings.database_pool_size
+        own = 2 * self._settings.database_pool_size + 1  # for probes
         allowed = int(server.settings["max_connections"])
         yield Finding(
             "connections",

@@ -1,5 +1,6 @@
 """Counting metrics, from stored counts where that is faster and never less exact."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
@@ -59,11 +60,12 @@ class FactService:
     ) -> list[CountsT | EventsRemoved]:
         """Return what ``counts`` does, and for a metric that cannot be counted any more the refusal."""
         while True:
-            series = await self.catch_up(metrics)
-            try:
-                return [await self._count_or_refuse(metric, series, afresh=afresh) for metric in metrics]
-            except SeriesGone:  # nobody had used them for long; those made now are young and stay
-                continue
+            async with self._database.counting_turns:
+                series = await self.catch_up(metrics)
+                with contextlib.suppress(
+                    SeriesGone
+                ):  # nobody had used them for long; those made now are young and stay
+                    return [await self._count_or_refuse(metric, series, afresh=afresh) for metric in metrics]
 
     async def _count_or_refuse(
         self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool
