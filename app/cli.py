@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
+from app.auth.scopes import EVERYTHING
 from app.database import Database
 from app.errors import AppError
 from app.facts.materialise import Materialiser
@@ -28,7 +29,6 @@ from app.projects.service import AccountService
 from app.results.schedule import Schedule
 from app.results.service import ResultsService
 from app.settings import Settings
-from app.sharing import SharedWork
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects.", no_args_is_help=True)
@@ -66,9 +66,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; SQLite allows one.")] = 1,
-    root_path: Annotated[str, typer.Option(help="Prefix that a proxy strips.")] = "",
+    root_path: Annotated[str, typer.Option(help="Where the service lies behind a proxy, such as /abacus.")] = "",
 ) -> None:
     """Serve the API."""
+    if root_path:
+        os.environ["ABACUS_ROOT_PATH"] = root_path  # workers read their settings themselves
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
@@ -80,7 +82,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        root_path=root_path,
+        proxy_headers=False,  # app.proxies knows more of them
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
@@ -125,11 +127,18 @@ def create_project(
 
 
 @key_app.command("create")
-def create_key(email: Email, label: Annotated[str, typer.Option(help="What it is for.")] = "Command line") -> None:
+def create_key(
+    email: Email,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "Command line",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do, such as experiment:read; may be repeated. Everything if none."),
+    ] = None,
+) -> None:
     """Issue a personal API key and print it, this once."""
 
     async def create(accounts: AccountService) -> str:
-        return (await accounts.create_key(email, label))[1]
+        return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]
 
     sys.stdout.write(_with_accounts(create) + "\n")
 
@@ -137,10 +146,11 @@ def create_key(email: Email, label: Annotated[str, typer.Option(help="What it is
 @key_app.command("list")
 def list_keys(email: Email) -> None:
     """List a user's keys; their values are not stored."""
-    table = Table("id", "label", "key", "created", "last used")
+    table = Table("id", "label", "key", "scopes", "created", "last used")
     for key in _with_accounts(lambda accounts: accounts.list_keys(email)):
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-        table.add_row(str(key.id), key.label, key.mask, f"{key.created_at:%Y-%m-%d %H:%M}", used)
+        scopes = " ".join(key.scopes)
+        table.add_row(str(key.id), key.label, key.mask, scopes, f"{key.created_at:%Y-%m-%d %H:%M}", used)
     console.print(table)
 
 
@@ -180,7 +190,7 @@ def materialise(project: Annotated[int, typer.Option(help="The project's id.")])
                     raise ValueError(f"there is no project {project}")
                 facts = FactService(database, materialiser, project)
                 await Schedule(
-                    database, lambda found: ResultsService(database, facts, found, SharedWork()), interval=0
+                    database, lambda found: ResultsService(database, facts, found, materialiser.shared), interval=0
                 ).keep_up(projects[project])
                 progress.update(bar, completed=1, total=1)
             finally:

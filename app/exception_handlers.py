@@ -16,7 +16,8 @@ from app.schemas import ErrorBody
 
 def respond(error: AppError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = ErrorBody(type=error.type, code=error.code, detail=error.detail, attr=error.attr)
-    return JSONResponse(body.model_dump(), status_code=error.status, headers={**error.headers, **(headers or {})})
+    document = {**body.model_dump(), **error.extra}
+    return JSONResponse(document, status_code=error.status, headers={**error.headers, **(headers or {})})
 
 
 async def handle_app_error(_request: Request, error: Exception) -> JSONResponse:

@@ -11,7 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect
 
 from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
@@ -109,15 +110,26 @@ def validate(model: type[Model], document: object) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        _refuse(error)
+        # Of several models in one, the first part of a place says which it was, and is no field.
+        _refuse(error, unnamed=1 if issubclass(model, RootModel) else 0)
 
 
-def _refuse(error: ValidationError) -> NoReturn:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    attr = "__".join(str(part) for part in first["loc"])
+def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
+    first = error.errors(include_url=False, include_input=False)[0]
+    attr = "__".join(str(part) for part in first["loc"][unnamed:]) or None
+    if first["type"] == "union_tag_not_found":
+        raise ValidationFailed("This field is required.", code="required", attr=_tag_field(first))
+    if first["type"] == "union_tag_invalid":
+        detail = f'"{first["ctx"]["tag"]}" is not a valid choice.'
+        raise ValidationFailed(detail, code="invalid_choice", attr=_tag_field(first))
     if first["type"] == "missing":
         raise ValidationFailed("This field is required.", code="required", attr=attr)
     raise ValidationFailed(first["msg"], code=first["type"], attr=attr)
+
+
+def _tag_field(error: ErrorDetails) -> str:
+    """Return the field that says which of several models a document is."""
+    return str(error["ctx"]["discriminator"]).strip("'")
 
 
 class _BodyReader:

@@ -28,7 +28,7 @@ from app.facts.repository import SeriesFacts
 from app.facts.service import FactService
 from app.results.funnel import funnel_metric
 from app.results.queries import ExperimentScope, read_funnel, read_trend
-from app.results.service import buckets_of
+from app.results.questions import buckets
 from app.results.trend import exposure_metric, trend_metric
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
@@ -107,7 +107,7 @@ def questions(variants: Sequence[str]) -> Iterator[Question]:
         trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
         if trend is None:
             raise ValueError("a trend of page views has an event")
-        metrics = [trend_metric(trend, buckets_of(trend, scope), scope), exposure_metric(scope)]
+        metrics = [trend_metric(trend, buckets(scope, trend.interval), scope), exposure_metric(scope)]
         yield Question(math, metrics, [sql, EXPOSURE_SQL])
 
 

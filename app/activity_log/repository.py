@@ -1,5 +1,6 @@
 """The activity log in the database."""
 
+import datetime as dt
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, func, select
@@ -33,6 +34,16 @@ class ActivityRepository:
             .order_by(ActivityEntry.id.desc())
             .limit(limit)
             .offset(offset)
+        )
+        return found.all()
+
+    async def since(self, scope: str, item_id: int, moment: dt.datetime) -> Sequence[ActivityEntry]:
+        """Return entries of an item from a moment on with their users, oldest first."""
+        found = await self._session.scalars(
+            select(ActivityEntry)
+            .where(*self._conditions(scope, item_id), ActivityEntry.created_at >= moment)
+            .options(joinedload(ActivityEntry.user))
+            .order_by(ActivityEntry.id)
         )
         return found.all()
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select, text, tuple_, union_all
+from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, fetch_rows, insert_missing_rows
 from app.database import Database
 from app.models import Event
 from app.moments import to_microseconds
+from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1
@@ -105,6 +106,12 @@ class EventReader:
         return found
 
 
+@functools.cache
+def _known_query(dialect_name: str) -> Select[UUID]:
+    is_known = is_among(Event.uuid, "uuids", dialect_name)
+    return select(Event.uuid).where(Event.project_id == bindparam("project_id", type_=Integer), is_known)
+
+
 class EventRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -132,20 +139,16 @@ class EventRepository:
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those of the uuids that are stored already."""
-        found: set[UUID] = set()
-        for chunk in chunks(uuids):
-            found.update(
-                await self._session.scalars(
-                    select(Event.uuid).where(Event.project_id == self._project_id, Event.uuid.in_(chunk))
-                )
-            )
-        return found
+        dialect = self._session.get_bind().dialect.name
+        values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
+        parameters = {"project_id": self._project_id, "uuids": values}
+        return {row[0] for row in await fetch_within(self._session, _known_query(dialect), parameters)}
 
     async def _hold_append_lock(self) -> None:
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text("SELECT pg_advisory_xact_lock_shared(:space, :project)"),
-                {"space": APPEND_LOCK, "project": self._project_id},
+            connection = await self._session.connection()
+            await connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock_shared($1, $2)", (APPEND_LOCK, self._project_id)
             )
 
     async def named_after(

@@ -58,6 +58,8 @@ class ExperimentRecord(NamedTuple):
     archived: bool
     conclusion: str | None
     conclusion_comment: str | None
+    stats_config: str | None
+    decision_criteria: str | None
     is_active: bool  # the flag
     is_deleted: bool  # the flag
     author_id: int | None
@@ -93,6 +95,8 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         Experiment.archived,
         Experiment.conclusion,
         Experiment.conclusion_comment,
+        _text_of(Experiment.stats_config),
+        _text_of(Experiment.decision_criteria),
         FeatureFlag.active,
         FeatureFlag.deleted,
         User.id,

@@ -16,6 +16,7 @@ from app.dependencies import (
     ExperimentViewsDep,
     LockedExperimentDep,
     UserDep,
+    admit,
     get_project,
 )
 from app.experiments.changes import ExperimentChanges
@@ -39,7 +40,9 @@ from app.routing import answer_other_methods
 from app.schemas import Page
 from app.types import read_id
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Experiments"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]
+)
 
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
@@ -66,6 +69,8 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "status": record.status,
         "conclusion": record.conclusion,
         "conclusion_comment": record.conclusion_comment,
+        "stats_config": _pass(record.stats_config),
+        "decision_criteria": _pass(record.decision_criteria),
     }
 
 

@@ -5,11 +5,13 @@ from typing import Annotated, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.analysis.schemas import StatsConfig
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.projects.schemas import UserBasic
 from app.schemas import RequestBody, ResponseBody
+from app.scorecards.schemas import DecisionCriteria
 from app.types import (
     Boolean,
     Json,
@@ -160,6 +162,10 @@ ConclusionComment = Annotated[
 ]
 
 
+_STATS = "How `analysis` and all that builds on it analyse; null: as the defaults say. `results` keep the rule of 2022."
+_DECISION = "When `decision` recommends what; null: as the defaults say."
+
+
 class ExperimentCreate(RequestBody):
     # To the code the filters have a default: that they are missing is told after the faults of all fields.
     model_config = ConfigDict(
@@ -187,6 +193,8 @@ class ExperimentCreate(RequestBody):
     secondary_metrics: SecondaryMetrics = Field(default=[])
     filters: NewFilters = Field(default={})
     archived: Boolean = False
+    stats_config: StatsConfig | None = Field(default=None, description=_STATS)
+    decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
 
 class ExperimentUpdate(RequestBody):
@@ -205,6 +213,8 @@ class ExperimentUpdate(RequestBody):
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
+    stats_config: StatsConfig | None = Field(default=None, description=_STATS)
+    decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
 
 class ExperimentReplace(ExperimentUpdate):
@@ -287,3 +297,5 @@ class ExperimentRead(ResponseBody):
     )
     conclusion: Conclusion = Field(examples=[None])
     conclusion_comment: str | None = Field(description="Why, in words.", examples=[None])
+    stats_config: dict[str, JsonValue] | None = Field(description=_STATS, examples=[{"confidence_level": 0.99}])
+    decision_criteria: dict[str, JsonValue] | None = Field(description=_DECISION, examples=[{"target_mde": 0.05}])

@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
+from app.analysis.schemas import StatsConfig
 from app.errors import NotFound, ValidationFailed
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
@@ -21,6 +23,7 @@ from app.experiments.schemas import (
 from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
 from app.models import Experiment, FeatureFlag, Snapshot, User, utc_now
+from app.scorecards.schemas import DecisionCriteria
 from app.snapshots.schemas import Trigger
 from app.snapshots.service import SnapshotService
 from app.types import read_id, write_moment
@@ -39,6 +42,8 @@ _STORED_AS_SENT = (
     "archived",
     "conclusion",
     "conclusion_comment",
+    "stats_config",
+    "decision_criteria",
 )
 
 
@@ -119,6 +124,8 @@ class ExperimentService:
             secondary_metrics=body.secondary_metrics,
             filters=body.filters,
             archived=body.archived,
+            stats_config=_plain(body.stats_config),
+            decision_criteria=_plain(body.decision_criteria),
             created_by_id=created_by.id,
         )
         await self._experiments.add(experiment)
@@ -136,6 +143,10 @@ class ExperimentService:
             parameters=experiment.parameters,
             secondary_metrics=experiment.secondary_metrics,
             filters=experiment.filters,
+            stats_config=StatsConfig.model_validate(experiment.stats_config) if experiment.stats_config else None,
+            decision_criteria=DecisionCriteria.model_validate(experiment.decision_criteria)
+            if experiment.decision_criteria
+            else None,
         )
         return await self.create(copy, created_by)
 
@@ -156,7 +167,7 @@ class ExperimentService:
             await self._flags.activate(flag, changed_by)
         for field in _STORED_AS_SENT:
             if field in sent:
-                setattr(experiment, field, getattr(body, field))
+                setattr(experiment, field, _plain(getattr(body, field)))
         await self._store(experiment, "updated", changed_by, before)
         is_ended = experiment.start_date is not None and experiment.end_date is not None
         if is_ended and (start is None or experiment.end_date != end):
@@ -304,7 +315,14 @@ def _state(experiment: Experiment) -> State:
         "archived": experiment.archived,
         "conclusion": experiment.conclusion,
         "conclusion_comment": experiment.conclusion_comment,
+        "stats_config": experiment.stats_config,
+        "decision_criteria": experiment.decision_criteria,
     }
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
+    """Return a value as it is stored; of settings, those that were sent."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
 def _participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:

@@ -25,7 +25,7 @@ WINDOW_UNITS: tuple[WindowUnit, ...] = ("minute", "hour", "day", "week", "month"
 
 _SECOND = 1_000_000  # microseconds
 _UNITS = {"minute": 60 * _SECOND, "hour": 3_600 * _SECOND, "day": 86_400 * _SECOND, "week": 604_800 * _SECOND}
-_NEVER = np.iinfo(np.int64).max
+NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,39 @@ def aggregate_funnel(
 
 
 @dataclass(frozen=True)
+class Tries:
+    """Every way in which actors went through a funnel of n steps.
+
+    Attributes
+    ----------
+    actor : int64[tries]
+        Whose try it is: a number from 0.
+    times : int64[n, tries]
+        When each step was reached, in microseconds since 1970 UTC; ``NEVER`` if it was not.
+    variant : int32[actors]
+        The variant that each actor belongs to.
+    named : int64[actors]
+        When the actor named it; anything for those that name none.
+    """
+
+    actor: NDArray[np.int64]
+    times: NDArray[np.int64]
+    variant: NDArray[np.int32]
+    named: NDArray[np.int64]
+
+
+def ordered_tries(
+    steps: Sequence[FunnelStep], exclusions: Sequence[FunnelExclusion], window: ConversionWindow
+) -> Tries:
+    """Return the tries that ``aggregate_funnel`` counts."""
+    timeline = _Timeline.of([step.facts for step in steps] + [exclusion.facts for exclusion in exclusions])
+    starts = _follow(timeline, steps, exclusions, window)
+    is_reached = np.arange(len(steps))[:, np.newaxis] < starts.steps
+    times = np.where(is_reached, timeline.times(starts.moments), NEVER)
+    return Tries(starts.actor, times, timeline.variant, timeline.named)
+
+
+@dataclass(frozen=True)
 class _Timeline:
     """Distinct moments of actors in ascending order, and what happened at each."""
 
@@ -168,6 +201,7 @@ class _Timeline:
     origin: int  # time of the first event
     span: int
     variant: NDArray[np.int32]  # [actors], named first
+    named: NDArray[np.int64]  # [actors], when; the first event for those that name none
 
     @classmethod
     def of(cls, sources: Sequence[FactColumns]) -> "_Timeline":
@@ -176,29 +210,33 @@ class _Timeline:
         actors, actor = np.unique(facts.actor, return_inverse=True)
         origin = int(facts.time.min()) if len(facts) else 0
         span = int(facts.time.max()) - origin + 1 if len(facts) else 1
-        if len(actors) * span >= _NEVER:
+        if len(actors) * span >= NEVER:
             raise ValueError(f"{len(actors)} actors over {span} microseconds are too many to number their moments")
         key = actor.astype(np.int64) * span + (facts.time - origin)
         moment, row = np.unique(key, return_inverse=True)
         happened = np.zeros((len(sources), len(moment)), dtype=np.bool_)
         happened[source, row] = True
         of_row = moment // span
-        variant = _first_touch(key, facts, span, len(actors))
-        return cls(of_row, moment, (of_row + 1) * span, happened, origin, span, variant)
+        variant, named = _first_touch(key, facts, span, len(actors))
+        return cls(of_row, moment, (of_row + 1) * span, happened, origin, span, variant, named % span + origin)
 
     def times(self, moments: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return microseconds since 1970 UTC of moments."""
         return moments % self.span + self.origin
 
 
-def _first_touch(key: NDArray[np.int64], facts: FactColumns, span: int, actor_count: int) -> NDArray[np.int32]:
-    """Return the variant that each actor names first; of several at one moment the one that arrived first."""
+def _first_touch(
+    key: NDArray[np.int64], facts: FactColumns, span: int, actor_count: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the variant that each actor names first, of several at one moment the one that arrived first; and when."""
     named = np.flatnonzero(facts.variant != NO_VARIANT)
     named = named[np.lexsort((facts.sequence[named], key[named]))]
     actors, first = np.unique(key[named] // span, return_index=True)
     variant = np.full(actor_count, NO_VARIANT, dtype=np.int32)
     variant[actors] = facts.variant[named[first]]
-    return variant
+    moment = np.zeros(actor_count, dtype=np.int64)
+    moment[actors] = key[named[first]]
+    return variant, moment
 
 
 @dataclass(frozen=True)
@@ -207,6 +245,7 @@ class _Starts:
 
     actor: NDArray[np.int64]  # [tries]
     steps: NDArray[np.int64]  # [tries], steps reached, at least 1
+    moments: NDArray[np.int64]  # [n, tries], when each step was found, in time or not; NEVER if it was not
     seconds: NDArray[np.float64]  # [n - 1, tries], from step to step; nan where a step was not found in time
 
 
@@ -219,7 +258,7 @@ def _follow(
     they follow, from the last pair of steps to the first.
     """
     count = len(steps)
-    found = [np.where(row, timeline.moment, _NEVER) for row in timeline.happened]
+    found = [np.where(row, timeline.moment, NEVER) for row in timeline.happened]
     following, excluding = found[:count], found[count:]
 
     def spread(first: int) -> None:
@@ -245,14 +284,15 @@ def _follow(
     for index, exclusion in enumerate(exclusions):
         after = moments[exclusion.from_step]
         until = np.where(
-            moments[exclusion.to_step] != _NEVER, moments[exclusion.to_step], _window_ends(timeline, after, window)
+            moments[exclusion.to_step] != NEVER, moments[exclusion.to_step], _window_ends(timeline, after, window)
         )
-        disqualified |= (excluding[index][rows] > after) & (excluding[index][rows] < until) & (after != _NEVER)
+        disqualified |= (excluding[index][rows] > after) & (excluding[index][rows] < until) & (after != NEVER)
     kept = ~disqualified
     moments = [row[kept] for row in moments]
     return _Starts(
         timeline.actor[rows][kept],
         _steps_reached(timeline, moments, steps, window),
+        np.array(moments),
         np.array([_seconds(timeline, *pair, window) for pair in pairwise(moments)]).reshape(count - 1, len(moments[0])),
     )
 
@@ -261,18 +301,18 @@ def _next(timeline: _Timeline, moments: NDArray[np.int64], *, later: bool) -> ND
     """Return the earliest of the moments at each row and the rows after it (``later``: only after it)."""
     nearest = np.minimum.accumulate(moments[::-1])[::-1]
     if later:
-        nearest = np.append(nearest[1:], _NEVER)
-    return np.where(nearest < timeline.end, nearest, _NEVER)
+        nearest = np.append(nearest[1:], NEVER)
+    return np.where(nearest < timeline.end, nearest, NEVER)
 
 
 def _not_before(moments: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.where((before != _NEVER) & (moments < before), _NEVER, moments)
+    return np.where((before != NEVER) & (moments < before), NEVER, moments)
 
 
 def _window_ends(timeline: _Timeline, moments: NDArray[np.int64], window: ConversionWindow) -> NDArray[np.int64]:
     """Return the moment at which the window of each moment ends; never for a moment that never comes."""
     times = timeline.times(moments)
-    return np.where(moments == _NEVER, _NEVER, moments + (window.ends(times) - times))
+    return np.where(moments == NEVER, NEVER, moments + (window.ends(times) - times))
 
 
 def _steps_reached(
@@ -284,7 +324,7 @@ def _steps_reached(
     for step in range(1, len(moments)):
         before, now = moments[step - 1], moments[step]
         in_order = now > before if steps[step].repeats_previous else now >= before
-        going_on &= (now != _NEVER) & in_order & (now <= deadline)
+        going_on &= (now != NEVER) & in_order & (now <= deadline)
         reached += going_on
     return reached
 
@@ -293,7 +333,7 @@ def _seconds(
     timeline: _Timeline, before: NDArray[np.int64], now: NDArray[np.int64], window: ConversionWindow
 ) -> NDArray[np.float64]:
     """Return whole seconds between two steps that follow each other within a window; nan for others."""
-    in_time = (before != _NEVER) & (now != _NEVER) & (now <= _window_ends(timeline, before, window))
+    in_time = (before != NEVER) & (now != NEVER) & (now <= _window_ends(timeline, before, window))
     seconds = timeline.times(now) // _SECOND - timeline.times(before) // _SECOND
     return np.where(in_time, seconds.astype(np.float64), np.nan)
 

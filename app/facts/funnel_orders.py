@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
-from app.facts.funnel import ConversionWindow, FunnelCounts, average_and_median
+from app.facts.funnel import NEVER, ConversionWindow, FunnelCounts, Tries, average_and_median
 from app.facts.sums import ConversionTimes
 
 _SECOND = 1_000_000  # microseconds
-_NEVER = np.iinfo(np.int64).max
 
 Times = NDArray[np.int64]
 
@@ -28,6 +27,12 @@ class _Tries:
     actor: NDArray[np.int64]
     times: NDArray[np.int64]  # [steps, tries]
     reached: NDArray[np.int64]  # [tries]
+
+    def attributed(self, facts: FactColumns) -> Tries:
+        """Return the tries, each actor under the variant that it names first in some facts."""
+        actors, actor = np.unique(self.actor, return_inverse=True)
+        is_reached = np.arange(len(self.times))[:, np.newaxis] < self.reached
+        return Tries(actor, np.where(is_reached, self.times, NEVER), *_first_touch(facts, actors))
 
 
 def aggregate_strict_funnel(
@@ -43,23 +48,31 @@ def aggregate_strict_funnel(
         All events of the actors inside the window, of whatever name: a series of one source without a name and filter.
         Events at one moment follow each other in the order of arrival. The variants that they name count, too.
     """
+    return _summarise(_follow_strictly(steps, neighbours, window), window, neighbours, variant_count)
+
+
+def strict_tries(steps: Sequence[FactColumns], neighbours: FactColumns, window: ConversionWindow) -> Tries:
+    """Return the tries that ``aggregate_strict_funnel`` counts."""
+    return _follow_strictly(steps, neighbours, window).attributed(neighbours)
+
+
+def _follow_strictly(steps: Sequence[FactColumns], neighbours: FactColumns, window: ConversionWindow) -> _Tries:
     if not steps:
         raise ValueError("a funnel needs at least one step, got none")
     order = np.lexsort((neighbours.sequence, neighbours.time, neighbours.actor))
     facts = neighbours.select(order)
-    times = np.full((len(steps), len(facts)), _NEVER, dtype=np.int64)
+    times = np.full((len(steps), len(facts)), NEVER, dtype=np.int64)
     for place, step in enumerate(steps):
         # The row ``place`` further on, if it is the same actor's and belongs to the step.
         count = max(len(facts) - place, 0)
         later = slice(place, place + count)
         fits = np.isin(facts.sequence[later], step.sequence) & (facts.actor[later] == facts.actor[:count])
-        times[place, :count] = np.where(fits, facts.time[later], _NEVER)
-    starts = np.flatnonzero(times[0] != _NEVER)
+        times[place, :count] = np.where(fits, facts.time[later], NEVER)
+    starts = np.flatnonzero(times[0] != NEVER)
     times = times[:, starts]
-    in_time = (times != _NEVER) & (times <= window.ends(times[0]))
+    in_time = (times != NEVER) & (times <= window.ends(times[0]))
     reached = np.cumprod(in_time, axis=0).sum(axis=0)
-    tries = _Tries(facts.actor[starts], times, reached)
-    return _summarise(tries, window, neighbours, variant_count)
+    return _Tries(facts.actor[starts], times, reached)
 
 
 def aggregate_unordered_funnel(
@@ -77,9 +90,20 @@ def aggregate_unordered_funnel(
         Facts that disqualify a start when they happen after it and before its last step, or before the end of its
         window where not all steps were found.
     """
+    tries = _follow_in_any_order(steps, exclusions, window)
+    return _summarise(tries, window, concatenate([*steps, *exclusions]), variant_count)
+
+
+def unordered_tries(steps: Sequence[FactColumns], exclusions: Sequence[FactColumns], window: ConversionWindow) -> Tries:
+    """Return the tries that ``aggregate_unordered_funnel`` counts."""
+    return _follow_in_any_order(steps, exclusions, window).attributed(concatenate([*steps, *exclusions]))
+
+
+def _follow_in_any_order(
+    steps: Sequence[FactColumns], exclusions: Sequence[FactColumns], window: ConversionWindow
+) -> _Tries:
     if not steps:
         raise ValueError("a funnel needs at least one step, got none")
-    everything = concatenate([*steps, *exclusions])
     lookups = [_Lookup.of(step) for step in steps]
     tries = [_rotation(steps, lookups, first, window) for first in range(len(steps))]
     together = _Tries(
@@ -89,11 +113,10 @@ def aggregate_unordered_funnel(
     )
     allowed = np.ones(len(together.actor), dtype=np.bool_)
     start, last = together.times[0], together.times[-1]
-    until = np.where(last != _NEVER, last, window.ends(start) if len(start) else last)
+    until = np.where(last != NEVER, last, window.ends(start) if len(start) else last)
     for exclusion in exclusions:
         allowed &= _Lookup.of(exclusion).after(together.actor, start) >= until
-    together = _Tries(together.actor[allowed], together.times[:, allowed], together.reached[allowed])
-    return _summarise(together, window, everything, variant_count)
+    return _Tries(together.actor[allowed], together.times[:, allowed], together.reached[allowed])
 
 
 def _rotation(
@@ -105,9 +128,9 @@ def _rotation(
     for place, lookup in enumerate(lookups):
         if place != first:
             found = lookup.after(start.actor, start.time)
-            rows.append(np.where(found <= deadline, found, _NEVER))
+            rows.append(np.where(found <= deadline, found, NEVER))
     times = np.sort(np.stack(rows), axis=0)
-    return _Tries(start.actor, times, (times != _NEVER).sum(axis=0))
+    return _Tries(start.actor, times, (times != NEVER).sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,7 @@ class _Lookup:
     def after(self, actor: NDArray[np.int64], time: Times) -> Times:
         """Return the time of each actor's first event strictly later than a time; never if there is none."""
         if not len(self.actor):
-            return np.full(len(actor), _NEVER, dtype=np.int64)
+            return np.full(len(actor), NEVER, dtype=np.int64)
         # Both sorted together by (actor, time), lookups behind events of the same moment: the next event is the answer.
         asked = len(actor)
         order = np.lexsort(
@@ -141,12 +164,12 @@ class _Lookup:
         place[order[~is_event] - len(self.actor)] = following[~is_event]
         inside = np.minimum(place, len(self.actor) - 1)
         found = (place < len(self.actor)) & (self.actor[inside] == actor)
-        return np.where(found, self.time[inside], _NEVER)
+        return np.where(found, self.time[inside], NEVER)
 
 
 def _summarise(tries: _Tries, window: ConversionWindow, facts: FactColumns, variant_count: int) -> FunnelCounts:
     actors, actor = np.unique(tries.actor, return_inverse=True)
-    variant = _first_touch(facts, actors)
+    variant, _ = _first_touch(facts, actors)
     best = np.zeros(len(actors), dtype=np.int64)
     np.maximum.at(best, actor, tries.reached)
     step_count = len(tries.times)
@@ -165,19 +188,21 @@ def _summarise(tries: _Tries, window: ConversionWindow, facts: FactColumns, vari
     return FunnelCounts(reached, times)
 
 
-def _first_touch(facts: FactColumns, actors: NDArray[np.int64]) -> NDArray[np.int32]:
+def _first_touch(facts: FactColumns, actors: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the variant that each actor names first, and when."""
     named = facts.select(facts.variant != NO_VARIANT)
     order = np.lexsort((named.sequence, named.time, named.actor))
     found, first = np.unique(named.actor[order], return_index=True)
-    variant = np.full(len(actors), NO_VARIANT, dtype=np.int32)
+    variant, moment = np.full(len(actors), NO_VARIANT, dtype=np.int32), np.zeros(len(actors), dtype=np.int64)
     known = np.isin(found, actors)
-    variant[np.searchsorted(actors, found[known])] = named.variant[order][first[known]]
-    return variant
+    place = np.searchsorted(actors, found[known])
+    variant[place], moment[place] = named.variant[order][first[known]], named.time[order][first[known]]
+    return variant, moment
 
 
 def _seconds(before: Times, now: Times, window: ConversionWindow) -> NDArray[np.float64]:
     """Return whole seconds between two steps that follow each other within a window; nan for others."""
-    found = (before != _NEVER) & (now != _NEVER)
+    found = (before != NEVER) & (now != NEVER)
     in_time = found.copy()
     in_time[found] = now[found] <= window.ends(before[found])
     return np.where(in_time, (now // _SECOND - before // _SECOND).astype(np.float64), np.nan)

@@ -45,6 +45,13 @@ class FlagService:
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
         return await self._flags.count(), await self._flags.page(limit, offset)
 
+    async def with_key(self, key: str) -> FeatureFlag:
+        """Return the living flag that has the key, by itself."""
+        flag = await self._flags.with_key(key)
+        if flag is None:
+            raise NotFound
+        return flag
+
     async def all_living(self) -> Sequence[FeatureFlag]:
         """Return all flags that are not deleted, oldest first, without authors and experiments."""
         return await self._flags.all_living()

@@ -26,6 +26,8 @@ class Experiment(Base):
     parameters: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     secondary_metrics: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
     filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)
+    stats_config: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    decision_criteria: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     archived: Mapped[bool] = mapped_column(default=False)
     conclusion: Mapped[str | None] = mapped_column(String(32))
     conclusion_comment: Mapped[str | None] = mapped_column(Text)

@@ -192,7 +192,7 @@ def read_funnel(
         When the filters cannot be read, or an action does not exist.
     """
     group_type_index = read_group_type_index(filters, "aggregation_group_type_index")
-    always = _always(filters, test_accounts)
+    always = test_account_filter(filters, test_accounts)
     steps = read_entities(filters, actions, always)
     refuse_missing_actions(steps)
     order_type = _read_choice(filters, "funnel_order_type", ORDER_TYPES, "ordered")
@@ -215,7 +215,7 @@ def read_trend(
 ) -> TrendQuery | None:
     """Return the question that the first series of a trend asks; None when it has none that can have events."""
     read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but has to be one
-    always = _always(filters, test_accounts)
+    always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
     interval = _read_interval(filters)
     if not entities or entities[0].sources is None:
@@ -240,7 +240,8 @@ def custom_exposure(parameters: JsonValue) -> Mapping[str, JsonValue]:
     return own if isinstance(own, dict) else {}
 
 
-def _always(filters: Mapping[str, JsonValue], test_accounts: Group) -> Group:
+def test_account_filter(filters: Mapping[str, JsonValue], test_accounts: Group) -> Group:
+    """Return the project's filter on test accounts where a metric asks for it, else one that everything passes."""
     return test_accounts if _filters_test_accounts(filters) else NO_FILTER
 
 

@@ -7,15 +7,27 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
-from app.dependencies import DetachedExperimentDep, ResultsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
 from app.errors import ValidationFailed
+from app.findings.schemas import HealthSummaryRead
 from app.request_body import read_document
+from app.results.answers import FunnelAnswer, TrendAnswer
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
-from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead, TrendResultsRead
+from app.results.explanation import explain as describe
+from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead
+from app.results.service import judge
 from app.routing import answer_other_methods
 from app.types import is_storable_json
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
+
+
+def _with_health(example: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {**example, "health": {"status": "healthy", "findings": []}, "explain": None}
+
 
 _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
     200: {
@@ -23,8 +35,11 @@ _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
         "content": {
             "application/json": {
                 "examples": {
-                    "funnel": {"summary": "Of a funnel: who converts", "value": FUNNEL_RESULTS_EXAMPLE},
-                    "trend": {"summary": "Of a trend: how often something happens", "value": TREND_RESULTS_EXAMPLE},
+                    "funnel": {"summary": "Of a funnel: who converts", "value": _with_health(FUNNEL_RESULTS_EXAMPLE)},
+                    "trend": {
+                        "summary": "Of a trend: how often something happens",
+                        "value": _with_health(TREND_RESULTS_EXAMPLE),
+                    },
                 }
             }
         },
@@ -56,11 +71,18 @@ async def check_flag_implementation(
 async def retrieve_results(
     experiment: DetachedExperimentDep,
     results: ResultsDep,
+    findings: FindingsDep,
     refresh: Annotated[
         str | None,
         Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
     ] = None,
-) -> FunnelResultsRead | TrendResultsRead:
+    explain: Annotated[
+        str | None,
+        Query(
+            description="`true`: add `explain`, which says what was found under which variant. Refusals have it too."
+        ),
+    ] = None,
+) -> FunnelAnswer | TrendAnswer:
     """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
 
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
@@ -70,8 +92,21 @@ async def retrieve_results(
     together they make 1. `credible_intervals` say where each variant's rate lies, with 95 % probability.
     `significance_code` says whether that is enough to decide on, and if not, what is missing. A draft has no results,
     and neither has an experiment without data of `control` or of all others: that is a 400 whose `detail` says so.
+
+    `health` warns of what is wrong with the experiment itself.
     """
-    return await results.results(experiment, afresh=refresh == "true")
+    target = await results.target(experiment, afresh=refresh == "true")
+    explanation = describe(target) if explain == "true" else None
+    try:
+        verdict = judge(target)
+    except ValidationFailed as refusal:
+        if explanation is None:
+            raise
+        extra = {"explain": explanation.model_dump(mode="json")}
+        raise ValidationFailed(refusal.detail, code=refusal.code, attr=refusal.attr, extra=extra) from refusal
+    report = await findings.check(experiment, target.evidence)
+    answer = FunnelAnswer if isinstance(verdict, FunnelResultsRead) else TrendAnswer
+    return answer(**dict(verdict), health=HealthSummaryRead.model_validate(report), explain=explanation)
 
 
 @router.get("/{experiment_id}/secondary_results/", summary="Get a secondary metric")

@@ -3,7 +3,7 @@
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,34 +12,23 @@ from pydantic import JsonValue
 from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
-from app.facts.activity import TRAILING_DAYS
-from app.facts.calendar import Ticks, ticks
 from app.facts.metric import CountsT, Metric
-from app.facts.repository import SeriesGone
 from app.facts.service import FactService
-from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
-from app.properties.filters import parse_filter
 from app.results.actions import ActionSources
-from app.results.activity import ActivityService
 from app.results.entities import event_names, read_entities, refuse_missing_actions
-from app.results.funnel import conversion_rates, funnel_metric, judge_funnel
+from app.results.funnel import conversion_rates, funnel_metric
 from app.results.queries import (
     ExperimentScope,
-    TrendQuery,
-    custom_exposure,
-    read_exposure,
-    read_funnel,
     read_insight,
-    read_trend,
 )
+from app.results.questions import ExperimentQuestions, Filters, buckets
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.results.trend import exposure_metric, judge_trend, totals, trend_metric
+from app.results.target import CountedFunnel, CountedTarget, CountedTrend
+from app.results.trend import totals
 from app.sharing import SharedWork
 from app.statistics.errors import ExperimentDataError, NoControlVariant
-
-Filters = Mapping[str, JsonValue]
 
 
 class ResultsService:
@@ -54,24 +43,30 @@ class ResultsService:
         self._facts = facts
         self._project = project
         self._actions = ActionSources(database, project.id)
-        self._activity = ActivityService(database, project.id)
-        self._test_accounts = parse_filter(project.test_account_filters)
+        self._questions = ExperimentQuestions(database, project)
 
     async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
         """Return the verdict on the target metric; ``afresh`` counts all facts again."""
+        return judge(await self.target(experiment, afresh=afresh))
+
+    async def target(self, experiment: Experiment, *, afresh: bool = False) -> CountedTarget:
+        """Count the target metric.
+
+        Raises
+        ------
+        ValidationFailed
+            When there is none, or the experiment has not started.
+        """
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
         key = self._key(experiment, experiment.filters, experiment.parameters, "afresh" if afresh else "results")
-        return await self._shared.result(key, lambda: self._results(experiment, afresh=afresh))
+        return await self._shared.result(key, lambda: self._target(experiment, afresh=afresh))
 
-    async def _results(self, experiment: Experiment, *, afresh: bool) -> FunnelResultsRead | TrendResultsRead:
-        scope = self._scope(experiment)
-        try:
-            if read_insight(experiment.filters) == "TRENDS":
-                return await self._trend(experiment, scope, afresh=afresh)
-            return await self._funnel(experiment.filters, scope, afresh=afresh)
-        except ExperimentDataError as error:
-            raise ValidationFailed(str(error), code=error.code) from error
+    async def _target(self, experiment: Experiment, *, afresh: bool) -> CountedTarget:
+        scope = self._questions.scope(experiment)
+        if read_insight(experiment.filters) == "TRENDS":
+            return await self._trend(experiment, scope, afresh=afresh)
+        return await self._funnel(experiment.filters, scope, afresh=afresh)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
@@ -80,16 +75,16 @@ class ResultsService:
         return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
-        scope = self._scope(experiment)
+        scope = self._questions.scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
-            trend = read_trend(filters, await self._actions.of(filters), self._test_accounts)
+            trend = await self._questions.trend(filters)
             if trend is None:
                 return {}
-            [counts] = await self._count([await self._trend_metric(trend, scope)])
+            [counts] = await self._count([await self._questions.trend_metric(trend, scope)])
             return totals(counts, scope.variants)
         if insight == "FUNNELS":
-            funnel = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
+            funnel = await self._questions.funnel(filters)
             if not funnel.steps:
                 return {}
             [reached] = await self._count([funnel_metric(funnel, scope)])
@@ -98,10 +93,10 @@ class ResultsService:
 
     async def keep_up(self, experiment: Experiment) -> None:
         """Count all metrics ahead of the next reader, who then has little left to wait for."""
-        scope = self._scope(experiment)
+        scope = self._questions.scope(experiment)
         for filters in (experiment.filters, *_all_secondary_filters(experiment)):
             try:
-                await self._count(await self._metrics(filters, experiment.parameters, scope))
+                await self._count(await self._questions.metrics(filters, experiment.parameters, scope))
             except ValidationFailed:
                 continue  # told to whoever asks for this metric's results
 
@@ -111,9 +106,10 @@ class ResultsService:
         for experiment in experiments:
             if experiment.start_date is None:
                 continue  # nobody has asked for the results of a draft
+            scope = self._questions.scope(experiment)
             for filters in (experiment.filters, *_all_secondary_filters(experiment)):
                 with contextlib.suppress(ValidationFailed):  # then nobody can ask
-                    used += await self._metrics(filters, experiment.parameters, self._scope(experiment))
+                    used += await self._questions.metrics(filters, experiment.parameters, scope)
         await self._facts.remove_unused(used)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
@@ -135,74 +131,45 @@ class ResultsService:
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
         return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
-    def _scope(self, experiment: Experiment) -> ExperimentScope:
-        if experiment.start_date is None:
-            raise ValidationFailed("Experiment has not started yet", code="no_data")
-        return ExperimentScope(
-            flag_key=experiment.feature_flag.key,
-            variants=variant_keys(experiment.feature_flag.filters),
-            start=experiment.start_date,
-            end=experiment.end_date,
-            now=utc_now(),
-            timezone=ZoneInfo(self._project.timezone),
-        )
-
-    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> FunnelResultsRead:
-        query = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
+    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> CountedFunnel:
+        query = await self._questions.funnel(filters)
         if not query.steps:
-            raise NoControlVariant
+            raise _refusal(NoControlVariant())
         [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
-        return judge_funnel(query, counts, filters, scope)
+        return CountedFunnel(scope, filters, query, counts)
 
-    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> TrendResultsRead:
-        query = read_trend(experiment.filters, await self._actions.of(experiment.filters), self._test_accounts)
+    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> CountedTrend:
+        query = await self._questions.trend(experiment.filters)
         if query is None:
-            raise NoControlVariant
+            raise _refusal(NoControlVariant())
         metrics = [
-            await self._trend_metric(query, scope),
-            await self._exposure_metric(query, experiment.parameters, scope),
+            await self._questions.trend_metric(query, scope),
+            await self._questions.exposure_metric(query, experiment.parameters, scope),
         ]
         counts, exposed = await self._count(metrics, afresh=afresh)
-        return judge_trend(query, counts, buckets_of(query, scope), exposed, experiment.filters, scope)
-
-    async def _metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
-        """Return the questions that a metric asks, exposures included where it needs them."""
-        if read_insight(filters) != "TRENDS":
-            query = read_funnel(filters, await self._actions.of(filters), self._test_accounts)
-            return [funnel_metric(query, scope)] if query.steps else []
-        trend = read_trend(filters, await self._actions.of(filters), self._test_accounts)
-        if trend is None:
-            return []
-        return [await self._trend_metric(trend, scope), await self._exposure_metric(trend, parameters, scope)]
-
-    async def _trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> Metric[TrendCounts]:
-        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
-        return trend_metric(query, buckets_of(query, scope), scope, days)
-
-    async def _exposure_metric(
-        self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
-    ) -> Metric[TrendCounts]:
-        """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
-        actions = await self._actions.of(custom_exposure(parameters))
-        own = read_exposure(parameters, actions, self._test_accounts)
-        return await self._trend_metric(own, scope) if own else exposure_metric(scope, query.always)
+        return CountedTrend(scope, experiment.filters, query, buckets(scope, query.interval), counts, exposed)
 
     async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
         """Return the counts of metrics as of one moment."""
-        while True:
-            series = await self._facts.catch_up(metrics)
-            try:
-                return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
-            except SeriesGone:  # nobody had used them for long; those made now are young and stay
-                continue
+        return await self._facts.counts(metrics, afresh=afresh)
 
 
-def buckets_of(query: TrendQuery, scope: ExperimentScope) -> Ticks:
-    """Return the buckets of a trend, from the experiment's start to its end or now."""
+def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
+    """Return the verdict on a counted metric.
+
+    Raises
+    ------
+    ValidationFailed
+        When there are no data to compare.
+    """
     try:
-        return ticks(scope.start, max(scope.start, scope.last), query.interval, scope.timezone)
-    except ValueError as error:
-        raise ValidationFailed(str(error), attr="filters") from error
+        return target.judge()
+    except ExperimentDataError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ExperimentDataError) -> ValidationFailed:
+    return ValidationFailed(str(error), code=error.code)
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

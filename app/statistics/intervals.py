@@ -40,11 +40,21 @@ def quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[float]) -
     ValueError
         When a probability is closer to 0 or 1 than 1e-9.
     """
+    return kernel_of(posteriors).value(axis_quantiles(posteriors, probabilities))
+
+
+def axis_quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[float]) -> Array:
+    """Return quantiles as distances from the mode on the axis of the family, accurate also where values are near 1.
+
+    Raises
+    ------
+    ValueError
+        When a probability is closer to 0 or 1 than 1e-9.
+    """
     wanted = np.array(probabilities, dtype=np.float64)
     if not bool(((wanted >= _FURTHEST_TAIL) & (wanted <= 1 - _FURTHEST_TAIL)).all()):
         raise ValueError(f"probabilities must lie between {_FURTHEST_TAIL} and 1 - {_FURTHEST_TAIL}, got {wanted}")
-    grid = SharedGrid.covering(kernel_of(posteriors))
-    return grid.kernel.value(_offsets(grid, wanted))
+    return _offsets(SharedGrid.covering(kernel_of(posteriors)), wanted)
 
 
 def highest_density_intervals(posteriors: Sequence[Posterior], level: float = 0.95) -> Array:

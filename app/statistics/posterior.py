@@ -47,7 +47,21 @@ class GammaPosterior:
         return self.shape / self.rate
 
 
-Posterior: TypeAlias = BetaPosterior | GammaPosterior
+@dataclass(frozen=True)
+class NormalPosterior:
+    """Normal(mean, deviation): a mean of many samples, with its standard error."""
+
+    mean: float
+    deviation: float
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that are no distribution."""
+        _require_positive(deviation=self.deviation)
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean must be a number, got {self.mean!r}")
+
+
+Posterior: TypeAlias = BetaPosterior | GammaPosterior | NormalPosterior
 
 
 def _require_positive(**parameters: float) -> None:

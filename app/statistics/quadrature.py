@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.polynomial import legendre
+from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 
 from app.statistics.kernel import Array, Kernel
@@ -30,12 +30,14 @@ class Rule:
     """A Gauss-Legendre rule on [-1, 1] with n nodes.
 
     ``integrals`` of shape (n, 2 n + 1) takes values at the nodes to the integrals of their interpolating polynomial
-    from the left end to each node, from each node to the right end, and over the whole interval.
+    from the left end to each node, from each node to the right end, and over the whole interval. ``chebyshev`` of shape
+    (n, n) takes them to the polynomial's Chebyshev coefficients.
     """
 
     nodes: Array
     weights: Array
     integrals: Array
+    chebyshev: Array
 
 
 @cache
@@ -49,7 +51,8 @@ def gauss_legendre(count: int) -> Rule:
     coefficients = (2 * degrees + 1)[:, None] / 2 * polynomials[:, :count].T * weights
     left = primitives @ coefficients
     right = left[::-1, ::-1]
-    return Rule(nodes, weights, np.column_stack((left.T, right.T, weights)))
+    to_series = np.asarray(np.linalg.inv(chebyshev.chebvander(nodes, count - 1)).T, dtype=np.float64)
+    return Rule(nodes, weights, np.column_stack((left.T, right.T, weights)), to_series)
 
 
 class QuadratureError(ArithmeticError):
@@ -149,9 +152,7 @@ def panel_edges(kernel: Kernel, levels: int = 6) -> Array:
     """
     z = _DEEPEST / levels * np.arange(1, levels + 1)
     sides = np.concatenate((-z[::-1], z))
-    u = sides * kernel.scale[:, None]
-    # Towards its steep side a density falls faster than a normal one: start Newton's method nearer to the mode there.
-    u = np.sign(u) * np.log1p(np.abs(u) + sides**2 * kernel.scale[:, None] ** 2 / 3)
+    u = kernel.places(sides)
     for _ in range(2):
         u = u - (kernel.log_density(u) + sides**2 / 2) / kernel.slope(u)
     edges = np.zeros((len(kernel), 2 * levels + 1))

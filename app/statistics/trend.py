@@ -93,7 +93,7 @@ def _decide(variants: Sequence[TrendVariant], probability: Mapping[str, float]) 
         return SignificanceCode.LOW_WIN_PROBABILITY, 1.0
     control, *tests = variants
     best = max(tests, key=lambda variant: variant.count)
-    p_value = poisson_comparison(control.count, best.count, best.exposure / control.exposure)
+    [p_value] = poisson_comparison(control.count, [best.count], [best.exposure / control.exposure]).tolist()
     if p_value >= MAX_P_VALUE:
         return SignificanceCode.HIGH_P_VALUE, p_value
     return SignificanceCode.SIGNIFICANT, p_value

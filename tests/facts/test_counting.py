@@ -30,7 +30,7 @@ from app.persons.identity import IdentityChanges, PersonState
 from app.persons.repository import PersonRepository
 from app.results.funnel import funnel_metric
 from app.results.queries import ExperimentScope, read_funnel, read_trend
-from app.results.service import buckets_of
+from app.results.questions import buckets
 from app.results.trend import exposure_metric, trend_metric
 from tests.conftest import new_service
 from tests.service import Service, event
@@ -90,7 +90,7 @@ def questions(hours: int, edit: Edit = Edit()) -> Sequence[Metric[Any]]:  # froz
     return [
         funnel_metric(funnel, scope),
         exposure_metric(scope),
-        *(trend_metric(trend, buckets_of(trend, scope), scope) for trend in trends if trend),
+        *(trend_metric(trend, buckets(scope, trend.interval), scope) for trend in trends if trend),
     ]
 
 

@@ -477,9 +477,7 @@ async def test_a_started_experiment_is_counted_before_anybody_asks(
     service: Service, database: Database, application: FastAPI
 ) -> None:
     state = application.state
-    schedule = Schedule(
-        database, lambda project: build_results(database, state.materialiser, state.shared_results, project), 3600
-    )
+    schedule = Schedule(database, lambda project: build_results(database, state.materialiser, project), 3600)
     running = asyncio.create_task(schedule.run())
     try:
         await service.capture(*ONE_EACH)

@@ -1,0 +1,1 @@
+"""The engine for counts that come from anywhere: analysis and planning without any event."""

@@ -1,0 +1,62 @@
+"""Says in words who leads, and whether that means anything."""
+
+from app.statistics.analysis import Analysis, Decision, VariantAnalysis
+
+
+def conclude(analysis: Analysis) -> str:
+    """Return one to three sentences: a broken split first, then who leads, then how sure that is."""
+    leader = analysis.leader
+    ratio = analysis.sample_ratio
+    sentences = []
+    if ratio is not None and ratio.is_mismatch:
+        sentences.append(
+            f"Do not trust these figures yet: the samples are not split as planned (p = {ratio.p_value:.2g})."
+        )
+    if leader is None:
+        return " ".join([*sentences, "There are not enough data to compare the variants."])
+    return " ".join([*sentences, _who_leads(leader, analysis.baseline), _how_sure(leader, analysis)])
+
+
+def _who_leads(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
+    told = f"{leader.sample.key} leads"
+    if leader.probability_best is not None:
+        told += f", being the best with a probability of {_percent(leader.probability_best)}"
+    if leader.is_baseline:
+        return f"{told}."
+    relative = leader.relative_difference.estimate
+    change = f" ({relative:+.1%})" if relative is not None else ""
+    return f"{told}: {leader.sample.mean:.4g} against {baseline.sample.mean or 0:.4g} of {baseline.sample.key}{change}."
+
+
+def _how_sure(leader: VariantAnalysis, analysis: Analysis) -> str:
+    if leader.decision is not None:
+        return f"{_VERDICTS[leader.decision.code]}{_evidence(leader.decision)}."
+    worse = [one.sample.key for one in analysis.variants if one.decision is not None and one.decision.is_significant]
+    if worse:
+        return f"It is significantly better than {' and '.join(worse)}: keep it."
+    codes = {one.decision.code for one in analysis.variants if one.decision is not None}
+    if len(codes) == 1:
+        return f"{_VERDICTS[codes.pop()]}."
+    return "No difference from it is significant."
+
+
+_VERDICTS = {
+    "significant": "The difference is significant",
+    "not_enough_exposure": "There are too few samples for a verdict: each variant needs 100",
+    "not_enough_data": "There are too few data for a verdict",
+    "low_win_probability": "The difference is not significant",
+    "high_p_value": "The difference is not significant",
+}
+
+
+def _evidence(decision: Decision) -> str:
+    if decision.adjusted is None or decision.code not in {"significant", "low_win_probability", "high_p_value"}:
+        return ""
+    return f" (p = {decision.adjusted:.2g})"
+
+
+def _percent(probability: float) -> str:
+    """Nothing is certain that is not 1."""
+    if probability > 0.9999:
+        return "more than 99.99 %"
+    return f"{probability * 100:.2f} %"

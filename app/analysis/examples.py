@@ -1,0 +1,117 @@
+"""Requests and whole answers, as the service gave them, for readers of /docs."""
+
+from typing import Final
+
+from pydantic import JsonValue
+
+FUNNEL_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_type": "funnel",
+    "variants": [
+        {"key": "control", "success_count": 100, "failure_count": 900},
+        {"key": "test", "success_count": 150, "failure_count": 850},
+    ],
+    "expected_split": {"control": 50, "test": 50},
+    "stats_config": {
+        "method": "bayesian",
+        "confidence_level": 0.95,
+        "sequential": {"enabled": True, "tuning_parameter": 5000},
+        "baseline_variant_key": "control",
+        "multiple_testing": "none",
+    },
+}
+ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_type": "funnel",
+    "stats_config": {
+        "method": "bayesian",
+        "confidence_level": 0.95,
+        "sequential": {"enabled": True, "tuning_parameter": 5000.0},
+        "baseline_variant_key": "control",
+        "multiple_testing": "none",
+    },
+    "leader": "test",
+    "conclusion": "test leads, being the best with a probability of 99.96 %: 0.15 against 0.1 of control (+50.0%). "
+    "The difference is significant (p = 0.026).",
+    "variants": [
+        {
+            "key": "control",
+            "number_of_samples": 1000.0,
+            "sum": 100.0,
+            "sum_squares": 100.0,
+            "mean": 0.1,
+            "posterior_mean": 0.10079840319361277,
+            "credible_interval": [0.08293639849581787, 0.12016912987586058],
+            "probability_best": 0.0003576370993234159,
+            "chance_to_win": None,
+            "expected_loss": 0.049901571143136016,
+            "expected_loss_vs_baseline": None,
+            "delta": None,
+            "delta_credible_interval": None,
+            "confidence_interval": None,
+            "sequential_interval": None,
+            "delta_relative": None,
+            "delta_relative_credible_interval": None,
+            "relative_confidence_interval": None,
+            "relative_sequential_interval": None,
+            "p_value": None,
+            "sequential_p_value": None,
+            "adjusted_p_value": None,
+            "significant": None,
+            "significance_code": None,
+            "validation_failures": [],
+        },
+        {
+            "key": "test",
+            "number_of_samples": 1000.0,
+            "sum": 150.0,
+            "sum_squares": 150.0,
+            "mean": 0.15,
+            "posterior_mean": 0.1506986027944112,
+            "credible_interval": [0.12923057128760435, 0.17348707340422312],
+            "probability_best": 0.9996423629006765,
+            "chance_to_win": 0.9996423629006765,
+            "expected_loss": 1.371542337639857e-06,
+            "expected_loss_vs_baseline": 1.3715423376398577e-06,
+            "delta": 0.04999999999999999,
+            "delta_credible_interval": [0.021025530875054516, 0.07892308648324932],
+            "confidence_interval": [0.021094683992369627, 0.07890531600763034],
+            "sequential_interval": [0.003930877049214791, 0.09606912295078518],
+            "delta_relative": 0.4999999999999998,
+            "delta_relative_credible_interval": [0.183754448866007, 0.9011592246436264],
+            "relative_confidence_interval": [0.18739272784485173, 0.9200409797883355],
+            "relative_sequential_interval": [0.03296477135704845, 1.2558668778213447],
+            "p_value": 0.0007232327164301955,
+            "sequential_p_value": 0.025838257929312082,
+            "adjusted_p_value": 0.025838257929312082,
+            "significant": True,
+            "significance_code": "significant",
+            "validation_failures": [],
+        },
+    ],
+    "sample_ratio_mismatch": {
+        "expected": {"control": 1000.0, "test": 1000.0},
+        "chi_square": 0.0,
+        "p_value": 1.0,
+        "mismatch": False,
+    },
+}
+POWER_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_type": "funnel",
+    "baseline": 0.1,
+    "minimum_detectable_effect": 0.02,
+    "relative": False,
+    "exposures_per_day": 1000,
+    "alpha": 0.05,
+    "power": 0.8,
+    "variants": 2,
+    "method": "two_sample",
+}
+PLAN_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_type": "funnel",
+    "method": "two_sample",
+    "formula": "n = (z_a sqrt(2 p (1 - p)) + z_b sqrt(p (1 - p) + (p + d) (1 - p - d)))^2 / d^2",
+    "minimum_detectable_effect": 0.02,
+    "minimum_detectable_effect_relative": 0.19999999999999998,
+    "sample_size_per_variant": 3623.0,
+    "recommended_sample_size": 7246.0,
+    "recommended_running_time": 7.246,
+}

@@ -1,0 +1,309 @@
+"""Counts as clients send them, and what is made of them."""
+
+import math
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
+from app.schemas import RequestBody, ResponseBody
+from app.statistics.analysis import Code, Failure, Method
+from app.statistics.multiplicity import Correction
+from app.statistics.sequential import DEFAULT_TUNING
+from app.types import Boolean, Omittable, OptionalText, Text
+
+# Far beyond anything counted, and safe from overflow when squared.
+_LARGEST_COUNT = 10**18
+_LARGEST_AMOUNT = 1e150
+_LARGEST_SQUARE = 1e300
+_SMALLEST = 1e-18
+
+
+def _read_number(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
+        raise PydanticCustomError("invalid_input", "A valid number is required.")
+    return value
+
+
+def _read_whole_number(value: object) -> object:
+    number = _read_number(value)
+    if isinstance(number, float) and not number.is_integer():
+        raise PydanticCustomError("invalid_input", "A valid integer is required.")
+    return number
+
+
+def _between(low: float, high: float) -> AfterValidator:
+    def check(value: float) -> float:
+        if value < low:
+            message = "Ensure this value is greater than or equal to {limit}."
+            raise PydanticCustomError("min_value", message, {"limit": low})
+        if value > high:
+            message = "Ensure this value is less than or equal to {limit}."
+            raise PydanticCustomError("max_value", message, {"limit": high})
+        return value
+
+    return AfterValidator(check)
+
+
+def _shown_as(kind: str, low: float, high: float) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, "minimum": low, "maximum": high}, mode="validation")
+
+
+# In ``Annotated`` the validators before the type run from the last to the first, those after it from first to last.
+# Whole numbers stay whole where fractions are allowed too: variances are worked out in exact arithmetic.
+Count: TypeAlias = Annotated[
+    int, _between(0, _LARGEST_COUNT), BeforeValidator(_read_whole_number), _shown_as("integer", 0, _LARGEST_COUNT)
+]
+Amount: TypeAlias = Annotated[
+    int | float,
+    _between(-_LARGEST_AMOUNT, _LARGEST_AMOUNT),
+    BeforeValidator(_read_number),
+    _shown_as("number", -_LARGEST_AMOUNT, _LARGEST_AMOUNT),
+]
+Square: TypeAlias = Annotated[
+    int | float,
+    _between(0, _LARGEST_SQUARE),
+    BeforeValidator(_read_number),
+    _shown_as("number", 0, _LARGEST_SQUARE),
+]
+Weight: TypeAlias = Annotated[
+    float, _between(0, _LARGEST_COUNT), BeforeValidator(_read_number), _shown_as("number", 0, _LARGEST_COUNT)
+]
+Quantity: TypeAlias = Annotated[
+    float,
+    _between(_SMALLEST, _LARGEST_COUNT),
+    BeforeValidator(_read_number),
+    _shown_as("number", _SMALLEST, _LARGEST_COUNT),
+]
+Level: TypeAlias = Annotated[
+    float, _between(0.5, 0.9999), BeforeValidator(_read_number), _shown_as("number", 0.5, 0.9999)
+]
+ErrorRate: TypeAlias = Annotated[
+    float, _between(1e-9, 0.5), BeforeValidator(_read_number), _shown_as("number", 1e-9, 0.5)
+]
+Power: TypeAlias = Annotated[
+    float, _between(0.5, 1 - 1e-9), BeforeValidator(_read_number), _shown_as("number", 0.5, 1 - 1e-9)
+]
+GroupCount: TypeAlias = Annotated[
+    int, _between(2, 20), BeforeValidator(_read_whole_number), _shown_as("integer", 2, 20)
+]
+
+
+MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio"]
+PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
+
+
+class SequentialConfig(RequestBody):
+    enabled: Boolean = Field(
+        default=True, description="Whether `significant` rests on the anytime-valid p-value: then you may look daily."
+    )
+    tuning_parameter: Quantity = Field(
+        default=DEFAULT_TUNING,
+        description="Samples of both variants at which the anytime-valid interval should be at its best.",
+    )
+
+
+class StatsConfig(RequestBody):
+    method: Method = Field(
+        default="bayesian",
+        description="What `significant` rests on when `sequential` is off: the posterior, or the p-value.",
+    )
+    confidence_level: Level = Field(default=0.95, description="Of all intervals; significance is at 1 less this.")
+    sequential: SequentialConfig = SequentialConfig()
+    baseline_variant_key: OptionalText = Field(
+        default=None, description="What others are compared with: `control` if unset, or else the first variant."
+    )
+    multiple_testing: Correction = Field(
+        default="none", description="Correction for comparing several variants with the baseline."
+    )
+
+
+class FunnelVariantCounts(RequestBody):
+    key: Text = Field(description="The variant.", examples=["test"])
+    success_count: Count = Field(description="Persons that converted.", examples=[150])
+    failure_count: Count = Field(description="Persons that did not.", examples=[850])
+
+
+class CountVariantCounts(RequestBody):
+    key: Text = Field(description="The variant.", examples=["test"])
+    count: Count = Field(description="Events.", examples=[380])
+    exposure: Quantity = Field(description="Persons exposed (or another measure of exposure).", examples=[1010])
+
+
+class MeanVariantCounts(RequestBody):
+    key: Text = Field(description="The variant.", examples=["test"])
+    number_of_samples: Count = Field(description="Persons, those with an amount of 0 included.", examples=[21307])
+    sum: Amount = Field(description="Sum of all persons' amounts.", examples=[30311.69])
+    sum_squares: Square = Field(description="Sum of the squares of all persons' amounts.", examples=[6759025.5])
+
+
+class RatioVariantCounts(MeanVariantCounts):
+    denominator_sum: Amount = Field(description="Sum of the denominators.", examples=[52000])
+    denominator_sum_squares: Square = Field(description="Sum of their squares.", examples=[310000])
+    numerator_denominator_sum_product: Amount = Field(
+        description="Sum of the products of numerator and denominator.", examples=[99000.5]
+    )
+
+
+class AnalyzeBody(RequestBody):
+    stats_config: StatsConfig = StatsConfig()
+    expected_split: Omittable[dict[str, Weight]] = Field(
+        default=None,
+        description="Planned weights of the variants, on any scale: tests whether as many came to each.",
+        examples=[{"control": 50, "test": 50}],
+    )
+
+
+class FunnelAnalyze(AnalyzeBody):
+    """Who converted."""
+
+    metric_type: Literal["funnel"]
+    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=20)
+
+
+class CountAnalyze(AnalyzeBody):
+    """Events that happen independently of each other. Of events that come in bursts take the mean per person."""
+
+    metric_type: Literal["count"]
+    variants: list[CountVariantCounts] = Field(min_length=2, max_length=20)
+
+
+class MeanAnalyze(AnalyzeBody):
+    """An amount per person, such as revenue."""
+
+    metric_type: Literal["mean"]
+    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=20)
+
+
+class RatioAnalyze(AnalyzeBody):
+    """One amount by another, both per person, such as revenue per order."""
+
+    metric_type: Literal["ratio"]
+    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=20)
+
+
+class AnalyzeRequest(
+    RootModel[Annotated[FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze, Field(discriminator="metric_type")]]
+):
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [FUNNEL_EXAMPLE]})
+
+
+Ends: TypeAlias = tuple[float, float]
+
+
+class SequentialRead(ResponseBody):
+    enabled: bool
+    tuning_parameter: float
+
+
+class StatsConfigRead(ResponseBody):
+    """The configuration as it took effect."""
+
+    method: Method
+    confidence_level: float
+    sequential: SequentialRead
+    baseline_variant_key: str
+    multiple_testing: Correction
+
+
+class VariantAnalysisRead(ResponseBody):
+    """What is known of a variant; null is what the data leave open. The baseline is not compared with itself."""
+
+    key: str = Field(description="The variant.")
+    number_of_samples: float = Field(description="Persons, or the exposure.")
+    sum: float = Field(description="Of what was measured: conversions, events, amounts.")
+    sum_squares: float
+    mean: float | None = Field(description="As observed: conversion rate, events per exposure, amount per person.")
+    posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
+    credible_interval: Ends | None = Field(description="Where the variant's true mean is, so probably: equal-tailed.")
+    probability_best: float | None = Field(description="That the variant is the best of all.")
+    chance_to_win: float | None = Field(description="That the variant is better than the baseline.")
+    expected_loss: float | None = Field(description="What choosing it costs on average, should another be better.")
+    expected_loss_vs_baseline: float | None = Field(description="The same, should the baseline be better.")
+    delta: float | None = Field(description="Observed difference from the baseline's mean.")
+    delta_credible_interval: Ends | None = Field(description="Of the difference: exact for conversions and counts.")
+    confidence_interval: Ends | None = Field(description="Of the difference, for a single look at the end.")
+    sequential_interval: Ends | None = Field(description="Of the difference, valid however often you look.")
+    delta_relative: float | None = Field(description="The difference, relative to the baseline's mean.")
+    delta_relative_credible_interval: Ends | None = Field(
+        description="Of the relative difference: exact for conversions and counts."
+    )
+    relative_confidence_interval: Ends | None = Field(description="Of the relative difference (Fieller's), one look.")
+    relative_sequential_interval: Ends | None = Field(description="Of the relative difference, however often you look.")
+    p_value: float | None = Field(
+        description="Two-sided, for a single look: pooled z test, exact comparison of counts, or Welch's t test."
+    )
+    sequential_p_value: float | None = Field(description="Two-sided, valid however often you look.")
+    adjusted_p_value: float | None = Field(
+        description="What `significant` rests on, corrected for several comparisons; of the posterior both tails."
+    )
+    significant: bool | None = Field(description="Whether `significance_code` is `significant`.")
+    significance_code: Code | None = Field(
+        description="`not_enough_exposure`: fewer than 100 samples. `not_enough_data`: no variance, or too few events "
+        "for the method. `low_win_probability` / `high_p_value`: not at this confidence."
+    )
+    validation_failures: list[Failure] = Field(description="What makes figures of this variant doubtful or absent.")
+
+
+class SampleRatioRead(ResponseBody):
+    expected: dict[str, float] = Field(description="Samples that each variant should have.")
+    chi_square: float
+    p_value: float
+    mismatch: bool = Field(description="p below 0.001 with at least 100 samples: assignment or tracking is broken.")
+
+
+class AnalysisRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [ANALYSIS_EXAMPLE]})
+
+    metric_type: MetricType
+    stats_config: StatsConfigRead
+    leader: str | None = Field(description="The variant that is most probably the best: the baseline too may lead.")
+    conclusion: str = Field(description="What the figures say, in words.")
+    variants: list[VariantAnalysisRead] = Field(description="In the order they were sent.")
+    sample_ratio_mismatch: SampleRatioRead | None = Field(description="Null without `expected_split`.")
+
+
+PowerMethod: TypeAlias = Literal["two_sample", "posthog_2022"]
+
+
+class PowerRequest(RequestBody):
+    """Send one of `minimum_detectable_effect`, `sample_size` and `running_time`; the others are worked out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [POWER_EXAMPLE]})
+
+    metric_type: PlannedMetricType
+    baseline: Amount = Field(description="Conversion rate (0 to 1), events per exposure, or mean.")
+    variance: Omittable[Square] = Field(default=None, description="Of one sample of a mean.")
+    minimum_detectable_effect: Omittable[Amount] = Field(
+        default=None, description="Smallest change worth finding, in the baseline's unit, or as a share of it."
+    )
+    relative: Boolean = Field(default=False, description="Whether the effect is a share of the baseline: 0.05 is 5 %.")
+    sample_size: Omittable[Quantity] = Field(default=None, description="Samples of all variants together.")
+    running_time: Omittable[Quantity] = Field(default=None, description="Days; needs `exposures_per_day`.")
+    exposures_per_day: Omittable[Quantity] = Field(default=None, description="New samples a day, of all variants.")
+    alpha: ErrorRate = Field(default=0.05, description="Share of false calls, two-sided.")
+    power: Power = Field(default=0.8, description="Probability of finding an effect of that size.")
+    variants: GroupCount = Field(default=2, description="Groups of equal size, the baseline included.")
+    method: PowerMethod = Field(
+        default="two_sample",
+        description="`posthog_2022`: the rules of thumb of the 2022 frontend, which know neither alpha nor power.",
+    )
+
+
+class PowerRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [PLAN_EXAMPLE]})
+
+    metric_type: PlannedMetricType
+    method: PowerMethod
+    formula: str = Field(description="The formula that was used, for one group of n.")
+    minimum_detectable_effect: float | None = Field(
+        description="In the baseline's unit; null if not even the largest possible one would be found."
+    )
+    minimum_detectable_effect_relative: float | None = Field(description="As a share of the baseline.")
+    sample_size_per_variant: float | None
+    recommended_sample_size: float | None = Field(
+        description="Of all variants together; null where the rule of 2022 speaks of days only."
+    )
+    recommended_running_time: float | None = Field(description="Days; null without `exposures_per_day`.")

@@ -1,0 +1,138 @@
+"""Turns counts into an analysis, and plans into sample sizes. Nothing is stored, nothing is looked up."""
+
+import math
+from collections.abc import Sequence
+
+from app.analysis.conclusion import conclude
+from app.analysis.schemas import (
+    AnalysisRead,
+    AnalyzeRequest,
+    CountAnalyze,
+    FunnelAnalyze,
+    MeanAnalyze,
+    MetricType,
+    RatioAnalyze,
+    SampleRatioRead,
+    SequentialRead,
+    StatsConfig,
+    StatsConfigRead,
+    VariantAnalysisRead,
+)
+from app.errors import ValidationFailed
+from app.statistics.analysis import Analysis, AnalysisConfig, Interval, VariantAnalysis, analyse
+from app.statistics.funnel import FunnelVariant
+from app.statistics.sample_ratio import SampleRatio
+from app.statistics.samples import CountVariant, MeanVariant, MetricVariant, RatioVariant
+
+
+def analyze(request: AnalyzeRequest) -> AnalysisRead:
+    """Analyse the counts of a request.
+
+    Raises
+    ------
+    ValidationFailed
+        When they do not fit each other.
+    """
+    body = request.root
+    try:
+        analysis = analyse(read_variants(body), read_config(body.stats_config), body.expected_split)
+    except ValueError as error:
+        raise ValidationFailed(f"{error}") from error
+    return write_analysis(body.metric_type, analysis)
+
+
+def read_config(config: StatsConfig) -> AnalysisConfig:
+    return AnalysisConfig(
+        method=config.method,
+        confidence_level=config.confidence_level,
+        baseline=config.baseline_variant_key,
+        is_sequential=config.sequential.enabled,
+        tuning=config.sequential.tuning_parameter,
+        correction=config.multiple_testing,
+    )
+
+
+def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze) -> Sequence[MetricVariant]:
+    """Return the counts as the statistics take them.
+
+    Raises
+    ------
+    ValueError
+        When a variant's counts are impossible.
+    """
+    if isinstance(body, FunnelAnalyze):
+        return [FunnelVariant(**variant.model_dump()) for variant in body.variants]
+    if isinstance(body, CountAnalyze):
+        return [CountVariant(**variant.model_dump()) for variant in body.variants]
+    if isinstance(body, RatioAnalyze):
+        return [RatioVariant(**variant.model_dump()) for variant in body.variants]
+    return [MeanVariant(**variant.model_dump()) for variant in body.variants]
+
+
+def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
+    """Return an analysis in its documented form."""
+    ratio = analysis.sample_ratio
+    return AnalysisRead(
+        metric_type=metric_type,
+        stats_config=StatsConfigRead(
+            method=analysis.config.method,
+            confidence_level=analysis.config.confidence_level,
+            sequential=SequentialRead(enabled=analysis.config.is_sequential, tuning_parameter=analysis.config.tuning),
+            baseline_variant_key=analysis.baseline.sample.key,
+            multiple_testing=analysis.config.correction,
+        ),
+        leader=analysis.leader.sample.key if analysis.leader else None,
+        conclusion=conclude(analysis),
+        variants=[_write_variant(variant) for variant in analysis.variants],
+        sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
+    )
+
+
+def write_sample_ratio(ratio: SampleRatio) -> SampleRatioRead:
+    return SampleRatioRead(
+        expected=dict(ratio.expected),
+        chi_square=ratio.chi_square,
+        p_value=ratio.p_value,
+        mismatch=ratio.is_mismatch,
+    )
+
+
+def _write_variant(variant: VariantAnalysis) -> VariantAnalysisRead:
+    sample, decision = variant.sample, variant.decision
+    absolute, relative = variant.difference, variant.relative_difference
+    return VariantAnalysisRead(
+        key=sample.key,
+        number_of_samples=sample.number_of_samples,
+        sum=sample.sum,
+        sum_squares=sample.sum_squares,
+        mean=_number(sample.mean),
+        posterior_mean=_number(variant.posterior_mean),
+        credible_interval=_ends(variant.credible_interval),
+        probability_best=variant.probability_best,
+        chance_to_win=variant.probability_beats_baseline,
+        expected_loss=_number(variant.expected_loss),
+        expected_loss_vs_baseline=_number(variant.expected_loss_against_baseline),
+        delta=_number(absolute.estimate),
+        delta_credible_interval=_ends(absolute.credible_interval),
+        confidence_interval=_ends(absolute.confidence_interval),
+        sequential_interval=_ends(absolute.sequential_interval),
+        delta_relative=_number(relative.estimate),
+        delta_relative_credible_interval=_ends(relative.credible_interval),
+        relative_confidence_interval=_ends(relative.confidence_interval),
+        relative_sequential_interval=_ends(relative.sequential_interval),
+        p_value=variant.p_value,
+        sequential_p_value=variant.sequential_p_value,
+        adjusted_p_value=decision.adjusted if decision else None,
+        significant=decision.is_significant if decision else None,
+        significance_code=decision.code if decision else None,
+        validation_failures=list(variant.failures),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no infinite numbers."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ends(interval: Interval | None) -> Interval | None:
+    return interval if interval is not None and all(map(math.isfinite, interval)) else None

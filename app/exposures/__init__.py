@@ -1,0 +1,1 @@
+"""Who was shown which variant, and where every event of exposure went."""

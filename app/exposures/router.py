@@ -1,0 +1,80 @@
+"""Who was exposed to an experiment: an addition to the documented API."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.params import Depends
+
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
+from app.errors import ValidationFailed
+from app.exposures.schemas import (
+    SEVERAL,
+    DateRangeRead,
+    ExposureAccountingRead,
+    ExposureEventRead,
+    ExposureSeriesRead,
+    ExposuresRead,
+)
+from app.exposures.service import Exposures
+from app.facts.calendar import INTERVALS
+from app.routing import answer_other_methods
+
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
+
+
+@router.get("/{experiment_id}/exposures/", summary="See who was exposed")
+async def retrieve_exposures(
+    experiment: DetachedExperimentDep,
+    exposures: ExposuresDep,
+    interval: Annotated[
+        str, Query(description="Length of the steps of `timeseries`: `hour`, `day`, `week` or `month`.")
+    ] = "day",
+) -> ExposuresRead:
+    """Return how many persons were first shown each variant on each day, and where every event of exposure went.
+
+    Exposure is the event `$feature_flag_called` of the experiment's flag, or what the experiment's
+    `custom_exposure_filter` says. A person counts at the first exposure, however often there are more. Everything that
+    was acknowledged before this request is included, and the sums in `accounting` close.
+    """
+    known = next((known for known in INTERVALS if known == interval), None)
+    if known is None:
+        raise ValidationFailed(
+            f"interval must be one of {', '.join(INTERVALS)}, got {interval[:100]!r}", attr="interval"
+        )
+    return _show(await exposures.exposures(experiment, known))
+
+
+def _show(found: Exposures) -> ExposuresRead:
+    scope, counts, ticks = found.scope, found.counts, found.ticks
+    rows = [*scope.variants, SEVERAL]
+    missing, unknown = int(counts.events[0]), int(counts.events[-1])
+    exposed, several = sum(found.exposed.values()), counts.in_several
+    return ExposuresRead(
+        exposure=ExposureEventRead.model_validate(found.query),
+        date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
+        total_exposures={**found.exposed, SEVERAL: several},
+        timeseries=[
+            ExposureSeriesRead(
+                variant=variant, days=list(ticks.days), labels=list(ticks.labels), exposure_counts=row.tolist()
+            )
+            for variant, row in zip(rows, counts.first, strict=True)
+        ],
+        accounting=ExposureAccountingRead(
+            exposure_events=counts.event_count,
+            outside_window=counts.outside,
+            test_accounts=counts.test_accounts,
+            missing_variant=missing,
+            unknown_variant=unknown,
+            with_variant=int(counts.events.sum()) - missing - unknown,
+            persons_seen=counts.persons,
+            persons_without_variant=counts.persons - exposed - several,
+            multiple_variants=several,
+            analysed=exposed,
+        ),
+    )
+
+
+answer_other_methods(router, Depends(get_project))

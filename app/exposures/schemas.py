@@ -1,0 +1,110 @@
+"""Exposures as clients read them."""
+
+import datetime as dt
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from app.schemas import ResponseBody
+
+SEVERAL = "$multiple"
+
+EXPOSURES_EXAMPLE: dict[str, JsonValue] = {
+    "exposure": {
+        "event": "$feature_flag_called",
+        "variant_property": "$feature_flag_response",
+        "filters_test_accounts": False,
+    },
+    "date_range": {
+        "date_from": "2022-11-01T00:00:00+00:00",
+        "date_to": "2022-11-02T23:59:59+00:00",
+        "timezone": "UTC",
+    },
+    "total_exposures": {"control": 100, "test": 98, SEVERAL: 2},
+    "timeseries": [
+        {
+            "variant": variant,
+            "days": ["2022-11-01", "2022-11-02"],
+            "labels": ["1-Nov-2022", "2-Nov-2022"],
+            "exposure_counts": list(counts),
+        }
+        for variant, counts in (("control", (40, 60)), ("test", (43, 55)), (SEVERAL, (1, 1)))
+    ],
+    "accounting": {
+        "exposure_events": 213,
+        "outside_window": 3,
+        "test_accounts": 0,
+        "missing_variant": 5,
+        "unknown_variant": 1,
+        "with_variant": 204,
+        "persons_seen": 204,
+        "persons_without_variant": 4,
+        "multiple_variants": 2,
+        "analysed": 198,
+    },
+}
+
+
+class ExposureEventRead(ResponseBody):
+    event: str = Field(
+        description="The event, or the name of the action, that counts as exposure.", examples=["$feature_flag_called"]
+    )
+    variant_property: str = Field(
+        description="The event property that names the variant.", examples=["$feature_flag_response"]
+    )
+    filters_test_accounts: bool = Field(description="Whether the project's test accounts are left out.")
+
+
+class DateRangeRead(ResponseBody):
+    date_from: str = Field(
+        description="The start of the experiment, in the project's time zone.", examples=["2022-11-01T00:00:00+00:00"]
+    )
+    date_to: str = Field(description="Its end, or now while it runs.", examples=["2022-11-15T00:00:00+00:00"])
+    timezone: str = Field(examples=["UTC"])
+
+    @classmethod
+    def of(cls, start: dt.datetime, end: dt.datetime, timezone: ZoneInfo) -> Self:
+        shown = [moment.astimezone(timezone).isoformat(timespec="seconds") for moment in (start, end)]
+        return cls(date_from=shown[0], date_to=shown[1], timezone=timezone.key)
+
+
+class ExposureSeriesRead(ResponseBody):
+    variant: str = Field(description=f"A variant, or `{SEVERAL}` for persons who were shown several.")
+    days: list[str] = Field(description="When the intervals start.", examples=[["2022-11-01", "2022-11-02"]])
+    labels: list[str] = Field(description="The intervals, for people.", examples=[["1-Nov-2022", "2-Nov-2022"]])
+    exposure_counts: list[int] = Field(
+        description="Persons whose first exposure lies in the interval. They add up to the total.", examples=[[40, 60]]
+    )
+
+
+class ExposureAccountingRead(ResponseBody):
+    """Two sums that close.
+
+    Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
+    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analysed`.
+    """
+
+    exposure_events: int = Field(description="Events of exposure, of all times up to now.", examples=[213])
+    outside_window: int = Field(description="Events before the start or after the end.", examples=[3])
+    test_accounts: int = Field(description="Events of test accounts, where these are left out.", examples=[0])
+    missing_variant: int = Field(description="Events inside the window that name no variant.", examples=[5])
+    unknown_variant: int = Field(description="Events that name a variant which the flag does not have.", examples=[1])
+    with_variant: int = Field(description="Events that name a variant of the flag.", examples=[204])
+    persons_seen: int = Field(description="Persons with events inside the window.", examples=[204])
+    persons_without_variant: int = Field(description="Persons none of whose events names a variant.", examples=[4])
+    multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
+    analysed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
+
+
+class ExposuresRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [EXPOSURES_EXAMPLE]})
+
+    exposure: ExposureEventRead = Field(description="What counts as exposure.")
+    date_range: DateRangeRead
+    total_exposures: dict[str, int] = Field(
+        description=f"Persons who were shown one variant and no other; those who met several are `{SEVERAL}`.",
+        examples=[{"control": 100, "test": 98, SEVERAL: 2}],
+    )
+    timeseries: list[ExposureSeriesRead] = Field(description="One series for each of these, in the same order.")
+    accounting: ExposureAccountingRead = Field(description="Where every event and every person went.")

@@ -1,0 +1,180 @@
+"""Samples: what each exposed person did after the first exposure, as the moments that means are analysed by. Pure.
+
+A person belongs to the one variant that was shown; who was shown several belongs to none. Everything is a sum over
+persons and grows from bucket to bucket, so the sums up to a bucket are those of an analysis at its end.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.facts.calendar import Ticks
+from app.facts.columns import NO_VARIANT, FactColumns
+
+SampleMath: TypeAlias = Literal["total", "dau", "sum", "avg"]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def is_sample_math(name: str) -> TypeGuard[SampleMath]:
+    """Whether persons can be compared by a mathematics."""
+    return name in get_args(SampleMath)
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    shape: tuple[int, int, int]
+    moments: bytes
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """What b buckets of time add to the sums over the persons of k variants.
+
+    Attributes
+    ----------
+    moments : float64[m, k, b]
+        Persons; the sum of their values; the sum of the squares of their values. With six rows a person has a second
+        value, the denominator: its sum, the sum of its squares, the sum of the products of both values.
+    """
+
+    moments: Floats
+
+    @property
+    def cumulative(self) -> Floats:
+        """The sums up to the end of each bucket, float64[m, k, b]."""
+        return np.cumsum(self.moments, axis=2)
+
+    def __add__(self, other: Self) -> Self:
+        """Add counts of other persons; exact where the values are whole numbers."""
+        return type(self)(self.moments + other.moments)
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(self.moments - other.moments)
+
+    def widened(self, buckets: int) -> Self | None:
+        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
+        missing = buckets - self.moments.shape[2]
+        return None if missing < 0 else type(self)(np.pad(self.moments, ((0, 0), (0, 0), (0, missing))))
+
+    def to_bytes(self) -> bytes:
+        first, second, third = self.moments.shape
+        return msgspec.msgpack.encode(_Stored((first, second, third), self.moments.tobytes()))
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        stored = msgspec.msgpack.decode(body, type=_Stored)
+        return cls(np.frombuffer(stored.moments).reshape(stored.shape))
+
+
+def count_samples(
+    exposures: FactColumns, events: FactColumns, ticks: Ticks, math: SampleMath, variant_count: int
+) -> SampleCounts:
+    """Sum up what exposed persons did.
+
+    Parameters
+    ----------
+    math : {"total", "dau", "sum", "avg"}
+        A person's value: the number of events; 1 if there is any; the sum of their numbers; or that sum with the
+        number of events that have a number as the denominator.
+    """
+    exposed = _Exposed.of(exposures, variant_count)
+    persons = np.zeros((variant_count, len(ticks)))
+    np.add.at(persons, (exposed.slot, ticks.bucket(exposed.time)), 1)
+    row, events = exposed.did(events)
+    if math in {"sum", "avg"}:
+        has_number = ~np.isnan(events.value)
+        row, events = row[has_number], events.select(has_number)
+    cells = _Cells.of(row, ticks.bucket(events.time))
+    ones = np.ones(len(events))
+    if math == "dau":
+        values = cells.running(ones)
+        sums = [cells.spread(np.minimum(running, 1), exposed.slot, persons.shape) for running in (values, values)]
+    else:
+        values = cells.running(ones if math == "total" else events.value)
+        sums = [cells.spread(running, exposed.slot, persons.shape) for running in (values, values**2)]
+    if math == "avg":
+        counts = cells.running(ones)
+        sums += [cells.spread(running, exposed.slot, persons.shape) for running in (counts, counts**2, values * counts)]
+    return SampleCounts(np.stack([persons, *sums]))
+
+
+@dataclass(frozen=True)
+class _Exposed:
+    """Persons who were shown one variant, in ascending order, and when that was first."""
+
+    actor: NDArray[np.int64]
+    slot: NDArray[np.int64]  # the variant, from 0
+    time: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, exposures: FactColumns, variant_count: int) -> "_Exposed":
+        known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count))
+        order = np.argsort(known.actor, kind="stable")
+        actor, first = np.unique(known.actor[order], return_index=True)
+        if not len(actor):
+            return cls(actor, np.empty(0, np.int64), np.empty(0, np.int64))
+        variant, time = known.variant[order], known.time[order]
+        lowest, highest = np.minimum.reduceat(variant, first), np.maximum.reduceat(variant, first)
+        one = lowest == highest
+        return cls(actor[one], lowest[one].astype(np.int64) - 1, np.minimum.reduceat(time, first)[one])
+
+    def did(self, events: FactColumns) -> tuple[NDArray[np.int64], FactColumns]:
+        """Return the events at or after their person's first exposure, each with the person's row."""
+        if not len(self.actor):
+            return np.empty(0, np.int64), events.select(np.zeros(len(events), dtype=np.bool_))
+        row = np.minimum(np.searchsorted(self.actor, events.actor), len(self.actor) - 1)
+        counts = (self.actor[row] == events.actor) & (events.time >= self.time[row])
+        return row[counts].astype(np.int64), events.select(counts)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The buckets in which each person did anything, in the order of time."""
+
+    order: NDArray[np.intp]  # of the events
+    first: NDArray[np.intp]  # [cells], the place of a cell's first event in that order
+    row: NDArray[np.int64]  # [cells], the person
+    bucket: NDArray[np.intp]  # [cells]
+
+    @classmethod
+    def of(cls, row: NDArray[np.int64], bucket: NDArray[np.intp]) -> "_Cells":
+        order = np.lexsort((bucket, row))
+        sorted_row, sorted_bucket = row[order], bucket[order]
+        is_first = np.ones(len(order), dtype=np.bool_)
+        is_first[1:] = (np.diff(sorted_row) != 0) | (np.diff(sorted_bucket) != 0)
+        first = np.flatnonzero(is_first)
+        return cls(order, first, sorted_row[first], sorted_bucket[first])
+
+    def running(self, values: Floats) -> Floats:
+        """Return the sum of each person's values up to the end of each of its cells.
+
+        The cells of a person are added one after the other, without those of others in between: nothing is lost by
+        large sums of others.
+        """
+        if not len(self.first):
+            return np.empty(0)
+        sums = np.add.reduceat(values[self.order], self.first)
+        rank = self._rank()
+        for place in range(1, int(rank.max()) + 1):
+            now = np.flatnonzero(rank == place)
+            sums[now] += sums[now - 1]
+        return sums
+
+    def spread(self, running: Floats, slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
+        """Return what each bucket adds to the sum over persons of a value that they have from each cell on."""
+        grown = running.copy()
+        later = np.flatnonzero(self._rank() > 0)
+        grown[later] -= running[later - 1]
+        cell = slot[self.row] * shape[1] + self.bucket
+        sums = np.bincount(cell, weights=grown, minlength=shape[0] * shape[1])
+        return sums.astype(np.float64).reshape(shape)  # without cells they would be whole numbers
+
+    def _rank(self) -> NDArray[np.intp]:
+        """Return the place of each cell among those of its person, from 0."""
+        index = np.arange(len(self.row))
+        starts = np.ones(len(self.row), dtype=np.bool_)
+        starts[1:] = np.diff(self.row) != 0
+        return index - np.maximum.accumulate(np.where(starts, index, 0))

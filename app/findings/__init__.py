@@ -1,0 +1,1 @@
+"""What is wrong with an experiment, what shows it, and what to do."""

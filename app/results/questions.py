@@ -1,0 +1,141 @@
+"""From the metrics of an experiment to the questions that they ask of the facts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
+
+from app.database import Database
+from app.errors import ValidationFailed
+from app.facts.activity import TRAILING_DAYS
+from app.facts.calendar import Interval, Ticks, ticks
+from app.facts.metric import Metric
+from app.facts.trend import TrendCounts
+from app.facts.watches import Watch
+from app.flags.filters import variant_keys
+from app.models import Experiment, Project, utc_now
+from app.properties.filters import parse_filter
+from app.results.actions import ActionSources
+from app.results.activity import ActivityService
+from app.results.entities import NO_FILTER
+from app.results.funnel import funnel_metric
+from app.results.queries import (
+    FLAG_CALLED,
+    ExperimentScope,
+    FunnelQuery,
+    TrendQuery,
+    custom_exposure,
+    read_exposure,
+    read_funnel,
+    read_insight,
+    read_trend,
+    test_account_filter,
+)
+from app.results.trend import exposure_metric, trend_metric
+
+Filters = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class ExposureQuery:
+    """What counts as exposure in an experiment.
+
+    ``watches`` are the events; where test accounts are left out, the events without those first, then all.
+    """
+
+    watches: Sequence[Watch]
+    event: str
+    variant_property: str
+    filters_test_accounts: bool
+
+
+class ExperimentQuestions:
+    """Reads the metrics of one project's experiments."""
+
+    def __init__(self, database: Database, project: Project) -> None:
+        self._timezone = ZoneInfo(project.timezone)
+        self._actions = ActionSources(database, project.id)
+        self._activity = ActivityService(database, project.id)
+        self._test_accounts = parse_filter(project.test_account_filters)
+
+    def scope(self, experiment: Experiment) -> ExperimentScope:
+        """Return what all metrics of an experiment share, as of now.
+
+        Raises
+        ------
+        ValidationFailed
+            When it has not started.
+        """
+        if experiment.start_date is None:
+            raise ValidationFailed("Experiment has not started yet", code="no_data")
+        return ExperimentScope(
+            flag_key=experiment.feature_flag.key,
+            variants=variant_keys(experiment.feature_flag.filters),
+            start=experiment.start_date,
+            end=experiment.end_date,
+            now=utc_now(),
+            timezone=self._timezone,
+        )
+
+    async def funnel(self, filters: Filters) -> FunnelQuery:
+        return read_funnel(filters, await self._actions.of(filters), self._test_accounts)
+
+    async def trend(self, filters: Filters) -> TrendQuery | None:
+        return read_trend(filters, await self._actions.of(filters), self._test_accounts)
+
+    async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> Metric[TrendCounts]:
+        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
+        return trend_metric(query, buckets(scope, query.interval), scope, days)
+
+    async def exposure_metric(
+        self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
+    ) -> Metric[TrendCounts]:
+        """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
+        own = await self._own_exposure(parameters)
+        return await self.trend_metric(own, scope) if own else exposure_metric(scope, query.always)
+
+    async def metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
+        """Return the questions that a metric asks, exposures included where it needs them."""
+        if read_insight(filters) != "TRENDS":
+            query = await self.funnel(filters)
+            return [funnel_metric(query, scope)] if query.steps else []
+        trend = await self.trend(filters)
+        if trend is None:
+            return []
+        return [await self.trend_metric(trend, scope), await self.exposure_metric(trend, parameters, scope)]
+
+    async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
+        """Return what counts as exposure in an experiment; test accounts are left out as its target metric says."""
+        filters = custom_exposure(experiment.parameters)
+        actions = await self._actions.of(filters)
+        own = read_exposure(experiment.parameters, actions, self._test_accounts)
+        everybody = read_exposure(experiment.parameters, actions)
+        if own is not None and everybody is not None:
+            watches = [scope.watch(own.entity), scope.watch(everybody.entity)]
+            name, variant_property, real = own.entity.step_name, scope.variant_property, own.always
+        else:
+            real = test_account_filter(experiment.filters, self._test_accounts)
+            watches = [scope.exposures(real), scope.exposures()]
+            name, variant_property = FLAG_CALLED, "$feature_flag_response"
+        leaves_out = real != NO_FILTER
+        return ExposureQuery(watches if leaves_out else watches[:1], name, variant_property, leaves_out)
+
+    async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+        actions = await self._actions.of(custom_exposure(parameters))
+        return read_exposure(parameters, actions, self._test_accounts)
+
+
+def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:
+    """Return the buckets of time from the experiment's start to its end or now.
+
+    Raises
+    ------
+    ValidationFailed
+        When there would be too many.
+    """
+    try:
+        return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone)
+    except ValueError as error:
+        raise ValidationFailed(str(error), attr="filters") from error

@@ -1,0 +1,80 @@
+"""The target metric of an experiment, counted: what its verdict and its explanation are made of. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from app.facts.calendar import Ticks
+from app.facts.funnel import FunnelCounts
+from app.facts.trend import TrendCounts
+from app.results.funnel import judge_funnel
+from app.results.queries import ExperimentScope, FunnelQuery, JsonDict, TrendQuery, echo_funnel, echo_trend
+from app.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.results.trend import judge_trend
+
+Filters = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class MetricEvidence:
+    """What a metric found under which variant: persons that entered a funnel, or events of a trend."""
+
+    unit: Literal["persons", "events"]
+    of_variants: Mapping[str, int]
+    without_variant: int
+    other_variant: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.of_variants.values()) + self.without_variant + self.other_variant
+
+
+@dataclass(frozen=True)
+class CountedFunnel:
+    scope: ExperimentScope
+    filters: Filters
+    query: FunnelQuery
+    counts: FunnelCounts
+
+    @property
+    def evidence(self) -> MetricEvidence:
+        entered = dict(zip(self.scope.variants, self.counts.of_variants[:, 0].tolist(), strict=True))
+        return MetricEvidence("persons", entered, self.counts.without_variant, self.counts.other_variant)
+
+    @property
+    def echo(self) -> JsonDict:
+        """The filters that took effect."""
+        return echo_funnel(self.query, self.filters, self.scope)
+
+    def judge(self) -> FunnelResultsRead:
+        """Return the verdict; see ``judge_funnel``."""
+        return judge_funnel(self.query, self.counts, self.filters, self.scope)
+
+
+@dataclass(frozen=True)
+class CountedTrend:
+    scope: ExperimentScope
+    filters: Filters
+    query: TrendQuery
+    ticks: Ticks
+    counts: TrendCounts
+    exposed: TrendCounts
+
+    @property
+    def evidence(self) -> MetricEvidence:
+        events = dict(zip(self.scope.variants, self.counts.of_variants.tolist(), strict=True))
+        return MetricEvidence("events", events, self.counts.without_variant, self.counts.other_variant)
+
+    @property
+    def echo(self) -> JsonDict:
+        """The filters that took effect."""
+        return echo_trend(self.query, self.filters, self.scope)
+
+    def judge(self) -> TrendResultsRead:
+        """Return the verdict; see ``judge_trend``."""
+        return judge_trend(self.query, self.counts, self.ticks, self.exposed, self.filters, self.scope)
+
+
+CountedTarget = CountedFunnel | CountedTrend

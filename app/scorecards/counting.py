@@ -1,0 +1,203 @@
+"""Counts everything that an experiment's analysis rests on: metrics -> questions -> facts -> counts by day."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from app.errors import ValidationFailed
+from app.exposures.counting import exposure_metric
+from app.facts.calendar import Interval, Ticks
+from app.facts.exposures import ExposureCounts
+from app.facts.metric import Metric
+from app.facts.service import FactService
+from app.facts.watches import Watch
+from app.flags.filters import variant_keys
+from app.flags.filters import variants_of as flag_variants
+from app.models import Experiment
+from app.results.funnel import progress_metric
+from app.results.queries import ExperimentScope, JsonDict, read_insight
+from app.results.questions import ExperimentQuestions, buckets
+from app.scorecards.criteria import MetricRole, read_goal, read_role
+from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
+from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
+from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
+
+PRIMARY = "primary"
+_INTERVAL: Interval = "day"
+
+Filters = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class ExperimentMetric:
+    """A metric as an experiment holds it. ``id`` is ``primary``, or ``secondary-`` and its place from 0."""
+
+    id: str
+    name: str
+    role: MetricRole
+    filters: Filters
+
+
+@dataclass(frozen=True)
+class CountedMetric:
+    """A metric with its counts at the end of each day; without any, ``problem`` says why it cannot be analysed.
+
+    Attributes
+    ----------
+    kind : {"funnel", "mean", "ratio"}
+    counts : number[m, k, b]
+        See ``variants_of``.
+    """
+
+    metric: ExperimentMetric
+    kind: MetricType | None
+    counts: NDArray[np.generic] | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """Everything an experiment's analysis rests on, counted as of one moment."""
+
+    scope: ExperimentScope
+    ticks: Ticks
+    metrics: Sequence[CountedMetric]
+    exposures: ExposureCounts
+    split: Mapping[str, float]
+
+    @property
+    def exposed(self) -> dict[str, int]:
+        """Persons of each variant who were shown no other."""
+        return dict(zip(self.scope.variants, self.exposures.exposed.tolist(), strict=True))
+
+    @property
+    def sample_ratio(self) -> SampleRatio | None:
+        """The test of who was exposed against the flag's split; None where the flag has none."""
+        return check_sample_ratio(self.exposed, self.split) if any(self.split.values()) else None
+
+    def analyse(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
+        """Analyse every metric as of the end of a day; None for those that cannot be.
+
+        Corrections for multiple testing are made over all of them.
+
+        Raises
+        ------
+        ValueError
+            When the variants are too few or too many, or the baseline is none of them.
+        """
+        counted = [one for one in self.metrics if one.counts is not None and one.kind is not None]
+        inputs = [
+            variants_of(one.counts[:, :, day], one.kind, self.scope.variants)
+            for one in counted
+            if one.counts is not None and one.kind is not None
+        ]
+        found = iter(analyse_together(inputs, config))
+        return [next(found) if one.counts is not None else None for one in self.metrics]
+
+
+class ScorecardCounter:
+    """Counts the scorecards of one project's experiments."""
+
+    def __init__(self, facts: FactService, questions: ExperimentQuestions) -> None:
+        self._facts = facts
+        self._questions = questions
+
+    async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> Scorecard:
+        """Count the metrics of an experiment by day (``only`` those of some ids), and who was exposed.
+
+        Raises
+        ------
+        ValidationFailed
+            When the experiment has not started.
+        """
+        scope = self._questions.scope(experiment)
+        ticks = buckets(scope, _INTERVAL)
+        exposures = await self._questions.exposures(experiment, scope)
+        ledger = exposure_metric(exposures, ticks, _INTERVAL, scope)
+        ask = _Asking(self._questions, exposures.watches[0], scope, ticks)
+        chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
+        asked = [await ask.question(metric) for metric in chosen]
+        questions = [one.question for one in asked if one.question is not None]
+        exposed, *found = await self._facts.counts([ledger, *questions])
+        growths = iter(found)
+        counted = []
+        for one in asked:
+            growth = None if one.question is None else next(growths)
+            counted.append(CountedMetric(one.metric, one.kind, growth and growth.cumulative, one.problem))
+        return Scorecard(scope, ticks, counted, exposed, split_of(experiment.feature_flag.filters))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    metric: ExperimentMetric
+    kind: MetricType | None = None
+    question: Metric[Any] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Turns metrics into questions to the facts."""
+
+    questions: ExperimentQuestions
+    exposures: Watch
+    scope: ExperimentScope
+    ticks: Ticks
+
+    async def question(self, metric: ExperimentMetric) -> _Asked:
+        """Return the question of a metric, or why it has none."""
+        if not metric.filters:
+            return _Asked(metric, problem="The metric says nothing about what to count.")
+        try:
+            insight = read_insight(metric.filters)
+            if insight == "TRENDS":
+                return await self._trend(metric)
+            if insight == "FUNNELS" or metric.id == PRIMARY:
+                return await self._funnel(metric)
+        except ValidationFailed as error:
+            return _Asked(metric, problem=error.detail)
+        return _Asked(metric, problem="Only funnels and trends can be analysed.")
+
+    async def _funnel(self, metric: ExperimentMetric) -> _Asked:
+        query = await self.questions.funnel(metric.filters)
+        if not query.steps:
+            return _Asked(metric, problem="The funnel has no steps.")
+        return _Asked(metric, "funnel", progress_metric(query, self.scope, self.ticks, _INTERVAL))
+
+    async def _trend(self, metric: ExperimentMetric) -> _Asked:
+        query = await self.questions.trend(metric.filters)
+        if query is None:
+            return _Asked(metric, problem="The trend has no event or action that exists.")
+        math = sample_math(query)
+        if math is None:
+            problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
+            return _Asked(metric, problem=problem)
+        question = sample_metric(query, math, self.exposures, self.scope, self.ticks, _INTERVAL)
+        return _Asked(metric, metric_type_of(math), question)
+
+
+def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
+    """Return the metrics of an experiment, the target metric first."""
+    goal = read_goal(experiment.decision_criteria or {})
+    primary = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
+    listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
+    secondary = []
+    for place, metric in enumerate(listed):
+        body = metric if isinstance(metric, dict) else {}
+        name, filters = body.get("name"), body.get("filters")
+        shown = name if isinstance(name, str) and name else f"Secondary metric {place + 1}"
+        secondary.append(
+            ExperimentMetric(f"secondary-{place}", shown, read_role(body), filters if isinstance(filters, dict) else {})
+        )
+    return [primary, *secondary]
+
+
+def split_of(flag_filters: JsonDict) -> dict[str, float]:
+    """Return the share of each variant of a flag, in percent, control first."""
+    shares = {str(one.get("key")): one.get("rollout_percentage") for one in flag_variants(flag_filters)}
+    numbers = {key: float(share) for key, share in shares.items() if isinstance(share, int | float)}
+    return {key: numbers.get(key, 0.0) for key in variant_keys(flag_filters)}

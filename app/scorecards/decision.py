@@ -1,0 +1,246 @@
+"""What to do about an experiment: an explicit rule over its analyses, with its reasons. Pure.
+
+The rule looks at anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it can be asked
+every day. It never says more than the data: what is not decided is "keep running".
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from app.scorecards.criteria import Criteria, MetricRole
+from app.statistics.analysis import Analysis, Interval, VariantAnalysis
+from app.statistics.sample_ratio import SampleRatio
+
+Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
+
+# An estimate of the time left beyond this says nothing but "too long".
+_MAX_DAYS = 3650
+
+
+@dataclass(frozen=True)
+class DecidedMetric:
+    """A metric of an experiment: ``analysis`` is None where it cannot be analysed, and ``detail`` says why."""
+
+    id: str
+    name: str
+    role: MetricRole
+    analysis: Analysis | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Reason:
+    code: str
+    metric_id: str | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an experiment is.
+
+    Attributes
+    ----------
+    precision : float
+        From 0 to 1: the square of the target effect over half the width of the current relative interval.
+    exposed : float
+        Persons that were analysed.
+    runtime : float
+        Days since the start.
+    days_left : int or None
+        Until precision and shortest running time are reached, at today's pace; None when that cannot be told.
+    """
+
+    precision: float
+    exposed: float
+    runtime: float
+    days_left: int | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    recommendation: Recommendation
+    variant: str | None
+    reasons: Sequence[Reason]
+    progress: Progress
+
+
+def decide(
+    primary: DecidedMetric | None,
+    guardrails: Sequence[DecidedMetric],
+    sample_ratio: SampleRatio | None,
+    criteria: Criteria,
+    runtime: float,
+) -> Decision:
+    """Return what to do.
+
+    Parameters
+    ----------
+    sample_ratio
+        The test of who was exposed against the planned split; None where it cannot be made.
+    runtime
+        Days since the start, until the end where there is one.
+    """
+    progress = measure_progress(primary, criteria, runtime)
+    blocking = _blocking(primary, sample_ratio)
+    if blocking or primary is None or primary.analysis is None:
+        return Decision("blocked", None, blocking, progress)
+    standings = [
+        _standing(primary, variant, guardrails) for variant in primary.analysis.variants if not variant.is_baseline
+    ]
+    if all(one.is_bad for one in standings):
+        return Decision("rollback", primary.analysis.baseline.sample.key, _reasons(standings), progress)
+    if runtime < criteria.minimum_runtime:
+        detail = f"It has run for {runtime:.1f} of at least {criteria.minimum_runtime:g} days."
+        return Decision("keep_running", None, [Reason("minimum_runtime", None, detail)], progress)
+    return _choose(standings, criteria, progress, primary)
+
+
+def _choose(
+    standings: Sequence["_Standing"], criteria: Criteria, progress: Progress, primary: DecidedMetric
+) -> Decision:
+    """Decide between variants after the shortest running time, at least one of which is not bad."""
+    winners = [one for one in standings if one.is_better]
+    best = max(winners, key=lambda one: one.gain, default=None)
+    shippable = [one for one in winners if not one.harmed and (criteria.preset == "clear_signals" or not one.open)]
+    if shippable:
+        chosen = max(shippable, key=lambda one: one.gain)
+        return Decision("ship", chosen.key, _reasons([chosen]), progress)
+    if best is not None and best.harmed:
+        return Decision("review", best.key, _reasons([best]), progress)
+    if progress.precision < 1:
+        return Decision("keep_running", None, [*_reasons(standings), _not_precise(progress, criteria)], progress)
+    harmless = [one for one in standings if not one.is_bad and not one.open]
+    if criteria.preset == "do_no_harm" and harmless:
+        chosen = max(harmless, key=lambda one: one.gain)
+        detail = f"{chosen.key} does no harm: it is not worse than the baseline in {primary.name} or any guardrail."
+        return Decision("ship", chosen.key, [Reason("no_harm", primary.id, detail)], progress)
+    detail = (
+        f"The data are precise enough to show a change of {criteria.target_effect:.1%} in {primary.name}, "
+        "and nothing clear is there: whether to ship is a matter of taste and cost."
+    )
+    return Decision("review", None, [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)], progress)
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """How a variant does against the baseline. ``gain`` is the observed difference, turned so that more is better."""
+
+    key: str
+    metric: DecidedMetric
+    gain: float
+    is_significant: bool
+    harmed: Sequence[DecidedMetric]  # guardrails that are worse by more than their margin
+    open: Sequence[DecidedMetric]  # guardrails that may or may not be
+
+    @property
+    def is_better(self) -> bool:
+        return self.is_significant and self.gain > 0
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether nothing speaks for it and something against it."""
+        return not self.is_better and ((self.is_significant and self.gain < 0) or bool(self.harmed))
+
+
+def _standing(primary: DecidedMetric, variant: VariantAnalysis, guardrails: Sequence[DecidedMetric]) -> _Standing:
+    key = variant.sample.key
+    sign = 1 if primary.role.goal == "increase" else -1
+    intervals = [(metric, _harm_interval(metric, key)) for metric in guardrails]
+    return _Standing(
+        key=key,
+        metric=primary,
+        gain=sign * (variant.difference.estimate or 0.0),
+        is_significant=variant.decision is not None and variant.decision.is_significant,
+        harmed=[metric for metric, ends in intervals if ends is not None and ends[1] < -metric.role.margin],
+        open=[
+            metric
+            for metric, ends in intervals
+            if ends is None or (ends[0] <= -metric.role.margin and not ends[1] < -metric.role.margin)
+        ],
+    )
+
+
+def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
+    """Say what is known of variants."""
+    reasons = []
+    for one in standings:
+        if one.is_significant:
+            word, code = ("better", "metric_improved") if one.gain > 0 else ("worse", "metric_declined")
+            detail = f"{one.key} is {word} than the baseline in {one.metric.name}, and that is significant."
+            reasons.append(Reason(code, one.metric.id, detail))
+        for guardrail in one.harmed:
+            detail = (
+                f"{one.key} is worse than the baseline in {guardrail.name} by more than the "
+                f"{guardrail.role.margin:.1%} allowed."
+            )
+            reasons.append(Reason("guardrail_harmed", guardrail.id, detail))
+        for guardrail in one.open:
+            detail = f"Whether {one.key} harms {guardrail.name} by more than {guardrail.role.margin:.1%} is still open."
+            reasons.append(Reason("guardrail_open", guardrail.id, detail))
+    return reasons
+
+
+def _not_precise(progress: Progress, criteria: Criteria) -> Reason:
+    left = "" if progress.days_left is None else f" At today's pace it takes about {progress.days_left} more days."
+    detail = f"The data are not precise enough yet to show a change of {criteria.target_effect:.1%}.{left}"
+    return Reason("not_precise_enough", None, detail)
+
+
+def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime: float) -> Progress:
+    """Return how precise a primary metric is already, and how long it will take at today's pace."""
+    if primary is None or primary.analysis is None:
+        return Progress(0.0, 0.0, runtime, None)
+    analysis = primary.analysis
+    exposed = sum(variant.sample.number_of_samples for variant in analysis.variants)
+    widths = [_half_width(analysis, variant) for variant in analysis.variants if not variant.is_baseline]
+    if not widths or None in widths:
+        return Progress(0.0, exposed, runtime, None)
+    widest = max(width for width in widths if width is not None)
+    precision = min(1.0, (criteria.target_effect / widest) ** 2) if widest > 0 else 1.0
+    if precision <= 0:
+        return Progress(0.0, exposed, runtime, None)
+    days = max(runtime * (1 / precision - 1), criteria.minimum_runtime - runtime, 0.0)
+    return Progress(precision, exposed, runtime, math.ceil(days) if days <= _MAX_DAYS else None)
+
+
+def relevant_interval(analysis: Analysis, variant: VariantAnalysis) -> Interval | None:
+    """Return the relative interval that decisions rest on."""
+    contrast = variant.relative_difference
+    if analysis.config.is_sequential:
+        return contrast.sequential_interval
+    return contrast.confidence_interval if analysis.config.method == "frequentist" else contrast.credible_interval
+
+
+def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -> list[Reason]:
+    reasons = []
+    if sample_ratio is not None and sample_ratio.is_mismatch:
+        detail = (
+            f"The persons exposed to each variant do not fit the planned split (p = {sample_ratio.p_value:.2g}): "
+            "something loses or adds persons of some variants, and no figure can be trusted until it is found."
+        )
+        reasons.append(Reason("sample_ratio_mismatch", None, detail))
+    if primary is None:
+        reasons.append(Reason("no_metric", None, "The experiment has no target metric."))
+    elif primary.analysis is None:
+        reasons.append(Reason("metric_not_analysed", primary.id, primary.detail))
+    return reasons
+
+
+def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
+    """Return the relative interval of a variant in a guardrail, turned so that more is better."""
+    if metric.analysis is None:
+        return None
+    variant = next((one for one in metric.analysis.variants if one.sample.key == key), None)
+    interval = None if variant is None else relevant_interval(metric.analysis, variant)
+    if interval is None:
+        return None
+    low, high = interval
+    return (low, high) if metric.role.goal == "increase" else (-high, -low)
+
+
+def _half_width(analysis: Analysis, variant: VariantAnalysis) -> float | None:
+    interval = relevant_interval(analysis, variant)
+    return None if interval is None else (interval[1] - interval[0]) / 2

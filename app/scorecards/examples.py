@@ -1,0 +1,57 @@
+"""Answers as the service gives them, for readers of /docs."""
+
+from typing import Final
+
+from pydantic import JsonValue
+
+from app.analysis.examples import ANALYSIS_EXAMPLE
+
+_RATIO: Final[dict[str, JsonValue]] = {
+    "expected": {"control": 1000.0, "test": 1000.0},
+    "chi_square": 0.0,
+    "p_value": 1.0,
+    "mismatch": False,
+}
+# The split is tested once, for the experiment.
+_ANALYSIS: Final[dict[str, JsonValue]] = {**ANALYSIS_EXAMPLE, "sample_ratio_mismatch": None}
+
+SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "date_range": {
+        "date_from": "2022-11-01T00:00:00+00:00",
+        "date_to": "2022-11-15T00:00:00+00:00",
+        "timezone": "UTC",
+    },
+    "sample_ratio_mismatch": _RATIO,
+    "metrics": [
+        {
+            "metric_id": "primary",
+            "name": "Checkout button",
+            "role": "primary",
+            "goal": "increase",
+            "status": "ok",
+            "detail": "",
+            "analysis": _ANALYSIS,
+        }
+    ],
+}
+TIMESERIES_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_id": "primary",
+    "status": "ok",
+    "detail": "",
+    "fingerprint": "0ea9cd7a1d5b3c62",
+    "timeseries": {"2022-11-15": _ANALYSIS},
+    "computed_at": "2022-11-15T00:00:00+00:00",
+}
+DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "recommendation": "ship",
+    "variant_key": "test",
+    "summary": f"{ANALYSIS_EXAMPLE['conclusion']} Ship test.",
+    "reasons": [
+        {
+            "code": "metric_improved",
+            "metric_id": "primary",
+            "detail": "test is better than the baseline in Checkout button, and that is significant.",
+        }
+    ],
+    "progress": {"precision": 0.05, "exposed": 2000.0, "runtime_days": 14.0, "estimated_days_left": 266},
+}

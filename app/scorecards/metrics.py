@@ -1,0 +1,74 @@
+"""From the metrics of an experiment to counts of persons, day by day. Pure."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.facts.calendar import Interval, Ticks
+from app.facts.funnel_progress import FunnelProgress
+from app.facts.metric import Metric
+from app.facts.samples import SampleCounts, SampleMath, count_samples, is_sample_math
+from app.facts.watches import Watch
+from app.results.queries import ExperimentScope, TrendQuery
+from app.statistics.funnel import FunnelVariant
+from app.statistics.samples import MeanVariant, MetricVariant, RatioVariant
+
+MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]
+Growth: TypeAlias = FunnelProgress | SampleCounts
+
+# Mathematics under another name: the average number of events of persons is the mean of their totals.
+_SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
+
+
+def sample_math(query: TrendQuery) -> SampleMath | None:
+    """Return how persons are compared in a trend; None where its mathematics has no mean over persons."""
+    if query.measures_sessions:
+        return None
+    if query.math in _SAME_AS:
+        return _SAME_AS[query.math]
+    return query.math if is_sample_math(query.math) else None
+
+
+def metric_type_of(math: SampleMath) -> MetricType:
+    """Return what kind of counts a mathematics gives."""
+    return {"dau": "funnel", "avg": "ratio"}.get(math, "mean")  # type: ignore[return-value]  # of the literal's texts
+
+
+def sample_metric(
+    query: TrendQuery, math: SampleMath, exposures: Watch, scope: ExperimentScope, ticks: Ticks, interval: Interval
+) -> Metric[SampleCounts]:
+    """Return the question what exposed persons did from their first exposure on."""
+    variant_count = len(scope.variants)
+    return Metric(
+        watches=[exposures, scope.watch(query.entity, value_property=query.value_property)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: count_samples(columns[0], columns[1], ticks, math, variant_count),
+        read=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
+        addends="actors" if math in {"total", "dau"} else None,  # others are no whole numbers
+        parameters=("samples", math, interval, scope.timezone.key),
+    )
+
+
+def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[str]) -> list[MetricVariant]:
+    """Return counts as the statistics take them.
+
+    Parameters
+    ----------
+    counts : number[m, k]
+        What ``Growth.cumulative`` holds of one bucket. Of conversions the first row has who entered and the last one
+        who converted; of 0s and 1s the sum of squares is the sum.
+
+    Raises
+    ------
+    ValueError
+        When sums are beyond all numbers.
+    """
+    rows = list(zip(keys, counts.T.tolist(), strict=True))
+    if kind == "funnel":
+        return [FunnelVariant(key, int(sums[-1]), int(sums[0] - sums[-1])) for key, sums in rows]
+    if kind == "ratio":
+        return [RatioVariant(key, int(n), *sums) for key, (n, *sums) in rows]
+    return [MeanVariant(key, int(n), *sums) for key, (n, *sums) in rows]

@@ -1,0 +1,34 @@
+"""Correction of p-values for how many comparisons are made."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+Correction: TypeAlias = Literal["none", "holm", "benjamini_hochberg"]
+
+
+def adjust(p_values: Sequence[float], correction: Correction) -> list[float]:
+    """Return adjusted p-values, in the order given; a comparison counts when its adjusted value is below alpha.
+
+    Holm's keep the probability of any false call below alpha, those of Benjamini and Hochberg the expected share of
+    false calls among all calls.
+
+    References
+    ----------
+    S. Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6 (1979).
+    Y. Benjamini and Y. Hochberg, *Controlling the false discovery rate*, JRSS B 57 (1995).
+    """
+    if correction == "none" or not p_values:
+        return list(p_values)
+    values = np.array(p_values, dtype=np.float64)
+    count = len(values)
+    order = np.argsort(values, kind="stable")
+    if correction == "holm":
+        sorted_values = np.maximum.accumulate(values[order] * np.arange(count, 0, -1))
+    else:
+        scaled = values[order] * count / np.arange(1, count + 1)
+        sorted_values = np.minimum.accumulate(scaled[::-1])[::-1]
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum(sorted_values, 1.0)
+    return adjusted.tolist()

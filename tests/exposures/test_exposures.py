@@ -1,0 +1,198 @@
+"""Who was exposed, and where every event of exposure went."""
+
+import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.facts.calendar import ticks
+from app.facts.columns import FactColumns
+from app.facts.exposures import ExposureCounts, count_exposures
+from app.facts.metric import Window
+from app.moments import to_microseconds
+from tests.service import TREND, Service, event, exposure
+
+DAYS = ["2022-11-01", "2022-11-02", "2022-11-03"]
+
+
+async def exposures_of(service: Service, *events: dict[str, object], interval: str = "day", **fields: Any) -> Any:
+    fields = {"end_date": "2022-11-03T12:00:00Z", **fields}
+    experiment = await service.create_experiment(**fields)
+    await service.capture(*events)
+    return await service.read(f"/experiments/{experiment['id']}/exposures/", interval=interval)
+
+
+def series(body: Any) -> dict[str, list[int]]:
+    return {one["variant"]: one["exposure_counts"] for one in body["timeseries"]}
+
+
+async def test_a_person_counts_once_on_the_day_of_the_first_exposure(service: Service) -> None:
+    body = await exposures_of(
+        service,
+        exposure("ann", "control", "2022-11-02T09:00:00Z"),
+        exposure("ann", "control", "2022-11-03T09:00:00Z"),
+        exposure("bob", "control", "2022-11-03T09:00:00Z"),
+        exposure("cleo", "test", "2022-11-01T00:00:00Z"),
+    )
+
+    assert body["total_exposures"] == {"control": 2, "test": 1, "$multiple": 0}
+    assert series(body) == {"control": [0, 1, 1], "test": [1, 0, 0], "$multiple": [0, 0, 0]}
+    assert body["timeseries"][0]["days"] == DAYS
+    assert body["exposure"] == {
+        "event": "$feature_flag_called",
+        "variant_property": "$feature_flag_response",
+        "filters_test_accounts": False,
+    }
+    assert body["date_range"] == {
+        "date_from": "2022-11-01T00:00:00+00:00",
+        "date_to": "2022-11-03T12:00:00+00:00",
+        "timezone": "UTC",
+    }
+
+
+async def test_who_was_shown_several_variants_is_analysed_under_none(service: Service) -> None:
+    body = await exposures_of(
+        service,
+        exposure("ann", "control", "2022-11-02T09:00:00Z"),
+        exposure("ann", "test", "2022-11-03T09:00:00Z"),
+        exposure("bob", "test", "2022-11-03T09:00:00Z"),
+    )
+
+    assert body["total_exposures"] == {"control": 0, "test": 1, "$multiple": 1}
+    assert series(body)["$multiple"] == [0, 1, 0]
+
+
+async def test_every_event_and_every_person_is_accounted_for(service: Service) -> None:
+    body = await exposures_of(
+        service,
+        exposure("early", "test", "2022-10-31T23:59:59Z"),
+        exposure("ann", "control"),
+        exposure("ann", "control", "2022-11-03T12:00:01Z"),
+        exposure("bob", "removed"),
+        event("$feature_flag_called", "bob", properties={"$feature_flag": "checkout"}),
+        exposure("cleo", "test"),
+        exposure("cleo", "control"),
+        exposure("dan", "test", flag="another"),
+    )
+
+    assert body["accounting"] == {
+        "exposure_events": 7,
+        "outside_window": 2,
+        "test_accounts": 0,
+        "missing_variant": 1,
+        "unknown_variant": 1,
+        "with_variant": 3,
+        "persons_seen": 3,
+        "persons_without_variant": 1,
+        "multiple_variants": 1,
+        "analysed": 1,
+    }
+
+
+async def test_test_accounts_are_left_out_and_counted(service: Service) -> None:
+    filters = [{"key": "$host", "value": "localhost", "operator": "is_not", "type": "event"}]
+    await service.request("PATCH", "/", json={"test_account_filters": filters})
+    local = exposure("tester", "test")
+    local["properties"] = {**local["properties"], "$host": "localhost"}  # type: ignore[dict-item]  # a mapping
+
+    body = await exposures_of(
+        service, exposure("ann", "control"), local, filters={**TREND, "filter_test_accounts": True}
+    )
+
+    assert body["exposure"]["filters_test_accounts"]
+    assert (body["accounting"]["exposure_events"], body["accounting"]["test_accounts"]) == (2, 1)
+    assert (body["accounting"]["persons_seen"], body["total_exposures"]["test"]) == (1, 0)
+
+
+async def test_an_experiment_may_say_what_exposure_is(service: Service) -> None:
+    custom = {"insight": "TRENDS", "events": [{"id": "checkout opened", "type": "events"}]}
+
+    body = await exposures_of(
+        service,
+        exposure("ann", "control"),
+        event("checkout opened", "bob", variant="test"),
+        parameters={"custom_exposure_filter": custom},
+    )
+
+    assert body["exposure"]["event"] == "checkout opened"
+    assert body["exposure"]["variant_property"] == "$feature/checkout"
+    assert body["total_exposures"] == {"control": 0, "test": 1, "$multiple": 0}
+
+
+async def test_what_is_new_is_added_to_what_was_counted(service: Service) -> None:
+    await exposures_of(service, exposure("ann", "control"), exposure("bob", "test"))
+    [experiment] = (await service.read("/experiments/"))["results"]
+    await service.capture(
+        exposure("ann", "test", "2022-11-01T08:00:00Z"),
+        event("$identify", "bob@example.com", properties={"$anon_distinct_id": "bob"}),
+        exposure("bob@example.com", "test", "2022-11-01T08:00:00Z"),
+    )
+
+    body = await service.read(f"/experiments/{experiment['id']}/exposures/")
+
+    assert series(body) == {"control": [0, 0, 0], "test": [1, 0, 0], "$multiple": [1, 0, 0]}
+    assert body["accounting"]["persons_seen"] == 2
+
+
+async def test_a_draft_has_no_exposures_and_intervals_are_named(service: Service) -> None:
+    draft = await service.create_experiment(start_date=None, end_date=None, feature_flag_key="draft")
+    started = await service.create_experiment()
+
+    answers = [
+        await service.get(f"/experiments/{draft['id']}/exposures/"),
+        await service.get(f"/experiments/{started['id']}/exposures/", interval="decade"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert answers[0].json()["detail"] == "Experiment has not started yet"
+    assert answers[1].json()["attr"] == "interval"
+
+
+FACTS = st.lists(st.tuples(st.integers(1, 6), st.integers(-3, 9), st.integers(0, 3)), max_size=40)
+
+
+@given(FACTS)
+def test_the_sums_close_whatever_was_sent(facts: list[tuple[int, int, int]]) -> None:
+    counts = counted(facts)
+
+    assert counts.event_count == len(facts)
+    assert counts.exposed.sum() + counts.in_several <= counts.persons
+    by_person: dict[int, set[int]] = {}
+    for actor, hour, variant in facts:
+        if 0 <= hour < 6:
+            by_person.setdefault(actor, set()).update({variant} & {1, 2})
+    assert counts.persons == len(by_person)
+    assert counts.in_several == sum(variants == {1, 2} for variants in by_person.values())
+    assert counts.exposed.tolist() == [sum(variants == {one} for variants in by_person.values()) for one in (1, 2)]
+
+
+@given(FACTS, FACTS)
+def test_counts_of_different_persons_add_up(
+    some: list[tuple[int, int, int]], others: list[tuple[int, int, int]]
+) -> None:
+    others = [(actor + 10, hour, variant) for actor, hour, variant in others]
+
+    together = counted(some + others)
+    added = ExposureCounts.from_bytes((counted(some) + counted(others)).to_bytes())
+
+    assert added.first.tolist() == together.first.tolist()
+    assert added.events.tolist() == together.events.tolist()
+    assert (added.outside, added.persons) == (together.outside, together.persons)
+
+
+def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
+    """Count facts of (person, hours since the start, variant) in an experiment of six hours and two variants."""
+    start = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+    since, hour = to_microseconds(start), 3_600_000_000
+    columns = FactColumns(
+        np.array([actor for actor, _, _ in facts], dtype=np.int64),
+        np.array([since + at * hour for _, at, _ in facts], dtype=np.int64),
+        np.array([variant for _, _, variant in facts], dtype=np.int32),
+        np.full(len(facts), np.nan),
+        np.arange(len(facts), dtype=np.int64),
+    )
+    hours = ticks(start, start + dt.timedelta(hours=5), "hour", ZoneInfo("UTC"))
+    return count_exposures([columns], hours, Window(since, since + 6 * hour), variant_count=2)

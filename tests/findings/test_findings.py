@@ -1,0 +1,158 @@
+"""What is found wrong with an experiment, and why results are what they are: through the API."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.service import TREND, Service, event, exposure
+
+
+def shown(count: int, variant: str) -> list[dict[str, object]]:
+    return [exposure(f"{variant}-{number}", variant) for number in range(count)]
+
+
+def viewed(count: int, variant: str | None) -> list[dict[str, object]]:
+    return [event("$pageview", f"{variant}-{number}", variant=variant) for number in range(count)]
+
+
+async def experiment_with(service: Service, events: Sequence[dict[str, object]], **fields: Any) -> Any:
+    experiment = await service.create_experiment(**{"filters": TREND, **fields})
+    for start in range(0, len(events), 500):
+        await service.capture(*events[start : start + 500])
+    return experiment
+
+
+async def health(service: Service, experiment: Any) -> Any:
+    return await service.read(f"/experiments/{experiment['id']}/health/")
+
+
+def codes(report: Any) -> list[str]:
+    return [finding["code"] for finding in report["findings"]]
+
+
+async def test_a_sound_experiment_is_healthy(service: Service) -> None:
+    events = [*shown(100, "control"), *shown(104, "test"), *viewed(9, "control"), *viewed(9, "test")]
+
+    report = await health(service, await experiment_with(service, events))
+
+    assert (report["status"], report["findings"]) == ("healthy", [])
+
+
+async def test_a_broken_split_is_found_with_its_figures(service: Service) -> None:
+    events = [*shown(300, "control"), *shown(150, "test"), *viewed(3, "control"), *viewed(3, "test")]
+    experiment = await experiment_with(service, events)
+
+    report = await health(service, experiment)
+    results = await service.read(f"/experiments/{experiment['id']}/results/")
+
+    assert (report["status"], codes(report)) == ("unhealthy", ["SRM"])
+    assert report["findings"][0]["evidence"]["expected"] == {"control": 225, "test": 225}
+    assert report["findings"][0]["actions"]
+    assert results["health"] == {
+        "status": "unhealthy",
+        "findings": [{"code": "SRM", "severity": "critical", "title": "The split is not the planned one"}],
+    }
+
+
+async def test_a_difference_that_chance_makes_is_no_finding(service: Service) -> None:
+    events = [*shown(240, "control"), *shown(210, "test"), *viewed(3, "control"), *viewed(3, "test")]
+
+    assert codes(await health(service, await experiment_with(service, events))) == []
+
+
+async def test_what_is_missing_is_named(service: Service) -> None:
+    experiment = await experiment_with(service, [])
+    nothing = await health(service, experiment)
+    await service.capture(event("$pageview", "ann"))
+    unnamed = await health(service, experiment)
+    await service.capture(*(event("$pageview", who, variant="test") for who in ("bob", "cleo")))
+    half = await health(service, experiment)
+
+    assert (nothing["status"], codes(nothing)) == ("warning", ["METRIC_NO_EVENTS"])
+    assert (unnamed["status"], codes(unnamed)) == ("unhealthy", ["MISSING_FLAG_PROPERTY", "ZERO_EXPOSURES"])
+    assert (half["status"], codes(half)) == ("unhealthy", ["NO_CONTROL_VARIANT", "ZERO_EXPOSURES"])
+
+
+async def test_a_draft_waits(service: Service) -> None:
+    draft = await experiment_with(service, [], start_date=None, end_date=None)
+
+    report = await health(service, draft)
+
+    assert (report["status"], report["findings"]) == ("waiting", [])
+
+
+async def test_the_flag_is_looked_at_too(service: Service) -> None:
+    experiment = await experiment_with(service, [], end_date=None, start_date="2022-11-01T00:00:00Z")
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    filters = flag["filters"]
+    variants = filters["multivariate"]["variants"]
+    changed = {
+        **filters,
+        "groups": [*filters["groups"], {"properties": [], "rollout_percentage": 1, "variant": "test"}],
+        "multivariate": {
+            "variants": [{**variants[0], "rollout_percentage": 90}, {**variants[1], "rollout_percentage": 10}]
+        },
+    }
+
+    answer = await service.patch(f"/feature_flags/{flag['id']}/", {"filters": changed, "active": False})
+    report = await health(service, experiment)
+
+    assert answer.status_code == 200, answer.text
+    assert set(codes(report)) >= {"FORCED_VARIANT_RELEASE_CONDITION", "FLAG_STATE", "SPLIT_CHANGED"}
+    [split] = [finding for finding in report["findings"] if finding["code"] == "SPLIT_CHANGED"]
+    assert [change["who"] for change in split["evidence"]["changes"]] == ["ann@example.com"]
+
+
+async def test_persons_in_several_variants_are_a_risk(service: Service) -> None:
+    events = [
+        *shown(20, "control"),
+        *shown(20, "test"),
+        exposure("test-0", "control"),
+        *viewed(3, "control"),
+        *viewed(3, "test"),
+    ]
+
+    report = await health(service, await experiment_with(service, events))
+
+    assert codes(report) == ["BIAS_RISK_MULTIPLE_EXCLUDED"]
+    assert report["findings"][0]["evidence"] == {"multiple_variants": 1, "persons": 40, "share": 1 / 40}
+
+
+async def test_results_explain_themselves_when_asked(service: Service) -> None:
+    events = [*viewed(3, "control"), *viewed(2, "test"), *viewed(4, None), event("$pageview", "x", variant="gone")]
+    experiment = await experiment_with(service, events)
+
+    explained = (await service.read(f"/experiments/{experiment['id']}/results/", explain="true"))["explain"]
+    plain = await service.read(f"/experiments/{experiment['id']}/results/")
+
+    assert plain["explain"] is None
+    assert explained["counts"] == {
+        "unit": "events",
+        "variants": {"control": 3, "test": 2},
+        "without_variant": 4,
+        "unknown_variant": 1,
+    }
+    assert not any(explained["checks"].values())
+    assert explained["variant_property"] == "$feature/checkout"
+    assert explained["window"] == {
+        "date_from": "2022-11-01T00:00:00+00:00",
+        "date_to": "2022-11-15T00:00:00+00:00",
+        "timezone": "UTC",
+    }
+    assert explained["query"] == plain["filters"]
+
+
+async def test_refusals_explain_themselves_too(service: Service) -> None:
+    experiment = await experiment_with(service, viewed(2, "test"))
+
+    refusal = await service.get(f"/experiments/{experiment['id']}/results/", explain="true")
+    plain = await service.get(f"/experiments/{experiment['id']}/results/")
+
+    assert (refusal.status_code, plain.status_code) == (400, 400)
+    assert refusal.json() | {"explain": None} == plain.json() | {"explain": None}
+    assert refusal.json()["explain"]["checks"] == {
+        "no_events": False,
+        "no_flag_info": False,
+        "no_control_variant": True,
+        "no_test_variant": False,
+    }
+    assert "explain" not in plain.json()
