@@ -231,10 +231,3 @@ async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError(f"expected a connection of asyncpg, got {type(driver)!r}")
     return driver
-
-
-async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:
-    driver = await driver_of(session)
-    if not isinstance(driver, aiosqlite.Connection):
-        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
-    return driver

@@ -41,7 +41,6 @@ from app.routing import Addresses, allowed_methods
 from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
-from app.sharing import SharedWork
 from app.snapshots.router import router as snapshots_router
 from app.upkeep.schedule import Schedule
 
@@ -159,7 +158,6 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
-    application.state.shared_results = shared = SharedWork()
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
@@ -173,7 +171,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await shared.close()
+        await materialiser.shared.close()
         await capture.close()
         await database.close()
 

@@ -15,6 +15,7 @@ from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition
+from app.sharing import SharedWork
 
 # Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
 # few enough for memory and for SQLite's other writers to get a turn.
@@ -45,6 +46,7 @@ class Materialiser:
         self._database = database
         self._chunk = chunk
         self._report = report
+        self.shared = SharedWork()  # what several requests of this process want at once
         self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def turn(self, work: Hashable) -> asyncio.Lock:

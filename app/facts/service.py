@@ -13,7 +13,7 @@ from app.facts.repository import CountReader, CountRepository, FactRepository, S
 from app.facts.watches import Watch, series_of
 from app.models import utc_now
 
-AGE_OF_REMOVAL = dt.timedelta(hours=1)
+AGE_OF_REMOVAL = dt.timedelta(days=30)
 
 
 class FactService:
@@ -40,6 +40,15 @@ class FactService:
         """Bring the series of metrics up to the last committed event."""
         watches: list[Watch] = [watch for metric in metrics for watch in metric.watches]
         return await self._materialiser.catch_up(self._project_id, series_of(watches))
+
+    async def counts(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
+        """Return the counts of metrics as of one moment."""
+        while True:
+            series = await self.catch_up(metrics)
+            try:
+                return [await self.count(metric, series, afresh=afresh) for metric in metrics]
+            except SeriesGone:  # nobody had used them for long; those made now are young and stay
+                continue
 
     async def count(self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool = False) -> CountsT:
         """Return the counts of a metric whose series were brought up to date. ``afresh``: from all facts.
@@ -79,7 +88,7 @@ class FactService:
     async def remove_unused(self, used: Sequence[Metric[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that none of the metrics uses, a few at a time.
 
-        Young ones stay: whoever edits a metric looks at its results, and may well take the edit back.
+        Young ones stay: an edit may be taken back, and others than results have questions too.
         """
         series = {one.digest for one in series_of([watch for metric in used for watch in metric.watches])}
         before = utc_now() - older_than
