@@ -29,10 +29,14 @@ Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was w
 
 @dataclass(frozen=True)
 class MaterialisedSeries:
-    """Series that are complete up to an event's sequence number (some may be further)."""
+    """Series that are complete up to an event's sequence number (some may be further).
+
+    ``ids`` and ``lasts`` are by the digest of the definition; ``lasts`` is the last event that may belong to a series.
+    """
 
     high_water_mark: int
-    ids: Mapping[str, int]  # by the digest of the definition
+    ids: Mapping[str, int]
+    lasts: Mapping[str, int]
 
 
 class Materialiser:
@@ -59,12 +63,11 @@ class Materialiser:
         events = EventReader(self._database, project_id)
         high_water_mark = await events.high_water_mark()
         last = await events.last_named({name for one in definitions for name in one.names or ()})
-        behind = [
-            stored for stored in series.values() if stored.watermark < _last(stored.definition, last, high_water_mark)
-        ]
+        lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
+        behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
+        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()}, lasts)
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]

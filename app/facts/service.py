@@ -41,15 +41,6 @@ class FactService:
         watches: list[Watch] = [watch for metric in metrics for watch in metric.watches]
         return await self._materialiser.catch_up(self._project_id, series_of(watches))
 
-    async def counts(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
-        """Return the counts of metrics as of one moment."""
-        while True:
-            series = await self.catch_up(metrics)
-            try:
-                return [await self.count(metric, series, afresh=afresh) for metric in metrics]
-            except SeriesGone:  # nobody had used them for long; those made now are young and stay
-                continue
-
     async def count(self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool = False) -> CountsT:
         """Return the counts of a metric whose series were brought up to date. ``afresh``: from all facts.
 
