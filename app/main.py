@@ -37,7 +37,7 @@ from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
-from app.routing import Addresses, allowed_methods
+from app.routing import Addresses, DirectRoutes, allowed_methods
 from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
@@ -110,7 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
-    # Routes are tried one after the other: those that clients call all the time come first.
+    application.router.routes.append(DirectRoutes(PUBLIC_ROUTERS))
     for router in PUBLIC_ROUTERS:
         application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     for router in PRIVATE_ROUTERS:
