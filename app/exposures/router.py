@@ -8,6 +8,7 @@ from fastapi.params import Depends
 from app.auth.rate_limits import ANALYTICS
 from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
 from app.errors import ValidationFailed
+from app.exposures.counting import Exposures
 from app.exposures.schemas import (
     SEVERAL,
     DateRangeRead,
@@ -16,7 +17,6 @@ from app.exposures.schemas import (
     ExposureSeriesRead,
     ExposuresRead,
 )
-from app.exposures.service import Exposures
 from app.facts.calendar import INTERVALS
 from app.routing import answer_other_methods
 

@@ -15,6 +15,7 @@ from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.facts.series import SeriesDefinition
+from app.sharing import SharedWork
 
 # Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
 # few enough for memory and for SQLite's other writers to get a turn.
@@ -28,11 +29,16 @@ Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was w
 
 @dataclass(frozen=True)
 class MaterialisedSeries:
-    """Series that are complete up to an event's sequence number (some may be further)."""
+    """Series that are complete up to an event's sequence number (some may be further).
+
+    The mappings are by the digest of the definition. ``lasts`` is the last event that may belong to a series; what
+    happened before ``events_since`` may be missing, because it had been removed.
+    """
 
     high_water_mark: int
-    ids: Mapping[str, int]  # by the digest of the definition
-    events_since: Mapping[str, int]  # by the same: what happened before may be missing, because it had been removed
+    ids: Mapping[str, int]
+    lasts: Mapping[str, int]
+    events_since: Mapping[str, int]
 
 
 class Materialiser:
@@ -46,6 +52,7 @@ class Materialiser:
         self._database = database
         self._chunk = chunk
         self._report = report
+        self.shared = SharedWork()  # what several requests of this process want at once
         self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def turn(self, work: Hashable) -> asyncio.Lock:
@@ -63,14 +70,14 @@ class Materialiser:
         events = EventReader(self._database, project_id)
         high_water_mark = await events.high_water_mark()
         last = await events.last_named({name for one in definitions for name in one.names or ()})
-        behind = [
-            stored for stored in series.values() if stored.watermark < _last(stored.definition, last, high_water_mark)
-        ]
+        lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
+        behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
         return MaterialisedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
+            lasts,
             {digest: stored.events_since for digest, stored in series.items()},
         )
 
