@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from app.models import Base
-from app.prepared import driver_of
+from app.prepared import driver_of, given_up_when_late
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]
@@ -54,36 +54,39 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
 
 async def insert_missing_rows(
     session: AsyncSession, model: type[Base], columns: Sequence[str], rows: Sequence[Row]
-) -> None:
-    """Insert the rows whose unique keys are not taken; rows that are there already stay as they are.
+) -> int:
+    """Insert the rows whose unique keys are not taken; rows that are there already stay. Return how many are new.
 
     Many rows are copied first, as if none were there, which takes half as long as looking out for each; where one is,
     that is undone and they are inserted with care.
     """
     if not rows:
-        return
+        return 0
     dialect = session.get_bind().dialect
     converted = _for_driver(dialect, model, columns, rows)
     if dialect.name != "postgresql":
         statement = f"{_values_statement(model, columns)} ON CONFLICT DO NOTHING"
-        await _execute_many(await _aiosqlite(session), statement, converted)
-        return
+        return await _execute_many(await _aiosqlite(session), statement, converted)
     driver = await _asyncpg(session)
     if len(rows) >= _COPIED_ROWS:
         with contextlib.suppress(asyncpg.UniqueViolationError):
             async with driver.transaction():  # a savepoint
                 await _copy_in(driver, model, columns, converted)
-            return
-    await driver.execute(_unnest_statement(table_of(model), columns, dialect), *zip(*converted, strict=True))
+            return len(rows)
+    statement = _unnest_statement(table_of(model), columns, dialect)
+    with given_up_when_late(driver):
+        done = await driver.execute(statement, *zip(*converted, strict=True))
+    return int(done.rpartition(" ")[2])  # "INSERT 0 12"
 
 
 async def _copy_in(driver: asyncpg.Connection, model: type[Base], columns: Sequence[str], rows: Sequence[Row]) -> None:
-    await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
+    with given_up_when_late(driver):
+        await driver.copy_records_to_table(model.__tablename__, records=rows, columns=list(columns))
 
 
-async def _execute_many(driver: aiosqlite.Connection, statement: str, rows: Sequence[Row]) -> None:
-    async with driver.executemany(statement, rows):
-        pass
+async def _execute_many(driver: aiosqlite.Connection, statement: str, rows: Sequence[Row]) -> int:
+    async with driver.executemany(statement, rows) as cursor:
+        return cursor.rowcount
 
 
 def table_of(model: type[Base]) -> Table:
@@ -137,7 +140,9 @@ async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> 
     parameters = compiled.params
     values = [parameters[name] for name in compiled.positiontup or ()]
     if dialect.name == "postgresql":
-        return cast("Sequence[Sequence[Any]]", await (await _asyncpg(session)).fetch(compiled.string, *values))
+        driver = await _asyncpg(session)
+        with given_up_when_late(driver):
+            return cast("Sequence[Sequence[Any]]", await driver.fetch(compiled.string, *values))
     return list(await (await _aiosqlite(session)).execute_fetchall(compiled.string, values))
 
 
@@ -204,7 +209,8 @@ async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: 
             add(_take_rows(buffer, record))
 
     driver = await _asyncpg(session)
-    await driver.copy_from_query(statement, output=receive, format="binary")
+    with given_up_when_late(driver):
+        await driver.copy_from_query(statement, output=receive, format="binary")
     add(_take_rows(buffer, record))
 
 

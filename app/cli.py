@@ -1,32 +1,37 @@
 """The ``abacus`` command."""
 
 import asyncio
+import datetime as dt
 import json
 import os
 import sys
 import zoneinfo
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeVar
 
+import httpx
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
+from app import serving
 from app.auth.scopes import EVERYTHING
-from app.database import Database
+from app.database import DATABASE_ERRORS, Database
 from app.dependencies import build_upkeep
+from app.doctor.service import Doctor
 from app.errors import AppError
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
+from app.models import Project
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
+from app.upkeep.retention import RetentionService
 from app.upkeep.schedule import Schedule
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
@@ -40,6 +45,7 @@ app.add_typer(user_app, name="user")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
+_TOLD_IN_ONE_LINE: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
 
@@ -48,7 +54,7 @@ def main() -> None:
     """Run the command line; what goes wrong is told in one line."""
     try:
         app()
-    except (AppError, OSError, SQLAlchemyError, ValidationError, ValueError) as error:
+    except _TOLD_IN_ONE_LINE as error:
         errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
         sys.exit(1)
 
@@ -73,20 +79,9 @@ def serve(
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
-    if settings.uses_sqlite or settings.migrate_on_start:
+    if settings.uses_sqlite:
         schema.upgrade(settings)
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        proxy_headers=False,  # app.proxies knows more of them
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=25,
-    )
+    serving.serve(settings, host=host, port=port, workers=workers)
 
 
 @app.command()
@@ -94,6 +89,59 @@ def migrate() -> None:
     """Bring the database schema up to date. Safe to run from several places at once."""
     schema.upgrade(Settings.from_environment())
     console.print("The schema is up to date.")
+
+
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Option(help="The address that clients use, if not ABACUS_PUBLIC_URL.")] = None,
+) -> None:
+    """Look this deployment over: settings, database, schema, clock, proxy. Exits with 1 where something is to mend."""
+    settings = Settings.from_environment()
+    address = url or (str(settings.public_url) if settings.public_url else None)
+
+    async def examine() -> int:
+        database = Database(settings)
+        faults = 0
+        try:
+            async with httpx.AsyncClient(timeout=20) as client:
+                async for finding in Doctor(settings, database, client, address).examine():
+                    console.print(
+                        f"{'FAULT' if finding.mend else 'ok':5}  {finding.subject:12}  {escape(finding.detail)}",
+                        style="red" if finding.mend else None,
+                        highlight=False,
+                    )
+                    if finding.mend:
+                        faults += 1
+                        console.print(f"{'':21}{escape(finding.mend)}", highlight=False)
+        finally:
+            await database.close()
+        return faults
+
+    sys.exit(1 if asyncio.run(examine()) else 0)
+
+
+@app.command()
+def prune(
+    before: Annotated[
+        dt.datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Events of earlier moments (UTC) go.")
+    ],
+    project_id: Annotated[int | None, typer.Option("--project", help="Of this project only.")] = None,
+    is_rehearsal: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,  # noqa: FBT002  # a flag of the command line
+) -> None:
+    """Remove old events. Results of the experiments that there are do not change, not even those of old ones."""
+    moment = before.replace(tzinfo=dt.UTC)
+    if moment > dt.datetime.now(dt.UTC):
+        raise ValueError(f"{before:%Y-%m-%d} lies in the future: that would remove everything")
+
+    async def remove(database: Database) -> None:
+        materialiser = Materialiser(database)
+        for project in await _find_projects(database, project_id):
+            retention = RetentionService(database, lambda of: build_upkeep(database, materialiser, of), project)
+            removal = await (retention.preview(moment) if is_rehearsal else retention.prune(moment))
+            says = "would be removed" if is_rehearsal else "removed"
+            console.print(f"Project {project.id} ({escape(project.name)}): {removal:,} events {says}", highlight=False)
+
+    _with_database(remove)
 
 
 @project_app.command("create")
@@ -174,26 +222,19 @@ def materialise(project: Annotated[int, typer.Option(help="The project's id.")])
     The server does the same by itself as soon as an experiment starts or changes. This is for after an import.
     """
 
-    async def run() -> None:
+    async def count(database: Database) -> None:
         collect_less_often()
-        database = Database(Settings.from_environment())
+        [found] = await _find_projects(database, project)
         with Progress(console=console) as progress:
             bar = progress.add_task("Looking through events", total=None)
             materialiser = Materialiser(
                 database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
             )
-            try:
-                async with database.read() as session:
-                    projects = {one.id: one for one in await AccountRepository(session).projects()}
-                if project not in projects:
-                    raise ValueError(f"there is no project {project}")
-                schedule = Schedule(database, lambda found: build_upkeep(database, materialiser, found), interval=0)
-                await schedule.keep_up(projects[project])
-                progress.update(bar, completed=1, total=1)
-            finally:
-                await database.close()
+            schedule = Schedule(database, lambda of: build_upkeep(database, materialiser, of), interval=0)
+            await schedule.keep_up(found)
+            progress.update(bar, completed=1, total=1)
 
-    asyncio.run(run())
+    _with_database(count)
 
 
 @app.command()
@@ -206,6 +247,25 @@ def demo(
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run work on accounts in one transaction, on a database that is up to date."""
+
+    async def in_one_transaction(database: Database) -> T:
+        async with database.write() as session:
+            return await work(AccountService(session))
+
+    return _with_database(in_one_transaction)
+
+
+async def _find_projects(database: Database, project_id: int | None) -> Sequence[Project]:
+    """Return one project, or all."""
+    async with database.read() as session:
+        projects = await AccountRepository(session).projects()
+    found = [project for project in projects if project_id in {None, project.id}]
+    if not found and project_id is not None:
+        raise ValueError(f"there is no project {project_id}")
+    return found
+
+
+def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     settings = Settings.from_environment()
     if settings.uses_sqlite:
         schema.upgrade(settings)
@@ -213,8 +273,7 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     async def run() -> T:
         database = Database(settings)
         try:
-            async with database.write() as session:
-                return await work(AccountService(session))
+            return await work(database)
         finally:
             await database.close()
 

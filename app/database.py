@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVarTuple
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias, TypeVarTuple
 
 import asyncpg
 import msgspec
-from sqlalchemy import Connection, Select, event, text
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy import Connection, ExceptionContext, Select, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.prepared import fetch
 from app.settings import Settings
@@ -21,13 +24,41 @@ _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # an acknowledged commit survives a loss of power
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 10000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -32000",  # kB at most: the index of facts by person has no order that 2 MB could follow
 )
-# SQLSTATE classes and codes that say "not now": connection, resources, shutdown, read-only, timeouts, locks.
-_PASSING_STATES = ("08", "53", "57P", "57014", "25006", "55P03", "40001", "40P01")
+# What may come out of anything that asks a database: bulk statements go to the driver, and nobody wraps its errors.
+DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (
+    SQLAlchemyError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    sqlite3.Error,
+)
+# SQLSTATE classes and codes that say "not now": connection, access, resources, the system, shutdown, read-only,
+# timeouts, locks; and tables or columns that are not there before the schema has been migrated.
+_PASSING_STATES: Final = (
+    *("08", "28", "3D", "53", "57P", "58"),
+    *("25006", "25P03", "40001", "40P01", "42P01", "42703", "55P03", "57014"),
+)
+# The same of SQLite: locked, no space, a file that cannot be opened, read or written.
+_PASSING_SQLITE_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_INTERRUPT,
+    }
+)
 _SESSION = {"application_name": "abacus", "timezone": "UTC"}
+_SERVER_CLOCKS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
+_MILLISECONDS: Final = 1000
+PROBE_SECONDS: Final = 1.0
+# How long after the server should have given a statement up the client does: then the server is out of reach.
+_GRACE_SECONDS: Final = 1.0
 
 Columns = TypeVarTuple("Columns")
 
@@ -49,6 +80,7 @@ class _DriverConnection(Protocol):
 
 class _AsyncpgConnection(Protocol):
     def is_closed(self) -> bool: ...
+    def terminate(self) -> None: ...
 
 
 class _PostgresConnection(Protocol):
@@ -67,13 +99,13 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.engine = _create_engine(settings)
-        self.reading_engine = _create_reading_engine(settings)
+        limits = Limits.of(settings)
+        self.engine = _create_engine(settings, limits)
+        self.reading_engine = _create_reading_engine(settings, limits)
         self.is_sqlite = settings.uses_sqlite
         self._is_pooled_outside = settings.database_pgbouncer and not settings.uses_sqlite
-        self._turn: contextlib.AbstractAsyncContextManager[object] = (
-            asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
-        )
+        self._turn = asyncio.Lock()
+        self._longest_turn = settings.database_timeout
         self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
@@ -82,8 +114,9 @@ class Database:
             self.engine.execution_options(writes=True, waits_for_disk=False), expire_on_commit=False
         )
         self._listeners: list[CommitListener] = []
-        # Counting takes long. However many ask, two connections are left for those who write.
-        self._snapshot_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
+        # Whoever counts takes one and holds at most one connection of each pool. However many ask, two of each are left
+        # to those who send events, ask for flags or change something.
+        self.counting_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
 
     def on_commit(self, listener: CommitListener) -> None:
         """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
@@ -105,7 +138,7 @@ class Database:
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
         """Yield a reading session all of whose queries see the same moment."""
-        async with self._snapshot_turns, self._snapshots.begin() as session:
+        async with self._snapshots.begin() as session:
             yield session
 
     @contextlib.asynccontextmanager
@@ -114,7 +147,7 @@ class Database:
 
         Not to be nested: on SQLite the second one would wait for the first.
         """
-        async with self._turn, self._writers.begin() as session:
+        async with self._writing_turn(), self._writers.begin() as session:
             yield session
         for listener in self._listeners:
             listener(session.info)
@@ -125,62 +158,130 @@ class Database:
 
         A loss of power may undo the last of these transactions, each as a whole and in their order.
         """
-        async with self._turn, self._derivers.begin() as session:
+        async with self._writing_turn(), self._derivers.begin() as session:
             yield session
 
-    async def ping(self) -> None:
-        """Ask the database for an answer; raises what the driver raises when there is none."""
-        async with self.read() as session:
-            await session.execute(text("SELECT 1"))
+    @contextlib.asynccontextmanager
+    async def _writing_turn(self) -> AsyncIterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        async with asyncio.timeout(self._longest_turn):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def pools(self) -> Mapping[str, tuple[int, int]]:
+        """Return how many connections of each pool are in use, and how many may be."""
+        engines = {"reading": self.reading_engine, "writing": self.engine}
+        pools = {name: engine.sync_engine.pool for name, engine in engines.items()}
+        return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
 
     async def close(self) -> None:
         await self.engine.dispose()
         await self.reading_engine.dispose()
 
 
-def is_passing_database_trouble(error: Exception) -> bool:
-    """Whether the database is away or busy, so that the same request may succeed later."""
+def is_passing_database_trouble(error: BaseException | None) -> bool:
+    """Whether the database is away, busy or not ready yet, so that the same request may succeed later."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _is_passing_driver_trouble(error.orig)
-    return isinstance(error, PoolTimeout | OSError) or _is_passing_driver_trouble(error)
-
-
-def _is_passing_driver_trouble(error: BaseException | None) -> bool:
-    """The same of a driver's own errors: bulk statements are its own, and nobody wraps what they raise."""
+        return error.connection_invalidated or is_passing_database_trouble(error.orig)
+    if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
+        return True
+    if isinstance(error, InvalidRequestError):  # of a connection that was lost while it was handed out or in use
+        return "connection is closed" in str(error) or "invalid transaction" in str(error)
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _PASSING_SQLITE_CODES or (
+            str(error).startswith("no such table")
+        )
     state = getattr(error, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_PASSING_STATES)
-    text_of_error = str(error)
-    return (
-        isinstance(error, asyncpg.InterfaceError)
-        or "database is locked" in text_of_error
-        or "connection is closed" in text_of_error
-    )
+    return str(state).startswith(_PASSING_STATES) if state else "connection is closed" in str(error)
 
 
-def _create_engine(settings: Settings) -> AsyncEngine:
+def create_probe_engine(settings: Settings) -> AsyncEngine:
+    """Create what probes ask with: one connection of its own, so that a full pool does not look like an outage."""
+    return _create_engine(settings, Limits(pool=1, wait=PROBE_SECONDS, statement=PROBE_SECONDS))
+
+
+def create_migration_engine(settings: Settings) -> AsyncEngine:
+    """Create what migrations run on: their statements take as long as they take."""
+    return _create_engine(settings, Limits(pool=1, wait=settings.database_wait, statement=None))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many connections an engine has, and how many seconds are spent on waiting for one, and for a statement."""
+
+    pool: int
+    wait: float
+    statement: float | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(settings.database_pool_size, settings.database_wait, settings.database_timeout)
+
+
+def _create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
         logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it writes down every bound value
-        engine = create_async_engine(settings.url, **_options(settings))
+        engine = create_async_engine(settings.url, **_options(limits), connect_args={"timeout": limits.wait})
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    engine = create_async_engine(settings.url, connect_args=_connect_arguments(settings, {}), **_options(settings))
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    engine = _create_postgresql_engine(settings, limits, {}, _options(limits))
     event.listen(engine.sync_engine, "begin", _begin_postgresql)
     return engine
 
 
-def _connect_arguments(settings: Settings, session: Mapping[str, str]) -> dict[str, Any]:
+def _create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
+    options = {  # there is never a transaction to end
+        **_options(limits),
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        "pool_reset_on_return": None,
+    }
+    if settings.database_pgbouncer and not settings.uses_sqlite:  # a statement and its preparation need one server
+        options = {**_options(limits), "execution_options": {"postgresql_readonly": True}}
+    if settings.uses_sqlite:
+        engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
+        return engine
+    return _create_postgresql_engine(settings, limits, {"default_transaction_read_only": "on"}, options)
+
+
+def _create_postgresql_engine(
+    settings: Settings, limits: Limits, session: Mapping[str, str], options: Mapping[str, Any]
+) -> AsyncEngine:
+    """Create an engine whose connections are tested, and given up when they are no good any more."""
+    engine = create_async_engine(settings.url, connect_args=_connect_arguments(settings, limits, session), **options)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _drop_unusable)
+    return engine
+
+
+def _connect_arguments(settings: Settings, limits: Limits, session: Mapping[str, str]) -> dict[str, Any]:
     """Return how asyncpg connects.
 
+    Statements end: first by the server's own clock, then by ours. The server's tells it to stop working; ours is for
+    servers that do not answer at all. A transaction that is left alone, because its process is stuck, ends too: it may
+    hold locks that others wait for.
+
     PgBouncer gives every transaction another connection to the server: a statement that was prepared earlier may not be
-    there, and of settings it knows only its own few.
+    there, and of settings it knows only its own few. So behind it there is only our clock, at which the driver has the
+    statement cancelled; PgBouncer has settings of its own for transactions that are left alone.
     """
+    arguments: dict[str, Any] = {"timeout": limits.wait, "server_settings": _SESSION}
+    if limits.statement is not None:
+        arguments["command_timeout"] = limits.statement + _GRACE_SECONDS
     if settings.database_pgbouncer:
         caches = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        return {"server_settings": _SESSION, **caches, "prepared_statement_name_func": _no_name}
-    return {"server_settings": {**_SESSION, "jit": "off", **session}}
+        return {**arguments, **caches, "prepared_statement_name_func": _no_name}
+    clocks = {}
+    if limits.statement is not None:
+        clocks = dict.fromkeys(_SERVER_CLOCKS, str(round(limits.statement * _MILLISECONDS)))
+    return {**arguments, "server_settings": {**_SESSION, "jit": "off", **clocks, **session}}
 
 
 def _no_name() -> str:
@@ -188,34 +289,12 @@ def _no_name() -> str:
     return ""
 
 
-def _create_reading_engine(settings: Settings) -> AsyncEngine:
-    options = {  # there is never a transaction to end
-        **_options(settings),
-        "isolation_level": "AUTOCOMMIT",
-        "skip_autocommit_rollback": True,
-        "pool_reset_on_return": None,
-    }
-    if settings.database_pgbouncer and not settings.uses_sqlite:  # a statement and its preparation need one server
-        options = {**_options(settings), "execution_options": {"postgresql_readonly": True}}
-    if settings.uses_sqlite:
-        engine = create_async_engine(settings.url, **options)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
-        return engine
-    engine = create_async_engine(
-        settings.url,
-        connect_args=_connect_arguments(settings, {"default_transaction_read_only": "on"}),
-        **options,
-    )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
-    return engine
-
-
-def _options(settings: Settings) -> dict[str, Any]:
+def _options(limits: Limits) -> dict[str, Any]:
     """Return what all engines share."""
     return {
-        "pool_size": settings.database_pool_size,
+        "pool_size": limits.pool,
         "max_overflow": 0,
-        "pool_timeout": 5,
+        "pool_timeout": limits.wait,
         "pool_recycle": 1800,
         "hide_parameters": True,  # bound values are people's data: they stay out of logs
         "json_serializer": _dump_json,
@@ -239,6 +318,23 @@ def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: obj
     """Have the pool replace a connection that the server has closed: a look at the socket, not a question to it."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def _drop_unusable(context: ExceptionContext) -> None:
+    """Give up a connection that an error leaves in no state to be used again.
+
+    One whose server did not answer: to undo the transaction would be to wait once more. And one on which no transaction
+    could be begun: the driver believes that it is in one.
+    """
+    if context.connection is None or context.connection.invalidated or context.is_disconnect:
+        return
+    pooled: Any = context.connection.connection
+    driver = pooled.driver_connection
+    has_not_begun = not pooled.dbapi_connection.autocommit and not driver.is_in_transaction()
+    if has_not_begun or isinstance(context.original_exception, TimeoutError):
+        driver.terminate()
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
 
 
 def _lower(text: str | None) -> str | None:

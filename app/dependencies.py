@@ -1,5 +1,6 @@
 """Wiring: the one place where services and repositories are built for a request."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -22,7 +23,7 @@ from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound, Throttled
+from app.errors import NotFound, Throttled, Unavailable
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -52,6 +53,7 @@ from app.results.service import ResultsService
 from app.routing import negotiate
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService
+from app.settings import Settings
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
@@ -280,9 +282,32 @@ async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService
     return build_cohorts(session, project.id)
 
 
-async def get_cohorts_in_a_snapshot(request: Request, project: ProjectDep) -> AsyncIterator[CohortService]:
+async def limit_time(request: Request) -> AsyncIterator[None]:
+    """Give up an answer that takes too long to be counted: a proxy in front would, and tell the client less.
+
+    What has been matched and counted so far is kept, so that the next attempt goes on there.
+    """
+    settings: Settings = request.app.state.settings
+    deadline = asyncio.timeout(settings.results_timeout)
+    try:
+        async with deadline:
+            yield
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise Unavailable("Results are still being counted. Please try again.", retry_after=10) from error
+
+
+# For everything that an endpoint counts together, its waiting for a turn included.
+LimitedTimeDep = Annotated[None, Depends(limit_time, scope="function")]
+
+
+async def get_cohorts_in_a_snapshot(
+    request: Request, project: ProjectDep, _time: LimitedTimeDep
+) -> AsyncIterator[CohortService]:
     """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
-    async with database_of(request).snapshot() as session:
+    database = database_of(request)
+    async with database.counting_turns, database.snapshot() as session:
         yield build_cohorts(session, project.id)
 
 
@@ -303,22 +328,22 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
     return EventRepository(session, project.id)
 
 
-async def get_results(request: Request, project: ProjectDep) -> ResultsService:
+async def get_results(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
     return build_results(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_exposures(request: Request, project: ProjectDep) -> ExposureService:
+async def get_exposures(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> ExposureService:
     """Exposures open short transactions of their own, as results do."""
     return build_exposures(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardService:
+async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> ScorecardService:
     """Scorecards open short transactions of their own, as results do."""
     return build_scorecards(database_of(request), request.app.state.materialiser, project)
 
 
-async def get_findings(request: Request, project: ProjectDep) -> FindingsService:
+async def get_findings(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> FindingsService:
     """Findings open short transactions of their own, as results do."""
     return build_findings(database_of(request), request.app.state.materialiser, project)
 

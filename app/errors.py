@@ -11,6 +11,7 @@ AppError
 ├── NotFound                404
 ├── MethodNotAllowed        405
 ├── NotAcceptable           406
+├── RequestTimeout          408  the body does not come
 ├── PreconditionFailed      412  the object has changed since the client read it
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
@@ -135,6 +136,17 @@ class NotAcceptable(AppError):
     default_detail = "Could not satisfy the request Accept header."
 
 
+class RequestTimeout(AppError):
+    status = 408
+    type = "invalid_request"
+    default_code = "request_timeout"
+    default_detail = "The request body did not arrive in time."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Connection": "close"}  # what may still come of the body is no next request
+
+
 class PreconditionFailed(AppError):
     status = 412
     type = "invalid_request"
@@ -177,6 +189,10 @@ class Unavailable(AppError):
     default_code = "service_unavailable"
     default_detail = "The database cannot be reached. Please try again."
 
+    def __init__(self, detail: str | None = None, *, code: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after = retry_after
+
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Retry-After": "1"}
+        return {"Retry-After": str(self.retry_after)}

@@ -1,17 +1,18 @@
 """Writes the one error body for every refusal, whoever raised it."""
 
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from app.database import is_passing_database_trouble
+from app.database import DATABASE_ERRORS, is_passing_database_trouble
 from app.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.schemas import ErrorBody
+
+logger = logging.getLogger("abacus")
 
 
 def respond(error: AppError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -42,16 +43,18 @@ async def handle_request_validation(_request: Request, error: Exception) -> JSON
     return respond(NotFound())
 
 
-async def handle_database_error(_request: Request, error: Exception) -> JSONResponse:
-    if is_passing_database_trouble(error):
-        return respond(Unavailable())
-    raise error
+async def handle_database_error(request: Request, error: Exception) -> JSONResponse:
+    if not is_passing_database_trouble(error):
+        raise error
+    cause = getattr(error, "orig", None) or error
+    told = str(cause).partition("\n")[0]
+    logger.warning("no database for %s %s: %s: %s", request.method, request.url.path, type(cause).__name__, told)
+    return respond(Unavailable())
 
 
 def install(application: FastAPI) -> None:
     application.add_exception_handler(AppError, handle_app_error)
     application.add_exception_handler(HTTPException, handle_http_exception)
     application.add_exception_handler(RequestValidationError, handle_request_validation)
-    application.add_exception_handler(DBAPIError, handle_database_error)
-    application.add_exception_handler(PoolTimeout, handle_database_error)
-    application.add_exception_handler(OSError, handle_database_error)
+    for kind in DATABASE_ERRORS:
+        application.add_exception_handler(kind, handle_database_error)

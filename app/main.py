@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import VERSION, documentation, exception_handlers, health, openapi
+from app import VERSION, documentation, exception_handlers, health, openapi, serving
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
@@ -30,7 +31,10 @@ from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
-from app.observability import RequestContext
+from app.monitoring.metrics import count_captured
+from app.monitoring.router import router as metrics_router
+from app.monitoring.sampling import keep_sampling
+from app.observability import RequestContext, RequestLog
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.proxies import TrustedProxies
@@ -92,6 +96,8 @@ PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 # What an orchestrator or a monitoring system calls, by address and not by name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
+_CLOSING_SECONDS = 5.0
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Without arguments it is configured from the environment."""
@@ -106,19 +112,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
+        # Traces and metrics go where the usual OTEL_* variables say, if they say so. What fails is logged here, not
+        # there: an exception's text may hold people's data.
+        telemetry={"auto_configure": True, "logs": False, "operation_spans": False, "exclude": _is_probe},
     )
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
     application.router.routes.append(DirectRoutes(PUBLIC_ROUTERS))
     for router in PUBLIC_ROUTERS:
-        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
+        application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 429, 503),
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 503),
         )
     application.include_router(health.router)
+    application.include_router(metrics_router)
     application.include_router(documentation.router)
     openapi.install(application, PRIVATE_ROUTERS, scope_needed)
     # The last one added is the outermost.
@@ -146,6 +156,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         probes=PROBES,
     )
     application.add_middleware(SecurityHeaders)
+    application.add_middleware(RequestLog, quiet=PROBES)
     return application
 
 
@@ -154,6 +165,9 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
     collect_less_often()
+    serving.stop_with_parent()
+    application.state.health = probes = health.Health(settings)
+    serving.drain_before_stopping(settings.drain_seconds, probes.drain)
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database
@@ -164,16 +178,30 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     schedule = Schedule(
         database, lambda project: build_upkeep(database, materialiser, project), settings.materialise_interval
     )
-    task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
+    database.on_commit(count_captured)
+    tasks = [asyncio.create_task(keep_sampling(database))]
+    if settings.materialise_interval:
+        tasks.append(asyncio.create_task(schedule.run()))
+    if settings.migrate_on_start and not settings.uses_sqlite:
+        tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await materialiser.shared.close()
-        await capture.close()
-        await database.close()
+        # Whoever waited for an answer has had it or given up. A database that does not answer must not hold up the end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await asyncio.wait(tasks)  # which, unlike gather, can be given up while they do not end
+                await materialiser.shared.close()
+                await capture.close()
+                await database.close()
+                await probes.close()
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")) in PROBES
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -1,13 +1,48 @@
 """Bring the database schema up (or down) to a revision."""
 
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from app.settings import Settings
 
 _SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """The revisions of the schema that this version of the service knows."""
+
+    known: Set[str]
+    heads: Set[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        scripts = ScriptDirectory.from_config(configuration(settings))
+        return cls(frozenset(one.revision for one in scripts.walk_revisions()), frozenset(scripts.get_heads()))
+
+    def are_met_by(self, stored: Set[str]) -> bool:
+        """Whether a schema is good for this version: its own, or one that a newer version has migrated further.
+
+        Migrations add and leave the rest as it was until no running version needs it, so that a new version can be
+        taken back without its schema.
+        """
+        return self.heads <= stored or self.are_exceeded_by(stored)
+
+    def are_exceeded_by(self, stored: Set[str]) -> bool:
+        return not stored <= self.known
+
+
+def stored_revisions(connection: Connection) -> Set[str]:
+    """Return the revisions that the database says it is at; none before the first migration."""
+    return frozenset(MigrationContext.configure(connection).get_current_heads())
 
 
 def configuration(settings: Settings) -> Config:
@@ -20,7 +55,9 @@ def configuration(settings: Settings) -> Config:
 
 def upgrade(settings: Settings, revision: str = "head") -> None:
     """Run the missing migrations. Starts an event loop of its own: call it from a thread that has none."""
-    command.upgrade(configuration(settings), revision)
+    config = configuration(settings)
+    config.attributes["leaves_newer_schemas"] = True
+    command.upgrade(config, revision)
 
 
 def downgrade(settings: Settings, revision: str) -> None:

@@ -1,21 +1,92 @@
-"""A request id for every request, and a logged 500 for every bug."""
+"""A request id, a log line and metrics for every request, and a logged 500 for every bug."""
 
+import asyncio
 import logging
+import re
+import time
 import uuid
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from fastapi.routing import APIRoute
+from opentelemetry import trace
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import Unavailable
+from app.exception_handlers import respond
+from app.monitoring.logs import request_id
+from app.monitoring.metrics import REQUEST_SECONDS, REQUESTS
 from app.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
+request_logger = logging.getLogger("abacus.request")
 
 _BUG = ErrorBody(type="server_error", code="error", detail="A server error occurred.", attr=None)
+_STOPPING = Unavailable("The service is being restarted. Please try again.")
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_KEY: Final = "abacus.request"
+_LONGEST_PATH: Final = 200
+_UNFINISHED: Final = 499  # as proxies log it: the client went away before there was an answer
+_SERVER_ERROR: Final = 500
+
+
+@dataclass
+class _Request:
+    """What the layers find out about one request."""
+
+    client: str | None
+    route: str | None = None
+    status: int = _UNFINISHED
+    size: int = 0
+    ended: float | None = None
+
+
+class RequestLog:
+    """Names each request, and writes one line about it and counts it when it is over.
+
+    To be put outside everything that may answer. An id that a client or proxy sends in ``X-Request-ID`` is kept if it
+    is a plain word. The line holds no query string, which may carry a key; about ``quiet`` routes there is none.
+    """
+
+    def __init__(self, app: ASGIApp, quiet: Set[str]) -> None:
+        self._app = app
+        self._quiet = quiet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        name = sent_id if _ID.fullmatch(sent_id) else uuid.uuid4().hex
+        client = scope.get("client")
+        seen = scope[_KEY] = _Request(client=client[0] if client else None)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = name
+            elif message["type"] == "http.response.body":
+                seen.size += len(message.get("body", b""))
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                seen.ended = time.perf_counter()
+
+        token = request_id.set(name)
+        try:
+            await self._app(scope, receive, send_on)
+        finally:
+            if seen.route not in self._quiet:
+                _report(seen, scope, (seen.ended or time.perf_counter()) - started)
+            request_id.reset(token)
 
 
 class RequestContext:
-    """Names each request, and turns what nobody caught into the documented 500.
+    """Turns what nobody caught into the documented 500, and tells the layers outside what became of the request.
 
     The framework's own handler for unknown exceptions answers outside every middleware, without CORS headers.
     """
@@ -27,21 +98,59 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
         started = False
+        _hide_query_from_traces()
 
-        async def send_named(message: Message) -> None:
+        async def send_on(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, send_named)
-        except Exception:
-            # The path only: query strings may hold keys.
-            logger.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:  # the server has waited long enough for this request, and stops
             if started:
                 raise
-            await JSONResponse(_BUG.model_dump(), status_code=500)(scope, receive, send_named)
+            await respond(_STOPPING)(scope, receive, send_on)
+        except Exception:
+            logger.exception("request failed")
+            if started:
+                raise
+            await JSONResponse(_BUG.model_dump(), status_code=500)(scope, receive, send_on)
+        finally:
+            self._tell(scope)
+
+    def _tell(self, scope: Scope) -> None:
+        seen: _Request = scope[_KEY]
+        client, route = scope.get("client"), scope.get("route")
+        seen.client = client[0] if client else None  # by now the one that trusted proxies tell of
+        seen.route = route.path if isinstance(route, APIRoute) else None
+
+
+def _hide_query_from_traces() -> None:
+    """Take the query string out of the framework's span: it may carry a key."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attribute("url.query", "")
+        span.set_attribute("abacus.request_id", request_id.get())
+
+
+def _report(seen: _Request, scope: Scope, seconds: float) -> None:
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    route = seen.route or "none"
+    REQUESTS.labels(method, route, str(seen.status)).inc()
+    REQUEST_SECONDS.labels(method, route).observe(seconds)
+    level = logging.WARNING if seen.status >= _SERVER_ERROR else logging.INFO
+    if not request_logger.isEnabledFor(level):
+        return
+    milliseconds = round(seconds * 1000, 3)
+    fields = {
+        "method": method,
+        "route": seen.route,
+        "path": scope["path"][:_LONGEST_PATH],
+        "status": seen.status,
+        "milliseconds": milliseconds,
+        "bytes": seen.size,
+        "client": seen.client,
+    }
+    request_logger.log(level, "%s %s %d %s ms", method, route, seen.status, milliseconds, extra={"fields": fields})

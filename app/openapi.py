@@ -30,6 +30,7 @@ _MEANINGS = {
     404: "There is no such thing.",
     405: "Not this method; `Allow` names those that are.",
     406: "The client takes no JSON.",
+    408: "The body did not arrive in time.",
     412: "The object has changed since it was read: its `ETag` is another one.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",

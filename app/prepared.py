@@ -4,8 +4,9 @@ Made for reading one or a few rows by key, where building, compiling and dispatc
 database does for it. Build such a query once, with ``bindparam`` for what changes.
 """
 
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVarTuple
 
@@ -77,11 +78,11 @@ async def fetch(
     def run() -> Sequence[tuple[*Columns]]:
         try:
             return prepared.rows(_ask(engine.sync_engine.raw_connection(), request))
-        except PoolTimeout:  # trying again would wait as long again
+        except (PoolTimeout, TimeoutError):  # trying again would wait as long again
             raise
         except Exception:
             with engine.sync_engine.connect() as connection:
-                return [row._tuple() for row in connection.execute(query, parameters)]
+                return connection.execute(query, parameters).all()
 
     return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
 
@@ -118,9 +119,23 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
     return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
 
 
-def _request(driver: Any, text: str, values: Sequence[object]) -> _Rows:  # noqa: ANN401
-    asked: _Rows = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
-    return asked
+@contextlib.contextmanager
+def given_up_when_late(driver: Any) -> Iterator[None]:  # noqa: ANN401  # asyncpg's or aiosqlite's connection
+    """Give a connection up when its server does not answer in time: to end it in order would be to wait once more."""
+    try:
+        yield
+    except TimeoutError:
+        if hasattr(driver, "terminate"):
+            driver.terminate()
+        raise
+
+
+async def _request(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+    with given_up_when_late(driver):
+        asked: _Rows = (
+            driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
+        )
+        return await asked
 
 
 async def _request_in_transaction(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401

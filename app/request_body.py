@@ -4,6 +4,7 @@ Endpoints take ``Annotated[Model, body_of(Model)]`` after the dependencies that 
 looked at only when the caller may send one: the framework's own body parameters are read before everything else.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect
 
-from app.errors import ParseError, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
+from app.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
 from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -39,14 +40,20 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
     chunks: list[bytes] = []
     size = 0
+    patience: float = request.app.state.settings.body_timeout
+    clock = asyncio.get_running_loop().time
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
-            chunks.append(chunk)
+        async with asyncio.timeout(patience) as deadline:
+            async for chunk in request.stream():
+                deadline.reschedule(clock() + patience)
+                size += len(chunk)
+                if size > limit:
+                    raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
+                chunks.append(chunk)
     except ClientDisconnect as error:  # nobody reads the answer, but it is no fault of ours to be logged
         raise ParseError("The request body ended early.") from error
+    except TimeoutError as error:
+        raise RequestTimeout from error
     body = b"".join(chunks)
     request.state.body = body
     return body

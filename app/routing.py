@@ -52,7 +52,10 @@ class Addresses:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app(inner, receive, send_on)
+        try:
+            await self._app(inner, receive, send_on)
+        finally:
+            scope["route"] = inner.get("route")  # for the layers outside, which log it
 
     def _declared(self, scope: Scope) -> str:
         path: str = scope["path"]

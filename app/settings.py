@@ -4,19 +4,21 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 ENVIRONMENT_PREFIX = "ABACUS_"
+_FILE = "_FILE"
 
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
-_LIBPQ_TO_ASYNCPG = {"sslmode": "ssl", "connect_timeout": "timeout"}
-_ASYNCPG_PARAMETERS = frozenset({"ssl", "timeout", "host", "port", "command_timeout", "prepared_statement_cache_size"})
+_LIBPQ_TO_ASYNCPG = {"sslmode": "ssl"}
+_ASYNCPG_PARAMETERS = frozenset({"ssl", "host", "port", "prepared_statement_cache_size"})
+_HAS_A_SETTING = frozenset({"connect_timeout"})  # hosting providers add it; ABACUS_DATABASE_WAIT decides
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite"})
 
@@ -42,6 +44,7 @@ def _sqlite_url(rest: str) -> str:
 def _postgresql_url(rest: str) -> str:
     address, _, query = rest.partition("?")
     parameters = {_LIBPQ_TO_ASYNCPG.get(name, name): value for name, value in parse_qsl(query, keep_blank_values=True)}
+    parameters = {name: value for name, value in parameters.items() if name not in _HAS_A_SETTING}
     unknown = sorted(parameters.keys() - _ASYNCPG_PARAMETERS)
     if unknown:
         raise ValueError(f"the database URL has a parameter that is not supported: {unknown[0]!r}")
@@ -109,6 +112,9 @@ class Settings(BaseSettings):
         repr=False,
         description="Where everything is stored: `sqlite:///file.db` or `postgresql://user:password@host/name`.",
     )
+    database_password: SecretStr | None = Field(
+        default=None, description="The password, if the URL shall not hold it: as it is, where a URL wants it encoded."
+    )
     database_pool_size: int = Field(
         default=5,
         ge=2,
@@ -120,8 +126,36 @@ class Settings(BaseSettings):
         description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
         " transaction, and set nothing when connecting that it refuses.",
     )
+    database_wait: float = Field(
+        default=5,
+        gt=0,
+        le=60,
+        description="Seconds to wait for a free connection, for the server to accept a new one, or for SQLite's lock.",
+    )
+    database_timeout: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds that one statement may take. Keep it below the time that a proxy in front waits.",
+    )
+    results_timeout: float = Field(
+        default=50,
+        gt=0,
+        description="Seconds that one answer about results may take. Keep it below the time that a proxy waits.",
+    )
     migrate_on_start: bool = Field(
-        default=False, description="Let `abacus serve` bring a PostgreSQL schema up to date first (SQLite always does)."
+        default=False,
+        description="Let `abacus serve` bring a PostgreSQL schema up to date by itself (SQLite always does).",
+    )
+    body_timeout: float = Field(
+        default=15, gt=0, description="Seconds to wait for the next piece of a request's body before it is given up."
+    )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="Seconds to go on serving after a signal to stop, not ready any more: load balancers see it.",
+    )
+    shutdown_timeout: int = Field(
+        default=25, ge=1, description="Seconds that requests under way get to finish when the service stops."
     )
     public_url: Annotated[HttpUrl | None, AfterValidator(_is_base)] = Field(
         default=None,
@@ -163,15 +197,34 @@ class Settings(BaseSettings):
     materialise_interval: float = Field(
         default=10.0, ge=0, description="Seconds between runs of the task that keeps results warm; 0 turns it off."
     )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Lets whoever sends it as `Authorization: Bearer` read `/metrics`; unset, nobody can.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged: each request is `info`, and `warning` if it failed here."
+    )
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment; a misspelt ``ABACUS_*`` name is refused rather than ignored."""
-        known = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in cls.model_fields}
-        for name in sorted(os.environ):
-            if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known:
-                raise ValueError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
-        return cls()
+        """Read the environment; a misspelt ``ABACUS_*`` name is refused rather than ignored.
+
+        ``ABACUS_NAME_FILE`` names a file that holds the value of ``ABACUS_NAME``, as orchestrators hand out secrets.
+        """
+        fields = {f"{ENVIRONMENT_PREFIX}{name}".upper(): name for name in cls.model_fields}
+        from_files: dict[str, Any] = {}
+        for variable in sorted(os.environ):
+            name = variable.upper()
+            if not name.startswith(ENVIRONMENT_PREFIX) or name in fields:
+                continue
+            in_file = name.removesuffix(_FILE)
+            if in_file == name or in_file not in fields:
+                raise ValueError(f"unknown setting {variable!r}; known are {', '.join(sorted(fields))}")
+            if in_file in map(str.upper, os.environ):
+                raise ValueError(f"{in_file} is set twice, by itself and by {variable}")
+            from_files[fields[in_file]] = Path(os.environ[variable]).read_text().strip()
+        return cls(**from_files)
 
     @property
     def prefix(self) -> str:
@@ -181,7 +234,8 @@ class Settings(BaseSettings):
 
     @property
     def url(self) -> URL:
-        return make_url(self.database_url)
+        url = make_url(self.database_url)
+        return url if self.database_password is None else url.set(password=self.database_password.get_secret_value())
 
     @property
     def uses_sqlite(self) -> bool:

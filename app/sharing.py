@@ -42,4 +42,5 @@ class SharedWork:
         """Stop what nobody waits for any more."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)  # which, unlike gather, can be given up while they do not end

@@ -1,6 +1,7 @@
 """How Alembic reaches the database: the service's own settings and engine, on either database."""
 
 import asyncio
+import logging
 from typing import Literal
 
 from alembic import context
@@ -8,13 +9,18 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 from sqlalchemy.types import TypeEngine
 
-from app.database import Database
+from app.database import create_migration_engine
+from app.migrate import Revisions, stored_revisions
 from app.models import Base
 from app.models.base import UtcDateTime
 from app.settings import Settings
 
 # Replicas that start together migrate one after the other: the first does the work, the others find nothing to do.
 MIGRATION_LOCK = 7_236_180_011
+# A migration that waits for a long transaction makes everybody wait behind it: rather it fails, and is run again.
+LOCK_SECONDS = 10
+
+logger = logging.getLogger("abacus")
 
 
 def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str | Literal[False]:
@@ -50,16 +56,29 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if not is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+        if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
+            logger.warning("the schema was migrated by a newer version, which this one can work with: left as it is")
+            return
         context.run_migrations()
 
 
+def is_newer(connection: Connection) -> bool:
+    return Revisions.of(settings()).are_exceeded_by(stored_revisions(connection))
+
+
+def settings() -> Settings:
+    given: Settings | None = context.config.attributes.get("settings")
+    return given or Settings.from_environment()
+
+
 async def run() -> None:
-    database = Database(context.config.attributes.get("settings") or Settings.from_environment())
+    engine = create_migration_engine(settings())
     try:
-        async with database.engine.execution_options(writes=True).connect() as connection:
+        async with engine.execution_options(writes=True).connect() as connection:
             await connection.run_sync(migrate)
     finally:
-        await database.close()
+        await engine.dispose()
 
 
 asyncio.run(run())

@@ -73,7 +73,8 @@ def run_apart(work: Coroutine[object, object, None]) -> None:
 
 
 def settings_for(database_url: str) -> Settings:
-    return Settings(database_url=database_url, materialise_interval=0)
+    """Settings under which nothing happens by itself, and nobody is hurried: the machine may be busy."""
+    return Settings(database_url=database_url, materialise_interval=0, database_timeout=120, results_timeout=240)
 
 
 @pytest.fixture(scope="session")

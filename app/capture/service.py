@@ -12,7 +12,7 @@ from app.auth.keys import Credential
 from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
-from app.database import Database, is_passing_database_trouble
+from app.database import DATABASE_ERRORS, Database, is_passing_database_trouble
 from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
@@ -20,6 +20,7 @@ from app.groups.decoding import GROUP_IDENTIFY
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
 from app.models import Project
+from app.monitoring.metrics import CAPTURED
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.repository import AccountRepository, Receiver
@@ -116,7 +117,7 @@ class CaptureService:
             known = await stored_events.known([event.uuid for event in events])
             events = [event for event in events if event.uuid not in known]
             person_ids = await persons.apply(events)
-        await stored_events.append(
+        stored = await stored_events.append(
             [
                 NewEvent(
                     uuid=event.uuid,
@@ -132,6 +133,7 @@ class CaptureService:
                 for event in events
             ]
         )
+        session.info[CAPTURED] = (len(captured), stored)
 
     async def _learn_groups(
         self, session: AsyncSession, project_id: int, events: Sequence[CapturedEvent]
@@ -163,7 +165,7 @@ def _concerns_all(error: Exception) -> bool:
 async def _telling_clients_to_try_again() -> AsyncIterator[None]:
     try:
         yield
-    except Exception as error:
+    except DATABASE_ERRORS as error:
         if not is_passing_database_trouble(error):
             raise
         raise Unavailable(

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Integer,
+    Select,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, fetch_rows, insert_missing_rows
@@ -119,8 +131,8 @@ class EventRepository:
         self._session = session
         self._project_id = project_id
 
-    async def append(self, events: Sequence[NewEvent]) -> None:
-        """Store events; one whose uuid is known in the project changes nothing."""
+    async def append(self, events: Sequence[NewEvent]) -> int:
+        """Store events; one whose uuid is known in the project changes nothing. Return how many are new."""
         await self._hold_append_lock()
         rows = [
             (
@@ -135,7 +147,7 @@ class EventRepository:
             )
             for event in events
         ]
-        await insert_missing_rows(self._session, Event, _COLUMNS, rows)
+        return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those of the uuids that are stored already."""
@@ -150,6 +162,26 @@ class EventRepository:
             await connection.exec_driver_sql(
                 "SELECT pg_advisory_xact_lock_shared($1, $2)", (APPEND_LOCK, self._project_id)
             )
+
+    async def count_before(self, moment: int, high_water_mark: int) -> int:
+        """Return how many events up to the mark happened before a moment, but for the very last one of all."""
+        counted = await self._session.scalar(select(func.count()).where(*self._removable(moment, high_water_mark)))
+        return counted or 0
+
+    async def remove_before(self, moment: int, high_water_mark: int, limit: int) -> int:
+        """Remove some of the events that ``count_before`` counts; return how many."""
+        some = select(Event.sequence).where(*self._removable(moment, high_water_mark)).limit(limit)
+        done = await self._session.execute(delete(Event).where(Event.sequence.in_(some)))
+        return cast("CursorResult[Any]", done).rowcount
+
+    def _removable(self, moment: int, high_water_mark: int) -> Sequence[ColumnElement[bool]]:
+        return (
+            Event.project_id == self._project_id,
+            Event.time < moment,
+            # What comes later has not been looked at; and the last one stays, because it says how far events have come.
+            Event.sequence <= high_water_mark,
+            Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
+        )
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

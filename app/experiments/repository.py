@@ -174,7 +174,8 @@ class ExperimentRepository:
         return found.all()
 
     async def all(self) -> Sequence[Experiment]:
-        return (await self._session.scalars(self._select())).all()
+        """Return all experiments, archived ones too."""
+        return (await self._session.scalars(self._select().order_by(Experiment.id))).all()
 
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id

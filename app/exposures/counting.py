@@ -61,4 +61,5 @@ def exposure_metric(
         read=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         addends="actors",
         parameters=("exposures of all times", repr(inside), interval, scope.timezone.key),
+        needed_since=window.since,
     )

@@ -13,7 +13,7 @@ from app.actors.repository import ActorKeyRepository
 from app.database import Database
 from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
-from app.facts.repository import FactRepository, StoredSeries
+from app.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.facts.series import SeriesDefinition
 from app.sharing import SharedWork
 
@@ -31,12 +31,14 @@ Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was w
 class MaterialisedSeries:
     """Series that are complete up to an event's sequence number (some may be further).
 
-    ``ids`` and ``lasts`` are by the digest of the definition; ``lasts`` is the last event that may belong to a series.
+    The mappings are by the digest of the definition. ``lasts`` is the last event that may belong to a series; what
+    happened before ``events_since`` may be missing, because it had been removed.
     """
 
     high_water_mark: int
     ids: Mapping[str, int]
     lasts: Mapping[str, int]
+    events_since: Mapping[str, int]
 
 
 class Materialiser:
@@ -59,6 +61,11 @@ class Materialiser:
 
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
+        while True:
+            with contextlib.suppress(SeriesGone):  # then they are made again
+                return await self._try_to_catch_up(project_id, definitions)
+
+    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         series = await self._find_or_create(project_id, definitions)
         events = EventReader(self._database, project_id)
         high_water_mark = await events.high_water_mark()
@@ -67,7 +74,12 @@ class Materialiser:
         behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()}, lasts)
+        return MaterialisedSeries(
+            high_water_mark,
+            {digest: stored.id for digest, stored in series.items()},
+            lasts,
+            {digest: stored.events_since for digest, stored in series.items()},
+        )
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]

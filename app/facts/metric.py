@@ -52,6 +52,8 @@ class Metric(Generic[CountsT]):
         Counts are sums over events, or over actors (so that all facts of one must be counted together), or no sums.
     parameters : sequence of str
         Everything else that ``count`` depends on.
+    needed_since : int, optional
+        The moment from which on no event may be missing, where that is not the beginning of the window.
     """
 
     watches: Sequence[Watch]
@@ -61,6 +63,13 @@ class Metric(Generic[CountsT]):
     read: Callable[[bytes], CountsT | None]
     addends: Literal["events", "actors"] | None
     parameters: Sequence[str]
+    needed_since: int | None = None
+
+    @property
+    def needs_events_since(self) -> int:
+        """The earliest moment whose events must be there: without them the counts would be wrong."""
+        beginning = self.window.since if self.needed_since is None else self.needed_since
+        return beginning - max((watch.margin for watch in self.watches), default=0)
 
     @property
     def can_be_added_to(self) -> bool:

@@ -32,6 +32,7 @@ class StoredSeries:
     id: int
     definition: SeriesDefinition
     watermark: int
+    events_since: int
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,30 @@ class FactRepository:
         """Return the series that exist, by the digest of their definition."""
         by_digest = {definition.digest: definition for definition in definitions}
         rows = await self._session.execute(
-            select(Series.id, Series.digest, Series.watermark).where(
+            select(Series.id, Series.digest, Series.watermark, Series.events_since).where(
                 Series.project_id == self._project_id, Series.digest.in_(by_digest)
             )
         )
-        return {row.digest: StoredSeries(row.id, by_digest[row.digest], row.watermark) for row in rows}
+        return {
+            row.digest: StoredSeries(row.id, by_digest[row.digest], row.watermark, row.events_since) for row in rows
+        }
 
     async def create(self, definitions: Sequence[SeriesDefinition]) -> None:
         """Create series; one that exists stays as it is."""
+        # Locked, so that events are removed either before the series is made or after, when they are in it.
+        events_since = await self._session.scalar(
+            select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
+        )
         insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
         for definition in definitions:
             await self._session.execute(
                 insert_(Series)
-                .values(project_id=self._project_id, digest=definition.digest, definition=definition.canonical())
+                .values(
+                    project_id=self._project_id,
+                    digest=definition.digest,
+                    definition=definition.canonical(),
+                    events_since=events_since,
+                )
                 .on_conflict_do_nothing()
             )
 
@@ -106,11 +118,19 @@ class FactRepository:
             raise SeriesGone(gone)
         return watermarks
 
-    async def retire(self, used: Collection[str], before: dt.datetime) -> None:
-        """Let nobody find the series that are not used, of those made before a moment: their facts can go then."""
-        rows = await self._session.execute(
-            select(Series.id, Series.digest).where(Series.project_id == self._project_id, Series.created_at < before)
+    async def note_removal(self, events_since: int) -> None:
+        """Note that events before a moment are going to be removed, so that series made from now on will lack them."""
+        await self._session.execute(
+            update(Project)
+            .where(Project.id == self._project_id, Project.events_since < events_since)
+            .values(events_since=events_since)
+            .execution_options(synchronize_session=False)
         )
+
+    async def retire(self, used: Collection[str], before: dt.datetime | None = None) -> None:
+        """Let nobody find the series that are not used, of those made before a moment: their facts can go then."""
+        of_project = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
+        rows = await self._session.execute(of_project.where(Series.created_at < before) if before else of_project)
         unused = [row.id for row in rows if row.digest not in used and not row.digest.startswith(_RETIRED)]
         for chunk in chunks(unused):
             await self._session.execute(

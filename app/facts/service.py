@@ -1,10 +1,12 @@
 """Counting metrics, from stored counts where that is faster and never less exact."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from app.database import Database
+from app.errors import ValidationFailed
 from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
 from app.facts.materialise import CHUNK, MaterialisedSeries, Materialiser
@@ -12,8 +14,19 @@ from app.facts.metric import CountsT, Metric
 from app.facts.repository import CountReader, CountRepository, FactRepository, SeriesGone
 from app.facts.watches import Watch, series_of
 from app.models import utc_now
+from app.moments import from_microseconds
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
+
+
+class EventsRemoved(ValidationFailed):
+    """The question is about a time whose events are gone: the numbers would be too small."""
+
+    def __init__(self, since: int) -> None:
+        super().__init__(
+            f"Events before {from_microseconds(since).isoformat()} were removed, and this metric needs some of them.",
+            code="events_removed",
+        )
 
 
 class FactService:
@@ -28,13 +41,39 @@ class FactService:
         self._cohorts = cohorts or ProjectCohorts()
 
     async def counts(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
-        """Return the counts of metrics as of one moment; ``afresh``: from all facts."""
+        """Return the counts of metrics as of one moment; ``afresh``: from all facts.
+
+        Raises
+        ------
+        EventsRemoved
+            When one of them cannot be counted any more.
+        """
+        found: list[CountsT] = []
+        for counts in await self.counts_or_refusals(metrics, afresh=afresh):
+            if isinstance(counts, EventsRemoved):
+                raise counts
+            found.append(counts)
+        return found
+
+    async def counts_or_refusals(
+        self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False
+    ) -> list[CountsT | EventsRemoved]:
+        """Return what ``counts`` does, and for a metric that cannot be counted any more the refusal."""
         while True:
-            series = await self.catch_up(metrics)
-            try:
-                return [await self.count(metric, series, afresh=afresh) for metric in metrics]
-            except SeriesGone:  # nobody had used them for long; those made now are young and stay
-                continue
+            async with self._database.counting_turns:
+                series = await self.catch_up(metrics)
+                with contextlib.suppress(
+                    SeriesGone
+                ):  # nobody had used them for long; those made now are young and stay
+                    return [await self._count_or_refuse(metric, series, afresh=afresh) for metric in metrics]
+
+    async def _count_or_refuse(
+        self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool
+    ) -> CountsT | EventsRemoved:
+        try:
+            return await self.count(metric, series, afresh=afresh)
+        except EventsRemoved as refusal:
+            return refusal
 
     async def catch_up(self, metrics: Sequence[Metric[Any]]) -> MaterialisedSeries:
         """Bring the series of metrics up to the last committed event."""
@@ -50,7 +89,12 @@ class FactService:
         ------
         SeriesGone
             When one of the series was removed meanwhile: bring them up to date again.
+        EventsRemoved
+            When the metric is about a time whose events were removed before it was first asked.
         """
+        events_since = max((series.events_since[one.digest] for one in series_of(metric.watches)), default=0)
+        if metric.needs_events_since < events_since:
+            raise EventsRemoved(events_since)
         async with self._materialiser.turn((self._project_id, metric.digest)):
             counted, is_news = await self._count(metric, series, afresh=afresh or not metric.can_be_added_to)
             if metric.can_be_added_to and is_news and len(counted.future) < MAX_NEW:
@@ -81,11 +125,24 @@ class FactService:
 
         Young ones stay: an edit may be taken back, and others than results have questions too.
         """
-        series = {one.digest for one in series_of([watch for metric in used for watch in metric.watches])}
         before = utc_now() - older_than
         async with self._database.write_derived() as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
-            await FactRepository(session, self._project_id).retire(series, before)
+            await FactRepository(session, self._project_id).retire(_series_digests(used), before)
+        await self._remove_retired()
+
+    async def keep_only(self, used: Sequence[Metric[Any]], events_since: int) -> None:
+        """Let events before a moment go: note it, and remove the series that would lack them.
+
+        The series of the metrics must have been brought up to date; they are complete without events.
+        """
+        async with self._database.write() as session:
+            facts = FactRepository(session, self._project_id)
+            await facts.note_removal(events_since)
+            await facts.retire(_series_digests(used))
+        await self._remove_retired()
+
+    async def _remove_retired(self) -> None:
         async with self._database.read() as session:
             retired = await FactRepository(session, self._project_id).retired()
         for series_id in retired:
@@ -93,3 +150,7 @@ class FactService:
             while not done:
                 async with self._database.write_derived() as session:
                     done = await FactRepository(session, self._project_id).remove_some(series_id, CHUNK)
+
+
+def _series_digests(metrics: Sequence[Metric[Any]]) -> set[str]:
+    return {one.digest for one in series_of([watch for metric in metrics for watch in metric.watches])}

@@ -69,6 +69,19 @@ class Finding:
     actions: Sequence[str]
 
 
+def exposures_removed(detail: str) -> Finding:
+    """Return what is found where there is no evidence to look at any more."""
+    return Finding(
+        "EVENTS_REMOVED",
+        None,
+        "warning",
+        "Exposures cannot be counted any more",
+        detail,
+        {},
+        ["Start a new experiment, or go back to the exposure event that was counted before."],
+    )
+
+
 def check(evidence: Evidence) -> list[Finding]:
     """Return what is found, the most severe first."""
     order: Mapping[Severity, int] = {"critical": 0, "warning": 1, "info": 2}

@@ -8,7 +8,8 @@ from app.database import Database
 from app.errors import ValidationFailed
 from app.exposures.counting import Exposures
 from app.exposures.service import ExposureService
-from app.findings.rules import Evidence, Finding, SplitChange, Status, check, status_of
+from app.facts.service import EventsRemoved
+from app.findings.rules import Evidence, Finding, SplitChange, Status, check, exposures_removed, status_of
 from app.flags.filters import groups_of, variants_of
 from app.models import ActivityEntry, Experiment
 from app.results.service import ResultsService
@@ -50,7 +51,11 @@ class FindingsService:
         try:
             target = await self._results.target(experiment)
         except ValidationFailed as refusal:
-            problem, exposures = refusal.detail, await self._exposures.exposures(experiment)
+            problem = refusal.detail
+            try:
+                exposures = await self._exposures.exposures(experiment)
+            except EventsRemoved as removed:
+                return Report("warning", [exposures_removed(removed.detail)])
         else:
             metric, exposures = target.evidence, target.exposures
             days_left = await self._days_left(experiment)

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, Uuid, false
+from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint, Uuid, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
@@ -31,6 +31,8 @@ class Project(Base):
     # Which events and persons do not count as tests, for metrics that ask; conditions as clients wrote them.
     test_account_filters: Mapped[list[Any]] = mapped_column(JsonColumn, default=list, server_default="[]")
     anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Events of earlier moments, in microseconds, have been removed; whole numbers as in the table of events.
+    events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 

@@ -19,6 +19,8 @@ class Series(Base):
     digest: Mapped[str] = mapped_column(String(64))
     definition: Mapped[str] = mapped_column(Text)
     watermark: Mapped[int] = mapped_column(BigInteger, default=0)  # sequence of the last event that was looked at
+    # Older events had been removed already when the series was made: it says nothing about earlier moments.
+    events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 

@@ -155,6 +155,11 @@ class AccountRepository:
         """Return the projects of all organizations."""
         return (await self._session.scalars(select(Project).order_by(Project.id))).all()
 
+    async def events_since(self, project_id: int) -> int:
+        """Return the moment, in microseconds, before which events of a project were removed."""
+        found = await self._session.scalar(select(Project.events_since).where(Project.id == project_id))
+        return found or 0
+
     async def find_project_by_token(self, token: str) -> Project | None:
         return await self._session.scalar(select(Project).where(Project.api_token == token))
 

@@ -7,6 +7,8 @@ from app.errors import ValidationFailed
 from app.events.repository import EventRepository
 from app.facts.activity import Days
 from app.facts.calendar import ticks
+from app.facts.service import EventsRemoved
+from app.projects.repository import AccountRepository
 from app.results.queries import ExperimentScope
 
 
@@ -27,5 +29,9 @@ class ActivityService:
         busy = np.zeros(len(days), dtype=np.bool_)
         async with self._database.read() as session:
             found = await EventRepository(session, self._project_id).busy_buckets(starts, scope.window.until)
+            # Asked afterwards: whoever removes events says so first.
+            events_since = await AccountRepository(session).events_since(self._project_id)
+        if scope.window.since < events_since:
+            raise EventsRemoved(events_since)
         busy[found] = True
         return Days(days, busy)

@@ -15,6 +15,7 @@ from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
+from app.monitoring.metrics import RESULTS_SECONDS
 from app.results.actions import ActionSources
 from app.results.entities import event_names, read_entities, refuse_missing_actions
 from app.results.funnel import conversion_rates, funnel_metric
@@ -64,14 +65,17 @@ class ResultsService:
         scope = self._questions.scope(experiment)
         exposures = await ask_exposures(self._questions, experiment, scope)
         if read_insight(experiment.filters) == "TRENDS":
-            return await self._trend(experiment, exposures, afresh=afresh)
-        return await self._funnel(experiment.filters, exposures, afresh=afresh)
+            with RESULTS_SECONDS.labels("trend").time():
+                return await self._trend(experiment, exposures, afresh=afresh)
+        with RESULTS_SECONDS.labels("funnel").time():
+            return await self._funnel(experiment.filters, exposures, afresh=afresh)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
         filters = _secondary_filters(experiment, index)
         key = self._key(experiment, filters, None, "secondary")
-        return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+        with RESULTS_SECONDS.labels("secondary").time():
+            return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._questions.scope(experiment)

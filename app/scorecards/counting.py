@@ -13,7 +13,7 @@ from app.exposures.counting import ask_exposures
 from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts
 from app.facts.metric import Metric
-from app.facts.service import FactService
+from app.facts.service import EventsRemoved, FactService
 from app.facts.watches import Watch
 from app.flags.filters import variant_keys
 from app.flags.filters import variants_of as flag_variants
@@ -115,12 +115,11 @@ class ScorecardCounter:
             When the experiment has not started.
         """
         asked = await self._ask(experiment, only)
-        exposed, *found = await self._facts.counts([asked.ledger, *asked.questions])
+        exposed, *found = await self._facts.counts_or_refusals([asked.ledger, *asked.questions])
+        if isinstance(exposed, EventsRemoved):
+            raise exposed
         growths = iter(found)
-        counted = [
-            CountedMetric(one.metric, one.kind, None if one.question is None else next(growths).cumulative, one.problem)
-            for one in asked.metrics
-        ]
+        counted = [one.counted(None if one.question is None else next(growths)) for one in asked.metrics]
         return Scorecard(asked.scope, asked.ticks, counted, exposed, split_of(experiment.feature_flag.filters))
 
     async def questions(self, experiment: Experiment) -> list[Metric[Any]]:
@@ -150,6 +149,11 @@ class _Asked:
     kind: MetricType | None = None
     question: Metric[Any] | None = None
     problem: str = ""
+
+    def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the question counts
+        if isinstance(answer, EventsRemoved):
+            return CountedMetric(self.metric, None, None, answer.detail)
+        return CountedMetric(self.metric, self.kind, None if answer is None else answer.cumulative, self.problem)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from app.database import Database
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
 from app.models import Project
+from app.monitoring.metrics import COUNTED_UNTIL
 from app.projects.repository import AccountRepository
 from app.upkeep.service import UpkeepService
 
@@ -56,20 +57,24 @@ class Schedule:
 
     async def run_once(self) -> None:
         """Bring the counts of all projects up to date."""
+        started = time.time()
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
-        for project in projects:
-            await self.keep_up(project)
+        if all([await self.keep_up(project) for project in projects]):
+            COUNTED_UNTIL.set(started)
 
-    async def keep_up(self, project: Project) -> None:
-        """Bring the counts of a project's running experiments up to date."""
+    async def keep_up(self, project: Project) -> bool:
+        """Bring the counts of a project's running experiments up to date; return whether none of them made trouble."""
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
+        is_well = True
         for experiment in experiments:
             try:
                 await self._upkeep(project).keep_up(experiment)
             except Exception:  # the trouble of one experiment is not that of the others
+                is_well = False
                 logger.exception("experiment %d was not counted ahead of results", experiment.id)
+        return is_well
 
     async def remove_unused(self) -> None:
         """Remove facts and counts that no experiment's metrics use any more."""

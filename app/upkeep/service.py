@@ -19,15 +19,29 @@ class UpkeepService:
 
     async def keep_up(self, experiment: Experiment) -> None:
         """Count all metrics of a started experiment ahead of the next reader, who then has little left to wait for."""
-        await self._facts.counts(await self._metrics(experiment))
+        await self._facts.counts_or_refusals(await self._questions_about(experiment))
 
     async def remove_unused(self, experiments: Sequence[Experiment]) -> None:
         """Remove what was counted for metrics that none of the project's experiments has any more."""
-        started = [experiment for experiment in experiments if experiment.start_date is not None]
-        await self._facts.remove_unused([metric for one in started for metric in await self._metrics(one)])
+        await self._facts.remove_unused([metric for one in experiments for metric in await self._questions_about(one)])
 
-    async def _metrics(self, experiment: Experiment) -> list[Metric[Any]]:
+    async def let_events_go(self, experiments: Sequence[Experiment], before: int) -> None:
+        """See to it that events before a moment can be removed without changing what is known of the experiments.
+
+        They have to be all the project has: what was counted for others is removed too, because it could not be
+        completed any more.
+        """
+        asked: list[Metric[Any]] = []
+        for experiment in experiments:
+            questions = await self._questions_about(experiment)
+            await self._facts.catch_up(questions)
+            asked += questions
+        await self._facts.keep_only(asked, before)
+
+    async def _questions_about(self, experiment: Experiment) -> list[Metric[Any]]:
         """Return all questions that are asked about an experiment; what cannot be asked is told to whoever tries."""
+        if experiment.start_date is None:
+            return []
         scope = self._questions.scope(experiment)
         found: list[Metric[Any]] = []
         for metric in metrics_of(experiment):

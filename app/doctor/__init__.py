@@ -1,0 +1,1 @@
+"""``abacus doctor``: looks a deployment over and says what to mend."""

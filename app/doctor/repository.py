@@ -1,0 +1,47 @@
+"""What the database says of itself."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server and its clock."""
+
+    version: int  # 180003 is 18.3
+    now: dt.datetime
+    settings: Mapping[str, str]
+
+
+class ServerRepository:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def ping(self) -> None:
+        await self._session.execute(text("SELECT 1"))
+
+    async def revision(self) -> str | None:
+        """Return the revision of the schema; None where there is no schema yet."""
+        try:
+            revision: str | None = await self._session.scalar(text("SELECT version_num FROM alembic_version"))
+        except DBAPIError:
+            return None
+        return revision
+
+    async def server(self) -> Server:
+        """Return what is known of the server. On PostgreSQL only."""
+        row = (
+            await self._session.execute(
+                text("SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now")
+            )
+        ).one()
+        names = ("max_connections", "fsync", "full_page_writes", "synchronous_commit")
+        found = await self._session.execute(
+            text("SELECT name, setting FROM pg_settings WHERE name = ANY(:names)"), {"names": list(names)}
+        )
+        return Server(row.version, row.now, {setting.name: setting.setting for setting in found})

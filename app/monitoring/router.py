@@ -1,0 +1,27 @@
+"""Where Prometheus looks."""
+
+import hmac
+
+from fastapi import APIRouter, Request, Response
+
+from app.dependencies import database_of
+from app.errors import AuthenticationFailed, NotAuthenticated, NotFound
+from app.monitoring import metrics, sampling
+from app.settings import Settings
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/metrics")
+async def expose_metrics(request: Request) -> Response:
+    """Return the metrics to who has the token. Without a token in the settings there is nothing here."""
+    settings: Settings = request.app.state.settings
+    if settings.metrics_token is None:
+        raise NotFound("Endpoint not found.")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated
+    if not hmac.compare_digest(token.encode(), settings.metrics_token.get_secret_value().encode()):
+        raise AuthenticationFailed
+    sampling.sample(database_of(request))
+    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,133 @@
+"""What Prometheus reads."""
+
+import time
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from app.database import Database
+from app.dependencies import build_upkeep
+from app.facts.materialise import Materialiser
+from app.upkeep.schedule import Schedule
+from tests.conftest import settings_for
+from tests.service import TREND, Service, event
+
+TOKEN = "metrics-token"  # noqa: S105  # of these tests
+
+
+@pytest.fixture(autouse=True)
+def _guarded(application: FastAPI, database_url: str) -> None:
+    application.state.settings = settings_for(database_url).model_copy(update={"metrics_token": SecretStr(TOKEN)})
+
+
+class Scrape:
+    """The samples of one answer."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples with this name and these labels."""
+        return sum(
+            sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+async def scrape(client: httpx.AsyncClient) -> Scrape:
+    response = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    return Scrape(response.text)
+
+
+async def test_metrics_are_for_who_has_the_token(application: FastAPI, client: httpx.AsyncClient) -> None:
+    codes = [
+        (await client.get("/metrics", headers={"Authorization": given} if given else {})).json()["code"]
+        for given in ("", "Bearer ", "Bearer metrics-toke", "Bearer metrics-tokens", f"Basic {TOKEN}")
+    ]
+    application.state.settings = application.state.settings.model_copy(update={"metrics_token": None})
+    without_token = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+
+    refused = "authentication_failed"
+    assert codes == ["not_authenticated", refused, refused, refused, "not_authenticated"]
+    assert (without_token.status_code, without_token.json()["detail"]) == (404, "Endpoint not found.")
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(service: Service) -> None:
+    before = await scrape(service.client)
+    for path in ("/experiments/41/", "/experiments/42", "/experiments/", "/nothing/"):
+        await service.get(path)
+    await service.client.request("BREW", "/coffee/")
+    after = await scrape(service.client)
+
+    def new(**labels: str) -> float:
+        return after("abacus_http_requests_total", **labels) - before("abacus_http_requests_total", **labels)
+
+    one = "/api/projects/{project_id}/experiments/{experiment_id}/"
+    assert new(route=one, method="GET", status="404") == 2
+    assert new(route="/api/projects/{project_id}/experiments/", status="200") == 1
+    assert new(route="none", status="404") == 2
+    assert new(method="OTHER") == 1
+    assert new() == 5
+    timed = "abacus_http_request_duration_seconds_count"
+    assert after(timed, route=one) - before(timed, route=one) == 2
+
+
+async def test_captured_events_are_counted_once_they_are_stored_and_when_they_are_sent_again(service: Service) -> None:
+    sent = [event("visit", "ann", uuid=f"0190d5a1-2b3c-7d4e-8f50-12345678900{number}") for number in range(5)]
+    before = await scrape(service.client)
+    await service.capture(*sent[:3])
+    await service.capture(*sent, sent[4])
+    await service.client.post("/batch/", json={"api_key": "phc_unknown", "batch": sent})
+    after = await scrape(service.client)
+
+    name = "abacus_capture_events_total"
+    assert after(name, outcome="accepted") - before(name, outcome="accepted") == 5
+    assert after(name, outcome="duplicate") - before(name, outcome="duplicate") == 4
+
+
+async def test_answers_about_experiments_are_timed_by_their_kind(service: Service) -> None:
+    funnel = await service.create_experiment(secondary_metrics=[{"name": "Views", "filters": TREND}])
+    trend = await service.create_experiment(feature_flag_key="other", filters=TREND)
+    before = await scrape(service.client)
+    await service.get(f"/experiments/{funnel['id']}/results/")
+    await service.get(f"/experiments/{trend['id']}/results/")
+    await service.get(f"/experiments/{trend['id']}/results/")
+    await service.get(f"/experiments/{funnel['id']}/secondary_results/", id=0)
+    after = await scrape(service.client)
+
+    name = "abacus_results_duration_seconds_count"
+    assert {kind: after(name, kind=kind) - before(name, kind=kind) for kind in ("funnel", "trend", "secondary")} == {
+        "funnel": 1,
+        "trend": 2,
+        "secondary": 1,
+    }
+
+
+async def test_the_lag_of_counting_shows_and_does_not_shrink_while_counting_fails(
+    service: Service, database: Database
+) -> None:
+    await service.create_experiment(end_date=None)
+    schedule = Schedule(database, lambda project: build_upkeep(database, Materialiser(database), project), 10)
+    broken = Schedule(database, lambda _: 1 / 0, 10)  # type: ignore[arg-type, return-value]
+    started = time.time()
+    await schedule.run_once()
+    counted_until = (await scrape(service.client))("abacus_counted_until_timestamp_seconds")
+    await broken.run_once()
+
+    assert started <= counted_until <= time.time()
+    assert (await scrape(service.client))("abacus_counted_until_timestamp_seconds") == counted_until
+
+
+async def test_connections_at_work_are_seen(client: httpx.AsyncClient, database: Database) -> None:
+    async with database.snapshot() as session:
+        await session.connection()
+        busy = await scrape(client)
+    idle = await scrape(client)
+
+    name = "abacus_database_connections_in_use"
+    assert (busy(name, pool="writing"), idle(name, pool="writing")) == (1, 0)
+    assert idle("abacus_database_connections_limit", pool="writing") == 5

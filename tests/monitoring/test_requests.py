@@ -1,0 +1,143 @@
+"""What is written about requests: one line each, with an id, and never a secret."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.monitoring.logs import JsonFormatter, redact, request_id
+from tests.service import Service, event
+
+Line = dict[str, Any]
+
+
+class Lines(logging.Handler):
+    """Collects lines as they would be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+    def about_requests(self) -> list[Line]:
+        return [line for line in map(json.loads, self.texts) if line["logger"] == "abacus.request"]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    logger, lines = logging.getLogger("abacus"), Lines()
+    level = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.DEBUG)
+    yield lines
+    logger.removeHandler(lines)
+    logger.setLevel(level)
+
+
+async def test_each_request_is_one_line(service: Service, lines: Lines) -> None:
+    response = await service.client.get(
+        f"{service.project}/experiments/?limit=7&personal_api_key={service.key}", headers={"X-Request-ID": "proxy-1"}
+    )
+
+    [line] = lines.about_requests()
+    assert line.pop("time")
+    assert line.pop("milliseconds") > 0
+    assert line.pop("message").startswith("GET /api/projects/{project_id}/experiments/ 200 ")
+    assert line == {
+        "level": "info",
+        "logger": "abacus.request",
+        "request_id": "proxy-1",
+        "method": "GET",
+        "route": "/api/projects/{project_id}/experiments/",
+        "path": f"{service.project}/experiments/",
+        "status": 200,
+        "bytes": len(response.content),
+        "client": "127.0.0.1",
+    }
+
+
+async def test_no_line_holds_a_key_or_a_query_string(service: Service, lines: Lines) -> None:
+    secret = service.key.removeprefix("phx_")
+    project = f"/api/projects/{service.project_id}"
+    await service.client.get(f"{project}/?personal_api_key={service.key}&canary=1")
+    await service.client.get(f"/api/projects/{service.key}/")
+    await service.client.post(f"{project}/experiments/", json={"personal_api_key": service.key, "name": 1})
+    await service.client.get(f"/array/{service.token}/config")
+    await service.capture(event("visit", "canary-person"))
+
+    written = "\n".join(lines.texts)
+    assert len(lines.about_requests()) == 5
+    for forbidden in (secret, service.token.removeprefix("phc_"), "canary", "?"):
+        assert forbidden not in written
+
+
+@pytest.mark.parametrize("sent", ["", "two words", "a" * 65, 'x"y', "naïve"])
+async def test_a_request_id_that_is_no_plain_word_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
+    response = await client.get("/_livez", headers={b"X-Request-ID": sent.encode()})
+
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["X-Request-ID"])
+
+
+async def test_a_plain_request_id_comes_back_with_every_answer(client: httpx.AsyncClient) -> None:
+    for path, method in (("/_livez", "GET"), ("/nothing/", "GET"), ("/flags/", "OPTIONS"), ("/api/users/@me/", "GET")):
+        response = await client.request(method, path, headers={"X-Request-ID": "01H.abc_-"})
+
+        assert response.headers["X-Request-ID"] == "01H.abc_-"
+
+
+async def test_probes_are_not_written_about(client: httpx.AsyncClient, lines: Lines) -> None:
+    for path in ("/_livez", "/_readyz", "/metrics"):
+        await client.get(path)
+
+    assert lines.about_requests() == []
+
+
+async def test_a_bug_is_written_under_the_id_of_its_request(
+    application: FastAPI, client: httpx.AsyncClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(application.state, "capture")
+
+    response = await client.post("/batch/", json={"api_key": "phc_abcdefgh", "batch": [event("visit", "ann")]})
+
+    bug, request = map(json.loads, lines.texts)
+    assert response.status_code == 500
+    assert (request["status"], request["level"], request["route"]) == (500, "warning", "/batch/")
+    assert bug["request_id"] == request["request_id"] == response.headers["X-Request-ID"]
+    assert "AttributeError" in bug["exception"]
+    assert "phc_abcdefgh" not in "".join(lines.texts)
+
+
+def test_whatever_a_line_says_it_stays_one_line() -> None:
+    token = request_id.set("abc")
+    try:
+        raise RuntimeError("first\nsecond \ud800 \x1b[31m")
+    except RuntimeError:
+        record = logging.LogRecord("abacus", logging.ERROR, "", 0, "a\r\nb\u2028c", None, sys.exc_info())
+    written = JsonFormatter().format(record)
+    request_id.reset(token)
+
+    assert written.isprintable()
+    assert json.loads(written)["message"] == "a\r\nb\u2028c"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Bearer phx_AbC-123_x.", "Bearer phx_***."),
+        ("postgresql://ann:p@ss:w0rd@db/abacus", "postgresql://***@db/abacus"),
+        ("sent phs_Secret99, phc_token12", "sent phs_***, phc_***"),
+        ("https://example.com/a:b@c", "https://example.com/a:b@c"),
+        ("graph_x is no key", "graph_x is no key"),
+    ],
+)
+def test_keys_and_passwords_are_cut_out(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
