@@ -11,6 +11,7 @@ from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.auth.credentials import find_credential
+from app.auth.keys import Credential
 from app.auth.repository import KeyRepository
 from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
@@ -18,7 +19,7 @@ from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound
+from app.errors import NotFound, PermissionDenied
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -37,6 +38,8 @@ from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
 from app.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.pages.credentials import read_key
+from app.pages.service import PageService
 from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
@@ -261,6 +264,47 @@ async def get_findings(request: Request, project: ProjectDep) -> FindingsService
     return build_findings(database_of(request), request.app.state.materialiser, project)
 
 
+async def authenticate_page(request: Request, credential: Credential | None) -> Access:
+    """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
+    project_id = read_id(request.path_params.get("project_id", ""))
+    return await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+
+
+async def get_page_access(request: Request) -> Access:
+    key = read_key(request)
+    return await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
+
+
+PageAccessDep = Annotated[Access, Depends(get_page_access)]
+
+
+async def get_page_project(access: PageAccessDep) -> Project:
+    """The tenant check of pages: to people without access a project does not exist."""
+    try:
+        return access.to_project()
+    except PermissionDenied as error:
+        raise NotFound("Project not found.") from error
+
+
+PageProjectDep = Annotated[Project, Depends(get_page_project)]
+
+
+async def get_page_projects(access: PageAccessDep, session: SessionDep) -> ProjectService:
+    return ProjectService(session, access.user)
+
+
+async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+
+
+async def get_page_experiment(request: Request, experiment_id: ExperimentId, project: PageProjectDep) -> Experiment:
+    return await get_detached_experiment(request, experiment_id, project)
+
+
+async def get_pages(request: Request, project: PageProjectDep) -> PageService:
+    return build_pages(database_of(request), request.app.state.materialiser, project)
+
+
 async def get_capture(request: Request) -> CaptureService:
     capture: CaptureService = request.app.state.capture
     return capture
@@ -366,6 +410,16 @@ def build_findings(database: Database, materialiser: Materialiser, project: Proj
     )
 
 
+def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
+    return PageService(
+        project,
+        build_scorecards(database, materialiser, project),
+        build_exposures(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        build_results(database, materialiser, project),
+    )
+
+
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
 OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
 OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]
@@ -396,3 +450,7 @@ CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]
+PageProjectsDep = Annotated[ProjectService, Depends(get_page_projects)]
+PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
+PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
+PagesDep = Annotated[PageService, Depends(get_pages)]

@@ -29,6 +29,7 @@ from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
+from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.remote_config.router import router as remote_config_router
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
         )
     application.include_router(health.router)
+    application.include_router(pages_router)
     openapi.install(application, PRIVATE_ROUTERS)
     # The last one added is the outermost.
     application.add_middleware(

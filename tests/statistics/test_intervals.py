@@ -1,13 +1,13 @@
 """Quantiles, credible intervals and relative uplift."""
 
 import pytest
+from app.statistics.uplift import probability_above, relative_uplift
 from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mpf, quad
 
 from app.statistics.intervals import equal_tailed_intervals, highest_density_intervals, quantiles
 from app.statistics.posterior import BetaPosterior, GammaPosterior, Posterior
-from app.statistics.uplift import probability_above, relative_uplift
 from tests.statistics.reference import breakpoints, cdf, density
 
 beta = BetaPosterior.from_counts
