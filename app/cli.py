@@ -6,6 +6,7 @@ import os
 import sys
 import zoneinfo
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -18,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import demo as demonstration
 from app import migrate as schema
 from app.database import Database
-from app.errors import AppError
+from app.errors import AppError, NotFound
 from app.projects.service import AccountService
 from app.settings import Settings
 
@@ -156,6 +157,40 @@ def demo(
 ) -> None:
     """Replay a real experiment's published counts through the API and read the verdict."""
     sys.exit(demonstration.run(console, stay=stay))
+
+
+@app.command()
+def report(
+    experiment: Annotated[int, typer.Argument(help="The experiment's id.")],
+    project: Annotated[int, typer.Option(help="The project's id.")],
+    output: Annotated[Path | None, typer.Option(help="Where to put it, instead of printing it.")] = None,
+) -> None:
+    """Write an experiment's page as one HTML file, to be sent or printed. It loads nothing from anywhere."""
+    html = asyncio.run(_report(str(experiment), project))
+    if output is None:
+        sys.stdout.write(html)
+        return
+    output.write_text(html, encoding="utf-8")
+    console.print(f"The report is in {output}.")
+
+
+async def _report(experiment_id: str, project_id: int) -> str:
+    # The whole service: other commands need not wait for it.
+    from app.dependencies import build_experiments, build_pages  # noqa: PLC0415
+    from app.facts.materialise import Materialiser  # noqa: PLC0415
+    from app.pages.rendering import render_experiment  # noqa: PLC0415
+
+    database = Database(Settings.from_environment())
+    try:
+        async with database.read() as session:
+            project = await AccountService(session).find_project(project_id)
+            experiment = await build_experiments(session, project_id).get(experiment_id)
+        page = await build_pages(database, Materialiser(database), project).page(experiment)
+        return render_experiment(page, link=None)
+    except NotFound as error:
+        raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error
+    finally:
+        await database.close()
 
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:

@@ -135,6 +135,12 @@ class AccountService:
         _, value = await self._issue_key(user, f"{name} set-up"[:40])
         return NewProject(project, user, value)
 
+    async def find_project(self, project_id: int) -> Project:
+        project = await self._accounts.find_project(project_id)
+        if project is None:
+            raise NotFound("Project not found.")
+        return project
+
     async def create_key(self, email: str, label: str) -> tuple[PersonalApiKey, str]:
         """Issue a key and return it with its value, which is not stored."""
         return await self._issue_key(await self._user(email), label)
