@@ -166,7 +166,8 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Where to put it, instead of printing it.")] = None,
 ) -> None:
     """Write an experiment's page as one HTML file, to be sent or printed. It loads nothing from anywhere."""
-    html = asyncio.run(_report(str(experiment), project))
+    settings = _settings_of_current_schema()
+    html = asyncio.run(_report(settings, str(experiment), project))
     if output is None:
         sys.stdout.write(html)
         return
@@ -174,13 +175,13 @@ def report(
     console.print(f"The report is in {output}.")
 
 
-async def _report(experiment_id: str, project_id: int) -> str:
+async def _report(settings: Settings, experiment_id: str, project_id: int) -> str:
     # The whole service: other commands need not wait for it.
     from app.dependencies import build_experiments, build_pages  # noqa: PLC0415
     from app.facts.materialise import Materialiser  # noqa: PLC0415
     from app.pages.rendering import render_experiment  # noqa: PLC0415
 
-    database = Database(Settings.from_environment())
+    database = Database(settings)
     try:
         async with database.read() as session:
             project = await AccountService(session).find_project(project_id)
@@ -195,9 +196,7 @@ async def _report(experiment_id: str, project_id: int) -> str:
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run work on accounts in one transaction, on a database that is up to date."""
-    settings = Settings.from_environment()
-    if settings.uses_sqlite:
-        schema.upgrade(settings)
+    settings = _settings_of_current_schema()
 
     async def run() -> T:
         database = Database(settings)
@@ -208,6 +207,14 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
             await database.close()
 
     return asyncio.run(run())
+
+
+def _settings_of_current_schema() -> Settings:
+    """Return the settings; an SQLite file is brought up to date first, as ``serve`` does."""
+    settings = Settings.from_environment()
+    if settings.uses_sqlite:
+        schema.upgrade(settings)
+    return settings
 
 
 if __name__ == "__main__":

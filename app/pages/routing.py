@@ -54,14 +54,15 @@ def show(request: Request, template: str, status: int = 200, **values: object) -
 
 
 def _refuse(request: Request, refusal: AppError) -> Response:
-    if not isinstance(refusal, NotAuthenticated | AuthenticationFailed):
-        response: Response = show(request, "refusal.html", refusal.status, refusal=refusal)
-        response.headers.update(refusal.headers)
+    if isinstance(refusal, NotAuthenticated):  # nothing was tried yet: this is the way in, and no failure
+        return show(request, _SIGN_IN, is_wrong=False)
+    if isinstance(refusal, AuthenticationFailed):
+        response = show(request, _SIGN_IN, refusal.status, is_wrong=True)
+        if read_key(request) is not None:
+            drop_key(request, response)
         return response
-    is_wrong = isinstance(refusal, AuthenticationFailed)
-    response = show(request, _SIGN_IN, refusal.status, is_wrong=is_wrong)
-    if is_wrong and read_key(request) is not None:
-        drop_key(request, response)
+    response = show(request, "refusal.html", refusal.status, refusal=refusal)
+    response.headers.update(refusal.headers)
     return response
 
 

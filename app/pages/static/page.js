@@ -85,9 +85,10 @@
       return Plot.plot({
         className: "plot",
         width,
-        height: 280,
+        height: 290,
         marginLeft: 52,
         marginRight: 14,
+        marginTop: 28,
         x: { type: "utc", label: null, ticks: width / 90 },
         y: { label: `change against ${baseline}`, tickFormat: change, domain: [low, high], nice: true, grid: true },
         marks: [
@@ -108,9 +109,10 @@
       return Plot.plot({
         className: "plot",
         width,
-        height: 280,
+        height: 290,
         marginLeft: 52,
         marginRight: 14,
+        marginTop: 28,
         x: { type: "utc", label: null, ticks: width / 90 },
         y: { label: "new persons", grid: true, ticks: 6 },
         marks: [
@@ -161,6 +163,8 @@
     const width = Math.floor(figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
     if (width <= 0 || Number(place.dataset.width) === width) return;
     const picture = draw[kind](pictures[figure.dataset.place], width);
+    // A picture is one thing to a screen reader: its parts need no names, which the library gives them all the same.
+    for (const part of picture.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-labelledby", `title-${kind}`);
     picture.setAttribute("aria-describedby", `about-${kind}`);
