@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .clients
+CHROMIUM ?= /usr/bin/chromium
+export CHROMIUM
 
-.PHONY: demo serve test check lint types format benchmark clean
+.PHONY: demo serve test test-clients check lint types format benchmark clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -25,6 +28,26 @@ serve: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
+# PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
+test-clients: $(VENV)/.dev $(CLIENTS)/.python-7.91.1 $(CLIENTS)/.python-2.2.0 $(CLIENTS)/.node $(CHROMIUM)
+	$(BIN)/pytest -m clients tests/clients
+
+$(CLIENTS)/.python-%: tests/clients/posthog-%.txt
+	$(PYTHON) -m venv $(CLIENTS)/python-$*
+	$(CLIENTS)/python-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(CLIENTS)/.node: tests/clients/package.json
+	mkdir -p $(CLIENTS)
+	command -v npm >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends nodejs npm; }
+	cp $< $(CLIENTS)
+	cd $(CLIENTS) && npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts
+	touch $@
+
+/usr/bin/chromium:
+	apt-get update --quiet
+	apt-get install --quiet --yes --no-install-recommends chromium
+
 check: lint types test
 
 lint: $(VENV)/.dev
@@ -39,4 +62,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,15 +13,24 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import demo as demonstration
 from app import migrate as schema
+from app.auth.scopes import EVERYTHING
 from app.database import Database
+from app.dependencies import build_experiments, build_pages, build_upkeep
 from app.errors import AppError, NotFound
+from app.facts.materialise import Materialiser
+from app.garbage import collect_less_often
+from app.pages.rendering import render_experiment
+from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
+from app.sharing import SharedWork
+from app.upkeep.schedule import Schedule
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects.", no_args_is_help=True)
@@ -59,9 +68,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; SQLite allows one.")] = 1,
-    root_path: Annotated[str, typer.Option(help="Prefix that a proxy strips.")] = "",
+    root_path: Annotated[str, typer.Option(help="Where the service lies behind a proxy, such as /abacus.")] = "",
 ) -> None:
     """Serve the API."""
+    if root_path:
+        os.environ["ABACUS_ROOT_PATH"] = root_path  # workers read their settings themselves
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
@@ -73,7 +84,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        root_path=root_path,
+        proxy_headers=False,  # app.proxies knows more of them
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
@@ -118,11 +129,18 @@ def create_project(
 
 
 @key_app.command("create")
-def create_key(email: Email, label: Annotated[str, typer.Option(help="What it is for.")] = "Command line") -> None:
+def create_key(
+    email: Email,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "Command line",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="What it may do, such as experiment:read; may be repeated. Everything if none."),
+    ] = None,
+) -> None:
     """Issue a personal API key and print it, this once."""
 
     async def create(accounts: AccountService) -> str:
-        return (await accounts.create_key(email, label))[1]
+        return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]
 
     sys.stdout.write(_with_accounts(create) + "\n")
 
@@ -130,10 +148,11 @@ def create_key(email: Email, label: Annotated[str, typer.Option(help="What it is
 @key_app.command("list")
 def list_keys(email: Email) -> None:
     """List a user's keys; their values are not stored."""
-    table = Table("id", "label", "key", "created", "last used")
+    table = Table("id", "label", "key", "scopes", "created", "last used")
     for key in _with_accounts(lambda accounts: accounts.list_keys(email)):
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-        table.add_row(str(key.id), key.label, key.mask, f"{key.created_at:%Y-%m-%d %H:%M}", used)
+        scopes = " ".join(key.scopes)
+        table.add_row(str(key.id), key.label, key.mask, scopes, f"{key.created_at:%Y-%m-%d %H:%M}", used)
     console.print(table)
 
 
@@ -149,6 +168,35 @@ def deactivate_user(email: Email) -> None:
     """Let none of a user's keys in any more; what he made stays."""
     _with_accounts(lambda accounts: accounts.deactivate_user(email))
     console.print(f"{email} is deactivated.")
+
+
+@app.command()
+def materialise(project: Annotated[int, typer.Option(help="The project's id.")]) -> None:
+    """Count what a project's running experiments ask for, so that their results answer at once.
+
+    The server does the same by itself as soon as an experiment starts or changes. This is for after an import.
+    """
+
+    async def run() -> None:
+        collect_less_often()
+        database = Database(Settings.from_environment())
+        with Progress(console=console) as progress:
+            bar = progress.add_task("Looking through events", total=None)
+            materialiser = Materialiser(
+                database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
+            )
+            try:
+                async with database.read() as session:
+                    projects = {one.id: one for one in await AccountRepository(session).projects()}
+                if project not in projects:
+                    raise ValueError(f"there is no project {project}")
+                schedule = Schedule(database, lambda found: build_upkeep(database, materialiser, found), interval=0)
+                await schedule.keep_up(projects[project])
+                progress.update(bar, completed=1, total=1)
+            finally:
+                await database.close()
+
+    asyncio.run(run())
 
 
 @app.command()
@@ -176,17 +224,12 @@ def report(
 
 
 async def _report(settings: Settings, experiment_id: str, project_id: int) -> str:
-    # The whole service: other commands need not wait for it.
-    from app.dependencies import build_experiments, build_pages  # noqa: PLC0415
-    from app.facts.materialise import Materialiser  # noqa: PLC0415
-    from app.pages.rendering import render_experiment  # noqa: PLC0415
-
     database = Database(settings)
     try:
         async with database.read() as session:
             project = await AccountService(session).find_project(project_id)
             experiment = await build_experiments(session, project_id).get(experiment_id)
-        page = await build_pages(database, Materialiser(database), project).page(experiment)
+        page = await build_pages(database, Materialiser(database), SharedWork(), project).page(experiment)
         return render_experiment(page, link=None)
     except NotFound as error:
         raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error

@@ -1,9 +1,11 @@
 """Wiring: the one place where services and repositories are built for a request."""
 
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request, params
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.actions.repository import ActionRepository
@@ -12,14 +14,16 @@ from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.auth.credentials import find_credential
 from app.auth.keys import Credential
+from app.auth.rate_limits import ANALYTICS, GENERAL, RateLimit, RateLimiter
 from app.auth.repository import KeyRepository
+from app.auth.scopes import ScopeAction, ScopeObject, scope_for
 from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound, PermissionDenied
+from app.errors import NotFound, PermissionDenied, Throttled
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -51,9 +55,11 @@ from app.results.service import ResultsService
 from app.routing import negotiate
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService
+from app.sharing import SharedWork
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
+from app.upkeep.service import UpkeepService
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
 
@@ -93,6 +99,50 @@ async def access_of(request: Request) -> Access:
     return access
 
 
+class Admission:
+    """Lets in whose key may do what a route is for, as often as he may."""
+
+    def __init__(self, scope_object: ScopeObject, limit: RateLimit, action: ScopeAction | None) -> None:
+        self._scope_object = scope_object
+        self._limit = limit
+        self._action = action
+
+    def scope(self, method: str) -> str:
+        """Return the scope that a request of a method needs."""
+        return scope_for(self._scope_object, method, self._action)
+
+    async def __call__(self, request: Request) -> None:
+        access = await access_of(request)
+        access.require(self.scope(request.method))
+        reference: str | None = request.path_params.get("project_id")
+        project = await _project_of(request, reference) if reference is not None else None
+        _count(request, self._limit, access, project.id if project is not None else None)
+
+
+def _count(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
+    """Count a request to a project, or refuse it."""
+    limiter: RateLimiter | None = request.app.state.rate_limiter
+    wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
+    if wait > 0:
+        raise Throttled(math.ceil(wait))
+
+
+def admit(
+    scope_object: ScopeObject, limit: RateLimit = GENERAL, *, action: ScopeAction | None = None
+) -> params.Depends:
+    """Declare what the routes of a router are about: every private route says so, or a test names it.
+
+    ``action`` says what they do where their methods do not: a POST that changes nothing only reads.
+    """
+    return params.Depends(Admission(scope_object, limit, action))
+
+
+def scope_needed(route: APIRoute, method: str) -> str | None:
+    """Return the scope that a private route asks for."""
+    guards = (dependency.dependency for dependency in route.dependencies)
+    return next((guard.scope(method) for guard in guards if isinstance(guard, Admission)), None)
+
+
 async def get_user(request: Request) -> User:
     return (await access_of(request)).user
 
@@ -102,13 +152,24 @@ UserDep = Annotated[User, Depends(get_user)]
 
 async def get_project(request: Request, project_id: ProjectId) -> Project:
     """The tenant check: nothing of a project is reached but through here."""
+    return await _project_of(request, project_id)
+
+
+async def _project_of(request: Request, reference: str) -> Project:
+    """Return the project that a path names, or refuse. May be called again in the same request."""
+    known: Project | None = getattr(request.state, "project", None)
+    if known is not None:
+        return known
     access = await access_of(request)
-    if project_id == CURRENT:
+    if reference == CURRENT:
         async with database_of(request).read() as session:
-            return await ProjectService(session, access.user).current()
-    if read_id(project_id) is None:
+            project = await ProjectService(session, access.user).current()
+    elif read_id(reference) is None:
         raise NotFound
-    return access.to_project()
+    else:
+        project = access.to_project()
+    request.state.project = project
+    return project
 
 
 ProjectDep = Annotated[Project, Depends(get_project)]
@@ -144,8 +205,8 @@ async def get_own_membership(
     return await organizations.resolve(organization_id)
 
 
-async def get_keys(user: UserDep, session: SessionDep) -> KeyService:
-    return KeyService(KeyRepository(session), user)
+async def get_keys(request: Request, session: SessionDep) -> KeyService:
+    return KeyService(KeyRepository(session), await access_of(request))
 
 
 async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
@@ -167,8 +228,13 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
-    database = database_of(request)
-    taker = SnapshotTaker(build_results(database, request.app.state.materialiser, project), project)
+    database, state = database_of(request), request.app.state
+    taker = SnapshotTaker(
+        build_results(database, state.materialiser, state.shared_results, project),
+        build_scorecards(database, state.materialiser, project),
+        build_findings(database, state.materialiser, state.shared_results, project),
+        project,
+    )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
 
 
@@ -246,7 +312,8 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
 
 async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
-    return build_results(database_of(request), request.app.state.materialiser, project)
+    state = request.app.state
+    return build_results(database_of(request), state.materialiser, state.shared_results, project)
 
 
 async def get_exposures(request: Request, project: ProjectDep) -> ExposureService:
@@ -261,18 +328,23 @@ async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardServ
 
 async def get_findings(request: Request, project: ProjectDep) -> FindingsService:
     """Findings open short transactions of their own, as results do."""
-    return build_findings(database_of(request), request.app.state.materialiser, project)
+    state = request.app.state
+    return build_findings(database_of(request), state.materialiser, state.shared_results, project)
 
 
 async def authenticate_page(request: Request, credential: Credential | None) -> Access:
     """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
     project_id = read_id(request.path_params.get("project_id", ""))
-    return await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access.require(scope_for("experiment", "GET"))
+    return access
 
 
 async def get_page_access(request: Request) -> Access:
     key = read_key(request)
-    return await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
+    access = await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
+    _count(request, ANALYTICS, access, read_id(request.path_params.get("project_id", "")))
+    return access
 
 
 PageAccessDep = Annotated[Access, Depends(get_page_access)]
@@ -302,10 +374,12 @@ async def get_page_experiment(request: Request, experiment_id: ExperimentId, pro
 
 
 async def get_pages(request: Request, project: PageProjectDep) -> PageService:
-    return build_pages(database_of(request), request.app.state.materialiser, project)
+    state = request.app.state
+    return build_pages(database_of(request), state.materialiser, state.shared_results, project)
 
 
-async def get_capture(request: Request) -> CaptureService:
+def capture_of(request: Request) -> CaptureService:
+    """Return the one of the process. To be called, not declared: solving a dependency costs more than decoding."""
     capture: CaptureService = request.app.state.capture
     return capture
 
@@ -331,6 +405,21 @@ async def get_project_by_token(
     async with database_of(request).read() as session:
         projects = ProjectService(session, user)
         return await (projects.with_token(token) if token else projects.current())
+
+
+async def get_definitions_by_id_or_token(
+    request: Request,
+    project_id: ProjectId,
+    session: SessionDep,
+    token: Annotated[str | None, Query(description="Which project `@current` is.", examples=["phc_3xAmPl3"])] = None,
+) -> DefinitionService:
+    access = await access_of(request)
+    token = read_text(token) if project_id == CURRENT else None
+    if token:
+        project = await ProjectService(session, access.user).with_token(token)
+    else:
+        project = await get_project(request, project_id)
+    return build_definitions(session, project.id)
 
 
 async def get_definitions(project: ProjectDep, session: SessionDep) -> DefinitionService:
@@ -387,8 +476,10 @@ def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
     return CohortService(CohortRepository(session, project_id), PersonService(PersonRepository(session, project_id)))
 
 
-def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
-    return ResultsService(database, FactService(database, materialiser, project.id), project)
+def build_results(
+    database: Database, materialiser: Materialiser, shared: SharedWork, project: Project
+) -> ResultsService:
+    return ResultsService(database, FactService(database, materialiser, project.id), project, shared)
 
 
 def build_exposures(database: Database, materialiser: Materialiser, project: Project) -> ExposureService:
@@ -400,24 +491,31 @@ def build_scorecards(database: Database, materialiser: Materialiser, project: Pr
     return ScorecardService(ScorecardCounter(facts, questions))
 
 
-def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
+def build_findings(
+    database: Database, materialiser: Materialiser, shared: SharedWork, project: Project
+) -> FindingsService:
     return FindingsService(
         database,
         project.id,
         build_exposures(database, materialiser, project),
-        build_results(database, materialiser, project),
+        build_results(database, materialiser, shared, project),
         build_scorecards(database, materialiser, project),
     )
 
 
-def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
+def build_pages(database: Database, materialiser: Materialiser, shared: SharedWork, project: Project) -> PageService:
     return PageService(
         project,
         build_scorecards(database, materialiser, project),
         build_exposures(database, materialiser, project),
-        build_findings(database, materialiser, project),
-        build_results(database, materialiser, project),
+        build_findings(database, materialiser, shared, project),
+        build_results(database, materialiser, shared, project),
     )
+
+
+def build_upkeep(database: Database, materialiser: Materialiser, project: Project) -> UpkeepService:
+    facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
+    return UpkeepService(facts, questions, ScorecardCounter(facts, questions))
 
 
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
@@ -446,9 +544,9 @@ ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]
 FindingsDep = Annotated[FindingsService, Depends(get_findings)]
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]
-CaptureDep = Annotated[CaptureService, Depends(get_capture)]
 ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
+DefinitionsByIdOrTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_id_or_token)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]
 PageProjectsDep = Annotated[ProjectService, Depends(get_page_projects)]
 PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]

@@ -3,22 +3,27 @@
 AppError
 ├── ValidationFailed        400  the body or a parameter breaks a rule
 ├── ParseError              400  the body cannot be read at all
+├── InvalidHost             400  the request names no host, or none that it may be for
 ├── NotAuthenticated        401  no key was sent
 ├── AuthenticationFailed    401  a key was sent and is no good
 ├── PermissionDenied        403
+│   └── MissingScope            the key may do other things only
 ├── NotFound                404
 ├── MethodNotAllowed        405
 ├── NotAcceptable           406
 ├── PreconditionFailed      412  the object has changed since the client read it
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
+├── Throttled               429  too many requests
 └── Unavailable             503  try again later
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import JsonValue
+
+_BEARER: Final = {"WWW-Authenticate": "Bearer"}  # how a key may be sent
 
 
 class AppError(Exception):
@@ -65,11 +70,22 @@ class ParseError(AppError):
     default_detail = "Malformed request."
 
 
+class InvalidHost(AppError):
+    status = 400
+    type = "invalid_request"
+    default_code = "invalid_host"
+    default_detail = "The Host header names none of the hosts of this service."
+
+
 class NotAuthenticated(AppError):
     status = 401
     type = "authentication_error"
     default_code = "not_authenticated"
     default_detail = "Authentication credentials were not provided."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return _BEARER
 
 
 class AuthenticationFailed(AppError):
@@ -78,12 +94,21 @@ class AuthenticationFailed(AppError):
     default_code = "authentication_failed"
     default_detail = "Incorrect authentication credentials."
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return _BEARER
+
 
 class PermissionDenied(AppError):
     status = 403
     type = "authentication_error"
     default_code = "permission_denied"
     default_detail = "You don't have access to the project."
+
+
+class MissingScope(PermissionDenied):
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"API key missing required scope '{scope}'")
 
 
 class NotFound(AppError):
@@ -129,6 +154,21 @@ class UnsupportedMediaType(AppError):
     type = "invalid_request"
     default_code = "unsupported_media_type"
     default_detail = "Unsupported media type in request."
+
+
+class Throttled(AppError):
+    status = 429
+    type = "throttled_error"
+    default_code = "throttled"
+    default_detail = "Request was throttled."
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Request was throttled. Expected available in {seconds} second{'s' if seconds != 1 else ''}.")
+        self._seconds = seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self._seconds)}
 
 
 class Unavailable(AppError):

@@ -8,10 +8,11 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import VERSION, exception_handlers, health, openapi
+from app import VERSION, documentation, exception_handlers, health, openapi
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
+from app.auth.rate_limits import RateLimiter
 from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
@@ -19,7 +20,7 @@ from app.cohorts.router import router as cohorts_router
 from app.cross_origin import PublicOrigins, public_paths
 from app.database import Database
 from app.definitions.router import router as definitions_router
-from app.dependencies import build_evaluation, build_results
+from app.dependencies import build_evaluation, build_upkeep, scope_needed
 from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
@@ -27,19 +28,23 @@ from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
 from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
+from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
 from app.observability import RequestContext
 from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
+from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
-from app.results.schedule import Schedule
 from app.routing import Addresses, allowed_methods
 from app.scorecards.router import router as scorecards_router
+from app.security_headers import SecurityHeaders
 from app.settings import Settings
+from app.sharing import SharedWork
 from app.snapshots.router import router as snapshots_router
+from app.upkeep.schedule import Schedule
 
 DESCRIPTION = """
 Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
@@ -65,7 +70,7 @@ TAGS = [
     {"name": "Users", "description": "The caller."},
 ]
 
-# Results, definitions and the log first: their fixed paths lie where an id could be.
+# Analysis, results, definitions and the log first: their fixed paths lie where an id could be.
 PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
@@ -86,6 +91,8 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+# What an orchestrator or a monitoring system calls, by address and not by name.
+PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -97,10 +104,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
     application.state.settings = settings
+    application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
     # Routes are tried one after the other: those that clients call all the time come first.
     for router in PUBLIC_ROUTERS:
@@ -108,15 +118,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in PRIVATE_ROUTERS:
         application.include_router(
             router,
-            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 503),
+            responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 413, 415, 429, 503),
         )
     application.include_router(health.router)
     application.include_router(pages_router)
-    openapi.install(application, PRIVATE_ROUTERS)
+    application.include_router(documentation.router)
+    openapi.install(application, PRIVATE_ROUTERS, scope_needed)
     # The last one added is the outermost.
     application.add_middleware(
         Addresses,
-        declared_without=_declared_without_slash(application),
+        declared_without=PROBES | {"/openapi.json"},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
     application.add_middleware(RequestContext)
@@ -125,10 +136,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_allowed_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
+    application.add_middleware(
+        TrustedProxies,
+        trusted=settings.trusted_proxies,
+        allowed_hosts=frozenset(settings.allowed_hosts),
+        prefix=settings.prefix,
+        believes_prefix=settings.trust_forwarded_prefix,
+        probes=PROBES,
+    )
+    application.add_middleware(SecurityHeaders)
     return application
 
 
@@ -136,15 +156,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
+    collect_less_often()
     database = Database(settings)
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
+    application.state.shared_results = shared = SharedWork()
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = Schedule(
-        database, lambda project: build_results(database, materialiser, project), settings.materialise_interval
+        database, lambda project: build_upkeep(database, materialiser, project), settings.materialise_interval
     )
     task = asyncio.create_task(schedule.run()) if settings.materialise_interval else None
     try:
@@ -153,15 +175,10 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await shared.close()
         await capture.close()
         await database.close()
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _declared_without_slash(application: FastAPI) -> frozenset[str]:
-    own = {"/_livez", "/_readyz"}
-    documents = {application.docs_url, application.redoc_url, application.openapi_url}
-    return frozenset(own | {path for path in documents if path} | {application.swagger_ui_oauth2_redirect_url or ""})

@@ -1,7 +1,7 @@
 """Completes the OpenAPI document: keys, bodies that endpoints read by themselves, answers of errors, examples."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -26,13 +26,14 @@ _KEY_SCHEME = {
 _MEANINGS = {
     400: "The request breaks a rule; `attr` names the field where one is to blame.",
     401: "No key was sent, or it is no good.",
-    403: "The project belongs to an organization the caller is no member of.",
+    403: "The caller is no member of the project's organization, or the key may not do this.",
     404: "There is no such thing.",
     405: "Not this method; `Allow` names those that are.",
     406: "The client takes no JSON.",
     412: "The object has changed since it was read: its `ETag` is another one.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",
+    429: "Too many requests, where they are limited: try again after the seconds in `Retry-After`.",
     503: "The database is away or busy: try again after the seconds in `Retry-After`.",
 }
 
@@ -42,9 +43,17 @@ def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
 
 
-def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
+def install(
+    application: FastAPI, routers: Iterable[APIRouter], scope_needed: Callable[[APIRoute, str], str | None]
+) -> None:
     """Make the application's document complete. Built once, at the first request for it."""
-    private = frozenset(route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
+    scopes = {
+        (route.path, method.lower()): scope_needed(route, method)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
     bodies = {
         (route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods or ()
     }
@@ -60,7 +69,7 @@ def install(application: FastAPI, routers: Iterable[APIRouter]) -> None:
             )
             _without_unused_refusals(document)
             _with_bodies(document, bodies)
-            _with_keys(document, private)
+            _with_keys(document, scopes)
             application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
@@ -85,12 +94,15 @@ def _without_unused_refusals(document: JsonDict) -> JsonDict:
     return document
 
 
-def _with_keys(document: JsonDict, private: Set[str]) -> JsonDict:
-    """Say which operations take a key: then "Authorize" in /docs sends it."""
+def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None]) -> JsonDict:
+    """Say which operations take a key, and of which scope: then "Authorize" in /docs sends it."""
     document["components"]["securitySchemes"] = _KEY_SCHEME
-    for path in private & document["paths"].keys():
-        for operation in document["paths"][path].values():
-            operation["security"] = [{name: [] for name in _KEY_SCHEME}]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if (path, method) in scopes:
+                scope = scopes[path, method]
+                operation["security"] = [{name: [scope] if scope else [] for name in _KEY_SCHEME}]
+                operation["description"] += f"\n\nThe key needs the scope `{scope}`."
     return document
 
 

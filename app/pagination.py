@@ -43,9 +43,11 @@ class Links:
 
     def _address(self) -> str:
         public_url = self._request.app.state.settings.public_url
+        path = path_as_sent(self._request)
+        if public_url is not None:
+            return str(public_url).rstrip("/") + path.removeprefix(self._request.scope.get("root_path", ""))
         url = self._request.url
-        base = str(public_url).rstrip("/") if public_url else f"{url.scheme}://{url.netloc}"
-        return base + path_as_sent(self._request)
+        return f"{url.scheme}://{url.netloc}{path}"
 
 
 # A number to people, and any text to the code, for which what is no such number means the default.

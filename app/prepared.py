@@ -5,18 +5,32 @@ database does for it. Build such a query once, with ``bindparam`` for what chang
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVarTuple
 
-from sqlalchemy import Dialect, PoolProxiedConnection, Select
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    ColumnElement,
+    Dialect,
+    PoolProxiedConnection,
+    Select,
+    any_,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.util import await_, greenlet_spawn
 
 Columns = TypeVarTuple("Columns")
 
 _Convert = Callable[[Any], Any]
+_Rows = Awaitable[Sequence[Sequence[Any]]]
+_DRIVER = "driver"
 
 
 @dataclass(frozen=True)
@@ -43,19 +57,26 @@ class _Prepared(Generic[*Columns]):
 
 
 async def fetch(
-    engine: AsyncEngine, query: Select[*Columns], parameters: Mapping[str, object]
+    engine: AsyncEngine, query: Select[*Columns], parameters: Mapping[str, object], *, in_transaction: bool = False
 ) -> Sequence[tuple[*Columns]]:
-    """Return the rows of a query that only reads; the engine must be in autocommit mode.
+    """Return the rows of a query that only reads.
+
+    Without ``in_transaction`` the engine must be in autocommit mode. With it the query has one of its own, as long as
+    which a pooler between here and PostgreSQL keeps to one server: preparing and asking are two requests.
 
     Whatever goes wrong is left to SQLAlchemy: the query is made again in the ordinary way, which may well succeed on
     another connection, and otherwise raises the error that callers know.
     """
     prepared = _prepare(query, engine.dialect)
     values = prepared.values(parameters)
+    ask = _request_in_transaction if in_transaction else _request
+
+    def request(driver: Any) -> _Rows:  # noqa: ANN401
+        return ask(driver, prepared.text, values)
 
     def run() -> Sequence[tuple[*Columns]]:
         try:
-            return prepared.rows(_ask(engine.sync_engine.raw_connection(), prepared.text, values))
+            return prepared.rows(_ask(engine.sync_engine.raw_connection(), request))
         except PoolTimeout:  # trying again would wait as long again
             raise
         except Exception:
@@ -65,11 +86,51 @@ async def fetch(
     return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
 
 
-def _ask(connection: PoolProxiedConnection, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
-    driver: Any = connection.driver_connection  # asyncpg's or aiosqlite's
+async def fetch_within(
+    session: AsyncSession, query: Select[*Columns], parameters: Mapping[str, object]
+) -> Sequence[tuple[*Columns]]:
+    """Return the rows of a query as the session's connection sees them; nothing is flushed before.
+
+    On PostgreSQL that is inside the session's transaction once a first statement of the session has begun it.
+    """
+    prepared = _prepare(query, session.get_bind().dialect)
+    driver = await driver_of(session)
+    return prepared.rows(await _request(driver, prepared.text, prepared.values(parameters)))
+
+
+async def driver_of(session: AsyncSession) -> Any:  # noqa: ANN401  # asyncpg's or aiosqlite's connection
+    """Return the driver's connection under a session, which keeps it until its one transaction ends."""
+    driver = session.info.get(_DRIVER)
+    if driver is None:
+        connection = await session.connection()
+        driver = session.info[_DRIVER] = (await connection.get_raw_connection()).driver_connection
+    return driver
+
+
+def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: str) -> ColumnElement[bool]:
+    """Return the condition that a column's value is in a list, which is bound as one value.
+
+    The query's text is the same however long the list is; ``in_`` makes another one, to be compiled and planned anew,
+    for every length.
+    """
+    if dialect_name == "postgresql":
+        return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
+    return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
+
+
+def _request(driver: Any, text: str, values: Sequence[object]) -> _Rows:  # noqa: ANN401
+    asked: _Rows = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
+    return asked
+
+
+async def _request_in_transaction(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+    async with driver.transaction(readonly=True):
+        return await _request(driver, text, values)
+
+
+def _ask(connection: PoolProxiedConnection, request: Callable[[Any], _Rows]) -> Sequence[Sequence[Any]]:
     try:
-        asked = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
-        found: Sequence[Sequence[Any]] = await_(asked)
+        found = await_(request(connection.driver_connection))
     except BaseException:  # also when the request is cancelled: an answer may still be under way
         connection.invalidate()
         raise

@@ -95,9 +95,14 @@ def _declared_methods(routers: Iterable[APIRouter]) -> Mapping[str, set[str]]:
     return declared
 
 
+def is_general(route: APIRoute) -> bool:
+    """Whether the route only answers the methods that its path has no other for."""
+    return route.endpoint is _describe_or_refuse
+
+
 def _refuses(route: APIRoute) -> bool:
     """Whether the route is there only to say no."""
-    return route.endpoint is _describe_or_refuse or route.status_code == MethodNotAllowed.status
+    return is_general(route) or route.status_code == MethodNotAllowed.status
 
 
 def _with_general(methods: set[str]) -> list[str]:

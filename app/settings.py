@@ -1,6 +1,8 @@
 """Configuration: every setting is an ``ABACUS_*`` environment variable."""
 
+import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlencode
@@ -62,6 +64,38 @@ def _split_on_commas(value: object) -> object:
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas)]
 
 
+def _read_network(value: object) -> object:
+    if value == "*":
+        raise ValueError("to trust everybody is to believe every client: name the networks of your proxies")
+    if isinstance(value, str):
+        return ipaddress.ip_network(value)  # what is neither address nor network is told so
+    return value
+
+
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_read_network)]
+Networks = Annotated[list[Network], NoDecode, BeforeValidator(_split_on_commas)]
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
+
+
+def _read_prefix(text: str) -> str:
+    """Return the prefix without a slash at its end."""
+    prefix = text.rstrip("/")
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ValueError("a prefix looks like /abacus or /tools/abacus")
+    if prefix.startswith("/api/") or prefix == "/api":
+        raise ValueError("a prefix cannot be /api: the paths of the service itself begin so")
+    return prefix
+
+
+def _is_base(url: HttpUrl | None) -> HttpUrl | None:
+    if url is not None:
+        _read_prefix(url.path or "")
+        if url.query is not None or url.fragment is not None or url.username is not None:
+            raise ValueError("a public URL looks like https://example.com or https://example.com/abacus")
+    return url
+
+
 class Settings(BaseSettings):
     """Values that a deployment may choose. Secrets stay out of error messages."""
 
@@ -81,11 +115,42 @@ class Settings(BaseSettings):
         le=100,
         description="Database connections that a process may hold: so many for looking up, and as many for the rest.",
     )
+    database_pgbouncer: bool = Field(
+        default=False,
+        description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
+        " transaction, and set nothing when connecting that it refuses.",
+    )
     migrate_on_start: bool = Field(
         default=False, description="Let `abacus serve` bring a PostgreSQL schema up to date first (SQLite always does)."
     )
-    public_url: HttpUrl | None = Field(
-        default=None, description="The address clients use, for the `next` and `previous` links of lists."
+    public_url: Annotated[HttpUrl | None, AfterValidator(_is_base)] = Field(
+        default=None,
+        description="The address clients use, with its prefix: links then begin with it, whatever a request says.",
+    )
+    root_path: Annotated[str, AfterValidator(_read_prefix)] = Field(
+        default="",
+        description="Where the service lies on its public host, such as `/abacus`, if not at its root and"
+        " `ABACUS_PUBLIC_URL` does not say so. The proxy may strip the prefix or keep it.",
+    )
+    trusted_proxies: Networks = Field(
+        default=["127.0.0.1", "::1"],
+        validate_default=True,
+        description="Addresses and networks of proxies, separated by commas, that are believed about clients.",
+    )
+    trust_forwarded_prefix: bool = Field(
+        default=False,
+        description="Believe `X-Forwarded-Prefix` of trusted proxies. Only for proxies that set it or take it out:"
+        " most pass on what a client sends.",
+    )
+    allowed_hosts: CommaSeparated = Field(
+        default=[],
+        description="Host names, separated by commas, that requests may be for, and of which `X-Forwarded-Host` may"
+        " name one; any if empty.",
+    )
+    rate_limit_enabled: bool = Field(
+        default=False,
+        description="Hold each key, in each project and process, to 480 requests a minute and 4,800 an hour (240 and"
+        " 1,200 for results, events and persons). Capture and flags have no limit.",
     )
     cors_allowed_origins: CommaSeparated = Field(
         default=[], description="Origins, separated by commas, whose pages may call the private API."
@@ -107,6 +172,12 @@ class Settings(BaseSettings):
             if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known:
                 raise ValueError(f"unknown setting {name!r}; known are {', '.join(sorted(known))}")
         return cls()
+
+    @property
+    def prefix(self) -> str:
+        """Where the service lies on its public host; empty at its root."""
+        in_public_url = "" if self.public_url is None else self.public_url.path or ""
+        return self.root_path or in_public_url.rstrip("/")
 
     @property
     def url(self) -> URL:

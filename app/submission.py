@@ -25,6 +25,7 @@ async def read_submission(request: Request, limit: int) -> Submission:
         form=await _read_form(body, request.headers.get("content-type", "")),
         body=body,
         content_encoding=request.headers.get("content-encoding", ""),
+        address=request.client.host if request.client else None,
     )
 
 

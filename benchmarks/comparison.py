@@ -12,7 +12,9 @@ import numpy as np
 
 from app.statistics.comparison import compare
 from app.statistics.intervals import equal_tailed_on
-from app.statistics.posterior import BetaPosterior, GammaPosterior, Posterior
+from app.statistics.posterior import BetaPosterior, GammaPosterior
+
+Posterior = BetaPosterior | GammaPosterior
 
 DRAWS = 100_000
 

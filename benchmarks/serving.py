@@ -7,28 +7,40 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from app.database import Database
 
-
-def served(database: Database) -> contextlib.AbstractAsyncContextManager[int]:
-    """Run the service on the benchmark's database; yield its port."""
-    return _started([sys.executable, "-m", "app.cli", "serve"], _environment(database))
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def served_factory(factory: str, database: Database | None = None) -> contextlib.AbstractAsyncContextManager[int]:
-    """Run another application, named as ``module:function``, on the same server; yield its port."""
-    command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--no-access-log", "--no-server-header"]
-    return _started(command, None if database is None else _environment(database))
+@dataclass(frozen=True)
+class Served:
+    port: int
+    process_id: int
+
+    def processor_seconds(self) -> float:
+        """Return what the process has used so far: on a busy machine a steadier measure than the clock."""
+        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def _environment(database: Database) -> dict[str, str]:
+def served(database: Database) -> contextlib.AbstractAsyncContextManager[Served]:
+    """Run the service on the benchmark's database, with one worker."""
     url = database.engine.url.render_as_string(hide_password=False)
-    return {"ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
+    environment = {"ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
+    return _started([sys.executable, "-m", "app.cli", "serve"], environment)
+
+
+def served_floor() -> contextlib.AbstractAsyncContextManager[Served]:
+    """Run ``benchmarks.floor`` on the same server."""
+    factory = ["--factory", "benchmarks.floor:floor", "--no-access-log", "--no-server-header"]
+    return _started([sys.executable, "-m", "uvicorn", *factory], {})
 
 
 @contextlib.asynccontextmanager
-async def _started(command: list[str], environment: dict[str, str] | None = None) -> AsyncIterator[int]:
+async def _started(command: list[str], environment: dict[str, str]) -> AsyncIterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,13 +48,13 @@ async def _started(command: list[str], environment: dict[str, str] | None = None
         *command,
         "--port",
         str(port),
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         await _until_listening(port)
-        yield port
+        yield Served(port, process.pid)
     finally:
         process.terminate()
         await process.wait()

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,7 @@ from app import migrate
 from app.auth.keys import generate_token
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
+from app.garbage import collect_less_often
 from app.models import Organization, Project
 from app.moments import to_microseconds
 from app.projects.repository import AccountRepository
@@ -87,13 +89,17 @@ def generate(
 
 
 @contextlib.asynccontextmanager
-async def databases() -> AsyncIterator[dict[str, Database]]:
-    """Yield a migrated SQLite file and a migrated PostgreSQL database, both durable."""
-    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True) as server:
-        await server.create_database("benchmark")
-        urls = {"SQLite": f"sqlite:///{Path(folder) / 'benchmark.db'}", "PostgreSQL": server.url("benchmark")}
+async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
+    """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other."""
+    collect_less_often()  # as the service does
+    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
         opened = {}
-        for name, url in urls.items():
+        for name in names or ("SQLite", "PostgreSQL"):
+            if name == "SQLite":
+                url = f"sqlite:///{Path(folder) / 'benchmark.db'}"
+            else:
+                await server.create_database(name)
+                url = server.url(quote(name))
             configuration = Settings(database_url=url)
             await asyncio.to_thread(migrate.upgrade, configuration)
             opened[name] = Database(configuration)
@@ -135,3 +141,42 @@ async def timed(work: Callable[[], Awaitable[object]], rounds: int) -> float:
         await work()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
+
+
+async def fill(database: Database, project_id: int, count: int) -> None:
+    """Put events with random uuids into a PostgreSQL database, of a tenth as many persons; indexes come last."""
+    filler = msgspec.json.encode(_FILLER).decode()
+    async with database.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL maintenance_work_mem = '1GB'"))
+        indexes = (
+            await connection.execute(
+                text("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'event' AND indexname LIKE 'ix_%'")
+            )
+        ).all()
+        for name, _ in indexes:
+            await connection.execute(text(f"DROP INDEX {name}"))
+        await connection.execute(text("ALTER TABLE event DROP CONSTRAINT uq_event_project_id_uuid"))
+        await connection.execute(
+            text(
+                "INSERT INTO event (project_id, uuid, name, distinct_id, person_id, time, received_at, properties)"
+                " SELECT :project, gen_random_uuid(), (CAST(:names AS text[]))[1 + n % 7], 'stored-' || n / 10,"
+                " n / 10, n * 1000000, n * 1000000, :filler FROM generate_series(1, CAST(:count AS bigint)) AS n"
+            ),
+            {"project": project_id, "names": list(_KINDS), "filler": filler, "count": count},
+        )
+        await connection.execute(
+            text("ALTER TABLE event ADD CONSTRAINT uq_event_project_id_uuid UNIQUE (project_id, uuid)")
+        )
+        for _, definition in indexes:
+            await connection.execute(text(definition))
+        await connection.execute(
+            text(
+                "WITH stored AS (INSERT INTO person (project_id, uuid, properties, is_identified, created_at)"
+                " SELECT :project, gen_random_uuid(), '{}', false, now()"
+                " FROM generate_series(1, CAST(:count AS bigint)) RETURNING id)"
+                " INSERT INTO person_distinct_id (project_id, distinct_id, person_id)"
+                " SELECT :project, 'stored-' || id, id FROM stored"
+            ),
+            {"project": project_id, "count": count // 10},
+        )
+        await connection.execute(text("ANALYZE"))

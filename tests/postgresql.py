@@ -31,7 +31,7 @@ _START_TIMEOUT = 60.0  # seconds; 0.7 on an idle machine
 _STOP_TIMEOUT = 20.0
 _POLL_INTERVAL = 0.005
 _PORT_ATTEMPTS = 5
-_COMMON_SETTINGS = ("listen_addresses=127.0.0.1", "shared_buffers=32MB", "max_connections=100")
+_COMMON_SETTINGS = ("listen_addresses=127.0.0.1", "max_connections=100")
 _FAST_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -76,13 +76,15 @@ class PostgresServer:
         self.process_id = cluster.process.pid if cluster else None
 
     @classmethod
-    def start(cls, *, durable: bool = False) -> Self:
+    def start(cls, *, durable: bool = False, shared_buffers: str = "32MB") -> Self:
         """Start a server and wait until it answers.
 
         Parameters
         ----------
         durable : bool
             Keep ``fsync``, ``synchronous_commit`` and ``full_page_writes`` on, for tests of what survives a crash.
+        shared_buffers : str
+            PostgreSQL's own memory for pages; more than little is for benchmarks.
 
         Raises
         ------
@@ -98,7 +100,7 @@ class PostgresServer:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(f"start PostgreSQL from the main thread, not from {threading.current_thread().name!r}")
         _remove_directories_of_dead_owners()
-        cluster = _Cluster.start(durable=durable)
+        cluster = _Cluster.start(durable=durable, shared_buffers=shared_buffers)
         return cls(f"postgresql://postgres@127.0.0.1:{cluster.port}/postgres", cluster)
 
     def __enter__(self) -> Self:
@@ -137,11 +139,10 @@ class PostgresServer:
 class _Cluster:
     """One data directory and the postmaster that serves it."""
 
-    def __init__(self, directory: Path, owner_lock: int, account: _Account, port: int, *, durable: bool) -> None:
+    def __init__(self, directory: Path, owner_lock: int, account: _Account, port: int, settings: Sequence[str]) -> None:
         self.directory = directory
         self.port = port
         self._owner_lock = owner_lock
-        settings = _COMMON_SETTINGS if durable else (*_COMMON_SETTINGS, *_FAST_SETTINGS)
         with (directory / "server.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -159,19 +160,20 @@ class _Cluster:
         atexit.register(self.stop)
 
     @classmethod
-    def start(cls, *, durable: bool) -> Self:
+    def start(cls, *, durable: bool, shared_buffers: str) -> Self:
+        settings = (*_COMMON_SETTINGS, f"shared_buffers={shared_buffers}", *(() if durable else _FAST_SETTINGS))
         directory, owner_lock = _create_locked_directory()
         try:
             account = _initialise(directory, durable=durable)
-            return cls._launch(directory, owner_lock, account, durable=durable)
+            return cls._launch(directory, owner_lock, account, settings)
         except BaseException:
             _remove(directory, owner_lock)
             raise
 
     @classmethod
-    def _launch(cls, directory: Path, owner_lock: int, account: _Account, *, durable: bool) -> Self:
+    def _launch(cls, directory: Path, owner_lock: int, account: _Account, settings: Sequence[str]) -> Self:
         for _ in range(_PORT_ATTEMPTS):
-            cluster = cls(directory, owner_lock, account, _free_port(), durable=durable)
+            cluster = cls(directory, owner_lock, account, _free_port(), settings)
             try:
                 cluster._wait_until_it_answers()
             except _PortTakenError:

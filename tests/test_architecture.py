@@ -23,6 +23,9 @@ HTTP_MODULES = (
     "pagination",
     "conditional",
     "health",
+    "proxies",
+    "security_headers",
+    "documentation",
 )
 SQL_PACKAGES = ("app.models", "app.database", "app.prepared", "app.bulk", "app.migrate", "app.settings")
 # Pure: they know nothing of HTTP, SQL or the features around them.
@@ -32,6 +35,8 @@ PURE = {
     "app.moments": (),
     "app.lenient_json": (),
     "app.auth.keys": (),
+    "app.auth.rate_limits": (),
+    "app.auth.scopes": (),
     "app.activity_log.changes": (),
     "app.experiments.lifecycle": ("app.errors",),
     "app.persons.identity": ("app.moments",),

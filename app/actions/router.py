@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
-from app.dependencies import ActionsDep, LockedActionDep, UserDep, get_action, get_project
+from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
 from app.models import Action
 from app.pagination import PaginationDep
 from app.projects.schemas import UserBasic
@@ -14,7 +14,7 @@ from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
 
-router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"])
+router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[admit("action")])
 
 
 def _read(action: Action) -> ActionRead:

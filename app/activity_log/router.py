@@ -4,7 +4,15 @@ from fastapi import APIRouter
 from fastapi.params import Depends
 
 from app.activity_log.schemas import ActivityRead
-from app.dependencies import ActivityLogDep, ExperimentId, ExperimentViewsDep, FeatureFlagId, FlagsDep, get_project
+from app.dependencies import (
+    ActivityLogDep,
+    ExperimentId,
+    ExperimentViewsDep,
+    FeatureFlagId,
+    FlagsDep,
+    admit,
+    get_project,
+)
 from app.models import ActivityEntry
 from app.pagination import PaginationDep
 from app.routing import answer_other_methods
@@ -28,7 +36,12 @@ def _read(entry: ActivityEntry) -> ActivityRead:
     )
 
 
-@router.get("/experiments/activity/", summary="List what happened to experiments", tags=["Experiments"])
+@router.get(
+    "/experiments/activity/",
+    summary="List what happened to experiments",
+    tags=["Experiments"],
+    dependencies=[admit("experiment")],
+)
 async def list_experiments_activity(log: ActivityLogDep, pagination: PaginationDep) -> Page[ActivityRead]:
     """Return who changed which experiment and when, newest first, with deleted experiments."""
     count, entries = await log.page("Experiment", None, pagination.limit, pagination.offset)
@@ -36,7 +49,10 @@ async def list_experiments_activity(log: ActivityLogDep, pagination: PaginationD
 
 
 @router.get(
-    "/experiments/{experiment_id}/activity/", summary="List what happened to an experiment", tags=["Experiments"]
+    "/experiments/{experiment_id}/activity/",
+    summary="List what happened to an experiment",
+    tags=["Experiments"],
+    dependencies=[admit("experiment")],
 )
 async def list_experiment_activity(
     experiment_id: ExperimentId, log: ActivityLogDep, experiments: ExperimentViewsDep, pagination: PaginationDep
@@ -51,7 +67,12 @@ async def list_experiment_activity(
     return pagination.page(count, [_read(entry) for entry in entries])
 
 
-@router.get("/feature_flags/activity/", summary="List what happened to feature flags", tags=["Feature flags"])
+@router.get(
+    "/feature_flags/activity/",
+    summary="List what happened to feature flags",
+    tags=["Feature flags"],
+    dependencies=[admit("feature_flag")],
+)
 async def list_feature_flags_activity(log: ActivityLogDep, pagination: PaginationDep) -> Page[ActivityRead]:
     """Return who changed which feature flag and when, newest first."""
     count, entries = await log.page("FeatureFlag", None, pagination.limit, pagination.offset)
@@ -59,7 +80,10 @@ async def list_feature_flags_activity(log: ActivityLogDep, pagination: Paginatio
 
 
 @router.get(
-    "/feature_flags/{feature_flag_id}/activity/", summary="List what happened to a feature flag", tags=["Feature flags"]
+    "/feature_flags/{feature_flag_id}/activity/",
+    summary="List what happened to a feature flag",
+    tags=["Feature flags"],
+    dependencies=[admit("feature_flag")],
 )
 async def list_feature_flag_activity(
     feature_flag_id: FeatureFlagId, log: ActivityLogDep, flags: FlagsDep, pagination: PaginationDep

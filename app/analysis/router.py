@@ -8,11 +8,15 @@ from fastapi.params import Depends
 from app.analysis import service
 from app.analysis.planning import plan
 from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
-from app.dependencies import get_project
+from app.dependencies import admit, get_project
 from app.request_body import body_of
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Analysis"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Analysis"],
+    dependencies=[admit("experiment", action="read")],
+)
 
 
 @router.post("/analyze/", summary="Analyse counts", dependencies=[Depends(get_project)])

@@ -19,7 +19,14 @@ Entity = TypeVar("Entity", bound=Base)
 
 # Whose the key is and what he may do with a project, in one query: every request to the private API begins with it.
 _ACCESS: Select[*tuple[Any, ...]] = (
-    select(PersonalApiKey.id, PersonalApiKey.last_used_at, OrganizationMembership.id, *_USER, *_PROJECT)
+    select(
+        PersonalApiKey.id,
+        PersonalApiKey.last_used_at,
+        PersonalApiKey.scopes,
+        OrganizationMembership.id,
+        *_USER,
+        *_PROJECT,
+    )
     .select_from(PersonalApiKey)
     .join(User, User.id == PersonalApiKey.user_id)
     .outerjoin(Project, Project.id == bindparam("project_id"))
@@ -38,6 +45,7 @@ class FoundKey:
 
     id: int
     last_used_at: dt.datetime | None
+    scopes: Sequence[str]
     user: User
     project: Project | None  # None: there is no such project
     is_member: bool
@@ -51,11 +59,16 @@ class AccessRepository:
         rows = await self._database.fetch(_ACCESS, {"digest": digest, "project_id": project_id})
         if not rows:
             return None
-        key_id, last_used_at, membership_id, *values = rows[0]
+        key_id, last_used_at, scopes, membership_id, *values = rows[0]
         of_user, of_project = values[: len(_USER)], values[len(_USER) :]
         project = _build(Project, _PROJECT.keys(), of_project) if of_project[0] is not None else None
         return FoundKey(
-            key_id, last_used_at, _build(User, _USER.keys(), of_user), project, is_member=membership_id is not None
+            key_id,
+            last_used_at,
+            scopes,
+            _build(User, _USER.keys(), of_user),
+            project,
+            is_member=membership_id is not None,
         )
 
 
@@ -75,8 +88,8 @@ class KeyRepository:
             update(PersonalApiKey).where(PersonalApiKey.id == key_id).values(last_used_at=moment)
         )
 
-    async def add(self, user: User, label: str, key: NewKey) -> PersonalApiKey:
-        row = PersonalApiKey(user_id=user.id, label=label, mask=key.mask, digest=key.digest)
+    async def add(self, user: User, label: str, key: NewKey, scopes: Sequence[str]) -> PersonalApiKey:
+        row = PersonalApiKey(user_id=user.id, label=label, mask=key.mask, digest=key.digest, scopes=list(scopes))
         self._session.add(row)
         await self._session.flush()
         return row

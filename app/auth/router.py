@@ -6,12 +6,14 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
-from app.dependencies import KeysDep, LockedKeyDep, get_key, get_user
+from app.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
 from app.models import PersonalApiKey
 from app.request_body import body_of
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/personal_api_keys", tags=["Personal API keys"])
+router = APIRouter(
+    prefix="/api/personal_api_keys", tags=["Personal API keys"], dependencies=[admit("personal_api_key")]
+)
 
 
 def _read(key: PersonalApiKey) -> PersonalApiKeyRead:
@@ -21,6 +23,7 @@ def _read(key: PersonalApiKey) -> PersonalApiKeyRead:
         created_at=key.created_at,
         last_used_at=key.last_used_at,
         user_id=key.user_id,
+        scopes=key.scopes,
     )
 
 
@@ -34,7 +37,7 @@ async def list_personal_api_keys(keys: KeysDep) -> list[PersonalApiKeyRead]:
 async def create_personal_api_key(
     keys: KeysDep, body: Annotated[PersonalApiKeyCreate, body_of(PersonalApiKeyCreate)]
 ) -> PersonalApiKeyCreated:
-    """Create a key that may do what the caller may. The answer shows its value, once: only a digest is stored."""
+    """Create a key for oneself, for everything or for some things. Its value is shown once: only a digest is stored."""
     key, value = await keys.create(body)
     return PersonalApiKeyCreated(value=value, **_read(key).model_dump())
 

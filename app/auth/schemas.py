@@ -2,12 +2,35 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.schemas import RequestBody, ResponseBody
-from app.types import LongText, UtcDatetime, max_characters
+from app.types import IsList, LongText, Omittable, UtcDatetime, max_characters
 
 MAX_LABEL_CHARACTERS = 40
+
+
+def _refuse_unknown(scopes: list[str]) -> list[str]:
+    if not scopes:
+        raise PydanticCustomError("empty", "This list may not be empty.")
+    unknown = find_unknown(scopes)
+    if unknown is not None:
+        raise PydanticCustomError("invalid_input", "Invalid scope: {scope}", {"scope": unknown[:100]})
+    return list(dict.fromkeys(scopes))
+
+
+Scopes = Annotated[
+    list[LongText],
+    IsList,
+    AfterValidator(_refuse_unknown),
+    Field(
+        examples=[["experiment:read", "feature_flag:read"]],
+        json_schema_extra={"minItems": 1, "items": {"enum": [EVERYTHING, *SCOPES]}},
+    ),
+]
+ReadScopes = Annotated[list[str], Field(description="What the key may do; `*` is everything.", examples=[["*"]])]
 
 
 class PersonalApiKeyCreate(RequestBody):
@@ -20,6 +43,13 @@ class PersonalApiKeyCreate(RequestBody):
             json_schema_extra={"maxLength": MAX_LABEL_CHARACTERS},
         ),
     ]
+    scopes: Annotated[
+        Omittable[Scopes],
+        Field(
+            description="What the key may do. `write` includes `read`, and `*` is everything. Left out: what the key"
+            " may do that the request is made with, beyond which nothing can be granted."
+        ),
+    ] = None
 
 
 class PersonalApiKeyRead(ResponseBody):
@@ -30,6 +60,7 @@ class PersonalApiKeyRead(ResponseBody):
     created_at: UtcDatetime
     last_used_at: UtcDatetime | None = Field(description="When it was last used, give or take an hour.")
     user_id: int = Field(description="Whose key it is.", examples=[1])
+    scopes: ReadScopes
 
 
 class PersonalApiKeyCreated(ResponseBody):
@@ -41,3 +72,4 @@ class PersonalApiKeyCreated(ResponseBody):
     created_at: UtcDatetime
     last_used_at: UtcDatetime | None = Field(examples=[None])
     user_id: int = Field(description="Whose key it is.", examples=[1])
+    scopes: ReadScopes

@@ -9,8 +9,9 @@ from app.auth import keys
 from app.auth.keys import Credential
 from app.auth.repository import AccessRepository, KeyRepository
 from app.auth.schemas import PersonalApiKeyCreate
+from app.auth.scopes import covers
 from app.database import Database, is_passing_database_trouble
-from app.errors import AuthenticationFailed, NotAuthenticated, NotFound, PermissionDenied
+from app.errors import AuthenticationFailed, MissingScope, NotAuthenticated, NotFound, PermissionDenied
 from app.models import PersonalApiKey, Project, User, utc_now
 from app.types import read_id
 
@@ -22,8 +23,15 @@ class Access:
     """Who is asking, and how he stands to the project that his request names by its number, if it does."""
 
     user: User
+    key_id: int
+    scopes: Sequence[str]
     _project: Project | None
     _is_member: bool
+
+    def require(self, scope: str) -> None:
+        """Refuse a key that may not do what the scope names."""
+        if not covers(self.scopes, scope):
+            raise MissingScope(scope)
 
     def to_project(self) -> Project:
         """Return the project, or refuse."""
@@ -48,7 +56,7 @@ class AuthenticationService:
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._note_use(key.id, key.last_used_at)
-        return Access(key.user, key.project, key.is_member)
+        return Access(key.user, key.id, key.scopes, key.project, key.is_member)
 
     async def _note_use(self, key_id: int, last_used_at: dt.datetime | None) -> None:
         """Store the moment of use once an hour: it is for people who tidy up, and must not make every read a write."""
@@ -67,9 +75,10 @@ class AuthenticationService:
 class KeyService:
     """A user's personal API keys as he sees them himself; to him those of others do not exist."""
 
-    def __init__(self, repository: KeyRepository, user: User) -> None:
+    def __init__(self, repository: KeyRepository, access: Access) -> None:
         self._keys = repository
-        self._user = user
+        self._access = access
+        self._user = access.user
 
     async def get(self, reference: str, *, for_update: bool = False) -> PersonalApiKey:
         """Return the key that a path names; whatever is no number names none."""
@@ -83,9 +92,12 @@ class KeyService:
         return await self._keys.of_user(self._user.id)
 
     async def create(self, body: PersonalApiKeyCreate) -> tuple[PersonalApiKey, str]:
-        """Issue a key and return it with its value, which is not stored."""
+        """Issue a key and return it with its value, which is not stored. It may do no more than the caller's own."""
+        scopes = self._access.scopes if body.scopes is None else body.scopes
+        for scope in scopes:
+            self._access.require(scope)
         new = keys.generate_personal_key()
-        return await self._keys.add(self._user, body.label, new), new.value
+        return await self._keys.add(self._user, body.label, new, scopes), new.value
 
     async def delete(self, key: PersonalApiKey) -> None:
         await self._keys.delete(key)

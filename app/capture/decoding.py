@@ -5,11 +5,14 @@ Properties stay JSON text from the wire to the table; only the few keys that cap
 
 import datetime as dt
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -29,14 +32,22 @@ _EPOCH = re.compile(r"[0-9]{1,18}")
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 
+# What events say of where their person came from. A person keeps the first of each, and the last of the campaigns.
+_CAMPAIGN = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid")
+_VISIT = ("$browser", "$browser_version", "$device_type", "$current_url", "$pathname", "$os")
+_FIELDS = {name: name.removeprefix("$") for name in (*_CAMPAIGN, *_VISIT, "$referring_domain", "$referrer")}
+_INITIAL = tuple(f"$initial_{field}" for field in _FIELDS.values())
+_read_campaign = attrgetter(*_CAMPAIGN)
+_read_origin = attrgetter(*_FIELDS.values())
 
-@dataclass(frozen=True, slots=True)
-class CapturedEvent:
+
+class CapturedEvent(msgspec.Struct, frozen=True):
     """One valid event, ready to be stored.
 
     ``time`` and ``received_at`` are in microseconds since 1970 UTC; ``properties`` is JSON text. ``alias`` is the other
     distinct id of an event that joins two (``$identify``, ``$create_alias``, ``$merge_dangerously``), and
-    ``is_merge_forced`` says that it may join two persons that are both identified.
+    ``is_merge_forced`` says that it may join two persons that are both identified. ``set`` and ``set_once`` also hold
+    what the event says of its person's origin. ``address`` is where the event came from, if it does not say so itself.
     """
 
     uuid: UUID
@@ -50,11 +61,7 @@ class CapturedEvent:
     set: JsonDict
     set_once: JsonDict
     unset: Sequence[str]
-
-    @property
-    def concerns_person(self) -> bool:
-        """Whether the event may change its person, beyond being the first one seen."""
-        return self.alias is not None or bool(self.set or self.set_once or self.unset)
+    address: str | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class Cover:
     form_sent_at: str = ""
     project_id: str = ""
     event_name: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ class _Properties(
         "anonymous_id": "$anon_distinct_id",
         "ignores_sent_at": "$ignore_sent_at",
         "snapshot_data": "$snapshot_data",
+        "address": "$ip",
+        **{field: name for name, field in _FIELDS.items() if field != name},
     },
 ):
     distinct_id: object = UNSET
@@ -127,6 +137,22 @@ class _Properties(
     alias: object = None
     ignores_sent_at: object = None
     snapshot_data: object = None
+    address: object = UNSET
+    utm_source: object = None
+    utm_medium: object = None
+    utm_campaign: object = None
+    utm_content: object = None
+    utm_term: object = None
+    gclid: object = None
+    fbclid: object = None
+    browser: object = None
+    browser_version: object = None
+    device_type: object = None
+    current_url: object = None
+    pathname: object = None
+    os: object = None
+    referring_domain: object = None
+    referrer: object = None
 
 
 _decode_request: Callable[[bytes], list[_Request] | _Request] = msgspec.json.Decoder(list[_Request] | _Request).decode
@@ -159,9 +185,8 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
         first.event = cover.event_name
     events: Sequence[_Event] = first.batch if first.batch and has_batch else members
     clock = _Clock(now, _read_sent_at(cover.query_sent_at or first.sent_at or cover.form_sent_at))
-    return CapturedBatch(
-        _find_token(first, cover), cover.project_id or first.project_id, list(_read_events(events, clock))
-    )
+    captured = list(_read_events(events, clock, cover.address))
+    return CapturedBatch(_find_token(first, cover), cover.project_id or first.project_id, captured)
 
 
 def _parse(body: bytes) -> list[_Request] | _Request:
@@ -199,9 +224,11 @@ def _invalid(detail: str) -> ValidationFailed:
 
 
 def _find_token(first: _Request, cover: Cover) -> str | None:
-    in_properties = _read_properties(first)[1].token if first.batch is None else None
-    candidates = (*cover.tokens, first.dollar_token, first.token, first.api_key, in_properties)
-    return next((_as_text(candidate).strip() for candidate in candidates if candidate), None)
+    candidates = (*cover.tokens, first.dollar_token, first.token, first.api_key)
+    found = next((candidate for candidate in candidates if candidate), None)
+    if not found and first.batch is None:
+        found = _read_properties(first)[1].token
+    return _as_text(found).strip() if found else None
 
 
 @dataclass(frozen=True)
@@ -210,6 +237,10 @@ class _Clock:
 
     now: dt.datetime
     sent_at: dt.datetime | None
+
+    @cached_property
+    def received_at(self) -> int:
+        return to_microseconds(self.now)
 
     def read(self, event: _Event, known: _Properties) -> int:
         moment = self._moment(event, None if known.ignores_sent_at is True else self.sent_at)
@@ -261,19 +292,19 @@ def _parse_epoch(value: object) -> dt.datetime | None:
         return None
 
 
-def _read_events(events: Sequence[_Event], clock: _Clock) -> Iterator[CapturedEvent]:
+def _read_events(events: Sequence[_Event], clock: _Clock, address: str | None) -> Iterator[CapturedEvent]:
     for event in events:
-        captured = _read_event(event, clock)
+        captured = _read_event(event, clock, address)
         if captured is not None:
             yield captured
 
 
-def _read_event(event: _Event, clock: _Clock) -> CapturedEvent | None:
+def _read_event(event: _Event, clock: _Clock, address: str | None) -> CapturedEvent | None:
     if event.event is UNSET:
         raise _invalid('Invalid payload: All events must have the event name field "event"!')
     text, known = _read_properties(event)
     distinct_id = _read_distinct_id(event, known)
-    identifier = _read_uuid(event.uuid)
+    identifier = _read_uuid(event.uuid, clock)
     if not event.event:
         return None  # an empty name is dropped without a word, as it always was
     if event.event == "$snapshot":
@@ -287,14 +318,23 @@ def _read_event(event: _Event, clock: _Clock) -> CapturedEvent | None:
         name=name[:MAX_NAME_CHARACTERS],
         distinct_id=distinct_id,
         time=clock.read(event, known),
-        received_at=to_microseconds(clock.now),
+        received_at=clock.received_at,
         properties=text,
         alias=_read_alias(name, known),
         is_merge_forced=name == "$merge_dangerously",
-        set=_read_object(known.set),
-        set_once=_read_object(known.set_once),
+        set={**_read_object(known.set), **_scalars(_CAMPAIGN, _read_campaign(known))},
+        set_once={**_scalars(_INITIAL, _read_origin(known)), **_read_object(known.set_once)},
         unset=[str(key) for key in known.unset] if isinstance(known.unset, list) else [],
+        address=address if known.address is UNSET else None,
     )
+
+
+def _scalars(names: Sequence[str], values: Sequence[object]) -> JsonDict:
+    return {
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if value is not None and not isinstance(value, dict | list)
+    }
 
 
 def _check_snapshot(known: _Properties) -> None:
@@ -310,7 +350,7 @@ def _read_properties(event: _Event) -> tuple[str, _Properties]:
     text = str(raw, "utf-8")
     try:
         return text, _decode_properties(text)
-    except msgspec.ValidationError:  # no object, or a number out of range in what we look at
+    except msgspec.DecodeError:  # no object, or in what we look at a number out of range or half of a surrogate pair
         return _reread_properties(_load(text))
 
 
@@ -331,13 +371,19 @@ def _read_distinct_id(event: _Event, known: _Properties) -> str:
     return _as_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
 
 
-def _read_uuid(value: object) -> UUID:
+def _read_uuid(value: object, clock: _Clock) -> UUID:
     if not value:
-        return uuid4()
+        return _new_uuid(clock.received_at // 1_000)
     try:
-        return UUID(str(value))
+        return UUID(value if isinstance(value, str) else str(value))
     except ValueError as error:
         raise _invalid('Invalid payload: Event field "uuid" is not a valid UUID!') from error
+
+
+def _new_uuid(milliseconds: int) -> UUID:
+    """Return a UUID of version 7: it begins with the time, so that new ones lie beside each other in an index."""
+    number = milliseconds << 80 | int.from_bytes(os.urandom(10))
+    return UUID(int=number & ~(0xF << 76 | 0b11 << 62) | 0x7 << 76 | 0b10 << 62)
 
 
 def _fold_in(event: _Event, text: str) -> tuple[str, _Properties]:

@@ -38,6 +38,7 @@ class Submission:
     form: Mapping[str, str]
     body: bytes
     content_encoding: str
+    address: str | None = None  # the client's
 
 
 def decode_payload(submission: Submission) -> bytes:

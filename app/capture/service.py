@@ -1,11 +1,11 @@
 """Storing captured events with their persons, in one transaction."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.keys import Credential
@@ -22,7 +22,7 @@ from app.groups.service import GroupService
 from app.models import Project
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.repository import AccountRepository
+from app.projects.repository import AccountRepository, Receiver
 from app.types import read_id
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
@@ -69,7 +69,7 @@ class CaptureService:
         """Add the flags that browsers did not know yet: a visit's first page view has none of its own."""
         enriched = await self._enrichment.enrich(token, events)
         return [
-            event if properties is event.properties else replace(event, properties=properties)
+            event if properties is event.properties else msgspec.structs.replace(event, properties=properties)
             for event, properties in zip(events, enriched, strict=True)
         ]
 
@@ -79,10 +79,10 @@ class CaptureService:
 
     async def _store_under_token(self, token: str, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.write() as session:
-            project = await AccountRepository(session).find_project_by_token(token)
+            project = await AccountRepository(session).find_receiver(token)
             if project is None:
                 raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
-            await self._store(session, project.id, captured)
+            await self._store(session, project, captured)
 
     async def _store_beside_project_id(self, token: str, project_id: object, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.read() as session:
@@ -90,7 +90,7 @@ class CaptureService:
         if project is None:
             project = await self._find_by_personal_key(token, project_id)
         async with self._database.write() as session:
-            await self._store(session, project.id, captured)
+            await self._store(session, Receiver(project.id, project.anonymize_ips), captured)
 
     async def _find_by_personal_key(self, key: str, project_id: object) -> Project:
         """Return the project that a client names by its number, if what it sends as token is a member's key."""
@@ -103,7 +103,8 @@ class CaptureService:
         except AppError as error:
             raise AuthenticationFailed("Invalid Personal API key.", code="invalid_personal_api_key") from error
 
-    async def _store(self, session: AsyncSession, project_id: int, captured: Sequence[CapturedEvent]) -> None:
+    async def _store(self, session: AsyncSession, project: Receiver, captured: Sequence[CapturedEvent]) -> None:
+        project_id = project.id
         stored_events = EventRepository(session, project_id)
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
@@ -124,7 +125,9 @@ class CaptureService:
                     person_id=person_ids[event.distinct_id],
                     time=event.time,
                     received_at=event.received_at,
-                    properties=properties.get(event.uuid, event.properties),
+                    properties=_with_address(
+                        properties.get(event.uuid, event.properties), None if project.anonymize_ips else event.address
+                    ),
                 )
                 for event in events
             ]
@@ -143,6 +146,14 @@ class CaptureService:
         return properties
 
 
+def _with_address(properties: str, address: str | None) -> str:
+    """Return properties, as JSON text, with where the event came from, which they do not say themselves."""
+    if address is None:
+        return properties
+    head = properties.rstrip()[:-1].rstrip()
+    return f'{head}{"" if head.endswith("{") else ","}"$ip":{json.dumps(address)}}}'
+
+
 def _concerns_all(error: Exception) -> bool:
     """Whether an error is no fault of one request's events: the token, which a group shares, or the database."""
     return isinstance(error, AppError) or is_passing_database_trouble(error)
@@ -152,7 +163,7 @@ def _concerns_all(error: Exception) -> bool:
 async def _telling_clients_to_try_again() -> AsyncIterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except Exception as error:
         if not is_passing_database_trouble(error):
             raise
         raise Unavailable(

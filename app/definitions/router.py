@@ -2,16 +2,18 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.params import Depends
+from fastapi.responses import JSONResponse
 
-from app.definitions.schemas import FlagDefinitionsRead
+from app.auth.rate_limits import LOCAL_EVALUATION
+from app.definitions.schemas import FlagDefinitionsRead, FlagPayload
 from app.definitions.service import DefinitionService
-from app.dependencies import DefinitionsByTokenDep, DefinitionsDep, get_user
+from app.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep, admit, get_user
 from app.etags import entity_tag, is_known
 from app.routing import answer_other_methods
 
-router = APIRouter(tags=["Flags for SDKs"])
+router = APIRouter(tags=["Flags for SDKs"], dependencies=[admit("feature_flag", LOCAL_EVALUATION)])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
     200: {
@@ -56,6 +58,22 @@ async def retrieve_project_flag_definitions(
 ) -> Response:
     """Return the project's flags for an SDK that evaluates them by itself."""
     return await _answer(definitions, send_cohorts, if_none_match)
+
+
+@router.get(
+    "/api/projects/{project_id}/feature_flags/{key}/remote_config/",
+    summary="Get the payload of a flag",
+    responses={200: {"model": FlagPayload}},
+)
+async def retrieve_flag_payload(
+    key: Annotated[str, Path(description="The flag's key.", examples=["checkout"])],
+    definitions: DefinitionsByIdOrTokenDep,
+) -> Response:
+    """Return the payload of a flag without variants as the JSON text that it is; null while the flag is off.
+
+    SDKs of servers ask for it under `@current`, with the project's public token as `token`.
+    """
+    return JSONResponse(await definitions.payload(key))
 
 
 async def _answer(definitions: DefinitionService, send_cohorts: str | None, if_none_match: str | None) -> Response:

@@ -1,5 +1,7 @@
 """The definitions of a project's flags."""
 
+from typing import Annotated
+
 from pydantic import Field, JsonValue
 
 from app.flags.schemas import FILTERS_EXAMPLE
@@ -8,6 +10,9 @@ from app.schemas import ResponseBody
 _COHORT_EXAMPLE = {
     "3": {"type": "AND", "values": [{"key": "country", "value": "NL", "operator": "exact", "type": "person"}]}
 }
+
+
+FlagPayload = Annotated[str | None, Field(description="A JSON text.", examples=['{"color": "green"}'])]
 
 
 class FlagDefinition(ResponseBody):

@@ -5,8 +5,11 @@ from typing import TypeVar
 
 from app.definitions.documents import cohort_ids, definition
 from app.definitions.schemas import FlagDefinition, FlagDefinitionsRead
+from app.errors import NotFound
 from app.evaluation.sources import Cohorts, Groups
+from app.flags.evaluation import payloads_of
 from app.flags.service import FlagService
+from app.types import is_storable_json
 
 Item = TypeVar("Item")
 
@@ -16,6 +19,13 @@ class DefinitionService:
         self._flags = flags
         self._groups = groups
         self._cohorts = cohorts
+
+    async def payload(self, key: str) -> str | None:
+        """Return the JSON text that a flag without variants carries; None while the flag is off."""
+        if not is_storable_json(key):
+            raise NotFound
+        flag = await self._flags.with_key(key)
+        return payloads_of(flag.filters).get("true") if flag.active else None
 
     async def read(self, *, with_cohorts: bool) -> FlagDefinitionsRead:
         """Return all flags that are not deleted; those that are off too, so that an SDK knows that they are.

@@ -1,13 +1,18 @@
 """What evaluation reads and keeps."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Text, and_, cast, select
+from sqlalchemy import Integer, Select, Text, and_, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, insert_missing_rows
+from app.bulk import insert_missing_rows
 from app.models import Experiment, FeatureFlag, HashKeyOverride, Person, PersonDistinctId, Project
+from app.prepared import fetch_within, is_among
+
+Fetch: TypeAlias = Callable[[Select[*tuple[Any, ...]], Mapping[str, object]], Awaitable[Sequence[tuple[Any, ...]]]]
 
 
 class StoredFlag(NamedTuple):
@@ -61,37 +66,59 @@ class ActiveFlagRepository:
         return found[0][0], [flag for flag in flags if flag.key]  # a project without flags is one row of nothing
 
 
-class EvaluatedPersonRepository:
-    """Bound to one project when built, so no query can forget the tenant."""
+@functools.cache
+def _persons_query(dialect_name: str) -> Select[str, int, str]:
+    return (
+        select(PersonDistinctId.distinct_id, Person.id, cast(Person.properties, Text))
+        .join(Person, Person.id == PersonDistinctId.person_id)
+        .where(
+            PersonDistinctId.project_id == bindparam("project_id", type_=Integer),
+            is_among(PersonDistinctId.distinct_id, "distinct_ids", dialect_name),
+        )
+    )
 
-    def __init__(self, session: AsyncSession, project_id: int) -> None:
-        self._session = session
+
+@functools.cache
+def _hash_keys_query(dialect_name: str) -> Select[int, str, str]:
+    return select(HashKeyOverride.person_id, HashKeyOverride.feature_flag_key, HashKeyOverride.hash_key).where(
+        HashKeyOverride.project_id == bindparam("project_id", type_=Integer),
+        is_among(HashKeyOverride.person_id, "person_ids", dialect_name),
+    )
+
+
+class EvaluatedPersonReader:
+    """Bound to one project when built, so no query can forget the tenant.
+
+    Most requests for flags ask the database for nothing but a person, so this is the price of such a request: a
+    prepared query that has a connection for as long as it runs takes a quarter of what a session takes for it.
+    """
+
+    def __init__(self, fetch: Fetch, dialect_name: str, project_id: int) -> None:
+        self._fetch = fetch
+        self._dialect_name = dialect_name
         self._project_id = project_id
 
     async def persons(self, distinct_ids: Sequence[str]) -> dict[str, StoredPerson]:
         """Return the persons of distinct ids; unknown ones are absent."""
-        found: dict[str, StoredPerson] = {}
-        for chunk in chunks(distinct_ids):
-            rows = await self._session.execute(
-                select(PersonDistinctId.distinct_id, Person.id, cast(Person.properties, Text))
-                .join(Person, Person.id == PersonDistinctId.person_id)
-                .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id.in_(chunk))
-            )
-            found |= {row[0]: StoredPerson(*row[1:]) for row in rows}
-        return found
+        parameters = {"project_id": self._project_id, "distinct_ids": distinct_ids}
+        rows = await self._fetch(_persons_query(self._dialect_name), parameters)
+        return {distinct_id: StoredPerson(*columns) for distinct_id, *columns in rows}
 
     async def hash_keys(self, person_ids: Sequence[int]) -> dict[int, dict[str, str]]:
         """Return the identifiers that persons keep, by the keys of flags."""
         found: dict[int, dict[str, str]] = {person_id: {} for person_id in person_ids}
-        for chunk in chunks(person_ids):
-            rows = await self._session.execute(
-                select(HashKeyOverride.person_id, HashKeyOverride.feature_flag_key, HashKeyOverride.hash_key).where(
-                    HashKeyOverride.project_id == self._project_id, HashKeyOverride.person_id.in_(chunk)
-                )
-            )
-            for person_id, flag_key, hash_key in rows:
-                found[person_id][flag_key] = hash_key
+        parameters = {"project_id": self._project_id, "person_ids": person_ids}
+        for person_id, flag_key, hash_key in await self._fetch(_hash_keys_query(self._dialect_name), parameters):
+            found[person_id][flag_key] = hash_key
         return found
+
+
+class EvaluatedPersonRepository(EvaluatedPersonReader):
+    """The same inside a transaction, which may also write."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        super().__init__(partial(fetch_within, session), session.get_bind().dialect.name, project_id)
+        self._session = session
 
     async def add_hash_keys(self, person_id: int, hash_keys: Mapping[str, str]) -> None:
         """Keep identifiers for a person; those he keeps already stay."""

@@ -5,13 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from app.database import Database
 from app.errors import AuthenticationFailed
 from app.evaluation.active_flags import ActiveFlags, ProjectFlags
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
-from app.evaluation.repository import EvaluatedPersonRepository, StoredPerson
+from app.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson
 from app.evaluation.sources import CohortsOf, GroupsOf
 from app.flags.evaluation import Circumstances, Evaluation, PreparedFlag, Subject, evaluate
 from app.persons.repository import PersonRepository
@@ -71,12 +69,11 @@ class EvaluationService:
         person = _KnownPerson()
         stored_groups: Mapping[tuple[int, str], str] = {}
         is_person_unclear = not all(_is_clear(flag, sent.keys()) for flag in personal)
-        if is_person_unclear or unclear_groups:
+        if unclear_groups:
             async with self._database.read() as session:
-                if unclear_groups:
-                    stored_groups = await self._groups(session, project.project_id).properties_of(unclear_groups)
-                if is_person_unclear:
-                    person = await self._read_person(session, project.project_id, personal, distinct_id, asked)
+                stored_groups = await self._groups(session, project.project_id).properties_of(unclear_groups)
+        if is_person_unclear:
+            person = await self._read_person(project.project_id, personal, distinct_id, asked)
         if person.unkept:
             person = await self._keep_hash_keys(project.project_id, person, distinct_id)
         circumstances = Circumstances(
@@ -92,13 +89,12 @@ class EvaluationService:
 
     async def _read_person(
         self,
-        session: AsyncSession,
         project_id: int,
         flags: Sequence[PreparedFlag],
         distinct_id: str,
         asked: FlagsRequest,
     ) -> _KnownPerson:
-        persons = EvaluatedPersonRepository(session, project_id)
+        persons = self._persons(project_id)
         continuing = [flag.key for flag in flags if flag.ensure_experience_continuity]
         former = asked.anonymous_id if continuing else None
         known_as = _known_as(distinct_id, former)
@@ -110,12 +106,17 @@ class EvaluationService:
         return _KnownPerson(
             properties=person.properties if person else None,
             hash_keys=hash_keys,
-            cohorts=await self._cohorts(session, project_id).containing(person.id, person.properties, cohorts)
-            if person and cohorts
-            else (),
+            cohorts=await self._containing(project_id, person, cohorts) if person and cohorts else (),
             unkept=[key for key in continuing if key not in hash_keys] if owner and former else (),
             former_id=former,
         )
+
+    def _persons(self, project_id: int) -> EvaluatedPersonReader:
+        return EvaluatedPersonReader(self._database.fetch, self._database.engine.dialect.name, project_id)
+
+    async def _containing(self, project_id: int, person: StoredPerson, cohorts: Collection[int]) -> Collection[int]:
+        async with self._database.read() as session:
+            return await self._cohorts(session, project_id).containing(person.id, person.properties, cohorts)
 
     async def _keep_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
         """Have flags go on with a person's former identifier."""
@@ -137,12 +138,12 @@ class EvaluationService:
         cohorts: dict[str, Collection[int]] = {}
         if not all(_is_clear(flag, frozenset()) for flag in flags):
             asked_cohorts = _cohorts_of(flags)
-            async with self._database.read() as session:
-                persons = EvaluatedPersonRepository(session, project.project_id)
-                found = await persons.persons(list(distinct_ids))
-                if any(flag.ensure_experience_continuity for flag in flags):
-                    hash_keys = await persons.hash_keys([person.id for person in found.values()])
-                if asked_cohorts:
+            persons = self._persons(project.project_id)
+            found = await persons.persons(list(distinct_ids))
+            if any(flag.ensure_experience_continuity for flag in flags):
+                hash_keys = await persons.hash_keys([person.id for person in found.values()])
+            if asked_cohorts and found:
+                async with self._database.read() as session:
                     source = self._cohorts(session, project.project_id)
                     for distinct_id, person in found.items():
                         cohorts[distinct_id] = await source.containing(person.id, person.properties, asked_cohorts)

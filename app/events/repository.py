@@ -1,17 +1,21 @@
 """Events in the database: appended, counted through, never changed."""
 
 import datetime as dt
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, func, or_, select, text, tuple_, union_all
+from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, insert_missing_rows
+from app.bulk import chunks, fetch_rows, insert_missing_rows
+from app.database import Database
 from app.models import Event
 from app.moments import to_microseconds
+from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1
@@ -21,7 +25,14 @@ _MOST_COLUMNS = 500
 # SQLite joins 500 queries at most; more names than this are looked up together, however long it takes.
 _MOST_LOOK_UPS = 100
 
+# Events of each name in which the variants of flags are looked for.
+_MOST_LOOKED_AT = 10_000
+
 _COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
+
+
+# (sequence, person id, time, name, properties)
+EventRow: TypeAlias = tuple[int, int, int, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,59 @@ class EventSelection:
     cursor: tuple[int, int] | None = None  # time and sequence of the last event already seen
 
 
+@functools.cache
+def _known_query(dialect_name: str) -> Select[UUID]:
+    is_known = is_among(Event.uuid, "uuids", dialect_name)
+    return select(Event.uuid).where(Event.project_id == bindparam("project_id", type_=Integer), is_known)
+
+
+_HIGHEST = select(func.max(Event.sequence))
+_EXCLUSIVE = select(func.pg_advisory_xact_lock(APPEND_LOCK, bindparam("project_id", type_=Integer)))
+
+
+@functools.lru_cache(maxsize=64)
+def _last_of(count: int) -> Select[*tuple[Any, ...]]:
+    """Return a query for the last events of so many names: a row with a column for each."""
+    return select(
+        *(
+            select(func.max(Event.sequence))
+            .where(Event.project_id == bindparam("project_id"), Event.name == bindparam(f"name_{place}"))
+            .scalar_subquery()
+            .label(f"of_{place}")
+            for place in range(count)
+        )
+    )
+
+
+class EventReader:
+    """How far the events of one project reach, each question on a connection of its own."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def high_water_mark(self) -> int:
+        """Return a sequence number below which this project gets no further event.
+
+        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
+        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
+        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
+        """
+        [(highest,)] = await self._database.fetch(_HIGHEST, {})
+        if not self._database.is_sqlite:
+            await self._database.fetch(_EXCLUSIVE, {"project_id": self._project_id})
+        return highest or 0
+
+    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the sequence number of the last event of each name; 0 where there is none."""
+        found: dict[str, int] = {}
+        for some in chunks(list(names), _MOST_COLUMNS):
+            bound = {f"name_{place}": name for place, name in enumerate(some)}
+            [row] = await self._database.fetch(_last_of(len(some)), {"project_id": self._project_id, **bound})
+            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
+        return found
+
+
 class EventRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -57,7 +121,7 @@ class EventRepository:
 
     async def append(self, events: Sequence[NewEvent]) -> None:
         """Store events; one whose uuid is known in the project changes nothing."""
-        await self._lock("pg_advisory_xact_lock_shared")
+        await self._hold_append_lock()
         rows = [
             (
                 self._project_id,
@@ -75,69 +139,37 @@ class EventRepository:
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those of the uuids that are stored already."""
-        found: set[UUID] = set()
-        for chunk in chunks(uuids):
-            found.update(
-                await self._session.scalars(
-                    select(Event.uuid).where(Event.project_id == self._project_id, Event.uuid.in_(chunk))
-                )
-            )
-        return found
+        dialect = self._session.get_bind().dialect.name
+        values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
+        parameters = {"project_id": self._project_id, "uuids": values}
+        return {row[0] for row in await fetch_within(self._session, _known_query(dialect), parameters)}
 
-    async def high_water_mark(self) -> int:
-        """Return a sequence number below which this project gets no further event.
-
-        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
-        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
-        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
-        """
-        highest = await self._session.scalar(select(func.max(Event.sequence)))
-        await self._lock("pg_advisory_xact_lock")
-        return highest or 0
-
-    async def _lock(self, function: str) -> None:
+    async def _hold_append_lock(self) -> None:
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text(f"SELECT {function}(:space, :project)"), {"space": APPEND_LOCK, "project": self._project_id}
+            connection = await self._session.connection()
+            await connection.exec_driver_sql(
+                "SELECT pg_advisory_xact_lock_shared($1, $2)", (APPEND_LOCK, self._project_id)
             )
-
-    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the sequence number of the last event of each name; 0 where there is none."""
-        found: dict[str, int] = {}
-        for some in chunks(list(names), _MOST_COLUMNS):
-            last = [
-                select(func.max(Event.sequence))
-                .where(Event.project_id == self._project_id, Event.name == name)
-                .scalar_subquery()
-                .label(f"of_{place}")
-                for place, name in enumerate(some)
-            ]
-            row = (await self._session.execute(select(*last))).one()
-            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
-        return found
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[tuple[int, int, int, str, str]]:
-        """Return (sequence, person id, time, name, properties) of events in the order they came; None: of all names."""
+    ) -> Sequence[EventRow]:
+        """Return events in the order they came; None: of all names."""
         events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
+            Event.project_id == self._project_id, Event.sequence > sequence
         )
-        if names is not None and len(names) == 1:
-            events = events.where(Event.name == names[0])
-        elif names is not None:
+        if names is not None:
             events = events.where(Event.name.in_(names))
             if 1 < len(names) <= _MOST_LOOK_UPS:
-                events = events.where(Event.sequence <= self._place_of(names, sequence, high_water_mark, limit))
-        # The connection's rows: those of a session cost half as much again.
-        connection = await self._session.connection()
-        rows = await connection.execute(events.order_by(Event.sequence).limit(limit))
-        return rows.all()
+                high_water_mark = await self._place_of(names, sequence, high_water_mark, limit)
+        events = events.where(Event.sequence <= high_water_mark).order_by(Event.sequence).limit(limit)
+        return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
 
-    def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> ScalarSelect[int]:
+    async def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return where the first so many events of several names end, found in the index alone.
 
-        Without it a database would collect all later events of the names, to sort them and return the first few.
+        Without it a database would collect all later events of the names, to sort them and return the first few. It is
+        asked for by itself because a planner that knows the range reads it in the order of the table.
         """
         each = [
             select(Event.sequence)
@@ -154,7 +186,7 @@ class EventRepository:
         ]
         together = union_all(*(select(one.c.sequence) for one in each)).subquery()
         first = select(together.c.sequence).order_by(together.c.sequence).limit(limit).subquery()
-        return select(func.max(first.c.sequence)).scalar_subquery()
+        return await self._session.scalar(select(func.max(first.c.sequence))) or sequence
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
         """Return the places of the buckets of time that have any event; the last one ends at ``until``.
@@ -178,15 +210,28 @@ class EventRepository:
             since = starts[place + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names carries a property ``$feature/...``."""
-        query = select(Event.sequence).where(
-            Event.project_id == self._project_id,
-            Event.name.in_(names),
-            Event.time >= to_microseconds(since),
-            Event.time < to_microseconds(before),
-            or_(Event.properties.contains("$feature/"), Event.properties.contains(r"$feature\/")),
-        )
-        return await self._session.scalar(query.limit(1)) is not None
+        """Whether an event with one of the names carries a property ``$feature/...``.
+
+        Of each name only the newest so many are looked at, whenever they happened: without a flag in the code there are
+        none to be found, however long one looks.
+        """
+        for name in names:
+            newest = (
+                select(Event.time, Event.properties)
+                .where(Event.project_id == self._project_id, Event.name == name)
+                .order_by(Event.sequence.desc())
+                .limit(_MOST_LOOKED_AT)
+                .subquery()
+            )
+            properties = newest.c.properties
+            query = select(newest.c.time).where(
+                newest.c.time >= to_microseconds(since),
+                newest.c.time < to_microseconds(before),
+                or_(properties.contains("$feature/"), properties.contains(r"$feature\/")),
+            )
+            if await self._session.scalar(query.limit(1)) is not None:
+                return True
+        return False
 
     async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
         """Return events, newest first."""

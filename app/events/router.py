@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.dependencies import EventsDep, PersonsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import EventsDep, PersonsDep, admit, get_project
 from app.errors import ValidationFailed
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
@@ -18,7 +19,9 @@ from app.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
 from app.parameters import read_moment, read_text
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}/events", tags=["Events and persons"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/events", tags=["Events and persons"], dependencies=[admit("event", ANALYTICS)]
+)
 
 MAX_LIMIT = 1000
 MomentText = Annotated[

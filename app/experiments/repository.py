@@ -15,6 +15,8 @@ from app.database import Database
 from app.experiments.lifecycle import Status, status_of
 from app.models import Experiment, FeatureFlag, User, utc_now
 
+CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes any
+
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
 _IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted
@@ -171,12 +173,16 @@ class ExperimentRepository:
         found = await self._session.scalars(self._select().where(_IS_OPEN, ~Experiment.archived))
         return found.all()
 
+    async def all(self) -> Sequence[Experiment]:
+        return (await self._session.scalars(self._select())).all()
+
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id
         self._session.add(experiment)
-        await self._session.flush()
+        await self.flush()
 
     async def flush(self) -> None:
+        self._session.info[CHANGED_EXPERIMENTS] = True
         await self._session.flush()
 
     def detach(self, experiment: Experiment) -> Experiment:

@@ -1,6 +1,6 @@
 """The documented experiment endpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, get_args
 
 import msgspec
@@ -16,8 +16,10 @@ from app.dependencies import (
     ExperimentViewsDep,
     LockedExperimentDep,
     UserDep,
+    admit,
     get_project,
 )
+from app.experiments.changes import ExperimentChanges
 from app.experiments.lifecycle import Status
 from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order
 from app.experiments.schemas import (
@@ -38,7 +40,9 @@ from app.routing import answer_other_methods
 from app.schemas import Page
 from app.types import read_id
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Experiments"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]
+)
 
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
@@ -104,26 +108,36 @@ async def get_unchanged_experiment(
 UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)]
 
 
-class Target:
-    """The experiment that a change is about, for changes that make transactions of their own."""
+class Change:
+    """A change that may take several attempts, each in a transaction of its own, and how it is answered."""
 
-    def __init__(self, reference: str, if_match: str | None) -> None:
+    def __init__(self, reference: str, if_match: str | None, changes: ExperimentChanges) -> None:
         self._reference = reference
         self._if_match = if_match
+        self._changes = changes
 
-    async def hold(self, experiments: ExperimentService) -> Experiment:
-        """Return the experiment as ``get_unchanged_experiment`` does."""
-        experiment = await experiments.get(self._reference, for_update=True)
-        return await get_unchanged_experiment(experiment, experiments, self._if_match)
+    async def make(self, apply: Callable[[ExperimentService, Experiment], Awaitable[None]]) -> Response:
+        async def attempt(experiments: ExperimentService) -> Response:
+            experiment = await experiments.get(self._reference, for_update=True)
+            await get_unchanged_experiment(experiment, experiments, self._if_match)
+            await apply(experiments, experiment)
+            return await _answer(experiments, experiment)
+
+        return await self._changes.make(attempt)
 
 
-async def get_target(experiment_id: ExperimentId, experiments: ExperimentViewsDep, if_match: IfMatch = None) -> Target:
-    """The experiment, which is there and unchanged so far: that is told before what is wrong with the body."""
+async def get_change(
+    experiment_id: ExperimentId,
+    experiments: ExperimentViewsDep,
+    changes: ExperimentChangesDep,
+    if_match: IfMatch = None,
+) -> Change:
+    """A change of an experiment that is there and unchanged so far: what is wrong with the body is told after that."""
     refuse_changed(_write(await experiments.get(experiment_id)), if_match)
-    return Target(experiment_id, if_match)
+    return Change(experiment_id, if_match, changes)
 
 
-TargetDep = Annotated[Target, Depends(get_target)]
+ChangeDep = Annotated[Change, Depends(get_change)]
 
 
 async def read_selection(
@@ -191,26 +205,18 @@ async def retrieve_experiment(experiment_id: ExperimentId, experiments: Experime
 
 @router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED)
 async def replace_experiment(
-    target: TargetDep,
+    change: ChangeDep,
     user: UserDep,
-    changes: ExperimentChangesDep,
     body: Annotated[ExperimentReplace, body_of(ExperimentReplace)],
 ) -> Response:
     """Change an experiment as PATCH does. Name and key have to be sent; other fields that are left out stay."""
-
-    async def change(experiments: ExperimentService) -> Response:
-        experiment = await target.hold(experiments)
-        await experiments.update(experiment, body, user)
-        return await _answer(experiments, experiment)
-
-    return await changes.make(change)
+    return await change.make(lambda experiments, experiment: experiments.update(experiment, body, user))
 
 
 @router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED)
 async def update_experiment(
-    target: TargetDep,
+    change: ChangeDep,
     user: UserDep,
-    changes: ExperimentChangesDep,
     body: Annotated[ExperimentUpdate, body_of(ExperimentUpdate)],
 ) -> Response:
     """Change the fields that are sent; documents (`parameters`, `filters`, `secondary_metrics`) are replaced whole.
@@ -220,13 +226,7 @@ async def update_experiment(
     to anything, whatever the status: the actions are there for those who want to be told what makes no sense.
     With `If-Match` a change by somebody else meanwhile is noticed; without it the last one wins.
     """
-
-    async def change(experiments: ExperimentService) -> Response:
-        experiment = await target.hold(experiments)
-        await experiments.update(experiment, body, user)
-        return await _answer(experiments, experiment)
-
-    return await changes.make(change)
+    return await change.make(lambda experiments, experiment: experiments.update(experiment, body, user))
 
 
 @router.delete(
@@ -268,9 +268,8 @@ async def resume_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 @router.post("/{experiment_id}/end/", summary="End an experiment", responses=_CHANGED)
 async def end_experiment(
-    target: TargetDep,
+    change: ChangeDep,
     user: UserDep,
-    changes: ExperimentChangesDep,
     body: Annotated[ExperimentEnd, body_of(ExperimentEnd)],
 ) -> Response:
     """End a running or paused experiment now: later events do not count. The flag is left as it is.
@@ -278,20 +277,13 @@ async def end_experiment(
     The results are kept in a snapshot, which nothing changes any more: see `snapshots/`.
     """
     ended_at = utc_now()
-
-    async def change(experiments: ExperimentService) -> Response:
-        experiment = await target.hold(experiments)
-        await experiments.end(experiment, body, ended_at, user)
-        return await _answer(experiments, experiment)
-
-    return await changes.make(change)
+    return await change.make(lambda experiments, experiment: experiments.end(experiment, body, ended_at, user))
 
 
 @router.post("/{experiment_id}/ship_variant/", summary="Ship a variant", responses=_CHANGED)
 async def ship_variant(
-    target: TargetDep,
+    change: ChangeDep,
     user: UserDep,
-    changes: ExperimentChangesDep,
     body: Annotated[ExperimentShip, body_of(ExperimentShip)],
 ) -> Response:
     """Give everybody one variant, and end the experiment if it has not ended yet.
@@ -300,13 +292,9 @@ async def ship_variant(
     others, which stay. A snapshot keeps the results, and the flag as it was before.
     """
     shipped_at = utc_now()
-
-    async def change(experiments: ExperimentService) -> Response:
-        experiment = await target.hold(experiments)
-        await experiments.ship_variant(experiment, body, shipped_at, user)
-        return await _answer(experiments, experiment)
-
-    return await changes.make(change)
+    return await change.make(
+        lambda experiments, experiment: experiments.ship_variant(experiment, body, shipped_at, user)
+    )
 
 
 @router.post("/{experiment_id}/reset/", summary="Reset an experiment", responses=_CHANGED)

@@ -5,14 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.dependencies import DetachedExperimentDep, ExposuresDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
 from app.errors import ValidationFailed
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead
 from app.facts.calendar import INTERVALS
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 
 @router.get("/{experiment_id}/exposures/", summary="See who was exposed")

@@ -45,5 +45,5 @@ class ExposureService:
         query = await self._questions.exposures(experiment, scope)
         ticks = buckets(scope, interval)
         metric = exposure_metric(query, ticks, interval, scope)
-        series = await self._facts.catch_up([metric])
-        return Exposures(query, scope, ticks, await self._facts.count(metric, series))
+        [counts] = await self._facts.counts([metric])
+        return Exposures(query, scope, ticks, counts)

@@ -1,6 +1,6 @@
 """The facts of one series as columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,14 @@ class FactColumns:
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "FactColumns":
         """Return the rows that a mask or an index picks."""
         return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
+
+    def by_actor(self, shares: int) -> "Iterator[FactColumns]":
+        """Deal the facts out, all of one actor into the same of so many shares."""
+        share = (self.actor % shares).astype(np.uint16 if shares <= 2**16 else np.int64)
+        order = np.argsort(share, kind="stable")  # which is quick for numbers of 16 bits
+        ends = np.cumsum(np.bincount(share, minlength=shares))
+        for rows in np.split(order, ends[:-1]):
+            yield self.select(rows)
 
 
 _NONE = FactColumns(

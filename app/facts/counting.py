@@ -25,12 +25,13 @@ from app.facts.materialise import MaterialisedSeries
 from app.facts.metric import CountsT, Metric
 from app.facts.repository import CountRepository, SeriesFacts, StoredCount
 from app.facts.series import SeriesDefinition
+from app.facts.watches import series_of
 from app.persons.merges import NO_MERGES, MergedPersons, MergeLog
 from app.persons.repository import PersonRepository
 
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
-FACTS_AT_A_TIME = 30_000
+FACTS_AT_A_TIME = 15_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Moments of actors are numbered in 63 bits.
@@ -97,10 +98,21 @@ class MetricCounter(Generic[CountsT]):
         self._last_merge = 0
 
     async def find_stored(self) -> Counted[CountsT] | None:
-        found = await self._counts.find(self._metric.digest)
-        if found is None:
+        """Return the count that is stored, if it is any use. Call this first: it sees to it that the series are there.
+
+        Raises
+        ------
+        SeriesGone
+            When one of the series was removed.
+        """
+        numbers = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.watches)}
+        return self.recognise(*await self._counts.find(self._metric.digest, numbers))
+
+    def recognise(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
+        """Return a count that was found, if it is any use; ``last_merge`` is the project's last, found with it."""
+        self._last_merge = last_merge
+        if stored is None:
             return None
-        stored, self._last_merge = found
         counted = Counted.from_stored(stored, self._metric.read)
         if counted is None or counted.until - self._window.until > MAX_CLOCK_DIFFERENCE:
             return None
@@ -126,42 +138,48 @@ class MetricCounter(Generic[CountsT]):
 
     async def _read(self, definition: SeriesDefinition, margin: int) -> FactColumns:
         """Return the facts of a series from the start of the window on, under today's persons."""
-        found = await self._source(definition).since(self._window.since - margin, self._high_water_mark)
+        source = self._source([definition], with_values=definition.value_property is not None)
+        [found] = await source.since(self._window.since - margin, self._high_water_mark)
         return found if definition.actor_property is not None else found.of_actors(self._merged.resolve(found.actor))
 
-    def _source(self, definition: SeriesDefinition) -> SeriesFacts:
-        return SeriesFacts(
-            self._session,
-            self._series.ids[definition.digest],
-            self._metric.variants,
-            with_values=definition.value_property is not None,
-        )
+    def _source(self, definitions: Sequence[SeriesDefinition], *, with_values: bool = False) -> SeriesFacts:
+        ids = [self._series.ids[definition.digest] for definition in definitions]
+        return SeriesFacts(self._session, ids, self._metric.variants, with_values=with_values)
 
-    def _sources(self) -> list[SeriesFacts]:
-        """Return the series of a metric that can be added to: one for each watch."""
-        return [self._source(watch.only_series) for watch in self._metric.watches if watch.only_series is not None]
+    def _all_sources(self) -> SeriesFacts:
+        """Return the series of a metric that can be added to: one for each watch, and nobody asks for their values."""
+        watches = self._metric.watches
+        return self._source([watch.only_series for watch in watches if watch.only_series is not None])
+
+    def is_up_to_date(self, known: Counted[CountsT]) -> bool:
+        """Whether a count that was found covers everything there is by now."""
+        return self._high_water_mark <= known.watermark and not self._due(known) and not self._has_merges_after(known)
+
+    def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
+        return [fact for fact in known.future if fact.time < self._window.until]
+
+    def _has_merges_after(self, known: Counted[CountsT]) -> bool:
+        return self._metric.addends == "actors" and self._last_merge > known.merge_mark
 
     async def add_new(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
-        """Bring a count up to date; None when that is impossible, or counting everything is faster."""
-        sources = self._sources()
-        due = [fact for fact in known.future if fact.time < self._window.until]
-        watermark = max(known.watermark, self._high_water_mark)
-        has_merges = self._metric.addends == "actors" and self._last_merge > known.merge_mark
-        log = await self._persons.merges(after=known.merge_mark) if has_merges else NO_MERGES
-        if watermark == known.watermark and not due and not len(log):
+        """Bring a count up to date; None when counting everything is faster."""
+        if self.is_up_to_date(known):
             return known
-        new = [await source.after(known.watermark, watermark, MAX_NEW) for source in sources]
-        if max(len(log), len(due), *map(len, new)) >= MAX_NEW:  # and what was read of the new may not be all
+        source, due = self._all_sources(), self._due(known)
+        watermark = max(known.watermark, self._high_water_mark)
+        log = await self._persons.merges(after=known.merge_mark) if self._has_merges_after(known) else NO_MERGES
+        new = await source.after(known.watermark, watermark, MAX_NEW)
+        if max(len(log), len(due), sum(map(len, new))) >= MAX_NEW:  # and what was read of the new may not be all
             return None
         new = [facts.select(facts.time >= self._window.since) for facts in new]
         future = [fact for fact in known.future if fact.time >= self._window.until]
         future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
-        visible = [
-            concatenate(
-                [self._in_time(facts), await source.of_events([one.sequence for one in due if one.place == at])]
-            )
-            for at, (source, facts) in enumerate(zip(sources, new, strict=True))
-        ]
+        visible = [self._in_time(facts) for facts in new]
+        if due:
+            places = [[one.sequence for one in due if one.place == place] for place in range(len(new))]
+            met = await source.of_events([one.sequence for one in due])
+            came = [facts.select(np.isin(facts.sequence, at)) for facts, at in zip(met, places, strict=True)]
+            visible = [concatenate(pair) for pair in zip(visible, came, strict=True)]
         counts = known.counts
         if not len(log) and not any(map(len, visible)):
             pass
@@ -182,7 +200,7 @@ class MetricCounter(Generic[CountsT]):
         if len(persons) >= MAX_NEW:
             return None
         watermark = max(known.watermark, self._high_water_mark)
-        facts = [await source.of_persons(persons.tolist(), self._window.since, watermark) for source in self._sources()]
+        facts = await self._all_sources().of_persons(persons.tolist(), self._window.since, watermark)
         before = [part.select((part.sequence <= known.watermark) & (part.time < known.until)) for part in facts]
         now = [self._in_time(part) for part in facts]
         return await asyncio.to_thread(lambda: self._count(log, now) - self._count(log.up_to(known.merge_mark), before))
@@ -197,11 +215,8 @@ class MetricCounter(Generic[CountsT]):
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
         if shares == 1 or self._metric.addends is None:
             return self._metric.count(facts)
-        share_of = [(part.actor % shares).astype(np.int32) for part in facts]
-        counts = (
-            self._metric.count([part.select(of == share) for part, of in zip(facts, share_of, strict=True)])
-            for share in range(shares)
-        )
+        apart = [part.by_actor(shares) for part in facts]
+        counts = (self._metric.count(share) for share in zip(*apart, strict=True))
         return functools.reduce(operator.add, counts)
 
     def _span(self, facts: Sequence[FactColumns]) -> int:

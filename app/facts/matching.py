@@ -1,5 +1,6 @@
 """From events to facts: which events a series watches, and what stays of each. Pure."""
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -38,9 +39,10 @@ class Match(NamedTuple):
 
 
 class SeriesMatcher:
-    """Picks the events of a series. Decodes only the properties that the definition mentions."""
+    """Picks the events of a series out of those of any names. Decodes only properties that the definition mentions."""
 
     def __init__(self, definition: SeriesDefinition) -> None:
+        self.digest = definition.digest
         self.names = None if definition.names is None else sorted(definition.names)
         self.actor_property = definition.actor_property
         self._variant_property = definition.variant_property
@@ -54,7 +56,10 @@ class SeriesMatcher:
         read, condition_of = self._reader.read, self._conditions.of
         only_key = self._reader.keys[0] if len(self._reader.keys) == 1 else ""
         variant_property, actor_property = self._variant_property, self.actor_property
+        names = None if self.names is None else frozenset(self.names)
         for sequence, person_id, time, name, properties in rows:
+            if names is not None and name not in names:
+                continue
             # A key may be written with escapes; without any it has to be there as it is, or nothing need be decoded.
             if only_key in properties or "\\" in properties:
                 try:
@@ -107,6 +112,7 @@ def _any_of(alternatives: Sequence[tuple[PropertyMatcher, bool]]) -> Predicate |
     return lambda values: any(matches(values) for matches in predicates)
 
 
+@functools.lru_cache(maxsize=4096)  # variants are few, and an event in two names one of them
 def _key(raw: bytes | None) -> str:
     if raw is None:
         return ""

@@ -2,19 +2,28 @@
 
 import asyncio
 import contextlib
+import logging
+import time
 import weakref
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from app.actors.repository import ActorKeyRepository
 from app.database import Database
-from app.events.repository import EventRepository
+from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition
 
-# Events looked at in one transaction: long enough to be fast, short enough for SQLite's other writers to get a turn.
-CHUNK = 10_000
+# Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
+# few enough for memory and for SQLite's other writers to get a turn.
+CHUNK = 30_000
+SECONDS_BETWEEN_REPORTS = 5.0
+
+logger = logging.getLogger("abacus")
+
+Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was worked in, and the last there is
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,10 @@ class Materialiser:
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
     """
 
-    def __init__(self, database: Database, chunk: int = CHUNK) -> None:
+    def __init__(self, database: Database, chunk: int = CHUNK, report: Report = lambda *_: None) -> None:
         self._database = database
         self._chunk = chunk
+        self._report = report
         self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def turn(self, work: Hashable) -> asyncio.Lock:
@@ -44,10 +54,9 @@ class Materialiser:
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         series = await self._find_or_create(project_id, definitions)
-        async with self._database.read() as session:
-            events = EventRepository(session, project_id)
-            high_water_mark = await events.high_water_mark()
-            last = await events.last_named({name for one in definitions for name in one.names or ()})
+        events = EventReader(self._database, project_id)
+        high_water_mark = await events.high_water_mark()
+        last = await events.last_named({name for one in definitions for name in one.names or ()})
         behind = [
             stored for stored in series.values() if stored.watermark < _last(stored.definition, last, high_water_mark)
         ]
@@ -73,35 +82,61 @@ class Materialiser:
         async with contextlib.AsyncExitStack() as turns:
             for series_id in matchers:  # in the order of their ids, so that nobody waits for somebody who waits for him
                 await turns.enter_async_context(self.turn(series_id))
-            while matchers:
-                complete = await self._step(project_id, matchers, high_water_mark)
-                matchers = {series_id: matcher for series_id, matcher in matchers.items() if series_id not in complete}
+            async with self._database.read() as session:
+                watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
+                lowest = min(watermarks.values())
+                # Whoever is about as far reads along, the others when they have been caught up with.
+                together = [one for one, reached in watermarks.items() if reached <= lowest + self._chunk]
+                until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
+                await self._work_through(project_id, {one: matchers[one] for one in together}, lowest, until)
+                watermarks |= dict.fromkeys(together, until)
 
-    async def _step(
-        self, project_id: int, matchers: Mapping[int, SeriesMatcher], high_water_mark: int
-    ) -> Collection[int]:
-        """Work a chunk into each series, all in one transaction; return those that are complete."""
-        complete = set()
-        async with self._database.write() as session:
-            facts, events = FactRepository(session, project_id), EventRepository(session, project_id)
-            watermarks = await facts.lock(list(matchers))
-            for series_id, matcher in matchers.items():
-                watermark = watermarks[series_id]
-                rows: Sequence[EventRow] = await events.named_after(
-                    matcher.names, watermark, high_water_mark, self._chunk
-                )
-                if rows:
-                    matches = await asyncio.to_thread(_match, matcher, rows)
-                    if matcher.actor_property is not None:
-                        actors = ActorKeyRepository(session, project_id)
-                        matches = await actors.with_actors(matches, matcher.actor_property)
-                    await facts.append(series_id, matches)
-                if len(rows) < self._chunk:
-                    complete.add(series_id)
-                reached = high_water_mark if series_id in complete else rows[-1][0]
-                if reached > watermark:
-                    await facts.move_watermark(series_id, reached)
-        return complete
+    async def _work_through(
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int
+    ) -> None:
+        """Bring several series to an event together. The next events are read while those at hand are worked in."""
+        names, reported = _names(matchers.values()), time.monotonic()
+        reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+        try:
+            while watermark < until:
+                rows = await reading
+                watermark = rows[-1][0] if len(rows) >= self._chunk else until
+                if watermark < until:
+                    reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+                await self._work_in(project_id, matchers, rows, watermark)
+                self._report(watermark, until)
+                if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
+                    reported = time.monotonic()
+                    percent = watermark / until * 100
+                    logger.info("project %d: looked through %.0f %% of the events for %s", project_id, percent, names)
+        finally:
+            reading.cancel()
+
+    async def _read(
+        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int
+    ) -> Sequence[EventRow]:
+        async with self._database.read() as session:
+            return await EventRepository(session, project_id).named_after(names, watermark, until, self._chunk)
+
+    async def _work_in(
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
+    ) -> None:
+        """Store what the next events are to each series, and move the watermarks, all in one transaction."""
+        matches = await asyncio.to_thread(_match, matchers, rows)
+        async with self._database.write_derived() as session:
+            facts = FactRepository(session, project_id)
+            locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
+            # Where another process has been meanwhile, there is less to do, or nothing.
+            watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
+            for series_id, watermark in watermarks.items():
+                new = [match for match in matches[series_id] if match.sequence > watermark]
+                actor_property = matchers[series_id].actor_property
+                if actor_property is not None:
+                    new = await ActorKeyRepository(session, project_id).with_actors(new, actor_property)
+                matches[series_id] = new
+            await facts.append({series_id: matches[series_id] for series_id in watermarks})
+            await facts.move_watermarks(watermarks, reached)
 
 
 def _last(definition: SeriesDefinition, last: Mapping[str, int], high_water_mark: int) -> int:
@@ -111,5 +146,14 @@ def _last(definition: SeriesDefinition, last: Mapping[str, int], high_water_mark
     return max((last[name] for name in definition.names), default=0)
 
 
-def _match(matcher: SeriesMatcher, rows: Sequence[EventRow]) -> list[Match]:
-    return list(matcher.match(rows))
+def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:
+    names: set[str] = set()
+    for matcher in matchers:
+        if matcher.names is None:
+            return None
+        names.update(matcher.names)
+    return sorted(names)
+
+
+def _match(matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow]) -> dict[int, list[Match]]:
+    return {series_id: list(matcher.match(rows)) for series_id, matcher in matchers.items()}

@@ -1,23 +1,28 @@
 """Series, facts and counts in the database."""
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import Row, chunks, insert_rows, read_columns
+from app.bulk import Columns, Row, chunks, insert_rows, read_columns
+from app.database import Database
 from app.facts.columns import NO_VARIANT, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
-from app.models import Count, Fact, PersonMerge, Series, SeriesVariant, utc_now
+from app.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
 
+_RETIRED = "retired "  # begins what a series has for a digest until its facts are removed
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
+_BY_PERSON = operator.itemgetter(_FACT_COLUMNS.index("person_id"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,14 @@ class StoredCount:
     merge_mark: int
     until: int
     body: bytes
+
+
+class SeriesGone(LookupError):
+    """Series were removed, because no metric used them, between being found and being read or added to."""
+
+
+def _are(digests: Mapping[int, str]) -> ColumnElement[bool]:
+    return tuple_(Series.id, Series.digest).in_(list(digests.items()))
 
 
 class FactRepository:
@@ -66,57 +79,121 @@ class FactRepository:
                 .on_conflict_do_nothing()
             )
 
-    async def lock(self, series_ids: Sequence[int]) -> Mapping[int, int]:
-        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile."""
+    async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
+        rows = await self._session.execute(
+            select(Series.id, Series.watermark).where(
+                Series.project_id == self._project_id, Series.id.in_(list(series_ids))
+            )
+        )
+        return {row.id: row.watermark for row in rows}
+
+    async def lock(self, digests: Mapping[int, str]) -> Mapping[int, int]:
+        """Return the watermarks, held until the transaction ends: nobody else moves them meanwhile.
+
+        Raises
+        ------
+        SeriesGone
+            When one was removed, even if another has its number by now.
+        """
         rows = await self._session.execute(
             select(Series.id, Series.watermark)
-            .where(Series.project_id == self._project_id, Series.id.in_(series_ids))
+            .where(Series.project_id == self._project_id, _are(digests))
             .order_by(Series.id)
             .with_for_update()
         )
         watermarks = {row.id: row.watermark for row in rows}
-        gone = set(series_ids) - watermarks.keys()
-        if gone:
-            raise LookupError(f"series {sorted(gone)} are gone")
+        if gone := digests.keys() - watermarks.keys():
+            raise SeriesGone(gone)
         return watermarks
 
-    async def append(self, series_id: int, matches: Sequence[Match]) -> None:
-        """Store facts. Call ``lock`` first."""
-        codes = await self._intern(series_id, {match.variant for match in matches})
+    async def retire(self, used: Collection[str], before: dt.datetime) -> None:
+        """Let nobody find the series that are not used, of those made before a moment: their facts can go then."""
+        rows = await self._session.execute(
+            select(Series.id, Series.digest).where(Series.project_id == self._project_id, Series.created_at < before)
+        )
+        unused = [row.id for row in rows if row.digest not in used and not row.digest.startswith(_RETIRED)]
+        for chunk in chunks(unused):
+            await self._session.execute(
+                update(Series)
+                .where(Series.id.in_(chunk))
+                .values(digest=_RETIRED + cast(Series.id, String))
+                .execution_options(synchronize_session=False)
+            )
+
+    async def retired(self) -> Sequence[int]:
+        found = await self._session.scalars(
+            select(Series.id).where(Series.project_id == self._project_id, Series.digest.startswith(_RETIRED))
+        )
+        return found.all()
+
+    async def remove_some(self, series_id: int, most: int) -> bool:
+        """Remove so many facts of a retired series, and the series with the last of them; return whether it is gone."""
+        # Held so that nobody who found the series before adds to it after the last look.
+        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+        place = select(Fact.sequence).where(Fact.series_id == series_id).order_by(Fact.sequence).offset(most).limit(1)
+        until = await self._session.scalar(place)
+        facts = delete(Fact).where(Fact.series_id == series_id)
+        await self._session.execute(facts if until is None else facts.where(Fact.sequence < until))
+        if until is None:
+            await self._session.execute(delete(Series).where(Series.id == series_id))
+        return until is None
+
+    async def append(self, matches: Mapping[int, Sequence[Match]]) -> None:
+        """Store the facts of series. Call ``lock`` first.
+
+        Sorted by person they meet the same pages of the index of persons: 3.6 instead of 5.2 microseconds each of
+        PostgreSQL's time, 1.6 of which the index does not need.
+        """
+        codes = await self._intern({one: {match.variant for match in found} for one, found in matches.items()})
         rows: list[Row] = [
-            (series_id, sequence, person_id, time, value, codes[variant])
-            for sequence, person_id, time, value, variant, _ in matches
+            (series_id, sequence, person_id, time, value, codes[series_id][variant])
+            for series_id, found in matches.items()
+            for sequence, person_id, time, value, variant, _ in found
         ]
+        rows.sort(key=_BY_PERSON)
         await insert_rows(self._session, Fact, _FACT_COLUMNS, rows)
 
-    async def _intern(self, series_id: int, values: set[str]) -> Mapping[str, int]:
-        """Return a code for each variant text, giving new ones the next. A series may have met countless others."""
-        codes = {"": 0}
-        for chunk in chunks(sorted(values)):
+    async def _intern(self, values: Mapping[int, set[str]]) -> Mapping[int, Mapping[str, int]]:
+        """Return a code for each variant text of each series, giving new ones the next."""
+        codes = {series_id: {"": 0} for series_id in values}
+        everything = sorted(set[str]().union(*values.values()) - {""})
+        for chunk in chunks(everything):  # a series may have met countless others
             rows = await self._session.execute(
-                select(SeriesVariant.value, SeriesVariant.code).where(
-                    SeriesVariant.series_id == series_id, SeriesVariant.value.in_(chunk)
+                select(SeriesVariant.series_id, SeriesVariant.value, SeriesVariant.code).where(
+                    SeriesVariant.series_id.in_(list(values)), SeriesVariant.value.in_(chunk)
                 )
             )
-            codes |= {row.value: row.code for row in rows}
-        new = sorted(values - codes.keys())
-        if new:
-            last = await self._session.scalar(
-                select(func.max(SeriesVariant.code)).where(SeriesVariant.series_id == series_id)
-            )
-            codes |= {value: code for code, value in enumerate(new, start=(last or 0) + 1)}
-            await self._session.execute(
-                insert(SeriesVariant),
-                [{"series_id": series_id, "code": codes[value], "value": value} for value in new],
-            )
+            for row in rows:
+                codes[row.series_id][row.value] = row.code
+        for series_id, texts in values.items():
+            if new := sorted(texts - codes[series_id].keys()):
+                codes[series_id] |= await self._give_codes(series_id, new)
         return codes
 
-    async def move_watermark(self, series_id: int, sequence: int) -> None:
-        await self._session.execute(update(Series).where(Series.id == series_id).values(watermark=sequence))
+    async def _give_codes(self, series_id: int, values: Sequence[str]) -> Mapping[str, int]:
+        last = await self._session.scalar(
+            select(func.max(SeriesVariant.code)).where(SeriesVariant.series_id == series_id)
+        )
+        codes = {value: code for code, value in enumerate(values, start=(last or 0) + 1)}
+        await self._session.execute(
+            insert(SeriesVariant),
+            [{"series_id": series_id, "code": code, "value": value} for value, code in codes.items()],
+        )
+        return codes
+
+    async def move_watermarks(self, series_ids: Iterable[int], sequence: int) -> None:
+        await self._session.execute(
+            update(Series)
+            .where(Series.id.in_(list(series_ids)))
+            .values(watermark=sequence)
+            .execution_options(synchronize_session=False)
+        )
 
 
 class SeriesFacts:
-    """The facts of one series as columns. ``actor`` is the person an event was stored for, whoever he is by now.
+    """The facts of series as columns. ``actor`` is the person an event was stored for, whoever he is by now.
+
+    What is returned has one part for each of the series, in their order; one series may be there several times.
 
     Parameters
     ----------
@@ -126,66 +203,121 @@ class SeriesFacts:
         Whether the numbers of the value property are read. Without, they are nan and take no memory.
     """
 
-    def __init__(self, session: AsyncSession, series_id: int, variants: Sequence[str], *, with_values: bool) -> None:
+    def __init__(
+        self, session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str], *, with_values: bool = False
+    ) -> None:
         self._session = session
-        self._series_id = series_id
+        self._series_ids = series_ids
         self._variants = variants
         self._with_values = with_values
-        self._numbers: Mapping[int, int] | None = None
+        self._numbers: Mapping[int, Mapping[int, int]] | None = None
 
-    async def since(self, moment: int, high_water_mark: int) -> FactColumns:
+    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts of events up to the mark that happened at or after a moment."""
-        return await self._read(self._query().where(Fact.time >= moment, Fact.sequence <= high_water_mark))
+        return await self._read(Fact.time >= moment, Fact.sequence <= high_water_mark)
 
-    async def after(self, watermark: int, high_water_mark: int, limit: int) -> FactColumns:
-        """Return the facts of events after the watermark and up to the mark, in any order."""
-        new = self._query().where(Fact.sequence > watermark, Fact.sequence <= high_water_mark)
-        return await self._read(new.order_by(Fact.sequence).limit(limit))
+    async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
+        """Return the facts of events after the watermark and up to the mark, so many of all series at most."""
+        return await self._read(Fact.sequence > watermark, Fact.sequence <= high_water_mark, limit=limit)
 
-    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> FactColumns:
+    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return what ``since`` returns of some persons."""
-        query = self._query().where(Fact.time >= since, Fact.sequence <= high_water_mark)
-        return concatenate([await self._read(query.where(Fact.person_id.in_(some))) for some in chunks(persons)])
+        parts = [
+            await self._read(Fact.time >= since, Fact.sequence <= high_water_mark, Fact.person_id.in_(some))
+            for some in chunks(persons)
+        ]
+        return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
-    async def of_events(self, sequences: Sequence[int]) -> FactColumns:
-        query = self._query()
-        return concatenate([await self._read(query.where(Fact.sequence.in_(some))) for some in chunks(sequences)])
+    async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
+        parts = [await self._read(Fact.sequence.in_(some)) for some in chunks(sequences)]
+        return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
-    def _query(self) -> Select[*tuple[Any, ...]]:
+    def _nothing(self) -> list[FactColumns]:
+        return [concatenate([]) for _ in self._series_ids]
+
+    async def _read(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[FactColumns]:
+        """Read the facts of all the series in one go: going to the database costs more than what is found there."""
+        distinct = list(dict.fromkeys(self._series_ids))
         columns = (Fact.person_id, Fact.time, Fact.variant, Fact.sequence)
-        return select(*columns, *((Fact.value,) if self._with_values else ())).where(Fact.series_id == self._series_id)
+        extra = (Fact.value,) if self._with_values else ()
+        if len(distinct) == 1:
+            query = select(*columns, *extra).where(Fact.series_id == distinct[0], *conditions).limit(limit)
+            found = {distinct[0]: await read_columns(self._session, query)}
+        else:
+            query = select(*columns, *extra, Fact.series_id).where(Fact.series_id.in_(distinct), *conditions)
+            together = await read_columns(self._session, query.limit(limit))
+            of = {one: together["series_id"] == one for one in distinct}
+            found = {one: {name: values[rows] for name, values in together.items()} for one, rows in of.items()}
+        facts = {series_id: await self._as_facts(series_id, columns) for series_id, columns in found.items()}
+        return [facts[series_id] for series_id in self._series_ids]
 
-    async def _read(self, query: Select[*tuple[Any, ...]]) -> FactColumns:
-        columns = await read_columns(self._session, query)
+    async def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
         time = columns["time"].astype(np.int64, copy=False)
         value = columns["value"].astype(np.float64, copy=False) if self._with_values else None
         return FactColumns(
             actor=columns["person_id"].astype(np.int64, copy=False),
             time=time,
-            variant=await self._number_variants(columns["variant"].astype(np.int32, copy=False)),
+            variant=await self._number_variants(series_id, columns["variant"].astype(np.int32, copy=False)),
             value=np.broadcast_to(np.nan, time.shape) if value is None else np.where(value == NO_NUMBER, np.nan, value),
             sequence=columns["sequence"].astype(np.int64, copy=False),
         )
 
-    async def _number_variants(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    async def _number_variants(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the numbers of the variants behind codes."""
         if not len(codes):
             return codes
         if self._numbers is None:
             self._numbers = await self._find_numbers()
         numbers = np.where(codes == 0, NO_VARIANT, len(self._variants) + 1).astype(np.int32)
-        for code, number in self._numbers.items():
+        for code, number in self._numbers[series_id].items():
             numbers[codes == code] = number
         return numbers
 
-    async def _find_numbers(self) -> Mapping[int, int]:
-        """Return the number of each variant that the series has met, by its code; it may have met countless others."""
+    async def _find_numbers(self) -> Mapping[int, Mapping[int, int]]:
+        """Return the numbers of the variants that each series has met, by code; it may have met countless others."""
+        numbers: dict[int, dict[int, int]] = {series_id: {} for series_id in self._series_ids}
         rows = await self._session.execute(
-            select(SeriesVariant.code, SeriesVariant.value).where(
-                SeriesVariant.series_id == self._series_id, SeriesVariant.value.in_(self._variants)
+            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value).where(
+                SeriesVariant.series_id.in_(list(numbers)), SeriesVariant.value.in_(self._variants)
             )
         )
-        return {row.code: self._variants.index(row.value) + 1 for row in rows}
+        for row in rows:
+            numbers[row.series_id][row.code] = self._variants.index(row.value) + 1
+        return numbers
+
+
+_COUNT = (
+    select(
+        func.coalesce(
+            select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == Project.id).scalar_subquery(), 0
+        ),
+        Count.watermark,
+        Count.merge_mark,
+        Count.until,
+        Count.body,
+    )
+    .select_from(Project)
+    .outerjoin(Count, (Count.project_id == Project.id) & (Count.digest == bindparam("digest")))
+    .where(Project.id == bindparam("project_id"))
+)
+
+
+def _as_stored(row: Sequence[Any]) -> tuple[StoredCount | None, int]:
+    merge, *stored = row
+    return (None if stored[0] is None else StoredCount(*stored)), merge
+
+
+class CountReader:
+    """Counts of one project, each on a connection of its own: for who has nothing to add to them."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def find(self, digest: str) -> tuple[StoredCount | None, int]:
+        """Return a count, and the place of the project's last merge in the log: 0 while nobody was merged."""
+        [row] = await self._database.fetch(_COUNT, {"project_id": self._project_id, "digest": digest})
+        return _as_stored(row)
 
 
 class CountRepository:
@@ -195,20 +327,30 @@ class CountRepository:
         self._session = session
         self._project_id = project_id
 
-    async def find(self, digest: str) -> tuple[StoredCount, int] | None:
-        """Return a count, and the place of the project's last merge in the log: 0 while nobody was merged."""
-        last_merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == self._project_id)
+    async def find(self, digest: str, series: Mapping[int, str]) -> tuple[StoredCount | None, int]:
+        """Return a count, and the place of the project's last merge in the log: 0 while nobody was merged.
+
+        Raises
+        ------
+        SeriesGone
+            When one of the series, given by their numbers, is there no more: its facts may be gone too.
+        """
+        present = select(func.count()).select_from(Series).where(_are(series)).scalar_subquery()
         found = await self._session.execute(
-            select(
-                Count.watermark,
-                Count.merge_mark,
-                Count.until,
-                Count.body,
-                func.coalesce(last_merge.scalar_subquery(), 0),
-            ).where(Count.project_id == self._project_id, Count.digest == digest)
+            _COUNT.add_columns(present), {"project_id": self._project_id, "digest": digest}
         )
-        row = found.one_or_none()
-        return None if row is None else (StoredCount(*row[:4]), row[4])
+        *count, series_count = found.one()
+        if series_count < len(series):
+            raise SeriesGone(series.keys())
+        return _as_stored(count)
+
+    async def remove_others(self, used: Collection[str], before: dt.datetime) -> None:
+        """Remove the counts that nobody asks for, of those stored before a moment."""
+        rows = await self._session.execute(
+            select(Count.id, Count.digest).where(Count.project_id == self._project_id, Count.updated_at < before)
+        )
+        for chunk in chunks([row.id for row in rows if row.digest not in used]):
+            await self._session.execute(delete(Count).where(Count.id.in_(chunk)))
 
     async def store(self, digest: str, count: StoredCount) -> None:
         """Keep a count in place of an older one. Each is complete in itself, so nothing is lost either way."""

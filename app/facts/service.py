@@ -1,15 +1,19 @@
 """Counting metrics, from stored counts where that is faster and never less exact."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from app.database import Database
 from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
-from app.facts.materialise import MaterialisedSeries, Materialiser
+from app.facts.materialise import CHUNK, MaterialisedSeries, Materialiser
 from app.facts.metric import CountsT, Metric
-from app.facts.repository import CountRepository
+from app.facts.repository import CountReader, CountRepository, FactRepository, SeriesGone
 from app.facts.watches import Watch, series_of
+from app.models import utc_now
+
+AGE_OF_REMOVAL = dt.timedelta(hours=1)
 
 
 class FactService:
@@ -23,6 +27,15 @@ class FactService:
         self._project_id = project_id
         self._cohorts = cohorts or ProjectCohorts()
 
+    async def counts(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
+        """Return the counts of metrics as of one moment; ``afresh``: from all facts."""
+        while True:
+            series = await self.catch_up(metrics)
+            try:
+                return [await self.count(metric, series, afresh=afresh) for metric in metrics]
+            except SeriesGone:  # nobody had used them for long; those made now are young and stay
+                continue
+
     async def catch_up(self, metrics: Sequence[Metric[Any]]) -> MaterialisedSeries:
         """Bring the series of metrics up to the last committed event."""
         watches: list[Watch] = [watch for metric in metrics for watch in metric.watches]
@@ -32,11 +45,16 @@ class FactService:
         """Return the counts of a metric whose series were brought up to date. ``afresh``: from all facts.
 
         Of several requests for one metric the first does the work, and the others add what is new since.
+
+        Raises
+        ------
+        SeriesGone
+            When one of the series was removed meanwhile: bring them up to date again.
         """
         async with self._materialiser.turn((self._project_id, metric.digest)):
             counted, is_news = await self._count(metric, series, afresh=afresh or not metric.can_be_added_to)
             if metric.can_be_added_to and is_news and len(counted.future) < MAX_NEW:
-                async with self._database.write() as session:
+                async with self._database.write_derived() as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         return counted.counts
 
@@ -44,9 +62,34 @@ class FactService:
         self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool
     ) -> tuple[Counted[CountsT], bool]:
         """Return the counts, and whether they differ enough from the stored ones to be kept."""
+        if not afresh:
+            found = await CountReader(self._database, self._project_id).find(metric.digest)
+            async with self._database.read() as session:  # which it does not need yet
+                counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
+                known = counter.recognise(*found)
+                if known is not None and counter.is_up_to_date(known):
+                    return known, False
         async with self._database.snapshot() as session:
             counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
-            known = None if afresh else await counter.find_stored()
-            if known is not None and (added := await counter.add_new(known)) is not None:
+            known = await counter.find_stored()
+            if known is not None and not afresh and (added := await counter.add_new(known)) is not None:
                 return added, added.counts is not known.counts
             return await counter.count_all(), True
+
+    async def remove_unused(self, used: Sequence[Metric[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
+        """Remove the series, facts and counts that none of the metrics uses, a few at a time.
+
+        Young ones stay: whoever edits a metric looks at its results, and may well take the edit back.
+        """
+        series = {one.digest for one in series_of([watch for metric in used for watch in metric.watches])}
+        before = utc_now() - older_than
+        async with self._database.write_derived() as session:
+            await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
+            await FactRepository(session, self._project_id).retire(series, before)
+        async with self._database.read() as session:
+            retired = await FactRepository(session, self._project_id).retired()
+        for series_id in retired:
+            done = False
+            while not done:
+                async with self._database.write_derived() as session:
+                    done = await FactRepository(session, self._project_id).remove_some(series_id, CHUNK)

@@ -3,13 +3,16 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.dependencies import DetachedExperimentDep, FindingsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project
 from app.findings.schemas import FindingRead, HealthRead
 from app.models import utc_now
 from app.routing import answer_other_methods
 from app.types import write_moment
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Analysis"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 
 @router.get("/{experiment_id}/health/", summary="Check an experiment")

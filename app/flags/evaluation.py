@@ -166,7 +166,6 @@ def prepare(
     ]
     known = {name for name, _ in shares}
     group_type_index = filters.get("aggregation_group_type_index")
-    payloads = filters.get("payloads")
     releases = [_prepare_release(index, groups[index], known) for index in order_of_trial(groups)]
     return PreparedFlag(
         id=flag_id,
@@ -177,11 +176,17 @@ def prepare(
         group_type_index=group_type_index if isinstance(group_type_index, int) else None,
         releases=tuple(releases),
         variants=variant_ranges(shares),
-        payloads={name: _payload(value) for name, value in (payloads if isinstance(payloads, dict) else {}).items()},
+        payloads=payloads_of(filters),
         keys=frozenset[str]().union(*(release.keys for release in releases)),
         cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
         is_about_absence=any(release.is_about_absence for release in releases),
     )
+
+
+def payloads_of(filters: JsonDict) -> Mapping[str, str]:
+    """Return the JSON texts that go with a flag's answers, by variant; ``true`` is the flag without one."""
+    payloads = filters.get("payloads")
+    return {name: _payload(value) for name, value in payloads.items()} if isinstance(payloads, dict) else {}
 
 
 def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:

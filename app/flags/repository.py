@@ -40,6 +40,14 @@ class FlagRepository:
             query = query.with_for_update(of=FeatureFlag)
         return await self._session.scalar(query)
 
+    async def with_key(self, key: str) -> FeatureFlag | None:
+        """Return the living flag that has the key, by itself."""
+        return await self._session.scalar(
+            select(FeatureFlag).where(
+                FeatureFlag.project_id == self._project_id, FeatureFlag.key == key, ~FeatureFlag.deleted
+            )
+        )
+
     async def page(self, limit: int, offset: int) -> Sequence[FeatureFlag]:
         """Return living flags, newest first."""
         found = await self._session.scalars(

@@ -7,7 +7,7 @@ from fastapi.params import Depends
 
 from app import openapi
 from app.conditional import IfMatch, answer, refuse_changed, tagged
-from app.dependencies import FlagsDep, LockedFlagDep, UserDep, get_flag, get_project
+from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
 from app.flags.filters import is_simple, simple_rollout_percentage
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.models import FeatureFlag
@@ -17,7 +17,9 @@ from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
 
-router = APIRouter(prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]
+)
 
 
 _CHANGED = tagged(FlagRead) | openapi.error_responses(412)

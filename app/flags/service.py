@@ -45,6 +45,13 @@ class FlagService:
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
         return await self._flags.count(), await self._flags.page(limit, offset)
 
+    async def with_key(self, key: str) -> FeatureFlag:
+        """Return the living flag that has the key, by itself."""
+        flag = await self._flags.with_key(key)
+        if flag is None:
+            raise NotFound
+        return flag
+
     async def all_living(self) -> Sequence[FeatureFlag]:
         """Return all flags that are not deleted, oldest first, without authors and experiments."""
         return await self._flags.all_living()
@@ -146,12 +153,10 @@ class FlagService:
 
     async def key_like(self, key: str) -> str:
         """Return a key that no living flag has, made of another one's."""
-        for number in itertools.count(1):
-            suffix = "-copy" if number == 1 else f"-copy-{number}"
-            candidate = f"{key[: MAX_KEY_CHARACTERS - len(suffix)]}{suffix}"
-            if not await self._flags.key_is_taken(candidate):
-                return candidate
-        raise AssertionError  # there is always another number
+        endings = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
+        while await self._flags.key_is_taken(free := _with_ending(key, next(endings))):
+            pass
+        return free
 
     async def _store(self, flag: FeatureFlag, before: State, changed_by: User) -> None:
         await self._flags.flush()
@@ -179,6 +184,10 @@ class FlagService:
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"
                 raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
+
+
+def _with_ending(key: str, ending: str) -> str:
+    return key[: MAX_KEY_CHARACTERS - len(ending)] + ending
 
 
 def _state(flag: FeatureFlag) -> State:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.dependencies import GroupsDep, get_project
+from app.dependencies import GroupsDep, admit, get_project
 from app.errors import ValidationFailed
 from app.groups.repository import MAX_TYPES
 from app.groups.schemas import GroupPage, GroupRead, GroupTypeRead
@@ -14,7 +14,7 @@ from app.pagination import PaginationDep
 from app.parameters import read_text
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"])
+router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[admit("group")])
 
 
 @router.get("/groups_types/", summary="List group types")

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, Uuid
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, Uuid, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
@@ -30,6 +30,7 @@ class Project(Base):
     api_token: Mapped[str] = mapped_column(String(64), unique=True)
     # Which events and persons do not count as tests, for metrics that ask; conditions as clients wrote them.
     test_account_filters: Mapped[list[Any]] = mapped_column(JsonColumn, default=list, server_default="[]")
+    anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
@@ -71,6 +72,7 @@ class PersonalApiKey(Base):
     label: Mapped[str] = mapped_column(Text)
     mask: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]] = mapped_column(JsonColumn, default=lambda: ["*"], server_default='["*"]')
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     last_used_at: Mapped[dt.datetime | None]
 

@@ -40,8 +40,8 @@ class Fact(Base):
     """
 
     __tablename__ = "fact"
-    # By person: what one person did is found again when something of it is new.
-    __table_args__ = (Index("ix_fact_series_id_person_id", "series_id", "person_id"), {"sqlite_with_rowid": False})
+    # By person: what one person did is found again when something of it is new, for all steps of a funnel in one place.
+    __table_args__ = (Index("ix_fact_person_id_series_id", "person_id", "series_id"), {"sqlite_with_rowid": False})
 
     series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

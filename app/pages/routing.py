@@ -67,9 +67,7 @@ def _refuse(request: Request, refusal: AppError) -> Response:
 
 
 def _protect(response: Response) -> None:
-    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["Content-Security-Policy"] = rendering.content_policy()
-    response.headers["X-Content-Type-Options"] = "nosniff"
     # Not "no-referrer": with it browsers do not say from which site a form comes.
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

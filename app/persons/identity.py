@@ -80,12 +80,23 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
+        if not self._learns_from(event):
+            return
         removed = set(event.unset)
         updated = {**event.set_once, **self.properties, **event.set}
         updated = {key: value for key, value in updated.items() if key not in removed}
         if updated != self.properties:
             self.properties = updated
             self.changed = True
+
+    def _learns_from(self, event: IdentityEvent) -> bool:
+        """Whether anything would change: browsers say with every event what they have said before."""
+        known = self.properties
+        return (
+            any(key not in known for key in event.set_once)
+            or any(key not in known or known[key] != value for key, value in event.set.items())
+            or any(key in known for key in event.unset)
+        )
 
 
 @dataclass

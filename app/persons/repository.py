@@ -1,19 +1,71 @@
 """Persons in the database."""
 
+import datetime as dt
+import functools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, read_columns, table_of
+from app.bulk import chunks, insert_rows, read_columns
 from app.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.merges import MergedPersons, MergeLog
+from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock under which a project's identities change; the second is the project.
 IDENTITY_LOCK = 2
+
+_DRAWN_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
+    func.generate_series(1, bindparam("count", type_=Integer))
+)
+
+
+@functools.cache
+def _ids_query(dialect_name: str) -> Select[str, int]:
+    return select(PersonDistinctId.distinct_id, PersonDistinctId.person_id).where(_is_known_as(dialect_name))
+
+
+@functools.cache
+def _states_query(dialect_name: str) -> Select[str, int, UUID, dict[str, Any], bool, dt.datetime]:
+    return (
+        select(
+            PersonDistinctId.distinct_id,
+            Person.id,
+            Person.uuid,
+            Person.properties,
+            Person.is_identified,
+            Person.created_at,
+        )
+        .join(Person, Person.id == PersonDistinctId.person_id)
+        .where(_is_known_as(dialect_name))
+    )
+
+
+def _is_known_as(dialect_name: str) -> ColumnElement[bool]:
+    return and_(
+        PersonDistinctId.project_id == bindparam("project_id", type_=Integer),
+        is_among(PersonDistinctId.distinct_id, "distinct_ids", dialect_name),
+    )
 
 
 class PersonRepository:
@@ -25,44 +77,29 @@ class PersonRepository:
 
     async def ids(self, distinct_ids: Sequence[str]) -> dict[str, int]:
         """Return the person id of every distinct id that is known."""
-        found: dict[str, int] = {}
-        for chunk in chunks(distinct_ids):
-            rows = await self._session.execute(
-                select(PersonDistinctId.distinct_id, PersonDistinctId.person_id).where(
-                    PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id.in_(chunk)
-                )
-            )
-            found.update({row.distinct_id: row.person_id for row in rows})
-        return found
+        query = _ids_query(self._session.get_bind().dialect.name)
+        return dict(await fetch_within(self._session, query, self._bound(distinct_ids)))
+
+    def _bound(self, distinct_ids: Sequence[str]) -> dict[str, object]:
+        return {"project_id": self._project_id, "distinct_ids": distinct_ids}
 
     async def lock_identities(self) -> None:
         """Wait until no other transaction changes who is who in this project (SQLite has one writer anyway)."""
         if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text("SELECT pg_advisory_xact_lock(:space, :project)"),
-                {"space": IDENTITY_LOCK, "project": self._project_id},
-            )
+            connection = await self._session.connection()
+            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1, $2)", (IDENTITY_LOCK, self._project_id))
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
         """Load the persons behind distinct ids; ids of one person share one state."""
         by_id: dict[int, PersonState] = {}
-        known: dict[str, PersonState] = {}
-        for chunk in chunks(distinct_ids):
-            rows = await self._session.execute(
-                select(
-                    PersonDistinctId.distinct_id,
-                    Person.id,
-                    Person.uuid,
-                    Person.properties,
-                    Person.is_identified,
-                    Person.created_at,
-                )
-                .join(Person, Person.id == PersonDistinctId.person_id)
-                .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id.in_(chunk))
+        query = _states_query(self._session.get_bind().dialect.name)
+        rows = await fetch_within(self._session, query, self._bound(distinct_ids))
+        return {
+            distinct_id: by_id.setdefault(
+                person_id, PersonState(person_id, uuid, properties, is_identified, created_at)
             )
-            for distinct_id, *columns in rows:
-                known[distinct_id] = by_id.setdefault(columns[0], PersonState(*columns))
-        return known
+            for distinct_id, person_id, uuid, properties, is_identified, created_at in rows
+        }
 
     async def store(self, changes: IdentityChanges, known: Iterable[PersonState]) -> None:
         """Write what a batch changed. Persons that were created and merged away within it leave no row."""
@@ -79,20 +116,12 @@ class PersonRepository:
             return
         for person, person_id in zip(persons, await self._draw_ids(len(persons)), strict=True):
             person.id = person_id
-        await self._session.execute(
-            insert(table_of(Person)),
-            [
-                {
-                    "id": person.id,
-                    "project_id": self._project_id,
-                    "uuid": person.uuid,
-                    "properties": person.properties,
-                    "is_identified": person.is_identified,
-                    "created_at": person.created_at,
-                }
-                for person in persons
-            ],
-        )
+        rows = [
+            (person.id, self._project_id, person.uuid, person.properties, person.is_identified, person.created_at)
+            for person in persons
+        ]
+        columns = ("id", "project_id", "uuid", "properties", "is_identified", "created_at")
+        await insert_rows(self._session, Person, columns, rows)
 
     async def _draw_ids(self, count: int) -> Sequence[int]:
         """Return ids that no other person has or had.
@@ -100,23 +129,13 @@ class PersonRepository:
         Drawn ahead, persons are inserted as one batch; asking SQLite to return generated ids makes it one by one.
         """
         if self._session.get_bind().dialect.name == "postgresql":
-            sequence = func.pg_get_serial_sequence("person", "id")
-            drawn = await self._session.scalars(
-                select(func.nextval(sequence)).select_from(func.generate_series(1, count))
-            )
-            return drawn.all()
+            return [row[0] for row in await fetch_within(self._session, _DRAWN_IDS, {"count": count})]
         last = await self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'person'")) or 0
         return range(last + 1, last + 1 + count)
 
     async def _insert_distinct_ids(self, persons: Mapping[str, PersonState]) -> None:
-        if persons:
-            await self._session.execute(
-                insert(table_of(PersonDistinctId)),
-                [
-                    {"project_id": self._project_id, "distinct_id": distinct_id, "person_id": _id(person.survivor())}
-                    for distinct_id, person in persons.items()
-                ],
-            )
+        rows = [(self._project_id, distinct_id, _id(person.survivor())) for distinct_id, person in persons.items()]
+        await insert_rows(self._session, PersonDistinctId, ("project_id", "distinct_id", "person_id"), rows)
 
     async def _update(self, persons: Sequence[PersonState]) -> None:
         if not persons:

@@ -5,14 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.dependencies import PersonsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import PersonsDep, admit, get_project
 from app.pagination import PaginationDep
 from app.parameters import read_text
 from app.persons.schemas import PersonPage, PersonRead
 from app.persons.service import PersonWithDistinctIds
 from app.routing import answer_other_methods
 
-router = APIRouter(prefix="/api/projects/{project_id}/persons", tags=["Events and persons"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/persons", tags=["Events and persons"], dependencies=[admit("person", ANALYTICS)]
+)
 
 
 @router.get("/", summary="List persons")

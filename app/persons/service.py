@@ -31,11 +31,22 @@ class PersonService:
         The common case, events of persons that are known, needs no lock: should one of them be merged meanwhile, the
         old id leads to the survivor.
         """
-        if any(event.alias is not None or event.set or event.set_once or event.unset for event in events):
+        if any(event.alias is not None for event in events):
             return None
-        wanted = {event.distinct_id for event in events}
-        found = await self._persons.ids(list(wanted))
-        return found if len(found) == len(wanted) else None
+        wanted = list({event.distinct_id for event in events})
+        changing = [event for event in events if event.set or event.set_once or event.unset]
+        if not changing:
+            found = await self._persons.ids(wanted)
+            return found if len(found) == len(wanted) else None
+        states = await self._persons.states(wanted)
+        if len(states) < len(wanted):
+            return None
+        # Browsers say who came from where with every event: after the first one it is nothing new.
+        for event in changing:
+            states[event.distinct_id].update(event)
+        if any(state.changed for state in states.values()):
+            return None
+        return {distinct_id: state.id for distinct_id, state in states.items() if state.id is not None}
 
     async def lock(self) -> None:
         """Take this transaction's turn at changing who is who."""

@@ -1,13 +1,24 @@
 """Organizations, projects, memberships and users in the database."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager, joinedload
 
 from app.models import Organization, OrganizationMembership, Project, User
+
+
+class Receiver(NamedTuple):
+    """A project as it receives events."""
+
+    id: int
+    anonymize_ips: bool
+
+
+_RECEIVER = select(Project.id, Project.anonymize_ips).where(Project.api_token == bindparam("token"))
 
 
 class ProjectRepository:
@@ -149,3 +160,9 @@ class AccountRepository:
 
     async def find_project_by_token(self, token: str) -> Project | None:
         return await self._session.scalar(select(Project).where(Project.api_token == token))
+
+    async def find_receiver(self, token: str) -> Receiver | None:
+        """Return what storing events needs of the project that has the token, at half the price of the project."""
+        connection = await self._session.connection()
+        row = (await connection.execute(_RECEIVER, {"token": token})).one_or_none()
+        return None if row is None else Receiver(*row)

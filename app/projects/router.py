@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, get_user
+from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
 from app.models import OrganizationMembership, Project
 from app.pagination import PaginationDep
 from app.projects.schemas import (
@@ -35,32 +35,35 @@ def _read(project: Project) -> ProjectRead:
         name=project.name,
         timezone=project.timezone,
         test_account_filters=project.test_account_filters,
+        anonymize_ips=project.anonymize_ips,
         api_token=project.api_token,
         created_at=project.created_at,
         updated_at=project.updated_at,
     )
 
 
-@router.get("/projects/", summary="List projects", tags=["Projects"])
+@router.get("/projects/", summary="List projects", tags=["Projects"], dependencies=[admit("project")])
 async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
     """Return the projects of the organizations the caller belongs to, oldest first."""
     count, rows = await projects.page(pagination.limit, pagination.offset)
     return pagination.page(count, [_read(project) for project in rows])
 
 
-@router.post("/projects/", status_code=201, summary="Create a project", tags=["Projects"])
+@router.post(
+    "/projects/", status_code=201, summary="Create a project", tags=["Projects"], dependencies=[admit("project")]
+)
 async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, body_of(ProjectCreate)]) -> ProjectRead:
     """Create a project in the caller's organization, with a token of its own for SDKs."""
     return _read(await projects.create(body))
 
 
-@router.get("/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"])
+@router.get("/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"], dependencies=[admit("project")])
 async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> ProjectRead:
     """Return one project; `@current` stands for the caller's current one."""
     return _read(await projects.get(project.id))
 
 
-@router.patch("/projects/{project_id}/", summary="Change a project", tags=["Projects"])
+@router.patch("/projects/{project_id}/", summary="Change a project", tags=["Projects"], dependencies=[admit("project")])
 async def update_project(
     project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
 ) -> ProjectRead:
@@ -86,20 +89,32 @@ def _read_member(membership: OrganizationMembership) -> OrganizationMemberRead:
     )
 
 
-@router.get("/organizations/", summary="List organizations", tags=["Organizations"])
+@router.get(
+    "/organizations/", summary="List organizations", tags=["Organizations"], dependencies=[admit("organization")]
+)
 async def list_organizations(organizations: OrganizationsDep, pagination: PaginationDep) -> Page[OrganizationRead]:
     """Return the organizations the caller belongs to, the one he joined first ahead."""
     count, rows = await organizations.page(pagination.limit, pagination.offset)
     return pagination.page(count, [_read_organization(membership) for membership in rows])
 
 
-@router.get("/organizations/{organization_id}/", summary="Retrieve an organization", tags=["Organizations"])
+@router.get(
+    "/organizations/{organization_id}/",
+    summary="Retrieve an organization",
+    tags=["Organizations"],
+    dependencies=[admit("organization")],
+)
 async def retrieve_organization(own_membership: OwnMembershipDep) -> OrganizationRead:
     """Return one organization the caller belongs to; `@current` stands for the one he joined first."""
     return _read_organization(own_membership)
 
 
-@router.get("/organizations/{organization_id}/members/", summary="List members", tags=["Organizations"])
+@router.get(
+    "/organizations/{organization_id}/members/",
+    summary="List members",
+    tags=["Organizations"],
+    dependencies=[admit("organization_member")],
+)
 async def list_organization_members(
     own_membership: OwnMembershipDep, organizations: OrganizationsDep, pagination: PaginationDep
 ) -> Page[OrganizationMemberRead]:
@@ -108,7 +123,7 @@ async def list_organization_members(
     return pagination.page(count, [_read_member(membership) for membership in rows])
 
 
-@router.get("/users/@me/", summary="Who am I", tags=["Users"])
+@router.get("/users/@me/", summary="Who am I", tags=["Users"], dependencies=[admit("user")])
 async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
     """Return the user whose key was sent, with his organizations and current project."""
     organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]

@@ -79,6 +79,7 @@ class ProjectUpdate(RequestBody):
     name: Omittable[ProjectName] = None
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
+    anonymize_ips: Omittable[bool] = None
 
 
 class ProjectRead(ResponseBody):
@@ -90,6 +91,9 @@ class ProjectRead(ResponseBody):
     test_account_filters: list[JsonValue] = Field(
         description="What events have to satisfy to be no tests, for metrics with `filter_test_accounts`.",
         examples=[TEST_ACCOUNTS_EXAMPLE],
+    )
+    anonymize_ips: bool = Field(
+        description="Whether events are stored without the address that they came from.", examples=[False]
     )
     api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
     created_at: UtcDatetime

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import keys
 from app.auth.repository import KeyRepository
+from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
@@ -132,7 +133,7 @@ class AccountService:
             await self._accounts.add(OrganizationMembership(organization_id=organization.id, user_id=user.id))
         project = _new_project(organization, name, timezone)
         await self._accounts.add(project)
-        _, value = await self._issue_key(user, f"{name} set-up"[:40])
+        _, value = await self._issue_key(user, f"{name} set-up"[:40], (EVERYTHING,))
         return NewProject(project, user, value)
 
     async def find_project(self, project_id: int) -> Project:
@@ -141,9 +142,14 @@ class AccountService:
             raise NotFound("Project not found.")
         return project
 
-    async def create_key(self, email: str, label: str) -> tuple[PersonalApiKey, str]:
+    async def create_key(
+        self, email: str, label: str, scopes: Sequence[str] = (EVERYTHING,)
+    ) -> tuple[PersonalApiKey, str]:
         """Issue a key and return it with its value, which is not stored."""
-        return await self._issue_key(await self._user(email), label)
+        unknown = find_unknown(scopes)
+        if unknown is not None:
+            raise ValidationFailed(f"There is no scope {unknown!r}; there are {', '.join((EVERYTHING, *SCOPES))}.")
+        return await self._issue_key(await self._user(email), label, scopes)
 
     async def list_keys(self, email: str) -> Sequence[PersonalApiKey]:
         return await self._keys.of_user((await self._user(email)).id)
@@ -164,11 +170,11 @@ class AccountService:
             raise NotFound(f"There is no user {email!r}.")
         return user
 
-    async def _issue_key(self, user: User, label: str) -> tuple[PersonalApiKey, str]:
+    async def _issue_key(self, user: User, label: str, scopes: Sequence[str]) -> tuple[PersonalApiKey, str]:
         if not user.is_active:
             raise ValidationFailed(f"The user {user.email!r} is deactivated.")
         new = keys.generate_personal_key()
-        return await self._keys.add(user, label, new), new.value
+        return await self._keys.add(user, label, new, scopes), new.value
 
 
 def _new_project(organization: Organization, name: str, timezone: str) -> Project:

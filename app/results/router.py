@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
-from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
 from app.errors import ValidationFailed
 from app.findings.schemas import HealthSummaryRead
 from app.request_body import read_document
@@ -19,7 +20,9 @@ from app.results.service import judge
 from app.routing import answer_other_methods
 from app.types import is_storable_json
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 
 def _with_health(example: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -51,7 +54,10 @@ async def check_flag_implementation(
     events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
     actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
 ) -> FlagImplementationRead:
-    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`)."""
+    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
+
+    Of each event name the newest 10,000 are looked at.
+    """
     _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
     body = await read_document(request)
     query: dict[str, JsonValue] = {}

@@ -1,14 +1,16 @@
 """Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
 
 import datetime as dt
-from collections.abc import Sequence
+import json
 from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
 
 from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
-from app.facts.metric import CountsT, Metric
 from app.facts.service import FactService
+from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.results.actions import ActionSources
 from app.results.entities import event_names, read_entities, refuse_missing_actions
@@ -21,6 +23,7 @@ from app.results.questions import ExperimentQuestions, Filters, buckets
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.results.trend import totals
+from app.sharing import SharedWork
 from app.statistics.errors import ExperimentDataError, NoControlVariant
 
 
@@ -30,7 +33,8 @@ class ResultsService:
     Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
     """
 
-    def __init__(self, database: Database, facts: FactService, project: Project) -> None:
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedWork) -> None:
+        self._shared = shared
         self._database = database
         self._facts = facts
         self._project = project
@@ -51,6 +55,10 @@ class ResultsService:
         """
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
+        key = self._key(experiment, experiment.filters, experiment.parameters, "afresh" if afresh else "results")
+        return await self._shared.result(key, lambda: self._target(experiment, afresh=afresh))
+
+    async def _target(self, experiment: Experiment, *, afresh: bool) -> CountedTarget:
         scope = self._questions.scope(experiment)
         if read_insight(experiment.filters) == "TRENDS":
             return await self._trend(experiment, scope, afresh=afresh)
@@ -59,30 +67,25 @@ class ResultsService:
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
         filters = _secondary_filters(experiment, index)
+        key = self._key(experiment, filters, None, "secondary")
+        return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+
+    async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._questions.scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
             trend = await self._questions.trend(filters)
             if trend is None:
                 return {}
-            [counts] = await self._count([await self._questions.trend_metric(trend, scope)])
+            [counts] = await self._facts.counts([await self._questions.trend_metric(trend, scope)])
             return totals(counts, scope.variants)
         if insight == "FUNNELS":
             funnel = await self._questions.funnel(filters)
             if not funnel.steps:
                 return {}
-            [reached] = await self._count([funnel_metric(funnel, scope)])
+            [reached] = await self._facts.counts([funnel_metric(funnel, scope)])
             return conversion_rates(reached, scope.variants)
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
-
-    async def keep_up(self, experiment: Experiment) -> None:
-        """Count all metrics ahead of the next reader, who then has little left to wait for."""
-        scope = self._questions.scope(experiment)
-        for filters in (experiment.filters, *_all_secondary_filters(experiment)):
-            try:
-                await self._count(await self._questions.metrics(filters, experiment.parameters, scope))
-            except ValidationFailed:
-                continue  # told to whoever asks for this metric's results
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether none of the metric's events of the last seven days names a variant of any flag."""
@@ -96,11 +99,18 @@ class ResultsService:
             )
         return not found
 
+    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, question: str) -> str:
+        """Return a text of everything that an answer depends on and that is loaded already."""
+        flag = experiment.feature_flag
+        times = [str(experiment.start_date), str(experiment.end_date)]
+        project = [self._project.id, self._project.timezone, self._project.test_account_filters]
+        return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
+
     async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> CountedFunnel:
         query = await self._questions.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
-        [counts] = await self._count([funnel_metric(query, scope)], afresh=afresh)
+        [counts] = await self._facts.counts([funnel_metric(query, scope)], afresh=afresh)
         return CountedFunnel(scope, filters, query, counts)
 
     async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> CountedTrend:
@@ -111,13 +121,8 @@ class ResultsService:
             await self._questions.trend_metric(query, scope),
             await self._questions.exposure_metric(query, experiment.parameters, scope),
         ]
-        counts, exposed = await self._count(metrics, afresh=afresh)
+        counts, exposed = await self._facts.counts(metrics, afresh=afresh)
         return CountedTrend(scope, experiment.filters, query, buckets(scope, query.interval), counts, exposed)
-
-    async def _count(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
-        """Return the counts of metrics as of one moment."""
-        series = await self._facts.catch_up(metrics)
-        return [await self._facts.count(metric, series, afresh=afresh) for metric in metrics]
 
 
 def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
@@ -147,11 +152,3 @@ def _secondary_filters(experiment: Experiment, index: int) -> Filters:
     if not isinstance(filters, dict) or not filters:
         raise ValidationFailed("Invalid metric ID")
     return filters
-
-
-def _all_secondary_filters(experiment: Experiment) -> list[Filters]:
-    metrics = experiment.secondary_metrics
-    filters = (
-        [metric.get("filters") for metric in metrics if isinstance(metric, dict)] if isinstance(metrics, list) else []
-    )
-    return [one for one in filters if isinstance(one, dict) and one]

@@ -114,20 +114,35 @@ class ScorecardCounter:
         ValidationFailed
             When the experiment has not started.
         """
+        asked = await self._ask(experiment, only)
+        exposed, *found = await self._facts.counts([asked.ledger, *asked.questions])
+        growths = iter(found)
+        counted = [
+            CountedMetric(one.metric, one.kind, None if one.question is None else next(growths).cumulative, one.problem)
+            for one in asked.metrics
+        ]
+        return Scorecard(asked.scope, asked.ticks, counted, exposed, split_of(experiment.feature_flag.filters))
+
+    async def questions(self, experiment: Experiment) -> list[Metric[Any]]:
+        """Return everything that ``count`` asks the facts about a started experiment; nothing where it cannot."""
+        try:
+            asked = await self._ask(experiment, None)
+        except ValidationFailed:
+            return []
+        return [asked.ledger, *asked.questions]
+
+    async def _ask(self, experiment: Experiment, only: Collection[str] | None) -> "_AskedExperiment":
         scope = self._questions.scope(experiment)
         ticks = buckets(scope, _INTERVAL)
         exposures = await self._questions.exposures(experiment, scope)
-        ledger = exposure_metric(exposures, ticks, _INTERVAL, scope)
         ask = _Asking(self._questions, exposures.watches[0], scope, ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
-        asked = [await ask.question(metric) for metric in chosen]
-        series = await self._facts.catch_up([ledger, *(one.question for one in asked if one.question is not None)])
-        counted = []
-        for one in asked:
-            growth = None if one.question is None else await self._facts.count(one.question, series)
-            counted.append(CountedMetric(one.metric, one.kind, growth and growth.cumulative, one.problem))
-        exposed = await self._facts.count(ledger, series)
-        return Scorecard(scope, ticks, counted, exposed, split_of(experiment.feature_flag.filters))
+        return _AskedExperiment(
+            scope,
+            ticks,
+            exposure_metric(exposures, ticks, _INTERVAL, scope),
+            [await ask.question(metric) for metric in chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,18 @@ class _Asked:
     kind: MetricType | None = None
     question: Metric[Any] | None = None
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class _AskedExperiment:
+    scope: ExperimentScope
+    ticks: Ticks
+    ledger: Metric[Any]
+    metrics: Sequence[_Asked]
+
+    @property
+    def questions(self) -> list[Metric[Any]]:
+        return [one.question for one in self.metrics if one.question is not None]
 
 
 @dataclass(frozen=True)

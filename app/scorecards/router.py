@@ -5,11 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.dependencies import DetachedExperimentDep, ScorecardsDep, get_project
+from app.auth.rate_limits import ANALYTICS
+from app.dependencies import DetachedExperimentDep, ScorecardsDep, admit, get_project
 from app.routing import answer_other_methods
 from app.scorecards.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments", tags=["Analysis"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]
+)
 
 
 @router.get("/{experiment_id}/analysis/", summary="Analyse an experiment")

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
-from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, get_project
+from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
 from app.experiments.service import ExperimentService
 from app.models import Snapshot, User
 from app.pagination import PaginationDep
@@ -16,7 +16,11 @@ from app.schemas import Page
 from app.snapshots.schemas import SnapshotRead
 from app.types import write_moment
 
-router = APIRouter(prefix="/api/projects/{project_id}/experiments/{experiment_id}/snapshots", tags=["Results"])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments/{experiment_id}/snapshots",
+    tags=["Results"],
+    dependencies=[admit("experiment")],
+)
 
 
 def _read(snapshot: Snapshot, created_by: User | None) -> dict[str, object]:

@@ -5,10 +5,12 @@ from typing import Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from app.experiments.schemas import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
+from app.findings.schemas import HealthSummaryRead
 from app.flags.schemas import FILTERS_EXAMPLE
 from app.projects.schemas import UserBasic
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.schemas import ErrorBody, ResponseBody
+from app.scorecards.schemas import ScorecardRead
 from app.types import UtcDatetime
 
 Trigger: TypeAlias = Literal["end", "ship_variant", "update", "manual"]
@@ -72,6 +74,9 @@ class SnapshotContent(Definition):
     results: FunnelResultsRead | TrendResultsRead | None = Field(description="As `results` gave them.")
     results_error: ErrorBody | None = Field(description="Why there are none.", examples=[None])
     secondary_results: list[SecondaryResults] = Field(description="One for each of `secondary_metrics`.")
+    analysis: ScorecardRead | None = Field(description="As `analysis` gave it.")
+    analysis_error: ErrorBody | None = Field(description="Why there is none.", examples=[None])
+    health: HealthSummaryRead = Field(description="What was wrong with the experiment itself, as `results` tell it.")
 
 
 class SnapshotRead(SnapshotContent):

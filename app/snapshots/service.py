@@ -11,9 +11,12 @@ from typing import TypeVar
 
 from app import VERSION
 from app.errors import AppError, NotFound, Unavailable
+from app.findings.schemas import HealthSummaryRead
+from app.findings.service import FindingsService
 from app.models import Experiment, Project, Snapshot, User, utc_now
 from app.results.service import ResultsService
 from app.schemas import ErrorBody
+from app.scorecards.service import ScorecardService
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.schemas import (
     Definition,
@@ -38,8 +41,12 @@ class TakenSnapshot:
 class SnapshotTaker:
     """Counts what a snapshot holds, outside of any transaction."""
 
-    def __init__(self, results: ResultsService, project: Project) -> None:
+    def __init__(
+        self, results: ResultsService, scorecards: ScorecardService, findings: FindingsService, project: Project
+    ) -> None:
         self._results = results
+        self._scorecards = scorecards
+        self._findings = findings
         self._project = project
 
     async def take(self, experiment: Experiment) -> TakenSnapshot:
@@ -49,6 +56,7 @@ class SnapshotTaker:
         if start is None:
             raise ValueError(f"experiment {experiment.id} has not started")
         results, results_error = await _answer_or_refusal(self._results.results(experiment))
+        analysis, analysis_error = await _answer_or_refusal(self._scorecards.analysis(experiment))
         metrics = experiment.secondary_metrics
         secondary = [
             await _answer_or_refusal(self._results.secondary_results(experiment, index))
@@ -66,6 +74,9 @@ class SnapshotTaker:
             results=results,
             results_error=results_error,
             secondary_results=[SecondaryResults(result=result, error=error) for result, error in secondary],
+            analysis=analysis,
+            analysis_error=analysis_error,
+            health=HealthSummaryRead.model_validate(await self._findings.report(experiment)),
         )
         return TakenSnapshot(definition, content.model_dump_json())
 

@@ -67,7 +67,7 @@ def compare(posteriors: Sequence[Posterior]) -> Comparison:
     total = float(wins.sum())
     if abs(total - 1) > _TOLERANCE:
         raise QuadratureError(f"win probabilities sum to 1 only within {abs(total - 1):.1e}")
-    beats = np.einsum("kpn,pn->k", mass, grid.cdf[0])
+    beats = np.minimum(np.einsum("kpn,pn->k", mass, grid.cdf[0]), 1.0)
     beats[0] = 0.5
     measure = _value_weights(grid)
     against_control = np.einsum("kpn,pn->k", grid.cdf, grid.survival[0] * measure)

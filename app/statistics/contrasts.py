@@ -20,9 +20,9 @@ from app.statistics.kernel import Array, BetaKernel, GammaKernel, Kernel
 from app.statistics.quadrature import SharedGrid, gauss_legendre, panel_edges
 
 _LEVELS = 4
-_NODES = 12
+_NODES = 10
 _MAX_STEPS = 80
-_CLOSE = 1e-5  # in standard deviations: Newton's next step would be about its square
+_CLOSE = 1e-6  # in standard deviations: Newton's next step would be about its square
 _LARGEST_LOGARITHM = 700.0
 _STANDARD_NORMAL = NormalDist()
 
@@ -81,8 +81,9 @@ class _Solver:
         self._is_over_baseline = baseline <= own
         self._outer = np.where(self._is_over_baseline, 0, variants)
         self._inner = np.where(self._is_over_baseline, variants, 0)
-        self._edges = panel_edges(kernel, _LEVELS)[self._outer]
-        self._inner_support = panel_edges(kernel)[self._inner][:, [0, -1]]
+        edges = panel_edges(kernel, _LEVELS)
+        self._edges = edges[self._outer]
+        self._inner_support = edges[self._inner][:, [0, -1]]
         coefficients = np.moveaxis(grid.cdf @ grid.rule.chebyshev, 2, 0)
         self._series = np.ascontiguousarray(coefficients).reshape(len(grid.rule.nodes), -1)
 

@@ -51,6 +51,12 @@ class Kernel(ABC):
     def log_density(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return log f(u) - log f(0) for ``u`` of shape (rows, ...)."""
 
+    def places(self, z: Array) -> Array:
+        """Guess where densities have fallen as a normal one has at ``z``: Newton's method needs no better start."""
+        u = z * self.scale[:, None]
+        # Towards its steep side a density falls faster than a normal one: start nearer to the mode there.
+        return np.sign(u) * np.log1p(np.abs(u) + u**2 / 3)
+
     @abstractmethod
     def slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return the derivative of ``log_density``."""
@@ -159,6 +165,9 @@ class NormalKernel(Kernel):
         self.scale = np.array([posterior.deviation for posterior in posteriors], dtype=np.float64)
         self.offset = self.center - self.center[0]
         self.mass = self.scale * math.sqrt(2 * math.pi)
+
+    def places(self, z: Array) -> Array:
+        return z * self.scale[:, None]
 
     def log_density(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         return -((u / _column(self.scale[rows], u)) ** 2) / 2

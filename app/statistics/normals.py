@@ -10,7 +10,9 @@ import numpy as np
 from app.statistics.comparison import Comparison, compare
 from app.statistics.kernel import Array
 from app.statistics.posterior import NormalPosterior
+from app.statistics.quadrature import QuadratureError
 
+_LARGEST_SPREAD = 1e5
 _REACH = 12.0  # in deviations: what lies further away has a probability below 1e-32
 _STANDARD_NORMAL = NormalDist()
 
@@ -26,8 +28,11 @@ def compare_normals(posteriors: Sequence[NormalPosterior]) -> Comparison:
     ValueError
         For fewer than two posteriors.
     QuadratureError
-        When deviations differ by more than about six orders of magnitude.
+        When deviations differ by more than five orders of magnitude.
     """
+    deviations = [one.deviation for one in posteriors]
+    if max(deviations) > _LARGEST_SPREAD * min(deviations):
+        raise QuadratureError("standard errors are too different for one axis")
     cut = _needless_distances(posteriors)
     near = [NormalPosterior(one.mean - less, one.deviation) for one, less in zip(posteriors, cut.tolist(), strict=True)]
     comparison = compare(near)

@@ -1,9 +1,12 @@
 import datetime as dt
+import hashlib
 import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from app.database import Database
 from app.models import PersonalApiKey, utc_now
@@ -59,6 +62,7 @@ async def test_without_a_valid_key_nothing_is_told(
     response = await service.client.get(f"{service.project}/experiments/", headers=headers)
 
     assert (response.status_code, response.json()) == (401, answer)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 def invalid(place: str) -> dict[str, str | None]:
@@ -189,3 +193,24 @@ async def test_keys_stay_out_of_logs_and_answers(service: Service, caplog: pytes
     logged = "".join(record.getMessage() for record in caplog.records if not record.name.startswith("httpx"))
     assert secret not in logged
     assert all(secret not in answer.text for answer in answers)
+
+
+@pytest.mark.parametrize("change", [lambda key: key[:-1] + "_", lambda key: "_" + key[1:], lambda key: key + "x"])
+async def test_keys_are_found_by_their_digest_alone(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
+) -> None:
+    """A guess that is nearly right takes the way of any other: one look at an index of digests, which tells nothing."""
+    asked: list[Mapping[str, object]] = []
+    fetch = database.fetch
+
+    async def noted(query: Select[*tuple[Any, ...]], parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        asked.append(parameters)
+        return await fetch(query, parameters)
+
+    monkeypatch.setattr(database, "fetch", noted)
+    guess = change(service.key)
+
+    response = await service.client.get(ME, headers={"Authorization": f"Bearer {guess}"})
+
+    assert response.status_code == 401
+    assert asked == [{"digest": hashlib.sha256(guess.encode()).hexdigest(), "project_id": None}]

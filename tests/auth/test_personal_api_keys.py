@@ -44,6 +44,7 @@ async def test_a_new_key_is_shown_once_with_its_value(service: Service) -> None:
         "created_at": key["created_at"],
         "last_used_at": None,
         "user_id": me["id"],
+        "scopes": ["*"],
     }
     assert list(key.items()) == list(expected.items())
     assert isinstance(key["id"], str)
@@ -76,7 +77,7 @@ async def test_own_keys_are_listed_newest_first_in_a_plain_array(service: Servic
     set_up = response.json()[2]
     assert (response.status_code, set_up["label"]) == (200, "Web shop set-up")
     assert response.json() == [without_value(second), without_value(first), set_up]
-    assert list(set_up) == ["id", "label", "created_at", "last_used_at", "user_id"]
+    assert list(set_up) == ["id", "label", "created_at", "last_used_at", "user_id", "scopes"]
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,10 @@ def test_other_bodies_are_refused(body: bytes) -> None:
         decode(body)
 
     assert refusal.value.code == "invalid_payload"
+
+
+def test_an_event_without_a_uuid_gets_one_that_begins_with_the_time() -> None:
+    first, second = (decode_one().uuid for _ in range(2))
+
+    assert (first.version, first.variant, first.int >> 80) == (7, "specified in RFC 4122", NOW.timestamp() * 1000)
+    assert first != second

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.capture.lz_encoding import compress
+from tests.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
 from tests.service import Service, event
 
 PATHS = ("/batch", "/capture", "/e", "/i/v0/e", "/track", "/engage", "/i/v0/ai/batch")
@@ -21,7 +22,6 @@ ADDRESSES = [*PATHS, *(f"{path}/" for path in PATHS)]
 WHO = "Zoë 🦔 ???"  # needs more than ASCII, and a plus in base64
 
 Request = dict[str, Any]  # arguments of httpx
-Document = dict[str, Any] | list[dict[str, Any]]
 
 
 def posted(content: bytes, content_type: str | None = None, **headers: str) -> Request:
@@ -65,14 +65,32 @@ ENCODINGS: dict[str, Callable[[bytes], Request]] = {
     "GET, base64": lambda text: {"method": "GET", "params": {"data": armoured(text), "compression": "base64"}},
     "HEAD": lambda text: {"method": "HEAD", "params": {"data": armoured(text)}},
 }
+
+
+def recorded(client: str, number: int) -> Callable[[str, dict[str, Any]], Document]:
+    """Return a shape: the first event of a client's request, with another name and distinct id."""
+    requests = [request for request in CAPTURE_REQUESTS if request.client == client]
+    text = json.dumps(requests[number].document)
+
+    def fill(token: str, one: dict[str, Any]) -> Document:
+        document: Document = json.loads(text.replace(TOKEN, token))
+        events = events_of(document)
+        del events[1:]
+        events[0].pop("uuid", None)  # it is sent many times and each time as another event
+        owner = events[0] if "distinct_id" in events[0] else events[0]["properties"]
+        events[0]["event"], owner["distinct_id"] = one["event"], one["distinct_id"]
+        return document
+
+    return fill
+
+
 SHAPES: dict[str, Callable[[str, dict[str, Any]], Document]] = {
     "one event": lambda token, one: {**one, "api_key": token},
-    "one event of a browser": lambda token, one: {
-        "event": one["event"],
-        "properties": {"token": token, "distinct_id": one["distinct_id"]},
-    },
-    "a list": lambda token, one: [{**one, "token": token}],
-    "an envelope": lambda token, one: {"api_key": token, "batch": [one], "sentAt": "x", "library": "y"},
+    "one event of an old browser": recorded("posthog-js-1.38.0", 0),
+    "a list of an old browser": recorded("posthog-js-1.38.0", 2),
+    "an envelope of a browser": recorded("posthog-js-1.449.2", 0),
+    "an envelope of an old server": recorded("posthog-python-2.2.0", 0),
+    "an envelope of a server": recorded("posthog-node-5.70.0", 0),
 }
 
 

@@ -14,7 +14,7 @@ from app.flags.filters import SHIPPED
 from tests.conftest import new_service
 from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import DEFAULT_VARIANTS
-from tests.service import FUNNEL, Json, Service
+from tests.service import FUNNEL, TREND, Json, Service
 
 NOT_LAUNCHED = "Experiment has not been launched yet."
 LAUNCHED = "Experiment has already been launched."
@@ -96,12 +96,21 @@ async def test_ending_sets_the_end_and_leaves_the_flag_alone(service: Service, d
     assert await only_flag(database) == flag
 
 
+@pytest.mark.parametrize("filters", [FUNNEL, TREND])
+async def test_an_experiment_that_starts_later_can_be_ended_before(service: Service, filters: Json) -> None:
+    waiting = await service.create_experiment(start_date="2199-01-01T00:00:00Z", end_date=None, filters=filters)
+
+    ended = await acted(service, waiting, "end")
+
+    assert (ended["status"], ended["end_date"] < ended["start_date"]) == ("stopped", True)
+
+
 @pytest.mark.parametrize("status", ["running", "paused", "stopped"])
 async def test_a_shipped_variant_goes_to_everybody_and_the_old_conditions_stay(
     service: Service, database: Database, status: str
 ) -> None:
     before = await experiment_that_is(service, status)
-    (groups,) = [(await only_flag(database))["filters"]["groups"]]
+    groups = (await only_flag(database))["filters"]["groups"]
 
     shipped = await acted(service, before, "ship_variant", variant_key="test", conclusion="won")
 

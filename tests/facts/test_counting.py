@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
@@ -19,8 +21,10 @@ from app.facts import counting
 from app.facts.funnel import FunnelCounts
 from app.facts.materialise import Materialiser
 from app.facts.metric import Metric
+from app.facts.repository import FactRepository, SeriesGone
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
+from app.models import Base, Count, Fact, Series
 from app.moments import to_microseconds
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.repository import PersonRepository
@@ -45,14 +49,42 @@ happened = st.fixed_dictionaries(
 )
 merged = st.tuples(st.sampled_from(PERSONS), st.sampled_from(PERSONS))
 hours_that_pass = st.integers(-2, 15)  # clocks are set back, too
-history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass), max_size=12)
 
 
-def questions(hours: int) -> Sequence[Metric[Any]]:
+@dataclass(frozen=True)
+class Edit:
+    """What a user may change while an experiment runs."""
+
+    steps: Sequence[str] = ("visit", "cart", "buy")
+    window_hours: int = 336
+    variants: Sequence[str] = ("control", "test")
+    start_hour: int = 0
+    end_hour: int | None = None
+
+
+edited = st.builds(
+    Edit,
+    st.sampled_from([("visit", "cart", "buy"), ("visit", "buy"), ("visit", "visit"), ("cart",)]),
+    st.sampled_from([1, 8, 336]),
+    st.sampled_from([("control", "test"), ("control", "test", "junk")]),
+    st.integers(0, 5),
+    st.none() | st.integers(5, 40),
+)
+sent_again = st.just("sent again")  # everything, as a client does that never heard that it had arrived
+history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass, edited, sent_again), max_size=12)
+
+
+def questions(hours: int, edit: Edit = Edit()) -> Sequence[Metric[Any]]:  # frozen
     """Return metrics of an experiment that has been running for some hours."""
-    scope = ExperimentScope("checkout", ["control", "test"], START, None, START + hours * HOUR, ZoneInfo("UTC"))
+    start = START + edit.start_hour * HOUR
+    end = None if edit.end_hour is None else START + edit.end_hour * HOUR
+    scope = ExperimentScope("checkout", edit.variants, start, end, START + hours * HOUR, ZoneInfo("UTC"))
     funnel = read_funnel(
-        {"events": [{"id": name, "order": order} for order, name in enumerate(("visit", "cart", "buy"))]}
+        {
+            "events": [{"id": name, "order": order} for order, name in enumerate(edit.steps)],
+            "funnel_window_interval": edit.window_hours,
+            "funnel_window_interval_unit": "hour",
+        }
     )
     trends = [read_trend({"events": [{"id": "visit", "math": math}], "interval": "hour"}) for math in ("total", "dau")]
     return [
@@ -75,15 +107,18 @@ async def test_what_is_added_up_equals_what_is_counted_afresh(
     project_id = (await new_service(client, database)).project_id
     facts = FactService(database, Materialiser(database, chunk=5), project_id)
     living = await create_persons(database, project_id)
-    hours = 1
+    hours, edit, sent = 1, Edit(), list[NewEvent]()
     for step in history:
         if isinstance(step, int):
             hours += step
         elif isinstance(step, tuple):
             await merge(database, project_id, living, *step)
+        elif isinstance(step, Edit):
+            edit = step
         else:
-            await append(database, project_id, living, step)
-        metrics = questions(hours)
+            sent += [] if step == "sent again" else stored_under(living, step)
+            await append(database, project_id, sent)
+        metrics = questions(hours, edit)
         series = await facts.catch_up(metrics)
         added = [shown(await facts.count(metric, series)) for metric in metrics]
         counted = [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
@@ -106,17 +141,17 @@ async def merge(database: Database, project_id: int, living: dict[int, PersonSta
             await PersonRepository(session, project_id).store(IdentityChanges(merged=[previous]), [])
 
 
-async def append(
-    database: Database, project_id: int, living: dict[int, PersonState], events: Sequence[dict[str, Any]]
-) -> None:
-    """Store events, the even ones under the person as it once was: who wrote them had not heard of the merge."""
+def stored_under(living: dict[int, PersonState], events: Sequence[dict[str, Any]]) -> list[NewEvent]:
+    """Return events, the even ones under the person as it once was: who wrote them had not heard of the merge."""
+    return [
+        stored(event, (living[event["person"]] if number % 2 else living[event["person"]].survivor()).id)
+        for number, event in enumerate(events)
+    ]
+
+
+async def append(database: Database, project_id: int, events: Sequence[NewEvent]) -> None:
     async with database.write() as session:
-        await EventRepository(session, project_id).append(
-            [
-                stored(event, (living[event["person"]] if number % 2 else living[event["person"]].survivor()).id)
-                for number, event in enumerate(events)
-            ]
-        )
+        await EventRepository(session, project_id).append(events)
 
 
 def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
@@ -166,3 +201,42 @@ async def test_writers_and_readers_at_the_same_time_count_every_event_once(
     assert added == [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
     total, persons = [await facts.count(metric, series) for metric in metrics[2:]]
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
+
+
+async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_for(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.facts.service.CHUNK", 2)
+    moment = (START + HOUR).isoformat()
+    await service.capture(*(event("visit", str(number), moment, variant="test") for number in range(5)))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    _, exposure, total, _ = questions(48)
+    series = await facts.catch_up([exposure, total])
+    before = [shown(await facts.count(metric, series)) for metric in (exposure, total)]
+
+    await facts.remove_unused([exposure], older_than=dt.timedelta(0))
+
+    assert await rows(database, Fact) == 0
+    assert await rows(database, Series) == await rows(database, Count) == 1
+    for afresh in (False, True):
+        with pytest.raises(SeriesGone):
+            await facts.count(total, series, afresh=afresh)
+    series = await facts.catch_up([exposure, total])
+    assert [shown(await facts.count(metric, series)) for metric in (exposure, total)] == before
+
+
+async def test_what_is_removed_is_not_added_to(service: Service, database: Database) -> None:
+    """Not even when another series has its number by then."""
+    await service.capture(event("visit", "ann", variant="test"))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    series = await facts.catch_up([questions(48)[2]])
+    numbers = dict.fromkeys(series.ids.values(), "another")
+
+    async with database.write() as session:
+        with pytest.raises(SeriesGone):
+            await FactRepository(session, service.project_id).lock(numbers)
+
+
+async def rows(database: Database, model: type[Base]) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(model)) or 0

@@ -31,15 +31,27 @@ OF_AN_EXPERIMENT = [
     ("DELETE", "/experiments/{id}/"),
     ("GET", "/experiments/{id}/results/"),
     ("GET", "/experiments/{id}/secondary_results/"),
+    ("GET", "/experiments/{id}/activity/"),
+    ("GET", "/experiments/{id}/snapshots/"),
+    ("POST", "/experiments/{id}/snapshots/"),
+    ("GET", "/experiments/{id}/snapshots/1/"),
+    ("POST", "/experiments/{id}/launch/"),
+    ("POST", "/experiments/{id}/end/"),
+    ("POST", "/experiments/{id}/duplicate/"),
 ]
-OF_A_FLAG = [(method, "/feature_flags/{id}/") for method in ("GET", "PUT", "PATCH")]
+OF_A_FLAG = [
+    *((method, "/feature_flags/{id}/") for method in ("GET", "PUT", "PATCH")),
+    ("GET", "/feature_flags/{id}/activity/"),
+]
 OF_A_PROJECT = [
     ("GET", "/"),
     ("PATCH", "/"),
     ("GET", "/experiments/"),
     ("POST", "/experiments/"),
     ("GET", "/experiments/requires_flag_implementation/"),
+    ("GET", "/experiments/activity/"),
     ("GET", "/feature_flags/"),
+    ("GET", "/feature_flags/activity/"),
     ("POST", "/feature_flags/"),
     ("DELETE", "/feature_flags/{id}/"),  # it is refused whatever the id
 ]

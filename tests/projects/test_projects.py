@@ -32,6 +32,7 @@ async def test_a_created_project_can_be_read_and_has_a_token_of_its_own(service:
         "name": "Blog",
         "timezone": "Europe/Amsterdam",
         "test_account_filters": [],
+        "anonymize_ips": False,
         "api_token": project["api_token"],
         "created_at": project["created_at"],
         "updated_at": project["updated_at"],

@@ -1,10 +1,18 @@
 """Results as a client reads them."""
 
+import asyncio
 import datetime as dt
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select
 
+from app.database import Database
+from app.dependencies import build_upkeep
+from app.facts.counting import MetricCounter
+from app.models import Count
+from app.upkeep.schedule import Schedule
 from tests.service import FUNNEL, TREND, Service, event, exposure
 
 ONE_EACH = [
@@ -443,3 +451,47 @@ async def test_other_projects_events_do_not_count(service: Service) -> None:
     results = await results_of(service, *ONE_EACH)
 
     assert [funnel[0]["count"] for funnel in results["insight"]] == [1, 1]
+
+
+async def test_everybody_who_waits_shares_one_recount(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+    count_all = MetricCounter.count_all
+
+    async def counting(counter: MetricCounter[Any]) -> Any:
+        nonlocal counted
+        counted += 1
+        return await count_all(counter)
+
+    monkeypatch.setattr(MetricCounter, "count_all", counting)
+    experiment = await service.create_experiment()
+    await service.capture(*ONE_EACH)
+    path = f"/experiments/{experiment['id']}/results/?refresh=true"
+
+    answers = await asyncio.gather(*(service.read(path) for _ in range(6)))
+
+    assert all(answer == answers[0] for answer in answers)
+    assert counted <= 2
+
+
+async def test_a_started_experiment_is_counted_before_anybody_asks(
+    service: Service, database: Database, application: FastAPI
+) -> None:
+    state = application.state
+    schedule = Schedule(database, lambda project: build_upkeep(database, state.materialiser, project), 3600)
+    running = asyncio.create_task(schedule.run())
+    try:
+        await service.capture(*ONE_EACH)
+        await service.create_experiment(end_date=None)
+        while not await stored_counts(database):  # the test's time limit bounds it
+            pass
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    await schedule.remove_unused()
+    assert await stored_counts(database)
+
+
+async def stored_counts(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(Count)) or 0

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from mpmath import beta, betainc, gammainc, mp, mpf, quad
 
-from app.statistics.posterior import BetaPosterior, Posterior
+from app.statistics.posterior import BetaPosterior, GammaPosterior
+
+Posterior = BetaPosterior | GammaPosterior
 
 mp.dps = 20
 

@@ -1,6 +1,8 @@
 """Probabilities and losses, held against closed forms and arbitrary precision."""
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from mpmath import betainc, mpf
 
 from app.statistics.comparison import compare
-from app.statistics.posterior import BetaPosterior, GammaPosterior, Posterior
+from app.statistics.normals import compare_normals
+from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior
 from tests.statistics import reference
+from tests.statistics.reference import Posterior
 
 ACCURACY = 1e-12  # what the documentation promises, absolute
 ROUNDING = 1e-14  # what is left between two ways to compute the same number here
@@ -139,3 +143,30 @@ def test_parameters_of_no_distribution_are_refused(parameters: tuple[float, floa
         BetaPosterior(*parameters)
     with pytest.raises(ValueError, match="positive"):
         GammaPosterior(*parameters)
+
+
+@given(
+    means=st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)),
+    deviations=st.tuples(st.floats(1e-2, 1e2), st.floats(1e-2, 1e2)),
+)
+def test_normal_variables_beat_each_other_as_the_normal_curve_says(
+    means: tuple[float, float], deviations: tuple[float, float]
+) -> None:
+    result = compare_normals([NormalPosterior(*parameters) for parameters in zip(means, deviations, strict=True)])
+
+    error = math.hypot(*deviations)
+    z = (means[1] - means[0]) / error
+    beats = NormalDist().cdf(z)
+    loss = error * NormalDist().pdf(z) - (means[1] - means[0]) * (1 - beats)
+    for found in (result.win_probabilities[1], result.probabilities_to_beat_control[1]):
+        assert found == pytest.approx(beats, abs=1e-10)
+    for found in (result.losses_against_all[1], result.losses_against_control[1]):
+        assert found == pytest.approx(loss, rel=1e-9, abs=1e-9 * error)
+
+
+def test_of_three_equal_normal_variables_each_is_as_good_as_the_others() -> None:
+    """The largest of three standard normal variables is 3 / (2 sqrt(pi)) on average, that of two 1 / sqrt(pi)."""
+    result = compare_normals([NormalPosterior(5.0, 2.0)] * 3)
+
+    assert result.win_probabilities == pytest.approx(1 / 3, abs=ACCURACY)
+    assert result.losses_against_all == pytest.approx(2 * 3 / (2 * math.sqrt(math.pi)), rel=1e-10)

@@ -1,14 +1,13 @@
-"""Quantiles, credible intervals and relative uplift."""
+"""Quantiles and credible intervals."""
 
 import pytest
-from app.statistics.uplift import probability_above, relative_uplift
 from hypothesis import given
 from hypothesis import strategies as st
-from mpmath import mpf, quad
+from mpmath import mpf
 
 from app.statistics.intervals import equal_tailed_intervals, highest_density_intervals, quantiles
-from app.statistics.posterior import BetaPosterior, GammaPosterior, Posterior
-from tests.statistics.reference import breakpoints, cdf, density
+from app.statistics.posterior import BetaPosterior, GammaPosterior
+from tests.statistics.reference import Posterior, cdf, density
 
 beta = BetaPosterior.from_counts
 gamma = GammaPosterior.from_counts
@@ -56,40 +55,6 @@ def test_intervals_grow_with_their_level_and_hold_the_median(successes: int, fai
     [[median]] = quantiles([posterior], [0.5])
 
     assert 0 <= low <= median <= high <= 1
-
-
-@pytest.mark.parametrize(("variant", "control"), [(beta(18, 82), beta(10, 90)), (beta(3, 40), beta(9, 30))])
-def test_quantiles_of_uplift_are_those_of_the_ratio(variant: BetaPosterior, control: BetaPosterior) -> None:
-    uplift = relative_uplift(variant, control)
-
-    for expected, found in zip(
-        (0.025, 0.5, 0.975), (uplift.interval[0], uplift.median, uplift.interval[1]), strict=True
-    ):
-        ratio = mpf(found) + 1
-        points = sorted({*breakpoints([control]), min(mpf(1), 1 / ratio)})
-        below = quad(lambda x, m=ratio: density(control, x) * cdf(variant, min(mpf(1), m * x)), points)
-        assert abs(below - expected) < 1e-10
-
-
-def test_uplift_of_counts_is_the_odds_of_a_beta_variable() -> None:
-    uplift = relative_uplift(gamma(30, 2.0), gamma(20, 1.0))
-    share = [mpf(end + 1) * 2 / (1 + mpf(end + 1) * 2) for end in uplift.interval]
-
-    assert abs(cdf(BetaPosterior(31, 21), share[0]) - mpf("0.025")) < 1e-12
-    assert abs(cdf(BetaPosterior(31, 21), share[1]) - mpf("0.975")) < 1e-12
-    assert uplift.mean == pytest.approx(31 / 2 / 20 - 1)
-
-
-def test_uplift_has_no_mean_where_control_may_be_zero() -> None:
-    assert relative_uplift(beta(3, 7), beta(0, 10)).mean is None
-
-
-@given(counts=st.tuples(*[st.integers(0, 10**7)] * 4))
-def test_uplift_is_positive_as_often_as_the_variant_beats_control(counts: tuple[int, int, int, int]) -> None:
-    variant, control = beta(*counts[:2]), beta(*counts[2:])
-    above, reverse = probability_above(variant, control, 0.0), probability_above(control, variant, 0.0)
-
-    assert above + reverse == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.5, float("nan")])

@@ -1,0 +1,162 @@
+"""What is known of a request behind proxies: who sent it, and by which address it reaches the service.
+
+Proxies tell in headers, and so can anybody else. A header counts only when the peer is a proxy that the operator named;
+and since proxies pass on what they do not set themselves, those that proxies commonly forget need a word of his too.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.errors import InvalidHost
+from app.exception_handlers import respond
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Sent: TypeAlias = Mapping[bytes, list[str]]  # the lines of each header
+
+_PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_READ: Final = frozenset(
+    {b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
+)
+_SCHEMES: Final = frozenset({"http", "https"})
+
+
+class TrustedProxies:
+    """Corrects client, scheme, host and prefix of a request by what trusted proxies say, and refuses unknown hosts.
+
+    To be put outside everything that looks at an address. The prefix ends up in ``root_path`` and at the beginning of
+    ``path``, where the framework wants it, whether the proxy has stripped it or kept it.
+
+    Parameters
+    ----------
+    trusted
+        Networks of proxies. A peer on a Unix socket has no address and is trusted.
+    allowed_hosts
+        Names by which clients may call; empty for any. Only then ``X-Forwarded-Host`` is believed.
+    prefix
+        Where the service lies on the public host, such as ``/abacus``.
+    believes_prefix
+        Whether ``X-Forwarded-Prefix`` of a trusted proxy counts for more than ``prefix``.
+    probes
+        Paths that are called by address, for which the host does not matter.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted: Sequence[Network],
+        allowed_hosts: Set[str],
+        prefix: str,
+        believes_prefix: bool,
+        probes: Set[str],
+    ) -> None:
+        self._app = app
+        self._trusted = tuple(trusted)
+        self._is_trusted = lru_cache(maxsize=4096)(self._look_up)  # the same few proxies send every request
+        self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
+        self._prefix = prefix
+        self._believes_prefix = believes_prefix
+        self._probes = probes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = dict(scope)
+        sent = _read_headers(scope["headers"])
+        prefix: str = self._prefix or scope.get("root_path", "")
+        hosts = own_hosts = sent.get(b"host", [])
+        peer = scope.get("client")
+        if peer is None or self._is_trusted(peer[0]):
+            _correct_scheme(scope, sent)
+            self._correct_client(scope, sent)
+            prefix = self._forwarded_prefix(sent) or prefix
+            hosts = self._forwarded_host(sent) or hosts
+        path: str = scope["path"]
+        scope["root_path"] = prefix
+        scope["path"] = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
+        if scope["path"].removeprefix(prefix) not in self._probes:
+            if not self._is_fit(hosts, scope.get("http_version", "1.1")):
+                await respond(InvalidHost())(scope, receive, send)
+                return
+            if hosts is not own_hosts:
+                scope["headers"] = _with_host(scope["headers"], hosts[0])
+        await self._app(scope, receive, send)
+
+    def _look_up(self, text: str) -> bool:
+        address = _read_address(text)
+        return address is not None and any(address in network for network in self._trusted)
+
+    def _correct_client(self, scope: Scope, sent: Sent) -> None:
+        """Walk back from the nearest proxy to the first address that is none of ours: what stands before it is hearsay.
+
+        An unreadable entry ends the walk, and the nearest address that was believed is the client.
+        """
+        for text in reversed(_tokens(sent, b"x-forwarded-for")):
+            address = _read_address(text)
+            if address is None:
+                return
+            scope["client"] = (str(address), 0)
+            if not self._is_trusted(text):
+                return
+
+    def _forwarded_prefix(self, sent: Sent) -> str | None:
+        prefix = sent.get(b"x-forwarded-prefix", [""])[0] if self._believes_prefix else ""
+        return prefix if _PREFIX.fullmatch(prefix) else None
+
+    def _forwarded_host(self, sent: Sent) -> list[str]:
+        """Return the host that the outermost proxy was asked for, if hosts are checked at all."""
+        return _tokens(sent, b"x-forwarded-host")[:1] if self._allowed_hosts else []
+
+    def _is_fit(self, hosts: Sequence[str], http_version: str) -> bool:
+        """Whether there is one host and the operator knows it. HTTP/1.0, which health checks speak, has none."""
+        if not hosts and http_version == "1.0":
+            return not self._allowed_hosts
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        return match is not None and (not self._allowed_hosts or match["name"].lower() in self._allowed_hosts)
+
+
+def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Sent:
+    """Return the lines of the headers that matter here. Every request comes by: the others are not decoded."""
+    sent: dict[bytes, list[str]] = {}
+    for name, value in headers:
+        if name in _READ:
+            sent.setdefault(name, []).append(value.decode("latin-1"))
+    return sent
+
+
+def _tokens(sent: Sent, name: bytes) -> list[str]:
+    """Return the comma-separated values of a header in order, however many lines it came in."""
+    return [token for line in sent.get(name, ()) for token in map(str.strip, line.split(",")) if token]
+
+
+def _correct_scheme(scope: Scope, sent: Sent) -> None:
+    scheme = (_tokens(sent, b"x-forwarded-proto") or [""])[-1].lower()
+    if scheme in _SCHEMES:
+        scope["scheme"] = scheme
+
+
+def _with_host(headers: Iterable[tuple[bytes, bytes]], host: str) -> list[tuple[bytes, bytes]]:
+    return [(b"host", host.encode("latin-1")), *(header for header in headers if header[0] != b"host")]
+
+
+@lru_cache(maxsize=4096)
+def _read_address(text: str) -> Address | None:
+    """Read an address as proxies write it, with or without brackets and a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

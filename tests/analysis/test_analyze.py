@@ -1,0 +1,206 @@
+"""Counts in, figures out; and planning: over the API."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
+from tests.service import Service
+
+ANALYZE, POWER = "/experiments/analyze/", "/experiments/power/"
+MEAN = {"key": "control", "number_of_samples": 1000, "sum": 500, "sum_squares": 900}
+RATIO = {**MEAN, "denominator_sum": 2000, "denominator_sum_squares": 5000, "numerator_denominator_sum_product": 1100}
+
+
+def two(variant: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    return [variant, {**variant, "key": "test", **changes}]
+
+
+async def test_the_examples_are_what_the_service_answers(service: Service) -> None:
+    analysis, plan = await service.post(ANALYZE, FUNNEL_EXAMPLE), await service.post(POWER, POWER_EXAMPLE)
+
+    assert (analysis.status_code, analysis.json()) == (200, ANALYSIS_EXAMPLE)
+    assert (plan.status_code, plan.json()) == (200, PLAN_EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "variants", "delta"),
+    [
+        ("funnel", two({"key": "control", "success_count": 100, "failure_count": 900}, success_count=110), 0.008911),
+        ("count", two({"key": "control", "count": 300, "exposure": 1000}, count=380, exposure=1010.0), 0.076238),
+        ("mean", two(MEAN, sum=550.5), 0.0505),
+        ("ratio", two(RATIO, sum=550), 0.025),
+    ],
+)
+async def test_every_kind_of_metric_is_analysed(
+    service: Service, metric_type: str, variants: list[dict[str, Any]], delta: float
+) -> None:
+    response = await service.post(ANALYZE, {"metric_type": metric_type, "variants": variants})
+
+    assert response.status_code == 200, response.text
+    control, test = response.json()["variants"]
+    assert control["delta"] is None
+    assert test["delta"] == pytest.approx(delta, abs=1e-6)
+    assert test["credible_interval"][0] < test["posterior_mean"] < test["credible_interval"][1]
+    for kind in ("delta_credible_interval", "confidence_interval", "sequential_interval"):
+        assert test[kind][0] < delta < test[kind][1]
+    for kind in ("relative_confidence_interval", "relative_sequential_interval", "delta_relative_credible_interval"):
+        assert test[kind][0] < test["delta_relative"] < test[kind][1]
+    assert control["probability_best"] + test["probability_best"] == pytest.approx(1)
+    assert response.json()["sample_ratio_mismatch"] is None
+
+
+async def test_a_broken_split_is_said_first(service: Service) -> None:
+    body = {**FUNNEL_EXAMPLE, "expected_split": {"control": 0.4, "test": 0.6}}
+
+    answer = (await service.post(ANALYZE, body)).json()
+    assert answer["sample_ratio_mismatch"]["mismatch"]
+    assert answer["conclusion"].startswith("Do not trust these figures yet")
+
+
+async def test_control_is_said_to_lead(service: Service) -> None:
+    variants = two({"key": "control", "success_count": 150, "failure_count": 850}, success_count=90, failure_count=910)
+
+    answer = (await service.post(ANALYZE, {"metric_type": "funnel", "variants": variants})).json()
+    assert answer["leader"] == "control"
+    assert answer["conclusion"].startswith("control leads, being the best with a probability of more than 99.99 %.")
+    assert answer["conclusion"].endswith("It is significantly better than test: keep it.")
+
+
+@pytest.mark.parametrize(
+    ("change", "attr", "code"),
+    [
+        ({"metric_type": "retention"}, "metric_type", "invalid_choice"),
+        ({"metric_type": None}, "metric_type", "invalid_choice"),
+        (
+            {"variants": two({"key": "a", "success_count": -1, "failure_count": 1})},
+            "variants__0__success_count",
+            "min_value",
+        ),
+        ({"variants": two({"key": "a", "success_count": 1})}, "variants__0__failure_count", "required"),
+        (
+            {"variants": two({"key": "a", "success_count": 1.5, "failure_count": 1})},
+            "variants__0__success_count",
+            "invalid_input",
+        ),
+        (
+            {"variants": two({"key": "a", "success_count": 10**19, "failure_count": 1})},
+            "variants__0__success_count",
+            "max_value",
+        ),
+        ({"variants": []}, "variants", "too_short"),
+        ({"expected_split": {"control": 1}}, None, "invalid_input"),
+        ({"expected_split": {"control": 0, "test": 0}}, None, "invalid_input"),
+        ({"stats_config": {"baseline_variant_key": "nobody"}}, None, "invalid_input"),
+        ({"stats_config": {"confidence_level": 1}}, "stats_config__confidence_level", "max_value"),
+        ({"metric_type": "mean", "variants": two(MEAN, sum_squares=1)}, None, "invalid_input"),
+    ],
+)
+async def test_counts_that_make_no_sense_are_refused(
+    service: Service, change: dict[str, Any], attr: str | None, code: str
+) -> None:
+    response = await service.post(ANALYZE, {**FUNNEL_EXAMPLE, **change})
+
+    assert (response.status_code, response.json()["attr"], response.json()["code"]) == (400, attr, code), response.text
+
+
+async def test_a_number_that_is_none_is_refused(service: Service) -> None:
+    text = json.dumps({**FUNNEL_EXAMPLE, "expected_split": {"control": float("nan"), "test": 1}})
+
+    response = await service.request("POST", ANALYZE, content=text, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()["attr"]) == (400, "expected_split__control")
+
+
+hostile = (
+    st.sampled_from([0, 1, -1, 5, 1e-300, 1e18, 10**18, 1e150, 1e300, 1.5, True, None, "1", 100, 1000]) | st.floats()
+)
+FIELDS = ["success_count", "failure_count", "count", "exposure", "number_of_samples", "sum", "sum_squares"]
+FIELDS += ["denominator_sum", "denominator_sum_squares", "numerator_denominator_sum_product"]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    metric_type=st.sampled_from(["funnel", "count", "mean", "ratio"]),
+    variants=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS, hostile)), min_size=1, max_size=4),
+)
+async def test_hostile_counts_are_refused_or_analysed(
+    service: Service, metric_type: str, variants: list[dict[str, Any]]
+) -> None:
+    body = {
+        "metric_type": metric_type,
+        "variants": [{"key": f"v{index}", **variant} for index, variant in enumerate(variants)],
+    }
+    headers = {"Content-Type": "application/json"}
+    response = await service.request("POST", ANALYZE, content=json.dumps(body), headers=headers)
+
+    assert response.status_code in {200, 400}, response.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"baseline": 0.20625, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 25_835}),
+        ({"baseline": 0.1093125, "minimum_detectable_effect": 0.0075}, {"sample_size_per_variant": 27_414}),
+        ({"baseline": 0.53, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 39_087}),
+        (
+            {"baseline": 0.1, "minimum_detectable_effect": 0.2, "relative": True, "method": "posthog_2022"},
+            {"sample_size_per_variant": 3600, "recommended_sample_size": 7200, "recommended_running_time": 7.2},
+        ),
+        (
+            {"baseline": 0.2, "minimum_detectable_effect": 0.1, "method": "posthog_2022"},
+            {"sample_size_per_variant": 256},
+        ),
+        (
+            {"metric_type": "count", "baseline": 1000 / 14 / 1000, "minimum_detectable_effect": 0.05, "relative": True}
+            | {"method": "posthog_2022"},
+            {"recommended_running_time": 91.8, "recommended_sample_size": None},
+        ),
+        (
+            {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
+            {"sample_size_per_variant": 1570},
+        ),
+    ],
+)
+async def test_published_plans_have_their_published_sizes(
+    service: Service, changes: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    response = await service.post(POWER, {**POWER_EXAMPLE, **changes})
+
+    assert response.status_code == 200, response.text
+    assert {name: response.json()[name] for name in answer} == pytest.approx(answer)
+
+
+@pytest.mark.parametrize("method", ["two_sample", "posthog_2022"])
+@pytest.mark.parametrize("metric_type", ["funnel", "count"])
+async def test_size_days_and_effect_lead_to_each_other(service: Service, metric_type: str, method: str) -> None:
+    question = {**POWER_EXAMPLE, "metric_type": metric_type, "method": method}
+    plan = (await service.post(POWER, question)).json()
+    del question["minimum_detectable_effect"]
+
+    by_days = await service.post(POWER, {**question, "running_time": plan["recommended_running_time"]})
+    assert by_days.json()["minimum_detectable_effect"] == pytest.approx(0.02, rel=0.01)
+    size = plan["recommended_running_time"] * 1000
+    by_size = await service.post(POWER, {**question, "sample_size": size})
+    assert by_size.json()["minimum_detectable_effect"] == pytest.approx(0.02, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "attr"),
+    [
+        ({"sample_size": 100}, "minimum_detectable_effect"),
+        ({"minimum_detectable_effect": 0}, "minimum_detectable_effect"),
+        ({"minimum_detectable_effect": 0.95}, "minimum_detectable_effect"),
+        ({"minimum_detectable_effect": 1e-150}, "minimum_detectable_effect"),
+        ({"baseline": 1}, "baseline"),
+        ({"metric_type": "mean"}, "variance"),
+        ({"alpha": 0}, "alpha"),
+        ({"variants": 1}, "variants"),
+    ],
+)
+async def test_plans_that_make_no_sense_are_refused(service: Service, changes: dict[str, Any], attr: str) -> None:
+    response = await service.post(POWER, {**POWER_EXAMPLE, **changes})
+
+    assert (response.status_code, response.json()["attr"]) == (400, attr), response.text

@@ -1,0 +1,152 @@
+"""How often a key may call, where calls are limited."""
+
+from collections.abc import Awaitable, Callable, Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.auth.rate_limits import ANALYTICS, GENERAL, LOCAL_EVALUATION, RateLimit, RateLimiter
+from app.database import Database
+from tests.conftest import new_service
+from tests.service import Service, event
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limiter(clock: Clock) -> RateLimiter:
+    return RateLimiter(clock)
+
+
+@pytest.fixture
+def limited(application: FastAPI, limiter: RateLimiter) -> Iterator[RateLimiter]:
+    """The limiter of the running application, by a clock that stands still."""
+    application.state.rate_limiter = limiter
+    yield limiter
+    application.state.rate_limiter = None
+
+
+def exhaust(limiter: RateLimiter, limit: RateLimit, caller: object) -> int:
+    """Return how many requests are let through until one is refused."""
+    allowed = 0
+    while limiter.count(limit, caller) == 0:
+        allowed += 1
+    return allowed
+
+
+@pytest.mark.parametrize(
+    ("limit", "per_minute", "per_hour"), [(GENERAL, 480, 4800), (ANALYTICS, 240, 1200), (LOCAL_EVALUATION, 600, 36_000)]
+)
+def test_so_many_requests_are_allowed_in_a_minute_and_in_an_hour(
+    limiter: RateLimiter, clock: Clock, limit: RateLimit, per_minute: int, per_hour: int
+) -> None:
+    by_minute = []
+    for _ in range(60):
+        by_minute.append(exhaust(limiter, limit, "ann"))
+        clock.now += 60
+
+    assert sum(by_minute) == per_hour
+    assert by_minute[: per_hour // per_minute] == [per_minute] * (per_hour // per_minute)
+    assert exhaust(limiter, limit, "ann") == per_minute  # an hour after the first minute
+
+
+def test_the_window_slides(limiter: RateLimiter, clock: Clock) -> None:
+    limiter.count(GENERAL, "ann")
+    clock.now += 59
+    assert exhaust(limiter, GENERAL, "ann") == 479
+    clock.now += 1
+
+    assert exhaust(limiter, GENERAL, "ann") == 1
+
+
+def test_who_is_refused_is_told_how_long_to_wait_and_that_is_enough(limiter: RateLimiter, clock: Clock) -> None:
+    exhaust(limiter, GENERAL, "ann")
+    clock.now += 12.5
+
+    wait = limiter.count(GENERAL, "ann")
+    clock.now += wait
+
+    assert wait == 47.5
+    assert limiter.count(GENERAL, "ann") == 0
+
+
+def test_callers_who_have_been_idle_are_forgotten(limiter: RateLimiter, clock: Clock) -> None:
+    for caller in range(100):
+        limiter.count(GENERAL, caller)
+    clock.now += 3601
+
+    limiter.count(GENERAL, "ann")
+
+    assert len(limiter._logs) == 1  # nothing else shows it
+
+
+async def statuses(request: Callable[[], Awaitable[httpx.Response]], times: int) -> list[int]:
+    return [(await request()).status_code for _ in range(times)]
+
+
+async def test_the_481st_request_in_a_minute_is_refused(service: Service, limited: RateLimiter, clock: Clock) -> None:
+    assert set(await statuses(lambda: service.get("/experiments/"), 480)) == {200}
+    clock.now += 18.5
+
+    refused = await service.get("/feature_flags/")
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "42")
+    assert refused.json() == {
+        "type": "throttled_error",
+        "code": "throttled",
+        "detail": "Request was throttled. Expected available in 42 seconds.",
+        "attr": None,
+    }
+    clock.now += 41.5
+    assert (await service.get("/feature_flags/")).status_code == 200
+
+
+async def test_results_have_a_limit_of_their_own(service: Service, limited: RateLimiter) -> None:
+    experiment = await service.create_experiment()
+    path = f"/experiments/{experiment['id']}/secondary_results/?id=7"
+
+    assert set(await statuses(lambda: service.get(path), 240)) == {400}
+    assert (await service.get(path)).status_code == 429
+    assert (await service.get("/events/")).status_code == 429
+    assert (await service.get("/experiments/")).status_code == 200
+
+
+async def test_projects_and_keys_are_counted_apart_however_a_project_is_named(
+    service: Service, database: Database, limited: RateLimiter
+) -> None:
+    neighbour = await new_service(service.client, database)
+    assert set(await statuses(lambda: service.get("/actions/"), 479)) == {200}
+    headers = {"Authorization": f"Bearer {service.key}"}
+
+    assert (await service.client.get("/api/projects/@current/actions/", headers=headers)).status_code == 200
+    assert (await service.client.get("/api/projects/@current/actions/", headers=headers)).status_code == 429
+    assert (await service.get("/actions/")).status_code == 429
+    assert (await neighbour.get("/actions/")).status_code == 200
+    other_key = {"Authorization": f"Bearer {neighbour.key}"}
+    assert (await service.client.get(f"{service.project}/actions/", headers=other_key)).status_code == 200
+    assert (await service.client.get(f"{neighbour.project}/actions/", headers=headers)).status_code == 200
+
+
+async def test_capture_and_flags_are_never_limited(service: Service, limited: RateLimiter) -> None:
+    assert set(await statuses(lambda: service.get("/cohorts/"), 481)) == {200, 429}
+    sent = {"api_key": service.token, **event("visit", "ann")}
+    asked = {"token": service.token, "distinct_id": "ann"}
+
+    assert set(await statuses(lambda: service.client.post("/e/", json=sent), 500)) == {200}
+    assert set(await statuses(lambda: service.client.post("/flags/", json=asked), 500)) == {200}
+
+
+async def test_nothing_is_limited_unless_it_is_asked_for(service: Service) -> None:
+    assert set(await statuses(lambda: service.get("/actions/"), 500)) == {200}

@@ -1,0 +1,295 @@
+"""The analysis of counts: published figures of real experiments, and what holds for any counts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.statistics.analysis import Analysis, AnalysisConfig, VariantAnalysis, analyse, analyse_together
+from app.statistics.funnel import FunnelVariant
+from app.statistics.multiplicity import adjust
+from app.statistics.sample_ratio import check_sample_ratio
+from app.statistics.samples import CountVariant, MeanVariant, RatioVariant
+from app.statistics.sequential import sequential_factor, sequential_p_value
+from app.statistics.tails import chi_square_p_value, student_p_values
+
+CONFIG = AnalysisConfig()
+ONE_LOOK = AnalysisConfig(method="frequentist", is_sequential=False)
+
+
+def funnel(**counts: tuple[int, int]) -> list[FunnelVariant]:
+    return [FunnelVariant(key, successes, total - successes) for key, (successes, total) in counts.items()]
+
+
+def mean(key: str, number: int, average: float, variance: float) -> MeanVariant:
+    return MeanVariant(key, number, average * number, variance * (number - 1) + average**2 * number)
+
+
+def of(analysis: Analysis, key: str) -> VariantAnalysis:
+    return next(variant for variant in analysis.variants if variant.sample.key == key)
+
+
+@pytest.mark.parametrize(
+    ("control", "test", "difference", "interval", "p_value", "best"),
+    [
+        ((20_034, 44_700), (20_119, 45_489), -0.005905, (-0.012393, 0.000582), 0.07441, 0.03721),
+        ((8_502, 44_700), (8_279, 45_489), -0.008201, (-0.013282, -0.003121), 0.0015542, 0.000777),
+        ((2_262, 21_306), (3_894, 21_307), 0.076590, (0.069953, 0.083226), 5.7e-112, 1),
+        ((2_262, 21_306), (3_238, 21_387), 0.045233, (0.038894, 0.051573), 3.2e-44, 1),
+        ((122, 21_306), (267, 21_307), 0.006805, (0.005000, 0.008610), 1.5e-13, 1),
+        ((122, 21_306), (189, 21_387), 0.003111, (0.001499, 0.004723), 1.57e-4, 0.999924),
+        ((3_785, 17_293), (3_423, 17_260), -0.020555, (-0.02912, -0.01199), 2.58e-6, 1.3e-6),
+        ((2_033, 17_293), (1_945, 17_260), -0.004874, (-0.01160, 0.00186), 0.15584, 0.07794),
+        ((17_489, 145_274), (17_264, 145_310), -0.001578, (-0.003938, 0.000781), 0.18988, 0.09494),
+    ],
+)
+def test_published_conversions_have_their_published_figures(
+    control: tuple[int, int],
+    test: tuple[int, int],
+    difference: float,
+    interval: tuple[float, float],
+    p_value: float,
+    best: float,
+) -> None:
+    found = of(analyse(funnel(control=control, test=test), CONFIG), "test")
+
+    assert found.difference.estimate == pytest.approx(difference, abs=6e-7)
+    assert found.difference.confidence_interval == pytest.approx(interval, abs=6e-6)
+    assert found.p_value == pytest.approx(p_value, rel=0.04 if p_value < 1e-10 else 3e-3)
+    assert found.probability_best == pytest.approx(best, abs=6e-6)
+
+
+@pytest.mark.parametrize(
+    ("control", "test", "p_value"),
+    [
+        (mean("control", 44_700, 52.4563, 65_903.32), mean("test", 45_489, 51.2988, 10_669.74), 0.37592),
+        (mean("control", 21_306, 0.652789, 134.2864), mean("test", 21_307, 1.422617, 315.2118), 1.16e-7),
+        (mean("control", 21_306, 0.652789, 134.2864), mean("test", 21_387, 1.077202, 228.4967), 0.0011294),
+    ],
+)
+def test_published_amounts_have_their_published_p_value(
+    control: MeanVariant, test: MeanVariant, p_value: float
+) -> None:
+    found = of(analyse([control, test], CONFIG), "test")
+
+    assert found.p_value == pytest.approx(p_value, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("observed", "p_value", "is_mismatch"),
+    [
+        ({"gate_30": 44_700, "gate_40": 45_489}, 0.0086080, False),
+        ({"control": 21_306, "mens": 21_307, "womens": 21_387}, 0.90369, False),
+        ({"control": 345_543, "test": 344_660}, 0.28785, False),
+        ({"old": 145_274, "new": 145_310}, 0.94675, False),
+        ({"control": 4_000, "test": 5_000}, 5.6e-26, True),
+        ({"control": 0, "test": 30}, 4.3e-8, False),
+    ],
+)
+def test_published_splits_have_their_published_p_value(
+    observed: dict[str, float], p_value: float, *, is_mismatch: bool
+) -> None:
+    found = check_sample_ratio(observed, dict.fromkeys(observed, 50.0))
+
+    assert found.p_value == pytest.approx(p_value, rel=2e-2 if p_value < 1e-6 else 1e-4)
+    assert found.is_mismatch == is_mismatch
+
+
+def test_a_variant_without_weight_takes_no_part_in_the_split() -> None:
+    found = check_sample_ratio({"a": 500, "b": 480, "off": 7}, {"a": 1, "b": 1, "off": 0})
+
+    assert found.expected == {"a": 490, "b": 490}
+    assert found.p_value == check_sample_ratio({"a": 500, "b": 480}, {"a": 3, "b": 3}).p_value
+
+
+@given(statistic=st.floats(1e-3, 500))
+def test_two_and_four_degrees_have_closed_forms(statistic: float) -> None:
+    half = statistic / 2
+    assert chi_square_p_value(statistic, 2) == pytest.approx(math.exp(-half), rel=1e-12)
+    assert chi_square_p_value(statistic, 4) == pytest.approx(math.exp(-half) * (1 + half), rel=1e-12)
+    expected = math.erfc(math.sqrt(half)) + math.sqrt(2 * statistic / math.pi) * math.exp(-half)
+    assert chi_square_p_value(statistic, 3) == pytest.approx(expected, rel=1e-12)
+
+
+@given(t=st.floats(1e-3, 1e3))
+def test_student_with_one_and_two_degrees_has_closed_forms(t: float) -> None:
+    one, two = student_p_values(np.array([t, -t]), np.array([1.0, 2.0]))
+    assert one == pytest.approx(2 * math.atan(1 / t) / math.pi, rel=1e-10)
+    assert two == pytest.approx(2 / (math.sqrt(t * t + 2) * (math.sqrt(t * t + 2) + t)), rel=1e-10)
+
+
+@given(samples=st.floats(1, 1e9), alpha=st.floats(0.001, 0.4), tuning=st.floats(10, 1e6))
+def test_an_anytime_p_value_is_alpha_at_the_end_of_the_interval(samples: float, alpha: float, tuning: float) -> None:
+    factor = sequential_factor(samples, alpha, tuning)
+
+    assert sequential_p_value(factor, samples, alpha, tuning) == pytest.approx(alpha, rel=1e-9)
+    assert sequential_p_value(0.0, samples, alpha, tuning) == 1
+
+
+@pytest.mark.parametrize(
+    ("correction", "adjusted"),
+    [
+        ("none", [0.01, 0.04, 0.03, 0.005]),
+        ("holm", [0.03, 0.06, 0.06, 0.02]),
+        ("benjamini_hochberg", [0.02, 0.04, 0.04, 0.02]),
+    ],
+)
+def test_p_values_are_adjusted_as_in_the_textbook(correction: str, adjusted: list[float]) -> None:
+    assert adjust([0.01, 0.04, 0.03, 0.005], correction) == pytest.approx(adjusted)  # type: ignore[arg-type]  # a parameter
+
+
+def test_corrections_span_all_metrics_that_are_decided_together() -> None:
+    metric = funnel(control=(1000, 10_000), test=(1085, 10_000))
+    config = replace(ONE_LOOK, correction="holm")
+
+    alone = of(analyse(metric, config), "test").decision
+    together = of(analyse_together([metric, metric], config)[0], "test").decision
+    assert alone is not None
+    assert together is not None
+    assert together.adjusted == pytest.approx(2 * (alone.adjusted or 0))
+
+
+def test_control_is_the_baseline_wherever_it_stands_and_the_order_stays() -> None:
+    variants = funnel(test=(150, 1000), control=(100, 1000), other=(90, 1000))
+
+    found = analyse(variants, CONFIG)
+    chosen = analyse(variants, replace(CONFIG, baseline="other"))
+    assert [variant.sample.key for variant in found.variants] == ["test", "control", "other"]
+    assert (found.baseline.sample.key, chosen.baseline.sample.key) == ("control", "other")
+    assert of(chosen, "test").difference.estimate == pytest.approx(0.06)
+    assert found.leader is not None
+    assert found.leader.sample.key == "test"
+
+
+def test_control_may_lead() -> None:
+    found = analyse(funnel(control=(150, 1000), test=(100, 1000)), CONFIG)
+
+    assert found.leader == found.baseline
+    decision = of(found, "test").decision
+    assert decision is not None
+    assert decision.is_significant
+
+
+@pytest.mark.parametrize(
+    ("variants", "code"),
+    [
+        (funnel(control=(50, 99), test=(99, 1000)), "not_enough_exposure"),
+        (funnel(control=(0, 1000), test=(6, 1000)), "not_enough_data"),
+        (funnel(control=(100, 1000), test=(105, 1000)), "high_p_value"),
+        (funnel(control=(0, 1000), test=(100, 1000)), "significant"),
+        ([MeanVariant("control", 200, 0, 0), MeanVariant("test", 200, 4, 80)], "high_p_value"),
+        ([MeanVariant("control", 200, 0, 0), MeanVariant("test", 200, 200, 200)], "not_enough_data"),
+    ],
+)
+def test_a_verdict_says_what_it_lacks(variants: Sequence[FunnelVariant | MeanVariant], code: str) -> None:
+    decision = of(analyse(variants, CONFIG), "test").decision
+
+    assert decision is not None
+    assert decision.code == code
+
+
+def test_a_ratio_with_constant_denominators_is_a_mean() -> None:
+    numbers = {"control": (500, 800.0, 2100.0), "test": (400, 700.0, 1900.0)}
+    means = analyse([MeanVariant(key, *sums) for key, sums in numbers.items()], CONFIG)
+    ratios = analyse(
+        [RatioVariant(key, n, total, squares, n * 2, n * 4, total * 2) for key, (n, total, squares) in numbers.items()],
+        CONFIG,
+    )
+
+    one, half = of(means, "test"), of(ratios, "test")
+    assert half.p_value == pytest.approx(one.p_value, rel=1e-9)
+    assert half.difference.estimate == pytest.approx((one.difference.estimate or 0) / 2)
+    assert half.relative_difference.confidence_interval == pytest.approx(one.relative_difference.confidence_interval)
+
+
+def test_variances_survive_large_means() -> None:
+    """Amounts 10^9 and 10^9 + 2 by turns: their variance is 1, and the squares have more digits than a float."""
+    n, low, high = 1000, 10**9, 10**9 + 2
+    variant = MeanVariant("control", n, (low + high) * n // 2, (low**2 + high**2) * n // 2)
+
+    deviation = math.sqrt(n / (n - 1) / n)
+    interval = of(analyse([variant, replace(variant, key="test")], CONFIG), "test").credible_interval
+    assert interval is not None
+    assert interval[1] - interval[0] == pytest.approx(2 * 1.959963984540054 * deviation, rel=1e-6)
+
+
+counts = st.integers(0, 200) | st.integers(0, 10**18)
+funnels = st.lists(st.tuples(counts, counts), min_size=2, max_size=20).map(
+    lambda pairs: [FunnelVariant(f"v{index}", *pair) for index, pair in enumerate(pairs)]
+)
+count_variants = st.lists(st.tuples(counts, st.floats(1e-18, 1e18)), min_size=2, max_size=20).map(
+    lambda pairs: [CountVariant(f"v{index}", *pair) for index, pair in enumerate(pairs)]
+)
+# Squares of smaller ones would be zero.
+amounts = (st.floats(-1e150, 1e150) | st.floats(-100, 100)).map(lambda value: value if abs(value) > 1e-100 else 0.0)
+mean_variants = st.lists(
+    st.tuples(st.integers(1, 10**18) | st.integers(1, 5), amounts, st.floats(1, 10) | st.just(1.0)),
+    min_size=2,
+    max_size=20,
+).map(
+    lambda rows: [
+        MeanVariant(f"v{index}", n, value * min(n, 1000), value * value * min(n, 1000) ** 2 / n * spread)
+        for index, (n, value, spread) in enumerate(rows)
+    ]
+)
+configs = st.builds(
+    AnalysisConfig,
+    method=st.sampled_from(["bayesian", "frequentist"]),
+    confidence_level=st.floats(0.5, 0.9999),
+    is_sequential=st.booleans(),
+    tuning=st.floats(1e-3, 1e9),
+    correction=st.sampled_from(["none", "holm", "benjamini_hochberg"]),
+)
+
+
+@settings(max_examples=25)
+@given(variants=st.one_of(funnels, count_variants, mean_variants), config=configs)
+def test_any_counts_have_an_analysis_that_hangs_together(
+    variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig
+) -> None:
+    found = analyse(variants, config, {variant.key: 1.0 for variant in variants})
+
+    best = [one.probability_best for one in found.variants if one.probability_best is not None]
+    assert not best or sum(best) == pytest.approx(1)
+    for one in found.variants:
+        for chance in (one.probability_beats_baseline, one.p_value, one.sequential_p_value):
+            assert chance is None or 0 <= chance <= 1
+        for contrast in (one.difference, one.relative_difference):
+            for interval in (contrast.credible_interval, contrast.confidence_interval, contrast.sequential_interval):
+                assert interval is None or not interval[0] > interval[1]
+        narrow, wide = one.difference.confidence_interval, one.difference.sequential_interval
+        if narrow is not None and wide is not None and not math.isfinite(one.sample.degrees):
+            assert not wide[0] > narrow[0]
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        (funnel(control=(1, 2)), "at least two"),
+        ([FunnelVariant(f"v{index}", 1, 1) for index in range(21)], "at most 20"),
+        ([FunnelVariant("a", 1, 1), FunnelVariant("a", 1, 1)], "different keys"),
+        ([FunnelVariant("a", 1, 1), CountVariant("b", 1, 1)], "one kind"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(variants: list[FunnelVariant | CountVariant], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        analyse(variants, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "sums", [(10, 100.0, 999.0), (0, 1.0, 1.0), (-1, 0.0, 0.0), (10, float("nan"), 1.0), (10, 1.0, float("inf"))]
+)
+def test_impossible_sums_are_refused(sums: tuple[int, float, float]) -> None:
+    with pytest.raises(ValueError, match="'control'"):
+        MeanVariant("control", *sums)
+    with pytest.raises(ValueError, match="'control'"):
+        RatioVariant("control", *sums, 10.0, 10.0, 0.0)
+
+
+def test_a_product_that_no_samples_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        RatioVariant("control", 10, 0.0, 10.0, 0.0, 10.0, 11.0)
