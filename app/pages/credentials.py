@@ -38,9 +38,13 @@ def refuse_other_sites(request: Request) -> None:
     if site is not None:
         is_own = site in {"same-origin", "none"}
     else:
-        is_own = origin is None or _host(origin) in {request.url.netloc, _host(str(_public_url(request) or ""))}
+        is_own = origin is None or _host(origin) in _own_hosts(request)
     if not is_own:
         raise PermissionDenied("This form was sent from another site. Open the page here and try again.")
+
+
+def _own_hosts(request: Request) -> set[str | None]:
+    return {request.url.netloc, _host(str(_public_url(request) or ""))} - {None}
 
 
 def _host(address: str) -> str | None:
