@@ -1,7 +1,7 @@
 """Wiring: the one place where services and repositories are built for a request."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, params
@@ -64,6 +64,7 @@ from app.upkeep.service import UpkeepService
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_LINKED_PROJECTS = 100
 
 
 def database_of(request: Request) -> Database:
@@ -361,8 +362,17 @@ async def get_page_project(access: PageAccessDep) -> Project:
 PageProjectDep = Annotated[Project, Depends(get_page_project)]
 
 
-async def get_page_projects(access: PageAccessDep, session: SessionDep) -> ProjectService:
-    return ProjectService(session, access.user)
+async def get_page_home(request: Request, access: PageAccessDep) -> Project:
+    """The project that is opened when none is named."""
+    async with database_of(request).read() as session:
+        return await ProjectService(session, access.user).current()
+
+
+async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
+    """The projects that a list of experiments leads to."""
+    async with database_of(request).read() as session:
+        _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
+        return projects
 
 
 async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:
@@ -548,7 +558,8 @@ ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
 DefinitionsByIdOrTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_id_or_token)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]
-PageProjectsDep = Annotated[ProjectService, Depends(get_page_projects)]
+PageHomeDep = Annotated[Project, Depends(get_page_home)]
+PageProjectsDep = Annotated[Sequence[Project], Depends(get_page_projects)]
 PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
 PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
 PagesDep = Annotated[PageService, Depends(get_pages)]

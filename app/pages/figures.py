@@ -66,12 +66,12 @@ def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     analysis = next((metric.analysis for metric in metrics if metric.analysis is not None), None)
     if not rows or analysis is None:
         return None
-    baseline = analysis.stats_config.baseline_variant_key
+    baseline, level = analysis.stats_config.baseline_variant_key, write_level(analysis)
     return Figure(
         kind="differences",
         title=f"Change against {baseline}",
-        description="Dots are the changes as observed. Thick bars hold the true change with the probability asked for; "
-        "thin bars do so however often you look. A thin bar that stays clear of zero is a significant change.",
+        description=f"Dots are the changes as observed. With {level} probability the true change lies in the thick bar, "
+        "looked at once, and in the thin bar, however often you look. A thin bar clear of zero is significant.",
         heading=("Metric", "Variant", "Change", "Credible interval", "Anytime interval"),
         rows=[
             (

@@ -1,6 +1,7 @@
 """Makes HTML of pages, by the templates beside this module. Nothing in a page asks for anything from another host."""
 
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ class Asset:
     def __init__(self, name: str) -> None:
         self.name = name
         self.body = (_DIRECTORY / "static" / name).read_bytes()
+        self.compressed = gzip.compress(self.body, mtime=0)
         self.version = hashlib.sha256(self.body).hexdigest()[:12]
         self.media_type = _MEDIA_TYPES[Path(name).suffix]
 

@@ -8,9 +8,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.auth.keys import Credential
 from app.dependencies import (
-    PageAccessDep,
     PageExperimentDep,
     PageExperimentsDep,
+    PageHomeDep,
+    PageProjectDep,
     PageProjectsDep,
     PagesDep,
     authenticate_page,
@@ -27,18 +28,20 @@ router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=P
 
 FIELD: Final = "key"
 _MAX_FORM_BYTES: Final = 16 * 1024
-_MAX_PROJECTS: Final = 100
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
 @router.get("/assets/{version}/{name}/")
-async def read_asset(version: str, name: str) -> Response:
+async def read_asset(request: Request, version: str, name: str) -> Response:
     """Return a script or the style sheet; under the address of an older version too, but not to be kept."""
     asset = rendering.assets().get(name)
     if asset is None:
         raise NotFound
-    headers = {"Cache-Control": _FOREVER if version == asset.version else "no-cache"}
-    return Response(asset.body, media_type=asset.media_type, headers=headers)
+    headers = {"Cache-Control": _FOREVER if version == asset.version else "no-cache", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(asset.body, media_type=asset.media_type, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.compressed, media_type=asset.media_type, headers=headers)
 
 
 @router.post("/sign-out/")
@@ -50,31 +53,26 @@ async def sign_out(request: Request) -> Response:
 
 
 @router.get("/")
-async def open_experiments(request: Request, projects: PageProjectsDep) -> Response:
+async def open_experiments(request: Request, project: PageHomeDep) -> Response:
     """Lead to the caller's own project."""
-    project = await projects.current_or_none()
-    if project is None:
-        raise NotFound("You don't belong to any organization with a project yet.")
     return RedirectResponse(link_from(request)("show_experiments", project_id=project.id), status_code=303)
 
 
 @router.get("/{project_id}/")
 async def show_experiments(
     request: Request,
-    access: PageAccessDep,
+    project: PageProjectDep,
     projects: PageProjectsDep,
     experiments: PageExperimentsDep,
     pagination: PaginationDep,
 ) -> HTMLResponse:
-    project = access.to_project()
     count, records = await experiments.page(ExperimentSelection(), pagination.limit, pagination.offset)
-    _, others = await projects.page(_MAX_PROJECTS, 0)
     return show(
         request,
         "experiments.html",
         project=project,
         timezone=ZoneInfo(project.timezone),
-        projects=others,
+        projects=projects,
         experiments=records,
         count=count,
         window=pagination,

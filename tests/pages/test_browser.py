@@ -128,6 +128,7 @@ async def test_darkness_and_narrowness_are_respected(seen: Any) -> None:
         dark = page["background"] == "rgb(17, 22, 29)"
         assert dark == name.endswith("dark"), name
         assert page["overflow"] <= 0, name
+    assert seen["paper"] == "rgb(255, 255, 255)"
 
 
 async def test_browsers_have_nothing_to_complain_of(seen: Any) -> None:

@@ -207,6 +207,9 @@ async def test_pages_load_from_here_only_and_are_not_kept(service: Service, visi
     answers = [await visitor.browser.get(one) for one in loaded]
     assert [answer.status_code for answer in answers] == [200] * 4
     assert {answer.headers["Cache-Control"] for answer in answers} == {"public, max-age=31536000, immutable"}
+    assert {answer.headers["Content-Encoding"] for answer in answers} == {"gzip"}
+    plain = [await visitor.browser.get(one, headers={"Accept-Encoding": "identity"}) for one in loaded]
+    assert [answer.content for answer in plain] == [answer.content for answer in answers]
 
 
 @pytest.mark.parametrize("name", ["LICENSES.txt", "..%2F..%2Fmain.py", "nothing.js"])

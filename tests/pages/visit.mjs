@@ -94,6 +94,9 @@ for (const [name, path] of [...Object.entries(task.experiments), ["list", task.l
   await look(phone, `${name}, dark`);
 }
 
+await phone.emulateMedia({ media: "print" });
+seen.paper = await phone.evaluate(() => getComputedStyle(document.body).backgroundColor);
+
 await page.click("text=Sign out");
 await page.waitForSelector("#key");
 seen.after = await text(page, "h1");
