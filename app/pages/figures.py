@@ -70,8 +70,8 @@ def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     return Figure(
         kind="differences",
         title=f"Change against {baseline}",
-        description=f"Dots are the changes as observed. With {level} probability the true change lies in the thick bar, "
-        "looked at once, and in the thin bar, however often you look. A thin bar clear of zero is significant.",
+        description=f"Dots are the changes as observed. With {level} probability the true change lies in the thick "
+        "bar, looked at once, and in the thin bar, however often you look. A thin bar clear of zero is significant.",
         heading=("Metric", "Variant", "Change", "Credible interval", "Anytime interval"),
         rows=[
             (
