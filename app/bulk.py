@@ -225,16 +225,16 @@ async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: Add
             add(np.fromiter(rows, dtype=record, count=len(rows)))
 
 
+async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:
+    driver = await driver_of(session)
+    if not isinstance(driver, aiosqlite.Connection):
+        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
+    return driver
+
+
 async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:
     """Return the driver's connection inside the session's transaction, which a first statement must have begun."""
     driver = await driver_of(session)
     if not isinstance(driver, asyncpg.Connection):
         raise TypeError(f"expected a connection of asyncpg, got {type(driver)!r}")
-    return driver
-
-
-async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:
-    driver = await driver_of(session)
-    if not isinstance(driver, aiosqlite.Connection):
-        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
     return driver

@@ -29,7 +29,6 @@ from app.pages.rendering import render_experiment
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
-from app.sharing import SharedWork
 from app.upkeep.schedule import Schedule
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
@@ -229,7 +228,7 @@ async def _report(settings: Settings, experiment_id: str, project_id: int) -> st
         async with database.read() as session:
             project = await AccountService(session).find_project(project_id)
             experiment = await build_experiments(session, project_id).get(experiment_id)
-        page = await build_pages(database, Materialiser(database), SharedWork(), project).page(experiment)
+        page = await build_pages(database, Materialiser(database), project).page(experiment)
         return render_experiment(page, link=None)
     except NotFound as error:
         raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error

@@ -55,7 +55,6 @@ from app.results.service import ResultsService
 from app.routing import negotiate
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService
-from app.sharing import SharedWork
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.types import read_id
@@ -229,11 +228,11 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
-    database, state = database_of(request), request.app.state
+    database, materialiser = database_of(request), request.app.state.materialiser
     taker = SnapshotTaker(
-        build_results(database, state.materialiser, state.shared_results, project),
-        build_scorecards(database, state.materialiser, project),
-        build_findings(database, state.materialiser, state.shared_results, project),
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+        build_findings(database, materialiser, project),
         project,
     )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
@@ -313,8 +312,7 @@ async def get_events(project: ProjectDep, session: SessionDep) -> EventRepositor
 
 async def get_results(request: Request, project: ProjectDep) -> ResultsService:
     """Results run for longer than one transaction should: they open short ones of their own."""
-    state = request.app.state
-    return build_results(database_of(request), state.materialiser, state.shared_results, project)
+    return build_results(database_of(request), request.app.state.materialiser, project)
 
 
 async def get_exposures(request: Request, project: ProjectDep) -> ExposureService:
@@ -329,8 +327,7 @@ async def get_scorecards(request: Request, project: ProjectDep) -> ScorecardServ
 
 async def get_findings(request: Request, project: ProjectDep) -> FindingsService:
     """Findings open short transactions of their own, as results do."""
-    state = request.app.state
-    return build_findings(database_of(request), state.materialiser, state.shared_results, project)
+    return build_findings(database_of(request), request.app.state.materialiser, project)
 
 
 async def authenticate_page(request: Request, credential: Credential | None) -> Access:
@@ -384,8 +381,7 @@ async def get_page_experiment(request: Request, experiment_id: ExperimentId, pro
 
 
 async def get_pages(request: Request, project: PageProjectDep) -> PageService:
-    state = request.app.state
-    return build_pages(database_of(request), state.materialiser, state.shared_results, project)
+    return build_pages(database_of(request), request.app.state.materialiser, project)
 
 
 def capture_of(request: Request) -> CaptureService:
@@ -486,10 +482,8 @@ def build_cohorts(session: AsyncSession, project_id: int) -> CohortService:
     return CohortService(CohortRepository(session, project_id), PersonService(PersonRepository(session, project_id)))
 
 
-def build_results(
-    database: Database, materialiser: Materialiser, shared: SharedWork, project: Project
-) -> ResultsService:
-    return ResultsService(database, FactService(database, materialiser, project.id), project, shared)
+def build_results(database: Database, materialiser: Materialiser, project: Project) -> ResultsService:
+    return ResultsService(database, FactService(database, materialiser, project.id), project, materialiser.shared)
 
 
 def build_exposures(database: Database, materialiser: Materialiser, project: Project) -> ExposureService:
@@ -501,25 +495,23 @@ def build_scorecards(database: Database, materialiser: Materialiser, project: Pr
     return ScorecardService(ScorecardCounter(facts, questions))
 
 
-def build_findings(
-    database: Database, materialiser: Materialiser, shared: SharedWork, project: Project
-) -> FindingsService:
+def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
     return FindingsService(
         database,
         project.id,
         build_exposures(database, materialiser, project),
-        build_results(database, materialiser, shared, project),
+        build_results(database, materialiser, project),
         build_scorecards(database, materialiser, project),
     )
 
 
-def build_pages(database: Database, materialiser: Materialiser, shared: SharedWork, project: Project) -> PageService:
+def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
     return PageService(
         project,
         build_scorecards(database, materialiser, project),
         build_exposures(database, materialiser, project),
-        build_findings(database, materialiser, shared, project),
-        build_results(database, materialiser, shared, project),
+        build_findings(database, materialiser, project),
+        build_results(database, materialiser, project),
     )
 
 

@@ -38,11 +38,10 @@ from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
-from app.routing import Addresses, allowed_methods
+from app.routing import Addresses, DirectRoutes, allowed_methods
 from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
-from app.sharing import SharedWork
 from app.snapshots.router import router as snapshots_router
 from app.upkeep.schedule import Schedule
 
@@ -112,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
-    # Routes are tried one after the other: those that clients call all the time come first.
+    application.router.routes.append(DirectRoutes(PUBLIC_ROUTERS))
     for router in PUBLIC_ROUTERS:
         application.include_router(router, responses=openapi.error_responses(400, 401, 405, 413, 503))
     for router in PRIVATE_ROUTERS:
@@ -161,7 +160,6 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     materialiser = Materialiser(database)
     application.state.database = database
     application.state.materialiser = materialiser
-    application.state.shared_results = shared = SharedWork()
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
@@ -175,7 +173,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await shared.close()
+        await materialiser.shared.close()
         await capture.close()
         await database.close()
 

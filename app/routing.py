@@ -1,5 +1,6 @@
 """How addresses behave, whatever stands behind them."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
+from starlette.routing import BaseRoute, Match, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import MethodNotAllowed, NotAcceptable, NotFound
@@ -56,6 +58,32 @@ class Addresses:
         path: str = scope["path"]
         is_declared = path.endswith("/") or path.removeprefix(scope.get("root_path", "")) in self._declared_without
         return path if is_declared else f"{path}/"
+
+
+class DirectRoutes(BaseRoute):
+    """Finds the addresses that SDKs call all the time by looking them up.
+
+    Routes of the framework are tried one after the other, and their dependencies solved even where an endpoint takes
+    nothing but the request: that is a third of what evaluating twenty flags takes. They stay behind these for /docs.
+    """
+
+    def __init__(self, routers: Iterable[APIRouter]) -> None:
+        direct = [
+            route
+            for router in routers
+            for route in router.routes
+            if isinstance(route, APIRoute) and list(inspect.signature(route.endpoint).parameters) == ["request"]
+        ]
+        self._routes = {(method, route.path): route for route in direct for method in route.methods or ()}
+        self._apps = {route.endpoint: request_response(route.endpoint) for route in direct}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        route = self._routes.get((scope.get("method", ""), path))
+        return (Match.NONE, {}) if route is None else (Match.FULL, {"route": route, "endpoint": route.endpoint})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._apps[scope["endpoint"]](scope, receive, send)
 
 
 def path_as_sent(request: Request) -> str:

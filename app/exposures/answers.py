@@ -1,5 +1,6 @@
 """Exposures in their documented form."""
 
+from app.exposures.counting import Exposures
 from app.exposures.schemas import (
     SEVERAL,
     DateRangeRead,
@@ -8,7 +9,6 @@ from app.exposures.schemas import (
     ExposureSeriesRead,
     ExposuresRead,
 )
-from app.exposures.service import Exposures
 
 
 def write_exposures(found: Exposures) -> ExposuresRead:

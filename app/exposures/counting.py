@@ -1,15 +1,50 @@
-"""The question who was exposed. Pure."""
+"""The question who was exposed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts, count_exposures
 from app.facts.metric import Metric, Window
+from app.models import Experiment
 from app.results.queries import ExperimentScope
-from app.results.questions import ExposureQuery
+from app.results.questions import ExperimentQuestions, ExposureQuery, buckets
 
 # Moments in microseconds before and after which nothing happens.
 _BEGINNING, _END = -(2**62), 2**62
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """Who was exposed to an experiment, as of one moment."""
+
+    query: ExposureQuery
+    scope: ExperimentScope
+    ticks: Ticks
+    counts: ExposureCounts
+
+    @property
+    def exposed(self) -> dict[str, int]:
+        """Persons of each variant who were shown no other."""
+        return dict(zip(self.scope.variants, self.counts.exposed.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class ExposureQuestion:
+    query: ExposureQuery
+    scope: ExperimentScope
+    ticks: Ticks
+    metric: Metric[ExposureCounts]
+
+    def answer(self, counts: ExposureCounts) -> Exposures:
+        return Exposures(self.query, self.scope, self.ticks, counts)
+
+
+async def ask_exposures(
+    questions: ExperimentQuestions, experiment: Experiment, scope: ExperimentScope, interval: Interval = "day"
+) -> ExposureQuestion:
+    """Return the question who was exposed to a started experiment."""
+    query, ticks = await questions.exposures(experiment, scope), buckets(scope, interval)
+    return ExposureQuestion(query, scope, ticks, exposure_metric(query, ticks, interval, scope))
 
 
 def exposure_metric(

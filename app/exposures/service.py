@@ -1,29 +1,10 @@
 """Answers who was exposed: experiment -> query -> facts -> counts."""
 
-from dataclasses import dataclass
-
-from app.exposures.counting import exposure_metric
-from app.facts.calendar import Interval, Ticks
-from app.facts.exposures import ExposureCounts
+from app.exposures.counting import Exposures, ask_exposures
+from app.facts.calendar import Interval
 from app.facts.service import FactService
 from app.models import Experiment
-from app.results.queries import ExperimentScope
-from app.results.questions import ExperimentQuestions, ExposureQuery, buckets
-
-
-@dataclass(frozen=True)
-class Exposures:
-    """Who was exposed to an experiment, as of one moment."""
-
-    query: ExposureQuery
-    scope: ExperimentScope
-    ticks: Ticks
-    counts: ExposureCounts
-
-    @property
-    def exposed(self) -> dict[str, int]:
-        """Persons of each variant who were shown no other."""
-        return dict(zip(self.scope.variants, self.counts.exposed.tolist(), strict=True))
+from app.results.questions import ExperimentQuestions
 
 
 class ExposureService:
@@ -41,9 +22,6 @@ class ExposureService:
         ValidationFailed
             When the experiment has not started, or its time has too many intervals.
         """
-        scope = self._questions.scope(experiment)
-        query = await self._questions.exposures(experiment, scope)
-        ticks = buckets(scope, interval)
-        metric = exposure_metric(query, ticks, interval, scope)
-        [counts] = await self._facts.counts([metric])
-        return Exposures(query, scope, ticks, counts)
+        question = await ask_exposures(self._questions, experiment, self._questions.scope(experiment), interval)
+        [counts] = await self._facts.counts([question.metric])
+        return question.answer(counts)

@@ -94,6 +94,7 @@ class MetricCounter(Generic[CountsT]):
         self._window = metric.window
         self._series = series
         self._high_water_mark = series.high_water_mark
+        self._last_event = max((series.lasts[one.digest] for one in series_of(metric.watches)), default=0)
         self._merged = MergedPersons.of(NO_MERGES)
         self._last_merge = 0
 
@@ -153,7 +154,7 @@ class MetricCounter(Generic[CountsT]):
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers everything there is by now."""
-        return self._high_water_mark <= known.watermark and not self._due(known) and not self._has_merges_after(known)
+        return self._last_event <= known.watermark and not self._due(known) and not self._has_merges_after(known)
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
         return [fact for fact in known.future if fact.time < self._window.until]

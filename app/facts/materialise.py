@@ -15,6 +15,7 @@ from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, StoredSeries
 from app.facts.series import SeriesDefinition
+from app.sharing import SharedWork
 
 # Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
 # few enough for memory and for SQLite's other writers to get a turn.
@@ -28,10 +29,14 @@ Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was w
 
 @dataclass(frozen=True)
 class MaterialisedSeries:
-    """Series that are complete up to an event's sequence number (some may be further)."""
+    """Series that are complete up to an event's sequence number (some may be further).
+
+    ``ids`` and ``lasts`` are by the digest of the definition; ``lasts`` is the last event that may belong to a series.
+    """
 
     high_water_mark: int
-    ids: Mapping[str, int]  # by the digest of the definition
+    ids: Mapping[str, int]
+    lasts: Mapping[str, int]
 
 
 class Materialiser:
@@ -45,6 +50,7 @@ class Materialiser:
         self._database = database
         self._chunk = chunk
         self._report = report
+        self.shared = SharedWork()  # what several requests of this process want at once
         self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def turn(self, work: Hashable) -> asyncio.Lock:
@@ -57,12 +63,11 @@ class Materialiser:
         events = EventReader(self._database, project_id)
         high_water_mark = await events.high_water_mark()
         last = await events.last_named({name for one in definitions for name in one.names or ()})
-        behind = [
-            stored for stored in series.values() if stored.watermark < _last(stored.definition, last, high_water_mark)
-        ]
+        lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
+        behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()})
+        return MaterialisedSeries(high_water_mark, {digest: stored.id for digest, stored in series.items()}, lasts)
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]

@@ -13,7 +13,7 @@ from app.facts.repository import CountReader, CountRepository, FactRepository, S
 from app.facts.watches import Watch, series_of
 from app.models import utc_now
 
-AGE_OF_REMOVAL = dt.timedelta(hours=1)
+AGE_OF_REMOVAL = dt.timedelta(days=30)
 
 
 class FactService:
@@ -79,7 +79,7 @@ class FactService:
     async def remove_unused(self, used: Sequence[Metric[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that none of the metrics uses, a few at a time.
 
-        Young ones stay: whoever edits a metric looks at its results, and may well take the edit back.
+        Young ones stay: an edit may be taken back, and others than results have questions too.
         """
         series = {one.digest for one in series_of([watch for metric in used for watch in metric.watches])}
         before = utc_now() - older_than

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.activity_log.repository import ActivityRepository
 from app.database import Database
 from app.errors import ValidationFailed
+from app.exposures.counting import Exposures
 from app.exposures.service import ExposureService
 from app.findings.rules import Evidence, Finding, SplitChange, Status, check, status_of
 from app.flags.filters import groups_of, variants_of
@@ -47,17 +48,29 @@ class FindingsService:
             return Report("waiting", [])
         metric, problem, days_left = None, "", None
         try:
-            metric = (await self._results.target(experiment)).evidence
-            days_left = (await self._scorecards.decision(experiment)).progress.estimated_days_left
+            target = await self._results.target(experiment)
         except ValidationFailed as refusal:
-            problem = refusal.detail
-        return await self.check(experiment, metric, problem, days_left)
+            problem, exposures = refusal.detail, await self._exposures.exposures(experiment)
+        else:
+            metric, exposures = target.evidence, target.exposures
+            days_left = await self._days_left(experiment)
+        return await self.check(experiment, exposures, metric, problem, days_left)
+
+    async def _days_left(self, experiment: Experiment) -> int | None:
+        try:
+            return (await self._scorecards.decision(experiment)).progress.estimated_days_left
+        except ValidationFailed:  # its stats_config does not fit the flag any more: told to who asks for the analysis
+            return None
 
     async def check(
-        self, experiment: Experiment, metric: MetricEvidence | None, problem: str = "", days_left: int | None = None
+        self,
+        experiment: Experiment,
+        exposures: Exposures,
+        metric: MetricEvidence | None,
+        problem: str = "",
+        days_left: int | None = None,
     ) -> Report:
-        """Check a started experiment whose target metric was counted already."""
-        exposures = await self._exposures.exposures(experiment)
+        """Check a started experiment whose exposures and target metric were counted already."""
         flag, split, exposed = experiment.feature_flag, split_of(experiment.feature_flag.filters), exposures.exposed
         can_test_split = sum(exposed.values()) > 0 and any(split.values())
         evidence = Evidence(

@@ -112,15 +112,19 @@ class PageService:
         metric, refusal, results = None, "", None
         try:
             target = await self._results.target(experiment)
-            metric = target.evidence
-            results = judge(target)
         except ValidationFailed as error:
-            refusal = error.detail
+            refusal, exposures = error.detail, await self._exposures.exposures(experiment)
+        else:
+            metric, exposures = target.evidence, target.exposures
+            try:
+                results = judge(target)
+            except ValidationFailed as error:
+                refusal = error.detail
         days_left = overview.decision.progress.estimated_days_left
         return Findings(
             overview=overview,
-            health=await self._findings.check(experiment, metric, "" if metric else refusal, days_left),
-            exposures=write_exposures(await self._exposures.exposures(experiment)),
+            health=await self._findings.check(experiment, exposures, metric, "" if metric else refusal, days_left),
+            exposures=write_exposures(exposures),
             verdict=Verdict(results, refusal),
         )
 

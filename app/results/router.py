@@ -104,7 +104,7 @@ async def retrieve_results(
             raise
         extra = {"explain": explanation.model_dump(mode="json")}
         raise ValidationFailed(refusal.detail, code=refusal.code, attr=refusal.attr, extra=extra) from refusal
-    report = await findings.check(experiment, target.evidence)
+    report = await findings.check(experiment, target.exposures, target.evidence)
     answer = FunnelAnswer if isinstance(verdict, FunnelResultsRead) else TrendAnswer
     return answer(**dict(verdict), health=HealthSummaryRead.model_validate(report), explain=explanation)
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
@@ -9,6 +10,8 @@ from pydantic import JsonValue
 from app.database import Database
 from app.errors import ValidationFailed
 from app.events.repository import EventRepository
+from app.exposures.counting import ExposureQuestion, ask_exposures
+from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
@@ -16,7 +19,6 @@ from app.results.actions import ActionSources
 from app.results.entities import event_names, read_entities, refuse_missing_actions
 from app.results.funnel import conversion_rates, funnel_metric
 from app.results.queries import (
-    ExperimentScope,
     read_insight,
 )
 from app.results.questions import ExperimentQuestions, Filters, buckets
@@ -60,9 +62,10 @@ class ResultsService:
 
     async def _target(self, experiment: Experiment, *, afresh: bool) -> CountedTarget:
         scope = self._questions.scope(experiment)
+        exposures = await ask_exposures(self._questions, experiment, scope)
         if read_insight(experiment.filters) == "TRENDS":
-            return await self._trend(experiment, scope, afresh=afresh)
-        return await self._funnel(experiment.filters, scope, afresh=afresh)
+            return await self._trend(experiment, exposures, afresh=afresh)
+        return await self._funnel(experiment.filters, exposures, afresh=afresh)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
@@ -106,23 +109,28 @@ class ResultsService:
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
         return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
-    async def _funnel(self, filters: Filters, scope: ExperimentScope, *, afresh: bool) -> CountedFunnel:
+    async def _funnel(self, filters: Filters, exposures: ExposureQuestion, *, afresh: bool) -> CountedFunnel:
+        scope = exposures.scope
         query = await self._questions.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
-        [counts] = await self._facts.counts([funnel_metric(query, scope)], afresh=afresh)
-        return CountedFunnel(scope, filters, query, counts)
+        metrics: list[Metric[Any]] = [funnel_metric(query, scope), exposures.metric]
+        counts, exposed = await self._facts.counts(metrics, afresh=afresh)
+        return CountedFunnel(exposures.answer(exposed), filters, query, counts)
 
-    async def _trend(self, experiment: Experiment, scope: ExperimentScope, *, afresh: bool) -> CountedTrend:
+    async def _trend(self, experiment: Experiment, exposures: ExposureQuestion, *, afresh: bool) -> CountedTrend:
+        scope = exposures.scope
         query = await self._questions.trend(experiment.filters)
         if query is None:
             raise _refusal(NoControlVariant())
-        metrics = [
+        metrics: list[Metric[Any]] = [
             await self._questions.trend_metric(query, scope),
             await self._questions.exposure_metric(query, experiment.parameters, scope),
+            exposures.metric,
         ]
-        counts, exposed = await self._facts.counts(metrics, afresh=afresh)
-        return CountedTrend(scope, experiment.filters, query, buckets(scope, query.interval), counts, exposed)
+        counts, weights, exposed = await self._facts.counts(metrics, afresh=afresh)
+        ticks = buckets(scope, query.interval)
+        return CountedTrend(exposures.answer(exposed), experiment.filters, query, ticks, counts, weights)
 
 
 def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from app.exposures.counting import Exposures
 from app.facts.calendar import Ticks
 from app.facts.funnel import FunnelCounts
 from app.facts.trend import TrendCounts
@@ -33,10 +34,14 @@ class MetricEvidence:
 
 @dataclass(frozen=True)
 class CountedFunnel:
-    scope: ExperimentScope
+    exposures: Exposures
     filters: Filters
     query: FunnelQuery
     counts: FunnelCounts
+
+    @property
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
 
     @property
     def evidence(self) -> MetricEvidence:
@@ -55,12 +60,16 @@ class CountedFunnel:
 
 @dataclass(frozen=True)
 class CountedTrend:
-    scope: ExperimentScope
+    exposures: Exposures
     filters: Filters
     query: TrendQuery
     ticks: Ticks
     counts: TrendCounts
-    exposed: TrendCounts
+    weights: TrendCounts  # what counts as exposure in the verdict of 2022
+
+    @property
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
 
     @property
     def evidence(self) -> MetricEvidence:
@@ -74,7 +83,7 @@ class CountedTrend:
 
     def judge(self) -> TrendResultsRead:
         """Return the verdict; see ``judge_trend``."""
-        return judge_trend(self.query, self.counts, self.ticks, self.exposed, self.filters, self.scope)
+        return judge_trend(self.query, self.counts, self.ticks, self.weights, self.filters, self.scope)
 
 
 CountedTarget = CountedFunnel | CountedTrend

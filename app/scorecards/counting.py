@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.errors import ValidationFailed
-from app.exposures.counting import exposure_metric
+from app.exposures.counting import ask_exposures
 from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts
 from app.facts.metric import Metric
@@ -20,7 +20,7 @@ from app.flags.filters import variants_of as flag_variants
 from app.models import Experiment
 from app.results.funnel import progress_metric
 from app.results.queries import ExperimentScope, JsonDict, read_insight
-from app.results.questions import ExperimentQuestions, buckets
+from app.results.questions import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
 from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
@@ -133,14 +133,13 @@ class ScorecardCounter:
 
     async def _ask(self, experiment: Experiment, only: Collection[str] | None) -> "_AskedExperiment":
         scope = self._questions.scope(experiment)
-        ticks = buckets(scope, _INTERVAL)
-        exposures = await self._questions.exposures(experiment, scope)
-        ask = _Asking(self._questions, exposures.watches[0], scope, ticks)
+        exposures = await ask_exposures(self._questions, experiment, scope, _INTERVAL)
+        ask = _Asking(self._questions, exposures.query.watches[0], scope, exposures.ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
         return _AskedExperiment(
             scope,
-            ticks,
-            exposure_metric(exposures, ticks, _INTERVAL, scope),
+            exposures.ticks,
+            exposures.metric,
             [await ask.question(metric) for metric in chosen],
         )
 

@@ -51,7 +51,7 @@ async def test_every_event_is_stored_as_its_client_meant_it(service: Service, da
 
 
 def stored_of(event: Json, *, is_renamed: bool) -> Json:
-    properties = {**event.get("properties", {})}
+    properties = {"$ip": "127.0.0.1", **event.get("properties", {})}
     distinct_id = properties.get("distinct_id", event.get("distinct_id"))
     for name in ("$set", "$set_once"):
         if name in event:
