@@ -12,6 +12,8 @@ from app.pages.writing import NOTHING, write_change, write_number, write_share
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.scorecards.schemas import MetricAnalysisRead, TimeseriesRead
 
+MAX_BARS = 120
+
 Json: TypeAlias = Any  # what the script gets
 Cells: TypeAlias = Sequence[str]
 
@@ -147,24 +149,27 @@ def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figu
         return None
     whole = sum(split.values())
     shares = [split.get(one.variant, 0.0) / whole if whole else 0.0 for one in series]
-    days = series[0].days
-    totals = [sum(one.exposure_counts[place] for one in series) for place in range(len(days))]
+    step = -(-len(series[0].days) // MAX_BARS)
+    days = series[0].days[::step]
+    counts = {one.variant: _sums(one.exposure_counts, step) for one in series}
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     bounds = list(accumulate(shares))[:-1] if whole else []
     return Figure(
         kind="exposures",
-        title="New persons by day",
-        description="Bars are the persons who met each variant for the first time on that day. Dark lines show where "
-        "the colours should meet if everybody were split as planned.",
+        title="New persons by day" if step == 1 else f"New persons in {step} days",
+        description="Bars are the persons who met each variant for the first time then. Dark lines show where the "
+        "colours should meet if everybody were split as planned.",
         heading=(
-            "Day",
+            "Day" if step == 1 else "From",
             *(f"{one.variant} ({write_share(share)} planned)" for one, share in zip(series, shares, strict=True)),
         ),
-        rows=[(day, *(f"{one.exposure_counts[place]:,}" for one in series)) for place, day in enumerate(days)],
+        rows=[(day, *(f"{counts[one.variant][place]:,}" for one in series)) for place, day in enumerate(days)],
         data={
             "variants": [one.variant for one in series],
+            "step": step,
             "bars": [
-                {"day": day, "variant": one.variant, "count": one.exposure_counts[place]}
-                for one in series
+                {"day": day, "variant": variant, "count": sums[place]}
+                for variant, sums in counts.items()
                 for place, day in enumerate(days)
             ],
             "planned": [
@@ -221,6 +226,10 @@ def is_share(analysis: AnalysisRead) -> bool:
 
 def name_measure(analysis: AnalysisRead) -> str:
     return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, "mean per person")
+
+
+def _sums(counts: Sequence[int], step: int) -> list[int]:
+    return [sum(counts[start : start + step]) for start in range(0, len(counts), step)]
 
 
 def write_level(analysis: AnalysisRead) -> str:

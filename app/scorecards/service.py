@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.analysis.conclusion import conclude
@@ -27,6 +28,7 @@ from app.scorecards.schemas import (
 from app.statistics.analysis import Analysis, AnalysisConfig
 
 _SECONDS_OF_A_DAY = 86_400
+_MAX_OVERVIEW_DAYS = 120
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class ScorecardService:
     async def overview(self, experiment: Experiment) -> Overview:
         """Return the analysis, the days of the target metric and the decision, all of one count.
 
+        Of a long experiment not every day is analysed: a picture shows no more.
+
         Raises
         ------
         ValidationFailed
@@ -93,9 +97,10 @@ class ScorecardService:
         config = _config(experiment)
         scorecard = await self._counter.count(experiment)
         analyses = await _analyse(scorecard, config)
+        step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
         return Overview(
             scorecard=_write_scorecard(scorecard, analyses),
-            timeseries=await _write_timeseries(scorecard, config, PRIMARY),
+            timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
             decision=decide_on(scorecard, analyses, _criteria(experiment)),
         )
 
@@ -138,18 +143,22 @@ def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> S
     )
 
 
-async def _write_timeseries(scorecard: Scorecard, config: AnalysisConfig, metric_id: str) -> TimeseriesRead:
+async def _write_timeseries(
+    scorecard: Scorecard, config: AnalysisConfig, metric_id: str, step: int = 1
+) -> TimeseriesRead:
+    """Return the analyses of every ``step``-th day, counted back from the last one."""
     place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
-    counted = scorecard.metrics[place]
-    analyses = await _analyse_days(scorecard, config, place)
+    counted, last = scorecard.metrics[place], len(scorecard.ticks) - 1
+    days = range(last % step, last + 1, step)
+    analyses = await _analyse_days(scorecard, config, place, days)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
         fingerprint=_fingerprint(counted, scorecard, config),
         timeseries={
-            day: write_analysis(counted.kind, analysis)
-            for day, analysis in zip(scorecard.ticks.days, analyses, strict=True)
+            scorecard.ticks.days[day]: write_analysis(counted.kind, analysis)
+            for day, analysis in zip(days, analyses, strict=True)
             if analysis is not None and counted.kind is not None
         },
         computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
@@ -163,11 +172,13 @@ async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysi
         raise ValidationFailed(str(error)) from error
 
 
-async def _analyse_days(scorecard: Scorecard, config: AnalysisConfig, place: int) -> list[Analysis | None]:
-    """Return the analyses of one metric at the end of each day."""
+async def _analyse_days(
+    scorecard: Scorecard, config: AnalysisConfig, place: int, days: Sequence[int]
+) -> list[Analysis | None]:
+    """Return the analyses of one metric at the end of each of some days."""
 
     def analyse() -> list[Analysis | None]:
-        return [scorecard.analyse(config, day)[place] for day in range(len(scorecard.ticks))]
+        return [scorecard.analyse(config, day)[place] for day in days]
 
     try:
         return await asyncio.to_thread(analyse)

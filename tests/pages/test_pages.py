@@ -126,6 +126,57 @@ async def test_what_cannot_be_worked_out_is_told(service: Service, visitor: Visi
     assert "the baseline 'nobody' is none of the variants" in page.text
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"filters": {"insight": "TRENDS"}},
+        {"filters": {"insight": "FUNNELS", "events": []}},
+        {"filters": {"insight": "PATHS", "events": [1, None, {}]}},
+        {"secondary_metrics": [1, None, {"name": 5, "filters": 7}, {"filters": {"insight": "LIFECYCLE"}}]},
+        {"parameters": {"feature_flag_variants": [{"key": "control", "rollout_percentage": 100}]}},
+        {"start_date": "1990-01-01T00:00:00Z", "end_date": "2090-01-01T00:00:00Z"},
+        {"start_date": "2022-11-15T00:00:00Z", "end_date": "2022-11-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+async def test_no_experiment_is_too_odd_to_be_shown(service: Service, visitor: Visitor, fields: dict[str, Any]) -> None:
+    experiment = await service.create_experiment(**fields)
+    await send(service, [*shown(5, "control"), *shown(5, "test"), *viewed(5, 2, "control"), *viewed(5, 1, "test")])
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert "Checkout button" in page.text
+
+
+async def test_a_long_experiment_is_drawn_in_longer_steps(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service, start_date="2022-01-01T00:00:00Z", end_date="2022-12-31T23:00:00Z")
+
+    page = await visitor.look(experiment)
+
+    days = [row["day"] for row in page.pictures["days"]["rows"]]
+    drawn = page.pictures["exposures"]
+    assert days[-2:] == ["2022-12-27", "2022-12-31"]
+    assert drawn["step"] == 4
+    assert len(drawn["bars"]) == 2 * 92
+    assert sum(bar["count"] for bar in drawn["bars"]) == 800
+    assert "New persons in 4 days" in page.text
+
+
+@pytest.mark.parametrize("price", [1e140, -1e140, 1e-300, 0.0])
+async def test_no_amount_is_too_odd_to_be_drawn(service: Service, visitor: Visitor, price: float) -> None:
+    metric = {"id": "purchase", "type": "events", "math": "sum", "math_property": "price"}
+    experiment = await service.create_experiment(filters={"insight": "TRENDS", "events": [metric]})
+    await send(service, [*shown(20, "control"), *shown(20, "test")])
+    bought = [event("purchase", f"test-{n}", properties={"price": price * (n + 1)}) for n in range(9)]
+    await send(service, [*bought, event("purchase", "control-1", properties={"price": price})])
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert "Checkout button" in page.text
+
+
 async def test_names_are_text_wherever_they_stand(service: Service, visitor: Visitor) -> None:
     variants = [
         {"key": "control", "rollout_percentage": 50},

@@ -103,8 +103,8 @@
       });
     },
 
-    exposures({ variants, bars, planned }, width) {
-      const next = (day) => new Date(+moment(day) + 86_400_000);
+    exposures({ variants, step, bars, planned }, width) {
+      const next = (day) => new Date(+moment(day) + step * 86_400_000);
       const placed = (row) => ({ ...row, x1: moment(row.day), x2: next(row.day) });
       return Plot.plot({
         className: "plot",
