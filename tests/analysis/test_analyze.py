@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
-from tests.service import Service
+from tests.service import Json, Service
 
 ANALYZE, POWER = "/experiments/analyze/", "/experiments/power/"
 MEAN = {"key": "control", "number_of_samples": 1000, "sum": 500, "sum_squares": 900}
@@ -19,10 +19,20 @@ def two(variant: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
     return [variant, {**variant, "key": "test", **changes}]
 
 
+def rounded(document: Json) -> Json:
+    """Return a document with its numbers to ten digits: processors differ in the last ones."""
+    if isinstance(document, dict):
+        return {key: rounded(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [rounded(value) for value in document]
+    return float(f"{document:.10g}") if isinstance(document, float) else document
+
+
 async def test_the_examples_are_what_the_service_answers(service: Service) -> None:
     analysis, plan = await service.post(ANALYZE, FUNNEL_EXAMPLE), await service.post(POWER, POWER_EXAMPLE)
 
-    assert (analysis.status_code, analysis.json()) == (200, ANALYSIS_EXAMPLE)
+    assert analysis.status_code == 200
+    assert rounded(analysis.json()) == rounded(ANALYSIS_EXAMPLE)
     assert (plan.status_code, plan.json()) == (200, PLAN_EXAMPLE)
 
 

@@ -23,7 +23,7 @@ async def test_an_event_is_shown_with_its_person(service: Service) -> None:
                 "distinct_id": "ann",
                 "event": "purchase",
                 "timestamp": "2022-11-02T10:00:00Z",
-                "properties": {"amount": 1, "$set": {"a": 1}},
+                "properties": {"amount": 1, "$set": {"a": 1}, "$ip": "127.0.0.1"},
                 "person": {
                     "uuid": person["uuid"],
                     "distinct_ids": ["ann"],

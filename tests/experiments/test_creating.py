@@ -46,6 +46,8 @@ async def test_an_experiment_has_the_documented_keys_in_their_order(service: Ser
         "status": "running",
         "conclusion": None,
         "conclusion_comment": None,
+        "stats_config": None,
+        "decision_criteria": None,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created
