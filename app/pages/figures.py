@@ -157,8 +157,8 @@ def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figu
     return Figure(
         kind="exposures",
         title="New persons by day" if step == 1 else f"New persons in {step} days",
-        description="Bars are the persons who met each variant for the first time then. Dark lines show where the "
-        "colours should meet if everybody were split as planned.",
+        description="Bars are the persons who met each variant for the first time then. Lines across them show "
+        "where the colours should meet if everybody were split as planned.",
         heading=(
             "Day" if step == 1 else "From",
             *(f"{one.variant} ({write_share(share)} planned)" for one, share in zip(series, shares, strict=True)),

@@ -68,6 +68,17 @@ async def test_a_trend_is_told_as_a_mean_per_person(service: Service, visitor: V
     assert "p-value" in page.text or "high_p_value" in page.text or "low_win_probability" in page.text
 
 
+async def test_more_is_not_called_best_where_less_is_better(service: Service, visitor: Visitor) -> None:
+    fewer = {"name": "Refunds", "filters": TREND, "role": "guardrail", "goal": "decrease"}
+    experiment = await clear_win(service, secondary_metrics=[fewer])
+
+    text = (await visitor.look(experiment)).text
+
+    assert "Refunds guardrail less is better" in text
+    assert "Probability of being highest Probability of exceeding control" in text
+    assert text.index("Probability of being best") < text.index("Probability of being highest")
+
+
 async def test_a_draft_says_what_is_planned(service: Service, visitor: Visitor) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 
