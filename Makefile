@@ -6,7 +6,7 @@ CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
 
-.PHONY: demo serve test test-clients check lint types format benchmark clean
+.PHONY: demo serve test test-clients test-pages check lint types format benchmark clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -37,12 +37,23 @@ $(CLIENTS)/.python-%: tests/clients/posthog-%.txt
 	$(CLIENTS)/python-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-$(CLIENTS)/.node: tests/clients/package.json
-	mkdir -p $(CLIENTS)
+# Our own pages in a browser.
+test-pages: $(VENV)/.dev $(CLIENTS)/pages/.node $(CHROMIUM)
+	$(BIN)/pytest -m browser tests/pages
+
+define npm_install
+	mkdir -p $(@D)
 	command -v npm >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends nodejs npm; }
-	cp $< $(CLIENTS)
-	cd $(CLIENTS) && npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts
+	cp $< $(@D)
+	cd $(@D) && npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts
 	touch $@
+endef
+
+$(CLIENTS)/.node: tests/clients/package.json
+	$(npm_install)
+
+$(CLIENTS)/pages/.node: tests/pages/package.json
+	$(npm_install)
 
 /usr/bin/chromium:
 	apt-get update --quiet

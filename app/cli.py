@@ -7,6 +7,7 @@ import os
 import sys
 import zoneinfo
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import httpx
@@ -22,12 +23,13 @@ from app import migrate as schema
 from app import serving
 from app.auth.scopes import EVERYTHING
 from app.database import DATABASE_ERRORS, Database
-from app.dependencies import build_upkeep
+from app.dependencies import build_experiments, build_pages, build_upkeep
 from app.doctor.service import Doctor
-from app.errors import AppError
+from app.errors import AppError, NotFound
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
 from app.models import Project
+from app.pages.rendering import render_experiment
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from app.settings import Settings
@@ -245,6 +247,32 @@ def demo(
     sys.exit(demonstration.run(console, stay=stay))
 
 
+@app.command()
+def report(
+    experiment: Annotated[int, typer.Argument(help="The experiment's id.")],
+    project: Annotated[int, typer.Option(help="The project's id.")],
+    output: Annotated[Path | None, typer.Option(help="Where to put it, instead of printing it.")] = None,
+) -> None:
+    """Write an experiment's page as one HTML file, to be sent or printed. It loads nothing from anywhere."""
+    html = _with_database(lambda database: _render_report(database, str(experiment), project))
+    if output is None:
+        sys.stdout.write(html)
+        return
+    output.write_text(html, encoding="utf-8")
+    console.print(f"The report is in {output}.")
+
+
+async def _render_report(database: Database, experiment_id: str, project_id: int) -> str:
+    try:
+        async with database.read() as session:
+            project = await AccountService(session).find_project(project_id)
+            experiment = await build_experiments(session, project_id).get(experiment_id)
+    except NotFound as error:
+        raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error
+    page = await build_pages(database, Materialiser(database), project).page(experiment)
+    return render_experiment(page, link=None)
+
+
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
     """Run work on accounts in one transaction, on a database that is up to date."""
 
@@ -266,6 +294,7 @@ async def _find_projects(database: Database, project_id: int | None) -> Sequence
 
 
 def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Run work on a database; an SQLite file is brought up to date first, as ``serve`` does."""
     settings = Settings.from_environment()
     if settings.uses_sqlite:
         schema.upgrade(settings)

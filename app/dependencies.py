@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, params
@@ -14,7 +14,8 @@ from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.auth.credentials import find_credential
-from app.auth.rate_limits import GENERAL, RateLimit, RateLimiter
+from app.auth.keys import Credential
+from app.auth.rate_limits import ANALYTICS, GENERAL, RateLimit, RateLimiter
 from app.auth.repository import KeyRepository
 from app.auth.scopes import ScopeAction, ScopeObject, scope_for
 from app.auth.service import Access, AuthenticationService, KeyService
@@ -23,7 +24,7 @@ from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound, Throttled, Unavailable
+from app.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -42,6 +43,8 @@ from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
 from app.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.pages.credentials import read_key
+from app.pages.service import PageService
 from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
@@ -62,6 +65,7 @@ from app.upkeep.service import UpkeepService
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_LINKED_PROJECTS = 100
 
 
 def database_of(request: Request) -> Database:
@@ -112,14 +116,17 @@ class Admission:
     async def __call__(self, request: Request) -> None:
         access = await access_of(request)
         access.require(self.scope(request.method))
-        limiter: RateLimiter | None = request.app.state.rate_limiter
-        if limiter is None:
-            return
         reference: str | None = request.path_params.get("project_id")
         project = await _project_of(request, reference) if reference is not None else None
-        wait = limiter.count(self._limit, (access.key_id, project and project.id))
-        if wait > 0:
-            raise Throttled(math.ceil(wait))
+        _count(request, self._limit, access, project.id if project is not None else None)
+
+
+def _count(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
+    """Count a request to a project, or refuse it."""
+    limiter: RateLimiter | None = request.app.state.rate_limiter
+    wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
+    if wait > 0:
+        raise Throttled(math.ceil(wait))
 
 
 def admit(
@@ -348,6 +355,60 @@ async def get_findings(request: Request, project: ProjectDep, _time: LimitedTime
     return build_findings(database_of(request), request.app.state.materialiser, project)
 
 
+async def authenticate_page(request: Request, credential: Credential | None) -> Access:
+    """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
+    project_id = read_id(request.path_params.get("project_id", ""))
+    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access.require(scope_for("experiment", "GET"))
+    return access
+
+
+async def get_page_access(request: Request) -> Access:
+    key = read_key(request)
+    access = await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
+    _count(request, ANALYTICS, access, read_id(request.path_params.get("project_id", "")))
+    return access
+
+
+PageAccessDep = Annotated[Access, Depends(get_page_access)]
+
+
+async def get_page_project(access: PageAccessDep) -> Project:
+    """The tenant check of pages: to people without access a project does not exist."""
+    try:
+        return access.to_project()
+    except PermissionDenied as error:
+        raise NotFound("Project not found.") from error
+
+
+PageProjectDep = Annotated[Project, Depends(get_page_project)]
+
+
+async def get_page_home(request: Request, access: PageAccessDep) -> Project:
+    """The project that is opened when none is named."""
+    async with database_of(request).read() as session:
+        return await ProjectService(session, access.user).current()
+
+
+async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
+    """The projects that a list of experiments leads to."""
+    async with database_of(request).read() as session:
+        _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
+        return projects
+
+
+async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+
+
+async def get_page_experiment(request: Request, experiment_id: ExperimentId, project: PageProjectDep) -> Experiment:
+    return await get_detached_experiment(request, experiment_id, project)
+
+
+async def get_pages(request: Request, project: PageProjectDep) -> PageService:
+    return build_pages(database_of(request), request.app.state.materialiser, project)
+
+
 def capture_of(request: Request) -> CaptureService:
     """Return the one of the process. To be called, not declared: solving a dependency costs more than decoding."""
     capture: CaptureService = request.app.state.capture
@@ -469,6 +530,16 @@ def build_findings(database: Database, materialiser: Materialiser, project: Proj
     )
 
 
+def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
+    return PageService(
+        project,
+        build_scorecards(database, materialiser, project),
+        build_exposures(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        build_results(database, materialiser, project),
+    )
+
+
 def build_upkeep(database: Database, materialiser: Materialiser, project: Project) -> UpkeepService:
     facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
     return UpkeepService(facts, questions, ScorecardCounter(facts, questions))
@@ -504,3 +575,8 @@ ScriptsDep = Annotated[ScriptDirectory, Depends(get_scripts)]
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]
 DefinitionsByIdOrTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_id_or_token)]
 DefinitionsByTokenDep = Annotated[DefinitionService, Depends(get_definitions_by_token)]
+PageHomeDep = Annotated[Project, Depends(get_page_home)]
+PageProjectsDep = Annotated[Sequence[Project], Depends(get_page_projects)]
+PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
+PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
+PagesDep = Annotated[PageService, Depends(get_pages)]

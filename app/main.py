@@ -35,6 +35,7 @@ from app.monitoring.metrics import count_captured
 from app.monitoring.router import router as metrics_router
 from app.monitoring.sampling import keep_sampling
 from app.observability import RequestContext, RequestLog
+from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
 from app.proxies import TrustedProxies
@@ -129,6 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     application.include_router(health.router)
     application.include_router(metrics_router)
+    application.include_router(pages_router)
     application.include_router(documentation.router)
     openapi.install(application, PRIVATE_ROUTERS, scope_needed)
     # The last one added is the outermost.

@@ -3,12 +3,13 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
-from starlette.routing import BaseRoute, Match, request_response
+from starlette.routing import BaseRoute, Match, NoMatchFound, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import MethodNotAllowed, NotAcceptable, NotFound
@@ -84,6 +85,10 @@ class DirectRoutes(BaseRoute):
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         route = self._routes.get((scope.get("method", ""), path))
         return (Match.NONE, {}) if route is None else (Match.FULL, {"route": route, "endpoint": route.endpoint})
+
+    def url_path_for(self, name: str, /, **path_params: object) -> NoReturn:
+        """Leave names to the routes behind these."""
+        raise NoMatchFound(name, path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._apps[scope["endpoint"]](scope, receive, send)

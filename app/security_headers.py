@@ -2,12 +2,10 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ALWAYS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
-# Unless an answer says better. No answer is a page, but those of the documentation.
+_ALWAYS = [(b"x-content-type-options", b"nosniff")]
+# Unless an answer says better. Only pages do.
 _DEFAULTS = [
+    (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]

@@ -55,6 +55,7 @@ PURE = {
     "app.definitions.documents": ("app.flags.evaluation", "app.flags.filters"),
     "app.remote_config.documents": ("app.evaluation.answers",),
     "app.remote_config.scripts": (),
+    "app.pages.writing": (),
     "app.facts.columns": (),
     "app.facts.calendar": (),
     "app.facts.funnel": ("app.facts",),

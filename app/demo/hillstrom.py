@@ -42,7 +42,7 @@ EVENT_COUNT = sum(arm.customers + arm.visits + arm.conversions for arm in ARMS)
 
 def experiment() -> dict[str, JsonValue]:
     """Return the body that creates the experiment."""
-    shares = (34, 33, 33)
+    shares = (33.34, 33.33, 33.33)  # a third each, as it was
     variants: list[JsonValue] = [
         {"key": arm.key, "name": arm.name, "rollout_percentage": share} for arm, share in zip(ARMS, shares, strict=True)
     ]

@@ -55,7 +55,7 @@ def run(console: Console, *, stay: bool) -> int:
             visits = client.get(f"{path}/secondary_results/", params={"id": 0}).raise_for_status().json()["result"]
         agrees = _show(console, results, visits)
         if stay:
-            _stay(console, access, path)
+            _stay(console, access, experiment["id"], path)
     return 0 if agrees else 1
 
 
@@ -170,8 +170,10 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _stay(console: Console, access: Access, path: str) -> None:
-    console.print(f"\nLook around at [bold]{access.address}/docs[/bold] with the key {access.key}, or paste:\n")
+def _stay(console: Console, access: Access, experiment_id: int, path: str) -> None:
+    page = f"{access.address}/experiments/{access.project_id}/{experiment_id}"
+    console.print(f"\nSee it drawn at [bold]{page}[/bold], signing in with the key\n\n{access.key}\n", soft_wrap=True)
+    console.print(f"Look around at [bold]{access.address}/docs[/bold] with the same key, or paste:\n")
     console.print(
         f"curl -H 'Authorization: Bearer {access.key}' {access.address}{path}/results/", soft_wrap=True, highlight=False
     )

@@ -148,6 +148,9 @@ class AccountRepository:
         )
         return await self._session.scalar(membership) is not None
 
+    async def find_project(self, project_id: int) -> Project | None:
+        return await self._session.get(Project, project_id)
+
     async def find_user(self, email: str) -> User | None:
         return await self._session.scalar(select(User).where(User.email == email))
 

@@ -136,6 +136,12 @@ class AccountService:
         _, value = await self._issue_key(user, f"{name} set-up"[:40], (EVERYTHING,))
         return NewProject(project, user, value)
 
+    async def find_project(self, project_id: int) -> Project:
+        project = await self._accounts.find_project(project_id)
+        if project is None:
+            raise NotFound("Project not found.")
+        return project
+
     async def create_key(
         self, email: str, label: str, scopes: Sequence[str] = (EVERYTHING,)
     ) -> tuple[PersonalApiKey, str]:

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead, StatsConfig
@@ -26,6 +28,16 @@ from app.scorecards.schemas import (
 from app.statistics.analysis import Analysis, AnalysisConfig
 
 _SECONDS_OF_A_DAY = 86_400
+_MAX_OVERVIEW_DAYS = 120
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What an experiment's data say, as of one moment."""
+
+    scorecard: ScorecardRead
+    timeseries: TimeseriesRead
+    decision: DecisionRead
 
 
 class ScorecardService:
@@ -43,13 +55,7 @@ class ScorecardService:
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
         scorecard = await self._counter.count(experiment)
-        analyses = await _analyse(scorecard, _config(experiment))
-        ratio, scope = scorecard.sample_ratio, scorecard.scope
-        return ScorecardRead(
-            date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
-            sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
-            metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
-        )
+        return _write_scorecard(scorecard, await _analyse(scorecard, _config(experiment)))
 
     async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
         """Analyse a metric as of the end of every day so far.
@@ -65,21 +71,7 @@ class ScorecardService:
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction == "none" else None
         scorecard = await self._counter.count(experiment, only=only)
-        place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
-        counted = scorecard.metrics[place]
-        analyses = await _analyse_days(scorecard, config, place)
-        return TimeseriesRead(
-            metric_id=metric_id,
-            status=_status(analyses[-1]),
-            detail=counted.problem,
-            fingerprint=_fingerprint(counted, scorecard, config),
-            timeseries={
-                day: write_analysis(counted.kind, analysis)
-                for day, analysis in zip(scorecard.ticks.days, analyses, strict=True)
-                if analysis is not None and counted.kind is not None
-            },
-            computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
-        )
+        return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
         """Recommend what to do.
@@ -91,6 +83,26 @@ class ScorecardService:
         """
         scorecard = await self._counter.count(experiment)
         return decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
+
+    async def overview(self, experiment: Experiment) -> Overview:
+        """Return the analysis, the days of the target metric and the decision, all of one count.
+
+        Of a long experiment not every day is analysed: a picture shows no more.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        config = _config(experiment)
+        scorecard = await self._counter.count(experiment)
+        analyses = await _analyse(scorecard, config)
+        step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
+        return Overview(
+            scorecard=_write_scorecard(scorecard, analyses),
+            timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
+            decision=decide_on(scorecard, analyses, _criteria(experiment)),
+        )
 
 
 def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
@@ -122,6 +134,37 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
     )
 
 
+def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
+    ratio, scope = scorecard.sample_ratio, scorecard.scope
+    return ScorecardRead(
+        date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
+        sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
+        metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
+    )
+
+
+async def _write_timeseries(
+    scorecard: Scorecard, config: AnalysisConfig, metric_id: str, step: int = 1
+) -> TimeseriesRead:
+    """Return the analyses of every ``step``-th day, counted back from the last one."""
+    place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
+    counted, last = scorecard.metrics[place], len(scorecard.ticks) - 1
+    days = range(last % step, last + 1, step)
+    analyses = await _analyse_days(scorecard, config, place, days)
+    return TimeseriesRead(
+        metric_id=metric_id,
+        status=_status(analyses[-1]),
+        detail=counted.problem,
+        fingerprint=_fingerprint(counted, scorecard, config),
+        timeseries={
+            scorecard.ticks.days[day]: write_analysis(counted.kind, analysis)
+            for day, analysis in zip(days, analyses, strict=True)
+            if analysis is not None and counted.kind is not None
+        },
+        computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
+    )
+
+
 async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
     try:
         return await asyncio.to_thread(scorecard.analyse, config)
@@ -129,11 +172,13 @@ async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysi
         raise ValidationFailed(str(error)) from error
 
 
-async def _analyse_days(scorecard: Scorecard, config: AnalysisConfig, place: int) -> list[Analysis | None]:
-    """Return the analyses of one metric at the end of each day."""
+async def _analyse_days(
+    scorecard: Scorecard, config: AnalysisConfig, place: int, days: Sequence[int]
+) -> list[Analysis | None]:
+    """Return the analyses of one metric at the end of each of some days."""
 
     def analyse() -> list[Analysis | None]:
-        return [scorecard.analyse(config, day)[place] for day in range(len(scorecard.ticks))]
+        return [scorecard.analyse(config, day)[place] for day in days]
 
     try:
         return await asyncio.to_thread(analyse)

@@ -1,0 +1,1 @@
+"""Results to look at: an experiment as a page, and as one file."""

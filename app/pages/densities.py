@@ -1,0 +1,76 @@
+"""Posterior densities as curves to draw. Pure."""
+
+import math
+from statistics import NormalDist
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.analysis.schemas import AnalysisRead, VariantAnalysisRead
+from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+
+Vector: TypeAlias = NDArray[np.float64]
+
+POINTS = 201
+_DEVIATIONS = 4.5  # beyond so many standard deviations there is nothing to be seen
+
+
+def posterior_of(analysis: AnalysisRead, variant: VariantAnalysisRead) -> Posterior | None:
+    """Return the posterior behind a variant's figures: None where the data define none.
+
+    Means and ratios have a normal one, which its mean and its interval give back.
+    """
+    if analysis.metric_type == "funnel":
+        return BetaPosterior.from_counts(variant.sum, variant.number_of_samples - variant.sum)
+    if analysis.metric_type == "count":
+        return GammaPosterior.from_counts(variant.sum, variant.number_of_samples)
+    if variant.posterior_mean is None or variant.credible_interval is None:
+        return None
+    low, high = variant.credible_interval
+    quantile = NormalDist().inv_cdf((1 + analysis.stats_config.confidence_level) / 2)
+    deviation = (high - low) / 2 / quantile
+    return NormalPosterior(variant.posterior_mean, deviation) if deviation > 0 else None
+
+
+def density(posterior: Posterior) -> tuple[Vector, Vector]:
+    """Return places and the density there, over all that is probable."""
+    low, high = _support(posterior)
+    deviation = _deviation(posterior)
+    first = max(low, posterior.mean - _DEVIATIONS * deviation)
+    last = min(high, posterior.mean + _DEVIATIONS * deviation)
+    x = np.linspace(first, last, POINTS)
+    with np.errstate(divide="ignore"):
+        return x, np.exp(_log_density(posterior, x))
+
+
+def _log_density(posterior: Posterior, x: Vector) -> Vector:
+    if isinstance(posterior, BetaPosterior):
+        a, b = posterior.alpha, posterior.beta
+        scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+        return scale + _times_log(a - 1, x) + _times_log(b - 1, 1 - x)
+    if isinstance(posterior, GammaPosterior):
+        shape, rate = posterior.shape, posterior.rate
+        return shape * math.log(rate) - math.lgamma(shape) + _times_log(shape - 1, x) - rate * x
+    z = (x - posterior.mean) / posterior.deviation
+    return -z * z / 2 - math.log(posterior.deviation * math.sqrt(2 * math.pi))
+
+
+def _times_log(factor: float, x: Vector) -> Vector:
+    """Return ``factor * log(x)``, which is nothing where the factor is."""
+    return np.zeros_like(x) if factor == 0 else factor * np.log(x)
+
+
+def _support(posterior: Posterior) -> tuple[float, float]:
+    if isinstance(posterior, BetaPosterior):
+        return 0.0, 1.0
+    return (0.0 if isinstance(posterior, GammaPosterior) else -math.inf), math.inf
+
+
+def _deviation(posterior: Posterior) -> float:
+    if isinstance(posterior, BetaPosterior):
+        a, b = posterior.alpha, posterior.beta
+        return math.sqrt(a / (a + b) * (b / (a + b)) / (a + b + 1))
+    if isinstance(posterior, GammaPosterior):
+        return math.sqrt(posterior.shape) / posterior.rate
+    return posterior.deviation

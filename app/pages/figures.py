@@ -1,0 +1,260 @@
+"""What an experiment's pictures show: data for the script that draws them, and the same as tables. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+from app.analysis.schemas import AnalysisRead, Ends, VariantAnalysisRead
+from app.exposures.schemas import SEVERAL, ExposuresRead
+from app.pages.densities import Vector, density, posterior_of
+from app.pages.writing import NOTHING, write_change, write_number, write_share
+from app.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.scorecards.schemas import MetricAnalysisRead, TimeseriesRead
+
+MAX_BARS = 120
+
+Json: TypeAlias = Any  # what the script gets
+Cells: TypeAlias = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture. ``kind`` says how to draw ``data``; ``rows`` tell it to those who do not look at pictures."""
+
+    kind: str
+    title: str
+    description: str
+    heading: Cells
+    rows: Sequence[Cells]
+    data: Json
+
+
+def draw_densities(metric: MetricAnalysisRead) -> Figure | None:
+    """Where the mean of each variant probably lies."""
+    analysis = metric.analysis
+    if analysis is None:
+        return None
+    curves = []
+    for variant in analysis.variants:
+        posterior = posterior_of(analysis, variant) if variant.number_of_samples else None
+        if posterior is not None:
+            x, y = density(posterior)
+            curves.append({"variant": variant.key, "mean": posterior.mean, "x": _short(x), "y": _short(y)})
+    if not curves:
+        return None
+    write, measure = _writer(analysis), name_measure(analysis)
+    return Figure(
+        kind="densities",
+        title=f"Where the {measure} probably lies",
+        description=f"The higher the curve, the more probable that {measure}. The less curves overlap, the surer it is "
+        "which variant is better.",
+        heading=("Variant", "Probable mean", f"{write_level(analysis)} credible interval"),
+        rows=[
+            (one.key, write(one.posterior_mean), write_ends(one.credible_interval, write)) for one in analysis.variants
+        ],
+        data={"isShare": is_share(analysis), "measure": measure, "curves": curves},
+    )
+
+
+def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
+    """How every variant differs from the baseline, in every metric."""
+    rows = [
+        (place, metric, variant)
+        for place, metric in enumerate(metrics)
+        for variant in _compared(metric.analysis)
+        if variant.delta_relative is not None
+    ]
+    analysis = next((metric.analysis for metric in metrics if metric.analysis is not None), None)
+    if not rows or analysis is None:
+        return None
+    baseline, level = analysis.stats_config.baseline_variant_key, write_level(analysis)
+    return Figure(
+        kind="differences",
+        title=f"Change against {baseline}",
+        description=f"Dots are the changes as observed. With {level} probability the true change lies in the thick "
+        "bar, looked at once, and in the thin bar, however often you look. A thin bar clear of zero is significant.",
+        heading=("Metric", "Variant", "Change", "Credible interval", "Anytime interval"),
+        rows=[
+            (
+                _named(metric, place),
+                variant.key,
+                write_change(variant.delta_relative),
+                write_ends(variant.delta_relative_credible_interval, write_change),
+                write_ends(variant.relative_sequential_interval, write_change),
+            )
+            for place, metric, variant in rows
+        ],
+        data={
+            "baseline": baseline,
+            "rows": [
+                {
+                    "metric": _named(metric, place),
+                    "variant": variant.key,
+                    "change": variant.delta_relative,
+                    "credible": variant.delta_relative_credible_interval,
+                    "anytime": variant.relative_sequential_interval,
+                }
+                for place, metric, variant in rows
+            ],
+        },
+    )
+
+
+def draw_days(timeseries: TimeseriesRead) -> Figure | None:
+    """How the effect developed, with what could be said of it on each day."""
+    rows = [
+        (day, variant)
+        for day, analysis in timeseries.timeseries.items()
+        for variant in _compared(analysis)
+        if variant.delta_relative is not None
+    ]
+    if not rows:
+        return None
+    baseline = next(iter(timeseries.timeseries.values())).stats_config.baseline_variant_key
+    return Figure(
+        kind="days",
+        title="The change over time",
+        description="Lines are the change as observed up to the end of each day; bands are what could honestly be said "
+        "on that day, although it was looked at before. An effect is there once its band leaves zero.",
+        heading=("Day", "Variant", "Change", "Anytime interval"),
+        rows=[
+            (
+                day,
+                variant.key,
+                write_change(variant.delta_relative),
+                write_ends(variant.relative_sequential_interval, write_change),
+            )
+            for day, variant in rows
+        ],
+        data={
+            "baseline": baseline,
+            "rows": [
+                {
+                    "day": day,
+                    "variant": variant.key,
+                    "change": variant.delta_relative,
+                    "band": variant.relative_sequential_interval,
+                }
+                for day, variant in rows
+            ],
+        },
+    )
+
+
+def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figure | None:
+    """Who came on each day, beside who should have."""
+    series = [one for one in exposures.timeseries if one.variant != SEVERAL]
+    if not any(sum(one.exposure_counts) for one in series):
+        return None
+    whole = sum(split.values())
+    shares = [split.get(one.variant, 0.0) / whole if whole else 0.0 for one in series]
+    step = -(-len(series[0].days) // MAX_BARS)
+    days = series[0].days[::step]
+    counts = {one.variant: _sums(one.exposure_counts, step) for one in series}
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    bounds = list(accumulate(shares))[:-1] if whole else []
+    return Figure(
+        kind="exposures",
+        title="New persons by day" if step == 1 else f"New persons in {step} days",
+        description="Bars are the persons who met each variant for the first time then. Lines across them show "
+        "where the colours should meet if everybody were split as planned.",
+        heading=(
+            "Day" if step == 1 else "From",
+            *(f"{one.variant} ({write_share(share)} planned)" for one, share in zip(series, shares, strict=True)),
+        ),
+        rows=[(day, *(f"{counts[one.variant][place]:,}" for one in series)) for place, day in enumerate(days)],
+        data={
+            "variants": [one.variant for one in series],
+            "step": step,
+            "bars": [
+                {"day": day, "variant": variant, "count": sums[place]}
+                for variant, sums in counts.items()
+                for place, day in enumerate(days)
+            ],
+            "planned": [
+                {"day": day, "count": bound * total}
+                for day, total in zip(days, totals, strict=True)
+                if total
+                for bound in bounds
+            ],
+        },
+    )
+
+
+def draw_funnel(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
+    """How many of those who entered came to each step."""
+    if not isinstance(results, FunnelResultsRead):
+        return None
+    bars = sorted(  # the variants of a step stay in their order
+        (
+            _Bar(place + 1, step.custom_name or step.name, step.breakdown_value[0], step.count, steps[0].count)
+            for steps in results.insight
+            for place, step in enumerate(steps)
+        ),
+        key=lambda bar: bar.step,
+    )
+    return Figure(
+        kind="funnel",
+        title="The funnel",
+        description="The share of those who entered that came to each step.",
+        heading=("Step", "Variant", "Persons", "Share of those who entered"),
+        rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", write_share(bar.share)) for bar in bars],
+        data={"bars": [{**asdict(bar), "share": bar.share} for bar in bars]},
+    )
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A variant at a step of a funnel: how many came there, of all who entered."""
+
+    step: int
+    name: str
+    variant: str
+    count: int
+    entered: int
+
+    @property
+    def share(self) -> float:
+        return self.count / self.entered if self.entered else 0.0
+
+
+def is_share(analysis: AnalysisRead) -> bool:
+    """Whether the means of a metric are shares of persons."""
+    return analysis.metric_type == "funnel"
+
+
+def name_measure(analysis: AnalysisRead) -> str:
+    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, "mean per person")
+
+
+def _sums(counts: Sequence[int], step: int) -> list[int]:
+    return [sum(counts[start : start + step]) for start in range(0, len(counts), step)]
+
+
+def write_level(analysis: AnalysisRead) -> str:
+    return f"{100 * analysis.stats_config.confidence_level:.4g}%"
+
+
+def write_ends(ends: Ends | None, write: Callable[[float], str]) -> str:
+    return NOTHING if ends is None else f"{write(ends[0])} to {write(ends[1])}"
+
+
+def _writer(analysis: AnalysisRead) -> Callable[[float | None], str]:
+    return write_share if is_share(analysis) else write_number
+
+
+def _compared(analysis: AnalysisRead | None) -> list[VariantAnalysisRead]:
+    """Return the variants that are compared with the baseline."""
+    if analysis is None:
+        return []
+    return [one for one in analysis.variants if one.key != analysis.stats_config.baseline_variant_key]
+
+
+def _named(metric: MetricAnalysisRead, place: int) -> str:
+    return metric.name if place else "Target metric"
+
+
+def _short(values: Vector) -> list[float]:
+    """Return numbers with as many digits as a picture shows."""
+    return [float(f"{value:.6g}") for value in values.tolist()]

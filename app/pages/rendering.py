@@ -1,0 +1,158 @@
+"""Makes HTML of pages, by the templates beside this module. Nothing in a page asks for anything from another host."""
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from app import VERSION
+from app.pages import figures, writing
+from app.pages.figures import Figure
+from app.pages.service import ExperimentPage
+
+_DIRECTORY: Final = Path(__file__).parent
+SCRIPTS: Final = ("d3.min.js", "plot.umd.min.js", "page.js")
+STYLE: Final = "page.css"
+# The one style sheet that the plotting library puts into its pictures, for a class name of "plot".
+_PICTURE_STYLE: Final = """:where(.plot) {
+  --plot-background: white;
+  display: block;
+  height: auto;
+  height: intrinsic;
+  max-width: 100%;
+}
+:where(.plot text),
+:where(.plot tspan) {
+  white-space: pre;
+}"""
+
+_MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
+
+
+class Asset:
+    """A file that pages load: by an address that changes with it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.body = (_DIRECTORY / "static" / name).read_bytes()
+        self.compressed = gzip.compress(self.body, mtime=0)
+        self.version = hashlib.sha256(self.body).hexdigest()[:12]
+        self.media_type = _MEDIA_TYPES[Path(name).suffix]
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@cache
+def assets() -> Mapping[str, Asset]:
+    return {name: Asset(name) for name in (*SCRIPTS, STYLE)}
+
+
+def content_policy(*, is_file: bool = False) -> str:
+    """Return what a page may do: a file holds its scripts itself, a served page gets them from its server."""
+    scripts, styles, own = ["'self'"], ["'self'"], "'self'"
+    if is_file:
+        scripts, styles = [_hash(assets()[name].text) for name in SCRIPTS], [_hash(assets()[STYLE].text)]
+        own = "'none'"
+    rules = [
+        "default-src 'none'",
+        f"script-src {' '.join(scripts)}",
+        f"style-src {' '.join([*styles, _hash(_PICTURE_STYLE)])}",
+        "img-src 'self' data:",
+        "connect-src 'none'",
+        "base-uri 'none'",
+        f"form-action {own}",
+    ]
+    return "; ".join(rules if is_file else [*rules, "frame-ancestors 'none'"])
+
+
+def render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> str:
+    """Return an experiment's page; without ``link`` as one file, that can be sent and printed."""
+    pictures = draw(page)
+    return render(
+        "experiment.html",
+        page=page,
+        pictures=pictures,
+        data=write_data([picture.data for picture in pictures]),
+        colours=_colours(page),
+        link=link,
+    )
+
+
+def draw(page: ExperimentPage) -> Sequence[Figure]:
+    """Return the pictures of an experiment, those first that say most."""
+    found = page.findings
+    if found is None:
+        return []
+    metrics = found.overview.scorecard.metrics
+    split = {one.key: one.share for one in page.variants}
+    drawn = (
+        figures.draw_densities(metrics[0]),
+        figures.draw_differences(metrics),
+        figures.draw_days(found.overview.timeseries),
+        figures.draw_exposures(found.exposures, split),
+        figures.draw_funnel(found.verdict.results),
+    )
+    return [picture for picture in drawn if picture is not None]
+
+
+def write_data(data: object) -> Markup:
+    """Return data as JSON that cannot end the element it is put into."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704  # escaped
+
+
+def _colours(page: ExperimentPage) -> Mapping[str, int]:
+    """Return each variant's place in the palette; its last colours are used again where there are more variants."""
+    return {variant.key: place % 8 for place, variant in enumerate(page.variants)}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_DIRECTORY / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "version": VERSION,
+        "scripts": [assets()[name] for name in SCRIPTS],
+        "style": assets()[STYLE],
+        "file_policy": content_policy(is_file=True),
+        "is_share": figures.is_share,
+        "name_measure": figures.name_measure,
+        "write_level": figures.write_level,
+        "write_ends": figures.write_ends,
+        "write_share": writing.write_share,
+        "write_number": writing.write_number,
+        "write_change": writing.write_change,
+    }
+    environment.filters |= {
+        "number": writing.write_number,
+        "share": writing.write_share,
+        "change": writing.write_change,
+        "probability": writing.write_probability,
+        "p_value": writing.write_p_value,
+        "moment": writing.write_moment,
+        "day": writing.write_day,
+        "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of ours
+    }
+    return environment
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,102 @@
+"""Pages for people: lists of experiments, and each of them. They are no part of the API and its document."""
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.auth.keys import Credential
+from app.dependencies import (
+    PageExperimentDep,
+    PageExperimentsDep,
+    PageHomeDep,
+    PageProjectDep,
+    PageProjectsDep,
+    PagesDep,
+    authenticate_page,
+)
+from app.errors import AuthenticationFailed, NotFound
+from app.experiments.repository import ExperimentSelection
+from app.pages import rendering
+from app.pages.credentials import drop_key, keep_key, refuse_other_sites
+from app.pages.routing import PageRoute, link_from, show
+from app.pagination import PaginationDep
+from app.request_body import read_bytes, read_document
+
+router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
+
+FIELD: Final = "key"
+_MAX_FORM_BYTES: Final = 16 * 1024
+_FOREVER: Final = "public, max-age=31536000, immutable"
+
+
+@router.get("/assets/{version}/{name}/")
+async def read_asset(request: Request, version: str, name: str) -> Response:
+    """Return a script or the style sheet; under the address of an older version too, but not to be kept."""
+    asset = rendering.assets().get(name)
+    if asset is None:
+        raise NotFound
+    headers = {"Cache-Control": _FOREVER if version == asset.version else "no-cache", "Vary": "Accept-Encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(asset.body, media_type=asset.media_type, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.compressed, media_type=asset.media_type, headers=headers)
+
+
+@router.post("/sign-out/")
+async def sign_out(request: Request) -> Response:
+    refuse_other_sites(request)
+    response = RedirectResponse(link_from(request)("open_experiments"), status_code=303)
+    drop_key(request, response)
+    return response
+
+
+@router.get("/")
+async def open_experiments(request: Request, project: PageHomeDep) -> Response:
+    """Lead to the caller's own project."""
+    return RedirectResponse(link_from(request)("show_experiments", project_id=project.id), status_code=303)
+
+
+@router.get("/{project_id}/")
+async def show_experiments(
+    request: Request,
+    project: PageProjectDep,
+    projects: PageProjectsDep,
+    experiments: PageExperimentsDep,
+    pagination: PaginationDep,
+) -> HTMLResponse:
+    count, records = await experiments.page(ExperimentSelection(), pagination.limit, pagination.offset)
+    return show(
+        request,
+        "experiments.html",
+        project=project,
+        timezone=ZoneInfo(project.timezone),
+        projects=projects,
+        experiments=records,
+        count=count,
+        window=pagination,
+    )
+
+
+@router.get("/{project_id}/{experiment_id}/")
+async def show_experiment(request: Request, experiment: PageExperimentDep, pages: PagesDep) -> HTMLResponse:
+    return HTMLResponse(rendering.render_experiment(await pages.page(experiment), link_from(request)))
+
+
+@router.post("/")
+@router.post("/{project_id}/")
+@router.post("/{project_id}/{experiment_id}/")
+async def sign_in(request: Request) -> Response:
+    """Keep the key that the form brings, if it is good, and show the page that it was asked for on."""
+    refuse_other_sites(request)
+    await read_bytes(request, _MAX_FORM_BYTES)
+    form = await read_document(request)
+    key = form.get(FIELD) if isinstance(form, dict) else None
+    key = key.strip() if isinstance(key, str) else ""
+    if not key:
+        raise AuthenticationFailed
+    await authenticate_page(request, Credential(key, "form"))
+    response = RedirectResponse(request.url.path, status_code=303)
+    keep_key(request, response, key)
+    return response

@@ -1,0 +1,73 @@
+"""How pages are answered: their headers, and refusals as pages."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.database import is_passing_database_trouble
+from app.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
+from app.pages import rendering
+from app.pages.credentials import drop_key, read_key
+
+Link = Callable[..., str]
+
+_SIGN_IN: Final = "sign_in.html"
+
+
+class PageRoute(APIRoute):
+    """A route whose refusals are pages: to be read by people, under the same headers as what they asked for."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answer_with_a_page(request: Request) -> Response:
+            try:
+                response = await answer(request)
+            except AppError as refusal:
+                response = _refuse(request, refusal)
+            except (DBAPIError, PoolTimeout, OSError) as error:
+                if not is_passing_database_trouble(error):
+                    raise
+                response = _refuse(request, Unavailable())
+            _protect(response)
+            return response
+
+        return answer_with_a_page
+
+
+def link_from(request: Request) -> Link:
+    """Return what makes addresses of pages: paths only, as the host that people see may be another one than ours."""
+
+    def link(name: str, /, **parameters: object) -> str:
+        return request.url_for(name, **parameters).path
+
+    return link
+
+
+def show(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
+    return HTMLResponse(rendering.render(template, link=link_from(request), **values), status)
+
+
+def _refuse(request: Request, refusal: AppError) -> Response:
+    if isinstance(refusal, NotAuthenticated):  # nothing was tried yet: this is the way in, and no failure
+        return show(request, _SIGN_IN, is_wrong=False)
+    if isinstance(refusal, AuthenticationFailed):
+        response = show(request, _SIGN_IN, refusal.status, is_wrong=True)
+        if read_key(request) is not None:
+            drop_key(request, response)
+        return response
+    response = show(request, "refusal.html", refusal.status, refusal=refusal)
+    response.headers.update(refusal.headers)
+    return response
+
+
+def _protect(response: Response) -> None:
+    response.headers["Content-Security-Policy"] = rendering.content_policy()
+    # Not "no-referrer": with it browsers do not say from which site a form comes.
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

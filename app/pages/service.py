@@ -1,0 +1,133 @@
+"""Gathers everything that an experiment's page shows."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from app.errors import ValidationFailed
+from app.experiments.lifecycle import Status, status_of
+from app.exposures.answers import write_exposures
+from app.exposures.schemas import ExposuresRead
+from app.exposures.service import ExposureService
+from app.findings.service import FindingsService, Report
+from app.flags.filters import variants_of
+from app.models import Experiment, Project, utc_now
+from app.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.results.service import ResultsService, judge
+from app.scorecards.counting import metrics_of
+from app.scorecards.service import Overview, ScorecardService
+
+
+@dataclass(frozen=True)
+class PlannedVariant:
+    key: str
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict of 2022: a refusal, with its reason, where there is none."""
+
+    results: FunnelResultsRead | TrendResultsRead | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the data of a started experiment say."""
+
+    overview: Overview
+    health: Report
+    exposures: ExposuresRead
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class ExperimentPage:
+    """An experiment as it is shown.
+
+    Attributes
+    ----------
+    findings : Findings or None
+        None for a draft, and where nothing can be worked out; ``problem`` says why.
+    timezone : ZoneInfo
+        The project's: all moments are shown in it.
+    """
+
+    project: Project
+    experiment: Experiment
+    status: Status
+    variants: Sequence[PlannedVariant]
+    secondary_metrics: Sequence[str]
+    computed_at: dt.datetime
+    timezone: ZoneInfo
+    findings: Findings | None
+    problem: str = ""
+
+
+class PageService:
+    """Pages of one project's experiments, which are loaded already: it opens short transactions of its own."""
+
+    def __init__(
+        self,
+        project: Project,
+        scorecards: ScorecardService,
+        exposures: ExposureService,
+        findings: FindingsService,
+        results: ResultsService,
+    ) -> None:
+        self._project = project
+        self._scorecards = scorecards
+        self._exposures = exposures
+        self._findings = findings
+        self._results = results
+
+    async def page(self, experiment: Experiment) -> ExperimentPage:
+        findings, problem = None, ""
+        if experiment.start_date is not None:
+            try:
+                findings = await self._find(experiment)
+            except ValidationFailed as refusal:
+                problem = refusal.detail
+        flag = experiment.feature_flag
+        return ExperimentPage(
+            project=self._project,
+            experiment=experiment,
+            status=status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted),
+            variants=[
+                PlannedVariant(str(one.get("key")), str(one.get("name") or ""), _share(one.get("rollout_percentage")))
+                for one in variants_of(flag.filters)
+            ],
+            secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
+            computed_at=utc_now(),
+            timezone=ZoneInfo(self._project.timezone),
+            findings=findings,
+            problem=problem,
+        )
+
+    async def _find(self, experiment: Experiment) -> Findings:
+        overview = await self._scorecards.overview(experiment)
+        metric, refusal, results = None, "", None
+        try:
+            target = await self._results.target(experiment)
+        except ValidationFailed as error:
+            refusal, exposures = error.detail, await self._exposures.exposures(experiment)
+        else:
+            metric, exposures = target.evidence, target.exposures
+            try:
+                results = judge(target)
+            except ValidationFailed as error:
+                refusal = error.detail
+        days_left = overview.decision.progress.estimated_days_left
+        return Findings(
+            overview=overview,
+            health=await self._findings.check(experiment, exposures, metric, "" if metric else refusal, days_left),
+            exposures=write_exposures(exposures),
+            verdict=Verdict(results, refusal),
+        )
+
+
+def _share(share: object) -> float:
+    return float(share) if isinstance(share, int | float) else 0.0

@@ -1,0 +1,76 @@
+"""Writes numbers and moments for people. Pure."""
+
+import datetime as dt
+import math
+from zoneinfo import ZoneInfo
+
+NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_DIGITS = 3
+_SMALLEST_SHARE = 1e-6
+
+
+def write_number(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many significant digits; whole numbers whole."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if float(value).is_integer() and abs(value) < 1e15:
+        return _signed(f"{value:,.0f}")
+    if abs(value) >= 1e9 or abs(value) < 1e-6:
+        return _signed(f"{value:.{digits - 1}e}")
+    return _signed(f"{value:,.{_decimals(value, digits)}f}")
+
+
+def write_share(value: float | None) -> str:
+    """Return a share in percent."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if 0 < value < _SMALLEST_SHARE:
+        return f"under {100 * _SMALLEST_SHARE:g}%"
+    return _signed(f"{100 * value:,.{_decimals(100 * value, _DIGITS)}f}%")
+
+
+def write_change(value: float | None) -> str:
+    """Return a relative change in percent, with its sign."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return _signed(f"{100 * value:+,.1f}%")
+
+
+def write_probability(value: float | None) -> str:
+    """Return a probability: nothing is certain that is not 0 or 1."""
+    if value is None:
+        return NOTHING
+    if 0.9999 < value < 1:
+        return "over 99.99%"
+    if 0 < value < 0.0001:
+        return "under 0.01%"
+    return f"{value:.2%}"
+
+
+def write_p_value(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{value:.2g}" if value >= 1e-300 else "0"
+
+
+def write_moment(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
+    return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y, %H:%M")
+
+
+def write_day(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
+    return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y")
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return how many decimals show so many significant digits."""
+    size = 0 if value == 0 else math.floor(math.log10(abs(value)))
+    return max(0, digits - 1 - size)
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", _MINUS, 1) if text.startswith("-") else text
+
+
+def _write(moment: dt.datetime, rest: str) -> str:
+    return f"{moment.day} {moment.strftime(rest)}"

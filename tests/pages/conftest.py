@@ -1,0 +1,98 @@
+"""A person with a browser, and experiments to look at."""
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service import Service, event, exposure
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A browser on the pages of a project: it keeps cookies and follows nothing by itself."""
+
+    browser: httpx.AsyncClient
+    project_id: int
+
+    def path(self, experiment: Any = None) -> str:
+        return f"/experiments/{self.project_id}/" + (f"{experiment['id']}/" if experiment else "")
+
+    async def look(self, experiment: Any = None) -> "Page":
+        return Page(await self.browser.get(self.path(experiment)))
+
+    async def sign_in(self, key: str, path: str | None = None, **headers: str) -> httpx.Response:
+        return await self.browser.post(path or self.path(), data={"key": key}, headers=headers)
+
+
+@dataclass(frozen=True)
+class Page:
+    response: httpx.Response
+
+    @property
+    def status(self) -> int:
+        return self.response.status_code
+
+    @property
+    def text(self) -> str:
+        """What people read, in one line."""
+        visible = re.sub(r"<(script|style|title)\b.*?</\1>", " ", self.response.text, flags=re.S)
+        return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", visible)).split())
+
+    @property
+    def data(self) -> Any:
+        """What the script that draws gets."""
+        [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', self.response.text, re.S)
+        return json.loads(text)
+
+    @property
+    def pictures(self) -> dict[str, Any]:
+        kinds = re.findall(r'data-kind="(\w+)"', self.response.text)
+        return dict(zip(kinds, self.data, strict=True)) if kinds else {}
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the page links to, loads and sends forms to."""
+        return re.findall(r'(?:href|src|action)="([^"]*)"', self.response.text)
+
+
+@pytest.fixture
+async def stranger(service: Service) -> Visitor:
+    """Somebody who has not signed in."""
+    return Visitor(service.client, service.project_id)
+
+
+@pytest.fixture
+async def visitor(service: Service) -> Visitor:
+    """Somebody who has."""
+    visitor = Visitor(service.client, service.project_id)
+    assert (await visitor.sign_in(service.key)).status_code == 303
+    return visitor
+
+
+def shown(count: int, variant: str, flag: str = "checkout") -> list[dict[str, object]]:
+    return [exposure(f"{variant}-{number}", variant, flag=flag) for number in range(count)]
+
+
+def viewed(count: int, buyers: int, variant: str) -> list[dict[str, object]]:
+    """Return a funnel's events: so many enter, so many of them buy."""
+    entered = [event("$pageview", f"{variant}-{number}", variant=variant) for number in range(count)]
+    return entered + [event("purchase", f"{variant}-{n}", "2022-11-03T09:00:00Z") for n in range(buyers)]
+
+
+async def send(service: Service, events: Sequence[dict[str, object]]) -> None:
+    for start in range(0, len(events), 500):
+        await service.capture(*events[start : start + 500])
+
+
+async def clear_win(service: Service, **fields: Any) -> Any:
+    """Create a funnel experiment that ended with a variant that is clearly better."""
+    experiment = await service.create_experiment(**fields)
+    events = [*shown(400, "control"), *shown(400, "test"), *viewed(400, 40, "control"), *viewed(400, 120, "test")]
+    await send(service, events)
+    return experiment

@@ -1,0 +1,330 @@
+"""What pages show: the same figures as the API, in every state of an experiment, and nothing that bites."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
+from tests.service import TREND, Service, event
+from tests.test_cli import abacus
+
+HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> \" & {{ 7 * 7 }}"
+VARIANT = "</script><img src=x onerror=alert(1)>"
+
+
+async def test_a_funnel_is_told_and_drawn_with_the_figures_of_the_api(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    path = f"/experiments/{experiment['id']}"
+
+    page = await visitor.look(experiment)
+
+    decision = await service.read(f"{path}/decision/")
+    analysis = (await service.read(f"{path}/analysis/"))["metrics"][0]["analysis"]
+    assert page.status == 200
+    assert decision["recommendation"] == "ship"
+    assert decision["summary"] in page.text
+    assert all(reason["detail"] in page.text for reason in decision["reasons"])
+    assert "Every check was passed" in page.text
+    assert list(page.pictures) == ["densities", "differences", "days", "exposures", "funnel"]
+    assert [curve["variant"] for curve in page.pictures["densities"]["curves"]] == ["control", "test"]
+    [difference] = page.pictures["differences"]["rows"]
+    test = analysis["variants"][1]
+    assert difference["change"] == test["delta_relative"]
+    assert difference["anytime"] == test["relative_sequential_interval"]
+    assert page.pictures["days"]["rows"][-1]["band"] == test["relative_sequential_interval"]
+    assert [(bar["variant"], bar["count"]) for bar in page.pictures["funnel"]["bars"]] == [
+        ("control", 400),
+        ("test", 400),
+        ("control", 40),
+        ("test", 120),
+    ]
+    assert "test 400 120 30.0%" in page.text
+
+
+async def test_exposures_are_drawn_beside_the_planned_split(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+
+    drawn = (await visitor.look(experiment)).pictures["exposures"]
+
+    on_the_day = [bar for bar in drawn["bars"] if bar["day"] == "2022-11-02"]
+    assert [(bar["variant"], bar["count"]) for bar in on_the_day] == [("control", 400), ("test", 400)]
+    assert drawn["planned"] == [{"day": "2022-11-02", "count": 400.0}]
+
+
+async def test_a_trend_is_told_as_a_mean_per_person(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(filters=TREND)
+    await send(service, [*shown(120, "control"), *shown(120, "test")])
+    await send(service, [event("$pageview", f"control-{n}", variant="control") for n in range(30)])
+    await send(service, [event("$pageview", f"test-{n}", variant="test") for n in range(60)])
+
+    page = await visitor.look(experiment)
+
+    assert list(page.pictures) == ["densities", "differences", "days", "exposures"]
+    assert "Where the mean per person probably lies" in page.text
+    assert "test 120 60 0.5000" in page.text
+    assert "p-value" in page.text or "high_p_value" in page.text or "low_win_probability" in page.text
+
+
+async def test_more_is_not_called_best_where_less_is_better(service: Service, visitor: Visitor) -> None:
+    fewer = {"name": "Refunds", "filters": TREND, "role": "guardrail", "goal": "decrease"}
+    experiment = await clear_win(service, secondary_metrics=[fewer])
+
+    text = (await visitor.look(experiment)).text
+
+    assert "Refunds guardrail less is better" in text
+    assert "Probability of being highest Probability of exceeding control" in text
+    assert text.index("Probability of being best") < text.index("Probability of being highest")
+
+
+async def test_a_draft_says_what_is_planned(service: Service, visitor: Visitor) -> None:
+    draft = await service.create_experiment(start_date=None, end_date=None)
+
+    page = await visitor.look(draft)
+
+    assert page.status == 200
+    assert "Not launched yet" in page.text
+    assert "control Control Group 50.0%" in page.text
+    assert page.pictures == {}
+    assert "<script" not in page.response.text
+
+
+async def test_without_data_nothing_is_drawn_and_the_reason_is_told(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment()
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert page.pictures == {}
+    assert "There are not enough data" in page.text
+    assert "The target metric has no events" in page.text
+
+
+async def test_broken_figures_are_not_to_be_decided_on(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment()
+    await send(service, [*shown(300, "control"), *shown(150, "test"), *viewed(300, 30, "control")])
+    await send(service, viewed(150, 40, "test"))
+
+    page = await visitor.look(experiment)
+
+    assert "No decision" in page.text
+    assert "unhealthy" in page.text
+    assert "critical The split is not the planned one" in page.text
+    assert "What to do:" in page.text
+
+
+async def test_an_end_with_its_conclusion_and_the_archive_are_shown(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    await service.patch(f"/experiments/{experiment['id']}/", {"conclusion": "won", "conclusion_comment": "As we hoped"})
+    await service.post(f"/experiments/{experiment['id']}/archive/", {})
+
+    page, listed = await visitor.look(experiment), await visitor.look()
+
+    assert "stopped archived won" in page.text
+    assert "As we hoped" in page.text
+    assert "This experiment is archived" in page.text
+    assert "Checkout button stopped archived won" in listed.text
+
+
+async def test_what_cannot_be_worked_out_is_told(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(stats_config={"baseline_variant_key": "nobody"})
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert "the baseline 'nobody' is none of the variants" in page.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"filters": {"insight": "TRENDS"}},
+        {"filters": {"insight": "FUNNELS", "events": []}},
+        {"filters": {"insight": "PATHS", "events": [1, None, {}]}},
+        {"secondary_metrics": [1, None, {"name": 5, "filters": 7}, {"filters": {"insight": "LIFECYCLE"}}]},
+        {"parameters": {"feature_flag_variants": [{"key": "control", "rollout_percentage": 100}]}},
+        {"start_date": "1990-01-01T00:00:00Z", "end_date": "2090-01-01T00:00:00Z"},
+        {"start_date": "2022-11-15T00:00:00Z", "end_date": "2022-11-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+async def test_no_experiment_is_too_odd_to_be_shown(service: Service, visitor: Visitor, fields: dict[str, Any]) -> None:
+    experiment = await service.create_experiment(**fields)
+    await send(service, [*shown(5, "control"), *shown(5, "test"), *viewed(5, 2, "control"), *viewed(5, 1, "test")])
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert "Checkout button" in page.text
+
+
+async def test_a_long_experiment_is_drawn_in_longer_steps(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service, start_date="2022-01-01T00:00:00Z", end_date="2022-12-31T23:00:00Z")
+
+    page = await visitor.look(experiment)
+
+    days = [row["day"] for row in page.pictures["days"]["rows"]]
+    drawn = page.pictures["exposures"]
+    assert days[-2:] == ["2022-12-27", "2022-12-31"]
+    assert drawn["step"] == 4
+    assert len(drawn["bars"]) == 2 * 92
+    assert sum(bar["count"] for bar in drawn["bars"]) == 800
+    assert "New persons in 4 days" in page.text
+
+
+@pytest.mark.parametrize("price", [1e140, -1e140, 1e-300, 0.0])
+async def test_no_amount_is_too_odd_to_be_drawn(service: Service, visitor: Visitor, price: float) -> None:
+    metric = {"id": "purchase", "type": "events", "math": "sum", "math_property": "price"}
+    experiment = await service.create_experiment(filters={"insight": "TRENDS", "events": [metric]})
+    await send(service, [*shown(20, "control"), *shown(20, "test")])
+    bought = [event("purchase", f"test-{n}", properties={"price": price * (n + 1)}) for n in range(9)]
+    await send(service, [*bought, event("purchase", "control-1", properties={"price": price})])
+
+    page = await visitor.look(experiment)
+
+    assert page.status == 200
+    assert "Checkout button" in page.text
+
+
+async def test_names_are_text_wherever_they_stand(service: Service, visitor: Visitor) -> None:
+    variants = [
+        {"key": "control", "rollout_percentage": 50},
+        {"key": VARIANT, "name": HOSTILE, "rollout_percentage": 50},
+    ]
+    experiment = await service.create_experiment(
+        name=HOSTILE,
+        description=HOSTILE,
+        parameters={"feature_flag_variants": variants},
+        filters={
+            "insight": "FUNNELS",
+            "events": [
+                {"id": "$pageview", "order": 0, "type": "events"},
+                {"id": HOSTILE, "custom_name": HOSTILE, "order": 1, "type": "events"},
+            ],
+        },
+        secondary_metrics=[{"name": HOSTILE, "filters": TREND}],
+    )
+    bought = [event(HOSTILE, f"{VARIANT}-{n}", "2022-11-03T09:00:00Z") for n in range(9)]
+    await send(service, [*shown(20, "control"), *shown(20, VARIANT), *viewed(20, 0, "control")])
+    await send(service, [*viewed(20, 0, VARIANT), *bought])
+
+    page, listed = await visitor.look(experiment), await visitor.look()
+
+    assert page.status == 200
+    assert HOSTILE in page.text
+    assert HOSTILE in listed.text
+    assert {bar["variant"] for bar in page.pictures["funnel"]["bars"]} == {"control", VARIANT}
+    for body in (page.response.text, listed.response.text):
+        assert "</script><" not in body
+        assert "<img" not in body
+        assert "onerror=alert(1)>" not in body
+
+
+async def test_the_list_leads_to_every_experiment_page_by_page(service: Service, visitor: Visitor) -> None:
+    for number in range(3):
+        await service.create_experiment(name=f"Number {number}", feature_flag_key=f"flag-{number}")
+
+    first = Page(await visitor.browser.get(visitor.path(), params={"limit": 2}))
+    older = Page(await visitor.browser.get(visitor.path(), params={"limit": 2, "offset": 2}))
+
+    assert "Number 2" in first.text
+    assert "Number 0" not in first.text
+    assert "?offset=2&amp;limit=2" in first.addresses
+    assert "Number 0" in older.text
+    assert "?offset=0&amp;limit=2" in older.addresses
+
+
+async def test_an_empty_list_says_how_to_begin(visitor: Visitor) -> None:
+    assert "No experiments yet" in (await visitor.look()).text
+
+
+async def test_without_a_project_named_ones_own_is_opened(service: Service, visitor: Visitor) -> None:
+    answer = await visitor.browser.get("/experiments")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/experiments/{service.project_id}/")
+
+
+async def test_pages_load_from_here_only_and_are_not_kept(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    pages = [
+        await visitor.look(),
+        await visitor.look(experiment),
+        await visitor.look({"id": 999}),
+        Page(await visitor.sign_in("phx_wrong")),
+    ]
+
+    for page in pages:
+        headers = page.response.headers
+        policy = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+        assert policy["default-src"] == policy["connect-src"] == policy["frame-ancestors"] == "'none'"
+        assert policy["script-src"] == policy["form-action"] == "'self'"
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert [one for one in page.addresses if not one.startswith(("/experiments/", "data:", "#main"))] == []
+    loaded = [one for one in pages[1].addresses if one.startswith("/experiments/assets/")]
+    answers = [await visitor.browser.get(one) for one in loaded]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert {answer.headers["Cache-Control"] for answer in answers} == {"public, max-age=31536000, immutable"}
+    assert {answer.headers["Content-Encoding"] for answer in answers} == {"gzip"}
+    plain = [await visitor.browser.get(one, headers={"Accept-Encoding": "identity"}) for one in loaded]
+    assert [answer.content for answer in plain] == [answer.content for answer in answers]
+
+
+@pytest.mark.parametrize("name", ["LICENSES.txt", "..%2F..%2Fmain.py", "nothing.js"])
+async def test_nothing_else_is_served_as_an_asset(stranger: Visitor, name: str) -> None:
+    assert (await stranger.browser.get(f"/experiments/assets/0/{name}")).status_code == 404
+
+
+async def test_under_a_prefix_every_address_has_it(service: Service, application: FastAPI) -> None:
+    experiment = await clear_win(service)
+    transport = httpx.ASGITransport(app=application, root_path="/abacus")
+    async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as browser:
+        path = f"/abacus/experiments/{service.project_id}/{experiment['id']}/"
+        entered = await browser.post(path, data={"key": service.key})
+        page = Page(await browser.get(path))
+
+    assert entered.headers["Location"] == path
+    assert "Path=/abacus/experiments;" in entered.headers["Set-Cookie"]
+    assert page.status == 200
+    assert [one for one in page.addresses if not one.startswith(("/abacus/experiments/", "data:", "#main"))] == []
+
+
+async def test_pages_are_no_part_of_the_documented_api(application: FastAPI) -> None:
+    assert [path for path in application.openapi()["paths"] if path.startswith("/experiments")] == []
+
+
+async def test_a_report_is_one_file_that_asks_for_nothing(
+    service: Service, database_url: str, tmp_path: Any, visitor: Visitor
+) -> None:
+    experiment = await clear_win(service)
+    file = tmp_path / "report.html"
+    environment = {"ABACUS_DATABASE_URL": database_url, "PATH": ""}
+
+    told = abacus(
+        environment, "report", str(experiment["id"]), "--project", str(service.project_id), "--output", str(file)
+    )
+
+    report = file.read_text()
+    page = await visitor.look(experiment)
+    assert "The report is in" in told
+    assert re.findall(r'(?:src|action)="', report) == []
+    assert re.findall(r'href="(?!#main|data:)', report) == []
+    assert report.count("<script>") == 3
+    assert "default-src &#39;none&#39;" in report
+    assert "'self'" not in re.findall(r'http-equiv="[^"]*" content="([^"]*)"', report)[0].replace(
+        "img-src &#39;self", ""
+    )
+    written = Page(httpx.Response(200, html=report))
+    assert written.data == page.data
+
+
+async def test_a_report_of_nothing_is_refused_in_one_line(service: Service, database_url: str) -> None:
+    environment = {"ABACUS_DATABASE_URL": database_url, "PATH": ""}
+
+    told = abacus(environment, "report", "999", "--project", str(service.project_id), status=1)
+
+    assert told.strip() == f"abacus: There is no experiment 999 in project {service.project_id}."

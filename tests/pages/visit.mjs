@@ -1,0 +1,109 @@
+// Visits pages in headless Chromium, with the keyboard where people may have nothing else, and prints what was seen.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const task = JSON.parse(readFileSync(0, "utf8"));
+const require = createRequire(`${task.modules}/`);
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const browser = await chromium.launch({
+  executablePath: task.chromium,
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+  ],
+});
+const seen = { complaints: [], foreign: [], pages: {} };
+
+async function visitor(options) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) seen.complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => seen.complaints.push(error.message));
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(task.address) && !url.startsWith("data:") && url !== task.report) seen.foreign.push(url);
+  });
+  return page;
+}
+
+async function look(page, name) {
+  await page.evaluate(axe);
+  seen.pages[name] = await page.evaluate(async () => {
+    const results = await globalThis.axe.run();
+    const box = (picture) => picture.getBoundingClientRect();
+    return {
+      path: location.pathname,
+      heading: document.querySelector("h1").textContent,
+      verdict: document.querySelector(".verdict h2")?.textContent.trim().replace(/\s+/g, " ") ?? null,
+      pictures: [...document.querySelectorAll("figure")].map((figure) => {
+        const picture = figure.querySelector(".picture > svg[role=img]");
+        const name = document.getElementById(picture?.getAttribute("aria-labelledby"))?.textContent;
+        return { kind: figure.dataset.kind, name, wide: picture !== null && box(picture).width > 200, marks: picture?.querySelectorAll("path, rect, line, circle").length };
+      }),
+      violations: results.violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`),
+      background: getComputedStyle(document.body).backgroundColor,
+      overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    };
+  });
+}
+
+const text = (page, selector) => page.locator(selector).first().innerText();
+
+// By keyboard alone: a wrong key, the right one, the table beside a picture.
+const page = await visitor({ colorScheme: "light", viewport: { width: 1280, height: 900 } });
+await page.goto(task.address + task.experiments.funnel);
+await look(page, "sign-in");
+await page.keyboard.type("phx_wrong");
+await page.keyboard.press("Enter");
+await page.waitForSelector("[role=alert]");
+seen.alert = await text(page, "[role=alert]");
+await look(page, "refused");
+await page.keyboard.type(task.key);
+await page.keyboard.press("Enter");
+await page.waitForSelector(".verdict");
+await look(page, "funnel");
+await page.keyboard.press("Tab");
+seen.first = await page.evaluate(() => document.activeElement.textContent);
+await page.locator("summary").first().focus();
+await page.keyboard.press("Enter");
+seen.table = await text(page, "details[open] table");
+
+for (const [name, path] of Object.entries(task.experiments)) {
+  if (name === "funnel") continue;
+  await page.goto(task.address + path);
+  await look(page, name);
+}
+await page.click("nav a:not(.brand)");
+await page.waitForSelector(".experiments");
+await look(page, "list");
+seen.listed = await page.locator(".experiments h2").allInnerTexts();
+seen.readable = await page.evaluate(() => document.cookie);
+
+// In the dark on a phone, with the same cookie.
+const phone = await visitor({
+  colorScheme: "dark",
+  viewport: { width: 360, height: 740 },
+  storageState: await page.context().storageState(),
+});
+for (const [name, path] of [...Object.entries(task.experiments), ["list", task.list]]) {
+  await phone.goto(task.address + path);
+  await look(phone, `${name}, dark`);
+}
+
+await phone.emulateMedia({ media: "print" });
+seen.paper = await phone.evaluate(() => getComputedStyle(document.body).backgroundColor);
+
+await page.click("text=Sign out");
+await page.waitForSelector("#key");
+seen.after = await text(page, "h1");
+
+const reader = await visitor({ colorScheme: "light", viewport: { width: 1000, height: 900 } });
+await reader.goto(task.report);
+await look(reader, "report");
+
+await browser.close();
+console.log(JSON.stringify(seen));
