@@ -3,9 +3,12 @@
 from app.statistics.analysis import Analysis, Decision, VariantAnalysis
 
 
-def conclude(analysis: Analysis) -> str:
-    """Return one to three sentences: a broken split first, then who leads, then how sure that is."""
-    leader = analysis.leader
+def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
+    """Return one to three sentences: a broken split first, then who leads, then how sure that is.
+
+    ``lowest_leads`` where less is better: then the variant with the lowest mean leads.
+    """
+    leader = _lowest(analysis) if lowest_leads else analysis.leader
     ratio = analysis.sample_ratio
     sentences = []
     if ratio is not None and ratio.is_mismatch:
@@ -14,18 +17,30 @@ def conclude(analysis: Analysis) -> str:
         )
     if leader is None:
         return " ".join([*sentences, "There are not enough data to compare the variants."])
-    return " ".join([*sentences, _who_leads(leader, analysis.baseline), _how_sure(leader, analysis)])
+    told = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)
+    return " ".join([*sentences, f"{told}{_compared(leader, analysis.baseline)}.", _how_sure(leader, analysis)])
 
 
-def _who_leads(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
+def _lowest(analysis: Analysis) -> VariantAnalysis | None:
+    known = [variant for variant in analysis.variants if variant.sample.mean is not None]
+    if len(known) < 2:
+        return None
+    return min(known, key=lambda one: (one.sample.mean or 0.0, not one.is_baseline))
+
+
+def _highest(leader: VariantAnalysis) -> str:
     told = f"{leader.sample.key} leads"
     if leader.probability_best is not None:
         told += f", being the best with a probability of {_percent(leader.probability_best)}"
+    return told
+
+
+def _compared(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
     if leader.is_baseline:
-        return f"{told}."
+        return ""
     relative = leader.relative_difference.estimate
     change = f" ({relative:+.1%})" if relative is not None else ""
-    return f"{told}: {leader.sample.mean:.4g} against {baseline.sample.mean or 0:.4g} of {baseline.sample.key}{change}."
+    return f": {leader.sample.mean:.4g} against {baseline.sample.mean or 0:.4g} of {baseline.sample.key}{change}"
 
 
 def _how_sure(leader: VariantAnalysis, analysis: Analysis) -> str:

@@ -69,8 +69,8 @@ def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyz
     return [MeanVariant(**variant.model_dump()) for variant in body.variants]
 
 
-def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
-    """Return an analysis in its documented form."""
+def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads: bool = False) -> AnalysisRead:
+    """Return an analysis in its documented form; see ``conclude``."""
     ratio = analysis.sample_ratio
     return AnalysisRead(
         metric_type=metric_type,
@@ -82,7 +82,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
             multiple_testing=analysis.config.correction,
         ),
         leader=analysis.leader.sample.key if analysis.leader else None,
-        conclusion=conclude(analysis),
+        conclusion=conclude(analysis, lowest_leads=lowest_leads),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
     )

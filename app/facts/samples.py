@@ -43,6 +43,7 @@ class SampleCounts:
     moments: Floats
 
     @property
+    @np.errstate(over="ignore", invalid="ignore")
     def cumulative(self) -> Floats:
         """The sums up to the end of each bucket, float64[m, k, b]."""
         return np.cumsum(self.moments, axis=2)
@@ -69,10 +70,11 @@ class SampleCounts:
         return cls(np.frombuffer(stored.moments).reshape(stored.shape))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def count_samples(
     exposures: FactColumns, events: FactColumns, ticks: Ticks, math: SampleMath, variant_count: int
 ) -> SampleCounts:
-    """Sum up what exposed persons did.
+    """Sum up what exposed persons did; sums beyond all numbers are infinite, or no numbers.
 
     Parameters
     ----------

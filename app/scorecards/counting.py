@@ -153,7 +153,12 @@ class _Asked:
     def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the question counts
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
-        return CountedMetric(self.metric, self.kind, None if answer is None else answer.cumulative, self.problem)
+        if answer is None:
+            return CountedMetric(self.metric, None, None, self.problem)
+        counts = answer.cumulative
+        if not np.isfinite(counts.astype(np.float64)).all():
+            return CountedMetric(self.metric, None, None, "The sums are beyond all numbers.")
+        return CountedMetric(self.metric, self.kind, counts)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ class MetricRole:
     goal: Goal = "increase"
     margin: float = DEFAULT_MARGIN
 
+    @property
+    def lowest_leads(self) -> bool:
+        return self.goal == "decrease"
+
 
 def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:
     """Return the role of a secondary metric; what cannot be read is as if it were not there."""

@@ -29,6 +29,7 @@ from app.statistics.analysis import Analysis, AnalysisConfig
 
 _SECONDS_OF_A_DAY = 86_400
 _MAX_OVERVIEW_DAYS = 120
+_MAX_DAYS = 1_000  # a few seconds of work
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ScorecardService:
         Raises
         ------
         ValidationFailed
-            As ``analysis``, and when there is no such metric.
+            As ``analysis``, and when there is no such metric, or there are too many days.
         """
         if metric_id not in {metric.id for metric in metrics_of(experiment)}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
@@ -71,6 +72,8 @@ class ScorecardService:
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction == "none" else None
         scorecard = await self._counter.count(experiment, only=only)
+        if len(scorecard.ticks) > _MAX_DAYS:
+            raise ValidationFailed(f"The experiment has {len(scorecard.ticks):,} days, more than {_MAX_DAYS:,}")
         return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
@@ -123,7 +126,7 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
     return DecisionRead(
         recommendation=decision.recommendation,
         variant_key=decision.variant,
-        summary=_summarise(decision, metrics[0].analysis),
+        summary=_summarise(decision, metrics[0]),
         reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
         progress=ProgressRead(
             precision=decision.progress.precision,
@@ -157,7 +160,9 @@ async def _write_timeseries(
         detail=counted.problem,
         fingerprint=_fingerprint(counted, scorecard, config),
         timeseries={
-            scorecard.ticks.days[day]: write_analysis(counted.kind, analysis)
+            scorecard.ticks.days[day]: write_analysis(
+                counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads
+            )
             for day, analysis in zip(days, analyses, strict=True)
             if analysis is not None and counted.kind is not None
         },
@@ -198,7 +203,7 @@ def _criteria(experiment: Experiment) -> Criteria:
 def _show(counted: CountedMetric, analysis: Analysis | None) -> MetricAnalysisRead:
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
-        shown = write_analysis(counted.kind, analysis)
+        shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
     return MetricAnalysisRead(
         metric_id=counted.metric.id,
         name=counted.metric.name,
@@ -226,14 +231,14 @@ _ADVICE = {
 }
 
 
-def _summarise(decision: Decision, analysis: Analysis | None) -> str:
+def _summarise(decision: Decision, primary: DecidedMetric) -> str:
     """Say what the data say, how sure that is, and what to do next."""
     left = decision.progress.days_left
     days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"
     advice = _ADVICE[decision.recommendation].format(variant=decision.variant, days=days)
-    if decision.recommendation == "blocked" or analysis is None:
+    if decision.recommendation == "blocked" or primary.analysis is None:
         return " ".join([*(reason.detail for reason in decision.reasons), advice])
-    return f"{conclude(analysis)} {advice}"
+    return f"{conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)} {advice}"
 
 
 def _fingerprint(counted: CountedMetric, scorecard: Scorecard, config: AnalysisConfig) -> str:

@@ -200,3 +200,31 @@ async def test_a_baseline_that_the_flag_does_not_have_is_told(service: Service) 
     answer = await service.get(f"/experiments/{experiment['id']}/analysis/")
 
     assert (answer.status_code, answer.json()["detail"]) == (400, "the baseline 'gone' is none of the variants")
+
+
+async def test_sums_beyond_all_numbers_are_told(service: Service) -> None:
+    events = [*shown(2, "control"), *shown(2, "test"), *bought([0, 1], "test", price=1e300)]
+    experiment = await experiment_with(service, events, filters=trend("sum", math_property="price"))
+
+    [metric] = (await read(service, experiment, "analysis"))["metrics"]
+
+    assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are beyond all numbers.")
+
+
+async def test_where_less_is_better_the_lowest_leads(service: Service) -> None:
+    events = [*shown(150, "control"), *shown(150, "test"), *bought(range(90), "control"), *bought(range(20), "test")]
+    criteria = {"goal": "decrease", "minimum_runtime_days": 0}
+    experiment = await experiment_with(service, events, filters=trend("dau"), decision_criteria=criteria)
+
+    decision = await read(service, experiment, "decision")
+
+    assert (decision["recommendation"], decision["variant_key"]) == ("ship", "test")
+    assert decision["summary"].startswith("test is lowest: 0.1333 against 0.6 of control (-77.8%).")
+
+
+async def test_a_time_series_of_too_many_days_is_refused(service: Service) -> None:
+    experiment = await service.create_experiment(start_date="2000-01-01T00:00:00Z")
+
+    answer = await service.get(f"/experiments/{experiment['id']}/timeseries_results/")
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, "The experiment has 8,355 days, more than 1,000")
