@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
@@ -34,7 +34,7 @@ def _read_whole_number(value: object) -> object:
     return number
 
 
-def _between(low: float, high: float) -> AfterValidator:
+def _between(low: float, high: float) -> BeforeValidator:
     def check(value: float) -> float:
         if value < low:
             message = "Ensure this value is greater than or equal to {limit}."
@@ -44,14 +44,14 @@ def _between(low: float, high: float) -> AfterValidator:
             raise PydanticCustomError("max_value", message, {"limit": high})
         return value
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 def _shown_as(kind: str, low: float, high: float) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, "minimum": low, "maximum": high}, mode="validation")
 
 
-# In ``Annotated`` the validators before the type run from the last to the first, those after it from first to last.
+# In ``Annotated`` validators before the type run from the last to the first: limits are held against the number sent.
 # Whole numbers stay whole where fractions are allowed too: variances are worked out in exact arithmetic.
 Count: TypeAlias = Annotated[
     int, _between(0, _LARGEST_COUNT), BeforeValidator(_read_whole_number), _shown_as("integer", 0, _LARGEST_COUNT)

@@ -1,7 +1,7 @@
 """Samples: what each exposed person did after the first exposure, as the moments that means are analysed by. Pure.
 
 A person belongs to the one variant that was shown; who was shown several belongs to none. Everything is a sum over
-persons and grows from bucket to bucket, so the sums up to a bucket are those of an analysis at its end.
+persons, and the sums up to a bucket are those of an analysis at its end.
 """
 
 from dataclasses import dataclass
@@ -31,38 +31,32 @@ class _Stored(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """What b buckets of time add to the sums over the persons of k variants.
+    """Sums over the persons of k variants up to the end of each of b buckets of time.
 
     Attributes
     ----------
-    moments : float64[m, k, b]
+    cumulative : float64[m, k, b]
         Persons; the sum of their values; the sum of the squares of their values. With six rows a person has a second
         value, the denominator: its sum, the sum of its squares, the sum of the products of both values.
     """
 
-    moments: Floats
-
-    @property
-    @np.errstate(over="ignore", invalid="ignore")
-    def cumulative(self) -> Floats:
-        """The sums up to the end of each bucket, float64[m, k, b]."""
-        return np.cumsum(self.moments, axis=2)
+    cumulative: Floats
 
     def __add__(self, other: Self) -> Self:
         """Add counts of other persons; exact where the values are whole numbers."""
-        return type(self)(self.moments + other.moments)
+        return type(self)(self.cumulative + other.cumulative)
 
     def __sub__(self, other: Self) -> Self:
-        return type(self)(self.moments - other.moments)
+        return type(self)(self.cumulative - other.cumulative)
 
     def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
-        missing = buckets - self.moments.shape[2]
-        return None if missing < 0 else type(self)(np.pad(self.moments, ((0, 0), (0, 0), (0, missing))))
+        """Return the same counts with more buckets at the end, as time has gone on; None where it has gone back."""
+        missing = buckets - self.cumulative.shape[2]
+        return None if missing < 0 else type(self)(np.pad(self.cumulative, ((0, 0), (0, 0), (0, missing)), "edge"))
 
     def to_bytes(self) -> bytes:
-        first, second, third = self.moments.shape
-        return msgspec.msgpack.encode(_Stored((first, second, third), self.moments.tobytes()))
+        first, second, third = self.cumulative.shape
+        return msgspec.msgpack.encode(_Stored((first, second, third), self.cumulative.tobytes()))
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -90,17 +84,19 @@ def count_samples(
         has_number = ~np.isnan(events.value)
         row, events = row[has_number], events.select(has_number)
     cells = _Cells.of(row, ticks.bucket(events.time))
-    ones = np.ones(len(events))
+    sums = [cells.over_persons(values, exposed.slot, persons.shape) for values in _values(cells, events, math)]
+    return SampleCounts(np.stack([np.cumsum(persons, axis=1), *sums]))
+
+
+def _values(cells: "_Cells", events: FactColumns, math: SampleMath) -> list[Floats]:
+    """Return what is summed over persons, as each has it from each of the cells on."""
+    counts = cells.running(np.ones(len(events)))
     if math == "dau":
-        values = cells.running(ones)
-        sums = [cells.spread(np.minimum(running, 1), exposed.slot, persons.shape) for running in (values, values)]
-    else:
-        values = cells.running(ones if math == "total" else events.value)
-        sums = [cells.spread(running, exposed.slot, persons.shape) for running in (values, values**2)]
-    if math == "avg":
-        counts = cells.running(ones)
-        sums += [cells.spread(running, exposed.slot, persons.shape) for running in (counts, counts**2, values * counts)]
-    return SampleCounts(np.stack([persons, *sums]))
+        return [np.minimum(counts, 1)] * 2
+    if math == "total":
+        return [counts, counts**2]
+    values = cells.running(events.value)
+    return [values, values**2] if math == "sum" else [values, values**2, counts, counts**2, values * counts]
 
 
 @dataclass(frozen=True)
@@ -165,14 +161,21 @@ class _Cells:
             sums[now] += sums[now - 1]
         return sums
 
-    def spread(self, running: Floats, slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
-        """Return what each bucket adds to the sum over persons of a value that they have from each cell on."""
-        grown = running.copy()
-        later = np.flatnonzero(self._rank() > 0)
-        grown[later] -= running[later - 1]
-        cell = slot[self.row] * shape[1] + self.bucket
-        sums = np.bincount(cell, weights=grown, minlength=shape[0] * shape[1])
-        return sums.astype(np.float64).reshape(shape)  # without cells they would be whole numbers
+    def over_persons(self, running: Floats, slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
+        """Return the sum over the persons of each variant of a value at the end of each bucket.
+
+        A person's value holds from a cell to the next one. Values are added, never taken away again: a large one that
+        was undone leaves no trace.
+        """
+        until = np.full(len(self.row), shape[1])
+        is_followed = self._rank()[1:] > 0
+        until[:-1][is_followed] = self.bucket[1:][is_followed]
+        variant = slot[self.row]
+        levels = np.zeros(shape)
+        for bucket in range(shape[1]):
+            holds = (self.bucket <= bucket) & (bucket < until)
+            levels[:, bucket] = np.bincount(variant[holds], weights=running[holds], minlength=shape[0])
+        return levels
 
     def _rank(self) -> NDArray[np.intp]:
         """Return the place of each cell among those of its person, from 0."""

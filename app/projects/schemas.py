@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from app.facts.answerable import refuse_unanswerable
 from app.properties.filters import InvalidFilter, parse_filter
 from app.schemas import RequestBody, ResponseBody
-from app.types import LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
+from app.types import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 
 ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
 TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
@@ -79,7 +79,7 @@ class ProjectUpdate(RequestBody):
     name: Omittable[ProjectName] = None
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
-    anonymize_ips: Omittable[bool] = None
+    anonymize_ips: Omittable[Boolean] = None
 
 
 class ProjectRead(ResponseBody):

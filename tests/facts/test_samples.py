@@ -92,10 +92,19 @@ def test_counts_of_different_persons_add_up(
     together = counted(some + others, events, math)
     added = counted(some, events, math) + counted(others, events, math)
 
-    assert SampleCounts.from_bytes(added.to_bytes()).moments == pytest.approx(together.moments)
+    assert SampleCounts.from_bytes(added.to_bytes()).cumulative == pytest.approx(together.cumulative)
 
 
 def test_large_numbers_of_others_cost_no_digits() -> None:
     found = counted([(1, 0, 1), (2, 0, 2)], [(1, 1, 1e17), (2, 1, 0.1), (2, 30, 0.2)], "sum")
 
     assert found.cumulative[1, 1] == pytest.approx([0.1, 0.3, 0.3], rel=1e-15)
+
+
+def test_a_purchase_that_is_refunded_leaves_no_trace() -> None:
+    exposures = [(person, 0, 1) for person in range(1, 200)]
+    events: list[Event] = [(person, 1, 5.5) for person in range(1, 200)]
+
+    found = counted(exposures, [*events, (1, 30, 1e9), (1, 60, -1e9)], "sum")
+
+    assert found.cumulative[:, 0, -1].tolist() == [199, 199 * 5.5, 199 * 5.5**2]
