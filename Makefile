@@ -6,7 +6,7 @@ CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
 
-.PHONY: demo serve test test-clients test-pages check lint types format benchmark clean
+.PHONY: demo serve test test-clients test-pages test-exhaustive check lint types format benchmark clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -29,6 +29,10 @@ test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
 # PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
+# What tries every case there is, and takes minutes.
+test-exhaustive: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m exhaustive
+
 test-clients: $(VENV)/.dev $(CLIENTS)/.python-7.91.1 $(CLIENTS)/.python-2.2.0 $(CLIENTS)/.node $(CHROMIUM)
 	$(BIN)/pytest -m clients tests/clients
 

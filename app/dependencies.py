@@ -35,6 +35,7 @@ from app.experiments.changes import ExperimentChanges
 from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
 from app.exposures.service import ExposureService
+from app.exposures.splits import SplitReader
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.findings.service import FindingsService
@@ -517,16 +518,15 @@ def build_exposures(database: Database, materialiser: Materialiser, project: Pro
 
 def build_scorecards(database: Database, materialiser: Materialiser, project: Project) -> ScorecardService:
     facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
-    return ScorecardService(ScorecardCounter(facts, questions))
+    return ScorecardService(ScorecardCounter(facts, questions, SplitReader(database, project.id)))
 
 
 def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
     return FindingsService(
-        database,
-        project.id,
         build_exposures(database, materialiser, project),
         build_results(database, materialiser, project),
         build_scorecards(database, materialiser, project),
+        SplitReader(database, project.id),
     )
 
 
@@ -542,7 +542,7 @@ def build_pages(database: Database, materialiser: Materialiser, project: Project
 
 def build_upkeep(database: Database, materialiser: Materialiser, project: Project) -> UpkeepService:
     facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
-    return UpkeepService(facts, questions, ScorecardCounter(facts, questions))
+    return UpkeepService(facts, questions, ScorecardCounter(facts, questions, SplitReader(database, project.id)))
 
 
 ProjectsDep = Annotated[ProjectService, Depends(get_projects)]

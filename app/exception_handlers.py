@@ -48,7 +48,8 @@ async def handle_database_error(request: Request, error: Exception) -> JSONRespo
         raise error
     cause = getattr(error, "orig", None) or error
     told = str(cause).partition("\n")[0]
-    logger.warning("no database for %s %s: %s: %s", request.method, request.url.path, type(cause).__name__, told)
+    address = getattr(request.scope.get("route"), "path", "an unknown address")  # what was sent there may be secret
+    logger.warning("no database for %s %s: %s: %s", request.method, address, type(cause).__name__, told)
     return respond(Unavailable())
 
 

@@ -43,7 +43,7 @@ async def ask_exposures(
     questions: ExperimentQuestions, experiment: Experiment, scope: ExperimentScope, interval: Interval = "day"
 ) -> ExposureQuestion:
     """Return the question who was exposed to a started experiment."""
-    query, ticks = await questions.exposures(experiment, scope), buckets(scope, interval)
+    query, ticks = await questions.exposures(experiment, scope), buckets(scope.so_far, interval)
     return ExposureQuestion(query, scope, ticks, exposure_metric(query, ticks, interval, scope))
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
+from app.exposures.splits import SplitChange
 from app.flags.filters import CONTROL
 from app.results.target import MetricEvidence
 from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
@@ -17,14 +18,6 @@ Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
 SEVERAL_SHARE = 0.001
 WITHOUT_VARIANT_SHARE = 0.5
 UNDERPOWERED_DAYS = 60
-
-
-@dataclass(frozen=True)
-class SplitChange:
-    """A change of the flag's variants while the experiment ran."""
-
-    when: str
-    who: str | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,7 @@ class Evidence:
     exposed: Mapping[str, int]
     in_several: int
     exposure_event: str
+    exposure_problem: str
     sample_ratio: SampleRatio | None
     metric: MetricEvidence | None
     metric_problem: str
@@ -91,12 +85,13 @@ def check(evidence: Evidence) -> list[Finding]:
 
 def status_of(evidence: Evidence, findings: Sequence[Finding]) -> Status:
     """Return the status of an experiment that has started: waiting while nobody was exposed and nothing is wrong."""
+    has_data = bool(sum(evidence.exposed.values()) or (evidence.metric and evidence.metric.total))
+    if evidence.is_running and not has_data and {finding.code for finding in findings} <= {"METRIC_NO_EVENTS"}:
+        return "waiting"
     severities = {finding.severity for finding in findings}
     if "critical" in severities:
         return "unhealthy"
-    if "warning" in severities:
-        return "warning"
-    return "healthy" if sum(evidence.exposed.values()) or (evidence.metric and evidence.metric.total) else "waiting"
+    return "warning" if "warning" in severities else "healthy"
 
 
 def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
@@ -282,6 +277,20 @@ def _exposure(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _unreadable_exposure(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.exposure_problem:
+        yield Finding(
+            "EXPOSURE_UNREADABLE",
+            None,
+            "warning",
+            "The experiment's own exposure cannot be counted",
+            f"`custom_exposure_filter` is left aside, and `{evidence.exposure_event}` counts instead. "
+            f"{evidence.exposure_problem}",
+            {"exposure_event": evidence.exposure_event},
+            ["Mend `parameters.custom_exposure_filter`, or take it away."],
+        )
+
+
 def _power(evidence: Evidence) -> Iterator[Finding]:
     if evidence.is_running and evidence.days_left is not None and evidence.days_left > UNDERPOWERED_DAYS:
         yield Finding(
@@ -305,5 +314,6 @@ _RULES = (
     _missing_property,
     _variants,
     _exposure,
+    _unreadable_exposure,
     _power,
 )

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
@@ -73,6 +73,11 @@ class ExperimentScope:
     def last(self) -> dt.datetime:
         """The end of the experiment, or now while it runs."""
         return self.end or self.now
+
+    @property
+    def so_far(self) -> "ExperimentScope":
+        """The same up to now, where the end still lies ahead."""
+        return replace(self, end=min(self.last, self.now))
 
     @property
     def window(self) -> Window:

@@ -42,13 +42,15 @@ Filters = Mapping[str, JsonValue]
 class ExposureQuery:
     """What counts as exposure in an experiment.
 
-    ``watches`` are the events; where test accounts are left out, the events without those first, then all.
+    ``watches`` are the events; where test accounts are left out, the events without those first, then all. ``problem``
+    says why what the experiment asks for as exposure is not that.
     """
 
     watches: Sequence[Watch]
     event: str
     variant_property: str
     filters_test_accounts: bool
+    problem: str = ""
 
 
 class ExperimentQuestions:
@@ -108,10 +110,16 @@ class ExperimentQuestions:
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         """Return what counts as exposure in an experiment; test accounts are left out as its target metric says."""
-        filters = custom_exposure(experiment.parameters)
-        actions = await self._actions.of(filters)
-        own = read_exposure(experiment.parameters, actions, self._test_accounts)
-        everybody = read_exposure(experiment.parameters, actions)
+        own, everybody, problem = None, None, ""
+        if filters := custom_exposure(experiment.parameters):
+            try:
+                actions = await self._actions.of(filters)
+                own = read_exposure(experiment.parameters, actions, self._test_accounts)
+                everybody = read_exposure(experiment.parameters, actions)
+            except ValidationFailed as refusal:
+                problem = refusal.detail
+            else:
+                problem = "" if own else "It has no event or action that exists."
         if own is not None and everybody is not None:
             watches = [scope.watch(own.entity), scope.watch(everybody.entity)]
             name, variant_property, real = own.entity.step_name, scope.variant_property, own.always
@@ -120,7 +128,7 @@ class ExperimentQuestions:
             watches = [scope.exposures(real), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = real != NO_FILTER
-        return ExposureQuery(watches if leaves_out else watches[:1], name, variant_property, leaves_out)
+        return ExposureQuery(watches if leaves_out else watches[:1], name, variant_property, leaves_out, problem)
 
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._actions.of(custom_exposure(parameters))

@@ -22,7 +22,7 @@ Filters = Mapping[str, JsonValue]
 class MetricEvidence:
     """What a metric found under which variant: persons that entered a funnel, or events of a trend."""
 
-    unit: Literal["persons", "events"]
+    unit: Literal["persons", "groups", "events"]
     of_variants: Mapping[str, int]
     without_variant: int
     other_variant: int
@@ -46,7 +46,8 @@ class CountedFunnel:
     @property
     def evidence(self) -> MetricEvidence:
         entered = dict(zip(self.scope.variants, self.counts.of_variants[:, 0].tolist(), strict=True))
-        return MetricEvidence("persons", entered, self.counts.without_variant, self.counts.other_variant)
+        unit: Literal["persons", "groups"] = "persons" if self.query.group_type_index is None else "groups"
+        return MetricEvidence(unit, entered, self.counts.without_variant, self.counts.other_variant)
 
     @property
     def echo(self) -> JsonDict:

@@ -10,21 +10,21 @@ from pydantic import JsonValue
 
 from app.errors import ValidationFailed
 from app.exposures.counting import ask_exposures
+from app.exposures.splits import Split, SplitReader
 from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts
 from app.facts.metric import Metric
 from app.facts.service import EventsRemoved, FactService
 from app.facts.watches import Watch
-from app.flags.filters import variant_keys
-from app.flags.filters import variants_of as flag_variants
 from app.models import Experiment
 from app.results.funnel import progress_metric
-from app.results.queries import ExperimentScope, JsonDict, read_insight
+from app.results.queries import ExperimentScope, read_insight
 from app.results.questions import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
 from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
-from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
+from app.statistics.sample_ratio import SampleRatio
+from app.statistics.samples import MetricVariant
 
 PRIMARY = "primary"
 _INTERVAL: Interval = "day"
@@ -57,6 +57,16 @@ class CountedMetric:
     kind: MetricType | None
     counts: NDArray[np.generic] | None
     problem: str = ""
+    digest: str = ""  # of the question that was counted
+
+    def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
+        """Return the counts of each variant at the end of a day, if there are any that can be analysed."""
+        if self.counts is None or self.kind is None:
+            return None
+        try:
+            return variants_of(self.counts[:, :, day], self.kind, keys)
+        except ValueError:  # only where numbers differ so much in size that sums have lost their digits
+            return None
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Scorecard:
     ticks: Ticks
     metrics: Sequence[CountedMetric]
     exposures: ExposureCounts
-    split: Mapping[str, float]
+    split: Split
 
     @property
     def exposed(self) -> dict[str, int]:
@@ -76,8 +86,8 @@ class Scorecard:
 
     @property
     def sample_ratio(self) -> SampleRatio | None:
-        """The test of who was exposed against the flag's split; None where the flag has none."""
-        return check_sample_ratio(self.exposed, self.split) if any(self.split.values()) else None
+        """The test of who was exposed against the flag's split; None where it says nothing."""
+        return self.split.test(self.exposed)
 
     def analyse(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
         """Analyse every metric as of the end of a day; None for those that cannot be.
@@ -89,22 +99,18 @@ class Scorecard:
         ValueError
             When the variants are too few or too many, or the baseline is none of them.
         """
-        counted = [one for one in self.metrics if one.counts is not None and one.kind is not None]
-        inputs = [
-            variants_of(one.counts[:, :, day], one.kind, self.scope.variants)
-            for one in counted
-            if one.counts is not None and one.kind is not None
-        ]
-        found = iter(analyse_together(inputs, config))
-        return [next(found) if one.counts is not None else None for one in self.metrics]
+        inputs = [one.variants(self.scope.variants, day) for one in self.metrics]
+        found = iter(analyse_together([variants for variants in inputs if variants is not None], config))
+        return [None if variants is None else next(found) for variants in inputs]
 
 
 class ScorecardCounter:
     """Counts the scorecards of one project's experiments."""
 
-    def __init__(self, facts: FactService, questions: ExperimentQuestions) -> None:
+    def __init__(self, facts: FactService, questions: ExperimentQuestions, splits: SplitReader) -> None:
         self._facts = facts
         self._questions = questions
+        self._splits = splits
 
     async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> Scorecard:
         """Count the metrics of an experiment by day (``only`` those of some ids), and who was exposed.
@@ -120,7 +126,7 @@ class ScorecardCounter:
             raise exposed
         growths = iter(found)
         counted = [one.counted(None if one.question is None else next(growths)) for one in asked.metrics]
-        return Scorecard(asked.scope, asked.ticks, counted, exposed, split_of(experiment.feature_flag.filters))
+        return Scorecard(asked.scope, asked.ticks, counted, exposed, await self._splits.split(experiment))
 
     async def questions(self, experiment: Experiment) -> list[Metric[Any]]:
         """Return everything that ``count`` asks the facts about a started experiment; nothing where it cannot."""
@@ -158,7 +164,7 @@ class _Asked:
         counts = answer.cumulative
         if not np.isfinite(counts.astype(np.float64)).all():
             return CountedMetric(self.metric, None, None, "The sums are beyond all numbers.")
-        return CountedMetric(self.metric, self.kind, counts)
+        return CountedMetric(self.metric, self.kind, counts, digest=self.question.digest if self.question else "")
 
 
 @dataclass(frozen=True)
@@ -228,10 +234,3 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             ExperimentMetric(f"secondary-{place}", shown, read_role(body), filters if isinstance(filters, dict) else {})
         )
     return [primary, *secondary]
-
-
-def split_of(flag_filters: JsonDict) -> dict[str, float]:
-    """Return the share of each variant of a flag, in percent, control first."""
-    shares = {str(one.get("key")): one.get("rollout_percentage") for one in flag_variants(flag_filters)}
-    numbers = {key: float(share) for key, share in shares.items() if isinstance(share, int | float)}
-    return {key: numbers.get(key, 0.0) for key in variant_keys(flag_filters)}

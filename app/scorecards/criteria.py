@@ -45,7 +45,7 @@ def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:
     """Return the role of a secondary metric; what cannot be read is as if it were not there."""
     role: Role = "guardrail" if metric.get("role") == "guardrail" else "secondary"
     margin = metric.get("non_inferiority_margin")
-    is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and 0 <= margin <= 1
+    is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and 0 <= margin <= 10
     return MetricRole(
         role, read_goal(metric), float(margin) if is_number and isinstance(margin, int | float) else DEFAULT_MARGIN
     )

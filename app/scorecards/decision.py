@@ -6,7 +6,7 @@ every day. It never says more than the data: what is not decided is "keep runnin
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from app.scorecards.criteria import Criteria, MetricRole
@@ -15,7 +15,7 @@ from app.statistics.sample_ratio import SampleRatio
 
 Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
 
-# An estimate of the time left beyond this says nothing but "too long".
+# An estimate of the time left beyond this says nothing but "too long", and is not made.
 _MAX_DAYS = 3650
 
 
@@ -50,7 +50,8 @@ class Progress:
     runtime : float
         Days since the start.
     days_left : int or None
-        Until precision and shortest running time are reached, at today's pace; None when that cannot be told.
+        Until precision and shortest running time are reached, at today's pace and at most ten years; None when that
+        cannot be told.
     """
 
     precision: float
@@ -73,6 +74,8 @@ def decide(
     sample_ratio: SampleRatio | None,
     criteria: Criteria,
     runtime: float,
+    *,
+    is_over: bool = False,
 ) -> Decision:
     """Return what to do.
 
@@ -82,18 +85,34 @@ def decide(
         The test of who was exposed against the planned split; None where it cannot be made.
     runtime
         Days since the start, until the end where there is one.
+    is_over
+        Whether the end has come: then there is nothing to wait for.
     """
     progress = measure_progress(primary, criteria, runtime)
+    if is_over:
+        progress = replace(progress, days_left=None)
+    decision = _decide(primary, guardrails, sample_ratio, criteria, progress)
+    if is_over and decision.recommendation == "keep_running":
+        ended = Reason("ended", None, "The experiment has ended, and its data do not decide it.")
+        return Decision("review", None, [ended, *decision.reasons], progress)
+    return decision
+
+
+def _decide(
+    primary: DecidedMetric | None,
+    guardrails: Sequence[DecidedMetric],
+    sample_ratio: SampleRatio | None,
+    criteria: Criteria,
+    progress: Progress,
+) -> Decision:
     blocking = _blocking(primary, sample_ratio)
     if blocking or primary is None or primary.analysis is None:
         return Decision("blocked", None, blocking, progress)
-    standings = [
-        _standing(primary, variant, guardrails) for variant in primary.analysis.variants if not variant.is_baseline
-    ]
-    if all(one.is_bad for one in standings):
+    standings = [_standing(primary, variant, guardrails) for variant in _with_data(primary.analysis)]
+    if standings and all(one.is_bad for one in standings):
         return Decision("rollback", primary.analysis.baseline.sample.key, _reasons(standings), progress)
-    if runtime < criteria.minimum_runtime:
-        detail = f"It has run for {runtime:.1f} of at least {criteria.minimum_runtime:g} days."
+    if progress.runtime < criteria.minimum_runtime:
+        detail = f"It has run for {progress.runtime:.1f} of at least {criteria.minimum_runtime:g} days."
         return Decision("keep_running", None, [Reason("minimum_runtime", None, detail)], progress)
     return _choose(standings, criteria, progress, primary)
 
@@ -108,14 +127,20 @@ def _choose(
     if shippable:
         chosen = max(shippable, key=lambda one: one.gain)
         return Decision("ship", chosen.key, _reasons([chosen]), progress)
-    if best is not None and best.harmed:
-        return Decision("review", best.key, _reasons([best]), progress)
+    if best is not None:
+        # It is better, but a guardrail is harmed, or may be.
+        if best.harmed:
+            return Decision("review", best.key, _reasons([best]), progress)
+        return Decision("keep_running", None, _reasons([best]), progress)
     if progress.precision < 1:
         return Decision("keep_running", None, [*_reasons(standings), _not_precise(progress, criteria)], progress)
-    harmless = [one for one in standings if not one.is_bad and not one.open]
+    harmless = [one for one in standings if not one.is_bad and not one.open and one.is_not_inferior]
     if criteria.preset == "do_no_harm" and harmless:
         chosen = max(harmless, key=lambda one: one.gain)
-        detail = f"{chosen.key} does no harm: it is not worse than the baseline in {primary.name} or any guardrail."
+        detail = (
+            f"{chosen.key} does no harm: it is not worse than the baseline by more than {primary.role.margin:.1%} in "
+            f"{primary.name}, nor by more than is allowed in any guardrail."
+        )
         return Decision("ship", chosen.key, [Reason("no_harm", primary.id, detail)], progress)
     detail = (
         f"The data are precise enough to show a change of {criteria.target_effect:.1%} in {primary.name}, "
@@ -132,6 +157,7 @@ class _Standing:
     metric: DecidedMetric
     gain: float
     is_significant: bool
+    is_not_inferior: bool  # even at its worst it is not worse by more than the margin
     harmed: Sequence[DecidedMetric]  # guardrails that are worse by more than their margin
     open: Sequence[DecidedMetric]  # guardrails that may or may not be
 
@@ -148,12 +174,14 @@ class _Standing:
 def _standing(primary: DecidedMetric, variant: VariantAnalysis, guardrails: Sequence[DecidedMetric]) -> _Standing:
     key = variant.sample.key
     sign = 1 if primary.role.goal == "increase" else -1
+    own = _harm_interval(primary, key)
     intervals = [(metric, _harm_interval(metric, key)) for metric in guardrails]
     return _Standing(
         key=key,
         metric=primary,
         gain=sign * (variant.difference.estimate or 0.0),
         is_significant=variant.decision is not None and variant.decision.is_significant,
+        is_not_inferior=own is not None and own[0] > -primary.role.margin,
         harmed=[metric for metric, ends in intervals if ends is not None and ends[1] < -metric.role.margin],
         open=[
             metric
@@ -178,8 +206,9 @@ def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
             )
             reasons.append(Reason("guardrail_harmed", guardrail.id, detail))
         for guardrail in one.open:
-            detail = f"Whether {one.key} harms {guardrail.name} by more than {guardrail.role.margin:.1%} is still open."
-            reasons.append(Reason("guardrail_open", guardrail.id, detail))
+            detail = f"Whether {one.key} harms {guardrail.name} by more than {guardrail.role.margin:.1%} is open."
+            unknown = f" {guardrail.detail}" if guardrail.analysis is None else ""
+            reasons.append(Reason("guardrail_open", guardrail.id, f"{detail}{unknown}"))
     return reasons
 
 
@@ -195,7 +224,7 @@ def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime:
         return Progress(0.0, 0.0, runtime, None)
     analysis = primary.analysis
     exposed = sum(variant.sample.number_of_samples for variant in analysis.variants)
-    widths = [_half_width(analysis, variant) for variant in analysis.variants if not variant.is_baseline]
+    widths = [_half_width(analysis, variant) for variant in _with_data(analysis)]
     if not widths or None in widths:
         return Progress(0.0, exposed, runtime, None)
     widest = max(width for width in widths if width is not None)
@@ -203,7 +232,7 @@ def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime:
     if precision <= 0:
         return Progress(0.0, exposed, runtime, None)
     days = max(runtime * (1 / precision - 1), criteria.minimum_runtime - runtime, 0.0)
-    return Progress(precision, exposed, runtime, math.ceil(days) if days <= _MAX_DAYS else None)
+    return Progress(precision, exposed, runtime, math.ceil(min(days, _MAX_DAYS)))
 
 
 def relevant_interval(analysis: Analysis, variant: VariantAnalysis) -> Interval | None:
@@ -230,7 +259,7 @@ def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -
 
 
 def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
-    """Return the relative interval of a variant in a guardrail, turned so that more is better."""
+    """Return the relative interval of a variant in a metric, turned so that more is better."""
     if metric.analysis is None:
         return None
     variant = next((one for one in metric.analysis.variants if one.sample.key == key), None)
@@ -239,6 +268,11 @@ def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
         return None
     low, high = interval
     return (low, high) if metric.role.goal == "increase" else (-high, -low)
+
+
+def _with_data(analysis: Analysis) -> list[VariantAnalysis]:
+    """Return the variants that there is anything to say about, but the baseline."""
+    return [one for one in analysis.variants if not one.is_baseline and one.sample.number_of_samples > 0]
 
 
 def _half_width(analysis: Analysis, variant: VariantAnalysis) -> float | None:

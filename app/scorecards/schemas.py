@@ -83,7 +83,10 @@ class ReasonRead(ResponseBody):
 
 
 class ProgressRead(ResponseBody):
-    precision: float = Field(description="From 0 to 1: 1 when an effect of the size aimed at would show.")
+    precision: float = Field(
+        description="From 0 to 1: 1 when half the width of the interval is the effect aimed at, which would then show "
+        "every second time."
+    )
     exposed: float = Field(description="Persons that were analysed.")
     runtime_days: float
     estimated_days_left: int | None = Field(description="At today's pace; null when that cannot be told.")

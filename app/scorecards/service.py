@@ -12,9 +12,10 @@ from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.errors import ValidationFailed
 from app.exposures.schemas import DateRangeRead
 from app.models import Experiment
+from app.results.queries import ExperimentScope
 from app.scorecards.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
 from app.scorecards.criteria import Criteria
-from app.scorecards.decision import DecidedMetric, Decision, decide
+from app.scorecards.decision import DecidedMetric, Decision, Progress, decide, measure_progress
 from app.scorecards.schemas import (
     DecisionCriteria,
     DecisionRead,
@@ -87,6 +88,19 @@ class ScorecardService:
         scorecard = await self._counter.count(experiment)
         return decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
 
+    async def progress(self, experiment: Experiment) -> Progress:
+        """Return how far the target metric is.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        scorecard = await self._counter.count(experiment, only={PRIMARY})
+        [analysis] = await _analyse(scorecard, _config(experiment))
+        [primary] = _decided(scorecard, [analysis])
+        return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
+
     async def overview(self, experiment: Experiment) -> Overview:
         """Return the analysis, the days of the target metric and the decision, all of one count.
 
@@ -110,18 +124,14 @@ class ScorecardService:
 
 def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
     """Return the recommendation for an experiment that was analysed."""
-    metrics = [
-        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
-        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
-    ]
-    scope = scorecard.scope
-    runtime = max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
+    metrics, scope = _decided(scorecard, analyses), scorecard.scope
     decision = decide(
         next(metric for metric in metrics if metric.id == PRIMARY),
         [metric for metric in metrics if metric.role.role == "guardrail"],
         scorecard.sample_ratio,
         criteria,
-        runtime,
+        _runtime(scope),
+        is_over=scope.end is not None and scope.end <= scope.now,
     )
     return DecisionRead(
         recommendation=decision.recommendation,
@@ -135,6 +145,18 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
             estimated_days_left=decision.progress.days_left,
         ),
     )
+
+
+def _decided(scorecard: Scorecard, analyses: Sequence[Analysis | None]) -> list[DecidedMetric]:
+    return [
+        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
+        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
+    ]
+
+
+def _runtime(scope: ExperimentScope) -> float:
+    """Return the days since the start, up to the end."""
+    return max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
 
 
 def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
@@ -158,7 +180,7 @@ async def _write_timeseries(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
-        fingerprint=_fingerprint(counted, scorecard, config),
+        fingerprint=_fingerprint(counted, config),
         timeseries={
             scorecard.ticks.days[day]: write_analysis(
                 counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads
@@ -241,14 +263,6 @@ def _summarise(decision: Decision, primary: DecidedMetric) -> str:
     return f"{conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)} {advice}"
 
 
-def _fingerprint(counted: CountedMetric, scorecard: Scorecard, config: AnalysisConfig) -> str:
-    scope = scorecard.scope
-    document = [
-        counted.metric.filters,
-        repr(config),
-        scope.flag_key,
-        list(scope.variants),
-        str(scope.start),
-        str(scope.end),
-    ]
+def _fingerprint(counted: CountedMetric, config: AnalysisConfig) -> str:
+    document = [counted.digest, repr(config), counted.metric.role.goal]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

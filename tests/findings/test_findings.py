@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tests.service import TREND, Service, event, exposure
+from tests.service import FUNNEL, TREND, Service, event, exposure
 
 
 def shown(count: int, variant: str) -> list[dict[str, object]]:
@@ -156,3 +156,49 @@ async def test_refusals_explain_themselves_too(service: Service) -> None:
         "no_test_variant": False,
     }
     assert "explain" not in plain.json()
+
+
+async def test_a_split_is_tested_as_it_was_when_the_experiment_ended(service: Service) -> None:
+    events = [*shown(200, "control"), *shown(200, "test"), *viewed(3, "control"), *viewed(3, "test")]
+    experiment = await experiment_with(service, events)
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    variants = [{**one, "rollout_percentage": share} for one, share in zip(variants_of(flag), (10, 90), strict=True)]
+
+    changed = {"filters": {**flag["filters"], "multivariate": {"variants": variants}}}
+    assert (await service.patch(f"/feature_flags/{flag['id']}/", changed)).status_code == 200
+
+    assert codes(await health(service, experiment)) == []
+
+
+async def test_groups_are_assigned_together_so_their_persons_prove_nothing(service: Service) -> None:
+    events = [*shown(300, "control"), *shown(150, "test"), *viewed(3, "control"), *viewed(3, "test")]
+    experiment = await experiment_with(service, events, filters={**TREND, "aggregation_group_type_index": 0})
+
+    assert codes(await health(service, experiment)) == []
+
+
+async def test_an_exposure_that_cannot_be_read_is_told_and_left_aside(service: Service) -> None:
+    own = {"insight": "TRENDS", "events": "nonsense"}
+    experiment = await experiment_with(
+        service,
+        [*viewed(3, "control"), *viewed(3, "test"), *shown(3, "control"), *shown(3, "test")],
+        filters=FUNNEL,
+        parameters={"custom_exposure_filter": own},
+    )
+
+    report = await health(service, experiment)
+    results = await service.get(f"/experiments/{experiment['id']}/results/")
+
+    assert (codes(report), results.status_code) == (["EXPOSURE_UNREADABLE"], 200)
+
+
+async def test_an_experiment_waits_until_it_begins_and_until_something_arrives(service: Service) -> None:
+    later = await experiment_with(service, [], start_date="2199-01-01T00:00:00Z", end_date=None)
+    silent = await experiment_with(service, [], end_date=None, feature_flag_key="silent")
+
+    assert (await health(service, later))["status"] == "waiting"
+    assert (await health(service, silent))["status"] == "waiting"
+
+
+def variants_of(flag: Any) -> Any:
+    return flag["filters"]["multivariate"]["variants"]

@@ -123,6 +123,7 @@ def is_told_to_come_again(response: httpx.Response) -> bool:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", ["refuse", "die"])
 async def test_whichever_statement_fails_nothing_is_half_written(
     postgresql: PostgresServer, database_name: str, fault: Fault

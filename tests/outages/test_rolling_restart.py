@@ -17,7 +17,7 @@ from tests.outages.processes import PATIENCE, Serving, answers, free_port, wait_
 from tests.outages.test_crashes import BETWEEN, CLIENTS, new_token, stored
 from tests.postgresql import PostgresServer
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.exhaustive]
 
 # A replica is tried until it answers; one that refuses connections costs nothing but the next attempt.
 NGINX = """

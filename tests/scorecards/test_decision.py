@@ -60,6 +60,7 @@ def guardrail(control: int, test: int, persons: int = 10_000, **role: object) ->
             14,
             ("keep_running", None),
         ),
+        ("what may do harm is not shipped as harmless", primary(2000, 1870), [], "do_no_harm", 14, ("review", None)),
         (
             "harm without gain goes back",
             primary(1000, 1010),
@@ -103,3 +104,37 @@ def test_without_a_metric_there_is_nothing_to_decide() -> None:
         "blocked",
         ["The funnel has no steps."],
     )
+
+
+def test_a_winner_with_an_open_guardrail_is_waited_for() -> None:
+    keys = (("control", 1000), ("test", 1500), ("other", 1000))
+    analysis = analyse([FunnelVariant(key, count, 10_000 - count) for key, count in keys], AnalysisConfig())
+    metric = DecidedMetric("primary", "Purchases", MetricRole("primary"), analysis)
+
+    decision = decide(metric, [guardrail(10, 9, 100)], None, Criteria("do_no_harm"), runtime=14)
+
+    assert decision.recommendation == "keep_running"
+    assert [reason.code for reason in decision.reasons] == ["metric_improved", "guardrail_open"]
+
+
+def test_a_variant_without_data_holds_nobody_up() -> None:
+    keys = (("control", 2000, 8000), ("test", 1000, 9000), ("empty", 0, 0))
+    metric = DecidedMetric(
+        "primary",
+        "Purchases",
+        MetricRole("primary"),
+        analyse([FunnelVariant(*counts) for counts in keys], AnalysisConfig()),
+    )
+
+    decision = decide(metric, [], None, Criteria(), runtime=14)
+
+    assert (decision.recommendation, decision.variant) == ("rollback", "control")
+    assert decision.progress.precision > 0
+
+
+def test_what_has_ended_is_not_kept_running() -> None:
+    decision = decide(primary(10, 12, 100), [], None, Criteria(), runtime=14, is_over=True)
+
+    assert decision.recommendation == "review"
+    assert decision.reasons[0].code == "ended"
+    assert decision.progress.days_left is None

@@ -1,0 +1,89 @@
+"""How the flag of an experiment splits its persons, and whether it always did while the experiment ran."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.activity_log.repository import ActivityRepository
+from app.database import Database
+from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.models import ActivityEntry, Experiment
+from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
+from app.types import write_moment
+
+
+@dataclass(frozen=True)
+class SplitChange:
+    """A change of the flag's variants while the experiment ran."""
+
+    when: str
+    who: str | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shares of a flag's variants as they were when an experiment ended, or are while it runs.
+
+    ``is_of_groups``: the flag assigns groups, so that persons come to a variant together.
+    """
+
+    shares: Mapping[str, float]
+    changes: Sequence[SplitChange]
+    is_of_groups: bool
+
+    def test(self, exposed: Mapping[str, int]) -> SampleRatio | None:
+        """Test exposed persons against the shares; None where these say nothing about them."""
+        weights = {key: self.shares.get(key, 0.0) for key in exposed}
+        if self.changes or self.is_of_groups or not any(exposed.values()) or not any(weights.values()):
+            return None
+        return check_sample_ratio(exposed, weights)
+
+
+class SplitReader:
+    """Reads the splits of one project's experiments."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def split(self, experiment: Experiment) -> Split:
+        """Return the split of an experiment that has started."""
+        filters, end = experiment.feature_flag.filters, experiment.end_date
+        changes: list[SplitChange] = []
+        for entry in await self._changes(experiment):
+            if end is not None and entry.created_at >= end:
+                filters = _filters_before(entry)
+                break
+            changes.append(SplitChange(write_moment(entry.created_at), entry.user.email if entry.user else None))
+        return Split(shares_of(filters), changes, filters.get("aggregation_group_type_index") is not None)
+
+    async def _changes(self, experiment: Experiment) -> list[ActivityEntry]:
+        """Return the changes of the flag's shares since the experiment's start, oldest first."""
+        if experiment.start_date is None:
+            return []
+        async with self._database.read() as session:
+            entries = await ActivityRepository(session, self._project_id).since(
+                "FeatureFlag", experiment.feature_flag_id, experiment.start_date
+            )
+        return [entry for entry in entries if entry.activity != "created" and _changes_shares(entry)]
+
+
+def shares_of(filters: JsonDict) -> dict[str, float]:
+    """Return the share of each variant of a flag, in percent, control first."""
+    shares = {str(one.get("key")): one.get("rollout_percentage") for one in variants_of(filters)}
+    numbers = {key: float(share) for key, share in shares.items() if isinstance(share, int | float)}
+    return {key: numbers.get(key, 0.0) for key in variant_keys(filters)}
+
+
+def _changes_shares(entry: ActivityEntry) -> bool:
+    return any(
+        change["field"] == "filters" and shares_of(_object(change["before"])) != shares_of(_object(change["after"]))
+        for change in entry.detail["changes"]
+    )
+
+
+def _filters_before(entry: ActivityEntry) -> JsonDict:
+    return next(_object(change["before"]) for change in entry.detail["changes"] if change["field"] == "filters")
+
+
+def _object(document: object) -> JsonDict:
+    return document if isinstance(document, dict) else {}
