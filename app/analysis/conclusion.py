@@ -8,7 +8,7 @@ def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
 
     ``lowest_leads`` where less is better: then the variant with the lowest mean leads.
     """
-    leader = _lowest(analysis) if lowest_leads else analysis.leader
+    leader = lowest(analysis) if lowest_leads else analysis.leader
     ratio = analysis.sample_ratio
     sentences = []
     if ratio is not None and ratio.is_mismatch:
@@ -21,7 +21,8 @@ def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
     return " ".join([*sentences, f"{told}{_compared(leader, analysis.baseline)}.", _how_sure(leader, analysis)])
 
 
-def _lowest(analysis: Analysis) -> VariantAnalysis | None:
+def lowest(analysis: Analysis) -> VariantAnalysis | None:
+    """Return the variant with the lowest mean; of equal ones the baseline."""
     known = [variant for variant in analysis.variants if variant.sample.mean is not None]
     if len(known) < 2:
         return None

@@ -218,8 +218,8 @@ class VariantAnalysisRead(ResponseBody):
     mean: float | None = Field(description="As observed: conversion rate, events per exposure, amount per person.")
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
     credible_interval: Ends | None = Field(description="Where the variant's true mean is, so probably: equal-tailed.")
-    probability_best: float | None = Field(description="That the variant is the best of all.")
-    chance_to_win: float | None = Field(description="That the variant is better than the baseline.")
+    probability_best: float | None = Field(description="That the variant is the highest of all, whatever the goal.")
+    chance_to_win: float | None = Field(description="That the variant is higher than the baseline, whatever the goal.")
     expected_loss: float | None = Field(description="What choosing it costs on average, should another be better.")
     expected_loss_vs_baseline: float | None = Field(description="The same, should the baseline be better.")
     delta: float | None = Field(description="Observed difference from the baseline's mean.")
@@ -259,7 +259,10 @@ class AnalysisRead(ResponseBody):
 
     metric_type: MetricType
     stats_config: StatsConfigRead
-    leader: str | None = Field(description="The variant that is most probably the best: the baseline too may lead.")
+    leader: str | None = Field(
+        description="The variant that is most probably the best: the baseline too may lead. Where "
+        "the goal is to decrease, the lowest."
+    )
     conclusion: str = Field(description="What the figures say, in words.")
     variants: list[VariantAnalysisRead] = Field(description="In the order they were sent.")
     sample_ratio_mismatch: SampleRatioRead | None = Field(description="Null without `expected_split`.")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from app.analysis.conclusion import conclude
+from app.analysis.conclusion import conclude, lowest
 from app.analysis.schemas import (
     AnalysisRead,
     AnalyzeRequest,
@@ -72,6 +72,7 @@ def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyz
 def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads: bool = False) -> AnalysisRead:
     """Return an analysis in its documented form; see ``conclude``."""
     ratio = analysis.sample_ratio
+    leader = lowest(analysis) if lowest_leads else analysis.leader
     return AnalysisRead(
         metric_type=metric_type,
         stats_config=StatsConfigRead(
@@ -81,7 +82,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
             baseline_variant_key=analysis.baseline.sample.key,
             multiple_testing=analysis.config.correction,
         ),
-        leader=analysis.leader.sample.key if analysis.leader else None,
+        leader=leader.sample.key if leader else None,
         conclusion=conclude(analysis, lowest_leads=lowest_leads),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),

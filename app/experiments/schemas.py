@@ -133,7 +133,9 @@ ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(exa
 SecondaryMetrics = Annotated[
     Json | None,
     Field(
-        description="A list of `{name, filters}`; the position in it is the metric's id.",
+        description="A list of `{name, filters}`; the position in it is the metric's id. For `analysis` and `decision` "
+        "a metric may also have a `role` (`secondary` or `guardrail`), a `goal` (`increase` or `decrease`) and, as a "
+        "guardrail, a `non_inferiority_margin`: the relative harm that is allowed, 0.05 unless it is given.",
         examples=[SECONDARY_METRICS_EXAMPLE],
     ),
 ]

@@ -220,6 +220,8 @@ async def test_where_less_is_better_the_lowest_leads(service: Service) -> None:
 
     assert (decision["recommendation"], decision["variant_key"]) == ("ship", "test")
     assert decision["summary"].startswith("test is lowest: 0.1333 against 0.6 of control (-77.8%).")
+    [metric] = (await read(service, experiment, "analysis"))["metrics"]
+    assert metric["analysis"]["leader"] == "test"
 
 
 async def test_a_time_series_of_too_many_days_is_refused(service: Service) -> None:
