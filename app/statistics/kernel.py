@@ -74,6 +74,14 @@ class Kernel(ABC):
         """Return log(dx/du)."""
 
 
+# e to the power of more is beyond all numbers when it is multiplied, and beside it 1 is nothing.
+_LARGEST_EXPONENT = 700.0
+
+
+def _exponent(u: Array) -> Array:
+    return np.minimum(u, _LARGEST_EXPONENT)
+
+
 class BetaKernel(Kernel):
     r"""Beta(a, b) on the logit axis: density proportional to :math:`x^a (1-x)^b`."""
 
@@ -102,22 +110,25 @@ class BetaKernel(Kernel):
             v,
             self._is_narrow[rows],
             lambda: _polynomial(self._series[rows], v),
-            lambda: smaller * v - total * np.log1p(share * np.expm1(v)),
+            # Beyond the largest exponent the logarithm goes on in a straight line.
+            lambda: (
+                smaller * v - total * (np.log1p(share * np.expm1(_exponent(v))) + np.maximum(v - _LARGEST_EXPONENT, 0))
+            ),
         )
 
     def slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         sign = _column(self._sign[rows], u)
         share, smaller = _column(self._share[rows], u), _column(self._smaller[rows], u)
-        growth = np.expm1(u * sign)
+        growth = np.expm1(_exponent(u * sign))
         return np.asarray(-sign * smaller * (1 - share) * growth / (1 + share * growth))
 
     def value(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        odds_against = _column(self.beta[rows] / self.alpha[rows], u) * np.exp(-u)
+        odds_against = _column(self.beta[rows] / self.alpha[rows], u) * np.exp(_exponent(-u))
         return 1 / (1 + odds_against)
 
     def log_jacobian(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         x = self.value(u, rows)
-        return np.log(x) - np.log1p(_column(self.alpha[rows] / self.beta[rows], u) * np.exp(u))
+        return np.log(x) - np.log1p(_column(self.alpha[rows] / self.beta[rows], u) * np.exp(_exponent(u)))
 
     def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         return np.asarray(1 - 2 * self.value(u, rows))

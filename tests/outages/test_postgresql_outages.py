@@ -22,8 +22,8 @@ SLACK = 10.0
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One of this module's own, to be ill-treated."""
-    with PostgresServer.start() as server:
+    """One of this module's own, to be ill-treated; durable, or a kill would take what it has committed."""
+    with PostgresServer.start(durable=True) as server:
         run_apart(server.create_database(TEMPLATE))
         in_a_thread(lambda: migrate.upgrade(settings_for(server.url(TEMPLATE))))
         yield server
