@@ -8,7 +8,7 @@ import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVarTuple
+from typing import Any, Generic, TypeAlias, TypeVarTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -28,6 +28,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.util import await_, greenlet_spawn
 
 Columns = TypeVarTuple("Columns")
+
+# asyncpg's connection or aiosqlite's: they share no type.
+Driver: TypeAlias = Any
 
 _Convert = Callable[[Any], Any]
 _Rows = Awaitable[Sequence[Sequence[Any]]]
@@ -72,7 +75,7 @@ async def fetch(
     values = prepared.values(parameters)
     ask = _request_in_transaction if in_transaction else _request
 
-    def request(driver: Any) -> _Rows:  # noqa: ANN401
+    def request(driver: Driver) -> _Rows:
         return ask(driver, prepared.text, values)
 
     def run() -> Sequence[tuple[*Columns]]:
@@ -99,7 +102,7 @@ async def fetch_within(
     return prepared.rows(await _request(driver, prepared.text, prepared.values(parameters)))
 
 
-async def driver_of(session: AsyncSession) -> Any:  # noqa: ANN401  # asyncpg's or aiosqlite's connection
+async def driver_of(session: AsyncSession) -> Driver:
     """Return the driver's connection under a session, which keeps it until its one transaction ends."""
     driver = session.info.get(_DRIVER)
     if driver is None:
@@ -120,7 +123,7 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
 
 
 @contextlib.contextmanager
-def given_up_when_late(driver: Any) -> Iterator[None]:  # noqa: ANN401  # asyncpg's or aiosqlite's connection
+def given_up_when_late(driver: Driver) -> Iterator[None]:
     """Give a connection up when its server does not answer in time: to end it in order would be to wait once more."""
     try:
         yield
@@ -130,7 +133,7 @@ def given_up_when_late(driver: Any) -> Iterator[None]:  # noqa: ANN401  # asyncp
         raise
 
 
-async def _request(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+async def _request(driver: Driver, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
     with given_up_when_late(driver):
         asked: _Rows = (
             driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
@@ -138,12 +141,12 @@ async def _request(driver: Any, text: str, values: Sequence[object]) -> Sequence
         return await asked
 
 
-async def _request_in_transaction(driver: Any, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:  # noqa: ANN401
+async def _request_in_transaction(driver: Driver, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
     async with driver.transaction(readonly=True):
         return await _request(driver, text, values)
 
 
-def _ask(connection: PoolProxiedConnection, request: Callable[[Any], _Rows]) -> Sequence[Sequence[Any]]:
+def _ask(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows]) -> Sequence[Sequence[Any]]:
     try:
         found = await_(request(connection.driver_connection))
     except BaseException:  # also when the request is cancelled: an answer may still be under way

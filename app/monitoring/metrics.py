@@ -26,7 +26,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 # Where a commit's ``session.info`` says how many events came in and how many of them were new.
 CAPTURED: Final = "captured"
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the moment each series began: twice as many lines, which nobody asks for
+# The moment each series began: twice as many lines, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 _registry = CollectorRegistry()
 
 REQUESTS: Final = Counter(
@@ -96,7 +97,7 @@ def render() -> bytes:
         return generate_latest(_registry)
     _forget_dead_workers(Path(directory))
     shared = CollectorRegistry()
-    MultiProcessCollector(shared, path=directory)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(shared, path=directory)  # type: ignore[no-untyped-call]  # as above
     return generate_latest(shared)
 
 
@@ -104,7 +105,7 @@ def _forget_dead_workers(directory: Path) -> None:
     """Leave out gauges of workers that are no more; what they have counted stays."""
     for process_id in {int(path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*.db")}:
         if not _is_alive(process_id):
-            mark_process_dead(process_id, path=str(directory))  # type: ignore[no-untyped-call]
+            mark_process_dead(process_id, path=str(directory))  # type: ignore[no-untyped-call]  # as above
 
 
 def _is_alive(process_id: int) -> bool:
