@@ -5,18 +5,18 @@ may call. Old browser SDKs ask "with credentials", for which the answer has to n
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_OF_ORIGINS: Final = b"access-control-"
 _METHODS: Final = "GET, POST, OPTIONS"
-_EXPOSED: Final = "Retry-After, X-Request-ID"
-_SECONDS_TO_REMEMBER: Final = "7200"
+_EXPOSED: Final = b"Retry-After, X-Request-ID"
+_SECONDS_TO_REMEMBER: Final = b"7200"
 
 
 class PublicOrigins:
@@ -33,11 +33,12 @@ class PublicOrigins:
         if scope["type"] != "http" or not self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        requested = Headers(scope=scope)
+        opening = _opening(dict(scope["headers"]))
 
         async def send_open(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _open(MutableHeaders(scope=message), requested)
+                others = [header for header in message.get("headers", ()) if not header[0].startswith(_OF_ORIGINS)]
+                message = {**message, "headers": [*others, *opening]}
             await send(message)
 
         if scope["method"] == "OPTIONS":
@@ -50,19 +51,25 @@ class PublicOrigins:
         return self._paths.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None
 
 
-def _open(headers: MutableHeaders, requested: Headers) -> None:
-    headers.add_vary_header("Origin")
-    origin = requested.get("origin")
+def _opening(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
+    """Return the headers that let the origin of a request read its answer."""
+    origin = requested.get(b"origin")
     if origin is None:
-        return
-    headers["Access-Control-Allow-Origin"] = origin
-    headers["Access-Control-Allow-Credentials"] = "true"
-    headers["Access-Control-Expose-Headers"] = _EXPOSED
-    if "access-control-request-method" in requested:
-        headers["Access-Control-Allow-Methods"] = _METHODS
-        headers["Access-Control-Allow-Headers"] = requested.get("access-control-request-headers", "Content-Type")
-        headers["Access-Control-Max-Age"] = _SECONDS_TO_REMEMBER
-        headers.add_vary_header("Access-Control-Request-Headers")
+        return [(b"vary", b"Origin")]
+    allowed = [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", _EXPOSED),
+    ]
+    if b"access-control-request-method" not in requested:
+        return [*allowed, (b"vary", b"Origin")]
+    return [
+        *allowed,
+        (b"access-control-allow-methods", _METHODS.encode()),
+        (b"access-control-allow-headers", requested.get(b"access-control-request-headers", b"Content-Type")),
+        (b"access-control-max-age", _SECONDS_TO_REMEMBER),
+        (b"vary", b"Origin, Access-Control-Request-Headers"),
+    ]
 
 
 def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:

@@ -1,9 +1,10 @@
 """Writes the one error body for every refusal, whoever raised it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -53,9 +54,22 @@ async def handle_database_error(request: Request, error: Exception) -> JSONRespo
     return respond(Unavailable())
 
 
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
+    AppError: handle_app_error,
+    HTTPException: handle_http_exception,
+    RequestValidationError: handle_request_validation,
+    **dict.fromkeys(DATABASE_ERRORS, handle_database_error),
+}
+
+
 def install(application: FastAPI) -> None:
-    application.add_exception_handler(AppError, handle_app_error)
-    application.add_exception_handler(HTTPException, handle_http_exception)
-    application.add_exception_handler(RequestValidationError, handle_request_validation)
-    for kind in DATABASE_ERRORS:
-        application.add_exception_handler(kind, handle_database_error)
+    for kind, handler in _HANDLERS.items():
+        application.add_exception_handler(kind, handler)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Return the answer to an error that an endpoint raised; raise it again if it is a bug."""
+    handler = next((_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS), None)
+    if handler is None:
+        raise error
+    return await handler(request, error)

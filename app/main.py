@@ -120,7 +120,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
     exception_handlers.install(application)
-    application.router.routes.append(DirectRoutes(PUBLIC_ROUTERS))
     for router in PUBLIC_ROUTERS:
         application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:
@@ -139,6 +138,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         declared_without=PROBES | {"/openapi.json"},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
+    application.add_middleware(DirectRoutes, routers=PUBLIC_ROUTERS)
     application.add_middleware(RequestContext)
     if settings.cors_allowed_origins:
         application.add_middleware(
@@ -158,7 +158,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         probes=PROBES,
     )
     application.add_middleware(SecurityHeaders)
-    application.add_middleware(RequestLog, quiet=PROBES)
+    application.add_middleware(RequestLog, quiet=PROBES, busy=allowed_methods(PUBLIC_ROUTERS).keys())
     return application
 
 

@@ -5,13 +5,14 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from fastapi.routing import APIRoute
 from opentelemetry import trace
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +32,7 @@ _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "O
 _KEY: Final = "abacus.request"
 _LONGEST_PATH: Final = 200
 _UNFINISHED: Final = 499  # as proxies log it: the client went away before there was an answer
+_REFUSAL: Final = 400
 _SERVER_ERROR: Final = 500
 
 
@@ -49,27 +51,28 @@ class RequestLog:
     """Names each request, and writes one line about it and counts it when it is over.
 
     To be put outside everything that may answer. An id that a client or proxy sends in ``X-Request-ID`` is kept if it
-    is a plain word. The line holds no query string, which may carry a key; about ``quiet`` routes there is none.
+    is a plain word. The line holds no query string, which may carry a key. There is none about ``quiet`` routes, and
+    about what went well on ``busy`` ones only at the level of debugging: numbers tell more of millions of requests.
     """
 
-    def __init__(self, app: ASGIApp, quiet: Set[str]) -> None:
+    def __init__(self, app: ASGIApp, quiet: Set[str], busy: Set[str]) -> None:
         self._app = app
         self._quiet = quiet
+        self._busy = busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        sent_id = Headers(scope=scope).get("x-request-id", "")
-        name = sent_id if _ID.fullmatch(sent_id) else uuid.uuid4().hex
+        name = _name(scope["headers"])
         client = scope.get("client")
         seen = scope[_KEY] = _Request(client=client[0] if client else None)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seen.status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = name
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", name.encode())]}
             elif message["type"] == "http.response.body":
                 seen.size += len(message.get("body", b""))
             await send(message)
@@ -81,8 +84,34 @@ class RequestLog:
             await self._app(scope, receive, send_on)
         finally:
             if seen.route not in self._quiet:
-                _report(seen, scope, (seen.ended or time.perf_counter()) - started)
+                self._report(seen, scope, (seen.ended or time.perf_counter()) - started)
             request_id.reset(token)
+
+    def _report(self, seen: _Request, scope: Scope, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = seen.route or "none"
+        requests, request_seconds = _numbers(method, route, seen.status)
+        requests.inc()
+        request_seconds.observe(seconds)
+        level = self._level(seen)
+        if not request_logger.isEnabledFor(level):
+            return
+        milliseconds = round(seconds * 1000, 3)
+        fields = {
+            "method": method,
+            "route": seen.route,
+            "path": scope["path"][:_LONGEST_PATH],
+            "status": seen.status,
+            "milliseconds": milliseconds,
+            "bytes": seen.size,
+            "client": seen.client,
+        }
+        request_logger.log(level, "%s %s %d %s ms", method, route, seen.status, milliseconds, extra={"fields": fields})
+
+    def _level(self, seen: _Request) -> int:
+        if seen.status >= _SERVER_ERROR:
+            return logging.WARNING
+        return logging.DEBUG if seen.status < _REFUSAL and seen.route in self._busy else logging.INFO
 
 
 class RequestContext:
@@ -135,22 +164,13 @@ def _hide_query_from_traces() -> None:
         span.set_attribute("abacus.request_id", request_id.get())
 
 
-def _report(seen: _Request, scope: Scope, seconds: float) -> None:
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    route = seen.route or "none"
-    REQUESTS.labels(method, route, str(seen.status)).inc()
-    REQUEST_SECONDS.labels(method, route).observe(seconds)
-    level = logging.WARNING if seen.status >= _SERVER_ERROR else logging.INFO
-    if not request_logger.isEnabledFor(level):
-        return
-    milliseconds = round(seconds * 1000, 3)
-    fields = {
-        "method": method,
-        "route": seen.route,
-        "path": scope["path"][:_LONGEST_PATH],
-        "status": seen.status,
-        "milliseconds": milliseconds,
-        "bytes": seen.size,
-        "client": seen.client,
-    }
-    request_logger.log(level, "%s %s %d %s ms", method, route, seen.status, milliseconds, extra={"fields": fields})
+def _name(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the id that a request brings, or a new one."""
+    sent = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), "")
+    return sent if _ID.fullmatch(sent) else str(uuid.uuid4())
+
+
+@lru_cache(maxsize=4096)
+def _numbers(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return what counts requests of a kind, of which there are few."""
+    return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)

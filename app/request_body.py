@@ -14,13 +14,13 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect
 
 from app.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
 from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of an announced length
+_BODY = "abacus.body"
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
 _BOXES = ("archived",)  # fields that are a box in forms
 
@@ -32,11 +32,11 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     May be called again in the same request.
     """
-    received: bytes | None = getattr(request.state, "body", None)
+    received: bytes | None = request.scope.get(_BODY)
     if received is not None:
         return received
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > _MAX_DIGITS or int(announced) > limit):
+    announced = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    if announced.isdigit() and (len(announced) > _MAX_DIGITS or int(announced) > limit):
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
     chunks: list[bytes] = []
     size = 0
@@ -44,18 +44,20 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     clock = asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(patience) as deadline:
-            async for chunk in request.stream():
-                deadline.reschedule(clock() + patience)
-                size += len(chunk)
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":  # nobody reads the answer, but it is no bug to be logged
+                    raise ParseError("The request body ended early.")
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
                 if size > limit:
                     raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
-                chunks.append(chunk)
-    except ClientDisconnect as error:  # nobody reads the answer, but it is no fault of ours to be logged
-        raise ParseError("The request body ended early.") from error
+                if not message.get("more_body", False):
+                    break
+                deadline.reschedule(clock() + patience)
     except TimeoutError as error:
         raise RequestTimeout from error
-    body = b"".join(chunks)
-    request.state.body = body
+    body = request.scope[_BODY] = b"".join(chunks)
     return body
 
 

@@ -1,10 +1,12 @@
 """Reads what SDKs send to the public addresses: in a body, a form or the address itself."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 from fastapi import Request
+from starlette.datastructures import QueryParams
 
 from app.capture.encodings import Submission, speaks_for_itself
 from app.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
@@ -12,6 +14,7 @@ from app.request_body import read_bytes
 
 # More is decoded beside the event loop, so that others are served meanwhile.
 _BYTES_DECODED_AT_ONCE = 64 * 1024
+_SHORT = 100
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -19,14 +22,27 @@ Result = TypeVar("Result")
 async def read_submission(request: Request, limit: int) -> Submission:
     """Return a request as it came; refuse a body of more than ``limit`` bytes."""
     body = await read_bytes(request, limit)
+    headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
+    client = request.scope.get("client")
     return Submission(
-        method=request.method,
-        query=dict(request.query_params),
-        form=await _read_form(body, request.headers.get("content-type", "")),
+        method=request.scope["method"],
+        query=read_query(request),
+        form=await _read_form(body, headers.get(b"content-type", b"").decode("latin-1")),
         body=body,
-        content_encoding=request.headers.get("content-encoding", ""),
-        address=request.client.host if request.client else None,
+        content_encoding=headers.get(b"content-encoding", b"").decode("latin-1"),
+        address=client[0] if client else None,
     )
+
+
+def read_query(request: Request) -> Mapping[str, str]:
+    """Return the parameters of the address; of several with one name the last one counts."""
+    text: bytes = request.scope["query_string"]
+    return _read_short_query(text) if len(text) <= _SHORT else dict(QueryParams(text))
+
+
+@lru_cache(maxsize=1024)  # most clients ask ``v=2`` and nothing else
+def _read_short_query(text: bytes) -> Mapping[str, str]:
+    return dict(QueryParams(text))
 
 
 async def beside_the_loop(

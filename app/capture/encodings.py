@@ -9,8 +9,9 @@ import re
 import string
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from app.capture import lz_string
 from app.errors import PayloadTooLarge, ValidationFailed
@@ -29,8 +30,7 @@ _BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"
 _TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # a blank was a plus before a form was read
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """A capture request as it came; ``form`` has the fields of a body that is a form, and is empty for any other."""
 
     method: str

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -21,17 +21,55 @@ _MAX_PROJECTS: Final = 1_000
 
 
 @dataclass(frozen=True)
+class FlagSet:
+    """Flags that are evaluated together, and what they ask for together."""
+
+    flags: Sequence[PreparedFlag] = ()
+
+    @cached_property
+    def personal(self) -> "FlagSet":
+        """Those that look at persons, not at groups."""
+        return FlagSet([flag for flag in self.flags if flag.group_type_index is None])
+
+    @cached_property
+    def group_type_indexes(self) -> Set[int]:
+        return {flag.group_type_index for flag in self.flags if flag.group_type_index is not None}
+
+    @cached_property
+    def continuing(self) -> Sequence[str]:
+        """The keys of those that go on with a person's former identifier."""
+        return [flag.key for flag in self.flags if flag.ensure_experience_continuity]
+
+    @cached_property
+    def cohorts(self) -> Set[int]:
+        return frozenset[int]().union(*(flag.cohorts for flag in self.flags))
+
+    @cached_property
+    def keys(self) -> Set[str]:
+        """The properties that any of the flags looks at."""
+        return frozenset[str]().union(*(flag.keys for flag in self.flags))
+
+    @cached_property
+    def _asks_for_more(self) -> bool:
+        return any(flag.ensure_experience_continuity or flag.cohorts or flag.is_about_absence for flag in self.flags)
+
+    def is_clear(self, sent: Set[str]) -> bool:
+        """Whether nothing stored of a person can change the answers, given properties of these names."""
+        return not self._asks_for_more and self.keys <= sent
+
+
+@dataclass(frozen=True)
 class ProjectFlags:
     """A project's active flags, and what they need to know."""
 
     project_id: int
-    flags: Sequence[PreparedFlag]
+    active: FlagSet
     group_types: Mapping[int, str]
 
     @cached_property
     def reader(self) -> PropertyReader:
         """Reads the properties that any of the flags looks at."""
-        return PropertyReader(key for flag in self.flags for release in flag.releases for key in release.keys)
+        return PropertyReader(self.active.keys)
 
 
 @dataclass
@@ -81,7 +119,7 @@ class ActiveFlags:
             project_id, rows = found
             group_types = await self._groups(session, project_id).type_names()
         flags = {row: known.get(row) or _prepare(row) for row in rows}
-        project = ProjectFlags(project_id, tuple(flags.values()), group_types)
+        project = ProjectFlags(project_id, FlagSet(tuple(flags.values())), group_types)
         # What was committed meanwhile may not be in what was read: then this is good for one request only.
         fresh_until = self._clock() + FRESH_SECONDS if changes == self._changes else self._clock()
         self._keep(token, _Entry(project, flags, fresh_until))

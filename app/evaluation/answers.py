@@ -1,6 +1,5 @@
 """The answers that SDKs of all ages understand. Pure: from evaluated flags to JSON."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -21,8 +20,7 @@ _FLAG_VERSION: Final = 1
 _REMEMBERED_RECORDS: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(msgspec.Struct, frozen=True):
     """When an answer is given, and to which request."""
 
     request_id: str

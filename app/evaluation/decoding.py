@@ -5,7 +5,6 @@ Properties stay raw JSON: what no condition looks at is never decoded.
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -21,8 +20,7 @@ RawProperties = Mapping[str, bytes]
 Texts = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class FlagsRequest:
+class FlagsRequest(msgspec.Struct, frozen=True):
     """Whose flags are asked for.
 
     Attributes
@@ -40,9 +38,9 @@ class FlagsRequest:
     token: str | None
     distinct_id: str | None
     anonymous_id: str | None = None
-    groups: Texts = field(default_factory=dict)
-    person_properties: RawProperties = field(default_factory=dict)
-    group_properties: Mapping[str, RawProperties] = field(default_factory=dict)
+    groups: Texts = {}
+    person_properties: RawProperties = {}
+    group_properties: Mapping[str, RawProperties] = {}
     flag_keys: Collection[str] | None = None
     is_disabled: bool = False
 

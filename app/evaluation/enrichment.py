@@ -32,7 +32,7 @@ class EnrichmentService:
         """
         lacking = [lacks_flags(event.properties) for event in events]
         project = await self._active_flags.find(token) if any(lacking) else None
-        if project is None or not project.flags:
+        if project is None or not project.active.flags:
             return [event.properties for event in events]
         distinct_ids = {event.distinct_id: None for event, lacks in zip(events, lacking, strict=True) if lacks}
         evaluations = await self._evaluation.evaluate_stored(project, list(distinct_ids))

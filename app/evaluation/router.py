@@ -20,7 +20,8 @@ from app.evaluation.schemas import (
     version_parameter,
 )
 from app.flags.evaluation import Evaluation
-from app.submission import beside_the_loop, read_submission
+from app.monitoring.logs import request_id
+from app.submission import beside_the_loop, read_query, read_submission
 from app.types import read_uuid
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -53,7 +54,7 @@ async def evaluate_flags(request: Request) -> Response:
         raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
     distinct_id = asked.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
     result = await evaluation.evaluate(project, asked, distinct_id)
-    return _answer_flags(request, result, has_flags=bool(project.flags))
+    return _answer_flags(request, result, has_flags=bool(project.active.flags))
 
 
 @router.post(
@@ -73,14 +74,14 @@ async def decide_flags(request: Request) -> Response:
     """
     evaluation = evaluation_of(request)
     asked = await _read(request)
-    version = _read_version(request.query_params.get("v", "1"))
+    version = _read_version(read_query(request).get("v", "1"))
     if asked.token is None:
-        return _json(decide_body(version, _NOBODY, _occasion(request), has_flags=False, token_is_known=False))
+        return _json(decide_body(version, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
     project = await evaluation.find_project(asked.token)
     if asked.distinct_id is None:
         raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
     result = await evaluation.evaluate(project, asked, asked.distinct_id)
-    return _json(decide_body(version, result, _occasion(request), has_flags=bool(project.flags)))
+    return _json(decide_body(version, result, _occasion(), has_flags=bool(project.active.flags)))
 
 
 @router.get("/flags/", include_in_schema=False)
@@ -90,9 +91,9 @@ async def describe_flags_endpoint(request: Request) -> Response:
 
 
 @router.get("/decide/", include_in_schema=False)
-async def describe_decide_endpoint(request: Request) -> Response:
+async def describe_decide_endpoint() -> Response:
     """Answer without flags: who asks is said in a body."""
-    return _json(decide_body(1, _NOBODY, _occasion(request), has_flags=False, token_is_known=False))
+    return _json(decide_body(1, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
 
 
 async def _read(request: Request) -> FlagsRequest:
@@ -101,14 +102,14 @@ async def _read(request: Request) -> FlagsRequest:
 
 
 def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:
-    stated = request.query_params.get("v")
-    config = request.query_params.get("config")
+    query = read_query(request)
+    stated, config = query.get("v"), query.get("config")
     is_bare = stated is None and config is None
     return _json(
         flags_body(
             2 if is_bare else _read_version(stated or "1"),
             evaluation,
-            _occasion(request),
+            _occasion(),
             has_flags=has_flags,
             with_config=is_bare or with_config or config == "true",
         )
@@ -123,9 +124,9 @@ def _read_version(text: str) -> int:
         return _UNREADABLE_VERSION
 
 
-def _occasion(request: Request) -> Occasion:
-    """Return what an answer says of itself; a client may name its request."""
-    named = read_uuid(request.headers.get("x-request-id", ""))
+def _occasion() -> Occasion:
+    """Return what an answer says of itself: the id that logs know its request by, where clients can read it as one."""
+    named = read_uuid(request_id.get())
     return Occasion(str(named or uuid4()), time.time_ns() // 1_000_000)
 
 

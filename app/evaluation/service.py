@@ -7,7 +7,7 @@ from typing import Final
 
 from app.database import Database
 from app.errors import AuthenticationFailed
-from app.evaluation.active_flags import ActiveFlags, ProjectFlags
+from app.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
 from app.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson
 from app.evaluation.sources import CohortsOf, GroupsOf
@@ -29,6 +29,9 @@ class _KnownPerson:
     cohorts: Collection[int] = ()
     unkept: Sequence[str] = ()  # keys of flags that have yet to be told to go on with the former identifier
     former_id: str | None = None
+
+
+_NOBODY: Final = _KnownPerson()
 
 
 class EvaluationService:
@@ -57,7 +60,7 @@ class EvaluationService:
 
     async def evaluate(self, project: ProjectFlags, asked: FlagsRequest, distinct_id: str) -> Evaluation:
         """Answer a client's question. What it sends about persons and groups counts more than what is stored."""
-        flags = _asked_for(project.flags, asked)
+        flags = _asked_for(project.active, asked)
         reader = project.reader
         sent = _relevant(reader, asked.person_properties)
         group_keys = _group_keys(flags, project.group_types, asked.groups)
@@ -65,15 +68,13 @@ class EvaluationService:
             index: _relevant(reader, asked.group_properties.get(project.group_types[index], {})) for index in group_keys
         }
         unclear_groups = _unclear_groups(flags, group_keys, sent_of_groups)
-        personal = [flag for flag in flags if flag.group_type_index is None]
-        person = _KnownPerson()
+        person = _NOBODY
         stored_groups: Mapping[tuple[int, str], str] = {}
-        is_person_unclear = not all(_is_clear(flag, sent.keys()) for flag in personal)
         if unclear_groups:
             async with self._database.read() as session:
                 stored_groups = await self._groups(session, project.project_id).properties_of(unclear_groups)
-        if is_person_unclear:
-            person = await self._read_person(project.project_id, personal, distinct_id, asked)
+        if not flags.personal.is_clear(sent.keys()):
+            person = await self._read_person(project.project_id, flags.personal, distinct_id, asked)
         if person.unkept:
             person = await self._keep_hash_keys(project.project_id, person, distinct_id)
         circumstances = Circumstances(
@@ -85,28 +86,27 @@ class EvaluationService:
                 for index, key in group_keys.items()
             },
         )
-        return evaluate_all(flags, circumstances)
+        return evaluate_all(flags.flags, circumstances)
 
     async def _read_person(
         self,
         project_id: int,
-        flags: Sequence[PreparedFlag],
+        flags: FlagSet,
         distinct_id: str,
         asked: FlagsRequest,
     ) -> _KnownPerson:
         persons = self._persons(project_id)
-        continuing = [flag.key for flag in flags if flag.ensure_experience_continuity]
+        continuing = flags.continuing
         former = asked.anonymous_id if continuing else None
         known_as = _known_as(distinct_id, former)
         found = await persons.persons(known_as)
         person = found.get(known_as[0])
         owner = _owner(found, known_as)
         hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuing else {}
-        cohorts = _cohorts_of(flags)
         return _KnownPerson(
             properties=person.properties if person else None,
             hash_keys=hash_keys,
-            cohorts=await self._containing(project_id, person, cohorts) if person and cohorts else (),
+            cohorts=await self._containing(project_id, person, flags.cohorts) if person and flags.cohorts else (),
             unkept=[key for key in continuing if key not in hash_keys] if owner and former else (),
             former_id=former,
         )
@@ -132,21 +132,20 @@ class EvaluationService:
 
     async def evaluate_stored(self, project: ProjectFlags, distinct_ids: Collection[str]) -> Mapping[str, Evaluation]:
         """Answer for persons about whom there is nothing but what is stored, and without groups."""
-        flags = [flag for flag in project.flags if flag.group_type_index is None]
+        flags = project.active.personal
         found: Mapping[str, StoredPerson] = {}
         hash_keys: Mapping[int, Mapping[str, str]] = {}
         cohorts: dict[str, Collection[int]] = {}
-        if not all(_is_clear(flag, frozenset()) for flag in flags):
-            asked_cohorts = _cohorts_of(flags)
+        if not flags.is_clear(frozenset()):
             persons = self._persons(project.project_id)
             found = await persons.persons(list(distinct_ids))
-            if any(flag.ensure_experience_continuity for flag in flags):
+            if flags.continuing:
                 hash_keys = await persons.hash_keys([person.id for person in found.values()])
-            if asked_cohorts and found:
+            if flags.cohorts and found:
                 async with self._database.read() as session:
                     source = self._cohorts(session, project.project_id)
                     for distinct_id, person in found.items():
-                        cohorts[distinct_id] = await source.containing(person.id, person.properties, asked_cohorts)
+                        cohorts[distinct_id] = await source.containing(person.id, person.properties, flags.cohorts)
         evaluations = {}
         for distinct_id in distinct_ids:
             stored = found.get(distinct_id)
@@ -157,7 +156,7 @@ class EvaluationService:
                 ),
                 hash_keys=hash_keys.get(stored.id, {}) if stored else {},
             )
-            evaluations[distinct_id] = evaluate_all(flags, circumstances)
+            evaluations[distinct_id] = evaluate_all(flags.flags, circumstances)
         return evaluations
 
 
@@ -174,21 +173,12 @@ def evaluate_all(flags: Iterable[PreparedFlag], circumstances: Circumstances) ->
     return Evaluation(answers, failed)
 
 
-def _asked_for(flags: Sequence[PreparedFlag], asked: FlagsRequest) -> Sequence[PreparedFlag]:
+def _asked_for(active: FlagSet, asked: FlagsRequest) -> FlagSet:
     if asked.is_disabled:
-        return ()
+        return FlagSet()
     if asked.flag_keys is None:
-        return flags
-    return [flag for flag in flags if flag.key in asked.flag_keys]
-
-
-def _is_clear(flag: PreparedFlag, sent: Set[str]) -> bool:
-    """Whether nothing stored of a person can change the flag's answer."""
-    return not flag.ensure_experience_continuity and flag.is_decided_by(sent)
-
-
-def _cohorts_of(flags: Iterable[PreparedFlag]) -> frozenset[int]:
-    return frozenset[int]().union(*(flag.cohorts for flag in flags))
+        return active
+    return FlagSet([flag for flag in active.flags if flag.key in asked.flag_keys])
 
 
 def _known_as(distinct_id: str, former_id: str | None) -> Sequence[str]:
@@ -204,21 +194,20 @@ def _relevant(reader: PropertyReader, sent: RawProperties) -> RawProperties:
     return {key: sent[key] for key in reader.keys if key in sent} if sent else {}
 
 
-def _group_keys(
-    flags: Sequence[PreparedFlag], type_names: Mapping[int, str], sent: Mapping[str, str]
-) -> Mapping[int, str]:
+def _group_keys(flags: FlagSet, type_names: Mapping[int, str], sent: Mapping[str, str]) -> Mapping[int, str]:
     """Return the keys of the groups that flags ask for and the client names, by the index of their type."""
-    indexes = {flag.group_type_index for flag in flags if flag.group_type_index is not None}
-    return {index: sent[type_names[index]] for index in indexes if type_names.get(index) in sent}
+    return {index: sent[type_names[index]] for index in flags.group_type_indexes if type_names.get(index) in sent}
 
 
 def _unclear_groups(
-    flags: Sequence[PreparedFlag], keys: Mapping[int, str], sent: Mapping[int, Mapping[str, bytes]]
+    flags: FlagSet, keys: Mapping[int, str], sent: Mapping[int, Mapping[str, bytes]]
 ) -> Set[tuple[int, str]]:
     """Return the groups about which the client did not say enough."""
+    if not keys:
+        return frozenset()
     return {
         (index, keys[index])
-        for flag in flags
+        for flag in flags.flags
         if (index := flag.group_type_index) in keys and index is not None and not flag.is_decided_by(sent[index].keys())
     }
 

@@ -5,7 +5,7 @@ These are PostHog's rules of late 2022, which its SDKs follow too when they eval
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -87,8 +87,7 @@ class PreparedFlag:
         return not self.cohorts and not self.is_about_absence and self.keys <= sent
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What is known of a person or a group.
 
     Attributes
@@ -103,14 +102,13 @@ class Subject:
         Those that the person is in.
     """
 
-    properties: Properties = field(default_factory=dict)
+    properties: Properties = {}
     sent: Set[str] = frozenset()
     is_stored: bool = False
     cohorts: Collection[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """For whom flags are evaluated.
 
     ``hash_keys`` are identifiers that a person had before, by the keys of the flags that go on using them; ``groups``
@@ -118,9 +116,9 @@ class Circumstances:
     """
 
     distinct_id: str
-    person: Subject = field(default_factory=Subject)
-    hash_keys: Mapping[str, str] = field(default_factory=dict)
-    groups: Mapping[int, tuple[str, Subject]] = field(default_factory=dict)
+    person: Subject = Subject()
+    hash_keys: Mapping[str, str] = {}
+    groups: Mapping[int, tuple[str, Subject]] = {}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -142,8 +140,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self.flag.payloads.get(self.variant or "true") if self.enabled else None
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(msgspec.Struct, frozen=True):
     """The answers of several flags, and the flags that could not be evaluated."""
 
     answers: Sequence[Answer] = ()
@@ -214,21 +211,17 @@ def _evaluate(flag: PreparedFlag, identifier: str, subject: Subject) -> Answer:
     best: Reason = "no_condition_match"
     best_index = None
     for release in flag.releases:
-        reason = _try(release, flag.key, identifier, subject)
-        if reason == "condition_match":
+        reason: Reason
+        if release.matches is not None and not _holds(release, release.matches, subject):
+            reason = "no_condition_match"
+        elif release.share is not None and position(flag.key, identifier) > release.share:
+            reason = "out_of_rollout_bound"
+        else:
             variant = release.variant or pick_variant(flag.key, identifier, flag.variants)
-            return Answer(flag, enabled=True, reason=reason, variant=variant, condition_index=release.index)
+            return Answer(flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index)
         if reason == "out_of_rollout_bound" or best == "no_condition_match":  # to have come further tells more
             best, best_index = reason, release.index
     return Answer(flag, enabled=False, reason=best, condition_index=best_index)
-
-
-def _try(release: Release, flag_key: str, identifier: str, subject: Subject) -> Reason:
-    if release.matches is not None and not _holds(release, release.matches, subject):
-        return "no_condition_match"
-    if release.share is not None and position(flag_key, identifier) > release.share:
-        return "out_of_rollout_bound"
-    return "condition_match"
 
 
 def _holds(release: Release, matches: Predicate, subject: Subject) -> bool:

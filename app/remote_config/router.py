@@ -37,7 +37,7 @@ _CONFIG_SCRIPT: Final[dict[int | str, dict[str, Any]]] = {
 async def retrieve_remote_config(token: Token, request: Request) -> Response:
     """Return how a browser's SDK should behave: send compressed events, and nothing that is not asked for."""
     project = await _find(request, token)
-    return JSONResponse(config_document(token, has_flags=bool(project.flags)), headers=_BRIEFLY)
+    return JSONResponse(config_document(token, has_flags=bool(project.active.flags)), headers=_BRIEFLY)
 
 
 @router.get(
@@ -49,7 +49,7 @@ async def retrieve_remote_config(token: Token, request: Request) -> Response:
 async def retrieve_remote_config_script(token: Token, request: Request) -> Response:
     """Return a script that sets `window._POSTHOG_REMOTE_CONFIG[token]`."""
     project = await _find(request, token)
-    return Response(config_script(token, has_flags=bool(project.flags)), headers=_BRIEFLY, media_type=_SCRIPT)
+    return Response(config_script(token, has_flags=bool(project.active.flags)), headers=_BRIEFLY, media_type=_SCRIPT)
 
 
 @router.get("/array/{token}/array.js/", include_in_schema=False)
@@ -59,7 +59,7 @@ async def retrieve_array_script(token: Token, request: Request, scripts: Scripts
     file = await asyncio.to_thread(scripts.find, "array.js")
     if file is None:
         raise NotFound("There is no copy of the browser SDK here.")
-    config = config_script(token, has_flags=bool(project.flags))
+    config = config_script(token, has_flags=bool(project.active.flags))
     sdk = await asyncio.to_thread(file.read_bytes)
     return Response(config.encode() + sdk, headers=_BRIEFLY, media_type=_SCRIPT)
 

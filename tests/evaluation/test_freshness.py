@@ -61,5 +61,5 @@ async def test_a_change_of_another_process_is_seen_in_a_moment_and_what_did_not_
     assert before is remembered
     assert before is not None
     assert after is not None
-    assert [flag.key for flag in after.flags] == ["first", "second"]
-    assert after.flags[0] is before.flags[0]
+    assert [flag.key for flag in after.active.flags] == ["first", "second"]
+    assert after.active.flags[0] is before.active.flags[0]
