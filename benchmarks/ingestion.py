@@ -15,7 +15,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -98,8 +98,7 @@ def rounds_of(size: int, count: int, rounds: int) -> Iterator[Round]:
         yield Round(
             size,
             [
-                replace(
-                    event,
+                event._replace(
                     uuid=UUID(int=generator.getrandbits(128), version=4),
                     distinct_id=f"{size}-{number}-{event.distinct_id}",
                 )

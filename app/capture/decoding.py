@@ -30,6 +30,8 @@ _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _EPOCH = re.compile(r"[0-9]{1,18}")
 
+_CONTAINERS = frozenset({dict, list})  # the decoder makes no others
+
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 
 # What events say of where their person came from. A person keeps the first of each, and the last of the campaigns.
@@ -330,11 +332,12 @@ def _read_event(event: _Event, clock: _Clock, address: str | None) -> CapturedEv
 
 
 def _scalars(names: Sequence[str], values: Sequence[object]) -> JsonDict:
-    return {
-        name: value
-        for name, value in zip(names, values, strict=True)
-        if value is not None and not isinstance(value, dict | list)
-    }
+    """Return the values that are there and are neither objects nor lists."""
+    if values.count(None) == len(values):  # mostly there is no campaign
+        return {}
+    if not _CONTAINERS.isdisjoint(map(type, values)):
+        values = [None if type(value) in _CONTAINERS else value for value in values]
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _check_snapshot(known: _Properties) -> None:
@@ -362,8 +365,11 @@ def _reread_properties(document: object) -> tuple[str, _Properties]:
 
 
 def _read_distinct_id(event: _Event, known: _Properties) -> str:
-    candidates = (event.dollar_distinct_id, known.distinct_id, event.distinct_id)
-    value = next((candidate for candidate in candidates if candidate is not UNSET), UNSET)
+    value = event.dollar_distinct_id
+    if value is UNSET:
+        value = known.distinct_id
+    if value is UNSET:
+        value = event.distinct_id
     if value is UNSET:
         raise _invalid('Invalid payload: All events must have the event field "distinct_id"!')
     if not value:
@@ -374,8 +380,13 @@ def _read_distinct_id(event: _Event, known: _Properties) -> str:
 def _read_uuid(value: object, clock: _Clock) -> UUID:
     if not value:
         return _new_uuid(clock.received_at // 1_000)
+    text = value if isinstance(value, str) else str(value)
     try:
-        return UUID(value if isinstance(value, str) else str(value))
+        return msgspec.convert(text, UUID)  # knows the two usual spellings, and takes a quarter of the time
+    except msgspec.ValidationError:
+        pass
+    try:
+        return UUID(text)
     except ValueError as error:
         raise _invalid('Invalid payload: Event field "uuid" is not a valid UUID!') from error
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -110,13 +111,14 @@ class CaptureService:
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
         properties = await self._learn_groups(session, project_id, events)
-        person_ids = await persons.known(events)
-        if person_ids is None:
+        person_ids = await persons.settled(events)
+        telling = [event for event in events if event.distinct_id not in person_ids]
+        if telling:
             await persons.lock()
-            # A batch that is sent again must not change persons again, so what is known is left out first.
-            known = await stored_events.known([event.uuid for event in events])
+            # What is sent again must not change persons again, so what is known is left out first.
+            known = await stored_events.known([event.uuid for event in telling])
+            person_ids |= await persons.apply([event for event in telling if event.uuid not in known])
             events = [event for event in events if event.uuid not in known]
-            person_ids = await persons.apply(events)
         stored = await stored_events.append(
             [
                 NewEvent(
@@ -153,7 +155,12 @@ def _with_address(properties: str, address: str | None) -> str:
     if address is None:
         return properties
     head = properties.rstrip()[:-1].rstrip()
-    return f'{head}{"" if head.endswith("{") else ","}"$ip":{json.dumps(address)}}}'
+    return f"{head}{'' if head.endswith('{') else ','}{_address_member(address)}}}"
+
+
+@lru_cache(maxsize=1024)
+def _address_member(address: str) -> str:
+    return f'"$ip":{json.dumps(address)}'
 
 
 def _concerns_all(error: Exception) -> bool:

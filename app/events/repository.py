@@ -5,7 +5,7 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -40,15 +40,11 @@ _MOST_LOOK_UPS = 100
 # Events of each name in which the variants of flags are looked for.
 _MOST_LOOKED_AT = 10_000
 
-_COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
-
-
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to be stored; times in microseconds since 1970 UTC, properties as JSON text."""
 
     uuid: UUID
@@ -58,6 +54,9 @@ class NewEvent:
     time: int
     received_at: int
     properties: str
+
+
+_COLUMNS = ("project_id", *NewEvent._fields)
 
 
 @dataclass(frozen=True)
@@ -134,19 +133,7 @@ class EventRepository:
     async def append(self, events: Sequence[NewEvent]) -> int:
         """Store events; one whose uuid is known in the project changes nothing. Return how many are new."""
         await self._hold_append_lock()
-        rows = [
-            (
-                self._project_id,
-                event.uuid,
-                event.name,
-                event.distinct_id,
-                event.person_id,
-                event.time,
-                event.received_at,
-                event.properties,
-            )
-            for event in events
-        ]
+        rows = [(self._project_id, *event) for event in events]
         return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:

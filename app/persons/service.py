@@ -25,28 +25,26 @@ class PersonService:
     def __init__(self, persons: PersonRepository) -> None:
         self._persons = persons
 
-    async def known(self, events: Sequence[IdentityEvent]) -> dict[str, int] | None:
-        """Return the person id of each distinct id, or None when the events may change who is who.
+    async def settled(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+        """Return the person id of each distinct id about which the events say nothing new.
 
-        The common case, events of persons that are known, needs no lock: should one of them be merged meanwhile, the
-        old id leads to the survivor.
+        That is the common case, and needs no lock: should one of them be merged meanwhile, the old id leads to the
+        survivor. Where events may join persons, nothing is settled: who learns what depends on their order.
         """
         if any(event.alias is not None for event in events):
-            return None
+            return {}
         wanted = list({event.distinct_id for event in events})
         changing = [event for event in events if event.set or event.set_once or event.unset]
         if not changing:
-            found = await self._persons.ids(wanted)
-            return found if len(found) == len(wanted) else None
+            return await self._persons.ids(wanted)
         states = await self._persons.states(wanted)
-        if len(states) < len(wanted):
-            return None
         # Browsers say who came from where with every event: after the first one it is nothing new.
         for event in changing:
-            states[event.distinct_id].update(event)
-        if any(state.changed for state in states.values()):
-            return None
-        return {distinct_id: state.id for distinct_id, state in states.items() if state.id is not None}
+            if event.distinct_id in states:
+                states[event.distinct_id].update(event)
+        return {
+            distinct_id: state.id for distinct_id, state in states.items() if state.id is not None and not state.changed
+        }
 
     async def lock(self) -> None:
         """Take this transaction's turn at changing who is who."""
