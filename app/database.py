@@ -281,7 +281,7 @@ def _connect_arguments(settings: Settings, limits: Limits, session: Mapping[str,
     clocks = {}
     if limits.statement is not None:
         clocks = dict.fromkeys(_SERVER_CLOCKS, str(round(limits.statement * _MILLISECONDS)))
-    return {**arguments, "server_settings": {**_SESSION, "jit": "off", **clocks, **session}}
+    return {**arguments, "server_settings": {**_SESSION, "jit": "off", "enable_seqscan": "off", **clocks, **session}}
 
 
 def _no_name() -> str:
