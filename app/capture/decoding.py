@@ -199,17 +199,9 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
     try:
-        return _decode_request(lenient_json.dump(_load(_read_text(body))).encode())
+        return _decode_request(lenient_json.dump(_load(lenient_json.read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(f"Malformed request data: {error}") from error
-
-
-def _read_text(body: bytes) -> str:
-    """Return the text of bytes in which surrogate halves may be encoded one by one, as old browsers did it."""
-    try:
-        return body.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
 
 
 def _load(text: str) -> object:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.capture.encodings import Submission, decode_payload
 from app.errors import ValidationFailed
-from app.lenient_json import dump, load
+from app.lenient_json import dump, load, read_text
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 
@@ -135,7 +135,7 @@ def _parse(payload: bytes) -> _Body:
 
 def _parse_leniently(payload: bytes) -> _Body:
     try:
-        return _decode_body(dump(load(payload.decode("utf-8", "replace"))).encode())
+        return _decode_body(dump(load(read_text(payload))).encode())
     except msgspec.ValidationError as error:
         raise _malformed(str(error)) from error
     except (ValueError, RecursionError) as error:
