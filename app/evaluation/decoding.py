@@ -35,6 +35,8 @@ class FlagsRequest:
         The only flags that are asked for; None is all of them.
     is_disabled : bool
         Whether the client wants everything but flags.
+    project_id : object
+        What a client states that sends a personal key in place of a token.
     """
 
     token: str | None
@@ -45,6 +47,7 @@ class FlagsRequest:
     group_properties: Mapping[str, RawProperties] = field(default_factory=dict)
     flag_keys: Collection[str] | None = None
     is_disabled: bool = False
+    project_id: object = None
 
 
 class _Properties(msgspec.Struct):
@@ -78,6 +81,7 @@ class _Body(
     flag_keys_to_evaluate: object = None
     flag_keys: object = None
     disable_flags: object = None
+    project_id: object = None
 
 
 _decode_body: Callable[[bytes], _Body] = msgspec.json.Decoder(_Body).decode
@@ -101,7 +105,7 @@ def decode_flags_request(submission: Submission) -> FlagsRequest:
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
     keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
     return FlagsRequest(
-        token=next((_as_text(token) for token in tokens if token), None) or _token_in(document.properties),
+        token=next((_as_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
         distinct_id=_read_identifier(document),
         anonymous_id=_as_text(document.anonymous_id) if document.anonymous_id else None,
         groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
@@ -110,6 +114,7 @@ def decode_flags_request(submission: Submission) -> FlagsRequest:
         or _properties_of_groups(document.dollar_group_properties),
         flag_keys=frozenset(map(_as_text, keys)) if isinstance(keys, list) else None,
         is_disabled=document.disable_flags is True,
+        project_id=form.get("project_id") or document.project_id,
     )
 
 

@@ -66,6 +66,7 @@ def test_a_request_is_json_plain_or_in_base64_or_gzip_in_the_body_a_form_or_the_
         {"$token": "phc_1", "token": "phc_2"},
         {"token": "phc_1", "api_key": "phc_2"},
         {"token": None, "api_key": "phc_1"},
+        {"token": " phc_1\n"},
         {"properties": {"token": "phc_1"}},
     ],
 )
