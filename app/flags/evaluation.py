@@ -4,6 +4,7 @@ These are PostHog's rules of late 2022, which its SDKs follow too when they eval
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,14 +15,25 @@ from pydantic import JsonValue
 
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.flags.hashing import VariantRange, pick_variant, position, variant_ranges
-from app.properties.filters import Condition, Conjunction, InvalidFilter, PropertyType, parse_filter
+from app.properties.filters import (
+    Condition,
+    Conjunction,
+    InvalidFilter,
+    PropertyType,
+    Scalar,
+    Value,
+    parse_filter,
+)
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
 _LONGEST_ID: Final = 10  # characters
 # Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
+_OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
+_LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
 _ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
     {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
 )
@@ -294,9 +306,29 @@ def _resolve(condition: Condition) -> PropertyMatcher:
 
 def _of_a_person(condition: Condition) -> Condition:
     """Return a condition on properties as one on a person's: whose they are is known from the flag."""
-    if condition.type not in {"event", "group"}:
+    if condition.type not in _OF_SOMEBODY:
         return condition
-    return Condition(condition.key, condition.operator, condition.value, "person", negation=condition.negation)
+    return Condition(condition.key, condition.operator, _meant_by(condition), "person", negation=condition.negation)
+
+
+def _meant_by(condition: Condition) -> Value:
+    """Return what the matcher has to look for.
+
+    To flags, and to SDKs, values are what they are: true is true, as a value or as its text, quotes and backslashes
+    may be in a text, and nothing stands for any character. Metrics see all this otherwise, as it was in 2022.
+    """
+    value = condition.value
+    if condition.operator in {"exact", "is_not"}:
+        values = value if isinstance(value, tuple) else (value,)
+        return tuple(text for one in values for text in dict.fromkeys((one, _as_property(one))))
+    if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
+        return _LIKE_WILDCARD.sub(r"\\\g<0>", str(_as_property(value)))
+    return value
+
+
+def _as_property(value: Scalar) -> Scalar:
+    """Return the text form of a property that has the value; numbers have theirs anyway."""
+    return text_form(json.dumps(value).encode()) if isinstance(value, bool | str) else value
 
 
 def _has(key: str, properties: Properties) -> bool:

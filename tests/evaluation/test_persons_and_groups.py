@@ -58,6 +58,32 @@ async def test_a_stored_property_decides_until_the_client_says_otherwise(service
     assert await values(service, "bob", person_properties={"country": "NL"}) == {"beta-feature": True}
 
 
+@pytest.mark.parametrize(
+    ("operator", "value", "has", "lacks"),
+    [
+        ("exact", True, [True, "true"], [False, 1, "yes"]),
+        ("exact", "true", [True, "true"], [False]),
+        ("exact", [False], [False, "false"], [True, 0]),
+        ("is_not", False, [True, 7], [False, "false"]),
+        ("exact", "2.5", [2.5, "2.5"], [25]),
+        ("exact", 'a "b"\\c', ['a "b"\\c'], ['a "b"c']),
+        ("icontains", "My_", ["my_name"], ["my name"]),
+        ("not_icontains", "50%", ["50 or 60%"], ["50% or 60"]),
+        ("icontains", "\\", ["a\\b"], ["ab"]),
+    ],
+)
+async def test_values_are_compared_as_what_they_are(
+    service: Service, operator: str, value: JsonValue, has: list[JsonValue], lacks: list[JsonValue]
+) -> None:
+    condition = {"key": "trait", "operator": operator, "value": value, "type": "person"}
+    await create_flag(service, filters={"groups": [{"properties": [condition]}]})
+
+    for trait, expected in [*((one, True) for one in has), *((one, False) for one in lacks)]:
+        await service.capture(event("visit", "ann", properties={"$set": {"trait": trait}}))
+        assert await values(service, "ann") == {"beta-feature": expected}, trait
+        assert await values(service, "bob", person_properties={"trait": trait}) == {"beta-feature": expected}, trait
+
+
 async def test_absence_is_looked_up_also_when_everything_else_was_sent(service: Service) -> None:
     absent = {"key": "country", "operator": "is_not_set", "value": "is_not_set", "type": "person"}
     await create_flag(service, filters={"groups": [{"properties": [absent]}]})
