@@ -63,6 +63,7 @@ def test_distinct_ids_are_text_of_bounded_length(members: dict[str, Any], distin
         ({"timestamp": "2022-11-01T10:00:00.123456Z"}, "2022-11-01T10:00:00.123456+00:00"),
         ({"timestamp": "2022-11-01T10:00:00+02:00"}, "2022-11-01T08:00:00+00:00"),
         ({"timestamp": "2022-11-01T10:00:00"}, "2022-11-01T10:00:00+00:00"),
+        ({"timestamp": "2022-11-05T10:00:00Z"}, "2022-11-05T10:00:00+00:00"),  # what is ahead counts when it is due
         ({"timestamp": "yesterday"}, "2022-11-02T12:00:00+00:00"),
         ({"timestamp": 17}, "2022-11-02T12:00:00+00:00"),
         ({"timestamp": "0001-01-01T00:00:00Z"}, "2022-11-02T12:00:00+00:00"),
