@@ -25,6 +25,7 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.moments import parse_moment
 from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[
@@ -315,9 +316,13 @@ def _meant_by(condition: Condition) -> Value:
     """Return what the matcher has to look for.
 
     To flags, and to SDKs, values are what they are: true is true, as a value or as its text, quotes and backslashes
-    may be in a text, and nothing stands for any character. Metrics see all this otherwise, as it was in 2022.
+    may be in a text, nothing stands for any character, and a day begins at midnight. Metrics see all this otherwise, as
+    it was in 2022.
     """
     value = condition.value
+    if condition.operator in {"is_date_before", "is_date_after"} and isinstance(value, str):
+        moment = parse_moment(value)
+        return value if moment is None else moment.at.isoformat()
     if condition.operator in {"exact", "is_not"}:
         values = value if isinstance(value, tuple) else (value,)
         return tuple(text for one in values for text in dict.fromkeys((one, _as_property(one))))

@@ -70,6 +70,7 @@ async def test_a_stored_property_decides_until_the_client_says_otherwise(service
         ("icontains", "My_", ["my_name"], ["my name"]),
         ("not_icontains", "50%", ["50 or 60%"], ["50% or 60"]),
         ("icontains", "\\", ["a\\b"], ["ab"]),
+        ("is_date_after", "2022-11-01", ["2022-11-01T12:00:00Z"], ["2022-11-01", "2022-10-31T23:59:59Z"]),
     ],
 )
 async def test_values_are_compared_as_what_they_are(
