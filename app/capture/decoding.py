@@ -29,6 +29,7 @@ _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _EPOCH = re.compile(r"[0-9]{1,18}")
+_BEYOND_DIGITS = 10**18
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 
@@ -241,7 +242,7 @@ class _Clock:
         return to_microseconds(moment)
 
     def _moment(self, event: _Event, sent_at: dt.datetime | None) -> dt.datetime:
-        stated = _parse_moment(event.timestamp)
+        stated = _parse_moment(event.timestamp) or _parse_number(event.timestamp)
         try:
             if stated is not None:
                 return stated if sent_at is None else self.now + (stated - sent_at)
@@ -271,6 +272,13 @@ def _read_sent_at(value: object) -> dt.datetime | None:
             f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time"
         )
     return moment
+
+
+def _parse_number(value: object) -> dt.datetime | None:
+    """Read a JSON number like digits: JavaScript's clock has no other form."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _BEYOND_DIGITS:
+        return None
+    return _parse_epoch(str(int(value)))
 
 
 def _parse_epoch(value: object) -> dt.datetime | None:
