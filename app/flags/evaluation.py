@@ -5,7 +5,8 @@ These are PostHog's rules of late 2022, which its SDKs follow too when they eval
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
@@ -325,15 +326,26 @@ def _meant_by(condition: Condition) -> Value:
         return value if moment is None else moment.at.isoformat()
     if condition.operator in {"exact", "is_not"}:
         values = value if isinstance(value, tuple) else (value,)
-        return tuple(text for one in values for text in dict.fromkeys((one, _as_property(one))))
+        return tuple(text for one in values for text in dict.fromkeys(_texts_of(one)))
     if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
-        return _LIKE_WILDCARD.sub(r"\\\g<0>", str(_as_property(value)))
+        return _LIKE_WILDCARD.sub(r"\\\g<0>", _as_property(value))
     return value
 
 
-def _as_property(value: Scalar) -> Scalar:
-    """Return the text form of a property that has the value; numbers have theirs anyway."""
-    return text_form(json.dumps(value).encode()) if isinstance(value, bool | str) else value
+def _texts_of(value: Scalar) -> Iterator[Scalar]:
+    """Return what properties that have the value may be, in their text form; the text "2.50" may mean a number."""
+    yield value
+    if isinstance(value, bool | str):
+        yield _as_property(value)
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            document = json.loads(value)
+            if not isinstance(document, str) and (text := _as_property(document)):
+                yield text
+
+
+def _as_property(value: object) -> str:
+    return text_form(json.dumps(value).encode())
 
 
 def _has(key: str, properties: Properties) -> bool:
