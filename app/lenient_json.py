@@ -7,6 +7,14 @@ from typing import Final
 MAX_DIGITS: Final = 1_000
 
 
+def read_text(body: bytes) -> str:
+    """Return the text of bytes in which surrogate halves may be encoded one by one, as old browsers did it."""
+    try:
+        return body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "replace")
+
+
 def load(text: str) -> object:
     """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs.
 

@@ -11,7 +11,15 @@ from app.auth.repository import AccessRepository, KeyRepository
 from app.auth.schemas import PersonalApiKeyCreate
 from app.auth.scopes import covers
 from app.database import Database, is_passing_database_trouble
-from app.errors import AuthenticationFailed, MissingScope, NotAuthenticated, NotFound, PermissionDenied
+from app.errors import (
+    AppError,
+    AuthenticationFailed,
+    MissingScope,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    ValidationFailed,
+)
 from app.models import PersonalApiKey, Project, User, utc_now
 from app.types import read_id
 
@@ -57,6 +65,24 @@ class AuthenticationService:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._note_use(key.id, key.last_used_at)
         return Access(key.user, key.id, key.scopes, key.project, key.is_member)
+
+    async def project_beside_key(self, key: str, project_id: object, *, code: str) -> Project:
+        """Return the project that a client names by its number, if what it sends as the token is a member's key.
+
+        Raises
+        ------
+        ValidationFailed
+            What names the project is no number: ``invalid_project``.
+        AuthenticationFailed
+            With this code: the key is none, or not a member's.
+        """
+        number = read_id(str(project_id))
+        if number is None:
+            raise ValidationFailed("Invalid Project ID.", code="invalid_project", attr="project_id")
+        try:
+            return (await self.authenticate(Credential(key, "body"), number)).to_project()
+        except AppError as error:
+            raise AuthenticationFailed("Invalid Personal API key.", code=code) from error
 
     async def _note_use(self, key_id: int, last_used_at: dt.datetime | None) -> None:
         """Store the moment of use once an hour: it is for people who tidy up, and must not make every read a write."""

@@ -29,6 +29,7 @@ _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _EPOCH = re.compile(r"[0-9]{1,18}")
+_BEYOND_DIGITS = 10**18
 
 _CONTAINERS = frozenset({dict, list})  # the decoder makes no others
 
@@ -201,17 +202,9 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
     try:
-        return _decode_request(lenient_json.dump(_load(_read_text(body))).encode())
+        return _decode_request(lenient_json.dump(_load(lenient_json.read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(f"Malformed request data: {error}") from error
-
-
-def _read_text(body: bytes) -> str:
-    """Return the text of bytes in which surrogate halves may be encoded one by one, as old browsers did it."""
-    try:
-        return body.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return body.decode("utf-8", "replace")
 
 
 def _load(text: str) -> object:
@@ -251,7 +244,7 @@ class _Clock:
         return to_microseconds(moment)
 
     def _moment(self, event: _Event, sent_at: dt.datetime | None) -> dt.datetime:
-        stated = _parse_moment(event.timestamp)
+        stated = _parse_moment(event.timestamp) or _parse_number(event.timestamp)
         try:
             if stated is not None:
                 return stated if sent_at is None else self.now + (stated - sent_at)
@@ -281,6 +274,13 @@ def _read_sent_at(value: object) -> dt.datetime | None:
             f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time"
         )
     return moment
+
+
+def _parse_number(value: object) -> dt.datetime | None:
+    """Read a JSON number like digits: JavaScript's clock has no other form."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _BEYOND_DIGITS:
+        return None
+    return _parse_epoch(str(int(value)))
 
 
 def _parse_epoch(value: object) -> dt.datetime | None:

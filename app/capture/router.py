@@ -82,7 +82,7 @@ def _read_cover(submission: Submission, path: str) -> Cover:
         form_sent_at=form.get("sent_at", ""),
         project_id=form.get("project_id", ""),
         address=submission.address if query.get("ip") != "0" else None,
-        event_name="$identify" if "engage" in path else None,
+        event_name="$identify" if path.removesuffix("/").endswith("/engage") else None,
     )
 
 

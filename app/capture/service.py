@@ -9,23 +9,20 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.keys import Credential
 from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.database import DATABASE_ERRORS, Database, is_passing_database_trouble
-from app.errors import AppError, AuthenticationFailed, Unavailable, ValidationFailed
+from app.errors import AppError, AuthenticationFailed, Unavailable
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.models import Project
 from app.monitoring.metrics import CAPTURED
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.repository import AccountRepository, Receiver
-from app.types import read_id
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
 GATHERED_EVENTS = 100
@@ -90,20 +87,11 @@ class CaptureService:
         async with self._database.read() as session:
             project = await AccountRepository(session).find_project_by_token(token)
         if project is None:
-            project = await self._find_by_personal_key(token, project_id)
+            members = AuthenticationService(self._database)
+            project = await members.project_beside_key(token, project_id, code="invalid_personal_api_key")
+        events = await self._with_flags(project.api_token, captured)
         async with self._database.write() as session:
-            await self._store(session, Receiver(project.id, project.anonymize_ips), captured)
-
-    async def _find_by_personal_key(self, key: str, project_id: object) -> Project:
-        """Return the project that a client names by its number, if what it sends as token is a member's key."""
-        number = read_id(str(project_id))
-        if number is None:
-            raise ValidationFailed("Invalid Project ID.", code="invalid_project", attr="project_id")
-        try:
-            access = await AuthenticationService(self._database).authenticate(Credential(key, "body"), number)
-            return access.to_project()
-        except AppError as error:
-            raise AuthenticationFailed("Invalid Personal API key.", code="invalid_personal_api_key") from error
+            await self._store(session, Receiver(project.id, project.anonymize_ips), events)
 
     async def _store(self, session: AsyncSession, project: Receiver, captured: Sequence[CapturedEvent]) -> None:
         project_id = project.id

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.capture.encodings import Submission, decode_payload
 from app.errors import ValidationFailed
-from app.lenient_json import dump, load
+from app.lenient_json import dump, load, read_text
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 
@@ -33,6 +33,8 @@ class FlagsRequest(msgspec.Struct, frozen=True):
         The only flags that are asked for; None is all of them.
     is_disabled : bool
         Whether the client wants everything but flags.
+    project_id : object
+        What a client states that sends a personal key in place of a token.
     """
 
     token: str | None
@@ -43,6 +45,7 @@ class FlagsRequest(msgspec.Struct, frozen=True):
     group_properties: Mapping[str, RawProperties] = {}
     flag_keys: Collection[str] | None = None
     is_disabled: bool = False
+    project_id: object = None
 
 
 class _Properties(msgspec.Struct):
@@ -76,6 +79,7 @@ class _Body(
     flag_keys_to_evaluate: object = None
     flag_keys: object = None
     disable_flags: object = None
+    project_id: object = None
 
 
 _decode_body: Callable[[bytes], _Body] = msgspec.json.Decoder(_Body).decode
@@ -99,7 +103,7 @@ def decode_flags_request(submission: Submission) -> FlagsRequest:
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
     keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
     return FlagsRequest(
-        token=next((_as_text(token) for token in tokens if token), None) or _token_in(document.properties),
+        token=next((_as_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
         distinct_id=_read_identifier(document),
         anonymous_id=_as_text(document.anonymous_id) if document.anonymous_id else None,
         groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
@@ -108,6 +112,7 @@ def decode_flags_request(submission: Submission) -> FlagsRequest:
         or _properties_of_groups(document.dollar_group_properties),
         flag_keys=frozenset(map(_as_text, keys)) if isinstance(keys, list) else None,
         is_disabled=document.disable_flags is True,
+        project_id=form.get("project_id") or document.project_id,
     )
 
 
@@ -133,7 +138,7 @@ def _parse(payload: bytes) -> _Body:
 
 def _parse_leniently(payload: bytes) -> _Body:
     try:
-        return _decode_body(dump(load(payload.decode("utf-8", "replace"))).encode())
+        return _decode_body(dump(load(read_text(payload))).encode())
     except msgspec.ValidationError as error:
         raise _malformed(str(error)) from error
     except (ValueError, RecursionError) as error:

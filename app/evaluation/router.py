@@ -49,7 +49,7 @@ async def evaluate_flags(request: Request) -> Response:
     """
     evaluation = evaluation_of(request)
     asked = await _read(request)
-    project = await evaluation.find_project(asked.token)
+    project = await evaluation.find_project(asked.token, asked.project_id)
     if asked.distinct_id is None:
         raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
     distinct_id = asked.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
@@ -77,7 +77,7 @@ async def decide_flags(request: Request) -> Response:
     version = _read_version(read_query(request).get("v", "1"))
     if asked.token is None:
         return _json(decide_body(version, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
-    project = await evaluation.find_project(asked.token)
+    project = await evaluation.find_project(asked.token, asked.project_id)
     if asked.distinct_id is None:
         raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
     result = await evaluation.evaluate(project, asked, asked.distinct_id)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from app.auth.service import AuthenticationService
 from app.database import Database
 from app.errors import AuthenticationFailed
 from app.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
@@ -43,17 +44,23 @@ class EvaluationService:
         self._groups = groups
         self._cohorts = cohorts
 
-    async def find_project(self, token: str | None) -> ProjectFlags:
-        """Return the flags of the project that a public token names.
+    async def find_project(self, token: str | None, project_id: object = None) -> ProjectFlags:
+        """Return the flags of the project that a public token names, or a member's key beside the project's number.
 
         Raises
         ------
         AuthenticationFailed
-            With the 2022 codes ``missing_api_key`` and ``invalid_api_key``.
+            With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_key``.
+        ValidationFailed
+            The token is none and the project beside it no number: ``invalid_project``.
         """
         if token is None:
             raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
         project = await self._active_flags.find(token)
+        if project is None and project_id:
+            members = AuthenticationService(self._database)
+            named = await members.project_beside_key(token, project_id, code="invalid_personal_key")
+            project = await self._active_flags.find(named.api_token)
         if project is None:
             raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
         return project

@@ -4,7 +4,9 @@ These are PostHog's rules of late 2022, which its SDKs follow too when they eval
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias
@@ -14,14 +16,26 @@ from pydantic import JsonValue
 
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.flags.hashing import VariantRange, pick_variant, position, variant_ranges
-from app.properties.filters import Condition, Conjunction, InvalidFilter, PropertyType, parse_filter
+from app.properties.filters import (
+    Condition,
+    Conjunction,
+    InvalidFilter,
+    PropertyType,
+    Scalar,
+    Value,
+    parse_filter,
+)
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.moments import parse_moment
+from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
 _LONGEST_ID: Final = 10  # characters
 # Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
+_OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
+_LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
 _ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
     {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
 )
@@ -287,9 +301,44 @@ def _resolve(condition: Condition) -> PropertyMatcher:
 
 def _of_a_person(condition: Condition) -> Condition:
     """Return a condition on properties as one on a person's: whose they are is known from the flag."""
-    if condition.type not in {"event", "group"}:
+    if condition.type not in _OF_SOMEBODY:
         return condition
-    return Condition(condition.key, condition.operator, condition.value, "person", negation=condition.negation)
+    return Condition(condition.key, condition.operator, _meant_by(condition), "person", negation=condition.negation)
+
+
+def _meant_by(condition: Condition) -> Value:
+    """Return what the matcher has to look for.
+
+    To flags, and to SDKs, values are what they are: true is true, as a value or as its text, quotes and backslashes
+    may be in a text, nothing stands for any character, and a day begins at midnight. Metrics see all this otherwise, as
+    it was in 2022.
+    """
+    value = condition.value
+    if condition.operator in {"is_date_before", "is_date_after"} and isinstance(value, str):
+        moment = parse_moment(value)
+        return value if moment is None else moment.at.isoformat()
+    if condition.operator in {"exact", "is_not"}:
+        values = value if isinstance(value, tuple) else (value,)
+        return tuple(text for one in values for text in dict.fromkeys(_texts_of(one)))
+    if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
+        return _LIKE_WILDCARD.sub(r"\\\g<0>", _as_property(value))
+    return value
+
+
+def _texts_of(value: Scalar) -> Iterator[Scalar]:
+    """Return what properties that have the value may be, in their text form; the text "2.50" may mean a number."""
+    yield value
+    if isinstance(value, bool | str):
+        yield _as_property(value)
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            document = json.loads(value)
+            if not isinstance(document, str) and (text := _as_property(document)):
+                yield text
+
+
+def _as_property(value: object) -> str:
+    return text_form(json.dumps(value).encode())
 
 
 def _has(key: str, properties: Properties) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.groups.decoding import DescribedGroup, described_group, groups_of, with_group_keys
+from app.groups.decoding import GROUP_IDENTIFY, DescribedGroup, described_group, groups_of, with_group_keys
 from app.groups.repository import MAX_TYPES, GroupRepository
 from app.models import Group, GroupType
 from app.moments import from_microseconds
@@ -24,6 +24,8 @@ class GroupEvent(Protocol):
     @property
     def uuid(self) -> UUID: ...
     @property
+    def name(self) -> str: ...
+    @property
     def time(self) -> int: ...
     @property
     def properties(self) -> str: ...
@@ -36,13 +38,17 @@ class GroupService:
     async def assign(self, events: Sequence[GroupEvent]) -> dict[UUID, str]:
         """Return, by uuid, the properties of the events that belong to groups, with ``$group_<index>`` added.
 
-        A type that was never seen gets the next index; once a project has five, others are left out. Call this before
-        anything that locks who is who: all transactions must take these locks in one order.
+        A type that was never seen, here or in what describes a group, gets the next index; once a project has five,
+        others are left out. Call this before anything that locks who is who: all transactions must take these locks in
+        one order.
         """
         mentioned = {event.uuid: groups for event in events if (groups := groups_of(event.properties))}
-        if not mentioned:
+        described = {event.uuid: _described_types(event) for event in events if event.name == GROUP_IDENTIFY}
+        if not mentioned and not described:
             return {}
-        indexes = await self._indexes([name for groups in mentioned.values() for name in groups])
+        indexes = await self._indexes(
+            [name for event in events for name in (*mentioned.get(event.uuid, ()), *described.get(event.uuid, ()))]
+        )
         assigned = {}
         for event in events:
             groups = mentioned.get(event.uuid, {})
@@ -107,6 +113,11 @@ class GroupFilterService:
             ],
             dtype=np.int64,
         )
+
+
+def _described_types(event: GroupEvent) -> Sequence[str]:
+    group = described_group(event.properties)
+    return () if group is None else (group.type_name,)
 
 
 def _merged(old: Mapping[str, Any], changes: Sequence[DescribedGroup]) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from tests.service import Service, event
 PAGE = "https://shop.example"
 ASKING = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
 ADDRESSES = ["/batch/", "/batch", "/capture/", "/e/", "/e", "/i/v0/e/", "/track/", "/engage/", "/s/"]
+ASKED_BY_PAGES = [
+    "/flags/", "/flags", "/decide/", "/decide", "/array/phc_x/config", "/array/phc_x/config.js",
+    "/array/phc_x/array.js", "/static/array.js", "/static/1.2.3/surveys.js", "/api/surveys/",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def opened(response: httpx.Response) -> tuple[str | None, str | None, bool]:
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000", "https://office.example", "null"])
-@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("address", ADDRESSES + ASKED_BY_PAGES)
 async def test_a_preflight_is_granted_without_a_database(cut_off: httpx.AsyncClient, address: str, origin: str) -> None:
     asked = {**ASKING, "Origin": origin, "Access-Control-Request-Headers": "content-type, x-own"}
 
@@ -83,6 +87,16 @@ async def test_answers_of_every_kind_can_be_read(service: Service) -> None:
         (413, await service.client.post("/e/", content=b" " * 20_971_521, headers={"Origin": PAGE})),
     ]:
         assert (response.status_code, opened(response)) == (status, (PAGE, "true", True))
+
+
+@pytest.mark.parametrize("address", ASKED_BY_PAGES)
+async def test_what_pages_ask_for_can_be_read_by_them_and_so_can_a_refusal(service: Service, address: str) -> None:
+    headers = {"Origin": PAGE}
+
+    for path in (address, address.replace("phc_x", service.token)):
+        assert opened(await service.client.get(path, headers=headers)) == (PAGE, "true", True)
+    body = {"token": "phc_x", "distinct_id": "ann"}
+    assert opened(await service.client.post(address, json=body, headers=headers)) == (PAGE, "true", True)
 
 
 async def test_without_an_origin_nothing_is_said_but_that_it_would_vary(service: Service) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,18 @@ async def test_engage_changes_its_person(service: Service) -> None:
     [ann] = (await service.read("/persons/"))["results"]
     properties = {name: value for name, value in ann["properties"].items() if name != "$creator_event_uuid"}
     assert properties == {"plan": "pro", "first": 1}
+
+
+async def test_a_prefix_that_sounds_like_engage_says_nothing_of_events(service: Service, application: FastAPI) -> None:
+    one = {**event("visit", "ann"), "api_key": service.token}
+    transport = httpx.ASGITransport(app=application, root_path="/engagement")
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
+        for address in ("/engagement/e/", "/engagement/engage"):
+            assert (await client.post(address, json=one)).status_code == 200
+
+    names = [stored["event"] for stored in (await service.read("/events/"))["results"]]
+    assert names == ["$identify", "visit"]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,21 @@ from typing import Any
 import httpx
 import pytest
 
+from app.database import Database
 from app.definitions.documents import cohort_ids, definition
 from app.flags.filters import JsonDict
+from app.projects.service import AccountService
 from tests.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
-from tests.service import Service
+from tests.service import Service, event
 
 COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
 PAID: JsonDict = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
-PATHS = ["/flags/definitions", "/flags/definitions/", "/api/feature_flag/local_evaluation/"]
+PATHS = [
+    "/flags/definitions",
+    "/flags/definitions/",
+    "/api/feature_flag/local_evaluation",
+    "/api/feature_flag/local_evaluation/",
+]
 
 
 async def fetch(service: Service, path: str, key: str | None = None, **headers: str) -> httpx.Response:
@@ -98,6 +105,25 @@ async def test_definitions_take_a_personal_key(service: Service, path: str) -> N
 @pytest.mark.parametrize(("token", "status"), [("phc_unknown", 401), ("%00", 400), ("%ED%A0%80", 401)])
 async def test_a_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
     assert (await fetch(service, f"/flags/definitions?token={token}")).status_code == status
+
+
+async def test_a_key_opens_nothing_of_other_organizations(service: Service, database: Database) -> None:
+    async with database.write() as session:
+        made = await AccountService(session).set_up_project(
+            name="Other shop", email="eve@example.com", organization_name="Other", timezone="UTC"
+        )
+    token, project_id = made.project.api_token, made.project.id
+    as_a_token = {"api_key": service.key, "project_id": project_id, **event("visit", "ann")}
+
+    for path in (
+        f"/flags/definitions?token={token}",
+        f"/api/projects/{project_id}/feature_flags/local_evaluation",
+        f"/api/projects/@current/feature_flags/checkout/remote_config?token={token}",
+    ):
+        response = await fetch(service, path)
+        assert (response.status_code, response.json()["code"]) == (403, "permission_denied"), path
+    for path in ("/batch/", "/flags/", "/decide/"):
+        assert (await service.client.post(path, json=as_a_token)).status_code == 401, path
 
 
 async def test_a_known_state_is_not_sent_again(service: Service) -> None:

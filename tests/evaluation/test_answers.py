@@ -200,6 +200,32 @@ async def test_flags_need_a_projects_token(client: httpx.AsyncClient, path: str,
     }
 
 
+@pytest.mark.parametrize(
+    ("project_id", "key", "status", "code"),
+    [
+        ("OWN", "OWN", 200, None),
+        ("999", "OWN", 401, "invalid_personal_key"),
+        ("OWN", "phx_unknown", 401, "invalid_personal_key"),
+        ("one", "OWN", 400, "invalid_project"),
+        ("", "OWN", 401, "invalid_api_key"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/decide/?v=3", "/flags/?v=1"])
+async def test_a_members_key_beside_the_projects_number_does_for_a_token(
+    service: Service, path: str, project_id: str, key: str, status: int, code: str | None
+) -> None:
+    await create_flag(service)
+    named = {
+        "api_key": key.replace("OWN", service.key),
+        "project_id": project_id.replace("OWN", f"{service.project_id}"),
+    }
+
+    response = await service.client.post(path, json={**named, "distinct_id": "ann"})
+
+    assert (response.status_code, response.json().get("code")) == (status, code)
+    assert status != 200 or response.json()["featureFlags"] == {"beta-feature": True}
+
+
 @pytest.mark.parametrize(("path", "who"), [("/decide/?v=2", "Decide requires"), ("/flags/?v=2", "Flags require")])
 async def test_flags_are_somebodys(service: Service, path: str, who: str) -> None:
     response = await service.client.post(path, json={"token": service.token, "distinct_id": None})

@@ -126,6 +126,16 @@ async def test_enrichment_keeps_the_variant_from_before_the_login(
     assert json.loads(enriched)["$feature/beta-feature"] == "test"
 
 
+async def test_events_sent_with_a_members_key_get_them_too(service: Service) -> None:
+    await create_flag(service)
+    body = {"api_key": service.key, "project_id": service.project_id, **event("visit", "ann", properties=WEB)}
+
+    assert (await service.client.post("/e/", json=body)).status_code == 200
+
+    [stored] = (await service.read("/events/"))["results"]
+    assert stored["properties"]["$feature/beta-feature"] is True
+
+
 @pytest.mark.parametrize("token", [None, "phc_unknown"])
 async def test_without_flags_or_without_a_project_events_stay_as_they_are(
     service: Service, enrichment: EnrichmentService, token: str | None

@@ -1,50 +1,12 @@
 """Flags that look at what is stored of persons and groups."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
-
 import pytest
 from pydantic import JsonValue
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database
-from app.dependencies import evaluated_cohorts
-from app.evaluation.active_flags import ActiveFlags
-from app.evaluation.decoding import FlagsRequest
-from app.evaluation.service import EvaluationService
-from app.flags.evaluation import enabled_values
-from app.flags.repository import FlagRepository
-from app.models import FeatureFlag
 from tests.evaluation.asking import COUNTRY, create_flag, values
 from tests.service import Service, event
 
 SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
-
-
-class Companies:
-    """The groups of a project that tells companies and teams apart, and knows one company."""
-
-    def __init__(self, _session: AsyncSession, _project_id: int) -> None: ...
-
-    async def type_names(self) -> Mapping[int, str]:
-        return {0: "company", 1: "team"}
-
-    async def properties_of(self, groups: Collection[tuple[int, str]]) -> Mapping[tuple[int, str], str]:
-        known = {(0, "acme"): '{"size": 200}'}
-        return {group: known[group] for group in groups if group in known}
-
-
-class Listed:
-    """Cohorts that have everybody who lives in the Netherlands in number 3."""
-
-    def __init__(self, _session: AsyncSession, _project_id: int) -> None: ...
-
-    async def containing(self, person_id: int, properties: str, cohorts: Collection[int]) -> Collection[int]:
-        assert person_id > 0
-        return {3} & set(cohorts) if '"NL"' in properties else set()
-
-    async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:
-        return {}
 
 
 async def test_a_stored_property_decides_until_the_client_says_otherwise(service: Service) -> None:
@@ -56,6 +18,34 @@ async def test_a_stored_property_decides_until_the_client_says_otherwise(service
     assert await values(service, "ann", person_properties={"city": "Utrecht"}) == {"beta-feature": True}
     assert await values(service, "bob") == {"beta-feature": False}
     assert await values(service, "bob", person_properties={"country": "NL"}) == {"beta-feature": True}
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "has", "lacks"),
+    [
+        ("exact", True, [True, "true"], [False, 1, "yes"]),
+        ("exact", "true", [True, "true"], [False]),
+        ("exact", [False], [False, "false"], [True, 0]),
+        ("is_not", False, [True, 7], [False, "false"]),
+        ("exact", "2.50", [2.5, "2.50"], [25]),
+        ("exact", '["a", "b"]', [["a", "b"]], ["a"]),
+        ("exact", 'a "b"\\c', ['a "b"\\c'], ['a "b"c']),
+        ("icontains", "My_", ["my_name"], ["my name"]),
+        ("not_icontains", "50%", ["50 or 60%"], ["50% or 60"]),
+        ("icontains", "\\", ["a\\b"], ["ab"]),
+        ("is_date_after", "2022-11-01", ["2022-11-01T12:00:00Z"], ["2022-11-01", "2022-10-31T23:59:59Z"]),
+    ],
+)
+async def test_values_are_compared_as_what_they_are(
+    service: Service, operator: str, value: JsonValue, has: list[JsonValue], lacks: list[JsonValue]
+) -> None:
+    condition = {"key": "trait", "operator": operator, "value": value, "type": "person"}
+    await create_flag(service, filters={"groups": [{"properties": [condition]}]})
+
+    for trait, expected in [*((one, True) for one in has), *((one, False) for one in lacks)]:
+        await service.capture(event("visit", "ann", properties={"$set": {"trait": trait}}))
+        assert await values(service, "ann") == {"beta-feature": expected}, trait
+        assert await values(service, "bob", person_properties={"trait": trait}) == {"beta-feature": expected}, trait
 
 
 async def test_absence_is_looked_up_also_when_everything_else_was_sent(service: Service) -> None:
@@ -91,50 +81,50 @@ async def test_a_group_flag_without_such_a_group_is_off(service: Service) -> Non
     ("groups", "group_properties", "expected"),
     [
         ({"company": "acme"}, {}, True),
-        ({"company": "acme"}, {"company": {"size": b"7"}}, False),
+        ({"company": "acme"}, {"company": {"size": 7}}, False),
         ({"company": "other"}, {}, False),
-        ({"company": "other"}, {"company": {"size": b"700"}}, True),
+        ({"company": "other"}, {"company": {"size": 700}}, True),
+        ({"company": "acme", "team": "red"}, {"team": {"size": 7}}, True),
         ({"team": "acme"}, {}, False),
-        ({}, {"company": {"size": b"700"}}, False),
+        ({}, {"company": {"size": 700}}, False),
     ],
 )
 async def test_a_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
-    service: Service,
-    database: Database,
-    *,
-    groups: dict[str, str],
-    group_properties: dict[str, dict[str, bytes]],
-    expected: bool,
+    service: Service, *, groups: dict[str, str], group_properties: dict[str, dict[str, int]], expected: bool
 ) -> None:
-    filters = {"groups": [{"properties": [SIZE]}], "aggregation_group_type_index": 0}
-    await create_flag(service, filters=filters)
-    evaluation = EvaluationService(database, ActiveFlags(database, Companies), Companies, evaluated_cohorts)
-    project = await evaluation.find_project(service.token)
+    acme = {"$group_type": "company", "$group_key": "acme", "$group_set": {"size": 200}}
+    await service.capture(
+        event("$groupidentify", "ann", properties=acme), event("visit", "ann", properties={"$groups": {"team": "red"}})
+    )
+    await create_flag(service, filters={"groups": [{"properties": [SIZE]}], "aggregation_group_type_index": 0})
 
-    asked = FlagsRequest(service.token, "ann", groups=groups, group_properties=group_properties)
-    found = await evaluation.evaluate(project, asked, "ann")
-
-    assert [answer.enabled for answer in found.answers] == [expected]
+    assert await values(service, "ann", groups=groups, group_properties=group_properties) == {"beta-feature": expected}
 
 
-async def test_cohorts_are_asked_about_persons_who_are_stored(service: Service, database: Database) -> None:
-    cohort = {"key": "id", "value": 3, "type": "cohort"}
-    filters: dict[str, Any] = {"groups": [{"properties": [cohort]}]}
-    async with database.write() as session:
-        await FlagRepository(session, service.project_id).add(FeatureFlag(key="dutch", filters=filters))
+async def test_everybody_of_a_group_stands_where_its_key_does(service: Service) -> None:
+    await service.capture(event("visit", "ann", properties={"$groups": {"project": "4"}}))
+    half = {"groups": [{"properties": [], "rollout_percentage": 50}], "aggregation_group_type_index": 0}
+    await create_flag(service, filters=half)
+
+    for person in ("example_id", "another_id"):  # one in either half by themselves
+        assert await values(service, person, groups={"project": "4"}) == {"beta-feature": True}
+        assert await values(service, person, groups={"project": 1}) == {"beta-feature": False}
+
+
+async def test_cohorts_are_asked_about_persons_who_are_stored(service: Service) -> None:
+    cohort = (await service.post("/cohorts/", {"name": "Dutch", "groups": [{"properties": [COUNTRY]}]})).json()
+    condition = {"key": "id", "value": cohort["id"], "type": "cohort"}
+    await create_flag(service, filters={"groups": [{"properties": [condition]}]})
+    people = {"ann": True, "bob": False, "stranger": False}
     await service.capture(
         event("visit", "ann", properties={"$set": {"country": "NL"}}),
         event("visit", "bob", properties={"$set": {"country": "DE"}}),
     )
-    evaluation = EvaluationService(database, ActiveFlags(database, Companies), Companies, Listed)
-    project = await evaluation.find_project(service.token)
 
-    async def is_on(distinct_id: str) -> bool:
-        asked = FlagsRequest(service.token, distinct_id, person_properties={"country": b'"NL"'})
-        return bool(enabled_values((await evaluation.evaluate(project, asked, distinct_id)).answers))
+    for person, is_on in people.items():
+        assert await values(service, person, person_properties={"country": "NL"}) == {"beta-feature": is_on}, person
 
-    assert await is_on("ann")
-    assert not await is_on("bob")
-    assert not await is_on("stranger")
-    stored = await evaluation.evaluate_stored(project, ["ann", "bob"])
-    assert [bool(enabled_values(stored[person].answers)) for person in ("ann", "bob")] == [True, False]
+    await service.capture(*(event("first view", person, properties={"$lib": "web"}) for person in people))
+    page = await service.read("/events/", event="first view")
+    told = {one["distinct_id"]: "$feature/beta-feature" in one["properties"] for one in page["results"]}
+    assert told == people

@@ -15,7 +15,7 @@ from app.capture.encodings import Submission, speaks_for_itself
 from app.errors import ParseError, ValidationFailed
 from app.evaluation.decoding import FlagsRequest, decode_flags_request
 from app.forms import parse_url_encoded
-from tests.evaluation.asking import create_flag
+from tests.evaluation.asking import EVERYBODY, HALVES, create_flag, values
 from tests.service import Service
 
 PLAIN, FORM = False, True
@@ -66,6 +66,7 @@ def test_a_request_is_json_plain_or_in_base64_or_gzip_in_the_body_a_form_or_the_
         {"$token": "phc_1", "token": "phc_2"},
         {"token": "phc_1", "api_key": "phc_2"},
         {"token": None, "api_key": "phc_1"},
+        {"token": " phc_1\n"},
         {"properties": {"token": "phc_1"}},
     ],
 )
@@ -123,6 +124,16 @@ def test_what_json_forbids_and_clients_send_is_read() -> None:
     assert asked.distinct_id == "\N{REPLACEMENT CHARACTER}"
     assert asked.person_properties["a"] == b"null"
     assert json.loads(asked.person_properties["b"]) == "\N{REPLACEMENT CHARACTER}"
+
+
+async def test_characters_that_old_browsers_send_in_two_halves_name_the_same_person(service: Service) -> None:
+    await create_flag(service, filters={**EVERYBODY, "multivariate": HALVES})
+    document = json.dumps({**ANN, "token": service.token, "distinct_id": "\ud83e\udd94"}, ensure_ascii=False)
+    data = base64.b64encode(document.encode("utf-8", "surrogatepass")).decode()
+
+    response = await service.client.post("/decide/?v=2", data={"data": data})
+
+    assert response.json()["featureFlags"] == {"beta-feature": "control"} == await values(service, "🦔")
 
 
 def test_a_name_with_half_of_a_character_does_not_hide_the_others() -> None:

@@ -10,18 +10,27 @@ from posthog.feature_flags import InconclusiveMatchError, match_feature_flag_pro
 from app.definitions.documents import definition
 from app.flags.evaluation import Circumstances, Subject, evaluate, prepare
 
-KEYS = ("country", "age", "since")
+KEYS = ("country", "age", "since", "paid")
 # What both sides mean the same by: lower case (SDKs since 2023 compare without case), no fractions (which print
-# differently), and moments with a time and a zone.
+# differently), and moments in whole seconds.
 WORDS = ("nl", "de", "amsterdam", "7", "41")
 NUMBERS = (0, 7, 41, 1000)
-MOMENTS = ("2022-11-01T00:00:00Z", "2022-11-02T10:30:00Z", "2022-12-24T18:00:00Z")
+MOMENTS = ("2022-11-01T00:00:00Z", "2022-11-02", "2022-11-02T10:30:00Z", "2022-12-24T18:00:00Z")
+
+# SDKs since 2023 find all but true equal to false, so only these are held against each other.
+TRUTHS = (True, False, "true", "false")
 
 words = st.sampled_from(WORDS)
 numbers = st.sampled_from(NUMBERS)
 plain = words | numbers
 properties = st.fixed_dictionaries(
-    {}, optional={"country": words, "age": numbers | st.sampled_from(("7", "41")), "since": st.sampled_from(MOMENTS)}
+    {},
+    optional={
+        "country": words,
+        "age": numbers | st.sampled_from(("7", "41")),
+        "since": st.sampled_from(MOMENTS),
+        "paid": st.sampled_from(TRUTHS),
+    },
 )
 conditions = st.one_of(
     st.fixed_dictionaries(
@@ -50,6 +59,13 @@ conditions = st.one_of(
             "key": st.just("since"),
             "operator": st.sampled_from(("is_date_before", "is_date_after")),
             "value": st.sampled_from(MOMENTS),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "key": st.just("paid"),
+            "operator": st.sampled_from(("exact", "is_not")),
+            "value": st.sampled_from((*TRUTHS, [True], [False], ["true"], ["false"])),
         }
     ),
     st.fixed_dictionaries({"key": st.sampled_from(KEYS), "operator": st.just("is_set"), "value": st.just("is_set")}),

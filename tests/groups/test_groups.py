@@ -45,6 +45,16 @@ async def test_types_get_their_indexes_in_the_order_of_first_sight(service: Serv
     ]
 
 
+async def test_a_description_is_a_sight_too(service: Service) -> None:
+    await service.capture(
+        identify("company", "acme", {"plan": "free"}),
+        event("a", "ann", properties={"$groups": {"team": "red"}}),
+        identify("city", "Bonn"),
+    )
+
+    assert [shown["group_type"] for shown in await service.read("/groups_types/")] == ["company", "team", "city"]
+
+
 async def test_a_sixth_type_is_left_out(service: Service) -> None:
     await service.capture(
         event("a", "ann", properties={"$groups": {f"type {number}": "key" for number in range(7)}}),

@@ -134,6 +134,45 @@ async def test_persons_follow_the_rules_of_2022(
     assert await persons(service) == expected, told
 
 
+IN_ANY_CASE = [
+    "anonymous",
+    "guest",
+    "distinctid",
+    "distinct_id",
+    "id",
+    "not_authenticated",
+    "email",
+    "undefined",
+    "true",
+    "false",
+]
+AS_WRITTEN = ["[object Object]", "NaN", "None", "none", "null", "0", "", " "]
+
+
+async def test_nobody_is_joined_by_an_id_that_strangers_share(service: Service) -> None:
+    shared = [*IN_ANY_CASE, *map(str.upper, IN_ANY_CASE), *AS_WRITTEN]
+    names = ["nan", "NULL", "00", "ids", "anonymous 7"]
+
+    await service.capture(visit("ann"), *(alias("ann", one) for one in shared), *(alias("ann", one) for one in names))
+    await service.capture(*(identify(one, "device") for one in shared if one.strip()))
+
+    found = await persons(service)
+    assert [known for known in found if "ann" in known] == [tuple(sorted(["ann", *names]))]
+    assert not [known for known in found if "device" in known]
+
+
+@pytest.mark.parametrize("early", ["ann", "device"])
+async def test_a_person_is_as_old_as_the_first_event_of_whoever_became_it(service: Service, early: str) -> None:
+    first, later = "2022-11-01T10:00:00Z", "2022-11-02T10:00:00Z"
+    moments = {name: first if name == early else later for name in ("ann", "device")}
+
+    await service.capture(*(event("visit", name, moment) for name, moment in moments.items()))
+    await service.capture(identify("ann", "device"))
+
+    [person] = (await service.read("/persons/"))["results"]
+    assert person["created_at"] == first
+
+
 ids = st.sampled_from(["a", "b", "c", "d"])
 stories = st.lists(
     st.one_of(
