@@ -30,9 +30,11 @@ class EnrichmentService:
 
         Of a project that is unknown or has no active flags they come back as they are.
         """
-        lacking = [lacks_flags(event.properties) for event in events]
-        project = await self._active_flags.find(token) if any(lacking) else None
+        project = await self._active_flags.find(token)
         if project is None or not project.active.flags:
+            return [event.properties for event in events]
+        lacking = [lacks_flags(event.properties) for event in events]
+        if not any(lacking):
             return [event.properties for event in events]
         distinct_ids = {event.distinct_id: None for event, lacks in zip(events, lacking, strict=True) if lacks}
         evaluations = await self._evaluation.evaluate_stored(project, list(distinct_ids))
