@@ -7,6 +7,7 @@ import contextlib
 import functools
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar, cast
 
 import aiosqlite
@@ -23,7 +24,7 @@ from app.prepared import driver_of, given_up_when_late
 Item = TypeVar("Item")
 Row = tuple[object, ...]
 Layout: TypeAlias = Mapping[str, str]  # numpy's name of each column's type
-AddRows: TypeAlias = Callable[[NDArray[Any]], None]
+AddRows: TypeAlias = Callable[[NDArray[Any] | Mapping[str, NDArray[np.int64]]], None]
 Columns = Mapping[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float64]]
 
 # Databases limit the bound values of a statement (SQLite 32,766, PostgreSQL 65,535).
@@ -32,7 +33,7 @@ _BOUND_VALUES = 5_000
 _COPIED_ROWS = 200
 _COPY_HEADER_BYTES = 19
 _PIECE_BYTES = 1024 * 1024
-_FETCH_ROWS = 10_000
+_FETCH_ROWS = 20_000
 
 
 def chunks(items: Sequence[Item], size: int = _BOUND_VALUES) -> Iterator[Sequence[Item]]:
@@ -169,7 +170,7 @@ async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -
     statement = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype=kind)] for name, kind in layout.items()}
 
-    def add(rows: NDArray[Any]) -> None:
+    def add(rows: NDArray[Any] | Mapping[str, NDArray[np.int64]]) -> None:
         for name, kind in layout.items():
             parts[name].append(rows[name].astype(kind))
 
@@ -226,9 +227,14 @@ async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: Add
     """Read SQLite's rows as its own driver hands them over: the toolkit's row objects would double the time."""
     driver = await _aiosqlite(session)
     record = np.dtype(list(layout.items()))
+    is_whole = all(kind.startswith("i") for kind in layout.values())
     async with driver.execute(statement) as cursor:
         while rows := list(await cursor.fetchmany(_FETCH_ROWS)):
-            add(np.fromiter(rows, dtype=record, count=len(rows)))
+            if is_whole:  # without a record for each row it is faster
+                numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * len(layout))
+                add(dict(zip(layout, numbers.reshape(-1, len(layout)).T, strict=True)))
+            else:
+                add(np.fromiter(rows, dtype=record, count=len(rows)))
 
 
 async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:

@@ -149,7 +149,7 @@ class Run:
         async with self._database.snapshot() as session:
             for metric in question.metrics:
                 for part in (part for watch in metric.watches for part in watch.parts):
-                    source = SeriesFacts(session, [series.ids[part.series.digest]], metric.variants)
+                    source = SeriesFacts(session, [series.ids[part.series.digest]], metric.variants, metric.columns)
                     [facts] = await source.since(metric.window.since, series.high_water_mark)
                     count += len(facts)
         return count

@@ -100,7 +100,7 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
             else:
                 await server.create_database(name)
                 url = server.url(quote(name))
-            configuration = Settings(database_url=url)
+            configuration = Settings(database_url=url, database_timeout=3600)  # they ask for more than a request may
             await asyncio.to_thread(migrate.upgrade, configuration)
             opened[name] = Database(configuration)
         try:

@@ -61,5 +61,6 @@ def exposure_metric(
         read=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         addends="actors",
         parameters=("exposures of all times", repr(inside), interval, scope.timezone.key),
+        columns=frozenset({"actor"}),
         needed_since=window.since,
     )

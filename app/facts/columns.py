@@ -1,10 +1,16 @@
 """The facts of one series as columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What facts have beside their time and variant.
+Column: TypeAlias = Literal["actor", "sequence", "value"]
+WITHOUT_VALUES: Set[Column] = frozenset({"actor", "sequence"})
 
 NO_VARIANT = 0
 NO_ACTOR = 0  # where others than persons act: whoever has an empty name
@@ -41,9 +47,15 @@ class FactColumns:
         """Return the same facts with other actors."""
         return replace(self, actor=actors)
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "FactColumns":
-        """Return the rows that a mask or an index picks."""
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "FactColumns":
+        """Return the rows that a mask, an index or a slice picks."""
         return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
+
+    def in_pieces(self, count: int) -> "Iterator[FactColumns]":
+        """Cut the facts into so many pieces, whoever acted."""
+        ends = np.linspace(0, len(self), count + 1).astype(int).tolist()
+        for start, end in pairwise(ends):
+            yield self.select(slice(start, end))
 
     def by_actor(self, shares: int) -> "Iterator[FactColumns]":
         """Deal the facts out, all of one actor into the same of so many shares."""

@@ -10,7 +10,7 @@ added. That is exact for late events and merges alike, needs no memory of person
 import asyncio
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.facts.columns import FactColumns, concatenate, union
+from app.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
 from app.facts.conditions import CohortMembers, ConditionService
 from app.facts.materialise import MaterialisedSeries
 from app.facts.metric import CountsT, Metric
@@ -31,7 +31,7 @@ from app.persons.repository import PersonRepository
 
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
-FACTS_AT_A_TIME = 15_000
+FACTS_AT_A_TIME = 10_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Moments of actors are numbered in 63 bits.
@@ -128,24 +128,36 @@ class MetricCounter(Generic[CountsT]):
         facts: list[FactColumns] = []
         future: list[FutureFact] = []
         for place, watch in enumerate(self._metric.watches):
+            columns = WITHOUT_VALUES if watch.only_series is None else self._metric.columns
             parts = []
             for part in watch.parts:
-                found = await self._read(part.series, watch.margin)
-                future += self._in_the_future(place, found)
+                found = await self._read(part.series, watch.margin, columns)
+                future += await self._not_yet(place, part.series, found)
                 parts.append(await self._conditions.passing(part, self._in_time(found, watch.margin)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, future)
 
-    async def _read(self, definition: SeriesDefinition, margin: int) -> FactColumns:
+    async def _read(
+        self, definition: SeriesDefinition, margin: int, columns: Set[Column] = WITHOUT_VALUES
+    ) -> FactColumns:
         """Return the facts of a series from the start of the window on, under today's persons."""
-        source = self._source([definition], with_values=definition.value_property is not None)
+        source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
         [found] = await source.since(self._window.since - margin, self._high_water_mark)
-        return found if definition.actor_property is not None else found.of_actors(self._merged.resolve(found.actor))
+        if definition.actor_property is not None or "actor" not in columns:
+            return found
+        return found.of_actors(self._merged.resolve(found.actor))
 
-    def _source(self, definitions: Sequence[SeriesDefinition], *, with_values: bool = False) -> SeriesFacts:
+    async def _not_yet(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
+        """Return which of a series' facts, as far as they were read, will have happened later than now."""
+        if not self._window.is_open or not (found.time >= self._window.until).any():
+            return []
+        [later] = await self._source([definition]).since(self._window.until, self._high_water_mark)
+        return self._in_the_future(place, later)
+
+    def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> SeriesFacts:
         ids = [self._series.ids[definition.digest] for definition in definitions]
-        return SeriesFacts(self._session, ids, self._metric.variants, with_values=with_values)
+        return SeriesFacts(self._session, ids, self._metric.variants, columns)
 
     def _all_sources(self) -> SeriesFacts:
         """Return the series of a metric that can be added to: one for each watch, and nobody asks for their values."""
@@ -211,12 +223,13 @@ class MetricCounter(Generic[CountsT]):
         return self._count_in_shares([part.of_actors(persons.resolve(part.actor)) for part in facts])
 
     def _count_in_shares(self, facts: Sequence[FactColumns]) -> CountsT:
-        """Count the facts of some actors after those of others, so that the arrays made on the way stay small."""
+        """Count some facts after others, all of one actor together, so that the arrays made on the way stay small."""
         total = sum(map(len, facts))
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
         if shares == 1 or self._metric.addends is None:
             return self._metric.count(facts)
-        apart = [part.by_actor(shares) for part in facts]
+        is_of_events = self._metric.addends == "events"
+        apart = [part.in_pieces(shares) if is_of_events else part.by_actor(shares) for part in facts]
         counts = (self._metric.count(share) for share in zip(*apart, strict=True))
         return functools.reduce(operator.add, counts)
 

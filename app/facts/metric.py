@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, Self, TypeVar
 
-from app.facts.columns import FactColumns
+from app.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.facts.series import RULES
 from app.facts.watches import Watch
 
@@ -50,6 +50,8 @@ class Metric(Generic[CountsT]):
         Makes counts of what their ``to_bytes`` wrote; None where that is about more time than is asked for.
     addends : {"events", "actors"} or None
         Counts are sums over events, or over actors (so that all facts of one must be counted together), or no sums.
+    columns : set of {"actor", "sequence"}
+        What ``count`` looks at beside times, variants and the values of value properties.
     parameters : sequence of str
         Everything else that ``count`` depends on.
     needed_since : int, optional
@@ -63,6 +65,7 @@ class Metric(Generic[CountsT]):
     read: Callable[[bytes], CountsT | None]
     addends: Literal["events", "actors"] | None
     parameters: Sequence[str]
+    columns: Set[Column] = WITHOUT_VALUES
     needed_since: int | None = None
 
     @property

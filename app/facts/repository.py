@@ -2,26 +2,48 @@
 
 import datetime as dt
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    String,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.database import Database
-from app.facts.columns import NO_VARIANT, FactColumns, concatenate
+from app.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
 from app.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
 
 _RETIRED = "retired "  # begins what a series has for a digest until its facts are removed
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
+_SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
+    "actor": Fact.person_id,
+    "sequence": Fact.sequence,
+    "value": Fact.value,
+}
+# With more variants a moment of the year 2200 would not fit into 63 bits beside the number of one.
+_MOST_PACKED = 1_000
 _BY_PERSON = operator.itemgetter(_FACT_COLUMNS.index("person_id"))
 
 
@@ -219,18 +241,23 @@ class SeriesFacts:
     ----------
     variants : sequence of str
         Numbered by their place, from 1; 0 is none, ``len(variants) + 1`` any other text.
-    with_values : bool
-        Whether the numbers of the value property are read. Without, they are nan and take no memory.
+    columns : set of {"actor", "sequence", "value"}
+        What is read beside times and variants. The others hold nothing of use, and take neither time nor memory.
     """
 
     def __init__(
-        self, session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str], *, with_values: bool = False
+        self,
+        session: AsyncSession,
+        series_ids: Sequence[int],
+        variants: Sequence[str],
+        columns: Set[Column] = WITHOUT_VALUES,
     ) -> None:
         self._session = session
         self._series_ids = series_ids
+        self._columns = [_SOURCES[name] for name in _SOURCES if name in columns]
         self._variants = variants
-        self._with_values = with_values
-        self._numbers: Mapping[int, Mapping[int, int]] | None = None
+        self._other = len(variants) + 1
+        self._numbers: Sequence[tuple[int, int, int]] | None = None
 
     async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts of events up to the mark that happened at or after a moment."""
@@ -258,52 +285,57 @@ class SeriesFacts:
     async def _read(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[FactColumns]:
         """Read the facts of all the series in one go: going to the database costs more than what is found there."""
         distinct = list(dict.fromkeys(self._series_ids))
-        columns = (Fact.person_id, Fact.time, Fact.variant, Fact.sequence)
-        extra = (Fact.value,) if self._with_values else ()
+        columns = [*self._columns, *await self._moments()]
         if len(distinct) == 1:
-            query = select(*columns, *extra).where(Fact.series_id == distinct[0], *conditions).limit(limit)
+            query = select(*columns).where(Fact.series_id == distinct[0], *conditions).limit(limit)
             found = {distinct[0]: await read_columns(self._session, query)}
         else:
-            query = select(*columns, *extra, Fact.series_id).where(Fact.series_id.in_(distinct), *conditions)
+            query = select(*columns, Fact.series_id).where(Fact.series_id.in_(distinct), *conditions)
             together = await read_columns(self._session, query.limit(limit))
             of = {one: together["series_id"] == one for one in distinct}
             found = {one: {name: values[rows] for name, values in together.items()} for one, rows in of.items()}
-        facts = {series_id: await self._as_facts(series_id, columns) for series_id, columns in found.items()}
+        facts = {series_id: self._as_facts(columns) for series_id, columns in found.items()}
         return [facts[series_id] for series_id in self._series_ids]
 
-    async def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
-        time = columns["time"].astype(np.int64, copy=False)
-        value = columns["value"].astype(np.float64, copy=False) if self._with_values else None
-        return FactColumns(
-            actor=columns["person_id"].astype(np.int64, copy=False),
-            time=time,
-            variant=await self._number_variants(series_id, columns["variant"].astype(np.int32, copy=False)),
-            value=np.broadcast_to(np.nan, time.shape) if value is None else np.where(value == NO_NUMBER, np.nan, value),
-            sequence=columns["sequence"].astype(np.int64, copy=False),
-        )
+    async def _moments(self) -> Sequence[ColumnElement[int]]:
+        """Return what is selected for the time and the number of the variant: one column, if they fit into it.
 
-    async def _number_variants(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Return the numbers of the variants behind codes."""
-        if not len(codes):
-            return codes
+        A row's price is that of its columns, above all on SQLite.
+        """
         if self._numbers is None:
             self._numbers = await self._find_numbers()
-        numbers = np.where(codes == 0, NO_VARIANT, len(self._variants) + 1).astype(np.int32)
-        for code, number in self._numbers[series_id].items():
-            numbers[codes == code] = number
-        return numbers
+        number = case(
+            (Fact.variant == 0, NO_VARIANT),
+            *(((Fact.series_id == one) & (Fact.variant == code), number) for one, code, number in self._numbers),
+            else_=self._other,
+        )
+        if self._other > _MOST_PACKED:
+            return [Fact.time.label("time"), type_coerce(number, Integer).label("number")]
+        return [type_coerce(Fact.time * (self._other + 1) + number, BigInteger).label("moment")]
 
-    async def _find_numbers(self) -> Mapping[int, Mapping[int, int]]:
-        """Return the numbers of the variants that each series has met, by code; it may have met countless others."""
-        numbers: dict[int, dict[int, int]] = {series_id: {} for series_id in self._series_ids}
+    async def _find_numbers(self) -> Sequence[tuple[int, int, int]]:
+        """Return the series, code and number of each variant that was met; a series may have met countless others."""
         rows = await self._session.execute(
             select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value).where(
-                SeriesVariant.series_id.in_(list(numbers)), SeriesVariant.value.in_(self._variants)
+                SeriesVariant.series_id.in_(list(self._series_ids)), SeriesVariant.value.in_(self._variants)
             )
         )
-        for row in rows:
-            numbers[row.series_id][row.code] = self._variants.index(row.value) + 1
-        return numbers
+        return [(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows]
+
+    def _as_facts(self, columns: Columns) -> FactColumns:
+        if "moment" in columns:
+            time, number = np.divmod(columns["moment"], self._other + 1)
+        else:
+            time, number = columns["time"], columns["number"]
+        nothing = np.broadcast_to(np.int64(0), time.shape)
+        value = columns.get("value", np.broadcast_to(np.nan, time.shape))
+        return FactColumns(
+            actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
+            time=time.astype(np.int64, copy=False),
+            variant=number.astype(np.int32),
+            value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
+            sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
+        )
 
 
 _COUNT = (

@@ -62,6 +62,7 @@ def trend_metric(
         read=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
         addends=None if is_activity_math(math) or query.measures_sessions else addends(math),
         parameters=("trend", math, query.interval, scope.timezone.key),
+        columns=frozenset() if math == "total" else frozenset({"actor"}),
     )
 
 
@@ -92,6 +93,7 @@ def exposure_metric(scope: ExperimentScope, always: Group = NO_FILTER) -> Metric
         read=TrendCounts.from_bytes,
         addends="actors",
         parameters=("exposures",),
+        columns=frozenset({"actor"}),
     )
 
 

@@ -49,6 +49,7 @@ def sample_metric(
         read=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
         addends="actors" if math in {"total", "dau"} else None,  # others are no whole numbers
         parameters=("samples", math, interval, scope.timezone.key),
+        columns=frozenset({"actor"}),
     )
 
 
