@@ -5,8 +5,10 @@ PostgreSQL speaks binary COPY; SQLite runs prepared statements over lists. Every
 
 import contextlib
 import functools
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -15,6 +17,8 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
@@ -34,6 +38,12 @@ _COPIED_ROWS = 200
 _COPY_HEADER_BYTES = 19
 _PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 20_000
+# To write statements with named places for values; and such a place for a list.
+_DIALECTS: Mapping[str, Dialect] = {
+    "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # the library has no types for it
+    "sqlite": SQLiteDialect(paramstyle="pyformat"),
+}
+_LIST = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
 
 def chunks(items: Sequence[Item], size: int = _BOUND_VALUES) -> Iterator[Sequence[Item]]:
@@ -147,13 +157,18 @@ async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> 
     return list(await (await _aiosqlite(session)).execute_fetchall(compiled.string, values))
 
 
-async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Columns:
+async def read_columns(
+    session: AsyncSession, query: Select[*tuple[Any, ...]], numbers: Mapping[str, int | Sequence[int]]
+) -> Columns:
     """Read a query of fixed-width columns that are never null into arrays.
 
     Parameters
     ----------
     query
-        Selects ``Integer``, ``BigInteger`` and ``Double`` columns only; bound values must be numbers.
+        Selects ``Integer``, ``BigInteger`` and ``Double`` columns only. It is compiled once and kept: build it once,
+        with ``bindparam`` for what changes (``expanding`` for a list).
+    numbers
+        What changes, by name. They become part of the statement: COPY takes no bound values.
 
     Returns
     -------
@@ -165,18 +180,44 @@ async def read_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -
     Rows become columns piece by piece as they arrive, so that beside the result little more than its widest column has
     to fit into memory.
     """
-    layout = {column.name: _kind(column.type) for column in query.selected_columns}
-    dialect = session.get_bind().dialect
-    statement = str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    dialect_name = session.get_bind().dialect.name
+    template = _template(query, dialect_name)
+    layout = template.layout
     parts: dict[str, list[NDArray[Any]]] = {name: [np.empty(0, dtype=kind)] for name, kind in layout.items()}
 
     def add(rows: NDArray[Any] | Mapping[str, NDArray[np.int64]]) -> None:
         for name, kind in layout.items():
             parts[name].append(rows[name].astype(kind))
 
-    read = _copy_out if dialect.name == "postgresql" else _fetch
-    await read(session, statement, layout, add)
+    read = _copy_out if dialect_name == "postgresql" else _fetch
+    await read(session, template.statement(numbers), layout, add)
     return {name: np.concatenate(parts.pop(name)) for name in layout}
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A query as text with places for numbers, and the columns of its rows."""
+
+    text: str
+    constants: Mapping[str, int]
+    layout: Layout
+
+    def statement(self, numbers: Mapping[str, int | Sequence[int]]) -> str:
+        return self.text % {name: _literal(value) for name, value in {**self.constants, **numbers}.items()}
+
+
+def _literal(value: int | Sequence[int]) -> str:
+    return f"{value:d}" if isinstance(value, int) else ", ".join(f"{one:d}" for one in value)
+
+
+@functools.lru_cache(maxsize=256)
+def _template(query: Select[*tuple[Any, ...]], dialect_name: str) -> _Template:
+    compiled = query.compile(dialect=_DIALECTS[dialect_name])
+    return _Template(
+        _LIST.sub(r"%(\1)s", compiled.string),
+        {name: value for name, value in compiled.params.items() if value is not None},
+        {column.name: _kind(column.type) for column in query.selected_columns},
+    )
 
 
 def _kind(column_type: TypeEngine[object]) -> str:

@@ -88,9 +88,8 @@ class CohortRepository:
 
     async def listed_persons(self, cohort_id: int) -> NDArray[np.int64]:
         """Return the persons on a static cohort's list, each one once, in ascending order."""
-        columns = await read_columns(
-            self._session, self._listed(PersonDistinctId.person_id).where(CohortDistinctId.cohort_id == cohort_id)
-        )
+        listed = self._listed(PersonDistinctId.person_id).where(CohortDistinctId.cohort_id == cohort_id)
+        columns = await read_columns(self._session, listed, {})
         return np.unique(columns["person_id"].astype(np.int64))
 
     async def listed_counts(self, cohort_ids: Sequence[int]) -> dict[int, int]:

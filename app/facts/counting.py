@@ -200,20 +200,22 @@ class MetricCounter(Generic[CountsT]):
             counts = counts + self._metric.count(visible)
         else:
             touched = np.concatenate([log.persons(), *(facts.actor for facts in visible)])
-            difference = await self._difference(known, touched)
+            difference = await self._difference(known, source, touched)
             if difference is None:
                 return None
             counts = counts + difference
         return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, future)
 
-    async def _difference(self, known: Counted[CountsT], touched: NDArray[np.int64]) -> CountsT | None:
+    async def _difference(
+        self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
+    ) -> CountsT | None:
         """Return what some persons count for now, less what they counted for."""
         log = await self._persons.merges_of(touched) if self._last_merge else NO_MERGES
         persons = np.union1d(touched, log.persons())
         if len(persons) >= MAX_NEW:
             return None
         watermark = max(known.watermark, self._high_water_mark)
-        facts = await self._all_sources().of_persons(persons.tolist(), self._window.since, watermark)
+        facts = await source.of_persons(persons.tolist(), self._window.since, watermark)
         before = [part.select((part.sequence <= known.watermark) & (part.time < known.until)) for part in facts]
         now = [self._in_time(part) for part in facts]
         return await asyncio.to_thread(lambda: self._count(log, now) - self._count(log.up_to(known.merge_mark), before))

@@ -1,16 +1,18 @@
 """Series, facts and counts in the database."""
 
 import datetime as dt
+import functools
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Select,
     String,
     bindparam,
     case,
@@ -232,6 +234,47 @@ class FactRepository:
         )
 
 
+class Code(NamedTuple):
+    """What a variant is written as in the facts of a series, and its number in a question."""
+
+    series_id: int
+    code: int
+    number: int
+
+
+_CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
+    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
+    "of persons": (
+        Fact.time >= bindparam("since"),
+        Fact.sequence <= bindparam("mark"),
+        Fact.person_id.in_(bindparam("persons", expanding=True)),
+    ),
+    "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
+}
+
+
+@functools.lru_cache(maxsize=256)
+def _facts_query(
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
+) -> Select[*tuple[Any, ...]]:
+    """Return the query for facts. Time and variant are one column, if they fit into it: each column has its price."""
+    number = case(
+        (Fact.variant == 0, NO_VARIANT),
+        *(((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes),
+        else_=other,
+    )
+    query = select(*(source for name, source in _SOURCES.items() if name in columns))
+    if other > _MOST_PACKED:
+        query = query.add_columns(Fact.time, type_coerce(number, Integer).label("number"))
+    else:
+        query = query.add_columns(type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment"))
+    if are_several:
+        query = query.add_columns(Fact.series_id)
+    query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    return query.limit(bindparam("limit")) if choice == "after" else query
+
+
 class SeriesFacts:
     """The facts of series as columns. ``actor`` is the person an event was stored for, whoever he is by now.
 
@@ -254,73 +297,59 @@ class SeriesFacts:
     ) -> None:
         self._session = session
         self._series_ids = series_ids
-        self._columns = [_SOURCES[name] for name in _SOURCES if name in columns]
+        self._columns = columns
         self._variants = variants
         self._other = len(variants) + 1
-        self._numbers: Sequence[tuple[int, int, int]] | None = None
+        self._codes: tuple[Code, ...] | None = None
 
     async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts of events up to the mark that happened at or after a moment."""
-        return await self._read(Fact.time >= moment, Fact.sequence <= high_water_mark)
+        return await self._read("since", {"since": moment, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark and up to the mark, so many of all series at most."""
-        return await self._read(Fact.sequence > watermark, Fact.sequence <= high_water_mark, limit=limit)
+        return await self._read("after", {"watermark": watermark, "mark": high_water_mark, "limit": limit})
 
     async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return what ``since`` returns of some persons."""
         parts = [
-            await self._read(Fact.time >= since, Fact.sequence <= high_water_mark, Fact.person_id.in_(some))
+            await self._read("of persons", {"since": since, "mark": high_water_mark, "persons": some})
             for some in chunks(persons)
         ]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
-        parts = [await self._read(Fact.sequence.in_(some)) for some in chunks(sequences)]
+        parts = [await self._read("of events", {"sequences": some}) for some in chunks(sequences)]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     def _nothing(self) -> list[FactColumns]:
         return [concatenate([]) for _ in self._series_ids]
 
-    async def _read(self, *conditions: ColumnElement[bool], limit: int | None = None) -> list[FactColumns]:
+    async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
         """Read the facts of all the series in one go: going to the database costs more than what is found there."""
         distinct = list(dict.fromkeys(self._series_ids))
-        columns = [*self._columns, *await self._moments()]
+        if self._codes is None:
+            self._codes = await self._find_codes(distinct)
+        query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
+        together = await read_columns(self._session, query, {"series": distinct, **numbers})
         if len(distinct) == 1:
-            query = select(*columns).where(Fact.series_id == distinct[0], *conditions).limit(limit)
-            found = {distinct[0]: await read_columns(self._session, query)}
+            found = {distinct[0]: self._as_facts(together)}
         else:
-            query = select(*columns, Fact.series_id).where(Fact.series_id.in_(distinct), *conditions)
-            together = await read_columns(self._session, query.limit(limit))
             of = {one: together["series_id"] == one for one in distinct}
-            found = {one: {name: values[rows] for name, values in together.items()} for one, rows in of.items()}
-        facts = {series_id: self._as_facts(columns) for series_id, columns in found.items()}
-        return [facts[series_id] for series_id in self._series_ids]
+            found = {
+                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                for one, rows in of.items()
+            }
+        return [found[series_id] for series_id in self._series_ids]
 
-    async def _moments(self) -> Sequence[ColumnElement[int]]:
-        """Return what is selected for the time and the number of the variant: one column, if they fit into it.
-
-        A row's price is that of its columns, above all on SQLite.
-        """
-        if self._numbers is None:
-            self._numbers = await self._find_numbers()
-        number = case(
-            (Fact.variant == 0, NO_VARIANT),
-            *(((Fact.series_id == one) & (Fact.variant == code), number) for one, code, number in self._numbers),
-            else_=self._other,
-        )
-        if self._other > _MOST_PACKED:
-            return [Fact.time.label("time"), type_coerce(number, Integer).label("number")]
-        return [type_coerce(Fact.time * (self._other + 1) + number, BigInteger).label("moment")]
-
-    async def _find_numbers(self) -> Sequence[tuple[int, int, int]]:
-        """Return the series, code and number of each variant that was met; a series may have met countless others."""
+    async def _find_codes(self, series_ids: Sequence[int]) -> tuple[Code, ...]:
+        """Return the codes of the variants; a series may have met countless others."""
         rows = await self._session.execute(
-            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value).where(
-                SeriesVariant.series_id.in_(list(self._series_ids)), SeriesVariant.value.in_(self._variants)
-            )
+            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
+            .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(self._variants))
+            .order_by(SeriesVariant.series_id, SeriesVariant.code)
         )
-        return [(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows]
+        return tuple(Code(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows)
 
     def _as_facts(self, columns: Columns) -> FactColumns:
         if "moment" in columns:

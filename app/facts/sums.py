@@ -32,12 +32,30 @@ def exact_sum(values: Iterable[float]) -> ExactSum:
     return tuple(parts)
 
 
+class _Packed(msgspec.Struct, array_like=True):
+    """Whole numbers from 0, in as few bytes each as the largest takes."""
+
+    kind: str
+    body: bytes
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64]) -> Self:
+        kind = np.min_scalar_type(int(numbers.max(initial=0)))
+        return cls(kind.str, numbers.astype(kind).tobytes())
+
+    def unpack(self) -> NDArray[np.int64]:
+        return np.frombuffer(self.body, self.kind).astype(np.int64)
+
+
 class StoredTimes(msgspec.Struct, array_like=True):
-    """Conversion times as bytes hold them."""
+    """Conversion times as bytes hold them: they are written whenever something is new, however many there are.
+
+    ``gaps`` are half seconds from one of the different medians to the next.
+    """
 
     total: ExactSum
-    values: bytes
-    counts: bytes
+    gaps: _Packed
+    counts: _Packed
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class ConversionTimes:
     total : ExactSum
         Seconds: the sum of the averages.
     values, counts : float64[m], int64[m]
-        The different medians in ascending order, and how many actors have each.
+        The different medians in ascending order, which are whole or half seconds, and how many actors have each.
     """
 
     total: ExactSum
@@ -92,8 +110,10 @@ class ConversionTimes:
         return float(self.values[middle].sum() / 2)
 
     def to_stored(self) -> StoredTimes:
-        return StoredTimes(self.total, self.values.tobytes(), self.counts.tobytes())
+        halves = np.rint(self.values * 2).astype(np.int64)
+        gaps = np.ediff1d(halves, to_begin=halves[:1])
+        return StoredTimes(self.total, _Packed.of(gaps), _Packed.of(self.counts))
 
     @classmethod
     def from_stored(cls, stored: StoredTimes) -> Self:
-        return cls(stored.total, np.frombuffer(stored.values, np.float64), np.frombuffer(stored.counts, np.int64))
+        return cls(stored.total, np.cumsum(stored.gaps.unpack()) / 2, stored.counts.unpack())

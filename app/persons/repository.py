@@ -40,6 +40,18 @@ _DRAWN_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), ty
 )
 
 
+_MERGES: Mapping[str, Select[int, int, int]] = {
+    choice: select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
+        PersonMerge.project_id == bindparam("project_id"), condition
+    )
+    for choice, condition in {
+        "after": PersonMerge.sequence > bindparam("after"),
+        "merged": PersonMerge.merged_id.in_(bindparam("persons", expanding=True)),
+        "into": PersonMerge.person_id.in_(bindparam("persons", expanding=True)),
+    }.items()
+}
+
+
 @functools.cache
 def _ids_query(dialect_name: str) -> Select[str, int]:
     return select(PersonDistinctId.distinct_id, PersonDistinctId.person_id).where(_is_known_as(dialect_name))
@@ -225,16 +237,16 @@ class PersonRepository:
 
     async def merges(self, after: int = 0) -> MergeLog:
         """Return the lines of the log that follow a place of it."""
-        return await self._merges(PersonMerge.sequence > after)
+        return await self._merges("after", {"after": after})
 
     async def merges_of(self, person_ids: NDArray[np.int64]) -> MergeLog:
         """Return every merge in which any of the persons, or whoever they were joined with, had a part."""
         known = asked = np.unique(person_ids)
         lines: dict[int, tuple[int, int]] = {}
         while asked.size:
-            for column in (PersonMerge.merged_id, PersonMerge.person_id):
+            for choice in ("merged", "into"):
                 for chunk in chunks(asked.tolist()):
-                    found = await self._merges(column.in_(chunk))
+                    found = await self._merges(choice, {"persons": chunk})
                     pairs = zip(found.merged.tolist(), found.into.tolist(), strict=True)
                     lines.update(zip(found.sequence.tolist(), pairs, strict=True))
             persons = np.array([person for pair in lines.values() for person in pair], dtype=np.int64)
@@ -243,13 +255,8 @@ class PersonRepository:
         merged, into = np.array(list(lines.values()), dtype=np.int64).reshape(-1, 2).T
         return MergeLog(np.array(list(lines), dtype=np.int64), merged, into)
 
-    async def _merges(self, condition: ColumnElement[bool]) -> MergeLog:
-        columns = await read_columns(
-            self._session,
-            select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
-                PersonMerge.project_id == self._project_id, condition
-            ),
-        )
+    async def _merges(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> MergeLog:
+        columns = await read_columns(self._session, _MERGES[choice], {"project_id": self._project_id, **numbers})
         return MergeLog(*(columns[name].astype(np.int64) for name in ("sequence", "merged_id", "person_id")))
 
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from app.facts.sums import ConversionTimes, exact_sum
 
 seconds = st.integers(0, 10**7) | st.floats(0, 1e7)
-tries = st.lists(st.tuples(seconds, st.integers(0, 40).map(lambda half: half / 2)), max_size=30)
+medians = (st.integers(0, 40) | st.integers(0, 2**33)).map(lambda halves: halves / 2)
+tries = st.lists(st.tuples(seconds, medians), max_size=30)
 
 
 def times(actors: list[tuple[float, float]]) -> ConversionTimes:
