@@ -203,7 +203,8 @@ class Settings(BaseSettings):
         description="Lets whoever sends it as `Authorization: Bearer` read `/metrics`; unset, nobody can.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged: each request is `info`, and `warning` if it failed here."
+        default="info",
+        description="What is logged: a request is `info`, an SDK's that went well `debug`, one that failed `warning`.",
     )
 
     @classmethod

@@ -101,6 +101,17 @@ async def test_probes_are_not_written_about(client: httpx.AsyncClient, lines: Li
     assert lines.about_requests() == []
 
 
+async def test_of_what_sdks_send_only_refusals_are_written_about_unless_details_are_asked_for(
+    service: Service, lines: Lines
+) -> None:
+    await service.capture(event("visit", "ann"))
+    await service.client.post("/flags", json={"token": service.token, "distinct_id": "ann"})
+    await service.client.post("/batch/", json={"api_key": "phc_unknown", "batch": [event("visit", "ann")]})
+
+    written = [(line["route"], line["status"], line["level"]) for line in lines.about_requests()]
+    assert written == [("/batch/", 200, "debug"), ("/flags/", 200, "debug"), ("/batch/", 401, "info")]
+
+
 async def test_a_bug_is_written_under_the_id_of_its_request(
     application: FastAPI, client: httpx.AsyncClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
