@@ -84,11 +84,20 @@ class Cover:
 
 @dataclass(frozen=True)
 class CapturedBatch:
-    """``project_id`` is what a client states that sends a personal key in place of a token."""
+    """What a request brings.
+
+    Attributes
+    ----------
+    project_id : object
+        What a client states that sends a personal key in place of a token.
+    events : iterator of CapturedEvent
+        Decoded while they are taken. One bad event refuses the whole request, so that nothing is half stored: it raises
+        ``ValidationFailed`` with the 2022 code ``invalid_payload``.
+    """
 
     token: str | None
     project_id: object
-    events: Sequence[CapturedEvent]
+    events: Iterator[CapturedEvent]
 
 
 class _Event(
@@ -175,8 +184,7 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
     Raises
     ------
     ValidationFailed
-        With the 2022 code ``invalid_payload``. One bad event refuses the whole request, so that nothing is half
-        stored.
+        With the 2022 code ``invalid_payload``.
     """
     requests = _parse(payload)
     members = requests if isinstance(requests, list) else [requests]
@@ -188,7 +196,7 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
         first.event = cover.event_name
     events: Sequence[_Event] = first.batch if first.batch and has_batch else members
     clock = _Clock(now, _read_sent_at(cover.query_sent_at or first.sent_at or cover.form_sent_at))
-    captured = list(_read_events(events, clock, cover.address))
+    captured = _read_events(events, clock, cover.address)
     return CapturedBatch(_find_token(first, cover), cover.project_id or first.project_id, captured)
 
 

@@ -1,9 +1,11 @@
 """Storing captured events with their persons, in one transaction."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -26,6 +28,7 @@ from app.projects.repository import AccountRepository, Receiver
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
 GATHERED_EVENTS = 100
+_EVENTS_OF_A_TURN = 50
 _WHERE_TO_FIND_IT = "You can find your project API key in PostHog project settings."
 
 
@@ -48,17 +51,18 @@ class CaptureService:
         AuthenticationFailed
             With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_api_key``.
         ValidationFailed
-            The token is none and the project beside it no number: ``invalid_project``.
+            One of the events is bad, or the token is none and the project beside it no number: ``invalid_project``.
         Unavailable
             The database is away or busy.
         """
+        captured = await _take_in_turns(batch.events)
         if not batch.token:
             raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
         async with _telling_clients_to_try_again():
             if batch.project_id:
-                await self._store_beside_project_id(batch.token, batch.project_id, batch.events)
+                await self._store_beside_project_id(batch.token, batch.project_id, captured)
                 return
-            events = await self._with_flags(batch.token, batch.events)
+            events = await self._with_flags(batch.token, captured)
             if len(events) < GATHERED_EVENTS and size_of(events) < MAX_GROUP_SIZE:
                 await self._gathering.add(batch.token, events)
             else:
@@ -136,6 +140,16 @@ class CaptureService:
             known = await EventRepository(session, project_id).known([event.uuid for event in describing])
             await groups.describe([event for event in describing if event.uuid not in known])
         return properties
+
+
+async def _take_in_turns(events: Iterator[CapturedEvent]) -> Sequence[CapturedEvent]:
+    """Decode events, a few at a time: a request that holds locks must not wait until the last of another's is read."""
+    taken: list[CapturedEvent] = []
+    while some := list(islice(events, _EVENTS_OF_A_TURN)):
+        taken += some
+        if len(some) == _EVENTS_OF_A_TURN:
+            await asyncio.sleep(0)
+    return taken
 
 
 def _with_address(properties: str, address: str | None) -> str:

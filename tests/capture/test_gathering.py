@@ -16,7 +16,9 @@ NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
 
 
 def events(*names: str) -> Sequence[CapturedEvent]:
-    return decode_batch(json.dumps([{"event": name, "distinct_id": "ann"} for name in names]).encode(), NOW).events
+    return list(
+        decode_batch(json.dumps([{"event": name, "distinct_id": "ann"} for name in names]).encode(), NOW).events
+    )
 
 
 class Ledger:
