@@ -10,8 +10,8 @@ from app.exposures.counting import Exposures
 from app.facts.calendar import Ticks
 from app.facts.funnel import FunnelCounts
 from app.facts.trend import TrendCounts
+from app.questions.queries import ExperimentScope, FunnelQuery, JsonDict, TrendQuery, echo_funnel, echo_trend
 from app.results.funnel import judge_funnel
-from app.results.queries import ExperimentScope, FunnelQuery, JsonDict, TrendQuery, echo_funnel, echo_trend
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.trend import judge_trend
 

@@ -17,9 +17,9 @@ from app.facts.metric import Metric
 from app.facts.service import EventsRemoved, FactService
 from app.facts.watches import Watch
 from app.models import Experiment
-from app.results.funnel import progress_metric
-from app.results.queries import ExperimentScope, read_insight
-from app.results.questions import ExperimentQuestions
+from app.questions.funnel import progress_metric
+from app.questions.queries import ExperimentScope, read_insight
+from app.questions.service import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
 from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together

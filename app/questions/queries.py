@@ -21,7 +21,7 @@ from app.facts.watches import SESSION_PROPERTY, Watch, group_property, watch
 from app.moments import to_microseconds
 from app.properties.filters import Group, parse_filter
 from app.properties.splitting import both
-from app.results.entities import (
+from app.questions.entities import (
     NO_ACTIONS,
     NO_FILTER,
     Actions,

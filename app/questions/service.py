@@ -17,11 +17,11 @@ from app.facts.watches import Watch
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.properties.filters import parse_filter
-from app.results.actions import ActionSources
-from app.results.activity import ActivityService
-from app.results.entities import NO_FILTER
-from app.results.funnel import funnel_metric
-from app.results.queries import (
+from app.questions.actions import ActionSources
+from app.questions.activity import ActivityService
+from app.questions.entities import NO_FILTER
+from app.questions.funnel import funnel_metric
+from app.questions.queries import (
     FLAG_CALLED,
     ExperimentScope,
     FunnelQuery,
@@ -33,7 +33,7 @@ from app.results.queries import (
     read_trend,
     test_account_filter,
 )
-from app.results.trend import exposure_metric, trend_metric
+from app.questions.trend import exposure_metric, trend_metric
 
 Filters = Mapping[str, JsonValue]
 

@@ -9,7 +9,7 @@ from app.facts.activity import Days
 from app.facts.calendar import ticks
 from app.facts.service import EventsRemoved
 from app.projects.repository import AccountRepository
-from app.results.queries import ExperimentScope
+from app.questions.queries import ExperimentScope
 
 
 class ActivityService:

@@ -9,7 +9,7 @@ from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
 from app.database import Database
 from app.facts.series import ActionSource, EventSource
-from app.results.entities import NO_ACTIONS, Actions, mentioned_actions
+from app.questions.entities import NO_ACTIONS, Actions, mentioned_actions
 
 
 class ActionSources:
