@@ -27,8 +27,8 @@ from app.facts.metric import Metric
 from app.facts.repository import SeriesFacts
 from app.facts.service import FactService
 from app.questions.funnel import funnel_metric
-from app.questions.queries import ExperimentScope, read_funnel, read_trend
-from app.questions.service import buckets
+from app.questions.reading import read_funnel, read_trend
+from app.questions.scope import ExperimentScope, buckets
 from app.questions.trend import exposure_metric, trend_metric
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 

@@ -14,7 +14,8 @@ from app.facts.funnel_orders import (
 )
 from app.facts.funnel_progress import FunnelProgress, count_progress
 from app.facts.metric import Metric
-from app.questions.queries import ExperimentScope, FunnelQuery
+from app.questions.queries import FunnelQuery
+from app.questions.scope import ExperimentScope
 
 
 def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> Metric[FunnelCounts]:

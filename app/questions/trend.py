@@ -19,7 +19,8 @@ from app.facts.trend import TrendCounts, addends, aggregate_trend, count_exposed
 from app.facts.watches import ALL_SESSIONS
 from app.properties.filters import Group
 from app.questions.entities import NO_FILTER
-from app.questions.queries import ExperimentScope, TrendQuery
+from app.questions.queries import TrendQuery
+from app.questions.scope import ExperimentScope
 
 
 def trend_metric(

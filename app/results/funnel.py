@@ -1,13 +1,15 @@
 """Funnel results: the verdict on counts per variant, and the body that shows both. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from pydantic import JsonValue
 
 from app.facts.funnel import FunnelCounts
-from app.questions.queries import ExperimentScope, FunnelQuery, echo_funnel
+from app.questions.echoes import echo_funnel
+from app.questions.entities import Filters
+from app.questions.queries import FunnelQuery
+from app.questions.scope import ExperimentScope
 from app.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
 from app.statistics.funnel import FunnelVariant, evaluate_funnel
 
@@ -22,7 +24,7 @@ def conversion_rates(counts: FunnelCounts, variants: Sequence[str]) -> dict[str,
 
 
 def judge_funnel(
-    query: FunnelQuery, counts: FunnelCounts, filters: Mapping[str, JsonValue], scope: ExperimentScope
+    query: FunnelQuery, counts: FunnelCounts, filters: Filters, scope: ExperimentScope
 ) -> FunnelResultsRead:
     """Return the results of a funnel metric; variants without persons are absent everywhere.
 

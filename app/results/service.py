@@ -17,12 +17,11 @@ from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.monitoring.metrics import RESULTS_SECONDS
 from app.questions.actions import ActionSources
-from app.questions.entities import event_names, read_entities, refuse_missing_actions
+from app.questions.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.questions.funnel import funnel_metric
-from app.questions.queries import (
-    read_insight,
-)
-from app.questions.service import ExperimentQuestions, Filters, buckets
+from app.questions.reading import read_insight
+from app.questions.scope import buckets
+from app.questions.service import ExperimentQuestions
 from app.results.funnel import conversion_rates
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend

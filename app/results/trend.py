@@ -1,14 +1,15 @@
 """Trend results: running totals per variant, the verdict on them, and the body that shows both. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
-
-from pydantic import JsonValue
+from collections.abc import Sequence
 
 from app.errors import ValidationFailed
 from app.facts.calendar import Ticks
 from app.facts.trend import TrendCounts
-from app.questions.queries import ExperimentScope, JsonDict, TrendQuery, echo_trend
+from app.questions.echoes import JsonDict, echo_trend
+from app.questions.entities import Filters
+from app.questions.queries import TrendQuery
+from app.questions.scope import ExperimentScope
 from app.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
 from app.statistics.trend import TrendVariant, evaluate_trend
 
@@ -39,7 +40,7 @@ def judge_trend(
     counts: TrendCounts,
     ticks: Ticks,
     exposed: TrendCounts,
-    filters: Mapping[str, JsonValue],
+    filters: Filters,
     scope: ExperimentScope,
 ) -> TrendResultsRead:
     """Return the results of a trend metric; variants without events are absent everywhere.

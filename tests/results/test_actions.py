@@ -8,7 +8,7 @@ from app.errors import ValidationFailed
 from app.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, parse_filter
 from app.questions.entities import event_names, mentioned_actions, read_entities, refuse_missing_actions
-from app.questions.queries import read_funnel, read_trend
+from app.questions.reading import read_funnel, read_trend
 from tests.service import Service, event
 
 
