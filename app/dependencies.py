@@ -50,9 +50,9 @@ from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
+from app.questions.service import ExperimentQuestions
 from app.remote_config.scripts import ScriptDirectory
 from app.request_body import read_bytes
-from app.results.questions import ExperimentQuestions
 from app.results.service import ResultsService
 from app.routing import negotiate
 from app.scorecards.counting import ScorecardCounter

@@ -26,10 +26,10 @@ from app.facts.materialise import Materialiser
 from app.facts.metric import Metric
 from app.facts.repository import SeriesFacts
 from app.facts.service import FactService
-from app.results.funnel import funnel_metric
-from app.results.queries import ExperimentScope, read_funnel, read_trend
-from app.results.questions import buckets
-from app.results.trend import exposure_metric, trend_metric
+from app.questions.funnel import funnel_metric
+from app.questions.reading import read_funnel, read_trend
+from app.questions.scope import ExperimentScope, buckets
+from app.questions.trend import exposure_metric, trend_metric
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14

@@ -66,7 +66,20 @@ PURE = {
     "app.facts.sessions": ("app.facts", "app.properties"),
     "app.facts.watches": ("app.facts", "app.properties"),
     "app.facts.matching": ("app.facts", "app.properties"),
+    **dict.fromkeys(
+        [f"app.questions.{name}" for name in ("entities", "scope", "queries", "reading", "echoes", "funnel", "trend")],
+        ("app.errors", "app.facts", "app.moments", "app.properties", "app.questions", "app.types"),
+    ),
 }
+# From what was asked to what is shown: a package may import those before it, and none beside or after it.
+STAGES = (
+    {"app.facts"},
+    {"app.questions"},
+    {"app.exposures"},
+    {"app.results", "app.scorecards"},
+    {"app.findings"},
+    {"app.pages", "app.snapshots", "app.upkeep"},
+)
 
 
 def imports(module: str) -> Iterator[str]:
@@ -79,6 +92,10 @@ def imports(module: str) -> Iterator[str]:
 
 def within(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def package_of(name: str) -> str:
+    return ".".join(name.split(".")[:2])
 
 
 def layer(module: str) -> str:
@@ -123,6 +140,18 @@ def test_nothing_below_the_routers_imports_them() -> None:
     assert not offenders(
         lambda module: module in {"app.main", "app.cli"} or layer(module) in {"router", "dependencies"},
         lambda _, name: ".router" in name or within(name, "app.dependencies", "app.main"),
+    )
+
+
+def test_data_flow_one_way_from_facts_to_findings() -> None:
+    places = {package: place for place, packages in enumerate(STAGES) for package in packages}
+    assert places.keys() <= MODULES.keys()
+
+    assert not offenders(
+        lambda module: package_of(module) not in places,
+        lambda module, name: (
+            package_of(name) != package_of(module) and places.get(package_of(name), -1) >= places[package_of(module)]
+        ),
     )
 
 

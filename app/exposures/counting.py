@@ -6,8 +6,9 @@ from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts, count_exposures
 from app.facts.metric import Metric, Window
 from app.models import Experiment
-from app.results.queries import ExperimentScope
-from app.results.questions import ExperimentQuestions, ExposureQuery, buckets
+from app.questions.queries import ExposureQuery
+from app.questions.scope import ExperimentScope, buckets
+from app.questions.service import ExperimentQuestions
 
 # Moments in microseconds before and after which nothing happens.
 _BEGINNING, _END = -(2**62), 2**62

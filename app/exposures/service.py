@@ -4,7 +4,7 @@ from app.exposures.counting import Exposures, ask_exposures
 from app.facts.calendar import Interval
 from app.facts.service import FactService
 from app.models import Experiment
-from app.results.questions import ExperimentQuestions
+from app.questions.service import ExperimentQuestions
 
 
 class ExposureService:

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
 from app.exposures.splits import SplitChange
 from app.flags.filters import CONTROL
+from app.results.health import Severity, Status
 from app.results.target import MetricEvidence
 from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
-
-Severity: TypeAlias = Literal["critical", "warning", "info"]
-Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
 
 # Shares above which persons in several variants, and events without a variant, deserve a look.
 SEVERAL_SHARE = 0.001

@@ -1,1 +1,1 @@
-"""From an experiment's filters to its verdict."""
+"""The verdict on an experiment's target metric."""

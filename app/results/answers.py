@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from app.findings.schemas import HealthSummaryRead
 from app.results.explanation import ExplainedRead
+from app.results.health import HealthSummaryRead
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 
 _HEALTH = "What is wrong with the experiment itself, in short: see `health/`."

@@ -10,11 +10,11 @@ from pydantic import JsonValue, WithJsonSchema
 from app.auth.rate_limits import ANALYTICS
 from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
 from app.errors import ValidationFailed
-from app.findings.schemas import HealthSummaryRead
 from app.request_body import read_document
 from app.results.answers import FunnelAnswer, TrendAnswer
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.results.explanation import explain as describe
+from app.results.health import HealthSummaryRead
 from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead
 from app.results.service import judge
 from app.routing import answer_other_methods

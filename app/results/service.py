@@ -16,13 +16,13 @@ from app.facts.service import FactService
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.monitoring.metrics import RESULTS_SECONDS
-from app.results.actions import ActionSources
-from app.results.entities import event_names, read_entities, refuse_missing_actions
-from app.results.funnel import conversion_rates, funnel_metric
-from app.results.queries import (
-    read_insight,
-)
-from app.results.questions import ExperimentQuestions, Filters, buckets
+from app.questions.actions import ActionSources
+from app.questions.entities import Filters, event_names, read_entities, refuse_missing_actions
+from app.questions.funnel import funnel_metric
+from app.questions.reading import read_insight
+from app.questions.scope import buckets
+from app.questions.service import ExperimentQuestions
+from app.results.funnel import conversion_rates
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.results.trend import totals

@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import JsonValue
-
 from app.exposures.counting import Exposures
 from app.facts.calendar import Ticks
 from app.facts.funnel import FunnelCounts
 from app.facts.trend import TrendCounts
+from app.questions.echoes import JsonDict, echo_funnel, echo_trend
+from app.questions.entities import Filters
+from app.questions.queries import FunnelQuery, TrendQuery
+from app.questions.scope import ExperimentScope
 from app.results.funnel import judge_funnel
-from app.results.queries import ExperimentScope, FunnelQuery, JsonDict, TrendQuery, echo_funnel, echo_trend
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.trend import judge_trend
-
-Filters = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)

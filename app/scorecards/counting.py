@@ -1,12 +1,11 @@
 """Counts everything that an experiment's analysis rests on: metrics -> questions -> facts -> counts by day."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
 
 from app.errors import ValidationFailed
 from app.exposures.counting import ask_exposures
@@ -17,9 +16,11 @@ from app.facts.metric import Metric
 from app.facts.service import EventsRemoved, FactService
 from app.facts.watches import Watch
 from app.models import Experiment
-from app.results.funnel import progress_metric
-from app.results.queries import ExperimentScope, read_insight
-from app.results.questions import ExperimentQuestions
+from app.questions.entities import Filters
+from app.questions.funnel import progress_metric
+from app.questions.reading import read_insight
+from app.questions.scope import ExperimentScope
+from app.questions.service import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
 from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
@@ -28,8 +29,6 @@ from app.statistics.samples import MetricVariant
 
 PRIMARY = "primary"
 _INTERVAL: Interval = "day"
-
-Filters = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)

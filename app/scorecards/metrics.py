@@ -11,7 +11,8 @@ from app.facts.funnel_progress import FunnelProgress
 from app.facts.metric import Metric
 from app.facts.samples import SampleCounts, SampleMath, count_samples, is_sample_math
 from app.facts.watches import Watch
-from app.results.queries import ExperimentScope, TrendQuery
+from app.questions.queries import TrendQuery
+from app.questions.scope import ExperimentScope
 from app.statistics.funnel import FunnelVariant
 from app.statistics.samples import MeanVariant, MetricVariant, RatioVariant
 

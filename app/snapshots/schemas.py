@@ -5,9 +5,9 @@ from typing import Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from app.experiments.schemas import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
-from app.findings.schemas import HealthSummaryRead
 from app.flags.schemas import FILTERS_EXAMPLE
 from app.projects.schemas import UserBasic
+from app.results.health import HealthSummaryRead
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.schemas import ErrorBody, ResponseBody
 from app.scorecards.schemas import ScorecardRead

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from app import VERSION
 from app.errors import AppError, NotFound, Unavailable
-from app.findings.schemas import HealthSummaryRead
 from app.findings.service import FindingsService
 from app.models import Experiment, Project, Snapshot, User, utc_now
+from app.results.health import HealthSummaryRead
 from app.results.service import ResultsService
 from app.schemas import ErrorBody
 from app.scorecards.service import ScorecardService

@@ -7,7 +7,7 @@ from app.errors import ValidationFailed
 from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.models import Experiment
-from app.results.questions import ExperimentQuestions
+from app.questions.service import ExperimentQuestions
 from app.scorecards.counting import ScorecardCounter, metrics_of
 
 

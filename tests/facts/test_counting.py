@@ -28,10 +28,10 @@ from app.models import Base, Count, Fact, Series
 from app.moments import to_microseconds
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.repository import PersonRepository
-from app.results.funnel import funnel_metric
-from app.results.queries import ExperimentScope, read_funnel, read_trend
-from app.results.questions import buckets
-from app.results.trend import exposure_metric, trend_metric
+from app.questions.funnel import funnel_metric
+from app.questions.reading import read_funnel, read_trend
+from app.questions.scope import ExperimentScope, buckets
+from app.questions.trend import exposure_metric, trend_metric
 from tests.conftest import new_service
 from tests.service import Service, event
 

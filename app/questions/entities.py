@@ -16,6 +16,7 @@ from app.properties.splitting import both
 from app.types import MAX_ID
 
 Kind = Literal["events", "actions"]
+Filters = Mapping[str, JsonValue]
 Actions = Mapping[int, ActionSource]
 
 NO_ACTIONS: Actions = {}
@@ -68,9 +69,7 @@ class Entity:
         return self.id == previous.id and conditions <= set(map(_canonical, _conditions(previous.properties)))
 
 
-def read_entities(
-    filters: Mapping[str, JsonValue], actions: Actions = NO_ACTIONS, always: Group = NO_FILTER
-) -> list[Entity]:
+def read_entities(filters: Filters, actions: Actions = NO_ACTIONS, always: Group = NO_FILTER) -> list[Entity]:
     """Return the entities of an insight in their order: actions before events where the order is equal.
 
     Parameters
@@ -93,7 +92,7 @@ def read_entities(
     return [_read_entity(kind, item, order, actions, always) for order, (kind, item) in enumerate(entities)]
 
 
-def mentioned_actions(filters: Mapping[str, JsonValue]) -> set[int]:
+def mentioned_actions(filters: Filters) -> set[int]:
     """Return the ids of the actions that an insight mentions, exclusions included."""
     items = read_list(filters, "actions")
     items += [item for item in read_list(filters, "exclusions") if item.get("type") == "actions"]
@@ -113,7 +112,7 @@ def event_names(entities: Sequence[Entity]) -> list[str]:
     return sorted({source.name for source in sources if source.name is not None})
 
 
-def read_list(filters: Mapping[str, JsonValue], key: str) -> list[Mapping[str, JsonValue]]:
+def read_list(filters: Filters, key: str) -> list[Mapping[str, JsonValue]]:
     """Return a list of objects that may also have been sent as JSON text."""
     value = filters.get(key)
     if isinstance(value, str):
@@ -218,7 +217,7 @@ def _group_type_index(value: JsonValue, name: str) -> int | None:
     return value
 
 
-def read_group_type_index(filters: Mapping[str, JsonValue], name: str) -> int | None:
+def read_group_type_index(filters: Filters, name: str) -> int | None:
     """Return the index of a group type, 0 to 4."""
     return _group_type_index(filters.get(name), name)
 

@@ -1,15 +1,11 @@
 """What the actions are that metrics mention."""
 
-from collections.abc import Mapping
-
-from pydantic import JsonValue
-
 from app.actions.matching import alternatives
 from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
 from app.database import Database
 from app.facts.series import ActionSource, EventSource
-from app.results.entities import NO_ACTIONS, Actions, mentioned_actions
+from app.questions.entities import NO_ACTIONS, Actions, Filters, mentioned_actions
 
 
 class ActionSources:
@@ -19,7 +15,7 @@ class ActionSources:
         self._database = database
         self._project_id = project_id
 
-    async def of(self, filters: Mapping[str, JsonValue]) -> Actions:
+    async def of(self, filters: Filters) -> Actions:
         """Return the actions that an insight mentions, as they are today; those that are gone are absent."""
         mentioned = mentioned_actions(filters)
         if not mentioned:

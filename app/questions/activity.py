@@ -3,13 +3,11 @@
 import numpy as np
 
 from app.database import Database
-from app.errors import ValidationFailed
 from app.events.repository import EventRepository
 from app.facts.activity import Days
-from app.facts.calendar import ticks
 from app.facts.service import EventsRemoved
 from app.projects.repository import AccountRepository
-from app.results.queries import ExperimentScope
+from app.questions.scope import ExperimentScope, buckets
 
 
 class ActivityService:
@@ -21,10 +19,7 @@ class ActivityService:
 
     async def days(self, scope: ExperimentScope) -> Days:
         """Return the days of an experiment, and on which of them anything happened inside its window."""
-        try:
-            days = ticks(scope.start, max(scope.start, scope.last), "day", scope.timezone)
-        except ValueError as error:
-            raise ValidationFailed(str(error), attr="filters") from error
+        days = buckets(scope, "day")
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)
         async with self._database.read() as session:

@@ -1,7 +1,6 @@
 """From the metrics of an experiment to the questions that they ask of the facts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,22 +9,17 @@ from pydantic import JsonValue
 from app.database import Database
 from app.errors import ValidationFailed
 from app.facts.activity import TRAILING_DAYS
-from app.facts.calendar import Interval, Ticks, ticks
 from app.facts.metric import Metric
 from app.facts.trend import TrendCounts
-from app.facts.watches import Watch
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
 from app.properties.filters import parse_filter
-from app.results.actions import ActionSources
-from app.results.activity import ActivityService
-from app.results.entities import NO_FILTER
-from app.results.funnel import funnel_metric
-from app.results.queries import (
-    FLAG_CALLED,
-    ExperimentScope,
-    FunnelQuery,
-    TrendQuery,
+from app.questions.actions import ActionSources
+from app.questions.activity import ActivityService
+from app.questions.entities import NO_FILTER, Filters
+from app.questions.funnel import funnel_metric
+from app.questions.queries import ExposureQuery, FunnelQuery, TrendQuery
+from app.questions.reading import (
     custom_exposure,
     read_exposure,
     read_funnel,
@@ -33,24 +27,8 @@ from app.results.queries import (
     read_trend,
     test_account_filter,
 )
-from app.results.trend import exposure_metric, trend_metric
-
-Filters = Mapping[str, JsonValue]
-
-
-@dataclass(frozen=True)
-class ExposureQuery:
-    """What counts as exposure in an experiment.
-
-    ``watches`` are the events; where test accounts are left out, the events without those first, then all. ``problem``
-    says why what the experiment asks for as exposure is not that.
-    """
-
-    watches: Sequence[Watch]
-    event: str
-    variant_property: str
-    filters_test_accounts: bool
-    problem: str = ""
+from app.questions.scope import FLAG_CALLED, ExperimentScope, buckets
+from app.questions.trend import exposure_metric, trend_metric
 
 
 class ExperimentQuestions:
@@ -133,17 +111,3 @@ class ExperimentQuestions:
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._actions.of(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
-
-
-def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:
-    """Return the buckets of time from the experiment's start to its end or now.
-
-    Raises
-    ------
-    ValidationFailed
-        When there would be too many.
-    """
-    try:
-        return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone)
-    except ValueError as error:
-        raise ValidationFailed(str(error), attr="filters") from error

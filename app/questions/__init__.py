@@ -1,0 +1,1 @@
+"""What an experiment asks of the facts: its filters, read, and the questions that they make."""

@@ -1,0 +1,38 @@
+"""What results say of the experiment itself: its health in short, as it was found."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from app.schemas import ResponseBody
+
+Severity: TypeAlias = Literal["critical", "warning", "info"]
+Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
+StatusRead: TypeAlias = Annotated[
+    Status,
+    Field(
+        description="`unhealthy`: there is a critical finding; `warning`: something to look at; `waiting`: nothing has "
+        "arrived yet; `healthy`: nothing was found."
+    ),
+]
+FindingCode: TypeAlias = Annotated[
+    str,
+    Field(
+        description="`SRM`, `BIAS_RISK_MULTIPLE_EXCLUDED`, `FORCED_VARIANT_RELEASE_CONDITION`, `FLAG_STATE`, "
+        "`SPLIT_CHANGED`, `NO_METRIC`, `METRIC_NO_EVENTS`, `MISSING_FLAG_PROPERTY`, `NO_CONTROL_VARIANT`, "
+        "`NO_TEST_VARIANT`, `ZERO_EXPOSURES`, `EXPOSURE_UNREADABLE`, `UNDERPOWERED` or `EVENTS_REMOVED`.",
+        examples=["SRM"],
+    ),
+]
+FindingTitle: TypeAlias = Annotated[str, Field(examples=["The split is not the planned one"])]
+
+
+class ShortFindingRead(ResponseBody):
+    code: FindingCode
+    severity: Severity
+    title: FindingTitle
+
+
+class HealthSummaryRead(ResponseBody):
+    status: StatusRead
+    findings: list[ShortFindingRead] = Field(description="The most severe first. `health` has them in full.")
