@@ -37,7 +37,7 @@ _BOUND_VALUES = 5_000
 _COPIED_ROWS = 200
 _COPY_HEADER_BYTES = 19
 _PIECE_BYTES = 1024 * 1024
-_FETCH_ROWS = 20_000
+_FETCH_ROWS = 10_000
 # To write statements with named places for values; and such a place for a list.
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # the library has no types for it
