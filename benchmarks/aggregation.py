@@ -184,7 +184,8 @@ async def measure(name: str, database: Database, count: int, variants: Sequence[
         floor = await timed(partial(run.read_only, question), rounds)
         highest = await peak(partial(run.count, question, afresh=True))
         print(
-            f"  {question.name:7} {facts:9,} facts, first asked {seconds:6.1f} s ({facts / seconds:,.0f} facts/s)   counting all {cold * 1000:8.1f} ms"
+            f"  {question.name:7} {facts:9,} facts, first asked {seconds:6.1f} s ({facts / seconds:,.0f}/s)"
+            f"   counting all {cold * 1000:8.1f} ms"
             f"   SQL over JSON {sql * 1000:9.1f} ms (ratio {cold / sql:.3f})"
             f"   reading alone {floor * 1000:7.1f} ms (ratio {cold / floor:.2f})"
             f"   peak {highest / max(facts, 1):.0f} bytes a fact",
