@@ -2,7 +2,7 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
@@ -71,29 +71,34 @@ class DirectRoutes:
     for /docs, and while it traces requests it serves them too, so that traces name them.
     """
 
-    def __init__(self, app: ASGIApp, routers: Iterable[APIRouter]) -> None:
+    def __init__(self, app: ASGIApp, routers: Sequence[APIRouter]) -> None:
         self._app = app
+        allowed = allowed_methods(routers)
         self._routes = {
-            (method, path): route
+            (method, path): (route, (b"allow", allowed[route.path].encode()))
             for router in routers
             for route in router.routes
-            if isinstance(route, APIRoute) and list(inspect.signature(route.endpoint).parameters) == ["request"]
+            if isinstance(route, APIRoute)
+            and route.path in allowed
+            and list(inspect.signature(route.endpoint).parameters) == ["request"]
             for method in route.methods or ()
             for path in (route.path, route.path.removesuffix("/"))
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        route = self._routes.get((scope.get("method", ""), path))
-        if route is None or "fastapi.telemetry" in scope:
+        found = self._routes.get((scope.get("method", ""), path))
+        if found is None or "fastapi.telemetry" in scope:
             await self._app(scope, receive, send)
             return
+        route, allow = found
         scope["route"] = route
         request = Request(scope, receive, send)
         try:
             response = await route.endpoint(request)
         except Exception as error:
             response = await exception_handlers.answer(request, error)
+        response.raw_headers.append(allow)
         await response(scope, receive, send)
 
 

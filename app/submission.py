@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import ParamSpec, TypeVar
 
 from fastapi import Request
@@ -14,7 +15,7 @@ from app.request_body import read_bytes
 
 # More is decoded beside the event loop, so that others are served meanwhile.
 _BYTES_DECODED_AT_ONCE = 64 * 1024
-_SHORT = 100
+_SHORT = 20  # no token fits into it
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -40,9 +41,9 @@ def read_query(request: Request) -> Mapping[str, str]:
     return _read_short_query(text) if len(text) <= _SHORT else dict(QueryParams(text))
 
 
-@lru_cache(maxsize=1024)  # most clients ask ``v=2`` and nothing else
+@lru_cache(maxsize=256)  # most clients ask ``v=2`` and nothing else
 def _read_short_query(text: bytes) -> Mapping[str, str]:
-    return dict(QueryParams(text))
+    return MappingProxyType(dict(QueryParams(text)))
 
 
 async def beside_the_loop(

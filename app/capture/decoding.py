@@ -24,6 +24,7 @@ from app.moments import to_microseconds
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 MAX_PERSON_PROPERTY_DEPTH = 64
+_LONG = 16 * 1024  # bytes
 _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 # Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
@@ -93,11 +94,14 @@ class CapturedBatch:
     events : iterator of CapturedEvent
         Decoded while they are taken. One bad event refuses the whole request, so that nothing is half stored: it raises
         ``ValidationFailed`` with the 2022 code ``invalid_payload``.
+    are_long : bool
+        Whether some of them may take long, each by itself.
     """
 
     token: str | None
     project_id: object
     events: Iterator[CapturedEvent]
+    are_long: bool
 
 
 class _Event(
@@ -196,8 +200,12 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
         first.event = cover.event_name
     events: Sequence[_Event] = first.batch if first.batch and has_batch else members
     clock = _Clock(now, _read_sent_at(cover.query_sent_at or first.sent_at or cover.form_sent_at))
-    captured = _read_events(events, clock, cover.address)
-    return CapturedBatch(_find_token(first, cover), cover.project_id or first.project_id, captured)
+    return CapturedBatch(
+        token=_find_token(first, cover),
+        project_id=cover.project_id or first.project_id,
+        events=_read_events(events, clock, cover.address),
+        are_long=len(payload) > _LONG and any(map(_is_long, events)),
+    )
 
 
 def _parse(body: bytes) -> list[_Request] | _Request:
@@ -307,6 +315,12 @@ def _read_events(events: Sequence[_Event], clock: _Clock, address: str | None) -
         captured = _read_event(event, clock, address)
         if captured is not None:
             yield captured
+
+
+def _is_long(event: _Event) -> bool:
+    """Whether there is much to decode, or properties may have to be written anew."""
+    is_rewritten = event.set or event.set_once or event.unset
+    return bool(is_rewritten) or (not isinstance(event.properties, UnsetType) and len(event.properties) > _LONG)
 
 
 def _read_event(event: _Event, clock: _Clock, address: str | None) -> CapturedEvent | None:

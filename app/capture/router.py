@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.capture.decoding import CapturedBatch, Cover, decode_batch
+from app.capture.decoding import Cover, decode_batch
 from app.capture.encodings import MAX_PAYLOAD_BYTES, Submission, decode_payload
 from app.capture.schemas import CaptureRead, capture_body
 from app.dependencies import capture_of
@@ -49,7 +49,8 @@ async def capture_events(request: Request) -> Response:
     received_at = dt.datetime.now(dt.UTC)
     submission = await read_submission(request, MAX_PAYLOAD_BYTES)
     cover = _read_cover(submission, request.scope["path"])
-    batch = await beside_the_loop(len(submission.body), _decode, submission, cover, received_at)
+    payload = await beside_the_loop(len(submission.body), decode_payload, submission)
+    batch = await beside_the_loop(len(payload), decode_batch, payload, received_at, cover)
     await capture_of(request).store(batch)
     if submission.query.get("beacon") == "1":
         return Response(status_code=204)
@@ -84,7 +85,3 @@ def _read_cover(submission: Submission, path: str) -> Cover:
         address=submission.address if query.get("ip") != "0" else None,
         event_name="$identify" if path.removesuffix("/").endswith("/engage") else None,
     )
-
-
-def _decode(submission: Submission, cover: Cover, received_at: dt.datetime) -> CapturedBatch:
-    return decode_batch(decode_payload(submission), received_at, cover)

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -28,7 +27,7 @@ from app.projects.repository import AccountRepository, Receiver
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
 GATHERED_EVENTS = 100
-_EVENTS_OF_A_TURN = 50
+_SECONDS_OF_A_TURN = 0.0005
 _WHERE_TO_FIND_IT = "You can find your project API key in PostHog project settings."
 
 
@@ -55,7 +54,7 @@ class CaptureService:
         Unavailable
             The database is away or busy.
         """
-        captured = await _take_in_turns(batch.events)
+        captured = await _take(batch)
         if not batch.token:
             raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
         async with _telling_clients_to_try_again():
@@ -142,13 +141,21 @@ class CaptureService:
         return properties
 
 
-async def _take_in_turns(events: Iterator[CapturedEvent]) -> Sequence[CapturedEvent]:
-    """Decode events, a few at a time: a request that holds locks must not wait until the last of another's is read."""
+async def _take(batch: CapturedBatch) -> Sequence[CapturedEvent]:
+    """Decode events, a few at a time: a request that holds locks must not wait until the last of another's is read.
+
+    A thread, which competes for the interpreter all the while, would have it wait longer.
+    """
+    if batch.are_long:
+        return await asyncio.to_thread(list, batch.events)
+    clock = asyncio.get_running_loop().time
     taken: list[CapturedEvent] = []
-    while some := list(islice(events, _EVENTS_OF_A_TURN)):
-        taken += some
-        if len(some) == _EVENTS_OF_A_TURN:
+    ends = clock() + _SECONDS_OF_A_TURN
+    for event in batch.events:
+        taken.append(event)
+        if clock() > ends:
             await asyncio.sleep(0)
+            ends = clock() + _SECONDS_OF_A_TURN
     return taken
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
@@ -14,6 +14,22 @@ from app.models import Cohort, CohortDistinctId, PersonDistinctId
 
 # First number of the advisory lock under which references between cohorts change; the second is the project.
 REFERENCE_LOCK = 3
+
+
+def _listed(project_id: BindParameter[int] | int, *columns: Any) -> Select[*tuple[Any, ...]]:  # noqa: ANN401  # of any type
+    """Select from the persons on the lists of living cohorts."""
+    return (
+        select(*columns)
+        .select_from(CohortDistinctId)
+        .join(Cohort, Cohort.id == CohortDistinctId.cohort_id)
+        .join(PersonDistinctId, PersonDistinctId.distinct_id == CohortDistinctId.distinct_id)
+        .where(Cohort.project_id == project_id, ~Cohort.deleted, PersonDistinctId.project_id == project_id)
+    )
+
+
+_LISTED_PERSONS = _listed(bindparam("project_id"), PersonDistinctId.person_id).where(
+    CohortDistinctId.cohort_id == bindparam("cohort_id")
+)
 
 
 class CohortRepository:
@@ -76,20 +92,10 @@ class CohortRepository:
         rows = [(cohort.id, distinct_id) for distinct_id in distinct_ids]
         await insert_missing_rows(self._session, CohortDistinctId, ("cohort_id", "distinct_id"), rows)
 
-    def _listed(self, *columns: Any) -> Select[*tuple[Any, ...]]:  # noqa: ANN401  # columns of any type
-        """Select from the persons on the lists of living cohorts."""
-        return (
-            select(*columns)
-            .select_from(CohortDistinctId)
-            .join(Cohort, Cohort.id == CohortDistinctId.cohort_id)
-            .join(PersonDistinctId, PersonDistinctId.distinct_id == CohortDistinctId.distinct_id)
-            .where(self._is_living(), PersonDistinctId.project_id == self._project_id)
-        )
-
     async def listed_persons(self, cohort_id: int) -> NDArray[np.int64]:
         """Return the persons on a static cohort's list, each one once, in ascending order."""
-        listed = self._listed(PersonDistinctId.person_id).where(CohortDistinctId.cohort_id == cohort_id)
-        columns = await read_columns(self._session, listed, {})
+        bound = {"project_id": self._project_id, "cohort_id": cohort_id}
+        columns = await read_columns(self._session, _LISTED_PERSONS, bound)
         return np.unique(columns["person_id"].astype(np.int64))
 
     async def listed_counts(self, cohort_ids: Sequence[int]) -> dict[int, int]:
@@ -97,7 +103,7 @@ class CohortRepository:
         found: dict[int, int] = {}
         for chunk in chunks(cohort_ids):
             rows = await self._session.execute(
-                self._listed(CohortDistinctId.cohort_id, func.count(PersonDistinctId.person_id.distinct()))
+                _listed(self._project_id, CohortDistinctId.cohort_id, func.count(PersonDistinctId.person_id.distinct()))
                 .where(CohortDistinctId.cohort_id.in_(chunk))
                 .group_by(CohortDistinctId.cohort_id)
             )
@@ -109,7 +115,7 @@ class CohortRepository:
         found: set[int] = set()
         for chunk in chunks(cohort_ids):
             rows = await self._session.execute(
-                self._listed(CohortDistinctId.cohort_id).where(
+                _listed(self._project_id, CohortDistinctId.cohort_id).where(
                     PersonDistinctId.person_id == person_id, CohortDistinctId.cohort_id.in_(chunk)
                 )
             )

@@ -87,18 +87,14 @@ _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 
 
-def decode_flags_request(submission: Submission) -> FlagsRequest:
-    """Read a request for flags.
+def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsRequest:
+    """Read a request for flags: its JSON, and the form that it came in, if any.
 
     Raises
     ------
     ValidationFailed
         With the 2022 code ``malformed_data``.
-    PayloadTooLarge
-        When it decompresses to too much.
     """
-    form = submission.form
-    payload = _decode_payload(submission)
     document = _parse(payload)
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
     keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
@@ -116,8 +112,16 @@ def decode_flags_request(submission: Submission) -> FlagsRequest:
     )
 
 
-def _decode_payload(submission: Submission) -> bytes:
-    """Return the JSON that a request carries; nothing where it carries nothing."""
+def decode_flags_payload(submission: Submission) -> bytes:
+    """Return the JSON that a request carries; nothing where it carries nothing.
+
+    Raises
+    ------
+    ValidationFailed
+        With the 2022 code ``malformed_data``.
+    PayloadTooLarge
+        When it decompresses to too much.
+    """
     try:
         return decode_payload(submission)
     except ValidationFailed as error:

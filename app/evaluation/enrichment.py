@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.service import EvaluationService
-from app.flags.enrichment import lacks_flags, with_flags
+from app.flags.enrichment import lacks_flags, may_lack_flags, with_flags
 from app.flags.evaluation import enabled_values
 
 
@@ -30,7 +30,8 @@ class EnrichmentService:
 
         Of a project that is unknown or has no active flags they come back as they are.
         """
-        project = await self._active_flags.find(token)
+        may_lack = any(may_lack_flags(event.properties) for event in events)
+        project = await self._active_flags.find(token) if may_lack else None
         if project is None or not project.active.flags:
             return [event.properties for event in events]
         lacking = [lacks_flags(event.properties) for event in events]

@@ -10,7 +10,12 @@ from fastapi import APIRouter, Request, Response
 from app.dependencies import evaluation_of
 from app.errors import ValidationFailed
 from app.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
-from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, decode_flags_request
+from app.evaluation.decoding import (
+    MAX_DISTINCT_ID_CHARACTERS,
+    FlagsRequest,
+    decode_flags_payload,
+    decode_flags_request,
+)
 from app.evaluation.schemas import (
     config_parameter,
     decide_answer,
@@ -98,7 +103,8 @@ async def describe_decide_endpoint() -> Response:
 
 async def _read(request: Request) -> FlagsRequest:
     submission = await read_submission(request, MAX_REQUEST_BYTES)
-    return await beside_the_loop(len(submission.body), decode_flags_request, submission)
+    payload = await beside_the_loop(len(submission.body), decode_flags_payload, submission)
+    return await beside_the_loop(len(payload), decode_flags_request, payload, submission.form)
 
 
 def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:

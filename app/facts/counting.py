@@ -9,6 +9,7 @@ added. That is exact for late events and merges alike, needs no memory of person
 
 import asyncio
 import functools
+import logging
 import operator
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from app.facts.series import SeriesDefinition
 from app.facts.watches import series_of
 from app.persons.merges import NO_MERGES, MergedPersons, MergeLog
 from app.persons.repository import PersonRepository
+
+logger = logging.getLogger("abacus")
 
 # With more new facts or persons than this, counting everything is faster.
 MAX_NEW = 20_000
@@ -68,8 +71,12 @@ class Counted(Generic[CountsT]):
     @classmethod
     def from_stored(cls, stored: StoredCount, read: Callable[[bytes], CountsT | None]) -> "Counted[CountsT] | None":
         """Return the counts; None where they do not fit the question any more."""
-        body = msgspec.msgpack.decode(stored.body, type=_Body)
-        counts = read(body.counts)
+        try:
+            body = msgspec.msgpack.decode(stored.body, type=_Body)
+            counts = read(body.counts)
+        except (msgspec.DecodeError, ValueError):  # whatever it is: everything can be counted again
+            logger.warning("a stored count cannot be read, and is made anew")
+            return None
         if counts is None:
             return None
         return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.future)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 from app.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.facts.series import RULES
@@ -32,6 +32,9 @@ class Counts(Protocol):
 
 
 CountsT = TypeVar("CountsT", bound=Counts)
+
+# To be raised when ``to_bytes`` of any counts changes: replicas of two versions then keep theirs apart.
+COUNTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Metric(Generic[CountsT]):
         """Equal for metrics that count the same, while the clock of an open window moves on."""
         document = [
             RULES,
+            COUNTS,
             [watch.digest for watch in self.watches],
             self.window.since,
             None if self.window.is_open else self.window.until,

@@ -11,7 +11,6 @@ import numpy as np
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
     Select,
     String,
     bindparam,
@@ -44,8 +43,6 @@ _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "sequence": Fact.sequence,
     "value": Fact.value,
 }
-# With more variants a moment of the year 2200 would not fit into 63 bits beside the number of one.
-_MOST_PACKED = 1_000
 _BY_PERSON = operator.itemgetter(_FACT_COLUMNS.index("person_id"))
 
 
@@ -258,17 +255,17 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
 def _facts_query(
     choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
 ) -> Select[*tuple[Any, ...]]:
-    """Return the query for facts. Time and variant are one column, if they fit into it: each column has its price."""
+    """Return the query for facts. Time and variant are one column, because each column has its price.
+
+    A flag has at most a hundred variants, and a moment of the year 2200 leaves room for a thousand.
+    """
     number = case(
         (Fact.variant == 0, NO_VARIANT),
         *(((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes),
         else_=other,
     )
-    query = select(*(source for name, source in _SOURCES.items() if name in columns))
-    if other > _MOST_PACKED:
-        query = query.add_columns(Fact.time, type_coerce(number, Integer).label("number"))
-    else:
-        query = query.add_columns(type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment"))
+    moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
+    query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
     if are_several:
         query = query.add_columns(Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
@@ -352,10 +349,7 @@ class SeriesFacts:
         return tuple(Code(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows)
 
     def _as_facts(self, columns: Columns) -> FactColumns:
-        if "moment" in columns:
-            time, number = np.divmod(columns["moment"], self._other + 1)
-        else:
-            time, number = columns["time"], columns["number"]
+        time, number = np.divmod(columns["moment"], self._other + 1)
         nothing = np.broadcast_to(np.int64(0), time.shape)
         value = columns.get("value", np.broadcast_to(np.nan, time.shape))
         return FactColumns(

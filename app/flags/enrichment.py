@@ -18,9 +18,14 @@ _read_sender = msgspec.json.Decoder(_Sender).decode
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+def may_lack_flags(properties: str) -> bool:
+    """Whether they may be a browser's: most events of servers are passed over without being read."""
+    return '"web"' in properties
+
+
 def lacks_flags(properties: str) -> bool:
     """Whether an event's properties, as JSON text, are those of a browser that did not know its flags yet."""
-    if '"web"' not in properties:  # most events of servers are passed over without being read
+    if not may_lack_flags(properties):
         return False
     try:
         sender = _read_sender(properties)

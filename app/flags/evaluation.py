@@ -33,9 +33,9 @@ Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
 _LONGEST_ID: Final = 10  # characters
-# Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
 _OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
 _LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
+# Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
 _ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
     {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
 )

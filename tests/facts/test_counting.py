@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
@@ -201,6 +201,19 @@ async def test_writers_and_readers_at_the_same_time_count_every_event_once(
     assert added == [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
     total, persons = [await facts.count(metric, series) for metric in metrics[2:]]
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
+
+
+async def test_a_stored_count_that_cannot_be_read_is_made_anew(service: Service, database: Database) -> None:
+    await service.capture(event("visit", "ann", (START + HOUR).isoformat(), variant="test"))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    metrics = questions(48)
+    before = [shown(counts) for counts in await facts.counts(metrics)]
+
+    for body in (b"", b"\x93\x01", b"what another version wrote"):
+        async with database.write() as session:
+            await session.execute(update(Count).values(body=body))
+
+        assert [shown(counts) for counts in await facts.counts(metrics)] == before
 
 
 async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_for(
