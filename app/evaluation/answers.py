@@ -1,6 +1,5 @@
 """The answers that SDKs of all ages understand. Pure: from evaluated flags to JSON."""
 
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -17,7 +16,6 @@ _DESCRIPTIONS: Final = {
 }
 # What there is no field for in the tables; clients expect a number.
 _FLAG_VERSION: Final = 1
-_REMEMBERED_RECORDS: Final = 10_000
 
 
 class Occasion(msgspec.Struct, frozen=True):
@@ -115,10 +113,17 @@ def _occasion(occasion: Occasion) -> JsonDict:
     return {"requestId": occasion.request_id, "evaluatedAt": occasion.milliseconds}
 
 
-@lru_cache(_REMEMBERED_RECORDS)
 def _record(answer: Answer) -> msgspec.Raw:
-    """Return the JSON of an answer. A flag has few different ones, and most people get the same."""
-    record: JsonDict = {
+    """Return the JSON of an answer."""
+    kind = (answer.reason, answer.variant, answer.condition_index)
+    written = answer.flag.written.get(kind)
+    if written is None:
+        written = answer.flag.written[kind] = msgspec.Raw(msgspec.json.encode(_document(answer)))
+    return written
+
+
+def _document(answer: Answer) -> JsonDict:
+    return {
         "key": answer.flag.key,
         "enabled": answer.enabled,
         "variant": answer.variant,
@@ -129,7 +134,6 @@ def _record(answer: Answer) -> msgspec.Raw:
         },
         "metadata": _metadata(answer.flag, answer.payload),
     }
-    return msgspec.Raw(msgspec.json.encode(record))
 
 
 def _failed_record(flag: PreparedFlag) -> JsonDict:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -80,7 +80,7 @@ class Release:
 class PreparedFlag:
     """A flag ready to be evaluated, with its release conditions in the order in which they are tried.
 
-    It is equal to itself alone, which makes answers cheap to look up.
+    It is equal to itself alone.
     """
 
     id: int
@@ -95,6 +95,10 @@ class PreparedFlag:
     keys: frozenset[str]
     cohorts: frozenset[int]
     is_about_absence: bool
+    # The JSON of its answers, which are few and the same for most people. It goes when the flag does.
+    written: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def is_decided_by(self, sent: Set[str]) -> bool:
         """Whether properties of these names are enough for all conditions."""
