@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import asyncpg
+
+from tests.ports import free_port
 
 EXISTING_SERVER_VARIABLE = "TEST_DATABASE_URL"
 
@@ -198,7 +199,7 @@ class _Cluster:
     @classmethod
     def _launch(cls, directory: Path, owner_lock: int, account: _Account, settings: Sequence[str]) -> Self:
         for _ in range(_PORT_ATTEMPTS):
-            cluster = cls(directory, owner_lock, account, _free_port(), settings)
+            cluster = cls(directory, owner_lock, account, free_port(), settings)
             try:
                 cluster._wait_until_it_answers()
             except _PortTakenError:
@@ -356,13 +357,6 @@ def _remove_directories_of_dead_owners() -> None:
 def _remove(directory: Path, owner_lock: int) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     os.close(owner_lock)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _quoted(identifier: str) -> str:

@@ -17,8 +17,9 @@ from app.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import new_service
+from tests.ports import free_port
+from tests.programs import require
 from tests.service import Service, event, exposure
-from tests.system.programs import free_port, require
 
 CLIENTS = 12
 

@@ -24,13 +24,13 @@ from app.moments import to_microseconds
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 MAX_PERSON_PROPERTY_DEPTH = 64
-_LONG = 16 * 1024  # bytes
+_LONG_BYTES = 16 * 1024
 _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 # Moments outside are mistakes of a client's clock or unit; arithmetic and display stop short of them.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
 _LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 _EPOCH = re.compile(r"[0-9]{1,18}")
-_BEYOND_DIGITS = 10**18
+_EPOCH_LIMIT = 10**18
 
 _CONTAINERS = frozenset({dict, list})  # the decoder makes no others
 
@@ -204,7 +204,7 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
         token=_find_token(first, cover),
         project_id=cover.project_id or first.project_id,
         events=_read_events(events, clock, cover.address),
-        are_long=len(payload) > _LONG and any(map(_is_long, events)),
+        are_long=len(payload) > _LONG_BYTES and any(map(_is_long, events)),
     )
 
 
@@ -294,7 +294,7 @@ def _read_sent_at(value: object) -> dt.datetime | None:
 
 def _parse_number(value: object) -> dt.datetime | None:
     """Read a JSON number like digits: JavaScript's clock has no other form."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _BEYOND_DIGITS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _EPOCH_LIMIT:
         return None
     return _parse_epoch(str(int(value)))
 
@@ -320,7 +320,7 @@ def _read_events(events: Sequence[_Event], clock: _Clock, address: str | None) -
 def _is_long(event: _Event) -> bool:
     """Whether there is much to decode, or properties may have to be written anew."""
     is_rewritten = event.set or event.set_once or event.unset
-    return bool(is_rewritten) or (not isinstance(event.properties, UnsetType) and len(event.properties) > _LONG)
+    return bool(is_rewritten) or (not isinstance(event.properties, UnsetType) and len(event.properties) > _LONG_BYTES)
 
 
 def _read_event(event: _Event, clock: _Clock, address: str | None) -> CapturedEvent | None:

@@ -16,7 +16,10 @@ from app.models import Cohort, CohortDistinctId, PersonDistinctId
 REFERENCE_LOCK = 3
 
 
-def _listed(project_id: BindParameter[int] | int, *columns: Any) -> Select[*tuple[Any, ...]]:  # noqa: ANN401  # of any type
+def _listed(
+    project_id: BindParameter[int] | int,
+    *columns: Any,  # noqa: ANN401  # columns of any type
+) -> Select[*tuple[Any, ...]]:
     """Select from the persons on the lists of living cohorts."""
     return (
         select(*columns)

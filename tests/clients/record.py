@@ -21,9 +21,10 @@ from app.main import create_app
 from app.settings import Settings
 from tests.clients.clients import CLIENTS, MODULES, SNIPPET, Visits
 from tests.clients.test_clients import FLAGS, USERS, create_experiments
+from tests.ports import free_port
 from tests.recorded import FOLDER, TOKEN
 from tests.service import Service
-from tests.test_cli import abacus, free_port, wait_until_ready
+from tests.test_cli import abacus, wait_until_ready
 
 
 class Recorder:

@@ -1,6 +1,7 @@
 """What Prometheus reads."""
 
 import time
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from app.database import Database
 from app.dependencies import build_upkeep
 from app.facts.materialise import Materialiser
+from app.models import Project
 from app.upkeep.schedule import Schedule
 from tests.conftest import settings_for
 from tests.service import TREND, Service, event
@@ -107,12 +109,16 @@ async def test_answers_about_experiments_are_timed_by_their_kind(service: Servic
     }
 
 
+def fail(project: Project) -> NoReturn:
+    raise ZeroDivisionError(project.id)
+
+
 async def test_the_lag_of_counting_shows_and_does_not_shrink_while_counting_fails(
     service: Service, database: Database
 ) -> None:
     await service.create_experiment(end_date=None)
     schedule = Schedule(database, lambda project: build_upkeep(database, Materialiser(database), project), 10)
-    broken = Schedule(database, lambda _: 1 / 0, 10)  # type: ignore[arg-type, return-value]
+    broken = Schedule(database, fail, 10)
     started = time.time()
     await schedule.run_once()
     counted_until = (await scrape(service.client))("abacus_counted_until_timestamp_seconds")

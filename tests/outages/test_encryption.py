@@ -1,6 +1,5 @@
 """Connections to PostgreSQL are encrypted when the URL says so, and the server is who it says if it says that."""
 
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -11,15 +10,14 @@ import pytest
 from tests.outages.applications import running
 from tests.outages.postgresql_proxy import PostgresProxy
 from tests.postgresql import PostgresServer
+from tests.programs import require
 
 CAPTURE = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
 
 
 def new_certificate(folder: Path) -> Path:
     """Make a certificate for localhost that signs itself, ``cert.pem``; return it with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+    openssl = require("openssl")
     folder.mkdir()
     path = folder / "server.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -13,9 +11,11 @@ import pytest
 
 from tests.conftest import settings_for
 from tests.outages.clients import Sender
-from tests.outages.processes import PATIENCE, Serving, answers, free_port, wait_for
+from tests.outages.processes import PATIENCE, Serving, answers, wait_for
 from tests.outages.test_crashes import BETWEEN, CLIENTS, new_token, stored
+from tests.ports import free_port
 from tests.postgresql import PostgresServer
+from tests.programs import require
 
 pytestmark = [pytest.mark.system, pytest.mark.exhaustive]
 
@@ -54,20 +54,10 @@ backend abacus
 """
 
 
-def found(program: str) -> str:
-    path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
-    if path is None:
-        reason = f"{program} is not installed: .ci/system does it"
-        if os.environ.get("TEST_EVERYTHING"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
 @contextlib.contextmanager
 def balancing(program: str, folder: Path, replicas: Sequence[int]) -> Iterator[str]:
     """Run a load balancer before the replicas; yield its address."""
-    path, port = found(program), free_port()
+    path, port = require(program), free_port()
     text = NGINX if program == "nginx" else HAPROXY
     configuration = folder / "balancer.conf"
     configuration.write_text(text.format(folder=folder, port=port, first=replicas[0], second=replicas[1]))
@@ -87,7 +77,7 @@ def balancing(program: str, folder: Path, replicas: Sequence[int]) -> Iterator[s
 async def test_replicas_are_restarted_unnoticed(
     postgresql: PostgresServer, postgresql_template: str, tmp_path: Path, program: str
 ) -> None:
-    found(program)
+    require(program)
     name = f"rolling_{program}"
     await postgresql.create_database(name, template=postgresql_template)
     url = postgresql.url(name)

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.system.programs import ROOT, free_port, require, running, serving, wait_for
+from tests.ports import free_port
+from tests.programs import ROOT, require, running, serving, wait_for
 
 pytestmark = pytest.mark.system
 
