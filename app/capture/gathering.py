@@ -61,8 +61,9 @@ class Gathering:
             self._waiting_size -= member.size
 
     async def close(self) -> None:
-        """Wait until everything that was accepted is written."""
-        await asyncio.gather(*self._workers)
+        """Wait until everything that was accepted is written. Whoever gives up does not wait for what hangs to end."""
+        if self._workers:
+            await asyncio.wait(self._workers)
 
     async def _work(self, token: str, queue: deque[_Member]) -> None:
         try:

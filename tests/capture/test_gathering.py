@@ -127,3 +127,19 @@ async def test_closing_waits_for_what_was_accepted() -> None:
 
     assert all(request.done() for request in requests)
     assert sum(names.count("a") for names in ledger.groups) == 3
+
+
+async def test_whoever_gives_closing_up_leaves_what_is_being_written_alone() -> None:
+    ledger = Ledger()
+    gathered = gathering(ledger)
+    request = asyncio.create_task(gathered.add("token", events("first")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(gathered.close())
+    await asyncio.sleep(0)
+
+    closing.cancel()
+
+    assert await outcomes(closing) == ["CancelledError"]
+    ledger.open.set()
+    await request
+    assert ledger.groups == [["first"]]
