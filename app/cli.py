@@ -22,10 +22,10 @@ from app import demo as demonstration
 from app import migrate as schema
 from app import serving
 from app.auth.scopes import EVERYTHING
+from app.common.errors import AppError, NotFound
 from app.database import DATABASE_ERRORS, Database
 from app.dependencies import build_experiments, build_pages, build_upkeep
 from app.doctor.service import Doctor
-from app.errors import AppError, NotFound
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
 from app.models import Project

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Header, Response
 from pydantic import BaseModel
 
-from app.errors import PreconditionFailed
+from app.common.errors import PreconditionFailed
 from app.etags import entity_tag, is_match
 
 IfMatch = Annotated[

@@ -22,9 +22,10 @@ from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
+from app.common.errors import NotFound, PermissionDenied, Throttled, Unavailable
+from app.common.ids import read_id
 from app.database import Database
 from app.definitions.service import DefinitionService
-from app.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
 from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -60,7 +61,6 @@ from app.scorecards.service import ScorecardService
 from app.settings import Settings
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
-from app.types import read_id
 from app.upkeep.service import UpkeepService
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.

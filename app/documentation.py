@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse
 
-from app.errors import NotFound
+from app.common.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
 

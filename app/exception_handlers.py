@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.database import DATABASE_ERRORS, is_passing_database_trouble
-from app.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")

@@ -8,7 +8,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.errors import ParseError
+from app.common.errors import ParseError
 from app.types import FormText
 
 URL_ENCODED: Final = "application/x-www-form-urlencoded"

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Unavailable
+from app.common.errors import Unavailable
 from app.exception_handlers import respond
 from app.monitoring.logs import request_id
 from app.monitoring.metrics import REQUEST_SECONDS, REQUESTS

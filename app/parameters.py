@@ -1,8 +1,8 @@
 """Reading query parameters that reach the database."""
 
-from app.errors import ValidationFailed
-from app.moments import to_microseconds
-from app.types import is_storable_json, parse_moment
+from app.common.errors import ValidationFailed
+from app.common.storable_json import is_storable_json
+from app.common.timestamps import parse_moment, to_microseconds
 
 
 def read_text(text: str | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import InvalidHost
+from app.common.errors import InvalidHost
 from app.exception_handlers import respond
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -15,7 +15,7 @@ from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
+from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
 from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
 
 MAX_BODY_BYTES = 20 * 1024 * 1024

@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import exception_handlers
-from app.errors import MethodNotAllowed, NotAcceptable, NotFound
+from app.common.errors import MethodNotAllowed, NotAcceptable, NotFound
 
 _JSON = "application/json"
 _ACCEPTED = frozenset({_JSON, "application/*", "*/*"})

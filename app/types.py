@@ -6,9 +6,7 @@ Messages and codes are those of the 2022 API, which clients match on.
 import datetime as dt
 import json
 import math
-import re
 from typing import Annotated, Final, TypeVar
-from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -22,9 +20,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-MAX_ID = 2**31 - 1
-MAX_JSON_DEPTH = 64
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from app.common.storable_json import SURROGATE, is_storable_json
+from app.common.timestamps import parse_moment, write_moment
+
+_MOMENT_FORMAT = (
+    "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+)
 
 T = TypeVar("T")
 
@@ -33,25 +34,6 @@ class FormText(str):
     """The text of a form's field: JSON in a field that holds a document, nothing in one that may be unset."""
 
     __slots__ = ()
-
-
-_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-
-
-def read_id(text: str) -> int | None:
-    """Read the id that a path names: 0, which nothing has, for a number out of range; None for what is no number."""
-    if _WHOLE_NUMBER.fullmatch(text) is None:
-        return None
-    digits = text.lstrip("0")
-    # Python refuses to read thousands of digits, and databases refuse far fewer.
-    number = int(digits) if 0 < len(digits) <= len(str(MAX_ID)) else 0
-    return number if 0 < number <= MAX_ID else 0
-
-
-def read_uuid(text: str) -> UUID | None:
-    """Read the UUID that a path names, written with hyphens; None for what is none."""
-    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def refuse_null(value: object) -> object:
@@ -69,7 +51,7 @@ def _read_text(value: object) -> object:
     text = str(value).strip()
     if "\0" in text:
         raise PydanticCustomError("null_characters_not_allowed", "Null characters are not allowed.")
-    if _SURROGATE.search(text):
+    if SURROGATE.search(text):
         raise PydanticCustomError("invalid_input", "Not a valid string.")
     return text
 
@@ -105,47 +87,6 @@ def _read_boolean(value: object) -> object:
     raise PydanticCustomError("invalid_input", "Must be a valid boolean.")
 
 
-_MOMENT = re.compile(
-    r"(?P<date>\d{4}-\d{1,2}-\d{1,2})[T ](?P<hour>\d{1,2}):(?P<minute>\d{1,2})"
-    r"(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d{1,6})\d*)?)?\s*"
-    r"(?P<zone>Z|z|[+-]\d{2}(?::?\d{2})?)?"
-)
-_MOMENT_FORMAT = (
-    "Datetime has wrong format. Use one of these formats instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
-)
-
-
-def parse_moment(text: str) -> dt.datetime | None:
-    """Read a date and time as the 2022 API does; None when it is not one. Without a zone it is UTC."""
-    match = _MOMENT.fullmatch(text)
-    if match is None:
-        return None
-    year, month, day = map(int, match["date"].split("-"))
-    try:
-        moment = dt.datetime(
-            year,
-            month,
-            day,
-            int(match["hour"]),
-            int(match["minute"]),
-            int(match["second"] or 0),
-            int((match["fraction"] or "0").ljust(6, "0")),
-            tzinfo=_zone(match["zone"]),
-        ).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None
-    # Databases and arithmetic on moments stop short of Python's own limits.
-    return moment if 1900 <= moment.year <= 2200 else None
-
-
-def _zone(text: str | None) -> dt.tzinfo:
-    if text is None or text in "Zz":
-        return dt.UTC
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    offset = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return dt.timezone(-offset if text[0] == "-" else offset)
-
-
 def _read_moment(value: object) -> object:
     if value is None or isinstance(value, dt.datetime):
         return value
@@ -155,11 +96,6 @@ def _read_moment(value: object) -> object:
     if moment is None:
         raise PydanticCustomError("invalid_input", _MOMENT_FORMAT)
     return moment
-
-
-def write_moment(value: dt.datetime) -> str:
-    """Return a moment as every answer shows it."""
-    return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def _read_json(value: object) -> object:
@@ -178,21 +114,6 @@ def _parse_form_text(text: FormText) -> object:
 
 def _invalid_json() -> PydanticCustomError:
     return PydanticCustomError("invalid_input", "Value must be valid JSON.")
-
-
-def is_storable_json(value: object, depth: int = 0) -> bool:
-    """Whether every database can hold the document: finite numbers, no NUL, no lone surrogate, bounded depth."""
-    if depth > MAX_JSON_DEPTH:
-        return False
-    if isinstance(value, str):
-        return "\0" not in value and not _SURROGATE.search(value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, list):
-        return all(is_storable_json(item, depth + 1) for item in value)
-    if isinstance(value, dict):
-        return all(is_storable_json(k) and is_storable_json(item, depth + 1) for k, item in value.items())
-    return True
 
 
 def _refuse_other_than_list(value: object) -> object:

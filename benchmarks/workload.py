@@ -18,11 +18,11 @@ from sqlalchemy import text
 
 from app import migrate
 from app.auth.keys import generate_token
+from app.common.timestamps import to_microseconds
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
 from app.garbage import collect_less_often
 from app.models import Organization, Project
-from app.moments import to_microseconds
 from app.projects.repository import AccountRepository
 from app.settings import Settings
 from tests.postgresql import PostgresServer

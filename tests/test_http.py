@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.errors import ParseError, ValidationFailed
+from app.common.errors import ParseError, ValidationFailed
 from app.experiments.schemas import ExperimentCreate
 from app.request_body import parse_json, read_bytes, validate
 from tests.service import FUNNEL, Service

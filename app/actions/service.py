@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from app.actions.repository import ActionRepository
 from app.actions.schemas import ActionCreate, ActionUpdate
-from app.errors import NotFound
+from app.common.errors import NotFound
+from app.common.ids import MAX_ID, read_id
 from app.models import Action, User
-from app.types import MAX_ID, read_id
 
 _STORED_AS_SENT = ("name", "description", "deleted")
 

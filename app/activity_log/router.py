@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.params import Depends
 
 from app.activity_log.schemas import ActivityRead
+from app.common.ids import read_id
 from app.dependencies import (
     ActivityLogDep,
     ExperimentId,
@@ -17,7 +18,6 @@ from app.models import ActivityEntry
 from app.pagination import PaginationDep
 from app.routing import answer_other_methods
 from app.schemas import Page
-from app.types import read_id
 
 router = APIRouter(prefix="/api/projects/{project_id}")
 

@@ -4,7 +4,7 @@ import math
 from functools import partial
 
 from app.analysis.schemas import PowerRead, PowerRequest
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.statistics.power import (
     Question,
     SizeOf,

@@ -18,7 +18,7 @@ from app.analysis.schemas import (
     StatsConfigRead,
     VariantAnalysisRead,
 )
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.statistics.analysis import Analysis, AnalysisConfig, Interval, VariantAnalysis, analyse
 from app.statistics.funnel import FunnelVariant
 from app.statistics.sample_ratio import SampleRatio

@@ -3,7 +3,7 @@
 from fastapi import Request
 
 from app.auth.keys import Credential, read_bearer
-from app.errors import ParseError, UnsupportedMediaType
+from app.common.errors import ParseError, UnsupportedMediaType
 from app.request_body import read_bytes, read_document
 
 PARAMETER = "personal_api_key"

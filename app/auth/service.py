@@ -10,8 +10,7 @@ from app.auth.keys import Credential
 from app.auth.repository import AccessRepository, KeyRepository
 from app.auth.schemas import PersonalApiKeyCreate
 from app.auth.scopes import covers
-from app.database import Database, is_passing_database_trouble
-from app.errors import (
+from app.common.errors import (
     AppError,
     AuthenticationFailed,
     MissingScope,
@@ -20,8 +19,9 @@ from app.errors import (
     PermissionDenied,
     ValidationFailed,
 )
+from app.common.ids import read_id
+from app.database import Database, is_passing_database_trouble
 from app.models import PersonalApiKey, Project, User, utc_now
-from app.types import read_id
 
 logger = logging.getLogger("abacus")
 

@@ -17,9 +17,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from app import lenient_json
-from app.errors import ValidationFailed
-from app.moments import to_microseconds
+from app.common import lenient_json
+from app.common.errors import ValidationFailed
+from app.common.timestamps import to_microseconds
 
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200

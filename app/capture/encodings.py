@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from app.capture import lz_string
-from app.errors import PayloadTooLarge, ValidationFailed
+from app.common.errors import PayloadTooLarge, ValidationFailed
 
 MAX_PAYLOAD_BYTES: Final = 20 * 1024 * 1024  # after decompression too
 MAX_LZ_BYTES: Final = 1024 * 1024  # decoding takes a second of processor time for as much

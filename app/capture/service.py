@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
+from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.database import DATABASE_ERRORS, Database, is_passing_database_trouble
-from app.errors import AppError, AuthenticationFailed, Unavailable
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY

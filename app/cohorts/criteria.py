@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from app.common.ids import read_id
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -18,7 +19,6 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
-from app.types import read_id
 
 _COHORT_TYPES: Final[frozenset[PropertyType]] = frozenset({"cohort", "static-cohort", "precalculated-cohort"})
 _PERSON_TYPES: Final[frozenset[PropertyType]] = frozenset({"person", "event"})

@@ -13,12 +13,12 @@ from app.cohorts.criteria import read_criteria, read_filters, referred_cohorts
 from app.cohorts.matching import CohortMatcher
 from app.cohorts.repository import CohortRepository
 from app.cohorts.schemas import CohortCreate, CohortUpdate
-from app.errors import NotFound, ValidationFailed
+from app.common.errors import NotFound, ValidationFailed
+from app.common.ids import MAX_ID, read_id
 from app.models import Cohort, User
 from app.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
-from app.types import MAX_ID, read_id
 
 Members = NDArray[np.int64]
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from app.common.errors import NotFound
+from app.common.storable_json import is_storable_json
 from app.definitions.documents import cohort_ids, definition
 from app.definitions.schemas import FlagDefinition, FlagDefinitionsRead
-from app.errors import NotFound
 from app.evaluation.sources import Cohorts, Groups
 from app.flags.evaluation import payloads_of
 from app.flags.service import FlagService
-from app.types import is_storable_json
 
 Item = TypeVar("Item")
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from app.common.storable_json import is_storable_json
 from app.database import Database
 from app.evaluation.repository import ActiveFlagRepository, StoredFlag
 from app.evaluation.sources import GroupsOf
 from app.flags.evaluation import PreparedFlag, prepare
 from app.flags.repository import CHANGED_FLAGS
 from app.properties.decoding import PropertyReader
-from app.types import is_storable_json
 
 FRESH_SECONDS: Final = 1.0
 _MAX_PROJECTS: Final = 1_000

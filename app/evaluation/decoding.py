@@ -11,8 +11,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from app.capture.encodings import Submission, decode_payload
-from app.errors import ValidationFailed
-from app.lenient_json import dump, load, read_text
+from app.common.errors import ValidationFailed
+from app.common.lenient_json import dump, load, read_text
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 

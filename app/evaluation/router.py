@@ -7,8 +7,9 @@ from uuid import uuid4
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from app.common.errors import ValidationFailed
+from app.common.ids import read_uuid
 from app.dependencies import evaluation_of
-from app.errors import ValidationFailed
 from app.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.evaluation.decoding import (
     MAX_DISTINCT_ID_CHARACTERS,
@@ -27,7 +28,6 @@ from app.evaluation.schemas import (
 from app.flags.evaluation import Evaluation
 from app.monitoring.logs import request_id
 from app.submission import beside_the_loop, read_query, read_submission
-from app.types import read_uuid
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 _UNREADABLE_VERSION: Final = 2

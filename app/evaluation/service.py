@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.auth.service import AuthenticationService
+from app.common.errors import AuthenticationFailed
 from app.database import Database
-from app.errors import AuthenticationFailed
 from app.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
 from app.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson

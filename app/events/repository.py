@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.bulk import chunks, fetch_rows, insert_missing_rows
+from app.common.timestamps import to_microseconds
 from app.database import Database
 from app.models import Event
-from app.moments import to_microseconds
 from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.

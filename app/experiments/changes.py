@@ -5,8 +5,8 @@ from typing import TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.errors import Unavailable
 from app.database import Database
-from app.errors import Unavailable
 from app.experiments.service import ExperimentService, SnapshotNeeded
 from app.snapshots.service import SnapshotTaker, TakenSnapshot
 

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 
 Status: TypeAlias = Literal["draft", "running", "paused", "stopped"]
 Action: TypeAlias = Literal["launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive"]

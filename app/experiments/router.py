@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.params import Depends
 
 from app import openapi
+from app.common.ids import read_id
 from app.conditional import IfMatch, answer, refuse_changed, tagged
 from app.dependencies import (
     ExperimentChangesDep,
@@ -38,7 +39,6 @@ from app.parameters import read_text
 from app.request_body import body_of
 from app.routing import answer_other_methods
 from app.schemas import Page
-from app.types import read_id
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]

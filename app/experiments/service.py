@@ -9,7 +9,9 @@ from pydantic import BaseModel, JsonValue
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.analysis.schemas import StatsConfig
-from app.errors import NotFound, ValidationFailed
+from app.common.errors import NotFound, ValidationFailed
+from app.common.ids import read_id
+from app.common.timestamps import write_moment
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
 from app.experiments.schemas import (
@@ -26,7 +28,6 @@ from app.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.scorecards.schemas import DecisionCriteria
 from app.snapshots.schemas import Trigger
 from app.snapshots.service import SnapshotService
-from app.types import read_id, write_moment
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"

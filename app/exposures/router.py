@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
 from app.auth.rate_limits import ANALYTICS
+from app.common.errors import ValidationFailed
 from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
-from app.errors import ValidationFailed
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead
 from app.facts.calendar import INTERVALS

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.activity_log.repository import ActivityRepository
+from app.common.timestamps import write_moment
 from app.database import Database
 from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.models import ActivityEntry, Experiment
 from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
-from app.types import write_moment
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from app.actors.repository import ActorKeyRepository
+from app.common.single_flight import SharedWork
 from app.database import Database
 from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.facts.series import SeriesDefinition
-from app.sharing import SharedWork
 
 # Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
 # few enough for memory and for SQLite's other writers to get a turn.

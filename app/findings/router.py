@@ -4,11 +4,11 @@ from fastapi import APIRouter
 from fastapi.params import Depends
 
 from app.auth.rate_limits import ANALYTICS
+from app.common.timestamps import write_moment
 from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project
 from app.findings.schemas import FindingRead, HealthRead
 from app.models import utc_now
 from app.routing import answer_other_methods
-from app.types import write_moment
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]

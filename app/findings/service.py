@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.exposures.counting import Exposures
 from app.exposures.service import ExposureService
 from app.exposures.splits import SplitReader

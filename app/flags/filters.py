@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.properties.filters import InvalidFilter, parse_filter
 from app.properties.matcher import compile_filter
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.cohorts.service import CohortService
-from app.errors import NotFound, ValidationFailed
+from app.common.errors import NotFound, ValidationFailed
+from app.common.ids import read_id
 from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
@@ -21,7 +22,6 @@ from app.flags.filters import (
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.models import FeatureFlag, User
-from app.types import read_id
 
 MAX_KEY_CHARACTERS = 400
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from app.common.storable_json import is_storable_json
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
 from app.properties.text import text_form
-from app.types import is_storable_json
 
 GROUP_IDENTIFY: Final = "$groupidentify"
 MAX_CHARACTERS: Final = 400

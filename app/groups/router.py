@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
+from app.common.errors import ValidationFailed
 from app.dependencies import GroupsDep, admit, get_project
-from app.errors import ValidationFailed
 from app.groups.repository import MAX_TYPES
 from app.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 from app.pagination import PaginationDep

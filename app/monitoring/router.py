@@ -4,8 +4,8 @@ import hmac
 
 from fastapi import APIRouter, Request, Response
 
+from app.common.errors import AuthenticationFailed, NotAuthenticated, NotFound
 from app.dependencies import database_of
-from app.errors import AuthenticationFailed, NotAuthenticated, NotFound
 from app.monitoring import metrics, sampling
 from app.settings import Settings
 

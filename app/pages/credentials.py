@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from pydantic import HttpUrl
 
-from app.errors import PermissionDenied
+from app.common.errors import PermissionDenied
 
 _COOKIE = "abacus_key"
 _PREFIX = "/experiments"

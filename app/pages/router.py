@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.auth.keys import Credential
+from app.common.errors import AuthenticationFailed, NotFound
 from app.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
@@ -16,7 +17,6 @@ from app.dependencies import (
     PagesDep,
     authenticate_page,
 )
-from app.errors import AuthenticationFailed, NotFound
 from app.experiments.repository import ExperimentSelection
 from app.pages import rendering
 from app.pages.credentials import drop_key, keep_key, refuse_other_sites

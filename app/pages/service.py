@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.experiments.lifecycle import Status, status_of
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead

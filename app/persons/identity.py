@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from app.moments import from_microseconds
+from app.common.timestamps import from_microseconds
 
 # Ids that many strangers share by mistake: joining persons by them would join the world.
 _ILLEGAL_IN_ANY_CASE = frozenset(

@@ -8,12 +8,12 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
+from app.common.ids import MAX_ID
 from app.facts.answerable import refuse_unanswerable
 from app.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
 from app.properties.splitting import both
-from app.types import MAX_ID
 
 Kind = Literal["events", "actions"]
 Filters = Mapping[str, JsonValue]

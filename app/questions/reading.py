@@ -5,7 +5,7 @@ from typing import TypeVar, get_args
 
 from pydantic import JsonValue
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.facts.activity import ActivityMath, is_activity_math
 from app.facts.attribution import ATTRIBUTION_TYPES, Attribution
 from app.facts.calendar import INTERVALS, Interval

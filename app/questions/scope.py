@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
+from app.common.timestamps import to_microseconds
 from app.facts.calendar import Interval, Ticks, ticks
 from app.facts.metric import Window
 from app.facts.series import EventSource
 from app.facts.watches import Watch, watch
-from app.moments import to_microseconds
 from app.properties.filters import Group, parse_filter
 from app.properties.splitting import both
 from app.questions.entities import NO_FILTER, Entity

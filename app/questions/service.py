@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
+from app.common.errors import ValidationFailed
 from app.database import Database
-from app.errors import ValidationFailed
 from app.facts.activity import TRAILING_DAYS
 from app.facts.metric import Metric
 from app.facts.trend import TrendCounts

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
+from app.common.errors import AuthenticationFailed, NotFound
 from app.dependencies import ScriptsDep, evaluation_of
-from app.errors import AuthenticationFailed, NotFound
 from app.evaluation.active_flags import ProjectFlags
 from app.openapi import error_responses
 from app.remote_config.documents import config_document, config_script

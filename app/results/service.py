@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
+from app.common.errors import ValidationFailed
+from app.common.single_flight import SharedWork
 from app.database import Database
-from app.errors import ValidationFailed
 from app.events.repository import EventRepository
 from app.exposures.counting import ExposureQuestion, ask_exposures
 from app.facts.metric import Metric
@@ -26,7 +27,6 @@ from app.results.funnel import conversion_rates
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.results.trend import totals
-from app.sharing import SharedWork
 from app.statistics.errors import ExperimentDataError, NoControlVariant
 
 

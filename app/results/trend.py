@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.facts.calendar import Ticks
 from app.facts.trend import TrendCounts
 from app.questions.echoes import JsonDict, echo_trend

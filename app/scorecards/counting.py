@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.exposures.counting import ask_exposures
 from app.exposures.splits import Split, SplitReader
 from app.facts.calendar import Interval, Ticks

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead, StatsConfig
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.exposures.schemas import DateRangeRead
 from app.models import Experiment
 from app.questions.scope import ExperimentScope

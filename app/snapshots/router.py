@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
+from app.common.timestamps import write_moment
 from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
 from app.experiments.service import ExperimentService
 from app.models import Snapshot, User
@@ -14,7 +15,6 @@ from app.projects.schemas import UserBasic
 from app.routing import answer_other_methods
 from app.schemas import Page
 from app.snapshots.schemas import SnapshotRead
-from app.types import write_moment
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments/{experiment_id}/snapshots",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app import VERSION
-from app.errors import AppError, NotFound, Unavailable
+from app.common.errors import AppError, NotFound, Unavailable
+from app.common.ids import read_id
 from app.findings.service import FindingsService
 from app.models import Experiment, Project, Snapshot, User, utc_now
 from app.results.health import HealthSummaryRead
@@ -27,7 +28,6 @@ from app.snapshots.schemas import (
     SnapshotWindow,
     Trigger,
 )
-from app.types import read_id
 
 Answer = TypeVar("Answer")
 

@@ -2,11 +2,11 @@
 
 import datetime as dt
 
+from app.common.timestamps import to_microseconds
 from app.database import Database
 from app.events.repository import EventReader, EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.models import Project
-from app.moments import to_microseconds
 from app.upkeep.schedule import UpkeepFactory
 
 # Events removed in one transaction: few enough for capture to get a turn on SQLite.

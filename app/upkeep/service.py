@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.models import Experiment

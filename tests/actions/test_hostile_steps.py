@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.actions.matching import alternatives
 from app.actions.schemas import ActionCreate, ActionStep, ActionStepRead
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.properties.filters import Condition
 from app.properties.matcher import PropertyMatcher, compile_filter
 from app.request_body import Model, validate

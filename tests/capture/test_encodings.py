@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.capture import lz_string
 from app.capture.encodings import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, Submission, decode_payload
-from app.errors import AppError, PayloadTooLarge, ValidationFailed
+from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
 from tests.capture.lz_encoding import compress
 
 BROKEN = "Malformed request data: Failed to decompress data."

@@ -9,7 +9,7 @@ import pytest
 
 from app.capture.decoding import CapturedEvent, decode_batch
 from app.capture.gathering import MAX_GROUP_SIZE, MAX_WAITING_SIZE, Gathering, size_of
-from app.errors import Unavailable
+from app.common.errors import Unavailable
 
 UNKNOWN = "unknown"
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.capture.encodings import Submission, speaks_for_itself
-from app.errors import ParseError, ValidationFailed
+from app.common.errors import ParseError, ValidationFailed
 from app.evaluation.decoding import FlagsRequest, decode_flags_payload, decode_flags_request
 from app.forms import parse_url_encoded
 from tests.evaluation.asking import EVERYBODY, HALVES, create_flag, values

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
+from app.common.ids import MAX_ID, read_id
+from app.common.storable_json import is_storable_json
+from app.common.timestamps import parse_moment
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.request_body import parse_json, validate
-from app.types import MAX_ID, is_storable_json, parse_moment, read_id
 
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": {"insight": "FUNNELS"}}
 

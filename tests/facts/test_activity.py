@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.common.timestamps import to_microseconds
 from app.facts.activity import Days, active_actors, once_per_bucket, unique_per_bucket
 from app.facts.calendar import Ticks, ticks
 from app.facts.columns import FactColumns
 from app.facts.sessions import durations, with_durations
-from app.moments import to_microseconds
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 START = dt.datetime(2022, 10, 25, 22, tzinfo=dt.UTC)  # midnight there; the clock goes back on the 30th

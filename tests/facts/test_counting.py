@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
+from app.common.timestamps import to_microseconds
 from app.database import Database
 from app.events.repository import EventRepository, NewEvent
 from app.facts import counting
@@ -25,7 +26,6 @@ from app.facts.repository import FactRepository, SeriesGone
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
 from app.models import Base, Count, Fact, Series
-from app.moments import to_microseconds
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.repository import PersonRepository
 from app.questions.funnel import funnel_metric

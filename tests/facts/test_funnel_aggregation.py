@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.common.timestamps import to_microseconds
 from app.facts.columns import FactColumns
 from app.facts.funnel import ConversionWindow, FunnelExclusion, FunnelStep, aggregate_funnel
-from app.moments import to_microseconds
 
 Row = tuple[int, float, int, int]  # actor, minute, source (steps, then exclusions), variant
 CONTROL, TEST, OTHER = 1, 2, 3

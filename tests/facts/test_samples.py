@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from app.common.timestamps import to_microseconds
 from app.facts.calendar import Ticks, ticks
 from app.facts.columns import FactColumns
 from app.facts.samples import SampleCounts, SampleMath, count_samples
-from app.moments import to_microseconds
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = 3_600_000_000

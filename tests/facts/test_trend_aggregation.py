@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.common.timestamps import to_microseconds
 from app.facts.calendar import Ticks, ticks
 from app.facts.columns import FactColumns
 from app.facts.trend import Math, aggregate_trend, count_exposed
-from app.moments import to_microseconds
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOURS = 3_600_000_000

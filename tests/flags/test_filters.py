@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.flags.filters import (
     JsonDict,
     cohorts_of,

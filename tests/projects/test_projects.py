@@ -3,8 +3,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from app.common.errors import ValidationFailed
 from app.database import Database
-from app.errors import ValidationFailed
 from app.models import OrganizationMembership, Project
 from app.projects.repository import AccountRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import ValidationFailed
+from app.common.errors import ValidationFailed
 from app.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, parse_filter
 from app.questions.entities import event_names, mentioned_actions, read_entities, refuse_missing_actions

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from app.analysis.schemas import AnalyzeRequest
 from app.analysis.service import analyze, write_analysis
+from app.common.timestamps import to_microseconds
 from app.facts.calendar import ticks
 from app.facts.columns import FactColumns
 from app.facts.samples import SampleMath, count_samples
-from app.moments import to_microseconds
 from app.scorecards.metrics import metric_type_of, variants_of
 from app.statistics.analysis import AnalysisConfig, analyse
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.sharing import SharedWork
+from app.common.single_flight import SharedWork
 
 
 class Piece:

@@ -1,0 +1,60 @@
+"""Times: ISO 8601 text in and out, and whole microseconds since 1970 in UTC, as events, facts and numpy hold them."""
+
+import datetime as dt
+import re
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def to_microseconds(moment: dt.datetime) -> int:
+    """Return an aware moment as microseconds. Exact: no floating point is involved."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> dt.datetime:
+    """Return microseconds as a moment in UTC."""
+    return _EPOCH + dt.timedelta(microseconds=microseconds)
+
+
+_MOMENT = re.compile(
+    r"(?P<date>\d{4}-\d{1,2}-\d{1,2})[T ](?P<hour>\d{1,2}):(?P<minute>\d{1,2})"
+    r"(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d{1,6})\d*)?)?\s*"
+    r"(?P<zone>Z|z|[+-]\d{2}(?::?\d{2})?)?"
+)
+
+
+def parse_moment(text: str) -> dt.datetime | None:
+    """Read a date and time as the 2022 API does; None when it is not one. Without a zone it is UTC."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day = map(int, match["date"].split("-"))
+    try:
+        moment = dt.datetime(
+            year,
+            month,
+            day,
+            int(match["hour"]),
+            int(match["minute"]),
+            int(match["second"] or 0),
+            int((match["fraction"] or "0").ljust(6, "0")),
+            tzinfo=_zone(match["zone"]),
+        ).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+    # Databases and arithmetic on moments stop short of Python's own limits.
+    return moment if 1900 <= moment.year <= 2200 else None
+
+
+def _zone(text: str | None) -> dt.tzinfo:
+    if text is None or text in "Zz":
+        return dt.UTC
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    offset = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return dt.timezone(-offset if text[0] == "-" else offset)
+
+
+def write_moment(value: dt.datetime) -> str:
+    """Return a moment as every answer shows it."""
+    return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
