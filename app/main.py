@@ -31,10 +31,9 @@ from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
-from app.monitoring.metrics import count_captured
-from app.monitoring.router import router as metrics_router
-from app.monitoring.sampling import keep_sampling
 from app.observability import RequestContext, RequestLog
+from app.operations.pool_sampling import keep_sampling
+from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
@@ -47,6 +46,7 @@ from app.scorecards.router import router as scorecards_router
 from app.security_headers import SecurityHeaders
 from app.settings import Settings
 from app.snapshots.router import router as snapshots_router
+from app.telemetry.prometheus import count_captured
 from app.upkeep.schedule import Schedule
 
 DESCRIPTION = """

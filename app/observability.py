@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.common.errors import Unavailable
 from app.exception_handlers import respond
-from app.monitoring.logs import request_id
-from app.monitoring.metrics import REQUEST_SECONDS, REQUESTS
 from app.schemas import ErrorBody
+from app.telemetry.logging import request_id
+from app.telemetry.prometheus import REQUEST_SECONDS, REQUESTS
 
 logger = logging.getLogger("abacus")
 request_logger = logging.getLogger("abacus.request")

@@ -16,9 +16,9 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app import migrate
-from app.monitoring import logs
-from app.monitoring.metrics import DIRECTORY_VARIABLE
 from app.settings import Settings
+from app.telemetry import logging as logs
+from app.telemetry.prometheus import DIRECTORY_VARIABLE
 
 logger = logging.getLogger("abacus")
 

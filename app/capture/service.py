@@ -20,10 +20,10 @@ from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.monitoring.metrics import CAPTURED
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.repository import AccountRepository, Receiver
+from app.telemetry.prometheus import CAPTURED
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
 GATHERED_EVENTS = 100

@@ -16,7 +16,6 @@ from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.flags.filters import variant_keys
 from app.models import Experiment, Project, utc_now
-from app.monitoring.metrics import RESULTS_SECONDS
 from app.questions.actions import ActionSources
 from app.questions.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.questions.funnel import funnel_metric
@@ -28,6 +27,7 @@ from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.results.trend import totals
 from app.statistics.errors import ExperimentDataError, NoControlVariant
+from app.telemetry.prometheus import RESULTS_SECONDS
 
 
 class ResultsService:

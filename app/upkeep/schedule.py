@@ -10,8 +10,8 @@ from typing import Any
 from app.database import Database
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
 from app.models import Project
-from app.monitoring.metrics import COUNTED_UNTIL
 from app.projects.repository import AccountRepository
+from app.telemetry.prometheus import COUNTED_UNTIL
 from app.upkeep.service import UpkeepService
 
 logger = logging.getLogger("abacus")

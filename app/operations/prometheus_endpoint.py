@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.common.errors import AuthenticationFailed, NotAuthenticated, NotFound
 from app.dependencies import database_of
-from app.monitoring import metrics, sampling
+from app.operations import pool_sampling as sampling
 from app.settings import Settings
+from app.telemetry import prometheus as metrics
 
 router = APIRouter(include_in_schema=False)
 

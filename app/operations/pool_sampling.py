@@ -3,7 +3,7 @@
 import asyncio
 
 from app.database import Database
-from app.monitoring.metrics import CONNECTIONS, LOOP_DELAY, MOST_CONNECTIONS
+from app.telemetry.prometheus import CONNECTIONS, LOOP_DELAY, MOST_CONNECTIONS
 
 INTERVAL_SECONDS = 5.0
 

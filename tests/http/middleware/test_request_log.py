@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.monitoring.logs import JsonFormatter, redact, request_id
+from app.telemetry.logging import JsonFormatter, redact, request_id
 from tests.service import Service, event
 
 Line = dict[str, Any]
