@@ -11,13 +11,13 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from app.statistics.analysis import AnalysisConfig, analyse
-from app.statistics.funnel import FunnelVariant
-from app.statistics.intervals import equal_tailed_intervals
-from app.statistics.posterior import BetaPosterior
-from app.statistics.samples import CountVariant, MeanVariant, MetricVariant
-from app.statistics.sequential import sequential_factor
-from app.statistics.significance import MAX_EXPECTED_LOSS, MIN_PROBABILITY
+from app.statistics.analysis import analyse
+from app.statistics.bayesian.intervals import equal_tailed_intervals
+from app.statistics.frequentist.sequential import sequential_factor
+from app.statistics.posteriors import BetaPosterior
+from app.statistics.posthog_2022.significance import MAX_EXPECTED_LOSS, MIN_PROBABILITY
+from app.statistics.results import AnalysisConfig
+from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant
 from benchmarks.comparison import fastest
 
 DAYS, PERSONS_PER_DAY, RATE = 28, 500, 0.1

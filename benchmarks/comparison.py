@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from app.statistics.comparison import compare
-from app.statistics.intervals import equal_tailed_on
-from app.statistics.posterior import BetaPosterior, GammaPosterior
+from app.statistics.bayesian.comparison import compare
+from app.statistics.bayesian.intervals import equal_tailed_on
+from app.statistics.posteriors import BetaPosterior, GammaPosterior
 
 Posterior = BetaPosterior | GammaPosterior
 

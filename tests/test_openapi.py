@@ -10,8 +10,9 @@ from app.main import TAGS, create_app
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.settings import Settings
-from app.statistics.funnel import FunnelVariant, evaluate_funnel
-from app.statistics.trend import TrendVariant, evaluate_trend
+from app.statistics.posthog_2022.funnel import evaluate_funnel
+from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
+from app.statistics.variants import FunnelVariant
 from tests.service import Service
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI

@@ -1,6 +1,6 @@
 """Says in words who leads, and whether that means anything."""
 
-from app.statistics.analysis import Analysis, Decision, VariantAnalysis
+from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
 def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:

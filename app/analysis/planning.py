@@ -5,7 +5,7 @@ from functools import partial
 
 from app.analysis.schemas import PowerRead, PowerRequest
 from app.common.errors import ValidationFailed
-from app.statistics.power import (
+from app.statistics.frequentist.power import (
     Question,
     SizeOf,
     count_size,

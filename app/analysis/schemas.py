@@ -8,9 +8,9 @@ from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
 from app.schemas import RequestBody, ResponseBody
-from app.statistics.analysis import Code, Failure, Method
-from app.statistics.multiplicity import Correction
-from app.statistics.sequential import DEFAULT_TUNING
+from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.frequentist.sequential import DEFAULT_TUNING
+from app.statistics.results import Code, Failure, Method
 from app.types import Boolean, Omittable, OptionalText, Text
 
 # Far beyond anything counted, and safe from overflow when squared.

@@ -19,10 +19,10 @@ from app.analysis.schemas import (
     VariantAnalysisRead,
 )
 from app.common.errors import ValidationFailed
-from app.statistics.analysis import Analysis, AnalysisConfig, Interval, VariantAnalysis, analyse
-from app.statistics.funnel import FunnelVariant
-from app.statistics.sample_ratio import SampleRatio
-from app.statistics.samples import CountVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.analysis import analyse
+from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.results import Analysis, AnalysisConfig, Interval, VariantAnalysis
+from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 
 def analyze(request: AnalyzeRequest) -> AnalysisRead:

@@ -8,7 +8,7 @@ from app.common.timestamps import write_moment
 from app.database import Database
 from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.models import ActivityEntry, Experiment
-from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
+from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from app.exposures.splits import SplitChange
 from app.flags.filters import CONTROL
 from app.results.health import Severity, Status
 from app.results.target import MetricEvidence
-from app.statistics.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
+from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 # Shares above which persons in several variants, and events without a variant, deserve a look.
 SEVERAL_SHARE = 0.001

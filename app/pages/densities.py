@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.analysis.schemas import AnalysisRead, VariantAnalysisRead
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
 
 Vector: TypeAlias = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from app.questions.entities import Filters
 from app.questions.queries import FunnelQuery
 from app.questions.scope import ExperimentScope
 from app.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
-from app.statistics.funnel import FunnelVariant, evaluate_funnel
+from app.statistics.posthog_2022.funnel import evaluate_funnel
+from app.statistics.variants import FunnelVariant
 
 
 def conversion_rates(counts: FunnelCounts, variants: Sequence[str]) -> dict[str, float]:

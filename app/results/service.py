@@ -26,7 +26,7 @@ from app.results.funnel import conversion_rates
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.results.trend import totals
-from app.statistics.errors import ExperimentDataError, NoControlVariant
+from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
 from app.telemetry.prometheus import RESULTS_SECONDS
 
 

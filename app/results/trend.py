@@ -11,7 +11,7 @@ from app.questions.entities import Filters
 from app.questions.queries import TrendQuery
 from app.questions.scope import ExperimentScope
 from app.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
-from app.statistics.trend import TrendVariant, evaluate_trend
+from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
 
 MAX_EXPOSURE = 2**53  # beyond it floating point has no whole numbers of its own
 

@@ -23,9 +23,10 @@ from app.questions.scope import ExperimentScope
 from app.questions.service import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
-from app.statistics.analysis import Analysis, AnalysisConfig, analyse_together
-from app.statistics.sample_ratio import SampleRatio
-from app.statistics.samples import MetricVariant
+from app.statistics.analysis import analyse_together
+from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
 _INTERVAL: Interval = "day"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from app.scorecards.criteria import Criteria, MetricRole
-from app.statistics.analysis import Analysis, Interval, VariantAnalysis
-from app.statistics.sample_ratio import SampleRatio
+from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.results import Analysis, Interval, VariantAnalysis
 
 Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
 

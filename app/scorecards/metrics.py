@@ -13,8 +13,7 @@ from app.facts.samples import SampleCounts, SampleMath, count_samples, is_sample
 from app.facts.watches import Watch
 from app.questions.queries import TrendQuery
 from app.questions.scope import ExperimentScope
-from app.statistics.funnel import FunnelVariant
-from app.statistics.samples import MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]
 Growth: TypeAlias = FunnelProgress | SampleCounts

@@ -26,7 +26,7 @@ from app.scorecards.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
-from app.statistics.analysis import Analysis, AnalysisConfig
+from app.statistics.results import Analysis, AnalysisConfig
 
 _SECONDS_OF_A_DAY = 86_400
 _MAX_OVERVIEW_DAYS = 120

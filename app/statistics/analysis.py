@@ -5,127 +5,46 @@ Plain functions over counts: no events, no database, nothing sampled. The same c
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import NormalDist
-from typing import Literal, TypeAlias
 
-import numpy as np
-
-from app.statistics.comparison import Comparison, compare
-from app.statistics.contrasts import contrast_intervals
-from app.statistics.funnel import FunnelVariant
-from app.statistics.intervals import axis_quantiles, equal_tailed_on
-from app.statistics.kernel import Array
-from app.statistics.multiplicity import Correction, adjust
-from app.statistics.normals import compare_normals
-from app.statistics.posterior import BetaPosterior, NormalPosterior, Posterior
-from app.statistics.quadrature import QuadratureError
-from app.statistics.sample_ratio import SampleRatio, check_sample_ratio
-from app.statistics.samples import CountVariant, MetricVariant, Sample, sample_of
-from app.statistics.sequential import DEFAULT_TUNING, sequential_factor, sequential_p_value
-from app.statistics.significance import CONTROL, MIN_EXPOSURE
-from app.statistics.tails import poisson_comparison, student_p_values
-
-Method: TypeAlias = Literal["bayesian", "frequentist"]
-Interval: TypeAlias = tuple[float, float]
-Failure: TypeAlias = Literal["not-enough-exposures", "not-enough-metric-data", "zero-variance", "baseline-mean-is-zero"]
-Code: TypeAlias = Literal[
-    "significant", "not_enough_exposure", "not_enough_data", "low_win_probability", "high_p_value"
-]
+from app.statistics.bayesian.comparison import Comparison, compare
+from app.statistics.bayesian.contrasts import contrast_intervals
+from app.statistics.bayesian.intervals import equal_tailed_on
+from app.statistics.bayesian.normal_comparison import compare_normals
+from app.statistics.estimates import Sample, sample_of
+from app.statistics.frequentist.mean_tests import (
+    anytime_p_value,
+    critical_values,
+    deviation_of,
+    fieller_interval,
+    interval_around,
+    mean_of,
+    two_sided_p_values,
+    welch_degrees,
+)
+from app.statistics.frequentist.multiplicity import adjust
+from app.statistics.frequentist.sample_ratio import check_sample_ratio
+from app.statistics.frequentist.sequential import sequential_factor
+from app.statistics.numerics.log_densities import Array
+from app.statistics.numerics.quadrature import QuadratureError
+from app.statistics.posteriors import NormalPosterior, Posterior
+from app.statistics.posthog_2022.significance import CONTROL, MIN_EXPOSURE
+from app.statistics.results import (
+    Analysis,
+    AnalysisConfig,
+    Code,
+    Contrast,
+    Decision,
+    Failure,
+    Interval,
+    VariantAnalysis,
+)
+from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
 
 MAX_VARIANTS = 20
 MIN_EXPECTED = 5  # below so many expected events the normal approximation of a rate is none
-_LARGEST_DEGREES = 1e15  # a t distribution of more is a normal one to the last digit
 _STANDARD_NORMAL = NormalDist()
-
-
-@dataclass(frozen=True)
-class AnalysisConfig:
-    """How to analyse. Without ``baseline`` it is control, or the first variant where there is none.
-
-    ``method`` and ``is_sequential`` say what significance rests on: the credible interval, the confidence interval, or
-    (however often one looks) the anytime-valid one. ``correction`` is made over all comparisons that are decided
-    together. ``tuning`` is the number of samples at which the anytime-valid interval is narrowest for its kind.
-    """
-
-    method: Method = "bayesian"
-    confidence_level: float = 0.95
-    baseline: str | None = None
-    is_sequential: bool = True
-    tuning: float = DEFAULT_TUNING
-    correction: Correction = "none"
-
-    @property
-    def alpha(self) -> float:
-        return 1 - self.confidence_level
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A variant's difference from the baseline, absolute or relative to the baseline's mean, as it was observed."""
-
-    estimate: float | None = None
-    credible_interval: Interval | None = None
-    confidence_interval: Interval | None = None
-    sequential_interval: Interval | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """``evidence`` is the p-value that significance rests on: for the Bayesian method both tails of the posterior."""
-
-    evidence: float | None
-    adjusted: float | None
-    code: Code
-
-    @property
-    def is_significant(self) -> bool:
-        return self.code == "significant"
-
-
-@dataclass(frozen=True)
-class VariantAnalysis:
-    """What is known of a variant. None stands for what the data leave open, and for the baseline against itself.
-
-    ``expected_loss`` is what choosing the variant costs on average, should another one be better, and
-    ``expected_loss_against_baseline`` the same should the baseline be.
-    """
-
-    sample: Sample
-    is_baseline: bool
-    posterior_mean: float | None = None
-    credible_interval: Interval | None = None
-    probability_best: float | None = None
-    probability_beats_baseline: float | None = None
-    expected_loss: float | None = None
-    expected_loss_against_baseline: float | None = None
-    difference: Contrast = Contrast()
-    relative_difference: Contrast = Contrast()
-    p_value: float | None = None
-    sequential_p_value: float | None = None
-    decision: Decision | None = None
-    failures: tuple[Failure, ...] = ()
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The variants in the order they were given. ``leader`` is the one most probably best; None without any data."""
-
-    config: AnalysisConfig
-    variants: tuple[VariantAnalysis, ...]
-    sample_ratio: SampleRatio | None
-
-    @property
-    def baseline(self) -> VariantAnalysis:
-        return next(variant for variant in self.variants if variant.is_baseline)
-
-    @property
-    def leader(self) -> VariantAnalysis | None:
-        known = [variant for variant in self.variants if variant.sample.mean is not None]
-        if len(known) < 2:
-            return None
-        # Equal ones: the baseline leads, as nothing speaks for a change.
-        return max(known, key=lambda one: (one.probability_best or 0.0, one.sample.mean or 0.0, one.is_baseline))
 
 
 def analyse(
@@ -254,7 +173,7 @@ def _credible_intervals(
     if not normals:
         return _intervals(equal_tailed_on(comparison.grid, config.confidence_level))
     z = _STANDARD_NORMAL.inv_cdf(1 - config.alpha / 2)
-    return [_around(one.mean, z * one.deviation) for one in normals]
+    return [interval_around(one.mean, z * one.deviation) for one in normals]
 
 
 def _credible_contrasts(
@@ -269,9 +188,10 @@ def _credible_contrasts(
     # safely above zero.
     z = _STANDARD_NORMAL.inv_cdf(1 - config.alpha / 2)
     absolute = [
-        _around(_mean(test) - _mean(baseline), z * math.hypot(_deviation(test), _deviation(baseline))) for test in tests
+        interval_around(mean_of(test) - mean_of(baseline), z * math.hypot(deviation_of(test), deviation_of(baseline)))
+        for test in tests
     ]
-    return absolute, [_fieller(baseline, test, z) if _mean(baseline) > 0 else None for test in tests]
+    return absolute, [fieller_interval(baseline, test, z) if mean_of(baseline) > 0 else None for test in tests]
 
 
 def _with_tests(
@@ -282,21 +202,21 @@ def _with_tests(
     pairs = [(index, one) for index, one in enumerate(described) if index > 0 and _is_comparable(baseline, one.sample)]
     if not pairs:
         return described
-    errors = [math.hypot(_deviation(baseline), _deviation(one.sample)) for _, one in pairs]
-    degrees = [_welch_degrees(baseline, one.sample) for _, one in pairs]
-    factors = _critical_values(degrees, config.alpha)
-    p_values = _p_values(ordered, [index for index, _ in pairs], described, errors, degrees)
+    errors = [math.hypot(deviation_of(baseline), deviation_of(one.sample)) for _, one in pairs]
+    degrees = [welch_degrees(baseline, one.sample) for _, one in pairs]
+    factors = critical_values(degrees, config.alpha)
+    p_values = two_sided_p_values(ordered, [index for index, _ in pairs], described, errors, degrees)
     result = list(described)
     for (index, one), error, factor, p_value in zip(pairs, errors, factors, p_values, strict=True):
         samples = baseline.number_of_samples + one.sample.number_of_samples
         anytime = sequential_factor(samples, config.alpha, config.tuning)
-        estimate = _mean(one.sample) - _mean(baseline)
+        estimate = mean_of(one.sample) - mean_of(baseline)
         result[index] = replace(
             one,
             difference=_absolute(one.difference, baseline, one.sample, factor, anytime, error),
             relative_difference=_relative(one.relative_difference, baseline, one.sample, factor, anytime),
             p_value=p_value,
-            sequential_p_value=_anytime_p_value(estimate, error, samples, config),
+            sequential_p_value=anytime_p_value(estimate, error, samples, config),
         )
     return result
 
@@ -304,112 +224,26 @@ def _with_tests(
 def _absolute(
     contrast: Contrast, baseline: Sample, sample: Sample, factor: float, anytime: float, error: float
 ) -> Contrast:
-    estimate = _mean(sample) - _mean(baseline)
+    estimate = mean_of(sample) - mean_of(baseline)
     if not error > 0:
         return replace(contrast, estimate=estimate)
     return replace(
         contrast,
         estimate=estimate,
-        confidence_interval=_around(estimate, factor * error),
-        sequential_interval=_around(estimate, anytime * error),
+        confidence_interval=interval_around(estimate, factor * error),
+        sequential_interval=interval_around(estimate, anytime * error),
     )
 
 
 def _relative(contrast: Contrast, baseline: Sample, sample: Sample, factor: float, anytime: float) -> Contrast:
-    if not _mean(baseline) > 0:
+    if not mean_of(baseline) > 0:
         return contrast
     return replace(
         contrast,
-        estimate=_mean(sample) / _mean(baseline) - 1,
-        confidence_interval=_fieller(baseline, sample, factor),
-        sequential_interval=_fieller(baseline, sample, anytime),
+        estimate=mean_of(sample) / mean_of(baseline) - 1,
+        confidence_interval=fieller_interval(baseline, sample, factor),
+        sequential_interval=fieller_interval(baseline, sample, anytime),
     )
-
-
-def _fieller(baseline: Sample, sample: Sample, factor: float) -> Interval | None:
-    r"""Return the relative differences r that put :math:`m - (1 + r) m_0` within ``factor`` standard errors of zero.
-
-    It leaves zero out just when the interval of the absolute difference does, which the delta method's would not. None
-    where it has no end: the baseline's mean is not far enough from zero, or nothing varies.
-
-    References
-    ----------
-    E. C. Fieller, *Some problems in interval estimation*, JRSS B 16 (1954).
-    """
-    mean = _mean(baseline)
-    ratio, own = _mean(sample) / mean, (_deviation(sample) / mean) ** 2
-    base = (_deviation(baseline) / mean) ** 2
-    rest = 1 - factor * factor * base
-    if not (rest > 0 and own + base > 0 and math.isfinite(ratio * ratio)):
-        return None
-    root = factor * math.sqrt(max(own + ratio * ratio * base - factor * factor * base * own, 0.0))
-    return (ratio - root) / rest - 1, (ratio + root) / rest - 1
-
-
-def _welch_degrees(baseline: Sample, sample: Sample) -> float:
-    """Return Satterthwaite's degrees of freedom."""
-    if math.isinf(sample.degrees):
-        return math.inf
-    first, second = _deviation(baseline), _deviation(sample)
-    largest = max(first, second)
-    if largest == 0:
-        return math.inf
-    first, second = (first / largest) ** 2, (second / largest) ** 2
-    return (first + second) ** 2 / (first**2 / baseline.degrees + second**2 / sample.degrees)
-
-
-def _critical_values(degrees: Sequence[float], alpha: float) -> list[float]:
-    r"""Return two-sided critical values of Student's t: :math:`\nu / (\nu + t^2)` is Beta(nu / 2, 1 / 2)."""
-    if all(math.isinf(degree) for degree in degrees):
-        return [_STANDARD_NORMAL.inv_cdf(1 - alpha / 2)] * len(degrees)
-    posteriors = [BetaPosterior(min(degree, _LARGEST_DEGREES) / 2, 0.5) for degree in degrees]
-    critical: list[float] = np.exp(-axis_quantiles(posteriors, [alpha])[:, 0] / 2).tolist()
-    return critical
-
-
-def _p_values(
-    ordered: Sequence[MetricVariant],
-    indices: Sequence[int],
-    described: Sequence[VariantAnalysis],
-    errors: Sequence[float],
-    degrees: Sequence[float],
-) -> list[float | None]:
-    """Return two-sided p-values of each test against the baseline, by what suits the metric.
-
-    Conversions: the z test with the pooled rate. Counts: the exact comparison given their sum. Means and ratios:
-    Welch's test.
-    """
-    baseline = ordered[0]
-    if isinstance(baseline, FunnelVariant):
-        return [_pooled_p_value(baseline, ordered[index]) for index in indices]
-    if isinstance(baseline, CountVariant):
-        tests = [one for index in indices if isinstance(one := ordered[index], CountVariant)]
-        ratios = [one.exposure / baseline.exposure for one in tests]
-        return list(map(float, poisson_comparison(baseline.count, [one.count for one in tests], ratios)))
-    estimates = [_mean(described[index].sample) - _mean(described[0].sample) for index in indices]
-    t = np.array([estimate / error if error > 0 else 0.0 for estimate, error in zip(estimates, errors, strict=True)])
-    values = student_p_values(t, np.minimum(np.array(degrees), _LARGEST_DEGREES)).tolist()
-    return [
-        value if error > 0 or estimate == 0 else None
-        for value, error, estimate in zip(values, errors, estimates, strict=True)
-    ]
-
-
-def _pooled_p_value(baseline: FunnelVariant, test: MetricVariant) -> float | None:
-    if not isinstance(test, FunnelVariant):
-        return None
-    total = baseline.total + test.total
-    successes = baseline.success_count + test.success_count
-    variance = successes / total * ((total - successes) / total) * (1 / baseline.total + 1 / test.total)
-    if variance == 0:
-        return 1.0
-    return math.erfc(abs(test.rate - baseline.rate) / math.sqrt(2 * variance))
-
-
-def _anytime_p_value(estimate: float, error: float, samples: float, config: AnalysisConfig) -> float | None:
-    if error > 0:
-        return sequential_p_value(estimate / error, samples, config.alpha, config.tuning)
-    return 1.0 if estimate == 0 else None
 
 
 def _failures(one: VariantAnalysis, baseline: VariantAnalysis, ordered: Sequence[MetricVariant]) -> tuple[Failure, ...]:
@@ -476,20 +310,6 @@ def _is_comparable(baseline: Sample, sample: Sample) -> bool:
         one.mean is not None and one.variance is not None and math.isfinite(one.mean) and math.isfinite(one.variance)
         for one in (baseline, sample)
     )
-
-
-def _mean(sample: Sample) -> float:
-    """Return the mean of a sample that has one."""
-    return sample.mean if sample.mean is not None else math.nan
-
-
-def _deviation(sample: Sample) -> float:
-    """Return the standard error of the mean of a sample that has one."""
-    return math.sqrt(sample.variance) if sample.variance is not None else math.nan
-
-
-def _around(center: float, half_width: float) -> Interval:
-    return center - half_width, center + half_width
 
 
 def _intervals(ends: Array) -> list[Interval]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.pages.densities import POINTS, density
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
 
 POSTERIORS = [
     BetaPosterior.from_counts(0, 0),

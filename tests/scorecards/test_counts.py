@@ -16,7 +16,8 @@ from app.facts.calendar import ticks
 from app.facts.columns import FactColumns
 from app.facts.samples import SampleMath, count_samples
 from app.scorecards.metrics import metric_type_of, variants_of
-from app.statistics.analysis import AnalysisConfig, analyse
+from app.statistics.analysis import analyse
+from app.statistics.results import AnalysisConfig
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 KEYS = ["control", "test"]

@@ -4,8 +4,9 @@ import pytest
 
 from app.scorecards.criteria import Criteria, MetricRole
 from app.scorecards.decision import DecidedMetric, decide
-from app.statistics.analysis import Analysis, AnalysisConfig, analyse
-from app.statistics.funnel import FunnelVariant
+from app.statistics.analysis import analyse
+from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.variants import FunnelVariant
 
 HARMFUL = (2000, 1500)
 HARMLESS = (2000, 2020)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mpmath import beta, betainc, gammainc, mp, mpf, quad
 
-from app.statistics.posterior import BetaPosterior, GammaPosterior
+from app.statistics.posteriors import BetaPosterior, GammaPosterior
 
 Posterior = BetaPosterior | GammaPosterior
 

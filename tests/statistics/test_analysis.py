@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.statistics.analysis import Analysis, AnalysisConfig, VariantAnalysis, analyse, analyse_together
-from app.statistics.funnel import FunnelVariant
-from app.statistics.multiplicity import adjust
-from app.statistics.sample_ratio import check_sample_ratio
-from app.statistics.samples import CountVariant, MeanVariant, RatioVariant
-from app.statistics.sequential import sequential_factor, sequential_p_value
-from app.statistics.tails import chi_square_p_value, student_p_values
+from app.statistics.analysis import analyse, analyse_together
+from app.statistics.frequentist.multiplicity import adjust
+from app.statistics.frequentist.sample_ratio import check_sample_ratio
+from app.statistics.frequentist.sequential import sequential_factor, sequential_p_value
+from app.statistics.numerics.tail_probabilities import chi_square_p_value, student_p_values
+from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
+from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, RatioVariant
 
 CONFIG = AnalysisConfig()
 ONE_LOOK = AnalysisConfig(method="frequentist", is_sequential=False)

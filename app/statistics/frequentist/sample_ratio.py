@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.statistics.tails import chi_square_p_value
+from app.statistics.numerics.tail_probabilities import chi_square_p_value
 
 MISMATCH_LEVEL = 0.001  # the test is repeated at every look, and a false alarm costs an experiment
 MIN_SAMPLES = 100

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.polynomial import chebyshev, legendre
 from numpy.typing import NDArray
 
-from app.statistics.kernel import Array, Kernel
+from app.statistics.numerics.log_densities import Array, Kernel
 
 _DEEPEST = 9.2  # standard deviations of a normal curve
 _GROWTH = 1.3  # a merged panel may be this much wider than the narrowest panel inside

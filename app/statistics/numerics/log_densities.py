@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
 
 Array = NDArray[np.float64]
 Number = TypeVar("Number", np.float64, np.bool_)

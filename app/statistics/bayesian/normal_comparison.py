@@ -7,10 +7,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from app.statistics.comparison import Comparison, compare
-from app.statistics.kernel import Array
-from app.statistics.posterior import NormalPosterior
-from app.statistics.quadrature import QuadratureError
+from app.statistics.bayesian.comparison import Comparison, compare
+from app.statistics.numerics.log_densities import Array
+from app.statistics.numerics.quadrature import QuadratureError
+from app.statistics.posteriors import NormalPosterior
 
 _LARGEST_SPREAD = 1e5
 _REACH = 12.0  # in deviations: what lies further away has a probability below 1e-32

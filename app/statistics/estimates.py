@@ -3,82 +3,9 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
 
-from app.statistics.funnel import FunnelVariant
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
-
-# Sums that are floating-point numbers carry their own rounding: a variance below zero by less than this is zero.
-_ROUNDING = Fraction(1, 10**9)
-
-
-@dataclass(frozen=True)
-class CountVariant:
-    """Independent events, and how many persons (or how much time) they could happen to."""
-
-    key: str
-    count: int
-    exposure: float
-
-    def __post_init__(self) -> None:
-        """Refuse counts and exposures that nothing has."""
-        if self.count < 0:
-            raise ValueError(f"count of {self.key!r} cannot be negative, got {self.count}")
-        if not (math.isfinite(self.exposure) and self.exposure > 0):
-            raise ValueError(f"exposure of {self.key!r} must be a positive number, got {self.exposure!r}")
-
-
-@dataclass(frozen=True)
-class MeanVariant:
-    """An amount per sample: how many samples, the sum of their amounts and of the amounts' squares."""
-
-    key: str
-    number_of_samples: int
-    sum: float
-    sum_squares: float
-
-    def __post_init__(self) -> None:
-        """Refuse sums that no samples have."""
-        _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
-
-
-@dataclass(frozen=True)
-class RatioVariant:
-    """The quotient of two amounts per sample, with sums of both, of their squares and of their products."""
-
-    key: str
-    number_of_samples: int
-    sum: float
-    sum_squares: float
-    denominator_sum: float
-    denominator_sum_squares: float
-    numerator_denominator_sum_product: float
-
-    def __post_init__(self) -> None:
-        """Refuse sums that no samples have."""
-        _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
-        _require_moments(
-            self.key, "denominator_", self.number_of_samples, self.denominator_sum, self.denominator_sum_squares
-        )
-        if self.denominator_sum < 0:
-            raise ValueError(f"denominator_sum of {self.key!r} cannot be negative, got {self.denominator_sum}")
-        n, product = self.number_of_samples, Fraction(self.numerator_denominator_sum_product)
-        if n == 0:
-            if product:
-                raise ValueError(
-                    f"numerator_denominator_sum_product of {self.key!r} is not zero, but it has no samples"
-                )
-            return
-        own, other = Fraction(self.sum), Fraction(self.denominator_sum)
-        spreads = [Fraction(self.sum_squares) - own**2 / n, Fraction(self.denominator_sum_squares) - other**2 / n]
-        slack = _ROUNDING * Fraction(self.sum_squares) * Fraction(self.denominator_sum_squares)
-        if (product - own * other / n) ** 2 > max(spreads[0], Fraction(0)) * max(
-            spreads[1], Fraction(0)
-        ) + slack:  # Cauchy and Schwarz
-            raise ValueError(f"numerator_denominator_sum_product of {self.key!r} does not fit its sums")
-
-
-MetricVariant: TypeAlias = FunnelVariant | CountVariant | MeanVariant | RatioVariant
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 
 @dataclass(frozen=True)
@@ -192,15 +119,3 @@ def _to_float(number: Fraction) -> float:
         return float(number)
     except OverflowError:
         return math.copysign(math.inf, number)
-
-
-def _require_moments(key: str, prefix: str, n: int, total: float, squares: float) -> None:
-    if n < 0:
-        raise ValueError(f"number_of_samples of {key!r} cannot be negative, got {n}")
-    for name, value in (("sum", total), ("sum_squares", squares)):
-        if not math.isfinite(value):
-            raise ValueError(f"{prefix}{name} of {key!r} must be a number, got {value!r}")
-    if n == 0 and (total or squares):
-        raise ValueError(f"{prefix}sum of {key!r} is not zero, but it has no samples")
-    if n and Fraction(squares) * (1 + _ROUNDING) < Fraction(total) ** 2 / n:
-        raise ValueError(f"{prefix}sum_squares of {key!r} is smaller than {prefix}sum squared / number_of_samples")

@@ -16,8 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from app.statistics.kernel import Array, BetaKernel, GammaKernel, Kernel
-from app.statistics.quadrature import SharedGrid, gauss_legendre, panel_edges
+from app.statistics.numerics.log_densities import Array, BetaKernel, GammaKernel, Kernel
+from app.statistics.numerics.quadrature import SharedGrid, gauss_legendre, panel_edges
 
 _LEVELS = 4
 _NODES = 10

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.statistics.errors import ExperimentDataError
-from app.statistics.funnel import FunnelVariant, evaluate_funnel
-from app.statistics.significance import SignificanceCode
-from app.statistics.tails import binomial_tails, poisson_comparison
-from app.statistics.trend import TrendVariant, evaluate_trend
+from app.statistics.numerics.tail_probabilities import binomial_tails, poisson_comparison
+from app.statistics.posthog_2022.errors import ExperimentDataError
+from app.statistics.posthog_2022.funnel import evaluate_funnel
+from app.statistics.posthog_2022.significance import SignificanceCode
+from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
+from app.statistics.variants import FunnelVariant
 
 
 def funnel(**counts: tuple[int, int]) -> list[FunnelVariant]:

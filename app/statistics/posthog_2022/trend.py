@@ -4,17 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.statistics.comparison import compare
-from app.statistics.intervals import equal_tailed_intervals
-from app.statistics.posterior import GammaPosterior
-from app.statistics.significance import (
+from app.statistics.bayesian.comparison import compare
+from app.statistics.bayesian.intervals import equal_tailed_intervals
+from app.statistics.numerics.tail_probabilities import poisson_comparison
+from app.statistics.posteriors import GammaPosterior
+from app.statistics.posthog_2022.significance import (
     MAX_P_VALUE,
     MIN_EXPOSURE,
     SignificanceCode,
     require_comparable,
     win_probability_is_low,
 )
-from app.statistics.tails import poisson_comparison
 
 
 @dataclass(frozen=True)

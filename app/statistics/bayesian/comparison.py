@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.statistics.kernel import Array, kernel_of
-from app.statistics.posterior import Posterior
-from app.statistics.quadrature import QuadratureError, SharedGrid
+from app.statistics.numerics.log_densities import Array, kernel_of
+from app.statistics.numerics.quadrature import QuadratureError, SharedGrid
+from app.statistics.posteriors import Posterior
 
 _TOLERANCE = 1e-10
 

@@ -3,39 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.statistics.comparison import Comparison, compare
-from app.statistics.intervals import equal_tailed_on
-from app.statistics.posterior import BetaPosterior
-from app.statistics.significance import (
+from app.statistics.bayesian.comparison import Comparison, compare
+from app.statistics.bayesian.intervals import equal_tailed_on
+from app.statistics.posteriors import BetaPosterior
+from app.statistics.posthog_2022.significance import (
     MAX_EXPECTED_LOSS,
     MIN_EXPOSURE,
     SignificanceCode,
     require_comparable,
     win_probability_is_low,
 )
-
-
-@dataclass(frozen=True)
-class FunnelVariant:
-    """Persons of a variant that did and did not convert."""
-
-    key: str
-    success_count: int
-    failure_count: int
-
-    def __post_init__(self) -> None:
-        """Refuse counts that no funnel has."""
-        for name, count in (("success_count", self.success_count), ("failure_count", self.failure_count)):
-            if count < 0:
-                raise ValueError(f"{name} of {self.key!r} cannot be negative, got {count}")
-
-    @property
-    def total(self) -> int:
-        return self.success_count + self.failure_count
-
-    @property
-    def rate(self) -> float:
-        return self.success_count / self.total if self.total else 0.0
+from app.statistics.variants import FunnelVariant
 
 
 @dataclass(frozen=True)

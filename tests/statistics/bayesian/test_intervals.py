@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mpf
 
-from app.statistics.intervals import equal_tailed_intervals, highest_density_intervals, quantiles
-from app.statistics.posterior import BetaPosterior, GammaPosterior
+from app.statistics.bayesian.intervals import equal_tailed_intervals, highest_density_intervals, quantiles
+from app.statistics.posteriors import BetaPosterior, GammaPosterior
 from tests.statistics.reference import Posterior, cdf, density
 
 beta = BetaPosterior.from_counts

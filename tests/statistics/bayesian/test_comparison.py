@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import betainc, mpf
 
-from app.statistics.comparison import compare
-from app.statistics.normals import compare_normals
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior
+from app.statistics.bayesian.comparison import compare
+from app.statistics.bayesian.normal_comparison import compare_normals
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior
 from tests.statistics import reference
 from tests.statistics.reference import Posterior
 

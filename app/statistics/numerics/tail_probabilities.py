@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.statistics.kernel import Array, BetaKernel, log_ratio
-from app.statistics.posterior import BetaPosterior
-from app.statistics.quadrature import gauss_legendre
+from app.statistics.numerics.log_densities import Array, BetaKernel, log_ratio
+from app.statistics.numerics.quadrature import gauss_legendre
+from app.statistics.posteriors import BetaPosterior
 
 # Where panels end: the density has fallen by these exponents. Beyond the last 1e-18 of the tail is left.
 _DROPS = np.array([1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 42.0])

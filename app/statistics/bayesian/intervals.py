@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.statistics.kernel import Array, BetaKernel, kernel_of
-from app.statistics.posterior import Posterior
-from app.statistics.quadrature import SharedGrid
+from app.statistics.numerics.log_densities import Array, BetaKernel, kernel_of
+from app.statistics.numerics.quadrature import SharedGrid
+from app.statistics.posteriors import Posterior
 
 _HALLEY_STEPS = 2
 _NEWTON_STEPS = 40

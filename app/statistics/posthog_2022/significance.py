@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from app.statistics.errors import NoControlVariant, TooFewVariants, TooManyVariants
+from app.statistics.posthog_2022.errors import NoControlVariant, TooFewVariants, TooManyVariants
 
 CONTROL = "control"
 MAX_VARIANTS = 10

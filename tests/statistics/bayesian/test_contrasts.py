@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mpf, quad
 
-from app.statistics.comparison import compare
-from app.statistics.contrasts import ContrastIntervals, contrast_intervals
-from app.statistics.posterior import BetaPosterior, GammaPosterior, NormalPosterior
+from app.statistics.bayesian.comparison import compare
+from app.statistics.bayesian.contrasts import ContrastIntervals, contrast_intervals
+from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior
 from tests.statistics.reference import Posterior, breakpoints, cdf, density
 
 LEVEL = 0.95

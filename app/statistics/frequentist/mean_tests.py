@@ -1,0 +1,118 @@
+"""Tests and confidence intervals of differences and ratios of means."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+
+from app.statistics.bayesian.intervals import axis_quantiles
+from app.statistics.estimates import Sample
+from app.statistics.frequentist.sequential import sequential_p_value
+from app.statistics.numerics.tail_probabilities import poisson_comparison, student_p_values
+from app.statistics.posteriors import BetaPosterior
+from app.statistics.results import AnalysisConfig, Interval, VariantAnalysis
+from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
+
+_STANDARD_NORMAL = NormalDist()
+_LARGEST_DEGREES = 1e15  # a t distribution of more is a normal one to the last digit
+
+
+def fieller_interval(baseline: Sample, sample: Sample, factor: float) -> Interval | None:
+    r"""Return the relative differences r that put :math:`m - (1 + r) m_0` within ``factor`` standard errors of zero.
+
+    It leaves zero out just when the interval of the absolute difference does, which the delta method's would not. None
+    where it has no end: the baseline's mean is not far enough from zero, or nothing varies.
+
+    References
+    ----------
+    E. C. Fieller, *Some problems in interval estimation*, JRSS B 16 (1954).
+    """
+    mean = mean_of(baseline)
+    ratio, own = mean_of(sample) / mean, (deviation_of(sample) / mean) ** 2
+    base = (deviation_of(baseline) / mean) ** 2
+    rest = 1 - factor * factor * base
+    if not (rest > 0 and own + base > 0 and math.isfinite(ratio * ratio)):
+        return None
+    root = factor * math.sqrt(max(own + ratio * ratio * base - factor * factor * base * own, 0.0))
+    return (ratio - root) / rest - 1, (ratio + root) / rest - 1
+
+
+def welch_degrees(baseline: Sample, sample: Sample) -> float:
+    """Return Satterthwaite's degrees of freedom."""
+    if math.isinf(sample.degrees):
+        return math.inf
+    first, second = deviation_of(baseline), deviation_of(sample)
+    largest = max(first, second)
+    if largest == 0:
+        return math.inf
+    first, second = (first / largest) ** 2, (second / largest) ** 2
+    return (first + second) ** 2 / (first**2 / baseline.degrees + second**2 / sample.degrees)
+
+
+def critical_values(degrees: Sequence[float], alpha: float) -> list[float]:
+    r"""Return two-sided critical values of Student's t: :math:`\nu / (\nu + t^2)` is Beta(nu / 2, 1 / 2)."""
+    if all(math.isinf(degree) for degree in degrees):
+        return [_STANDARD_NORMAL.inv_cdf(1 - alpha / 2)] * len(degrees)
+    posteriors = [BetaPosterior(min(degree, _LARGEST_DEGREES) / 2, 0.5) for degree in degrees]
+    critical: list[float] = np.exp(-axis_quantiles(posteriors, [alpha])[:, 0] / 2).tolist()
+    return critical
+
+
+def two_sided_p_values(
+    ordered: Sequence[MetricVariant],
+    indices: Sequence[int],
+    described: Sequence[VariantAnalysis],
+    errors: Sequence[float],
+    degrees: Sequence[float],
+) -> list[float | None]:
+    """Return two-sided p-values of each test against the baseline, by what suits the metric.
+
+    Conversions: the z test with the pooled rate. Counts: the exact comparison given their sum. Means and ratios:
+    Welch's test.
+    """
+    baseline = ordered[0]
+    if isinstance(baseline, FunnelVariant):
+        return [_pooled_p_value(baseline, ordered[index]) for index in indices]
+    if isinstance(baseline, CountVariant):
+        tests = [one for index in indices if isinstance(one := ordered[index], CountVariant)]
+        ratios = [one.exposure / baseline.exposure for one in tests]
+        return list(map(float, poisson_comparison(baseline.count, [one.count for one in tests], ratios)))
+    estimates = [mean_of(described[index].sample) - mean_of(described[0].sample) for index in indices]
+    t = np.array([estimate / error if error > 0 else 0.0 for estimate, error in zip(estimates, errors, strict=True)])
+    values = student_p_values(t, np.minimum(np.array(degrees), _LARGEST_DEGREES)).tolist()
+    return [
+        value if error > 0 or estimate == 0 else None
+        for value, error, estimate in zip(values, errors, estimates, strict=True)
+    ]
+
+
+def _pooled_p_value(baseline: FunnelVariant, test: MetricVariant) -> float | None:
+    if not isinstance(test, FunnelVariant):
+        return None
+    total = baseline.total + test.total
+    successes = baseline.success_count + test.success_count
+    variance = successes / total * ((total - successes) / total) * (1 / baseline.total + 1 / test.total)
+    if variance == 0:
+        return 1.0
+    return math.erfc(abs(test.rate - baseline.rate) / math.sqrt(2 * variance))
+
+
+def anytime_p_value(estimate: float, error: float, samples: float, config: AnalysisConfig) -> float | None:
+    if error > 0:
+        return sequential_p_value(estimate / error, samples, config.alpha, config.tuning)
+    return 1.0 if estimate == 0 else None
+
+
+def mean_of(sample: Sample) -> float:
+    """Return the mean of a sample that has one."""
+    return sample.mean if sample.mean is not None else math.nan
+
+
+def deviation_of(sample: Sample) -> float:
+    """Return the standard error of the mean of a sample that has one."""
+    return math.sqrt(sample.variance) if sample.variance is not None else math.nan
+
+
+def interval_around(center: float, half_width: float) -> Interval:
+    return center - half_width, center + half_width

@@ -1,0 +1,105 @@
+"""What an analysis takes and returns: its configuration, contrasts, decisions and variants."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from app.statistics.estimates import Sample
+from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.frequentist.sequential import DEFAULT_TUNING
+
+Method: TypeAlias = Literal["bayesian", "frequentist"]
+Interval: TypeAlias = tuple[float, float]
+Failure: TypeAlias = Literal["not-enough-exposures", "not-enough-metric-data", "zero-variance", "baseline-mean-is-zero"]
+Code: TypeAlias = Literal[
+    "significant", "not_enough_exposure", "not_enough_data", "low_win_probability", "high_p_value"
+]
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """How to analyse. Without ``baseline`` it is control, or the first variant where there is none.
+
+    ``method`` and ``is_sequential`` say what significance rests on: the credible interval, the confidence interval, or
+    (however often one looks) the anytime-valid one. ``correction`` is made over all comparisons that are decided
+    together. ``tuning`` is the number of samples at which the anytime-valid interval is narrowest for its kind.
+    """
+
+    method: Method = "bayesian"
+    confidence_level: float = 0.95
+    baseline: str | None = None
+    is_sequential: bool = True
+    tuning: float = DEFAULT_TUNING
+    correction: Correction = "none"
+
+    @property
+    def alpha(self) -> float:
+        return 1 - self.confidence_level
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A variant's difference from the baseline, absolute or relative to the baseline's mean, as it was observed."""
+
+    estimate: float | None = None
+    credible_interval: Interval | None = None
+    confidence_interval: Interval | None = None
+    sequential_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``evidence`` is the p-value that significance rests on: for the Bayesian method both tails of the posterior."""
+
+    evidence: float | None
+    adjusted: float | None
+    code: Code
+
+    @property
+    def is_significant(self) -> bool:
+        return self.code == "significant"
+
+
+@dataclass(frozen=True)
+class VariantAnalysis:
+    """What is known of a variant. None stands for what the data leave open, and for the baseline against itself.
+
+    ``expected_loss`` is what choosing the variant costs on average, should another one be better, and
+    ``expected_loss_against_baseline`` the same should the baseline be.
+    """
+
+    sample: Sample
+    is_baseline: bool
+    posterior_mean: float | None = None
+    credible_interval: Interval | None = None
+    probability_best: float | None = None
+    probability_beats_baseline: float | None = None
+    expected_loss: float | None = None
+    expected_loss_against_baseline: float | None = None
+    difference: Contrast = Contrast()
+    relative_difference: Contrast = Contrast()
+    p_value: float | None = None
+    sequential_p_value: float | None = None
+    decision: Decision | None = None
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The variants in the order they were given. ``leader`` is the one most probably best; None without any data."""
+
+    config: AnalysisConfig
+    variants: tuple[VariantAnalysis, ...]
+    sample_ratio: SampleRatio | None
+
+    @property
+    def baseline(self) -> VariantAnalysis:
+        return next(variant for variant in self.variants if variant.is_baseline)
+
+    @property
+    def leader(self) -> VariantAnalysis | None:
+        known = [variant for variant in self.variants if variant.sample.mean is not None]
+        if len(known) < 2:
+            return None
+        # Equal ones: the baseline leads, as nothing speaks for a change.
+        return max(known, key=lambda one: (one.probability_best or 0.0, one.sample.mean or 0.0, one.is_baseline))
