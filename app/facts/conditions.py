@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
-from app.facts.actors import Mask, Subject, actors_of, atoms, cohort_id, holds, is_cohort, subject
+from app.facts.actors import Mask, actors_of, holds
 from app.facts.columns import FactColumns
 from app.facts.series import SeriesDefinition
 from app.facts.sessions import MARGIN, sessions_matching
@@ -18,6 +18,7 @@ from app.groups.service import GroupFilterService
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
+from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
 
 # Reads the facts of a series inside the window, made wider by so many microseconds on both sides.
 ReadFacts: TypeAlias = Callable[[SeriesDefinition, int], Awaitable[FactColumns]]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from app.facts.columns import NO_ACTOR, FactColumns
 from app.properties.filters import Group
 from app.properties.matcher import compile_filter
+from app.properties.subjects import DURATION_PROPERTY
 
-DURATION_PROPERTY = "$session_duration"
 # A session may have begun before a window or end after it: events so much outside still belong to it.
 MARGIN = 24 * 3_600 * 1_000_000  # microseconds
 

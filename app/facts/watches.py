@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.facts.actors import Subject, atoms, subject
 from app.facts.series import EventSource, SeriesDefinition
 from app.facts.sessions import MARGIN
 from app.properties.filters import Conjunction, Group, canonical
 from app.properties.splitting import alternatives
+from app.properties.subjects import Subject, atoms, subject
 
 SESSION_PROPERTY = "$session_id"
 # When sessions began and ended: one fact for each event of each session.

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.flags.hashing import VariantRange, pick_variant, position, variant_ranges
+from app.properties.dates import parse_moment
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -26,7 +27,6 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
-from app.properties.moments import parse_moment
 from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[

@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from app.facts.answerable import refuse_unanswerable
 from app.properties.filters import InvalidFilter, parse_filter
+from app.properties.validation import refuse_unanswerable
 from app.schemas import RequestBody, ResponseBody
 from app.types import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 

@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from app.properties.dates import Moment, parse_moment
 from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_test
 from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, PropertyType, Value
-from app.properties.moments import Moment, parse_moment
 from app.properties.patterns import contains_like, regular_expression
 from app.properties.text import compact, number, number_of_text, print_float, text_form
 

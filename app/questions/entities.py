@@ -10,10 +10,10 @@ from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
-from app.facts.answerable import refuse_unanswerable
 from app.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
 from app.properties.splitting import both
+from app.properties.validation import refuse_unanswerable
 
 Kind = Literal["events", "actions"]
 Filters = Mapping[str, JsonValue]

@@ -9,10 +9,10 @@ from app.facts.attribution import FIRST_TOUCH, Attribution
 from app.facts.calendar import Interval
 from app.facts.funnel import ConversionWindow
 from app.facts.series import EventSource
-from app.facts.sessions import DURATION_PROPERTY
 from app.facts.trend import Math
 from app.facts.watches import SESSION_PROPERTY, Watch, group_property, watch
 from app.properties.filters import Group
+from app.properties.subjects import DURATION_PROPERTY
 from app.questions.entities import NO_FILTER, Entity
 from app.questions.scope import ExperimentScope
 

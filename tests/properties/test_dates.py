@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.properties.moments import Moment, parse_moment
+from app.properties.dates import Moment, parse_moment
 
 FIFTH = datetime(2022, 11, 5, tzinfo=UTC)
 TEN = datetime(2022, 11, 5, 10, 0, 7, tzinfo=UTC)

@@ -1,10 +1,9 @@
 """Which filters can be answered at all. Pure."""
 
-from app.facts.actors import atoms, is_cohort
-from app.facts.sessions import DURATION_PROPERTY
 from app.properties.filters import Condition, Group, InvalidFilter, Node
 from app.properties.matcher import compile_filter
 from app.properties.splitting import alternatives
+from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort
 
 
 def refuse_unanswerable(tree: Group) -> None:

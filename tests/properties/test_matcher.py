@@ -21,7 +21,7 @@ from app.properties.filters import (
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
 
-from .test_property_text import JSON_VALUES
+from tests.properties.test_text import JSON_VALUES
 
 
 def holds(operator: Operator, value: Value, raw: str | None, *, negation: bool = False) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
 
-from .test_property_text import JSON_VALUES
+from tests.properties.test_text import JSON_VALUES
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
