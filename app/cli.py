@@ -19,16 +19,17 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import demo as demonstration
-from app import migrate as schema
 from app import serving
 from app.auth.scopes import EVERYTHING
 from app.common.errors import AppError, NotFound
-from app.database import DATABASE_ERRORS, Database
+from app.db import migrations
+from app.db.database import Database
+from app.db.errors import DATABASE_ERRORS
+from app.db.models import Project
 from app.dependencies import build_experiments, build_pages, build_upkeep
 from app.doctor.service import Doctor
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
-from app.models import Project
 from app.pages.rendering import render_experiment
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
@@ -82,14 +83,14 @@ def serve(
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
     if settings.uses_sqlite:
-        schema.upgrade(settings)
+        migrations.upgrade(settings)
     serving.serve(settings, host=host, port=port, workers=workers)
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database schema up to date. Safe to run from several places at once."""
-    schema.upgrade(Settings.from_environment())
+    migrations.upgrade(Settings.from_environment())
     console.print("The schema is up to date.")
 
 
@@ -297,7 +298,7 @@ def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """Run work on a database; an SQLite file is brought up to date first, as ``serve`` does."""
     settings = Settings.from_environment()
     if settings.uses_sqlite:
-        schema.upgrade(settings)
+        migrations.upgrade(settings)
 
     async def run() -> T:
         database = Database(settings)

@@ -24,7 +24,8 @@ from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
 from app.common.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.common.ids import read_id
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.definitions.service import DefinitionService
 from app.evaluation.active_flags import ActiveFlags
 from app.evaluation.enrichment import EnrichmentService
@@ -44,7 +45,6 @@ from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
-from app.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
 from app.pages.credentials import read_key
 from app.pages.service import PageService
 from app.parameters import read_text

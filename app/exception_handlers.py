@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
-from app.database import DATABASE_ERRORS, is_passing_database_trouble
+from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
 from app.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")

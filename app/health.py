@@ -12,8 +12,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from app.database import DATABASE_ERRORS, PROBE_SECONDS, create_probe_engine
-from app.migrate import Revisions, stored_revisions
+from app.db.engines import PROBE_SECONDS, create_probe_engine
+from app.db.errors import DATABASE_ERRORS
+from app.db.migrations import Revisions, stored_revisions
 from app.settings import Settings
 
 router = APIRouter(include_in_schema=False)

@@ -19,7 +19,7 @@ from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
 from app.cohorts.router import router as cohorts_router
 from app.cross_origin import PublicOrigins, public_paths
-from app.database import Database
+from app.db.database import Database
 from app.definitions.router import router as definitions_router
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
 from app.evaluation.router import router as evaluation_router

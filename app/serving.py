@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from app import migrate
+from app.db import migrations
 from app.settings import Settings
 from app.telemetry import logging as logs
 from app.telemetry.prometheus import DIRECTORY_VARIABLE
@@ -100,7 +100,7 @@ async def migrate_when_possible(settings: Settings) -> None:
     """Migrate as soon as the database can be reached. Until then the service is up, and says that it is not ready."""
     while True:
         try:
-            await asyncio.to_thread(migrate.upgrade, settings)
+            await asyncio.to_thread(migrations.upgrade, settings)
         except Exception as error:  # told, and tried again: to give up would leave a process that is never ready
             logger.warning("not migrated yet: %s: %s", type(error).__name__, str(error).partition("\n")[0])
             await asyncio.sleep(_RETRY_SECONDS)

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
-from app.database import Database
+from app.db.database import Database
 from app.facts.materialise import Materialiser
 from app.facts.metric import Metric
 from app.facts.repository import SeriesFacts

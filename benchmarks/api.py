@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import uvloop
 
-from app.database import Database
+from app.db.database import Database
 from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
 from app.projects.service import AccountService

@@ -8,11 +8,11 @@ import asyncio
 
 from sqlalchemy import delete, select, update
 
-from app.bulk import insert_rows
-from app.database import Database
+from app.db.bulk import insert_rows
+from app.db.database import Database
+from app.db.models import Fact, Series
 from app.facts.materialise import Materialiser
 from app.facts.series import EventSource, SeriesDefinition
-from app.models import Fact, Series
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load, timed
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.database import Database
+from app.db.database import Database
 from app.projects.service import AccountService
 from benchmarks.clients import post, send
 from benchmarks.serving import Served, served, served_floor

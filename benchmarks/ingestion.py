@@ -22,10 +22,10 @@ import msgspec
 import uvloop
 from sqlalchemy import select
 
-from app.bulk import insert_rows
-from app.database import Database
+from app.db.bulk import insert_rows
+from app.db.database import Database
+from app.db.models import Event
 from app.events.repository import NewEvent
-from app.models import Event
 from app.projects.service import AccountService
 from benchmarks.clients import post, send
 from benchmarks.serving import Served, served, served_floor

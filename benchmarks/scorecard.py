@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import httpx
 from sqlalchemy import delete
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Count
 from app.main import create_app
-from app.models import Count
 from app.settings import Settings
 from benchmarks.workload import END, FLAG, STEPS, VARIANTS, databases, generate, load, timed
 from tests.conftest import new_service

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.database import Database
+from app.db.database import Database
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 

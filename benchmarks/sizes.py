@@ -8,7 +8,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from app.database import Database
+from app.db.database import Database
 from app.facts.materialise import Materialiser
 from app.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter

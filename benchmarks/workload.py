@@ -16,13 +16,13 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from app import migrate
 from app.auth.keys import generate_token
 from app.common.timestamps import to_microseconds
-from app.database import Database
+from app.db import migrations
+from app.db.database import Database
+from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
 from app.garbage import collect_less_often
-from app.models import Organization, Project
 from app.projects.repository import AccountRepository
 from app.settings import Settings
 from tests.postgresql import PostgresServer
@@ -101,7 +101,7 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
                 await server.create_database(name)
                 url = server.url(quote(name))
             configuration = Settings(database_url=url, database_timeout=3600)  # they ask for more than a request may
-            await asyncio.to_thread(migrate.upgrade, configuration)
+            await asyncio.to_thread(migrations.upgrade, configuration)
             opened[name] = Database(configuration)
         try:
             yield opened

@@ -9,10 +9,10 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 from sqlalchemy.types import TypeEngine
 
-from app.database import create_migration_engine
-from app.migrate import Revisions, stored_revisions
-from app.models import Base
-from app.models.base import UtcDateTime
+from app.db.engines import create_migration_engine
+from app.db.migrations import Revisions, stored_revisions
+from app.db.models import Base
+from app.db.models.base import UtcDateTime
 from app.settings import Settings
 
 # Replicas that start together migrate one after the other: the first does the work, the others find nothing to do.

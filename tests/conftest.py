@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 from fastapi import FastAPI
 
-from app import migrate
-from app.database import Database
+from app.db import migrations
+from app.db.database import Database
 from app.main import create_app
 from app.projects.service import AccountService
 from app.settings import Settings
@@ -37,14 +37,14 @@ def postgresql() -> Iterator[PostgresServer]:
 def postgresql_template(postgresql: PostgresServer) -> str:
     """A migrated database that each test gets a copy of."""
     run_apart(postgresql.create_database(TEMPLATE))
-    in_a_thread(lambda: migrate.upgrade(settings_for(postgresql.url(TEMPLATE))))
+    in_a_thread(lambda: migrations.upgrade(settings_for(postgresql.url(TEMPLATE))))
     return TEMPLATE
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "abacus.db"
-    in_a_thread(lambda: migrate.upgrade(settings_for(f"sqlite:///{path}")))
+    in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
     return path
 
 

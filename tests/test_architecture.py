@@ -27,7 +27,14 @@ HTTP_MODULES = (
     "security_headers",
     "documentation",
 )
-SQL_PACKAGES = ("app.models", "app.database", "app.prepared", "app.bulk", "app.migrate", "app.settings")
+SQL_PACKAGES = (
+    "app.db.models",
+    "app.db.database",
+    "app.db.compiled_queries",
+    "app.db.bulk",
+    "app.db.migrations",
+    "app.settings",
+)
 # Pure: they know nothing of HTTP, SQL or the features around them.
 PURE = {
     "app.statistics": (),
@@ -132,7 +139,7 @@ def test_statements_are_written_in_repositories_only() -> None:
 def test_routers_leave_the_database_to_services() -> None:
     assert not offenders(
         lambda module: layer(module) != "router",
-        lambda _, name: within(name, "app.database", "app.prepared", "app.bulk", "sqlalchemy"),
+        lambda _, name: within(name, "app.db.database", "app.db.compiled_queries", "app.db.bulk", "sqlalchemy"),
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.database import Database
+from app.db.database import Database
 from app.doctor import service
 from app.doctor.service import Doctor, Finding
 from app.settings import Settings

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import settings_for

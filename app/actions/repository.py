@@ -6,8 +6,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from app.bulk import chunks
-from app.models import Action
+from app.db.bulk import chunks
+from app.db.models import Action
 
 
 class ActionRepository:

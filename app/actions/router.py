@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
+from app.db.models import Action
 from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
-from app.models import Action
 from app.pagination import PaginationDep
 from app.projects.schemas import UserBasic
 from app.request_body import body_of

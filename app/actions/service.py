@@ -6,7 +6,7 @@ from app.actions.repository import ActionRepository
 from app.actions.schemas import ActionCreate, ActionUpdate
 from app.common.errors import NotFound
 from app.common.ids import MAX_ID, read_id
-from app.models import Action, User
+from app.db.models import Action, User
 
 _STORED_AS_SENT = ("name", "description", "deleted")
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from app.models import ActivityEntry
+from app.db.models import ActivityEntry
 
 
 class ActivityRepository:

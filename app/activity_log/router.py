@@ -5,6 +5,7 @@ from fastapi.params import Depends
 
 from app.activity_log.schemas import ActivityRead
 from app.common.ids import read_id
+from app.db.models import ActivityEntry
 from app.dependencies import (
     ActivityLogDep,
     ExperimentId,
@@ -14,7 +15,6 @@ from app.dependencies import (
     admit,
     get_project,
 )
-from app.models import ActivityEntry
 from app.pagination import PaginationDep
 from app.routing import answer_other_methods
 from app.schemas import Page

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from app.activity_log.changes import NOTHING, State, changes_between
 from app.activity_log.repository import ActivityRepository
-from app.models import ActivityEntry, User
+from app.db.models import ActivityEntry, User
 
 Scope: TypeAlias = Literal["Experiment", "FeatureFlag"]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, insert_missing_rows
+from app.db.bulk import chunks, insert_missing_rows
+from app.db.models import ActorKey
 from app.facts.columns import NO_ACTOR
 from app.facts.matching import Match
-from app.models import ActorKey
 
 _COLUMNS = ("project_id", "property", "key")
 

@@ -9,8 +9,8 @@ from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth.keys import NewKey
-from app.database import Database
-from app.models import Base, OrganizationMembership, PersonalApiKey, Project, User
+from app.db.database import Database
+from app.db.models import Base, OrganizationMembership, PersonalApiKey, Project, User
 
 _USER = User.__table__.columns
 _PROJECT = Project.__table__.columns

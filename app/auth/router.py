@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
+from app.db.models import PersonalApiKey
 from app.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
-from app.models import PersonalApiKey
 from app.request_body import body_of
 from app.routing import answer_other_methods
 

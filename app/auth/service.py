@@ -20,8 +20,9 @@ from app.common.errors import (
     ValidationFailed,
 )
 from app.common.ids import read_id
-from app.database import Database, is_passing_database_trouble
-from app.models import PersonalApiKey, Project, User, utc_now
+from app.db.database import Database
+from app.db.errors import is_passing_database_trouble
+from app.db.models import PersonalApiKey, Project, User, utc_now
 
 logger = logging.getLogger("abacus")
 

@@ -14,7 +14,8 @@ from app.auth.service import AuthenticationService
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
-from app.database import DATABASE_ERRORS, Database, is_passing_database_trouble
+from app.db.database import Database
+from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
 from app.groups.decoding import GROUP_IDENTIFY

@@ -9,8 +9,8 @@ from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, se
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from app.bulk import chunks, insert_missing_rows, read_columns
-from app.models import Cohort, CohortDistinctId, PersonDistinctId
+from app.db.bulk import chunks, insert_missing_rows, read_columns
+from app.db.models import Cohort, CohortDistinctId, PersonDistinctId
 
 # First number of the advisory lock under which references between cohorts change; the second is the project.
 REFERENCE_LOCK = 3

@@ -15,7 +15,7 @@ from app.cohorts.repository import CohortRepository
 from app.cohorts.schemas import CohortCreate, CohortUpdate
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
-from app.models import Cohort, User
+from app.db.models import Cohort, User
 from app.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group

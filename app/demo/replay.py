@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app import migrate
-from app.database import Database
+from app.db import migrations
+from app.db.database import Database
 from app.demo import hillstrom
 from app.projects.service import AccountService, NewProject
 from app.settings import Settings
@@ -64,7 +64,7 @@ def _service(folder: Path) -> Iterator[Access]:
     """Start the service as its own process and stop it at the end."""
     url = f"sqlite+aiosqlite:///{folder / 'abacus.db'}"
     settings = Settings(database_url=url)
-    migrate.upgrade(settings)
+    migrations.upgrade(settings)
     made = asyncio.run(_set_up(settings))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

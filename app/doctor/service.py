@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.database import Database
+from app.db.database import Database
+from app.db.migrations import Revisions
 from app.doctor.repository import ServerRepository
-from app.migrate import Revisions
 from app.settings import Settings
 
 OLDEST_SERVER: Final = 140_000

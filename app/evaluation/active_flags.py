@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from app.common.storable_json import is_storable_json
-from app.database import Database
+from app.db.database import Database
 from app.evaluation.repository import ActiveFlagRepository, StoredFlag
 from app.evaluation.sources import GroupsOf
 from app.flags.evaluation import PreparedFlag, prepare

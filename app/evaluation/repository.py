@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Integer, Select, Text, and_, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import insert_missing_rows
-from app.models import Experiment, FeatureFlag, HashKeyOverride, Person, PersonDistinctId, Project
-from app.prepared import fetch_within, is_among
+from app.db.bulk import insert_missing_rows
+from app.db.compiled_queries import fetch_within, is_among
+from app.db.models import Experiment, FeatureFlag, HashKeyOverride, Person, PersonDistinctId, Project
 
 Fetch: TypeAlias = Callable[[Select[*tuple[Any, ...]], Mapping[str, object]], Awaitable[Sequence[tuple[Any, ...]]]]
 

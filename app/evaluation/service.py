@@ -7,7 +7,7 @@ from typing import Final
 
 from app.auth.service import AuthenticationService
 from app.common.errors import AuthenticationFailed
-from app.database import Database
+from app.db.database import Database
 from app.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
 from app.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson

@@ -23,11 +23,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, fetch_rows, insert_missing_rows
 from app.common.timestamps import to_microseconds
-from app.database import Database
-from app.models import Event
-from app.prepared import fetch_within, is_among
+from app.db.bulk import chunks, fetch_rows, insert_missing_rows
+from app.db.compiled_queries import fetch_within, is_among
+from app.db.database import Database
+from app.db.models import Event
 
 # First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
 APPEND_LOCK = 1

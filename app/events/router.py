@@ -11,10 +11,10 @@ from pydantic import WithJsonSchema
 from app.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
+from app.db.models import Event, Person
 from app.dependencies import EventsDep, PersonsDep, admit, get_project
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
-from app.models import Event, Person
 from app.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
 from app.parameters import read_moment, read_text
 from app.routing import answer_other_methods

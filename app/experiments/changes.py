@@ -6,7 +6,7 @@ from typing import TypeAlias, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import Unavailable
-from app.database import Database
+from app.db.database import Database
 from app.experiments.service import ExperimentService, SnapshotNeeded
 from app.snapshots.service import SnapshotTaker, TakenSnapshot
 

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Experiment, FeatureFlag, User, utc_now
 from app.experiments.lifecycle import Status, status_of
-from app.models import Experiment, FeatureFlag, User, utc_now
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes any
 

@@ -10,6 +10,7 @@ from fastapi.params import Depends
 from app import openapi
 from app.common.ids import read_id
 from app.conditional import IfMatch, answer, refuse_changed, tagged
+from app.db.models import Experiment, utc_now
 from app.dependencies import (
     ExperimentChangesDep,
     ExperimentId,
@@ -33,7 +34,6 @@ from app.experiments.schemas import (
     ExperimentUpdate,
 )
 from app.experiments.service import ExperimentService
-from app.models import Experiment, utc_now
 from app.pagination import PaginationDep
 from app.parameters import read_text
 from app.request_body import body_of

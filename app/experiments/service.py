@@ -12,6 +12,7 @@ from app.analysis.schemas import StatsConfig
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import read_id
 from app.common.timestamps import write_moment
+from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
 from app.experiments.schemas import (
@@ -24,7 +25,6 @@ from app.experiments.schemas import (
 )
 from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
-from app.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.scorecards.schemas import DecisionCriteria
 from app.snapshots.schemas import Trigger
 from app.snapshots.service import SnapshotService

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from app.db.models import Experiment
 from app.facts.calendar import Interval, Ticks
 from app.facts.exposures import ExposureCounts, count_exposures
 from app.facts.metric import Metric, Window
-from app.models import Experiment
 from app.questions.queries import ExposureQuery
 from app.questions.scope import ExperimentScope, buckets
 from app.questions.service import ExperimentQuestions

@@ -1,9 +1,9 @@
 """Answers who was exposed: experiment -> query -> facts -> counts."""
 
+from app.db.models import Experiment
 from app.exposures.counting import Exposures, ask_exposures
 from app.facts.calendar import Interval
 from app.facts.service import FactService
-from app.models import Experiment
 from app.questions.service import ExperimentQuestions
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from app.activity_log.repository import ActivityRepository
 from app.common.timestamps import write_moment
-from app.database import Database
+from app.db.database import Database
+from app.db.models import ActivityEntry, Experiment
 from app.flags.filters import JsonDict, variant_keys, variants_of
-from app.models import ActivityEntry, Experiment
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from app.actors.repository import ActorKeyRepository
 from app.common.single_flight import SharedWork
-from app.database import Database
+from app.db.database import Database
 from app.events.repository import EventReader, EventRepository
 from app.facts.matching import EventRow, Match, SeriesMatcher
 from app.facts.repository import FactRepository, SeriesGone, StoredSeries

@@ -29,12 +29,12 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.bulk import Columns, Row, chunks, insert_rows, read_columns
-from app.database import Database
+from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
+from app.db.database import Database
+from app.db.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
 from app.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
 from app.facts.matching import NO_NUMBER, Match
 from app.facts.series import SeriesDefinition
-from app.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
 
 _RETIRED = "retired "  # begins what a series has for a digest until its facts are removed
 _FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")

@@ -7,14 +7,14 @@ from typing import Any
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
-from app.database import Database
+from app.db.database import Database
+from app.db.models import utc_now
 from app.facts.conditions import CohortMembers, ProjectCohorts
 from app.facts.counting import MAX_NEW, Counted, MetricCounter
 from app.facts.materialise import CHUNK, MaterialisedSeries, Materialiser
 from app.facts.metric import CountsT, Metric
 from app.facts.repository import CountReader, CountRepository, FactRepository, SeriesGone
 from app.facts.watches import Watch, series_of
-from app.models import utc_now
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
 

@@ -5,9 +5,9 @@ from fastapi.params import Depends
 
 from app.auth.rate_limits import ANALYTICS
 from app.common.timestamps import write_moment
+from app.db.models import utc_now
 from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project
 from app.findings.schemas import FindingRead, HealthRead
-from app.models import utc_now
 from app.routing import answer_other_methods
 
 router = APIRouter(

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
-from app.models import Experiment, FeatureFlag
+from app.db.models import Experiment, FeatureFlag
 
 CHANGED_FLAGS = "changed_flags"  # in a session's ``info``: the projects whose flags its transaction changes
 

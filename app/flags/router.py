@@ -7,10 +7,10 @@ from fastapi.params import Depends
 
 from app import openapi
 from app.conditional import IfMatch, answer, refuse_changed, tagged
+from app.db.models import FeatureFlag
 from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
 from app.flags.filters import is_simple, simple_rollout_percentage
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
-from app.models import FeatureFlag
 from app.pagination import PaginationDep
 from app.projects.schemas import UserBasic
 from app.request_body import body_of

@@ -8,6 +8,7 @@ from app.activity_log.service import ActivityLog
 from app.cohorts.service import CohortService
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import read_id
+from app.db.models import FeatureFlag, User
 from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
@@ -21,7 +22,6 @@ from app.flags.filters import (
 )
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
-from app.models import FeatureFlag, User
 
 MAX_KEY_CHARACTERS = 400
 

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks
-from app.models import ActorKey, Group, GroupType
+from app.db.bulk import chunks
+from app.db.models import ActorKey, Group, GroupType
 
 MAX_TYPES = 5
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.database import Database
+from app.db.database import Database
 from app.telemetry.prometheus import CONNECTIONS, LOOP_DELAY, MOST_CONNECTIONS
 
 INTERVAL_SECONDS = 5.0

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
-from app.database import is_passing_database_trouble
+from app.db.errors import is_passing_database_trouble
 from app.pages import rendering
 from app.pages.credentials import drop_key, read_key
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
+from app.db.models import Experiment, Project, utc_now
 from app.experiments.lifecycle import Status, status_of
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead
 from app.exposures.service import ExposureService
 from app.findings.service import FindingsService, Report
 from app.flags.filters import variants_of
-from app.models import Experiment, Project, utc_now
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.service import ResultsService, judge
 from app.scorecards.counting import metrics_of

@@ -26,11 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.bulk import chunks, insert_rows, read_columns
-from app.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
+from app.db.bulk import chunks, insert_rows, read_columns
+from app.db.compiled_queries import fetch_within, is_among
+from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.merges import MergedPersons, MergeLog
-from app.prepared import fetch_within, is_among
 
 # First number of the advisory lock under which a project's identities change; the second is the project.
 IDENTITY_LOCK = 2

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.models import Person
+from app.db.models import Person
 from app.persons.identity import IdentityEvent, IdentityGraph, PersonState
 from app.persons.repository import PersonRepository
 from app.properties.decoding import PropertyReader

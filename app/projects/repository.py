@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import contains_eager, joinedload
 
-from app.models import Organization, OrganizationMembership, Project, User
+from app.db.models import Organization, OrganizationMembership, Project, User
 
 
 class Receiver(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.db.models import OrganizationMembership, Project
 from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
-from app.models import OrganizationMembership, Project
 from app.pagination import PaginationDep
 from app.projects.schemas import (
     OrganizationBasic,

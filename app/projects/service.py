@@ -10,7 +10,7 @@ from app.auth.repository import KeyRepository
 from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.common.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.common.ids import read_uuid
-from app.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
+from app.db.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
 

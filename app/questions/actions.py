@@ -3,7 +3,7 @@
 from app.actions.matching import alternatives
 from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
-from app.database import Database
+from app.db.database import Database
 from app.facts.series import ActionSource, EventSource
 from app.questions.entities import NO_ACTIONS, Actions, Filters, mentioned_actions
 

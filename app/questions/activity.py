@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.database import Database
+from app.db.database import Database
 from app.events.repository import EventRepository
 from app.facts.activity import Days
 from app.facts.service import EventsRemoved

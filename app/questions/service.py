@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Experiment, Project, utc_now
 from app.facts.activity import TRAILING_DAYS
 from app.facts.metric import Metric
 from app.facts.trend import TrendCounts
 from app.flags.filters import variant_keys
-from app.models import Experiment, Project, utc_now
 from app.properties.filters import parse_filter
 from app.questions.actions import ActionSources
 from app.questions.activity import ActivityService

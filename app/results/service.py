@@ -9,13 +9,13 @@ from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.common.single_flight import SharedWork
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
 from app.exposures.counting import ExposureQuestion, ask_exposures
 from app.facts.metric import Metric
 from app.facts.service import FactService
 from app.flags.filters import variant_keys
-from app.models import Experiment, Project, utc_now
 from app.questions.actions import ActionSources
 from app.questions.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.questions.funnel import funnel_metric

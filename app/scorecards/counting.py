@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
+from app.db.models import Experiment
 from app.exposures.counting import ask_exposures
 from app.exposures.splits import Split, SplitReader
 from app.facts.calendar import Interval, Ticks
@@ -15,7 +16,6 @@ from app.facts.exposures import ExposureCounts
 from app.facts.metric import Metric
 from app.facts.service import EventsRemoved, FactService
 from app.facts.watches import Watch
-from app.models import Experiment
 from app.questions.entities import Filters
 from app.questions.funnel import progress_metric
 from app.questions.reading import read_insight

@@ -10,8 +10,8 @@ from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead, StatsConfig
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
+from app.db.models import Experiment
 from app.exposures.schemas import DateRangeRead
-from app.models import Experiment
 from app.questions.scope import ExperimentScope
 from app.scorecards.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
 from app.scorecards.criteria import Criteria

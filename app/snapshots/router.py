@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
 from app.common.timestamps import write_moment
+from app.db.models import Snapshot, User
 from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
 from app.experiments.service import ExperimentService
-from app.models import Snapshot, User
 from app.pagination import PaginationDep
 from app.projects.schemas import UserBasic
 from app.routing import answer_other_methods

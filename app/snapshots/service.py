@@ -12,8 +12,8 @@ from typing import TypeVar
 from app import VERSION
 from app.common.errors import AppError, NotFound, Unavailable
 from app.common.ids import read_id
+from app.db.models import Experiment, Project, Snapshot, User, utc_now
 from app.findings.service import FindingsService
-from app.models import Experiment, Project, Snapshot, User, utc_now
 from app.results.health import HealthSummaryRead
 from app.results.service import ResultsService
 from app.schemas import ErrorBody

@@ -3,10 +3,10 @@
 import datetime as dt
 
 from app.common.timestamps import to_microseconds
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Project
 from app.events.repository import EventReader, EventRepository
 from app.experiments.repository import ExperimentRepository
-from app.models import Project
 from app.upkeep.schedule import UpkeepFactory
 
 # Events removed in one transaction: few enough for capture to get a turn on SQLite.

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.common.errors import ValidationFailed
+from app.db.models import Experiment
 from app.facts.metric import Metric
 from app.facts.service import FactService
-from app.models import Experiment
 from app.questions.service import ExperimentQuestions
 from app.scorecards.counting import ScorecardCounter, metrics_of
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import Select, select
 
-from app.database import Database
-from app.models import PersonalApiKey, utc_now
+from app.db.database import Database
+from app.db.models import PersonalApiKey, utc_now
 from app.projects.service import AccountService
 from tests.service import Service
 

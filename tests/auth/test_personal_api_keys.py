@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.database import Database
-from app.models import PersonalApiKey
+from app.db.database import Database
+from app.db.models import PersonalApiKey
 from app.projects.service import AccountService
 from tests.auth.test_authentication import INVALID, ME
 from tests.projects.test_isolation import NOT_FOUND

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.auth.rate_limits import ANALYTICS, GENERAL, LOCAL_EVALUATION, RateLimit, RateLimiter
-from app.database import Database
+from app.db.database import Database
 from tests.conftest import new_service
 from tests.service import Service, event
 

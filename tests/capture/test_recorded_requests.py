@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from tests.capture.test_sdk_requests import PATHS
 from tests.recorded import CAPTURE_REQUESTS, RecordedRequest, events_of, under_recorded_token
 from tests.service import Service

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from app.definitions.documents import cohort_ids, definition
 from app.flags.filters import JsonDict
 from app.projects.service import AccountService

@@ -1,6 +1,6 @@
 """What is remembered of flags never outlives a change for long."""
 
-from app.database import Database
+from app.db.database import Database
 from app.dependencies import evaluated_groups
 from app.evaluation.active_flags import FRESH_SECONDS, ActiveFlags
 from tests.conftest import settings_for

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from posthog.feature_flags import get_matching_variant
 
-from app.database import Database
+from app.db.database import Database
 from tests.evaluation.asking import EVERYBODY, HALVES
 from tests.recorded import FLAGS_REQUESTS, under_recorded_token
 from tests.service import Json, Service

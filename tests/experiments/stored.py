@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.database import Database
-from app.models import FeatureFlag
+from app.db.database import Database
+from app.db.models import FeatureFlag
 
 
 async def flags(database: Database) -> list[dict[str, Any]]:

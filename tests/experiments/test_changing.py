@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from tests.experiments.stored import only_flag
 from tests.experiments.test_creating import COUNTRY, DEFAULT_VARIANTS, GROUP, PERSONS_ONLY
 from tests.service import FUNNEL, TREND, Json, Service

@@ -3,10 +3,10 @@ from collections import Counter
 
 from sqlalchemy import text
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import User
 from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentUpdate
-from app.models import User
 from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import COUNTRY, REQUIRED
 from tests.service import FUNNEL, TREND, Service

@@ -1,6 +1,6 @@
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from tests.experiments.stored import flags, only_flag
 from tests.service import FUNNEL, Service
 

@@ -1,4 +1,4 @@
-from app.database import Database
+from app.db.database import Database
 from tests.experiments.stored import flags
 from tests.service import Service
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.database import Database
+from app.db.database import Database
 from app.flags.filters import SHIPPED
 from tests.conftest import new_service
 from tests.experiments.stored import flags, only_flag

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 
 from app.common.timestamps import to_microseconds
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Base, Count, Fact, Series
 from app.events.repository import EventRepository, NewEvent
 from app.facts import counting
 from app.facts.funnel import FunnelCounts
@@ -25,7 +26,6 @@ from app.facts.metric import Metric
 from app.facts.repository import FactRepository, SeriesGone
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
-from app.models import Base, Count, Fact, Series
 from app.persons.identity import IdentityChanges, PersonState
 from app.persons.repository import PersonRepository
 from app.questions.funnel import funnel_metric

@@ -7,11 +7,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, text
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
 from app.facts.materialise import Materialiser
 from app.facts.series import EventSource, SeriesDefinition
-from app.models import Fact
 from app.properties.filters import parse_filter
 from tests.service import Service, event
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.database import Database
+from app.db.database import Database
 from tests.experiments.stored import flags
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES

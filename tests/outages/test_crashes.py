@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app import migrate
-from app.database import Database
+from app.db import migrations
+from app.db.database import Database
 from app.projects.service import AccountService
 from app.settings import Settings
 from tests.conftest import in_a_thread, run_apart, settings_for
@@ -28,7 +28,7 @@ def server() -> Iterator[PostgresServer]:
     """One that keeps what it has committed, as PostgreSQL does in production."""
     with PostgresServer.start(durable=True) as server:
         run_apart(server.create_database("abacus"))
-        in_a_thread(lambda: migrate.upgrade(settings_for(server.url("abacus"))))
+        in_a_thread(lambda: migrations.upgrade(settings_for(server.url("abacus"))))
         yield server
 
 

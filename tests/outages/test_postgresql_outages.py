@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 import pytest
 
-from app import migrate
-from app.database import Database
+from app.db import migrations
+from app.db.database import Database
 from app.settings import Settings
 from tests.conftest import TEMPLATE, in_a_thread, run_apart, settings_for
 from tests.outages.applications import AWAY, NOT_STORED, Stopwatch, is_refused, running, serving
@@ -25,7 +25,7 @@ def server() -> Iterator[PostgresServer]:
     """One of this module's own, to be ill-treated; durable, or a kill would take what it has committed."""
     with PostgresServer.start(durable=True) as server:
         run_apart(server.create_database(TEMPLATE))
-        in_a_thread(lambda: migrate.upgrade(settings_for(server.url(TEMPLATE))))
+        in_a_thread(lambda: migrations.upgrade(settings_for(server.url(TEMPLATE))))
         yield server
 
 

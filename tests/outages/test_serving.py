@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app import migrate
+from app.db import migrations
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.outages.applications import Stopwatch, running
 from tests.outages.processes import PATIENCE, ROOT, Serving, answers, half_sent, is_running, read_all, wait_for
@@ -117,5 +117,5 @@ def test_replicas_that_start_together_migrate_once(postgresql: PostgresServer) -
     told = [replica.communicate(timeout=120)[1].decode() for replica in replicas]
 
     assert [replica.returncode for replica in replicas] == [0, 0, 0], told
-    in_a_thread(lambda: migrate.check(settings_for(postgresql.url(name))))
+    in_a_thread(lambda: migrations.check(settings_for(postgresql.url(name))))
     run_apart(postgresql.drop_database(name))

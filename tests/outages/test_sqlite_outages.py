@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import event as listening
 
-from app import migrate
+from app.db import migrations
 from tests.conftest import in_a_thread, new_service, settings_for
 from tests.outages.applications import NOT_STORED, Stopwatch, is_refused, running, serving
 from tests.service import Service, event
@@ -19,7 +19,7 @@ from tests.service import Service, event
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "abacus.db"
-    in_a_thread(lambda: migrate.upgrade(settings_for(f"sqlite:///{path}")))
+    in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
     return path
 
 
@@ -119,7 +119,7 @@ async def test_a_schema_that_a_newer_version_has_migrated_is_worked_with_and_lef
     with contextlib.closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
         newer.execute("ALTER TABLE experiment ADD COLUMN mood TEXT")
-    in_a_thread(lambda: migrate.upgrade(settings_for(f"sqlite:///{path}")))
+    in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
 
     async with serving(f"sqlite:///{path}") as service:
         await service.create_experiment()

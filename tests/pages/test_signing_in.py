@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import HttpUrl
 
-from app.database import Database
+from app.db.database import Database
 from app.projects.service import AccountService
 from app.settings import Settings
 from tests.pages.conftest import Visitor

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from app.projects.service import AccountService
 from tests.conftest import new_service
 from tests.service import Service

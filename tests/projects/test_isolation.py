@@ -5,7 +5,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from app.database import Database
+from app.db.database import Database
 from app.projects.service import AccountService
 from tests.service import Service
 

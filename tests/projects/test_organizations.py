@@ -1,8 +1,8 @@
 import httpx
 import pytest
 
-from app.database import Database
-from app.models import OrganizationMembership
+from app.db.database import Database
+from app.db.models import OrganizationMembership
 from app.projects.repository import AccountRepository
 from app.projects.service import AccountService
 from tests.projects.test_isolation import NOT_FOUND

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from app.common.errors import ValidationFailed
-from app.database import Database
-from app.models import OrganizationMembership, Project
+from app.db.database import Database
+from app.db.models import OrganizationMembership, Project
 from app.projects.repository import AccountRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
 from app.projects.service import AccountService

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
-
 from tests.properties.test_text import JSON_VALUES
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

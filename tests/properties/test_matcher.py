@@ -20,7 +20,6 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
-
 from tests.properties.test_text import JSON_VALUES
 
 

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 import httpx
 from sqlalchemy import update
 
-from app.database import Database
-from app.models import Project
+from app.db.database import Database
+from app.db.models import Project
 from tests.service import Service
 
 FOLDER = Path(__file__).parent

@@ -6,7 +6,7 @@ import httpx
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.database import Database
+from app.db.database import Database
 from tests.conftest import new_service
 from tests.service import event
 

@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Count
 from app.dependencies import build_upkeep
 from app.facts.counting import MetricCounter
-from app.models import Count
 from app.upkeep.schedule import Schedule
 from tests.service import FUNNEL, TREND, Service, event, exposure
 

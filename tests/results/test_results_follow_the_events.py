@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.database import Database
+from app.db.database import Database
 from app.facts.materialise import Materialiser
 from tests.conftest import new_service
 from tests.service import FUNNEL, TREND, Service

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app import VERSION
-from app.database import Database
+from app.db.database import Database
 from app.experiments.changes import MAX_ATTEMPTS
 from app.snapshots.service import SnapshotTaker, TakenSnapshot
 from tests.experiments.test_creating import COUNTRY

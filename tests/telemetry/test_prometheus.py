@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Project
 from app.dependencies import build_upkeep
 from app.facts.materialise import Materialiser
-from app.models import Project
 from app.upkeep.schedule import Schedule
 from tests.conftest import settings_for
 from tests.service import TREND, Service, event

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.auth.keys import digest
-from app.database import Database
+from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.service import FUNNEL, Service, event

@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from app.database import Database
+from app.db.database import Database
+from app.db.models import Event, Project
 from app.dependencies import build_upkeep
-from app.models import Event, Project
 from app.upkeep.retention import RetentionService
 from tests.conftest import new_service
 from tests.service import FUNNEL, TREND, Service, event, exposure

@@ -5,8 +5,8 @@ import datetime as dt
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.account import User
-from app.models.base import Base, PrimaryKey, utc_now
+from app.db.models.account import User
+from app.db.models.base import Base, PrimaryKey, utc_now
 
 
 class Snapshot(Base):

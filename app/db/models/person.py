@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigPrimaryKey, JsonColumn
+from app.db.models.base import Base, BigPrimaryKey, JsonColumn
 
 
 class Person(Base):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.account import User
-from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.account import User
+from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
 
 if TYPE_CHECKING:
-    from app.models.experiment import Experiment
+    from app.db.models.experiment import Experiment
 
 
 class FeatureFlag(Base):

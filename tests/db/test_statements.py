@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Select, event
 
-from app.database import Database
+from app.db.database import Database
 from tests.service import Service
 from tests.service import event as sent
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.account import User
-from app.models.base import Base, BigPrimaryKey, JsonColumn, utc_now
+from app.db.models.account import User
+from app.db.models.base import Base, BigPrimaryKey, JsonColumn, utc_now
 
 
 class ActivityEntry(Base):

@@ -5,7 +5,7 @@ import datetime as dt
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
+from app.db.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
 
 
 class Series(Base):

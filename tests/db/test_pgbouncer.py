@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Select, literal_column, select, text
 
-from app.database import Database
+from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import new_service

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.account import User
-from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
-from app.models.feature_flag import FeatureFlag
+from app.db.models.account import User
+from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.feature_flag import FeatureFlag
 
 
 class Experiment(Base):

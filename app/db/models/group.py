@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigPrimaryKey, JsonColumn, PrimaryKey, utc_now
+from app.db.models.base import Base, BigPrimaryKey, JsonColumn, PrimaryKey, utc_now
 
 
 class GroupType(Base):

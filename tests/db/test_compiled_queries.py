@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Select, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.database import Database
-from app.models import Experiment, Project, User
+from app.db.database import Database
+from app.db.models import Experiment, Project, User
 from tests.service import Service
 
 EVERYTHING: Select[*tuple[Any, ...]] = (

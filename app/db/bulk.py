@@ -22,8 +22,8 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.models import Base
-from app.prepared import driver_of, given_up_when_late
+from app.db.compiled_queries import driver_of, given_up_when_late
+from app.db.models import Base
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]

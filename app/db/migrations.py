@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from app.settings import Settings
 
-_SCRIPTS = Path(__file__).resolve().parent.parent / "migrations"
+_SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 @dataclass(frozen=True)

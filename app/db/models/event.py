@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigPrimaryKey
+from app.db.models.base import Base, BigPrimaryKey
 
 
 class Event(Base):

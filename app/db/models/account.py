@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint, Uuid, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
 
 
 class Organization(Base):

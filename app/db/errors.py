@@ -1,0 +1,51 @@
+"""Errors of the database: which there are, and which of them may pass."""
+
+import sqlite3
+from typing import Final
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# What may come out of anything that asks a database: bulk statements go to the driver, and nobody wraps its errors.
+DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (
+    SQLAlchemyError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    sqlite3.Error,
+)
+# SQLSTATE classes and codes that say "not now": connection, access, resources, the system, shutdown, read-only,
+# timeouts, locks; and tables or columns that are not there before the schema has been migrated.
+_PASSING_STATES: Final = (
+    *("08", "28", "3D", "53", "57P", "58"),
+    *("25006", "25P03", "40001", "40P01", "42P01", "42703", "55P03", "57014"),
+)
+# The same of SQLite: locked, no space, a file that cannot be opened, read or written.
+_PASSING_SQLITE_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_INTERRUPT,
+    }
+)
+
+
+def is_passing_database_trouble(error: BaseException | None) -> bool:
+    """Whether the database is away, busy or not ready yet, so that the same request may succeed later."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or is_passing_database_trouble(error.orig)
+    if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
+        return True
+    if isinstance(error, InvalidRequestError):  # of a connection that was lost while it was handed out or in use
+        return "connection is closed" in str(error) or "invalid transaction" in str(error)
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _PASSING_SQLITE_CODES or (
+            str(error).startswith("no such table")
+        )
+    state = getattr(error, "sqlstate", None)
+    return str(state).startswith(_PASSING_STATES) if state else "connection is closed" in str(error)
