@@ -45,17 +45,17 @@ from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
+from app.http.query_params import read_text
+from app.http.request_body import read_bytes
+from app.http.routing import negotiate
 from app.pages.credentials import read_key
 from app.pages.service import PageService
-from app.parameters import read_text
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
 from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.questions.service import ExperimentQuestions
 from app.remote_config.scripts import ScriptDirectory
-from app.request_body import read_bytes
 from app.results.service import ResultsService
-from app.routing import negotiate
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService
 from app.settings import Settings

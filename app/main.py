@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import VERSION, documentation, exception_handlers, health, openapi, serving
+from app import VERSION, health, serving
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
@@ -18,7 +18,6 @@ from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
 from app.cohorts.router import router as cohorts_router
-from app.cross_origin import PublicOrigins, public_paths
 from app.db.database import Database
 from app.definitions.router import router as definitions_router
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
@@ -31,19 +30,25 @@ from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
 from app.groups.router import router as groups_router
-from app.observability import RequestContext, RequestLog
+from app.http import docs_pages as documentation
+from app.http import exception_handlers, openapi
+from app.http.middleware.addresses import Addresses
+from app.http.middleware.cors import PublicOrigins, public_paths
+from app.http.middleware.direct_dispatch import DirectRoutes
+from app.http.middleware.error_boundary import RequestContext
+from app.http.middleware.proxy_headers import TrustedProxies
+from app.http.middleware.request_log import RequestLog
+from app.http.middleware.security_headers import SecurityHeaders
+from app.http.routing import allowed_methods
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
 from app.projects.router import router as projects_router
-from app.proxies import TrustedProxies
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
-from app.routing import Addresses, DirectRoutes, allowed_methods
 from app.scorecards.router import router as scorecards_router
-from app.security_headers import SecurityHeaders
 from app.settings import Settings
 from app.snapshots.router import router as snapshots_router
 from app.telemetry.prometheus import count_captured

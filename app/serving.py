@@ -36,7 +36,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         host=host,
         port=port,
         workers=workers,
-        proxy_headers=False,  # app.proxies knows more of them
+        proxy_headers=False,  # app.http.middleware.proxy_headers knows more of them
         log_config=logs.configuration(settings.log_level),
         access_log=False,
         server_header=False,

@@ -50,14 +50,14 @@ PURE = {
     "app.capture.decoding": ("app.common.errors", "app.common.lenient_json", "app.common.timestamps"),
     "app.flags.filters": ("app.common.errors", "app.properties"),
     "app.actions.matching": ("app.properties",),
-    "app.cohorts.criteria": ("app.properties", "app.types"),
+    "app.cohorts.criteria": ("app.properties", "app.http.fields"),
     "app.cohorts.matching": ("app.cohorts.criteria", "app.properties"),
-    "app.capture.encodings": ("app.common.errors", "app.capture.lz_string"),
-    "app.capture.lz_string": (),
+    "app.sdk.payloads": ("app.common.errors", "app.sdk.lz_string"),
+    "app.sdk.lz_string": (),
     "app.flags.hashing": (),
     "app.flags.evaluation": ("app.common.errors", "app.flags.filters", "app.flags.hashing", "app.properties"),
     "app.flags.enrichment": (),
-    "app.evaluation.decoding": ("app.common.errors", "app.capture.encodings", "app.common.lenient_json"),
+    "app.evaluation.decoding": ("app.common.errors", "app.sdk.payloads", "app.common.lenient_json"),
     "app.evaluation.answers": ("app.flags.evaluation",),
     "app.definitions.documents": ("app.flags.evaluation", "app.flags.filters"),
     "app.remote_config.documents": ("app.evaluation.answers",),
@@ -67,7 +67,7 @@ PURE = {
     "app.facts.calendar": (),
     "app.facts.funnel": ("app.facts",),
     "app.facts.trend": ("app.facts",),
-    "app.groups.decoding": ("app.properties", "app.types"),
+    "app.groups.decoding": ("app.properties", "app.http.fields"),
     "app.facts.series": ("app.properties",),
     "app.facts.actors": ("app.facts", "app.properties"),
     "app.facts.sessions": ("app.facts", "app.properties"),
@@ -75,7 +75,14 @@ PURE = {
     "app.facts.matching": ("app.facts", "app.properties"),
     **dict.fromkeys(
         [f"app.questions.{name}" for name in ("entities", "scope", "queries", "reading", "echoes", "funnel", "trend")],
-        ("app.common.errors", "app.facts", "app.common.timestamps", "app.properties", "app.questions", "app.types"),
+        (
+            "app.common.errors",
+            "app.facts",
+            "app.common.timestamps",
+            "app.properties",
+            "app.questions",
+            "app.http.fields",
+        ),
     ),
 }
 # From what was asked to what is shown: a package may import those before it, and none beside or after it.
@@ -122,7 +129,9 @@ def offenders(is_free: Callable[[str], bool], is_refused: Callable[[str, str], b
 
 def test_only_the_http_layer_knows_the_framework() -> None:
     assert not offenders(
-        lambda module: layer(module) in HTTP_MODULES or module in {"app.openapi", "app.observability"},
+        lambda module: (
+            layer(module) in HTTP_MODULES or module in {"app.http.openapi", "app.http.middleware.request_log"}
+        ),
         lambda _, name: within(name, "fastapi", "starlette"),
     )
 

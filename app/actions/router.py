@@ -8,11 +8,11 @@ from fastapi.params import Depends
 from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
 from app.db.models import Action
 from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
-from app.pagination import PaginationDep
+from app.http.pagination import PaginationDep
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 from app.projects.schemas import UserBasic
-from app.request_body import body_of
-from app.routing import answer_other_methods
-from app.schemas import Page
 
 router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[admit("action")])
 

@@ -15,10 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.actions.matching import Matching, check_pattern, check_properties
-from app.projects.schemas import UserBasic
-from app.properties.filters import InvalidFilter
-from app.schemas import RequestBody, ResponseBody
-from app.types import (
+from app.http.fields import (
     BlankableText,
     Boolean,
     IsList,
@@ -31,6 +28,9 @@ from app.types import (
     UtcDatetime,
     max_characters,
 )
+from app.http.schemas import RequestBody, ResponseBody
+from app.projects.schemas import UserBasic
+from app.properties.filters import InvalidFilter
 
 MAX_STEPS = 100
 _MATCHINGS = ("contains", "regex", "exact")

@@ -15,9 +15,9 @@ from app.dependencies import (
     admit,
     get_project,
 )
-from app.pagination import PaginationDep
-from app.routing import answer_other_methods
-from app.schemas import Page
+from app.http.pagination import PaginationDep
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 
 router = APIRouter(prefix="/api/projects/{project_id}")
 

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from app.http.fields import UtcDatetime
+from app.http.schemas import ResponseBody
 from app.projects.schemas import UserBasic
-from app.schemas import ResponseBody
-from app.types import UtcDatetime
 
 
 class ChangeRead(ResponseBody):

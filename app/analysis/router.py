@@ -9,8 +9,8 @@ from app.analysis import service
 from app.analysis.planning import plan
 from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
 from app.dependencies import admit, get_project
-from app.request_body import body_of
-from app.routing import answer_other_methods
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",

@@ -7,11 +7,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
-from app.schemas import RequestBody, ResponseBody
+from app.http.fields import Boolean, Omittable, OptionalText, Text
+from app.http.schemas import RequestBody, ResponseBody
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 from app.statistics.results import Code, Failure, Method
-from app.types import Boolean, Omittable, OptionalText, Text
 
 # Far beyond anything counted, and safe from overflow when squared.
 _LARGEST_COUNT = 10**18

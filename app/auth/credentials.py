@@ -4,9 +4,8 @@ from fastapi import Request
 
 from app.auth.keys import Credential, read_bearer
 from app.common.errors import ParseError, UnsupportedMediaType
-from app.request_body import read_bytes, read_document
-
-PARAMETER = "personal_api_key"
+from app.http.query_params import PERSONAL_API_KEY
+from app.http.request_body import read_bytes, read_document
 
 
 async def find_credential(request: Request) -> Credential | None:
@@ -17,16 +16,16 @@ async def find_credential(request: Request) -> Credential | None:
     body = await _key_in_body(request)
     if body:
         return Credential(body, "body")
-    query = request.query_params.get(PARAMETER)
+    query = request.query_params.get(PERSONAL_API_KEY)
     return Credential(query, "query string") if query else None
 
 
 async def _key_in_body(request: Request) -> str | None:
-    if PARAMETER.encode() not in await read_bytes(request):  # strangers must not make us parse megabytes
+    if PERSONAL_API_KEY.encode() not in await read_bytes(request):  # strangers must not make us parse megabytes
         return None
     try:
         document = await read_document(request)
     except (ParseError, UnsupportedMediaType):  # whoever may write will be told, and first of all that a key is missing
         return None
-    key = document.get(PARAMETER) if isinstance(document, dict) else None
+    key = document.get(PERSONAL_API_KEY) if isinstance(document, dict) else None
     return key if isinstance(key, str) else None

@@ -8,8 +8,8 @@ from fastapi.params import Depends
 from app.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
 from app.db.models import PersonalApiKey
 from app.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
-from app.request_body import body_of
-from app.routing import answer_other_methods
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/personal_api_keys", tags=["Personal API keys"], dependencies=[admit("personal_api_key")]

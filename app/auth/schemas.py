@@ -6,8 +6,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
-from app.schemas import RequestBody, ResponseBody
-from app.types import IsList, LongText, Omittable, UtcDatetime, max_characters
+from app.http.fields import IsList, LongText, Omittable, UtcDatetime, max_characters
+from app.http.schemas import RequestBody, ResponseBody
 
 MAX_LABEL_CHARACTERS = 40
 

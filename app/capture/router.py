@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.capture.decoding import Cover, decode_batch
-from app.capture.encodings import MAX_PAYLOAD_BYTES, Submission, decode_payload
 from app.capture.schemas import CaptureRead, capture_body
 from app.dependencies import capture_of
-from app.submission import beside_the_loop, read_submission
+from app.sdk.payloads import MAX_PAYLOAD_BYTES, Submission, decode_payload
+from app.sdk.requests import beside_the_loop, read_submission
 
 # Names under which SDKs of all ages know the one endpoint; /engage alone means something more.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from app.schemas import ResponseBody
+from app.http.schemas import ResponseBody
 
 
 class CaptureRead(ResponseBody):

@@ -8,11 +8,11 @@ from fastapi.params import Depends
 from app.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
 from app.cohorts.service import CountedCohort
 from app.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep, UserDep, admit, get_project
-from app.pagination import PaginationDep
+from app.http.pagination import PaginationDep
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 from app.projects.schemas import UserBasic
-from app.request_body import body_of
-from app.routing import answer_other_methods
-from app.schemas import Page
 
 router = APIRouter(prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[admit("cohort")])
 

@@ -6,10 +6,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from app.cohorts.criteria import read_filters, read_groups
-from app.projects.schemas import UserBasic
-from app.properties.filters import InvalidFilter
-from app.schemas import RequestBody, ResponseBody
-from app.types import (
+from app.http.fields import (
     BlankableText,
     Boolean,
     IsList,
@@ -21,6 +18,9 @@ from app.types import (
     UtcDatetime,
     max_characters,
 )
+from app.http.schemas import RequestBody, ResponseBody
+from app.projects.schemas import UserBasic
+from app.properties.filters import InvalidFilter
 
 MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut
 

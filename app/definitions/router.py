@@ -10,8 +10,8 @@ from app.auth.rate_limits import LOCAL_EVALUATION
 from app.definitions.schemas import FlagDefinitionsRead, FlagPayload
 from app.definitions.service import DefinitionService
 from app.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep, admit, get_user
-from app.etags import entity_tag, is_known
-from app.routing import answer_other_methods
+from app.http.conditional_requests import entity_tag, is_known
+from app.http.routing import answer_other_methods
 
 router = APIRouter(tags=["Flags for SDKs"], dependencies=[admit("feature_flag", LOCAL_EVALUATION)])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from app.flags.schemas import FILTERS_EXAMPLE
-from app.schemas import ResponseBody
+from app.http.schemas import ResponseBody
 
 _COHORT_EXAMPLE = {
     "3": {"type": "AND", "values": [{"key": "country", "value": "NL", "operator": "exact", "type": "person"}]}

@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from app.capture.encodings import Submission, decode_payload
 from app.common.errors import ValidationFailed
 from app.common.lenient_json import dump, load, read_text
+from app.sdk.payloads import Submission, decode_payload
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 

@@ -26,7 +26,7 @@ from app.evaluation.schemas import (
     version_parameter,
 )
 from app.flags.evaluation import Evaluation
-from app.submission import beside_the_loop, read_query, read_submission
+from app.sdk.requests import beside_the_loop, read_query, read_submission
 from app.telemetry.logging import request_id
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024

@@ -15,9 +15,9 @@ from app.db.models import Event, Person
 from app.dependencies import EventsDep, PersonsDep, admit, get_project
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
-from app.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
-from app.parameters import read_moment, read_text
-from app.routing import answer_other_methods
+from app.http.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
+from app.http.query_params import read_moment, read_text
+from app.http.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/events", tags=["Events and persons"], dependencies=[admit("event", ANALYTICS)]

@@ -7,9 +7,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi.params import Depends
 
-from app import openapi
 from app.common.ids import read_id
-from app.conditional import IfMatch, answer, refuse_changed, tagged
 from app.db.models import Experiment, utc_now
 from app.dependencies import (
     ExperimentChangesDep,
@@ -34,11 +32,13 @@ from app.experiments.schemas import (
     ExperimentUpdate,
 )
 from app.experiments.service import ExperimentService
-from app.pagination import PaginationDep
-from app.parameters import read_text
-from app.request_body import body_of
-from app.routing import answer_other_methods
-from app.schemas import Page
+from app.http import openapi
+from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
+from app.http.pagination import PaginationDep
+from app.http.query_params import read_text
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]

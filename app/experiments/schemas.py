@@ -9,10 +9,7 @@ from app.analysis.schemas import StatsConfig
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.flags.filters import CONTROL, MAX_VARIANTS
-from app.projects.schemas import UserBasic
-from app.schemas import RequestBody, ResponseBody
-from app.scorecards.schemas import DecisionCriteria
-from app.types import (
+from app.http.fields import (
     Boolean,
     Json,
     JsonObject,
@@ -26,6 +23,9 @@ from app.types import (
     UtcDatetime,
     max_characters,
 )
+from app.http.schemas import RequestBody, ResponseBody
+from app.projects.schemas import UserBasic
+from app.scorecards.schemas import DecisionCriteria
 
 VARIANTS = "feature_flag_variants"
 

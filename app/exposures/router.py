@@ -11,7 +11,7 @@ from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_pro
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead
 from app.facts.calendar import INTERVALS
-from app.routing import answer_other_methods
+from app.http.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]

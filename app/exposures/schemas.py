@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from app.schemas import ResponseBody
+from app.http.schemas import ResponseBody
 
 SEVERAL = "$multiple"
 

@@ -8,7 +8,7 @@ from app.common.timestamps import write_moment
 from app.db.models import utc_now
 from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project
 from app.findings.schemas import FindingRead, HealthRead
-from app.routing import answer_other_methods
+from app.http.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]

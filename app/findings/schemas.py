@@ -2,8 +2,8 @@
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from app.http.schemas import ResponseBody
 from app.results.health import FindingCode, FindingTitle, Severity, StatusRead
-from app.schemas import ResponseBody
 
 HEALTH_EXAMPLE: dict[str, JsonValue] = {
     "status": "warning",

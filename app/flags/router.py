@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app import openapi
-from app.conditional import IfMatch, answer, refuse_changed, tagged
 from app.db.models import FeatureFlag
 from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
 from app.flags.filters import is_simple, simple_rollout_percentage
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
-from app.pagination import PaginationDep
+from app.http import openapi
+from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
+from app.http.pagination import PaginationDep
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 from app.projects.schemas import UserBasic
-from app.request_body import body_of
-from app.routing import answer_other_methods
-from app.schemas import Page
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]

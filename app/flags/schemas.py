@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from app.http.fields import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
+from app.http.schemas import RequestBody, ResponseBody
 from app.projects.schemas import UserBasic
-from app.schemas import RequestBody, ResponseBody
-from app.types import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
 
 FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "groups": [

@@ -10,9 +10,9 @@ from app.common.errors import ValidationFailed
 from app.dependencies import GroupsDep, admit, get_project
 from app.groups.repository import MAX_TYPES
 from app.groups.schemas import GroupPage, GroupRead, GroupTypeRead
-from app.pagination import PaginationDep
-from app.parameters import read_text
-from app.routing import answer_other_methods
+from app.http.pagination import PaginationDep
+from app.http.query_params import read_text
+from app.http.routing import answer_other_methods
 
 router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[admit("group")])
 

@@ -2,8 +2,8 @@
 
 from pydantic import Field, JsonValue
 
-from app.schemas import ResponseBody
-from app.types import UtcDatetime
+from app.http.fields import UtcDatetime
+from app.http.schemas import ResponseBody
 
 
 class GroupTypeRead(ResponseBody):

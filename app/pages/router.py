@@ -18,11 +18,11 @@ from app.dependencies import (
     authenticate_page,
 )
 from app.experiments.repository import ExperimentSelection
+from app.http.pagination import PaginationDep
+from app.http.request_body import read_bytes, read_document
 from app.pages import rendering
 from app.pages.credentials import drop_key, keep_key, refuse_other_sites
 from app.pages.routing import PageRoute, link_from, show
-from app.pagination import PaginationDep
-from app.request_body import read_bytes, read_document
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
 

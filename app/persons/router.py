@@ -7,11 +7,11 @@ from fastapi.params import Depends
 
 from app.auth.rate_limits import ANALYTICS
 from app.dependencies import PersonsDep, admit, get_project
-from app.pagination import PaginationDep
-from app.parameters import read_text
+from app.http.pagination import PaginationDep
+from app.http.query_params import read_text
+from app.http.routing import answer_other_methods
 from app.persons.schemas import PersonPage, PersonRead
 from app.persons.service import PersonWithDistinctIds
-from app.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/persons", tags=["Events and persons"], dependencies=[admit("person", ANALYTICS)]

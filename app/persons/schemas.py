@@ -4,8 +4,8 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue
 
-from app.schemas import ResponseBody
-from app.types import UtcDatetime
+from app.http.fields import UtcDatetime
+from app.http.schemas import ResponseBody
 
 
 class PersonRead(ResponseBody):

@@ -7,7 +7,10 @@ from fastapi.params import Depends
 
 from app.db.models import OrganizationMembership, Project
 from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
-from app.pagination import PaginationDep
+from app.http.pagination import PaginationDep
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 from app.projects.schemas import (
     OrganizationBasic,
     OrganizationMemberRead,
@@ -18,9 +21,6 @@ from app.projects.schemas import (
     UserBasic,
     UserRead,
 )
-from app.request_body import body_of
-from app.routing import answer_other_methods
-from app.schemas import Page
 
 router = APIRouter(prefix="/api")
 

@@ -8,10 +8,10 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
+from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter, parse_filter
 from app.properties.validation import refuse_unanswerable
-from app.schemas import RequestBody, ResponseBody
-from app.types import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 
 ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
 TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [

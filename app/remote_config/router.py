@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from app.common.errors import AuthenticationFailed, NotFound
 from app.dependencies import ScriptsDep, evaluation_of
 from app.evaluation.active_flags import ProjectFlags
-from app.openapi import error_responses
+from app.http.openapi import error_responses
 from app.remote_config.documents import config_document, config_script
 
 router = APIRouter(tags=["Flags for SDKs"])

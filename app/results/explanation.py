@@ -6,8 +6,8 @@ from pydantic import Field, JsonValue
 
 from app.exposures.schemas import DateRangeRead
 from app.flags.filters import CONTROL
+from app.http.schemas import ResponseBody
 from app.results.target import CountedTarget
-from app.schemas import ResponseBody
 
 
 class ExplainedChecksRead(ResponseBody):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from app.schemas import ResponseBody
+from app.http.schemas import ResponseBody
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]

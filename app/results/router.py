@@ -11,14 +11,14 @@ from app.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
 from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
-from app.request_body import read_document
+from app.http.request_body import read_document
+from app.http.routing import answer_other_methods
 from app.results.answers import FunnelAnswer, TrendAnswer
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.results.explanation import explain as describe
 from app.results.health import HealthSummaryRead
 from app.results.schemas import FlagImplementationRead, FunnelResultsRead, SecondaryResultsRead
 from app.results.service import judge
-from app.routing import answer_other_methods
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from app.http.schemas import ResponseBody
 from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
-from app.schemas import ResponseBody
 
 _PROBABILITY = "Probability that the variant is the best of all. Exact: the same counts give the same digits."
 _SIGNIFICANT = "Whether `significance_code` is `significant`."

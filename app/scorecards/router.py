@@ -7,7 +7,7 @@ from fastapi.params import Depends
 
 from app.auth.rate_limits import ANALYTICS
 from app.dependencies import DetachedExperimentDep, ScorecardsDep, admit, get_project
-from app.routing import answer_other_methods
+from app.http.routing import answer_other_methods
 from app.scorecards.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 
 router = APIRouter(

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from app.analysis.schemas import AnalysisRead, SampleRatioRead
 from app.exposures.schemas import DateRangeRead
-from app.schemas import RequestBody, ResponseBody
+from app.http.schemas import RequestBody, ResponseBody
 from app.scorecards.criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
 from app.scorecards.decision import Recommendation
 from app.scorecards.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE

@@ -10,10 +10,10 @@ from app.common.timestamps import write_moment
 from app.db.models import Snapshot, User
 from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
 from app.experiments.service import ExperimentService
-from app.pagination import PaginationDep
+from app.http.pagination import PaginationDep
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 from app.projects.schemas import UserBasic
-from app.routing import answer_other_methods
-from app.schemas import Page
 from app.snapshots.schemas import SnapshotRead
 
 router = APIRouter(

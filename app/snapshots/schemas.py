@@ -6,12 +6,12 @@ from pydantic import Field, JsonValue
 
 from app.experiments.schemas import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
 from app.flags.schemas import FILTERS_EXAMPLE
+from app.http.fields import UtcDatetime
+from app.http.schemas import ErrorBody, ResponseBody
 from app.projects.schemas import UserBasic
 from app.results.health import HealthSummaryRead
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.schemas import ErrorBody, ResponseBody
 from app.scorecards.schemas import ScorecardRead
-from app.types import UtcDatetime
 
 Trigger: TypeAlias = Literal["end", "ship_variant", "update", "manual"]
 

@@ -14,9 +14,9 @@ from app.common.errors import AppError, NotFound, Unavailable
 from app.common.ids import read_id
 from app.db.models import Experiment, Project, Snapshot, User, utc_now
 from app.findings.service import FindingsService
+from app.http.schemas import ErrorBody
 from app.results.health import HealthSummaryRead
 from app.results.service import ResultsService
-from app.schemas import ErrorBody
 from app.scorecards.service import ScorecardService
 from app.snapshots.repository import SnapshotRepository
 from app.snapshots.schemas import (

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from app.actions.matching import alternatives
 from app.actions.schemas import ActionCreate, ActionStep, ActionStepRead
 from app.common.errors import ValidationFailed
+from app.http.request_body import Model, validate
 from app.properties.filters import Condition
 from app.properties.matcher import PropertyMatcher, compile_filter
-from app.request_body import Model, validate
 
 scalars = (
     st.none()

@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 
 from app.auth.scopes import SCOPES, ScopeObject, covers
 from app.dependencies import scope_needed
+from app.http.routing import is_general
 from app.main import PRIVATE_ROUTERS, create_app
-from app.routing import is_general
 from app.settings import Settings
 from tests.service import Json, Service
 

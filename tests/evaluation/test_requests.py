@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.capture.encodings import Submission, speaks_for_itself
 from app.common.errors import ParseError, ValidationFailed
 from app.evaluation.decoding import FlagsRequest, decode_flags_payload, decode_flags_request
-from app.forms import parse_url_encoded
+from app.http.forms import parse_url_encoded
+from app.sdk.payloads import Submission, speaks_for_itself
 from tests.evaluation.asking import EVERYBODY, HALVES, create_flag, values
 from tests.service import Service
 

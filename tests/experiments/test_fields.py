@@ -12,7 +12,7 @@ from app.common.ids import MAX_ID, read_id
 from app.common.storable_json import is_storable_json
 from app.common.timestamps import parse_moment
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
-from app.request_body import parse_json, validate
+from app.http.request_body import parse_json, validate
 
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": {"insight": "FUNNELS"}}
 

@@ -8,8 +8,8 @@ from app.db.database import Database
 from tests.experiments.stored import flags
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
+from tests.http.test_http import documents
 from tests.service import Json, Service
-from tests.test_http import documents
 
 KEY_TAKEN = {
     "type": "validation_error",

@@ -6,10 +6,10 @@ import pytest
 from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import OrganizationMembership, Project
+from app.http.request_body import validate
 from app.projects.repository import AccountRepository
 from app.projects.schemas import ProjectCreate, ProjectUpdate
 from app.projects.service import AccountService
-from app.request_body import validate
 from tests.service import Service
 
 

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request
 from pydantic import WithJsonSchema
 
-from app.auth.credentials import PARAMETER as KEY_PARAMETER
-from app.routing import path_as_sent
-from app.schemas import Page
+from app.http.query_params import PERSONAL_API_KEY
+from app.http.routing import path_as_sent
+from app.http.schemas import Page
 
 DEFAULT_LIMIT = 100
 Item = TypeVar("Item")
@@ -35,7 +35,7 @@ class Links:
     def replacing(self, **changes: str | None) -> str:
         """Return the address with parameters changed (None removes one), sorted by name."""
         # Links get logged and shared: a key that a client sent in the address must not come back in them.
-        left_out = {KEY_PARAMETER, *changes}
+        left_out = {PERSONAL_API_KEY, *changes}
         kept = [(name, value) for name, value in self._request.query_params.multi_items() if name not in left_out]
         new = [(name, value) for name, value in changes.items() if value is not None]
         # Values of one name stay in the order in which they were sent.

@@ -1,8 +1,12 @@
 """Reading query parameters that reach the database."""
 
+from typing import Final
+
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
 from app.common.timestamps import parse_moment, to_microseconds
+
+PERSONAL_API_KEY: Final = "personal_api_key"
 
 
 def read_text(text: str | None) -> str | None:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.capture import lz_string
-from app.capture.encodings import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, Submission, decode_payload
 from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
-from tests.capture.lz_encoding import compress
+from app.sdk import lz_string
+from app.sdk.payloads import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, Submission, decode_payload
+from tests.sdk.lz_encoding import compress
 
 BROKEN = "Malformed request data: Failed to decompress data."
 

@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.examples import compose
-from app.request_body import body_model
-from app.schemas import ErrorBody
+from app.http.openapi_examples import compose
+from app.http.request_body import body_model
+from app.http.schemas import ErrorBody
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.http.middleware.proxy_headers import TrustedProxies
 from app.main import create_app
-from app.proxies import TrustedProxies
 from app.settings import Settings
 
 EVIL = {

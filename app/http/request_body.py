@@ -16,7 +16,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
-from app.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
+from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of an announced length

@@ -9,9 +9,9 @@ from typing import ParamSpec, TypeVar
 from fastapi import Request
 from starlette.datastructures import QueryParams
 
-from app.capture.encodings import Submission, speaks_for_itself
-from app.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
-from app.request_body import read_bytes
+from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
+from app.http.request_body import read_bytes
+from app.sdk.payloads import Submission, speaks_for_itself
 
 # More is decoded beside the event loop, so that others are served meanwhile.
 _BYTES_DECODED_AT_ONCE = 64 * 1024

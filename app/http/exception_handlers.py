@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
-from app.schemas import ErrorBody
+from app.http.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
 

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from app.capture import lz_string
 from app.common.errors import PayloadTooLarge, ValidationFailed
+from app.sdk import lz_string
 
 MAX_PAYLOAD_BYTES: Final = 20 * 1024 * 1024  # after decompression too
 MAX_LZ_BYTES: Final = 1024 * 1024  # decoding takes a second of processor time for as much

@@ -1,0 +1,70 @@
+"""Turns an exception that no handler caught into the documented 500."""
+
+import asyncio
+import logging
+
+from fastapi.routing import APIRoute
+from opentelemetry import trace
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.common.errors import Unavailable
+from app.http.exception_handlers import respond
+from app.http.middleware.request_log import RECORD_KEY, RequestRecord
+from app.http.schemas import ErrorBody
+from app.telemetry.logging import request_id
+
+logger = logging.getLogger("abacus")
+
+_BUG = ErrorBody(type="server_error", code="error", detail="A server error occurred.", attr=None)
+_STOPPING = Unavailable("The service is being restarted. Please try again.")
+
+
+class RequestContext:
+    """Turns what nobody caught into the documented 500, and tells the layers outside what became of the request.
+
+    The framework's own handler for unknown exceptions answers outside every middleware, without CORS headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+        _hide_query_from_traces()
+
+        async def send_on(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except asyncio.CancelledError:  # the server has waited long enough for this request, and stops
+            if started:
+                raise
+            await respond(_STOPPING)(scope, receive, send_on)
+        except Exception:
+            logger.exception("request failed")
+            if started:
+                raise
+            await JSONResponse(_BUG.model_dump(), status_code=500)(scope, receive, send_on)
+        finally:
+            self._tell(scope)
+
+    def _tell(self, scope: Scope) -> None:
+        seen: RequestRecord = scope[RECORD_KEY]
+        client, route = scope.get("client"), scope.get("route")
+        seen.client = client[0] if client else None  # by now the one that trusted proxies tell of
+        seen.route = route.path if isinstance(route, APIRoute) else None
+
+
+def _hide_query_from_traces() -> None:
+    """Take the query string out of the framework's span: it may carry a key."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.set_attribute("url.query", "")
+        span.set_attribute("abacus.request_id", request_id.get())
