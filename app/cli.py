@@ -20,7 +20,9 @@ from rich.table import Table
 
 from app import demo as demonstration
 from app import serving
-from app.auth.scopes import EVERYTHING
+from app.accounts.auth.scopes import EVERYTHING
+from app.accounts.projects.repository import AccountRepository
+from app.accounts.projects.service import AccountService
 from app.common.errors import AppError, NotFound
 from app.db import migrations
 from app.db.database import Database
@@ -31,8 +33,6 @@ from app.doctor.service import Doctor
 from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
 from app.pages.rendering import render_experiment
-from app.projects.repository import AccountRepository
-from app.projects.service import AccountService
 from app.settings import Settings
 from app.upkeep.retention import RetentionService
 from app.upkeep.schedule import Schedule

@@ -9,16 +9,17 @@ from fastapi import Depends, Path, Query, Request, params
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.accounts.auth.api_keys import Credential
+from app.accounts.auth.credentials import find_credential
+from app.accounts.auth.rate_limits import ANALYTICS, GENERAL, RateLimit, RateLimiter
+from app.accounts.auth.repository import KeyRepository
+from app.accounts.auth.scopes import ScopeAction, ScopeObject, scope_for
+from app.accounts.auth.service import Access, AuthenticationService, KeyService
+from app.accounts.projects.service import CURRENT, OrganizationService, ProjectService
 from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
-from app.auth.credentials import find_credential
-from app.auth.keys import Credential
-from app.auth.rate_limits import ANALYTICS, GENERAL, RateLimit, RateLimiter
-from app.auth.repository import KeyRepository
-from app.auth.scopes import ScopeAction, ScopeObject, scope_for
-from app.auth.service import Access, AuthenticationService, KeyService
 from app.capture.service import CaptureService
 from app.cohorts.repository import CohortRepository
 from app.cohorts.service import CohortService
@@ -52,7 +53,6 @@ from app.pages.credentials import read_key
 from app.pages.service import PageService
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.service import CURRENT, OrganizationService, ProjectService
 from app.questions.service import ExperimentQuestions
 from app.remote_config.scripts import ScriptDirectory
 from app.results.service import ResultsService

@@ -10,11 +10,12 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import VERSION, health, serving
+from app.accounts.auth.rate_limits import RateLimiter
+from app.accounts.auth.router import router as keys_router
+from app.accounts.projects.router import router as projects_router
 from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
-from app.auth.rate_limits import RateLimiter
-from app.auth.router import router as keys_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
 from app.cohorts.router import router as cohorts_router
@@ -44,7 +45,6 @@ from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.persons.router import router as persons_router
-from app.projects.router import router as projects_router
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router

@@ -11,10 +11,10 @@ from collections import defaultdict
 
 import uvloop
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
-from app.projects.service import AccountService
 from benchmarks.clients import get, send
 from benchmarks.serving import served, served_floor
 from benchmarks.workload import databases

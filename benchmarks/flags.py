@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import uvloop
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.projects.service import AccountService
 from benchmarks.clients import post, send
 from benchmarks.serving import Served, served, served_floor
 from benchmarks.workload import databases

@@ -24,8 +24,8 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.projects.service import AccountService
 from benchmarks.workload import databases
 from tests.service import FUNNEL, TREND
 

@@ -16,14 +16,14 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from app.auth.keys import generate_token
+from app.accounts.auth.api_keys import generate_token
+from app.accounts.projects.repository import AccountRepository
 from app.common.timestamps import to_microseconds
 from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
 from app.garbage import collect_less_often
-from app.projects.repository import AccountRepository
 from app.settings import Settings
 from tests.postgresql import PostgresServer
 

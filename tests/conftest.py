@@ -12,10 +12,10 @@ import hypothesis
 import pytest
 from fastapi import FastAPI
 
+from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.database import Database
 from app.main import create_app
-from app.projects.service import AccountService
 from app.settings import Settings
 from tests.postgresql import PostgresServer
 from tests.service import Service

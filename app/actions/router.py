@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.users import UserBasic
 from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
 from app.db.models import Action
 from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
@@ -12,7 +13,6 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.projects.schemas import UserBasic
 
 router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[admit("action")])
 

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.accounts.users import UserBasic
 from app.actions.matching import Matching, check_pattern, check_properties
 from app.http.fields import (
     BlankableText,
@@ -29,7 +30,6 @@ from app.http.fields import (
     max_characters,
 )
 from app.http.schemas import RequestBody, ResponseBody
-from app.projects.schemas import UserBasic
 from app.properties.filters import InvalidFilter
 
 MAX_STEPS = 100

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from app.accounts.users import UserBasic
 from app.http.fields import UtcDatetime
 from app.http.schemas import ResponseBody
-from app.projects.schemas import UserBasic
 
 
 class ChangeRead(ResponseBody):

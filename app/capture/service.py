@@ -10,7 +10,8 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.service import AuthenticationService
+from app.accounts.auth.service import AuthenticationService
+from app.accounts.projects.repository import AccountRepository, Receiver
 from app.capture.decoding import CapturedBatch, CapturedEvent
 from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
@@ -23,7 +24,6 @@ from app.groups.repository import GroupRepository
 from app.groups.service import GroupService
 from app.persons.repository import PersonRepository
 from app.persons.service import PersonService
-from app.projects.repository import AccountRepository, Receiver
 from app.telemetry.prometheus import CAPTURED
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.

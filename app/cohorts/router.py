@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.users import UserBasic
 from app.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
 from app.cohorts.service import CountedCohort
 from app.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep, UserDep, admit, get_project
@@ -12,7 +13,6 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.projects.schemas import UserBasic
 
 router = APIRouter(prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[admit("cohort")])
 

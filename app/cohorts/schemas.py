@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.accounts.users import UserBasic
 from app.cohorts.criteria import read_filters, read_groups
 from app.http.fields import (
     BlankableText,
@@ -19,7 +20,6 @@ from app.http.fields import (
     max_characters,
 )
 from app.http.schemas import RequestBody, ResponseBody
-from app.projects.schemas import UserBasic
 from app.properties.filters import InvalidFilter
 
 MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut

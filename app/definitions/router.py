@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
-from app.auth.rate_limits import LOCAL_EVALUATION
+from app.accounts.auth.rate_limits import LOCAL_EVALUATION
 from app.definitions.schemas import FlagDefinitionsRead, FlagPayload
 from app.definitions.service import DefinitionService
 from app.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep, admit, get_user

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app.accounts.projects.service import AccountService, NewProject
 from app.db import migrations
 from app.db.database import Database
 from app.demo import hillstrom
-from app.projects.service import AccountService, NewProject
 from app.settings import Settings
 
 BATCH = 1_000

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app.auth.service import AuthenticationService
+from app.accounts.auth.service import AuthenticationService
 from app.common.errors import AuthenticationFailed
 from app.db.database import Database
 from app.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.db.models import Event, Person

@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.accounts.users import UserBasic
 from app.analysis.schemas import StatsConfig
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
@@ -24,7 +25,6 @@ from app.http.fields import (
     max_characters,
 )
 from app.http.schemas import RequestBody, ResponseBody
-from app.projects.schemas import UserBasic
 from app.scorecards.schemas import DecisionCriteria
 
 VARIANTS = "feature_flag_variants"

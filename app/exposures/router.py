@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
 from app.exposures.answers import write_exposures

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.timestamps import write_moment
 from app.db.models import utc_now
 from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.users import UserBasic
 from app.db.models import FeatureFlag
 from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
 from app.flags.filters import is_simple, simple_rollout_percentage
@@ -15,7 +16,6 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.projects.schemas import UserBasic
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from app.accounts.users import UserBasic
 from app.http.fields import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
 from app.http.schemas import RequestBody, ResponseBody
-from app.projects.schemas import UserBasic
 
 FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "groups": [

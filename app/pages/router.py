@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.auth.keys import Credential
+from app.accounts.auth.api_keys import Credential
 from app.common.errors import AuthenticationFailed, NotFound
 from app.dependencies import (
     PageExperimentDep,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.dependencies import PersonsDep, admit, get_project
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text

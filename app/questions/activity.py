@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
 from app.events.repository import EventRepository
 from app.facts.activity import Days
 from app.facts.service import EventsRemoved
-from app.projects.repository import AccountRepository
 from app.questions.scope import ExperimentScope, buckets
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
 from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.auth.rate_limits import ANALYTICS
+from app.accounts.auth.rate_limits import ANALYTICS
 from app.dependencies import DetachedExperimentDep, ScorecardsDep, admit, get_project
 from app.http.routing import answer_other_methods
 from app.scorecards.schemas import DecisionRead, ScorecardRead, TimeseriesRead

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
+from app.accounts.users import UserBasic
 from app.common.timestamps import write_moment
 from app.db.models import Snapshot, User
 from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
@@ -13,7 +14,6 @@ from app.experiments.service import ExperimentService
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.projects.schemas import UserBasic
 from app.snapshots.schemas import SnapshotRead
 
 router = APIRouter(

@@ -4,11 +4,11 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
+from app.accounts.users import UserBasic
 from app.experiments.schemas import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
 from app.flags.schemas import FILTERS_EXAMPLE
 from app.http.fields import UtcDatetime
 from app.http.schemas import ErrorBody, ResponseBody
-from app.projects.schemas import UserBasic
 from app.results.health import HealthSummaryRead
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.scorecards.schemas import ScorecardRead

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
-from app.projects.repository import AccountRepository
 from app.telemetry.prometheus import COUNTED_UNTIL
 from app.upkeep.service import UpkeepService
 

@@ -8,7 +8,7 @@ from sqlalchemy import event as sqlalchemy_event
 from app.actions.repository import ActionRepository
 from app.actions.service import ActionService
 from app.db.database import Database
-from tests.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
+from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
 from tests.service import Json, Service
 
 STEP: dict[str, Any] = {

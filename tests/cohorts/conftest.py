@@ -1,3 +1,3 @@
-from tests.projects.conftest import neighbour, stranger
+from tests.accounts.projects.conftest import neighbour, stranger
 
 __all__ = ["neighbour", "stranger"]

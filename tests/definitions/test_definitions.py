@@ -5,10 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.definitions.documents import cohort_ids, definition
 from app.flags.filters import JsonDict
-from app.projects.service import AccountService
 from tests.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
 from tests.service import Service, event
 

@@ -10,9 +10,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.database import Database
-from app.projects.service import AccountService
 from app.settings import Settings
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.outages.clients import Sender

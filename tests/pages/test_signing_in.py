@@ -5,8 +5,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import HttpUrl
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.projects.service import AccountService
 from app.settings import Settings
 from tests.pages.conftest import Visitor
 from tests.service import Service

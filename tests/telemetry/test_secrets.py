@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from app.auth.keys import digest
+from app.accounts.auth.api_keys import digest
 from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import PersonalApiKey
-from app.projects.service import AccountService
-from tests.auth.test_authentication import INVALID, ME
-from tests.projects.test_isolation import NOT_FOUND
+from tests.accounts.auth.test_authentication import INVALID, ME
+from tests.accounts.projects.test_isolation import NOT_FOUND
 from tests.service import Json, Service
 
 KEYS = "/api/personal_api_keys/"

@@ -3,13 +3,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from app.accounts.projects.repository import AccountRepository
+from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
+from app.accounts.projects.service import AccountService
 from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import OrganizationMembership, Project
 from app.http.request_body import validate
-from app.projects.repository import AccountRepository
-from app.projects.schemas import ProjectCreate, ProjectUpdate
-from app.projects.service import AccountService
 from tests.service import Service
 
 

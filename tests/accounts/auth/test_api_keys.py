@@ -2,7 +2,7 @@ import string
 
 import pytest
 
-from app.auth import keys
+from app.accounts.auth import api_keys as keys
 
 
 def test_a_key_is_its_prefix_and_256_random_bits_in_base_62() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.projects.test_isolation import NO_ACCESS, NO_PROJECT, NOT_FOUND
+from tests.accounts.projects.test_isolation import NO_ACCESS, NO_PROJECT, NOT_FOUND
 from tests.service import Json, Service, event
 
 PROJECT = "/api/projects/{project_id}/"

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import keys
-from app.auth.repository import KeyRepository
-from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
+from app.accounts.auth import api_keys as keys
+from app.accounts.auth.repository import KeyRepository
+from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
+from app.accounts.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
+from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
 from app.common.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.common.ids import read_uuid
 from app.db.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
-from app.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
-from app.projects.schemas import ProjectCreate, ProjectUpdate
 
 CURRENT = "@current"
 

@@ -1,11 +1,11 @@
 import httpx
 import pytest
 
+from app.accounts.projects.repository import AccountRepository
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import OrganizationMembership
-from app.projects.repository import AccountRepository
-from app.projects.service import AccountService
-from tests.projects.test_isolation import NOT_FOUND
+from tests.accounts.projects.test_isolation import NOT_FOUND
 from tests.service import Json, Service
 
 ORGANIZATIONS = "/api/organizations/"

@@ -5,22 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.db.models import OrganizationMembership, Project
-from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
-from app.http.pagination import PaginationDep
-from app.http.request_body import body_of
-from app.http.routing import answer_other_methods
-from app.http.schemas import Page
-from app.projects.schemas import (
+from app.accounts.projects.schemas import (
     OrganizationBasic,
     OrganizationMemberRead,
     OrganizationRead,
     ProjectCreate,
     ProjectRead,
     ProjectUpdate,
-    UserBasic,
     UserRead,
 )
+from app.accounts.users import UserBasic
+from app.db.models import OrganizationMembership, Project
+from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
+from app.http.pagination import PaginationDep
+from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
 
 router = APIRouter(prefix="/api")
 

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.auth import keys
-from app.auth.keys import Credential
-from app.auth.repository import AccessRepository, KeyRepository
-from app.auth.schemas import PersonalApiKeyCreate
-from app.auth.scopes import covers
+from app.accounts.auth import api_keys as keys
+from app.accounts.auth.api_keys import Credential
+from app.accounts.auth.repository import AccessRepository, KeyRepository
+from app.accounts.auth.schemas import PersonalApiKeyCreate
+from app.accounts.auth.scopes import covers
 from app.common.errors import (
     AppError,
     AuthenticationFailed,

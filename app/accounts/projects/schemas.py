@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from app.accounts.users import UserBasic
 from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter, parse_filter
@@ -98,18 +99,6 @@ class ProjectRead(ResponseBody):
     api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
     created_at: UtcDatetime
     updated_at: UtcDatetime
-
-
-class UserBasic(ResponseBody):
-    """The short form of a user, as it stands in what he created."""
-
-    id: int = Field(examples=[1])
-    uuid: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000003"])
-    distinct_id: str = Field(
-        description="What the user is called in events about himself.", examples=["5b0c7e9a41d84f0e9a63d2f1c8b7a604"]
-    )
-    first_name: str = Field(examples=["Ann"])
-    email: str = Field(examples=["ann@example.com"])
 
 
 class OrganizationBasic(ResponseBody):

@@ -1,8 +1,8 @@
 import httpx
 import pytest
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.projects.service import AccountService
 from tests.conftest import new_service
 from tests.service import Service
 

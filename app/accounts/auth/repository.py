@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth.keys import NewKey
+from app.accounts.auth.api_keys import NewKey
 from app.db.database import Database
 from app.db.models import Base, OrganizationMembership, PersonalApiKey, Project, User
 

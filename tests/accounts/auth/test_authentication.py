@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import Select, select
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import PersonalApiKey, utc_now
-from app.projects.service import AccountService
 from tests.service import Service
 
 ME = "/api/users/@me/"

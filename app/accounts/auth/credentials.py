@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from app.auth.keys import Credential, read_bearer
+from app.accounts.auth.api_keys import Credential, read_bearer
 from app.common.errors import ParseError, UnsupportedMediaType
 from app.http.query_params import PERSONAL_API_KEY
 from app.http.request_body import read_bytes, read_document

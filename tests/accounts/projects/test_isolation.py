@@ -5,8 +5,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.projects.service import AccountService
 from tests.service import Service
 
 KEYS = "/api/personal_api_keys/"

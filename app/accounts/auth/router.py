@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
+from app.accounts.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
 from app.db.models import PersonalApiKey
 from app.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
 from app.http.request_body import body_of

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.auth.scopes import EVERYTHING, SCOPES, find_unknown
+from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.http.fields import IsList, LongText, Omittable, UtcDatetime, max_characters
 from app.http.schemas import RequestBody, ResponseBody
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.auth.rate_limits import ANALYTICS, GENERAL, LOCAL_EVALUATION, RateLimit, RateLimiter
+from app.accounts.auth.rate_limits import ANALYTICS, GENERAL, LOCAL_EVALUATION, RateLimit, RateLimiter
 from app.db.database import Database
 from tests.conftest import new_service
 from tests.service import Service, event

@@ -1,1 +1,0 @@
-"""Who is asking: personal API keys and what they open."""
