@@ -21,8 +21,6 @@ from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.capture.service import CaptureService
-from app.cohorts.repository import CohortRepository
-from app.cohorts.service import CohortService
 from app.common.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.common.ids import read_id
 from app.db.database import Database
@@ -44,15 +42,17 @@ from app.facts.service import FactService
 from app.findings.service import FindingsService
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
-from app.groups.repository import GroupRepository
-from app.groups.service import GroupService
 from app.http.query_params import read_text
 from app.http.request_body import read_bytes
 from app.http.routing import negotiate
 from app.pages.credentials import read_key
 from app.pages.service import PageService
-from app.persons.repository import PersonRepository
-from app.persons.service import PersonService
+from app.people.cohorts.repository import CohortRepository
+from app.people.cohorts.service import CohortService
+from app.people.groups.repository import GroupRepository
+from app.people.groups.service import GroupService
+from app.people.persons.repository import PersonRepository
+from app.people.persons.service import PersonService
 from app.questions.service import ExperimentQuestions
 from app.remote_config.scripts import ScriptDirectory
 from app.results.service import ResultsService

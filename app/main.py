@@ -18,7 +18,6 @@ from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
-from app.cohorts.router import router as cohorts_router
 from app.db.database import Database
 from app.definitions.router import router as definitions_router
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
@@ -30,7 +29,6 @@ from app.facts.materialise import Materialiser
 from app.findings.router import router as findings_router
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
-from app.groups.router import router as groups_router
 from app.http import docs_pages as documentation
 from app.http import exception_handlers, openapi
 from app.http.middleware.addresses import Addresses
@@ -44,7 +42,9 @@ from app.http.routing import allowed_methods
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
-from app.persons.router import router as persons_router
+from app.people.cohorts.router import router as cohorts_router
+from app.people.groups.router import router as groups_router
+from app.people.persons.router import router as persons_router
 from app.remote_config.router import router as remote_config_router
 from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router

@@ -19,11 +19,11 @@ from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
 from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
-from app.groups.decoding import GROUP_IDENTIFY
-from app.groups.repository import GroupRepository
-from app.groups.service import GroupService
-from app.persons.repository import PersonRepository
-from app.persons.service import PersonService
+from app.people.groups.decoding import GROUP_IDENTIFY
+from app.people.groups.repository import GroupRepository
+from app.people.groups.service import GroupService
+from app.people.persons.repository import PersonRepository
+from app.people.persons.service import PersonService
 from app.telemetry.prometheus import CAPTURED
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 
 from pydantic import JsonValue
 
-from app.cohorts.criteria import property_groups
-from app.cohorts.service import CohortService
-from app.groups.repository import GroupRepository
+from app.people.cohorts.criteria import property_groups
+from app.people.cohorts.service import CohortService
+from app.people.groups.repository import GroupRepository
 
 
 class ProjectGroups:

@@ -13,7 +13,7 @@ from app.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, Ra
 from app.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson
 from app.evaluation.sources import CohortsOf, GroupsOf
 from app.flags.evaluation import Circumstances, Evaluation, PreparedFlag, Subject, evaluate
-from app.persons.repository import PersonRepository
+from app.people.persons.repository import PersonRepository
 from app.properties.decoding import PropertyReader
 
 logger = logging.getLogger("abacus")

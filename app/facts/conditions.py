@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.cohorts.repository import CohortRepository
-from app.cohorts.service import CohortService
 from app.facts.actors import Mask, actors_of, holds
 from app.facts.columns import FactColumns
 from app.facts.series import SeriesDefinition
 from app.facts.sessions import MARGIN, sessions_matching
 from app.facts.watches import SESSIONS, WatchPart, group_property
-from app.groups.service import GroupFilterService
-from app.persons.repository import PersonRepository
-from app.persons.service import PersonFilterService, PersonService
+from app.people.cohorts.repository import CohortRepository
+from app.people.cohorts.service import CohortService
+from app.people.groups.service import GroupFilterService
+from app.people.persons.repository import PersonRepository
+from app.people.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
 from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
 

@@ -27,8 +27,8 @@ from app.facts.metric import CountsT, Metric
 from app.facts.repository import CountRepository, SeriesFacts, StoredCount
 from app.facts.series import SeriesDefinition
 from app.facts.watches import series_of
-from app.persons.merges import NO_MERGES, MergedPersons, MergeLog
-from app.persons.repository import PersonRepository
+from app.people.persons.merges import NO_MERGES, MergedPersons, MergeLog
+from app.people.persons.repository import PersonRepository
 
 logger = logging.getLogger("abacus")
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
-from app.cohorts.service import CohortService
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import read_id
 from app.db.models import FeatureFlag, User
@@ -22,6 +21,7 @@ from app.flags.filters import (
 )
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
+from app.people.cohorts.service import CohortService
 
 MAX_KEY_CHARACTERS = 400
 

@@ -26,8 +26,8 @@ from app.facts.metric import Metric
 from app.facts.repository import FactRepository, SeriesGone
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
-from app.persons.identity import IdentityChanges, PersonState
-from app.persons.repository import PersonRepository
+from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.repository import PersonRepository
 from app.questions.funnel import funnel_metric
 from app.questions.reading import read_funnel, read_trend
 from app.questions.scope import ExperimentScope, buckets

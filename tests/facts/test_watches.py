@@ -15,7 +15,7 @@ from app.facts.series import EventSource
 from app.facts.service import FactService
 from app.facts.trend import TrendCounts
 from app.facts.watches import watch
-from app.persons.repository import PersonRepository
+from app.people.persons.repository import PersonRepository
 from app.properties.filters import parse_filter
 from tests.service import Service, event
 

@@ -5,10 +5,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cohorts.criteria import read_criteria
-from app.cohorts.matching import CohortMatcher
-from app.cohorts.schemas import CohortCreate
 from app.common.errors import ValidationFailed
+from app.people.cohorts.criteria import read_criteria
+from app.people.cohorts.matching import CohortMatcher
+from app.people.cohorts.schemas import CohortCreate
 from tests.actions.test_hostile_steps import accepted_or_refused, documents
 
 groups = st.lists(st.dictionaries(st.sampled_from(["properties", "action_id", "event_id"]), documents, max_size=2))

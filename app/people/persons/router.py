@@ -10,8 +10,8 @@ from app.dependencies import PersonsDep, admit, get_project
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
-from app.persons.schemas import PersonPage, PersonRead
-from app.persons.service import PersonWithDistinctIds
+from app.people.persons.schemas import PersonPage, PersonRead
+from app.people.persons.service import PersonWithDistinctIds
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/persons", tags=["Events and persons"], dependencies=[admit("person", ANALYTICS)]

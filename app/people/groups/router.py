@@ -8,11 +8,11 @@ from pydantic import WithJsonSchema
 
 from app.common.errors import ValidationFailed
 from app.dependencies import GroupsDep, admit, get_project
-from app.groups.repository import MAX_TYPES
-from app.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.people.groups.repository import MAX_TYPES
+from app.people.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 
 router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[admit("group")])
 

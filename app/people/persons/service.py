@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import Person
-from app.persons.identity import IdentityEvent, IdentityGraph, PersonState
-from app.persons.repository import PersonRepository
+from app.people.persons.identity import IdentityEvent, IdentityGraph, PersonState
+from app.people.persons.repository import PersonRepository
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
 from app.properties.matcher import compile_filter

@@ -6,7 +6,6 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
-from app.cohorts.criteria import read_filters, read_groups
 from app.http.fields import (
     BlankableText,
     Boolean,
@@ -20,6 +19,7 @@ from app.http.fields import (
     max_characters,
 )
 from app.http.schemas import RequestBody, ResponseBody
+from app.people.cohorts.criteria import read_filters, read_groups
 from app.properties.filters import InvalidFilter
 
 MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut

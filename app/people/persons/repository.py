@@ -29,8 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.bulk import chunks, insert_rows, read_columns
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
-from app.persons.identity import IdentityChanges, PersonState
-from app.persons.merges import MergedPersons, MergeLog
+from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.merges import MergedPersons, MergeLog
 
 # First number of the advisory lock under which a project's identities change; the second is the project.
 IDENTITY_LOCK = 2

@@ -5,7 +5,7 @@ from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from app.cohorts.criteria import cohort_of, referred_cohorts
+from app.people.cohorts.criteria import cohort_of, referred_cohorts
 from app.properties.filters import Condition, Group
 from app.properties.matcher import Properties, PropertyMatcher, compile_filter
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cohorts.criteria import read_criteria, read_filters, read_groups, referred_cohorts
-from app.cohorts.matching import CohortMatcher
+from app.people.cohorts.criteria import read_criteria, read_filters, read_groups, referred_cohorts
+from app.people.cohorts.matching import CohortMatcher
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group, InvalidFilter
 

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import from_microseconds
 from app.db.models import Group, GroupType
-from app.groups.decoding import GROUP_IDENTIFY, DescribedGroup, described_group, groups_of, with_group_keys
-from app.groups.repository import MAX_TYPES, GroupRepository
+from app.people.groups.decoding import GROUP_IDENTIFY, DescribedGroup, described_group, groups_of, with_group_keys
+from app.people.groups.repository import MAX_TYPES, GroupRepository
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group as Filter
 from app.properties.matcher import compile_filter

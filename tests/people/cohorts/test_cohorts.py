@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sqlalchemy import event as sqlalchemy_event
 
-from app.cohorts.service import CohortService
 from app.db.database import Database
 from app.dependencies import build_cohorts
+from app.people.cohorts.service import CohortService
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
-from tests.cohorts.test_cohort_matching import cohort, filters, group, plan
+from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan
 from tests.service import Json, Service, event
 
 PATHS = [

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from app.cohorts.criteria import read_criteria, read_filters, referred_cohorts
-from app.cohorts.matching import CohortMatcher
-from app.cohorts.repository import CohortRepository
-from app.cohorts.schemas import CohortCreate, CohortUpdate
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
 from app.db.models import Cohort, User
-from app.persons.service import PersonService
+from app.people.cohorts.criteria import read_criteria, read_filters, referred_cohorts
+from app.people.cohorts.matching import CohortMatcher
+from app.people.cohorts.repository import CohortRepository
+from app.people.cohorts.schemas import CohortCreate, CohortUpdate
+from app.people.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
 

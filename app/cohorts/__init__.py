@@ -1,1 +1,0 @@
-"""Cohorts: groups of persons, by list or by criteria."""

@@ -1,1 +1,0 @@
-"""Groups: what acts beside persons, such as companies."""

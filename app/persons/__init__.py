@@ -1,1 +1,0 @@
-"""Who did it: persons, their distinct ids and properties."""
