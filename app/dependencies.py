@@ -25,12 +25,6 @@ from app.common.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
-from app.definitions.service import DefinitionService
-from app.evaluation.active_flags import ActiveFlags
-from app.evaluation.enrichment import EnrichmentService
-from app.evaluation.project_sources import ProjectCohorts, ProjectGroups
-from app.evaluation.service import EvaluationService
-from app.evaluation.sources import Cohorts, Groups
 from app.events.repository import EventRepository
 from app.experiments.changes import ExperimentChanges
 from app.experiments.repository import ExperimentReader, ExperimentRepository
@@ -40,6 +34,13 @@ from app.exposures.splits import SplitReader
 from app.facts.materialise import Materialiser
 from app.facts.service import FactService
 from app.findings.service import FindingsService
+from app.flags.evaluation.active_flags import ActiveFlags
+from app.flags.evaluation.enrichment import EnrichmentService
+from app.flags.evaluation.project_sources import ProjectCohorts, ProjectGroups
+from app.flags.evaluation.service import EvaluationService
+from app.flags.evaluation.sources import Cohorts, Groups
+from app.flags.local_evaluation.service import DefinitionService
+from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.http.query_params import read_text
@@ -54,7 +55,6 @@ from app.people.groups.service import GroupService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
 from app.questions.service import ExperimentQuestions
-from app.remote_config.scripts import ScriptDirectory
 from app.results.service import ResultsService
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService

@@ -19,14 +19,16 @@ from app.analysis.router import router as analysis_router
 from app.capture.router import router as capture_router
 from app.capture.service import CaptureService
 from app.db.database import Database
-from app.definitions.router import router as definitions_router
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
-from app.evaluation.router import router as evaluation_router
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.exposures.router import router as exposures_router
 from app.facts.materialise import Materialiser
 from app.findings.router import router as findings_router
+from app.flags.evaluation.router import router as evaluation_router
+from app.flags.local_evaluation.router import router as definitions_router
+from app.flags.remote_config.router import router as remote_config_router
+from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
 from app.garbage import collect_less_often
 from app.http import docs_pages as documentation
@@ -45,8 +47,6 @@ from app.pages.router import router as pages_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.groups.router import router as groups_router
 from app.people.persons.router import router as persons_router
-from app.remote_config.router import router as remote_config_router
-from app.remote_config.scripts import ScriptDirectory
 from app.results.router import router as results_router
 from app.scorecards.router import router as scorecards_router
 from app.settings import Settings

@@ -17,8 +17,8 @@ from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
-from app.evaluation.enrichment import EnrichmentService
 from app.events.repository import EventRepository, NewEvent
+from app.flags.evaluation.enrichment import EnrichmentService
 from app.people.groups.decoding import GROUP_IDENTIFY
 from app.people.groups.repository import GroupRepository
 from app.people.groups.service import GroupService

@@ -1,1 +1,0 @@
-"""Handing flags to SDKs of servers, which evaluate by themselves."""

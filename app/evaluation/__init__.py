@@ -1,1 +1,0 @@
-"""Answering SDKs that ask for a person's flags."""

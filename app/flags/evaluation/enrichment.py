@@ -1,0 +1,46 @@
+"""Adding flags to the events of browsers that did not know theirs yet."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.flags.evaluation.active_flags import ActiveFlags
+from app.flags.evaluation.event_flags import lacks_flags, may_lack_flags, with_flags
+from app.flags.evaluation.rules import enabled_values
+from app.flags.evaluation.service import EvaluationService
+
+
+class SentEvent(Protocol):
+    """What enrichment looks at in an event; ``properties`` is JSON text."""
+
+    @property
+    def distinct_id(self) -> str: ...
+    @property
+    def properties(self) -> str: ...
+
+
+class EnrichmentService:
+    """To be called before the transaction that stores the events is opened: it reads by itself."""
+
+    def __init__(self, active_flags: ActiveFlags, evaluation: EvaluationService) -> None:
+        self._active_flags = active_flags
+        self._evaluation = evaluation
+
+    async def enrich(self, token: str, events: Sequence[SentEvent]) -> Sequence[str]:
+        """Return the properties of all events, as JSON text, with flags where they lack them.
+
+        Of a project that is unknown or has no active flags they come back as they are.
+        """
+        may_lack = any(may_lack_flags(event.properties) for event in events)
+        project = await self._active_flags.find(token) if may_lack else None
+        if project is None or not project.active.flags:
+            return [event.properties for event in events]
+        lacking = [lacks_flags(event.properties) for event in events]
+        if not any(lacking):
+            return [event.properties for event in events]
+        distinct_ids = {event.distinct_id: None for event, lacks in zip(events, lacking, strict=True) if lacks}
+        evaluations = await self._evaluation.evaluate_stored(project, list(distinct_ids))
+        values = {distinct_id: enabled_values(one.answers) for distinct_id, one in evaluations.items()}
+        return [
+            with_flags(event.properties, values[event.distinct_id]) if lacks else event.properties
+            for event, lacks in zip(events, lacking, strict=True)
+        ]

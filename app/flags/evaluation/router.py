@@ -1,0 +1,140 @@
+"""Where SDKs ask for a person's flags."""
+
+import time
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from app.common.errors import ValidationFailed
+from app.common.ids import read_uuid
+from app.dependencies import evaluation_of
+from app.flags.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
+from app.flags.evaluation.decoding import (
+    MAX_DISTINCT_ID_CHARACTERS,
+    FlagsRequest,
+    decode_flags_payload,
+    decode_flags_request,
+)
+from app.flags.evaluation.rules import Evaluation
+from app.flags.evaluation.schemas import (
+    config_parameter,
+    decide_answer,
+    decide_request,
+    flags_answer,
+    flags_request,
+    version_parameter,
+)
+from app.sdk.requests import beside_the_loop, read_query, read_submission
+from app.telemetry.logging import request_id
+
+MAX_REQUEST_BYTES: Final = 1024 * 1024
+_UNREADABLE_VERSION: Final = 2
+_NOBODY: Final = Evaluation()
+
+router = APIRouter(tags=["Flags for SDKs"])
+
+
+@router.post(
+    "/flags/",
+    summary="Evaluate flags",
+    responses={200: flags_answer},
+    openapi_extra={
+        "requestBody": flags_request,
+        "parameters": [version_parameter("1: values by key. 2 and above: records by key.", "2"), config_parameter],
+    },
+)
+async def evaluate_flags(request: Request) -> Response:
+    """Return the project's active flags as they are for one person, with the reason for each answer.
+
+    Equal identifiers and properties get equal answers, here and in SDKs that evaluate by themselves. What the request
+    says about the person counts more than what is stored of him. Without `v` and `config` the answer is that of `v=2`
+    with the configuration.
+    """
+    evaluation = evaluation_of(request)
+    asked = await _read(request)
+    project = await evaluation.find_project(asked.token, asked.project_id)
+    if asked.distinct_id is None:
+        raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
+    distinct_id = asked.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
+    result = await evaluation.evaluate(project, asked, distinct_id)
+    return _answer_flags(request, result, has_flags=bool(project.active.flags))
+
+
+@router.post(
+    "/decide/",
+    summary="Evaluate flags, for older SDKs",
+    responses={200: decide_answer},
+    openapi_extra={
+        "requestBody": decide_request,
+        "parameters": [version_parameter("1 to 4: how the flags are written.", "1")],
+    },
+)
+async def decide_flags(request: Request) -> Response:
+    """Return how a browser's SDK should behave, and the project's flags as they are for one person.
+
+    Up to version 2 only flags that are on are listed, from version 3 all active ones, and version 4 has the records of
+    `/flags`. Without a token there are no flags.
+    """
+    evaluation = evaluation_of(request)
+    asked = await _read(request)
+    version = _read_version(read_query(request).get("v", "1"))
+    if asked.token is None:
+        return _json(decide_body(version, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
+    project = await evaluation.find_project(asked.token, asked.project_id)
+    if asked.distinct_id is None:
+        raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
+    result = await evaluation.evaluate(project, asked, asked.distinct_id)
+    return _json(decide_body(version, result, _occasion(), has_flags=bool(project.active.flags)))
+
+
+@router.get("/flags/", include_in_schema=False)
+async def describe_flags_endpoint(request: Request) -> Response:
+    """Answer without flags: who asks is said in a body."""
+    return _answer_flags(request, _NOBODY, has_flags=False, with_config=True)
+
+
+@router.get("/decide/", include_in_schema=False)
+async def describe_decide_endpoint() -> Response:
+    """Answer without flags: who asks is said in a body."""
+    return _json(decide_body(1, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
+
+
+async def _read(request: Request) -> FlagsRequest:
+    submission = await read_submission(request, MAX_REQUEST_BYTES)
+    payload = await beside_the_loop(len(submission.body), decode_flags_payload, submission)
+    return await beside_the_loop(len(payload), decode_flags_request, payload, submission.form)
+
+
+def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:
+    query = read_query(request)
+    stated, config = query.get("v"), query.get("config")
+    is_bare = stated is None and config is None
+    return _json(
+        flags_body(
+            2 if is_bare else _read_version(stated or "1"),
+            evaluation,
+            _occasion(),
+            has_flags=has_flags,
+            with_config=is_bare or with_config or config == "true",
+        )
+    )
+
+
+def _read_version(text: str) -> int:
+    """Return the version of the answer; an old SDK states it twice in a way that makes it no number, and means 2."""
+    try:
+        return int(text)
+    except ValueError:
+        return _UNREADABLE_VERSION
+
+
+def _occasion() -> Occasion:
+    """Return what an answer says of itself: the id that logs know its request by, where clients can read it as one."""
+    named = read_uuid(request_id.get())
+    return Occasion(str(named or uuid4()), time.time_ns() // 1_000_000)
+
+
+def _json(body: JsonDict) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

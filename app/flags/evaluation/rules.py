@@ -1,0 +1,377 @@
+"""What a flag answers for somebody. Pure: works on prepared flags and on what was loaded about persons and groups.
+
+These are PostHog's rules of late 2022, which its SDKs follow too when they evaluate by themselves.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from pydantic import JsonValue
+
+from app.flags.evaluation.hashing import VariantRange, pick_variant, position, variant_ranges
+from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
+from app.properties.dates import parse_moment
+from app.properties.filters import (
+    Condition,
+    Conjunction,
+    InvalidFilter,
+    PropertyType,
+    Scalar,
+    Value,
+    parse_filter,
+)
+from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.text import text_form
+
+Reason: TypeAlias = Literal[
+    "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
+]
+_LONGEST_ID: Final = 10  # characters
+_OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
+_LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
+# Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
+_ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
+    {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release condition.
+
+    Attributes
+    ----------
+    index : int
+        Its place among the flag's conditions as they are written.
+    matches : callable or None
+        The test of the properties; None when everybody passes.
+    keys : frozenset of str
+        The properties it looks at.
+    cohorts : frozenset of int
+        The cohorts it asks about.
+    is_about_absence : bool
+        Whether it asks if a property is absent. What a client sends is never all there is, so that needs the database.
+    share : float or None
+        How many of those who match, from 0 to 1; None is all of them.
+    variant : str or None
+        What those it releases to get, whatever their number says.
+    """
+
+    index: int
+    matches: Predicate | None
+    keys: frozenset[str]
+    cohorts: frozenset[int]
+    is_about_absence: bool
+    share: float | None
+    variant: str | None
+
+    def is_decided_by(self, sent: Set[str]) -> bool:
+        """Whether properties of these names are enough, so that it does not matter what is stored."""
+        return not self.cohorts and not self.is_about_absence and self.keys <= sent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedFlag:
+    """A flag ready to be evaluated, with its release conditions in the order in which they are tried.
+
+    It is equal to itself alone.
+    """
+
+    id: int
+    key: str
+    active: bool
+    ensure_experience_continuity: bool
+    has_experiment: bool
+    group_type_index: int | None
+    releases: Sequence[Release]
+    variants: Sequence[VariantRange]
+    payloads: Mapping[str, str]
+    keys: frozenset[str]
+    cohorts: frozenset[int]
+    is_about_absence: bool
+    # The JSON of its answers, which are few and the same for most people. It goes when the flag does.
+    written: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def is_decided_by(self, sent: Set[str]) -> bool:
+        """Whether properties of these names are enough for all conditions."""
+        return not self.cohorts and not self.is_about_absence and self.keys <= sent
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is known of a person or a group.
+
+    Attributes
+    ----------
+    properties : mapping of str to bytes
+        Raw JSON tokens: those stored, under those the client sent.
+    sent : set of str
+        The names of those the client sent.
+    is_stored : bool
+        Whether there is such a person or group at all. About others a condition holds only if what was sent decides it.
+    cohorts : collection of int
+        Those that the person is in.
+    """
+
+    properties: Properties = {}
+    sent: Set[str] = frozenset()
+    is_stored: bool = False
+    cohorts: Collection[int] = frozenset()
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """For whom flags are evaluated.
+
+    ``hash_keys`` are identifiers that a person had before, by the keys of the flags that go on using them; ``groups``
+    are keys and what is known of the groups, by the index of their type.
+    """
+
+    distinct_id: str
+    person: Subject = Subject()
+    hash_keys: Mapping[str, str] = {}
+    groups: Mapping[int, tuple[str, Subject]] = {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A flag's answer and the reason for it; ``condition_index`` counts the conditions as they are written, from 0."""
+
+    flag: PreparedFlag
+    enabled: bool
+    reason: Reason
+    variant: str | None = None
+    condition_index: int | None = None
+
+    @property
+    def value(self) -> bool | str:
+        return self.variant or self.enabled
+
+    @property
+    def payload(self) -> str | None:
+        """The JSON text that goes with the answer, if the flag is on and has one."""
+        return self.flag.payloads.get(self.variant or "true") if self.enabled else None
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """The answers of several flags, and the flags that could not be evaluated."""
+
+    answers: Sequence[Answer] = ()
+    failed: Sequence[PreparedFlag] = ()
+
+
+def prepare(
+    *,
+    flag_id: int,
+    key: str,
+    filters: JsonDict,
+    active: bool = True,
+    ensure_experience_continuity: bool = False,
+    has_experiment: bool = False,
+) -> PreparedFlag:
+    """Compile a flag. A condition that cannot be read holds for nobody; nothing is refused here."""
+    groups = groups_of(with_groups(filters))
+    shares = [
+        (str(variant.get("key")), _number(variant.get("rollout_percentage")) or 0) for variant in variants_of(filters)
+    ]
+    known = {name for name, _ in shares}
+    group_type_index = filters.get("aggregation_group_type_index")
+    releases = [_prepare_release(index, groups[index], known) for index in order_of_trial(groups)]
+    return PreparedFlag(
+        id=flag_id,
+        key=key,
+        active=active,
+        ensure_experience_continuity=ensure_experience_continuity,
+        has_experiment=has_experiment,
+        group_type_index=group_type_index if isinstance(group_type_index, int) else None,
+        releases=tuple(releases),
+        variants=variant_ranges(shares),
+        payloads=payloads_of(filters),
+        keys=frozenset[str]().union(*(release.keys for release in releases)),
+        cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
+        is_about_absence=any(release.is_about_absence for release in releases),
+    )
+
+
+def payloads_of(filters: JsonDict) -> Mapping[str, str]:
+    """Return the JSON texts that go with a flag's answers, by variant; ``true`` is the flag without one."""
+    payloads = filters.get("payloads")
+    return {name: _payload(value) for name, value in payloads.items()} if isinstance(payloads, dict) else {}
+
+
+def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
+    """Return the indexes of release conditions in the order in which they are tried: those that name a variant first.
+
+    So somebody who was given a variant by hand has it, also when an earlier condition would have released the flag.
+    """
+    return sorted(range(len(groups)), key=lambda index: not groups[index].get("variant"))
+
+
+def evaluate(flag: PreparedFlag, circumstances: Circumstances) -> Answer:
+    """Evaluate a flag. Equal circumstances give equal answers, whenever and wherever they are asked for."""
+    if not flag.active:
+        return Answer(flag, enabled=False, reason="flag_disabled")
+    if flag.group_type_index is None:
+        identifier = circumstances.hash_keys.get(flag.key, circumstances.distinct_id)
+        return _evaluate(flag, identifier, circumstances.person)
+    group = circumstances.groups.get(flag.group_type_index)
+    if group is None:
+        return Answer(flag, enabled=False, reason="no_group_type")
+    return _evaluate(flag, *group)
+
+
+def _evaluate(flag: PreparedFlag, identifier: str, subject: Subject) -> Answer:
+    best: Reason = "no_condition_match"
+    best_index = None
+    for release in flag.releases:
+        reason: Reason
+        if release.matches is not None and not _holds(release, release.matches, subject):
+            reason = "no_condition_match"
+        elif release.share is not None and position(flag.key, identifier) > release.share:
+            reason = "out_of_rollout_bound"
+        else:
+            variant = release.variant or pick_variant(flag.key, identifier, flag.variants)
+            return Answer(flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index)
+        if reason == "out_of_rollout_bound" or best == "no_condition_match":  # to have come further tells more
+            best, best_index = reason, release.index
+    return Answer(flag, enabled=False, reason=best, condition_index=best_index)
+
+
+def _holds(release: Release, matches: Predicate, subject: Subject) -> bool:
+    if not subject.is_stored and not release.is_decided_by(subject.sent):
+        return False
+    if not release.cohorts:
+        return matches(subject.properties)
+    memberships = {_cohort_key(cohort): b"true" for cohort in release.cohorts & frozenset(subject.cohorts)}
+    properties = {key: token for key, token in subject.properties.items() if key in release.keys}
+    return matches({**properties, **memberships})
+
+
+def _prepare_release(index: int, group: JsonDict, variants: Collection[str]) -> Release:
+    entries = group.get("properties") or []
+    conditions = _read_conditions(entries)
+    variant = group.get("variant")
+    percentage = _number(group.get("rollout_percentage"))
+    return Release(
+        index=index,
+        matches=_compile(conditions) if entries else None,
+        keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
+        cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
+        is_about_absence=any(map(_is_about_absence, conditions)),
+        share=percentage / 100 if percentage is not None else None,
+        variant=variant if isinstance(variant, str) and variant in variants else None,
+    )
+
+
+def _is_about_absence(condition: Condition) -> bool:
+    return condition.operator == ("is_set" if condition.negation else "is_not_set")
+
+
+def _read_conditions(entries: JsonValue) -> Sequence[Condition]:
+    """Read the properties of a release condition; nothing when there is one that means nothing."""
+    if not isinstance(entries, list):
+        return ()
+    try:
+        conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
+    except InvalidFilter:
+        return ()
+    is_answerable = len(conditions) == len(entries) and all(condition.type in _ANSWERABLE for condition in conditions)
+    return conditions if is_answerable else ()
+
+
+def _compile(conditions: Sequence[Condition]) -> Predicate:
+    if not conditions:
+        return _nobody
+    try:
+        return compile_filter(Conjunction(tuple(map(_of_a_person, conditions))), _resolve).matches
+    except InvalidFilter:  # a pattern that is none
+        return _nobody
+
+
+def _resolve(condition: Condition) -> PropertyMatcher:
+    cohort = _cohort_of(condition)
+    if cohort is None:
+        raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
+    is_member = partial(_has, _cohort_key(cohort))
+    if condition.negation != (condition.operator == "is_not"):
+        return PropertyMatcher(frozenset(), lambda properties: not is_member(properties))
+    return PropertyMatcher(frozenset(), is_member)
+
+
+def _of_a_person(condition: Condition) -> Condition:
+    """Return a condition on properties as one on a person's: whose they are is known from the flag."""
+    if condition.type not in _OF_SOMEBODY:
+        return condition
+    return Condition(condition.key, condition.operator, _meant_by(condition), "person", negation=condition.negation)
+
+
+def _meant_by(condition: Condition) -> Value:
+    """Return what the matcher has to look for.
+
+    To flags, and to SDKs, values are what they are: true is true, as a value or as its text, quotes and backslashes
+    may be in a text, nothing stands for any character, and a day begins at midnight. Metrics see all this otherwise, as
+    it was in 2022.
+    """
+    value = condition.value
+    if condition.operator in {"is_date_before", "is_date_after"} and isinstance(value, str):
+        moment = parse_moment(value)
+        return value if moment is None else moment.at.isoformat()
+    if condition.operator in {"exact", "is_not"}:
+        values = value if isinstance(value, tuple) else (value,)
+        return tuple(text for one in values for text in dict.fromkeys(_texts_of(one)))
+    if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
+        return _LIKE_WILDCARD.sub(r"\\\g<0>", _as_property(value))
+    return value
+
+
+def _texts_of(value: Scalar) -> Iterator[Scalar]:
+    """Return what properties that have the value may be, in their text form; the text "2.50" may mean a number."""
+    yield value
+    if isinstance(value, bool | str):
+        yield _as_property(value)
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            document = json.loads(value)
+            if not isinstance(document, str) and (text := _as_property(document)):
+                yield text
+
+
+def _as_property(value: object) -> str:
+    return text_form(json.dumps(value).encode())
+
+
+def _has(key: str, properties: Properties) -> bool:
+    return key in properties
+
+
+def _nobody(_properties: Properties) -> bool:
+    return False
+
+
+def _cohort_of(condition: Condition) -> int | None:
+    if condition.type != "cohort":
+        return None
+    text = str(condition.value)
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_ID else None
+
+
+def _cohort_key(cohort: int) -> str:
+    return f"$cohort/{cohort}"
+
+
+def _number(value: JsonValue) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _payload(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def enabled_values(answers: Iterable[Answer]) -> dict[str, bool | str]:
+    """Return the value of every flag that is on, by its key."""
+    return {answer.flag.key: answer.value for answer in answers if answer.enabled}

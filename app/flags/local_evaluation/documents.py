@@ -1,0 +1,98 @@
+"""A flag as SDKs that evaluate by themselves read it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from app.flags.evaluation.rules import order_of_trial
+from app.flags.filters import JsonDict, groups_of, with_groups
+
+CohortDefinitions = Mapping[int, JsonValue]
+
+
+def definition(
+    *,
+    flag_id: int,
+    name: str,
+    key: str,
+    filters: JsonDict,
+    active: bool,
+    deleted: bool,
+    ensure_experience_continuity: bool,
+    cohorts: CohortDefinitions,
+) -> JsonDict:
+    """Return a flag's definition.
+
+    Its conditions stand in the order in which the server tries them: SDKs of 2022 put them in this order themselves,
+    later ones take them as they come, and so all agree with the server. Cohorts that are in ``cohorts`` and are nothing
+    but a list of properties that must all hold are written out.
+    """
+    groups = groups_of(with_groups(filters))
+    return {
+        "id": flag_id,
+        "name": name,
+        "key": key,
+        "filters": {
+            **filters,
+            "groups": [_with_properties(groups[index], cohorts) for index in order_of_trial(groups)],
+            "multivariate": filters.get("multivariate"),
+            "payloads": filters.get("payloads") or {},
+            "aggregation_group_type_index": filters.get("aggregation_group_type_index"),
+        },
+        "deleted": deleted,
+        "active": active,
+        "ensure_experience_continuity": ensure_experience_continuity,
+    }
+
+
+def cohort_ids(flags: Sequence[JsonDict]) -> frozenset[int]:
+    """Return the cohorts that the filters of flags name, whether there are such cohorts or not."""
+    entries = [entry for filters in flags for group in groups_of(filters) for entry in _entries(group)]
+    found = (_cohort_of(entry) for entry in entries)
+    return frozenset(cohort for cohort in found if cohort is not None)
+
+
+def _with_properties(group: JsonDict, cohorts: CohortDefinitions) -> JsonDict:
+    written: list[JsonValue] = []
+    for entry in _entries(group):
+        cohort = _cohort_of(entry)
+        conditions = _plain_conditions(cohorts.get(cohort)) if cohort is not None else None
+        if conditions is None or entry.get("negation") or entry.get("operator", "exact") != "exact":
+            written.append(entry)
+        else:
+            written.extend(conditions)
+    return {
+        **group,
+        "properties": written,
+        "rollout_percentage": group.get("rollout_percentage"),
+        "variant": group.get("variant"),
+    }
+
+
+def _entries(group: JsonDict) -> list[dict[str, Any]]:
+    properties = group.get("properties")
+    return [entry for entry in properties if isinstance(entry, dict)] if isinstance(properties, list) else []
+
+
+def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
+    reference = str(entry.get("value"))
+    is_reference = entry.get("type") == "cohort" and reference.isdecimal() and len(reference) <= 10
+    return int(reference) if is_reference else None
+
+
+def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
+    """Return the properties of a cohort that all must hold; None where it is anything else."""
+    if not isinstance(definition, dict) or definition.get("type") != "AND":
+        return None
+    conditions: list[JsonValue] = []
+    values = definition.get("values")
+    for value in values if isinstance(values, list) else []:
+        nested = _plain_conditions(value)
+        if nested is not None:
+            conditions.extend(nested)
+        elif isinstance(value, dict) and value.get("type") == "person":
+            conditions.append(value)
+        else:
+            return None
+    return conditions or None

@@ -1,0 +1,88 @@
+"""Where SDKs of servers get the flags that they evaluate by themselves."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.params import Depends
+from fastapi.responses import JSONResponse
+
+from app.accounts.auth.rate_limits import LOCAL_EVALUATION
+from app.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep, admit, get_user
+from app.flags.local_evaluation.schemas import FlagDefinitionsRead, FlagPayload
+from app.flags.local_evaluation.service import DefinitionService
+from app.http.conditional_requests import entity_tag, is_known
+from app.http.routing import answer_other_methods
+
+router = APIRouter(tags=["Flags for SDKs"], dependencies=[admit("feature_flag", LOCAL_EVALUATION)])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
+    200: {
+        "model": FlagDefinitionsRead,
+        "headers": {"ETag": {"description": "Tells these definitions.", "schema": {"type": "string"}}},
+    },
+    304: {"description": "The client has them: its `If-None-Match` is their `ETag`."},
+}
+SendCohorts = Annotated[
+    str | None,
+    Query(description="Present, whatever it says: leave cohorts in the conditions, and send what defines them."),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="An `ETag`: answer 304 if the definitions still have it.")
+]
+
+
+@router.get("/flags/definitions/", summary="Get flags for local evaluation", responses=_ANSWERS)
+async def retrieve_flag_definitions(
+    definitions: DefinitionsByTokenDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return the project's flags for an SDK that evaluates them by itself, also under the older address.
+
+    `token` names the project by its public token; without it it is the caller's current project. Evaluated by these
+    definitions a flag has the same answer as from `/flags`.
+    """
+    return await _answer(definitions, send_cohorts, if_none_match)
+
+
+router.add_api_route(
+    "/api/feature_flag/local_evaluation/", retrieve_flag_definitions, methods=["GET"], include_in_schema=False
+)
+
+
+@router.get(
+    "/api/projects/{project_id}/feature_flags/local_evaluation/",
+    summary="Get a project's flags for local evaluation",
+    responses=_ANSWERS,
+)
+async def retrieve_project_flag_definitions(
+    definitions: DefinitionsDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Return the project's flags for an SDK that evaluates them by itself."""
+    return await _answer(definitions, send_cohorts, if_none_match)
+
+
+@router.get(
+    "/api/projects/{project_id}/feature_flags/{key}/remote_config/",
+    summary="Get the payload of a flag",
+    responses={200: {"model": FlagPayload}},
+)
+async def retrieve_flag_payload(
+    key: Annotated[str, Path(description="The flag's key.", examples=["checkout"])],
+    definitions: DefinitionsByIdOrTokenDep,
+) -> Response:
+    """Return the payload of a flag without variants as the JSON text that it is; null while the flag is off.
+
+    SDKs of servers ask for it under `@current`, with the project's public token as `token`.
+    """
+    return JSONResponse(await definitions.payload(key))
+
+
+async def _answer(definitions: DefinitionService, send_cohorts: str | None, if_none_match: str | None) -> Response:
+    found = await definitions.read(with_cohorts=send_cohorts is not None)
+    body = found.model_dump_json().encode()
+    headers = {"ETag": entity_tag(body)}
+    if if_none_match is not None and is_known(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+answer_other_methods(router, Depends(get_user))

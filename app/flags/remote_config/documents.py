@@ -1,0 +1,26 @@
+"""The configuration of a browser's SDK, as JSON and as a script. Pure."""
+
+import json
+
+from app.flags.evaluation.answers import JsonDict, remote_config
+
+
+def config_document(token: str, *, has_flags: bool) -> JsonDict:
+    return {"token": token, **remote_config(has_flags=has_flags)}
+
+
+def config_script(token: str, *, has_flags: bool) -> str:
+    """Return a script that leaves the configuration where the SDK looks for it."""
+    # As a text inside a page's script "</" would end it; that "<" may be written otherwise is JSON's own rule.
+    name = _literal(token)
+    entry = _literal({"config": config_document(token, has_flags=has_flags), "siteApps": []})
+    return (
+        "(function () {\n"
+        "  window._POSTHOG_REMOTE_CONFIG = window._POSTHOG_REMOTE_CONFIG || {};\n"
+        f"  window._POSTHOG_REMOTE_CONFIG[{name}] = {entry};\n"
+        "})();\n"
+    )
+
+
+def _literal(value: object) -> str:
+    return json.dumps(value).replace("<", "\\u003c")

@@ -1,0 +1,93 @@
+"""A person who logs in keeps the variants that he had before, where a flag ensures it."""
+
+from tests.flags.evaluation.asking import HALVES, ask, create_flag, values
+from tests.service import Service, event
+
+HALF = {"groups": [{"properties": [], "rollout_percentage": 100}], "multivariate": HALVES}
+BEFORE, AFTER = "distinct_id_0", "distinct_id_2"  # by their numbers "test" and "control"
+
+
+async def set_up(service: Service) -> None:
+    await create_flag(service, filters=HALF, ensure_experience_continuity=True)
+    await service.capture(event("visit", BEFORE))
+
+
+async def test_without_it_and_without_a_former_identifier_everybody_has_his_own_variant(service: Service) -> None:
+    await set_up(service)
+
+    assert await values(service, BEFORE) == {"beta-feature": "test"}
+    assert await values(service, AFTER) == {"beta-feature": "control"}
+
+
+async def test_the_variant_from_before_the_login_is_kept(service: Service) -> None:
+    await set_up(service)
+    await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
+
+    assert await values(service, AFTER) == {"beta-feature": "control"}  # nobody has said who he was
+    assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "test"}
+    assert await values(service, AFTER) == {"beta-feature": "test"}
+    assert await values(service, BEFORE) == {"beta-feature": "test"}
+
+
+async def test_the_login_may_be_told_before_its_event_has_arrived(service: Service) -> None:
+    await set_up(service)
+
+    assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "test"}
+    assert await values(service, AFTER) == {"beta-feature": "control"}  # still a stranger
+    await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
+    assert await values(service, AFTER) == {"beta-feature": "test"}
+
+
+async def test_the_first_identifier_that_was_kept_stays(service: Service) -> None:
+    await set_up(service)
+    await service.capture(event("visit", AFTER))
+
+    await ask(service, distinct_id=AFTER, **{"$anon_distinct_id": BEFORE})
+    await ask(service, distinct_id=AFTER, **{"$anon_distinct_id": "distinct_id_4"})
+
+    assert await values(service, AFTER) == {"beta-feature": "test"}
+
+
+async def test_of_strangers_nothing_is_kept(service: Service) -> None:
+    await create_flag(service, filters=HALF, ensure_experience_continuity=True)
+
+    assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "control"}
+
+
+async def test_other_flags_follow_the_new_identifier(service: Service) -> None:
+    await set_up(service)
+    await create_flag(service, "checkout-experiment", filters=HALF)
+    own = await values(service, AFTER)
+
+    kept = await values(service, AFTER, **{"$anon_distinct_id": BEFORE})
+
+    assert kept == {**own, "beta-feature": "test"}
+
+
+async def test_a_flag_that_is_added_later_keeps_the_identifier_given_then(service: Service) -> None:
+    await set_up(service)
+    await service.capture(event("visit", AFTER))
+    await ask(service, distinct_id=AFTER, **{"$anon_distinct_id": BEFORE})
+    await create_flag(service, "checkout-experiment", filters=HALF, ensure_experience_continuity=True)
+    own = await values(service, AFTER)
+
+    kept = await values(service, AFTER, **{"$anon_distinct_id": "distinct_id_5"})  # "control" by his number
+
+    assert own == {"beta-feature": "test", "checkout-experiment": "control"}
+    assert kept == {"beta-feature": "test", "checkout-experiment": "control"}
+
+
+async def test_a_merge_moves_what_was_kept_and_what_the_survivor_has_stays(service: Service) -> None:
+    await set_up(service)
+    await create_flag(service, "multivariate-flag", filters=HALF, ensure_experience_continuity=True)
+    await service.capture(event("visit", "merged"), event("visit", AFTER))
+    # The one that will be merged has both flags from ``distinct_id_0``; the survivor has one from another identifier.
+    await ask(service, distinct_id="merged", **{"$anon_distinct_id": BEFORE})
+    await ask(
+        service, distinct_id=AFTER, flag_keys=["beta-feature"], **{"$anon_distinct_id": "distinct_id_4"}
+    )  # "control"
+
+    await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": "merged"}))
+
+    assert await values(service, BEFORE) == {"beta-feature": "test", "multivariate-flag": "test"}
+    assert await values(service, AFTER) == {"beta-feature": "control", "multivariate-flag": "test"}

@@ -1,0 +1,130 @@
+"""Flags that look at what is stored of persons and groups."""
+
+import pytest
+from pydantic import JsonValue
+
+from tests.flags.evaluation.asking import COUNTRY, create_flag, values
+from tests.service import Service, event
+
+SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
+
+
+async def test_a_stored_property_decides_until_the_client_says_otherwise(service: Service) -> None:
+    await create_flag(service, filters={"groups": [{"properties": [COUNTRY]}]})
+    await service.capture(event("visit", "ann", properties={"$set": {"country": "NL"}}))
+
+    assert await values(service, "ann") == {"beta-feature": True}
+    assert await values(service, "ann", person_properties={"country": "DE"}) == {"beta-feature": False}
+    assert await values(service, "ann", person_properties={"city": "Utrecht"}) == {"beta-feature": True}
+    assert await values(service, "bob") == {"beta-feature": False}
+    assert await values(service, "bob", person_properties={"country": "NL"}) == {"beta-feature": True}
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "has", "lacks"),
+    [
+        ("exact", True, [True, "true"], [False, 1, "yes"]),
+        ("exact", "true", [True, "true"], [False]),
+        ("exact", [False], [False, "false"], [True, 0]),
+        ("is_not", False, [True, 7], [False, "false"]),
+        ("exact", "2.50", [2.5, "2.50"], [25]),
+        ("exact", '["a", "b"]', [["a", "b"]], ["a"]),
+        ("exact", 'a "b"\\c', ['a "b"\\c'], ['a "b"c']),
+        ("icontains", "My_", ["my_name"], ["my name"]),
+        ("not_icontains", "50%", ["50 or 60%"], ["50% or 60"]),
+        ("icontains", "\\", ["a\\b"], ["ab"]),
+        ("is_date_after", "2022-11-01", ["2022-11-01T12:00:00Z"], ["2022-11-01", "2022-10-31T23:59:59Z"]),
+    ],
+)
+async def test_values_are_compared_as_what_they_are(
+    service: Service, operator: str, value: JsonValue, has: list[JsonValue], lacks: list[JsonValue]
+) -> None:
+    condition = {"key": "trait", "operator": operator, "value": value, "type": "person"}
+    await create_flag(service, filters={"groups": [{"properties": [condition]}]})
+
+    for trait, expected in [*((one, True) for one in has), *((one, False) for one in lacks)]:
+        await service.capture(event("visit", "ann", properties={"$set": {"trait": trait}}))
+        assert await values(service, "ann") == {"beta-feature": expected}, trait
+        assert await values(service, "bob", person_properties={"trait": trait}) == {"beta-feature": expected}, trait
+
+
+async def test_absence_is_looked_up_also_when_everything_else_was_sent(service: Service) -> None:
+    absent = {"key": "country", "operator": "is_not_set", "value": "is_not_set", "type": "person"}
+    await create_flag(service, filters={"groups": [{"properties": [absent]}]})
+    await service.capture(event("visit", "ann"), event("visit", "bob", properties={"$set": {"country": "NL"}}))
+
+    assert await values(service, "ann") == {"beta-feature": True}
+    assert await values(service, "bob", person_properties={"city": "Utrecht"}) == {"beta-feature": False}
+    assert await values(service, "stranger", person_properties={"city": "Utrecht"}) == {"beta-feature": False}
+
+
+async def test_an_identifier_is_known_by_its_first_200_characters(service: Service) -> None:
+    await create_flag(service, filters={"groups": [{"properties": [COUNTRY]}]})
+    await service.capture(event("visit", "a" * 250, properties={"$set": {"country": "NL"}}))
+
+    assert await values(service, "a" * 250) == {"beta-feature": True}
+
+
+async def test_a_group_flag_without_such_a_group_is_off(service: Service) -> None:
+    await create_flag(service, filters={"groups": [{"properties": []}], "aggregation_group_type_index": 0})
+
+    response = await service.client.post(
+        "/flags/?v=2", json={"token": service.token, "distinct_id": "ann", "groups": {"company": "acme"}}
+    )
+
+    found = response.json()["flags"]["beta-feature"]
+    assert found["enabled"] is False
+    assert found["reason"] == {"code": "no_group_type", "condition_index": None, "description": "No group type"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "group_properties", "expected"),
+    [
+        ({"company": "acme"}, {}, True),
+        ({"company": "acme"}, {"company": {"size": 7}}, False),
+        ({"company": "other"}, {}, False),
+        ({"company": "other"}, {"company": {"size": 700}}, True),
+        ({"company": "acme", "team": "red"}, {"team": {"size": 7}}, True),
+        ({"team": "acme"}, {}, False),
+        ({}, {"company": {"size": 700}}, False),
+    ],
+)
+async def test_a_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
+    service: Service, *, groups: dict[str, str], group_properties: dict[str, dict[str, int]], expected: bool
+) -> None:
+    acme = {"$group_type": "company", "$group_key": "acme", "$group_set": {"size": 200}}
+    await service.capture(
+        event("$groupidentify", "ann", properties=acme), event("visit", "ann", properties={"$groups": {"team": "red"}})
+    )
+    await create_flag(service, filters={"groups": [{"properties": [SIZE]}], "aggregation_group_type_index": 0})
+
+    assert await values(service, "ann", groups=groups, group_properties=group_properties) == {"beta-feature": expected}
+
+
+async def test_everybody_of_a_group_stands_where_its_key_does(service: Service) -> None:
+    await service.capture(event("visit", "ann", properties={"$groups": {"project": "4"}}))
+    half = {"groups": [{"properties": [], "rollout_percentage": 50}], "aggregation_group_type_index": 0}
+    await create_flag(service, filters=half)
+
+    for person in ("example_id", "another_id"):  # one in either half by themselves
+        assert await values(service, person, groups={"project": "4"}) == {"beta-feature": True}
+        assert await values(service, person, groups={"project": 1}) == {"beta-feature": False}
+
+
+async def test_cohorts_are_asked_about_persons_who_are_stored(service: Service) -> None:
+    cohort = (await service.post("/cohorts/", {"name": "Dutch", "groups": [{"properties": [COUNTRY]}]})).json()
+    condition = {"key": "id", "value": cohort["id"], "type": "cohort"}
+    await create_flag(service, filters={"groups": [{"properties": [condition]}]})
+    people = {"ann": True, "bob": False, "stranger": False}
+    await service.capture(
+        event("visit", "ann", properties={"$set": {"country": "NL"}}),
+        event("visit", "bob", properties={"$set": {"country": "DE"}}),
+    )
+
+    for person, is_on in people.items():
+        assert await values(service, person, person_properties={"country": "NL"}) == {"beta-feature": is_on}, person
+
+    await service.capture(*(event("first view", person, properties={"$lib": "web"}) for person in people))
+    page = await service.read("/events/", event="first view")
+    told = {one["distinct_id"]: "$feature/beta-feature" in one["properties"] for one in page["results"]}
+    assert told == people

@@ -1,0 +1,185 @@
+"""What SDKs of servers fetch to evaluate flags by themselves."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.accounts.projects.service import AccountService
+from app.db.database import Database
+from app.flags.filters import JsonDict
+from app.flags.local_evaluation.documents import cohort_ids, definition
+from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
+from tests.service import Service, event
+
+COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
+PAID: JsonDict = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
+PATHS = [
+    "/flags/definitions",
+    "/flags/definitions/",
+    "/api/feature_flag/local_evaluation",
+    "/api/feature_flag/local_evaluation/",
+]
+
+
+async def fetch(service: Service, path: str, key: str | None = None, **headers: str) -> httpx.Response:
+    authorization = {"Authorization": f"Bearer {key or service.key}"}
+    return await service.client.get(path, headers={**authorization, **headers})
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_definitions_are_those_of_all_flags_that_are_not_deleted(service: Service, path: str) -> None:
+    filters = {
+        "groups": [{"properties": [COUNTRY], "rollout_percentage": 50}, {"properties": [], "variant": "test"}],
+        "multivariate": HALVES,
+        "payloads": {"test": "1"},
+    }
+    first = await create_flag(service, name="Green button", filters=filters, ensure_experience_continuity=True)
+    second = await create_flag(service, "inactive", active=False)
+    await create_flag(service, "deleted", deleted=True)
+
+    response = await fetch(service, f"{path}?token={service.token}&send_cohorts")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "flags": [
+            {
+                "id": first["id"],
+                "name": "Green button",
+                "key": "beta-feature",
+                "filters": {
+                    "groups": [
+                        {"properties": [], "rollout_percentage": None, "variant": "test"},  # tried first
+                        {"properties": [COUNTRY], "rollout_percentage": 50, "variant": None},
+                    ],
+                    "multivariate": HALVES,
+                    "payloads": {"test": "1"},
+                    "aggregation_group_type_index": None,
+                },
+                "deleted": False,
+                "active": True,
+                "ensure_experience_continuity": True,
+            },
+            {
+                "id": second["id"],
+                "name": "",
+                "key": "inactive",
+                "filters": {
+                    "groups": [{"properties": [], "rollout_percentage": None, "variant": None}],
+                    "multivariate": None,
+                    "payloads": {},
+                    "aggregation_group_type_index": None,
+                },
+                "deleted": False,
+                "active": False,
+                "ensure_experience_continuity": False,
+            },
+        ],
+        "group_type_mapping": {},
+        "cohorts": {},
+    }
+
+
+async def test_a_project_can_be_named_by_its_address_its_token_or_not_at_all(service: Service) -> None:
+    await create_flag(service)
+
+    by_path = await fetch(service, f"{service.project}/feature_flags/local_evaluation")
+    by_token = await fetch(service, f"/flags/definitions?token={service.token}")
+    by_user = await fetch(service, "/flags/definitions")
+
+    assert by_path.json()["flags"][0]["key"] == "beta-feature"
+    assert by_path.json() == by_token.json() == by_user.json()
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_definitions_take_a_personal_key(service: Service, path: str) -> None:
+    stranger = await fetch(service, f"{path}?token={service.token}", key="phx_unknown")
+    public = await fetch(service, f"{path}?token={service.token}", key=service.token)
+    in_query = await service.client.get(f"{path}?token={service.token}&personal_api_key={service.key}")
+    without = await service.client.get(f"{path}?token={service.token}")
+
+    assert [one.status_code for one in (stranger, public, in_query, without)] == [401, 401, 200, 401]
+    assert stranger.json()["detail"] == "Personal API key found in request Authorization header is invalid."
+
+
+@pytest.mark.parametrize(("token", "status"), [("phc_unknown", 401), ("%00", 400), ("%ED%A0%80", 401)])
+async def test_a_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
+    assert (await fetch(service, f"/flags/definitions?token={token}")).status_code == status
+
+
+async def test_a_key_opens_nothing_of_other_organizations(service: Service, database: Database) -> None:
+    async with database.write() as session:
+        made = await AccountService(session).set_up_project(
+            name="Other shop", email="eve@example.com", organization_name="Other", timezone="UTC"
+        )
+    token, project_id = made.project.api_token, made.project.id
+    as_a_token = {"api_key": service.key, "project_id": project_id, **event("visit", "ann")}
+
+    for path in (
+        f"/flags/definitions?token={token}",
+        f"/api/projects/{project_id}/feature_flags/local_evaluation",
+        f"/api/projects/@current/feature_flags/checkout/remote_config?token={token}",
+    ):
+        response = await fetch(service, path)
+        assert (response.status_code, response.json()["code"]) == (403, "permission_denied"), path
+    for path in ("/batch/", "/flags/", "/decide/"):
+        assert (await service.client.post(path, json=as_a_token)).status_code == 401, path
+
+
+async def test_a_known_state_is_not_sent_again(service: Service) -> None:
+    flag = await create_flag(service)
+    path = f"/flags/definitions?token={service.token}"
+    tag = (await fetch(service, path)).headers["ETag"]
+
+    same = await fetch(service, path, **{"If-None-Match": tag})
+    weak = await fetch(service, path, **{"If-None-Match": f'"other", W/{tag}'})
+    await service.patch(f"/feature_flags/{flag['id']}/", {"active": False})
+    changed = await fetch(service, path, **{"If-None-Match": tag})
+
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+    assert weak.status_code == 304
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+
+
+def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
+    """Return the properties of a flag's one condition as an SDK gets them."""
+    defined = definition(
+        flag_id=1,
+        name="",
+        key="beta-feature",
+        filters={"groups": [{"properties": list(conditions)}]},
+        active=True,
+        deleted=False,
+        ensure_experience_continuity=False,
+        cohorts=cohorts,
+    )
+    filters: Any = defined["filters"]
+    return filters["groups"][0]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("cohort", "expected"),
+    [
+        ({"type": "AND", "values": [COUNTRY, PAID]}, [COUNTRY, PAID]),
+        ({"type": "AND", "values": [{"type": "AND", "values": [COUNTRY]}]}, [COUNTRY]),
+        ({"type": "OR", "values": [COUNTRY]}, [COHORT]),
+        ({"type": "AND", "values": [{"type": "OR", "values": [COUNTRY]}]}, [COHORT]),
+        ({"type": "AND", "values": [{"key": "id", "value": 4, "type": "cohort"}]}, [COHORT]),
+        ({"type": "AND", "values": []}, [COHORT]),
+        (None, [COHORT]),
+    ],
+)
+def test_a_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, expected: list[JsonDict]) -> None:
+    assert properties({3: cohort}, COHORT) == expected
+    assert properties({3: cohort}, COHORT, PAID) == [*expected, PAID]
+
+
+def test_the_opposite_of_a_cohort_is_not_written_out() -> None:
+    opposite: JsonDict = {**COHORT, "negation": True}
+
+    assert properties({3: {"type": "AND", "values": [COUNTRY]}}, opposite) == [opposite]
+
+
+def test_cohorts_are_found_where_conditions_name_them() -> None:
+    assert cohort_ids([{"groups": [{"properties": [COHORT, PAID, {**COHORT, "value": "x"}]}]}, EVERYBODY]) == {3}

@@ -1,0 +1,128 @@
+"""What browsers' SDKs fetch first: their configuration and their own scripts."""
+
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.flags.remote_config.documents import config_script
+from app.flags.remote_config.scripts import ScriptDirectory
+from app.main import create_app
+from app.settings import Settings
+from tests.flags.evaluation.asking import create_flag
+from tests.flags.evaluation.test_answers import REMOTE_CONFIG
+from tests.service import Service
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_the_configuration_is_json_and_a_script_that_sets_it(service: Service, slash: str) -> None:
+    document = {"token": service.token, **REMOTE_CONFIG}
+
+    without_flags = await service.client.get(f"/array/{service.token}/config{slash}")
+    await create_flag(service)
+    with_flags = await service.client.get(f"/array/{service.token}/config{slash}")
+    script = await service.client.get(f"/array/{service.token}/config.js{slash}")
+
+    assert without_flags.json() == {**document, "hasFeatureFlags": False}
+    assert with_flags.json() == document
+    assert script.headers["content-type"].startswith("application/javascript")
+    prefix = f"window._POSTHOG_REMOTE_CONFIG[{json.dumps(service.token)}] = "
+    assert json.loads(script.text.partition(prefix)[2].partition(";\n")[0]) == {"config": document, "siteApps": []}
+
+
+@pytest.mark.parametrize("token", ["phc_unknown", "%00", "%ED%A0%80", "..%2f..", "'\"</script>"])
+@pytest.mark.parametrize("name", ["config", "config.js", "array.js"])
+async def test_an_unknown_token_has_no_configuration(client: httpx.AsyncClient, token: str, name: str) -> None:
+    response = await client.get(f"/array/{token}/{name}")
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+def test_no_token_ends_the_script_that_holds_it() -> None:
+    assert "</script>" not in config_script("</script>", has_flags=True)
+
+
+async def test_what_does_not_exist_here_is_answered_as_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/api/surveys/?token=phc_1")).json() == {"surveys": []}
+    assert (await client.get("/api/web_experiments/?token=phc_1")).json() == {"experiments": []}
+    assert (await client.get("/api/early_access_features/?token=phc_1")).json() == {"earlyAccessFeatures": []}
+    for path in ("/static/array.js", "/static/1.449.2/surveys.js", "/static/surveys.js?v=1.449.2", "/static/"):
+        assert (await client.get(path)).status_code == 404
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    """A directory with scripts, beside things that are nobody's business."""
+    directory = tmp_path / "dist"
+    (directory / "1.0.0").mkdir(parents=True)
+    (directory / "array.js").write_text("/* the SDK */")
+    (directory / "surveys.js").write_text("/* surveys */")
+    (directory / "1.0.0" / "surveys.js").write_text("/* old surveys */")
+    (directory / "array.js.map").write_text("{}")
+    (directory / "notes.txt").write_text("notes")
+    (directory / "folder.js").mkdir()
+    (directory / ".hidden.js").write_text("hidden")
+    (tmp_path / "secret.js").write_text("secret")
+    (directory / "link.js").symlink_to(tmp_path / "secret.js")
+    return directory
+
+
+@pytest.fixture
+async def served(sqlite_template: Path, tmp_path: Path, dist: Path) -> AsyncIterator[httpx.AsyncClient]:
+    shutil.copy(sqlite_template, tmp_path / "abacus.db")
+    url = f"sqlite:///{tmp_path / 'abacus.db'}"
+    application = create_app(Settings(database_url=url, materialise_interval=0, static_directory=dist))
+    async with application.router.lifespan_context(application):
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
+            yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "media_type"),
+    [
+        ("/static/array.js", "/* the SDK */", "application/javascript"),
+        ("/static/array.js.map", "{}", "application/json"),
+        ("/static/1.449.2/surveys.js", "/* surveys */", "application/javascript"),
+        ("/static/surveys.js?v=1.449.2", "/* surveys */", "application/javascript"),
+        ("/static/1.0.0/surveys.js", "/* old surveys */", "application/javascript"),
+    ],
+)
+async def test_an_operators_scripts_are_served(
+    served: httpx.AsyncClient, path: str, text: str, media_type: str
+) -> None:
+    response = await served.get(path)
+
+    assert (response.status_code, response.text) == (200, text)
+    assert response.headers["content-type"].startswith(media_type)
+
+
+async def test_an_operators_sdk_comes_with_the_configuration_before_it(
+    service: Service, application: FastAPI, dist: Path
+) -> None:
+    application.state.scripts = ScriptDirectory(dist)
+
+    response = await service.client.get(f"/array/{service.token}/array.js")
+
+    assert response.text == config_script(service.token, has_flags=False) + "/* the SDK */"
+
+
+OUTSIDE = [
+    "../secret.js", "%2e%2e/secret.js", "..%2fsecret.js", "1.0.0/../../secret.js", "/secret.js", "//secret.js",
+    "link.js", "1.0.0/link.js", ".hidden.js", "notes.txt", "folder.js", "a/b/array.js", "array.js%00", "..\\secret.js",
+    "", ".", "..", "array", "a" * 5_000 + ".js",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+async def test_nothing_else_is_served(served: httpx.AsyncClient, path: str) -> None:
+    assert (await served.get(f"/static/{path}")).status_code == 404
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_nothing_else_is_found(dist: Path, path: str) -> None:
+    assert ScriptDirectory(dist).find(path.replace("%2e", ".").replace("%2f", "/").replace("%00", "\0")) is None
