@@ -16,15 +16,15 @@ from app.accounts.auth.repository import KeyRepository
 from app.accounts.auth.scopes import ScopeAction, ScopeObject, scope_for
 from app.accounts.auth.service import Access, AuthenticationService, KeyService
 from app.accounts.projects.service import CURRENT, OrganizationService, ProjectService
-from app.actions.repository import ActionRepository
-from app.actions.service import ActionService
 from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
-from app.capture.service import CaptureService
 from app.common.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Action, Cohort, Experiment, FeatureFlag, OrganizationMembership, PersonalApiKey, Project, User
+from app.events.actions.repository import ActionRepository
+from app.events.actions.service import ActionService
+from app.events.capture.service import CaptureService
 from app.events.repository import EventRepository
 from app.experiments.changes import ExperimentChanges
 from app.experiments.repository import ExperimentReader, ExperimentRepository

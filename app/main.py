@@ -13,13 +13,13 @@ from app import VERSION, health, serving
 from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
-from app.actions.router import router as actions_router
 from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
-from app.capture.router import router as capture_router
-from app.capture.service import CaptureService
 from app.db.database import Database
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
+from app.events.actions.router import router as actions_router
+from app.events.capture.router import router as capture_router
+from app.events.capture.service import CaptureService
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.exposures.router import router as exposures_router

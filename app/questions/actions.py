@@ -1,9 +1,9 @@
 """What the actions are that metrics mention."""
 
-from app.actions.matching import alternatives
-from app.actions.repository import ActionRepository
-from app.actions.service import ActionService
 from app.db.database import Database
+from app.events.actions.matching import alternatives
+from app.events.actions.repository import ActionRepository
+from app.events.actions.service import ActionService
 from app.facts.series import ActionSource, EventSource
 from app.questions.entities import NO_ACTIONS, Actions, Filters, mentioned_actions
 

@@ -9,7 +9,7 @@ from app.common.errors import ValidationFailed
 from app.people.cohorts.criteria import read_criteria
 from app.people.cohorts.matching import CohortMatcher
 from app.people.cohorts.schemas import CohortCreate
-from tests.actions.test_hostile_steps import accepted_or_refused, documents
+from tests.events.actions.test_hostile_steps import accepted_or_refused, documents
 
 groups = st.lists(st.dictionaries(st.sampled_from(["properties", "action_id", "event_id"]), documents, max_size=2))
 fields = st.fixed_dictionaries(

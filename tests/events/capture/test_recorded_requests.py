@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from app.db.database import Database
-from tests.capture.test_sdk_requests import PATHS
+from tests.events.capture.test_sdk_requests import PATHS
 from tests.recorded import CAPTURE_REQUESTS, RecordedRequest, events_of, under_recorded_token
 from tests.service import Service
 

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.service import AuthenticationService
 from app.accounts.projects.repository import AccountRepository, Receiver
-from app.capture.decoding import CapturedBatch, CapturedEvent
-from app.capture.gathering import MAX_GROUP_SIZE, Gathering, size_of
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
+from app.events.capture.decoding import CapturedBatch, CapturedEvent
+from app.events.capture.group_commit import MAX_GROUP_SIZE, Gathering, size_of
 from app.events.repository import EventRepository, NewEvent
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.people.groups.decoding import GROUP_IDENTIFY

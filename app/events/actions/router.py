@@ -6,9 +6,9 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.users import UserBasic
-from app.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
 from app.db.models import Action
 from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
+from app.events.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event as sqlalchemy_event
 
-from app.actions.repository import ActionRepository
-from app.actions.service import ActionService
 from app.db.database import Database
+from app.events.actions.repository import ActionRepository
+from app.events.actions.service import ActionService
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
 from tests.service import Json, Service
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.capture.decoding import CapturedEvent, decode_batch
-from app.capture.gathering import MAX_GROUP_SIZE, MAX_WAITING_SIZE, Gathering, size_of
 from app.common.errors import Unavailable
+from app.events.capture.decoding import CapturedEvent, decode_batch
+from app.events.capture.group_commit import MAX_GROUP_SIZE, MAX_WAITING_SIZE, Gathering, size_of
 
 UNKNOWN = "unknown"
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)

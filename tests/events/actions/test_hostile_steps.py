@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.actions.matching import alternatives
-from app.actions.schemas import ActionCreate, ActionStep, ActionStepRead
 from app.common.errors import ValidationFailed
+from app.events.actions.matching import alternatives
+from app.events.actions.schemas import ActionCreate, ActionStep, ActionStepRead
 from app.http.request_body import Model, validate
 from app.properties.filters import Condition
 from app.properties.matcher import PropertyMatcher, compile_filter

@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
-from app.actions.matching import Matching, check_pattern, check_properties
+from app.events.actions.matching import Matching, check_pattern, check_properties
 from app.http.fields import (
     BlankableText,
     Boolean,

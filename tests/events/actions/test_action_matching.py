@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.actions.matching import Alternative, alternatives
+from app.events.actions.matching import Alternative, alternatives
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Condition, Conjunction, Disjunction
 from app.properties.matcher import compile_filter

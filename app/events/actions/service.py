@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from app.actions.repository import ActionRepository
-from app.actions.schemas import ActionCreate, ActionUpdate
 from app.common.errors import NotFound
 from app.common.ids import MAX_ID, read_id
 from app.db.models import Action, User
+from app.events.actions.repository import ActionRepository
+from app.events.actions.schemas import ActionCreate, ActionUpdate
 
 _STORED_AS_SENT = ("name", "description", "deleted")
 
@@ -28,7 +28,7 @@ class ActionService:
     async def by_ids(self, action_ids: Iterable[int]) -> dict[int, Action]:
         """Return the actions that metrics refer to, by id; those that are unknown or deleted are absent.
 
-        What the steps of one look for, `app.actions.matching.alternatives` tells.
+        What the steps of one look for, `app.events.actions.matching.alternatives` tells.
         """
         return await self._actions.by_ids([action_id for action_id in set(action_ids) if 0 < action_id <= MAX_ID])
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from app.capture.decoding import CapturedEvent, Cover, decode_batch
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
+from app.events.capture.decoding import CapturedEvent, Cover, decode_batch
 
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
 
