@@ -30,8 +30,8 @@ from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.dependencies import build_experiments, build_pages, build_upkeep
 from app.doctor.service import Doctor
-from app.facts.materialise import Materialiser
 from app.garbage import collect_less_often
+from app.metrics.facts.materializer import Materialiser
 from app.pages.rendering import render_experiment
 from app.settings import Settings
 from app.upkeep.retention import RetentionService

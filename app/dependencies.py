@@ -31,8 +31,6 @@ from app.experiments.repository import ExperimentReader, ExperimentRepository
 from app.experiments.service import ExperimentService, ExperimentViews
 from app.exposures.service import ExposureService
 from app.exposures.splits import SplitReader
-from app.facts.materialise import Materialiser
-from app.facts.service import FactService
 from app.findings.service import FindingsService
 from app.flags.evaluation.active_flags import ActiveFlags
 from app.flags.evaluation.enrichment import EnrichmentService
@@ -46,6 +44,9 @@ from app.flags.service import FlagService
 from app.http.query_params import read_text
 from app.http.request_body import read_bytes
 from app.http.routing import negotiate
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.queries.service import ExperimentQuestions
 from app.pages.credentials import read_key
 from app.pages.service import PageService
 from app.people.cohorts.repository import CohortRepository
@@ -54,7 +55,6 @@ from app.people.groups.repository import GroupRepository
 from app.people.groups.service import GroupService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
-from app.questions.service import ExperimentQuestions
 from app.results.service import ResultsService
 from app.scorecards.counting import ScorecardCounter
 from app.scorecards.service import ScorecardService

@@ -23,7 +23,6 @@ from app.events.capture.service import CaptureService
 from app.events.router import router as events_router
 from app.experiments.router import router as experiments_router
 from app.exposures.router import router as exposures_router
-from app.facts.materialise import Materialiser
 from app.findings.router import router as findings_router
 from app.flags.evaluation.router import router as evaluation_router
 from app.flags.local_evaluation.router import router as definitions_router
@@ -41,6 +40,7 @@ from app.http.middleware.proxy_headers import TrustedProxies
 from app.http.middleware.request_log import RequestLog
 from app.http.middleware.security_headers import SecurityHeaders
 from app.http.routing import allowed_methods
+from app.metrics.facts.materializer import Materialiser
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router

@@ -22,14 +22,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 
 from app.db.database import Database
-from app.facts.materialise import Materialiser
-from app.facts.metric import Metric
-from app.facts.repository import SeriesFacts
-from app.facts.service import FactService
-from app.questions.funnel import funnel_metric
-from app.questions.reading import read_funnel, read_trend
-from app.questions.scope import ExperimentScope, buckets
-from app.questions.trend import exposure_metric, trend_metric
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.repository import SeriesFacts
+from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.parsing import read_funnel, read_trend
+from app.metrics.queries.scope import ExperimentScope, buckets
+from app.metrics.queries.trend import exposure_metric, trend_metric
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14

@@ -11,8 +11,8 @@ from sqlalchemy import delete, select, update
 from app.db.bulk import insert_rows
 from app.db.database import Database
 from app.db.models import Fact, Series
-from app.facts.materialise import Materialiser
-from app.facts.series import EventSource, SeriesDefinition
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load, timed
 

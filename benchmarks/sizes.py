@@ -9,8 +9,8 @@ import asyncio
 from sqlalchemy import text
 
 from app.db.database import Database
-from app.facts.materialise import Materialiser
-from app.facts.series import EventSource, SeriesDefinition
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load
 

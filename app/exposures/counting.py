@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
-from app.facts.calendar import Interval, Ticks
-from app.facts.exposures import ExposureCounts, count_exposures
-from app.facts.metric import Metric, Window
-from app.questions.queries import ExposureQuery
-from app.questions.scope import ExperimentScope, buckets
-from app.questions.service import ExperimentQuestions
+from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
+from app.metrics.counting.metric import Metric, Window
+from app.metrics.queries.models import ExposureQuery
+from app.metrics.queries.scope import ExperimentScope, buckets
+from app.metrics.queries.service import ExperimentQuestions
 
 # Moments in microseconds before and after which nothing happens.
 _BEGINNING, _END = -(2**62), 2**62

@@ -10,8 +10,8 @@ from app.common.errors import ValidationFailed
 from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
 from app.exposures.answers import write_exposures
 from app.exposures.schemas import ExposuresRead
-from app.facts.calendar import INTERVALS
 from app.http.routing import answer_other_methods
+from app.metrics.aggregation.calendar import INTERVALS
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]

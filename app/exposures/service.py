@@ -2,9 +2,9 @@
 
 from app.db.models import Experiment
 from app.exposures.counting import Exposures, ask_exposures
-from app.facts.calendar import Interval
-from app.facts.service import FactService
-from app.questions.service import ExperimentQuestions
+from app.metrics.aggregation.calendar import Interval
+from app.metrics.counting.service import FactService
+from app.metrics.queries.service import ExperimentQuestions
 
 
 class ExposureService:

@@ -8,9 +8,9 @@ from app.db.models import Experiment, utc_now
 from app.exposures.counting import Exposures
 from app.exposures.service import ExposureService
 from app.exposures.splits import SplitReader
-from app.facts.service import EventsRemoved
 from app.findings.rules import Evidence, Finding, check, exposures_removed, status_of
 from app.flags.filters import groups_of
+from app.metrics.counting.service import EventsRemoved
 from app.results.health import Status
 from app.results.service import ResultsService
 from app.results.target import MetricEvidence

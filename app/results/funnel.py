@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.facts.funnel import FunnelCounts
-from app.questions.echoes import echo_funnel
-from app.questions.entities import Filters
-from app.questions.queries import FunnelQuery
-from app.questions.scope import ExperimentScope
+from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.queries.applied_filters import echo_funnel
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.models import FunnelQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
 from app.statistics.posthog_2022.funnel import evaluate_funnel
 from app.statistics.variants import FunnelVariant

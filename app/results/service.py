@@ -13,15 +13,15 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
 from app.exposures.counting import ExposureQuestion, ask_exposures
-from app.facts.metric import Metric
-from app.facts.service import FactService
 from app.flags.filters import variant_keys
-from app.questions.actions import ActionSources
-from app.questions.entities import Filters, event_names, read_entities, refuse_missing_actions
-from app.questions.funnel import funnel_metric
-from app.questions.reading import read_insight
-from app.questions.scope import buckets
-from app.questions.service import ExperimentQuestions
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import FactService
+from app.metrics.queries.action_sources import ActionSources
+from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
+from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.scope import buckets
+from app.metrics.queries.service import ExperimentQuestions
 from app.results.funnel import conversion_rates
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.target import CountedFunnel, CountedTarget, CountedTrend

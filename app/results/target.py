@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.exposures.counting import Exposures
-from app.facts.calendar import Ticks
-from app.facts.funnel import FunnelCounts
-from app.facts.trend import TrendCounts
-from app.questions.echoes import JsonDict, echo_funnel, echo_trend
-from app.questions.entities import Filters
-from app.questions.queries import FunnelQuery, TrendQuery
-from app.questions.scope import ExperimentScope
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.queries.applied_filters import JsonDict, echo_funnel, echo_trend
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.models import FunnelQuery, TrendQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.results.funnel import judge_funnel
 from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.results.trend import judge_trend

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 from app.common.errors import ValidationFailed
-from app.facts.calendar import Ticks
-from app.facts.trend import TrendCounts
-from app.questions.echoes import JsonDict, echo_trend
-from app.questions.entities import Filters
-from app.questions.queries import TrendQuery
-from app.questions.scope import ExperimentScope
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.queries.applied_filters import JsonDict, echo_trend
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.models import TrendQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
 from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
 

@@ -11,16 +11,16 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.exposures.counting import ask_exposures
 from app.exposures.splits import Split, SplitReader
-from app.facts.calendar import Interval, Ticks
-from app.facts.exposures import ExposureCounts
-from app.facts.metric import Metric
-from app.facts.service import EventsRemoved, FactService
-from app.facts.watches import Watch
-from app.questions.entities import Filters
-from app.questions.funnel import progress_metric
-from app.questions.reading import read_insight
-from app.questions.scope import ExperimentScope
-from app.questions.service import ExperimentQuestions
+from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.exposures import ExposureCounts
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import EventsRemoved, FactService
+from app.metrics.facts.event_sets import Watch
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.funnel import progress_metric
+from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.scope import ExperimentScope
+from app.metrics.queries.service import ExperimentQuestions
 from app.scorecards.criteria import MetricRole, read_goal, read_role
 from app.scorecards.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
 from app.statistics.analysis import analyse_together

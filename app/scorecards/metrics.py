@@ -6,13 +6,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.facts.calendar import Interval, Ticks
-from app.facts.funnel_progress import FunnelProgress
-from app.facts.metric import Metric
-from app.facts.samples import SampleCounts, SampleMath, count_samples, is_sample_math
-from app.facts.watches import Watch
-from app.questions.queries import TrendQuery
-from app.questions.scope import ExperimentScope
+from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
+from app.metrics.counting.metric import Metric
+from app.metrics.facts.event_sets import Watch
+from app.metrics.queries.models import TrendQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.statistics.variants import FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]

@@ -12,7 +12,7 @@ from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.exposures.schemas import DateRangeRead
-from app.questions.scope import ExperimentScope
+from app.metrics.queries.scope import ExperimentScope
 from app.scorecards.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
 from app.scorecards.criteria import Criteria
 from app.scorecards.decision import DecidedMetric, Decision, Progress, decide, measure_progress

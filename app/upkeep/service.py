@@ -5,9 +5,9 @@ from typing import Any
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.facts.metric import Metric
-from app.facts.service import FactService
-from app.questions.service import ExperimentQuestions
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import FactService
+from app.metrics.queries.service import ExperimentQuestions
 from app.scorecards.counting import ScorecardCounter, metrics_of
 
 

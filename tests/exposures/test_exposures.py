@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.timestamps import to_microseconds
-from app.facts.calendar import ticks
-from app.facts.columns import FactColumns
-from app.facts.exposures import ExposureCounts, count_exposures
-from app.facts.metric import Window
+from app.metrics.aggregation.calendar import ticks
+from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
+from app.metrics.counting.metric import Window
+from app.metrics.facts.columns import FactColumns
 from tests.service import TREND, Service, event, exposure
 
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03"]

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from app.db.database import Database
 from app.db.models import Count
 from app.dependencies import build_upkeep
-from app.facts.counting import MetricCounter
+from app.metrics.counting.incremental import MetricCounter
 from app.upkeep.schedule import Schedule
 from tests.service import FUNNEL, TREND, Service, event, exposure
 

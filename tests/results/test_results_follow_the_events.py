@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db.database import Database
-from app.facts.materialise import Materialiser
+from app.metrics.facts.materializer import Materialiser
 from tests.conftest import new_service
 from tests.service import FUNNEL, TREND, Service
 

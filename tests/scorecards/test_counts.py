@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from app.analysis.schemas import AnalyzeRequest
 from app.analysis.service import analyze, write_analysis
 from app.common.timestamps import to_microseconds
-from app.facts.calendar import ticks
-from app.facts.columns import FactColumns
-from app.facts.samples import SampleMath, count_samples
+from app.metrics.aggregation.calendar import ticks
+from app.metrics.aggregation.samples import SampleMath, count_samples
+from app.metrics.facts.columns import FactColumns
 from app.scorecards.metrics import metric_type_of, variants_of
 from app.statistics.analysis import analyse
 from app.statistics.results import AnalysisConfig

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.db.database import Database
 from app.db.models import Project
 from app.dependencies import build_upkeep
-from app.facts.materialise import Materialiser
+from app.metrics.facts.materializer import Materialiser
 from app.upkeep.schedule import Schedule
 from tests.conftest import settings_for
 from tests.service import TREND, Service, event

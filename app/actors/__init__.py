@@ -1,1 +1,0 @@
-"""Actors other than persons: groups and sessions, as numbers."""

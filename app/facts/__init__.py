@@ -1,1 +1,0 @@
-"""From events to counts: series, facts, and their aggregation."""

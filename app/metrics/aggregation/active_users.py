@@ -1,0 +1,89 @@
+"""Trend mathematics that look beyond one bucket's events of persons: activity over days, groups and sessions. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import TypeIs
+
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.facts.columns import NO_VARIANT, FactColumns
+
+ActivityMath: TypeAlias = Literal["weekly_active", "monthly_active", "unique_group", "unique_session"]
+
+# Days before a day that still count as active on it: those of 2022, one short of a week and of 30 days with the day.
+TRAILING_DAYS: dict[ActivityMath, int] = {"weekly_active": 5, "monthly_active": 28}
+
+
+def is_activity_math(name: str | None) -> TypeIs[ActivityMath]:
+    """Whether there is such mathematics of this name."""
+    return name in get_args(ActivityMath)
+
+
+@dataclass(frozen=True)
+class Days:
+    """The calendar days of a window in a project's time zone, and on which of them it has any event at all."""
+
+    ticks: Ticks
+    busy: NDArray[np.bool_]
+
+
+def active_actors(
+    facts: FactColumns, ticks: Ticks, days: Days, trailing: int, variant_count: int
+) -> NDArray[np.float64]:
+    """Count who was active on each day or shortly before it.
+
+    Parameters
+    ----------
+    days : Days
+        Days without any event of the project count as 0.
+    trailing : int
+        Days before a day that still count.
+
+    Returns
+    -------
+    numpy.ndarray of shape (variant_count, len(ticks))
+        The days' numbers of distinct actors, added up where a bucket holds several days.
+    """
+    known = _known(facts, variant_count)
+    slot = known.variant.astype(np.int64) - 1
+    triples = np.unique(np.stack((slot, known.actor, days.ticks.bucket(known.time))), axis=1)
+    starts = triples[2]
+    # Active from an event's day on, until it is too long ago or the actor's next day takes over.
+    ends = np.minimum(starts + trailing + 1, len(days.busy))
+    same_actor = (triples[0, 1:] == triples[0, :-1]) & (triples[1, 1:] == triples[1, :-1])
+    ends[:-1] = np.where(same_actor, np.minimum(ends[:-1], starts[1:]), ends[:-1])
+    changes = np.zeros((variant_count, len(days.busy) + 1), dtype=np.int64)
+    np.add.at(changes, (triples[0], starts), 1)
+    np.add.at(changes, (triples[0], ends), -1)
+    active = np.where(days.busy, np.cumsum(changes, axis=1)[:, :-1], 0)
+    # The first bucket may begin in the middle of the first day: that day is its own all the same.
+    bucket = np.maximum(ticks.bucket(days.ticks.starts), 0)
+    values = np.zeros((variant_count, len(ticks)))
+    for row in range(variant_count):
+        values[row] = np.bincount(bucket, weights=active[row], minlength=len(ticks))
+    return values
+
+
+def unique_per_bucket(facts: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.float64]:
+    """Return the number of distinct actors of each bucket, float64[k, b]; who comes back counts again.
+
+    Actors are groups or sessions. Events without one share an actor, which counts.
+    """
+    known = _known(facts, variant_count)
+    cell = (known.variant.astype(np.int64) - 1) * len(ticks) + ticks.bucket(known.time)
+    pairs = np.unique(np.stack((cell, known.actor)), axis=1)
+    counts = np.bincount(pairs[0], minlength=variant_count * len(ticks))
+    return counts.astype(np.float64).reshape(variant_count, len(ticks))
+
+
+def once_per_bucket(facts: FactColumns, ticks: Ticks) -> FactColumns:
+    """Return one fact for each actor, variant and bucket: a session's duration counts once."""
+    keys = np.stack((facts.variant.astype(np.int64), ticks.bucket(facts.time), facts.actor))
+    _, first = np.unique(keys, axis=1, return_index=True)
+    return facts.select(first)
+
+
+def _known(facts: FactColumns, variant_count: int) -> FactColumns:
+    return facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))

@@ -1,0 +1,172 @@
+"""Trends: what happened in each bucket of time, under the variant that each event names itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.facts.columns import NO_VARIANT, FactColumns
+
+Math: TypeAlias = Literal[
+    "total",
+    "dau",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "median",
+    "p90",
+    "p95",
+    "p99",
+    "avg_count_per_actor",
+    "min_count_per_actor",
+    "max_count_per_actor",
+    "median_count_per_actor",
+    "p90_count_per_actor",
+    "p95_count_per_actor",
+    "p99_count_per_actor",
+]
+PROPERTY_MATHS: frozenset[Math] = frozenset({"sum", "avg", "min", "max", "median", "p90", "p95", "p99"})
+
+_PER_ACTOR = "_count_per_actor"
+_REDUCTIONS: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "sum": lambda values: float(np.sum(values)),
+    "avg": lambda values: float(np.mean(values)),
+    "min": lambda values: float(np.min(values)),
+    "max": lambda values: float(np.max(values)),
+    "median": lambda values: float(np.quantile(values, 0.5)),
+    "p90": lambda values: float(np.quantile(values, 0.9)),
+    "p95": lambda values: float(np.quantile(values, 0.95)),
+    "p99": lambda values: float(np.quantile(values, 0.99)),
+}
+
+
+def is_math(name: str | None) -> TypeGuard[Math]:
+    """Whether there is mathematics of this name."""
+    return name in get_args(Math)
+
+
+@dataclass(frozen=True)
+class TrendCounts:
+    """A trend of b buckets for k variants.
+
+    Attributes
+    ----------
+    values : float64[k, b]
+        What the mathematics makes of each bucket; 0 where there is nothing.
+    events : int64[k + 2]
+        Events of each variant: first those that name none, last those that name none of the flag's.
+    """
+
+    values: NDArray[np.float64]
+    events: NDArray[np.int64]
+
+    @property
+    def of_variants(self) -> NDArray[np.int64]:
+        """The part of ``events`` that belongs to the variants, int64[k]."""
+        return self.events[1:-1]
+
+    @property
+    def without_variant(self) -> int:
+        return int(self.events[NO_VARIANT])
+
+    @property
+    def other_variant(self) -> int:
+        return int(self.events[-1])
+
+    @property
+    def count(self) -> NDArray[np.float64]:
+        """Total of each variant: the sum over its buckets, float64[k]."""
+        return np.asarray(self.values.sum(axis=1))
+
+    @property
+    def cumulative(self) -> NDArray[np.float64]:
+        """Running total of each variant, float64[k, b]."""
+        return np.cumsum(self.values, axis=1)
+
+    def __add__(self, other: Self) -> Self:
+        """Add counts of other facts. It is exact for whole numbers; see ``addends``."""
+        return type(self)(self.values + other.values, self.events + other.events)
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(self.values - other.values, self.events - other.events)
+
+    def widened(self, buckets: int) -> Self | None:
+        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
+        if buckets < self.values.shape[1]:
+            return None
+        return type(self)(np.pad(self.values, ((0, 0), (0, buckets - self.values.shape[1]))), self.events)
+
+    def to_bytes(self) -> bytes:
+        return msgspec.msgpack.encode((self.values.shape[1], self.values.ravel().tolist(), self.events.tolist()))
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        buckets, values, events = msgspec.msgpack.decode(body, type=tuple[int, list[float], list[int]])
+        return cls(np.array(values, dtype=np.float64).reshape(-1, buckets), np.array(events, dtype=np.int64))
+
+
+def addends(math: Math) -> Literal["events", "actors"] | None:
+    """Return what the counts of a mathematics are sums over; None where they are no sums of whole numbers."""
+    if math == "total":
+        return "events"
+    return "actors" if math == "dau" else None
+
+
+def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count: int) -> TrendCounts:
+    """Aggregate the facts of one series by variant and bucket.
+
+    ``total`` counts events; ``dau`` counts each actor once per variant, in the bucket of its first event, so that the
+    running total is the number of distinct actors. The other mathematics reduce, inside each bucket, either the numbers
+    of a property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
+    """
+    events = np.bincount(facts.variant, minlength=variant_count + 2)
+    known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
+    slot = known.variant.astype(np.int64) - 1
+    bucket = ticks.bucket(known.time)
+    cell = slot * len(ticks) + bucket
+    shape = (variant_count, len(ticks))
+    if math == "total":
+        values = np.bincount(cell, minlength=variant_count * len(ticks)).astype(np.float64)
+    elif math == "dau":
+        values = np.bincount(cell[_first_appearances(known, slot)], minlength=variant_count * len(ticks)).astype(
+            np.float64
+        )
+    elif math.endswith(_PER_ACTOR):
+        pairs, counts = np.unique(np.stack((cell, known.actor)), axis=1, return_counts=True)
+        values = _reduce(pairs[0], counts.astype(np.float64), math.removesuffix(_PER_ACTOR), len(ticks) * variant_count)
+    else:
+        numeric = ~np.isnan(known.value)
+        values = _reduce(cell[numeric], known.value[numeric], math, len(ticks) * variant_count)
+    return TrendCounts(values.reshape(shape), events)
+
+
+def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
+    """Count the distinct actors of each variant, in a single bucket; who met several variants counts in each."""
+    always = Ticks(np.array([np.iinfo(np.int64).min]), ["always"], ["always"])
+    return aggregate_trend(facts, always, "dau", variant_count)
+
+
+def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the row of the first event of every actor under every variant."""
+    order = np.lexsort((facts.time, facts.actor, slot))
+    is_first = np.ones(len(order), dtype=np.bool_)
+    is_first[1:] = (np.diff(facts.actor[order]) != 0) | (np.diff(slot[order]) != 0)
+    return order[is_first]
+
+
+def _reduce(cell: NDArray[np.int64], values: NDArray[np.float64], name: str, cell_count: int) -> NDArray[np.float64]:
+    """Apply a reduction to the values of each cell; cells without values are 0.
+
+    Values are sorted inside a cell, so that a result does not depend on the order of arrival.
+    """
+    order = np.lexsort((values, cell))
+    cells, first = np.unique(cell[order], return_index=True)
+    reduced = np.zeros(cell_count)
+    for index, part in zip(cells, np.split(values[order], first[1:]), strict=True) if len(cells) else ():
+        reduced[index] = _REDUCTIONS[name](part)
+    return reduced

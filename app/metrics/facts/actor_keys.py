@@ -1,0 +1,65 @@
+"""Numbers for actors that are no persons, since facts hold numbers only."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.bulk import chunks, insert_missing_rows
+from app.db.models import ActorKey
+from app.metrics.facts.columns import NO_ACTOR
+from app.metrics.facts.matching import Match
+
+_COLUMNS = ("project_id", "property", "key")
+
+
+# First number of the advisory lock under which actors get numbers; the second is the project.
+ACTOR_LOCK = 4
+
+
+class ActorKeyRepository:
+    """Bound to one project when built, so no query can forget the tenant."""
+
+    def __init__(self, session: AsyncSession, project_id: int) -> None:
+        self._session = session
+        self._project_id = project_id
+
+    async def with_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
+        """Return the matches with the numbers of their actors where persons were, giving new actors a number."""
+        numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
+        return [
+            Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
+            for sequence, _, time, value, variant, actor in matches
+        ]
+
+    async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
+        numbers = await self._find(actor_property, sorted(keys))
+        missing = sorted(keys - numbers.keys())
+        if missing:
+            await self._wait_for_turn()
+            await insert_missing_rows(
+                self._session, ActorKey, _COLUMNS, [(self._project_id, actor_property, key) for key in missing]
+            )
+            numbers |= await self._find(actor_property, missing)
+        return numbers
+
+    async def _wait_for_turn(self) -> None:
+        """Keep out others that intern for the project: in two orders they would wait for each other for ever."""
+        if self._session.get_bind().dialect.name == "postgresql":
+            await self._session.execute(
+                text("SELECT pg_advisory_xact_lock(:space, :project)"),
+                {"space": ACTOR_LOCK, "project": self._project_id},
+            )
+
+    async def _find(self, actor_property: str, keys: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for chunk in chunks(keys):
+            rows = await self._session.execute(
+                select(ActorKey.key, ActorKey.id).where(
+                    ActorKey.project_id == self._project_id,
+                    ActorKey.property == actor_property,
+                    ActorKey.key.in_(chunk),
+                )
+            )
+            found.update({row.key: row.id for row in rows})
+        return found

@@ -1,0 +1,137 @@
+"""What has to be read to see all events of an entity. Pure."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.metrics.facts.sessions import MARGIN
+from app.properties.filters import Conjunction, Group, canonical
+from app.properties.splitting import alternatives
+from app.properties.subjects import Subject, atoms, subject
+
+SESSION_PROPERTY = "$session_id"
+# When sessions began and ended: one fact for each event of each session.
+SESSIONS = SeriesDefinition(
+    (EventSource(None, Conjunction()),), None, actor_property=SESSION_PROPERTY, actor_required=True
+)
+
+
+def group_property(type_index: int) -> str:
+    """Return the event property that holds the key of a group."""
+    return f"$group_{type_index}"
+
+
+@dataclass(frozen=True)
+class WatchPart:
+    """A series, and the condition on who is behind its facts, which is tested against what they are today."""
+
+    series: SeriesDefinition
+    condition: Group
+
+    @property
+    def companions(self) -> Mapping[Subject, SeriesDefinition]:
+        """The series to read for each subject of the condition: the same events, with that subject as the actor.
+
+        A fact is found in them by its sequence number. It is the part's own series where that has such actors.
+        """
+        found: dict[Subject, SeriesDefinition] = {}
+        for atom in atoms(self.condition):
+            about = subject(atom)
+            if about is not None:
+                found[about] = self._with_actor(_actor_property(about))
+        return found
+
+    def _with_actor(self, actor_property: str | None) -> SeriesDefinition:
+        if actor_property == self.series.actor_property:
+            return self.series
+        return replace(
+            self.series,
+            value_property=None,
+            actor_property=actor_property,
+            actor_required=actor_property is not None,
+        )
+
+    @property
+    def all_series(self) -> list[SeriesDefinition]:
+        """Everything that has to be materialised before the part can be read."""
+        companions = self.companions
+        sessions = [SESSIONS] if any(about.kind == "session" for about in companions) else []
+        return [self.series, *companions.values(), *sessions]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The events of an entity: those of any of the parts, each once. Without parts: none.
+
+    ``margin`` makes the window wider for them on both sides, in microseconds.
+    """
+
+    parts: tuple[WatchPart, ...]
+    margin: int = 0
+
+    @property
+    def only_series(self) -> SeriesDefinition | None:
+        """The one series of persons' facts that is all there is to read; None where more has to be looked at."""
+        if len(self.parts) != 1 or self.margin:
+            return None
+        [part] = self.parts
+        return part.series if not part.condition.children and part.series.actor_property is None else None
+
+    @property
+    def digest(self) -> str:
+        """Equal for watches that see the same."""
+        document = [self.margin, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+    @property
+    def all_series(self) -> list[SeriesDefinition]:
+        return [series for part in self.parts for series in part.all_series]
+
+
+ALL_SESSIONS = Watch((WatchPart(SESSIONS, Conjunction()),), MARGIN)
+
+
+def watch(
+    sources: Iterable[EventSource],
+    variant_property: str,
+    *,
+    value_property: str | None = None,
+    actor_property: str | None = None,
+    actor_required: bool = False,
+) -> Watch:
+    """Take sources with any filters apart: into series of what events tell, and conditions for when they are read.
+
+    There is one part unless sources differ in such conditions, or a disjunction mixes both kinds.
+
+    Raises
+    ------
+    InvalidFilter
+        When there are too many combinations.
+    """
+    parts: dict[str, tuple[Group, list[EventSource]]] = {}
+    for source in sources:
+        for one in alternatives(source.filter):
+            _, together = parts.setdefault(canonical(one.later), (one.later, []))
+            together.append(EventSource(source.name, one.event))
+    return Watch(
+        tuple(
+            WatchPart(
+                SeriesDefinition(tuple(together), variant_property, value_property, actor_property, actor_required),
+                condition,
+            )
+            for condition, together in parts.values()
+        )
+    )
+
+
+def series_of(watches: Sequence[Watch]) -> list[SeriesDefinition]:
+    """Return all series that the watches need, each once."""
+    return list({series.digest: series for watch in watches for series in watch.all_series}.values())
+
+
+def _actor_property(about: Subject) -> str | None:
+    if about.kind == "group":
+        return group_property(about.group_type_index)
+    return SESSION_PROPERTY if about.kind == "session" else None

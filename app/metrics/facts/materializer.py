@@ -1,0 +1,176 @@
+"""Keeping facts up with events."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import weakref
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from app.common.single_flight import SharedWork
+from app.db.database import Database
+from app.events.repository import EventReader, EventRepository
+from app.metrics.facts.actor_keys import ActorKeyRepository
+from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
+from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
+from app.metrics.facts.series import SeriesDefinition
+
+# Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
+# few enough for memory and for SQLite's other writers to get a turn.
+CHUNK = 30_000
+SECONDS_BETWEEN_REPORTS = 5.0
+
+logger = logging.getLogger("abacus")
+
+Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was worked in, and the last there is
+
+
+@dataclass(frozen=True)
+class MaterialisedSeries:
+    """Series that are complete up to an event's sequence number (some may be further).
+
+    The mappings are by the digest of the definition. ``lasts`` is the last event that may belong to a series; what
+    happened before ``events_since`` may be missing, because it had been removed.
+    """
+
+    high_water_mark: int
+    ids: Mapping[str, int]
+    lasts: Mapping[str, int]
+    events_since: Mapping[str, int]
+
+
+class Materialiser:
+    """Reads the events after a series' watermark, stores the facts they make and moves the watermark, all at once.
+
+    A new series starts at watermark 0, so looking back is the same code. Of several requests for one series the first
+    does the work; inside a process the others wait without a connection, between processes the row lock decides.
+    """
+
+    def __init__(self, database: Database, chunk: int = CHUNK, report: Report = lambda *_: None) -> None:
+        self._database = database
+        self._chunk = chunk
+        self._report = report
+        self.shared = SharedWork()  # what several requests of this process want at once
+        self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def turn(self, work: Hashable) -> asyncio.Lock:
+        """Return the lock under which a piece of work is done once, however many requests need it."""
+        return self._turns.setdefault(work, asyncio.Lock())
+
+    async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
+        """Bring series up to the last committed event, creating those that do not exist."""
+        while True:
+            with contextlib.suppress(SeriesGone):  # then they are made again
+                return await self._try_to_catch_up(project_id, definitions)
+
+    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
+        series = await self._find_or_create(project_id, definitions)
+        events = EventReader(self._database, project_id)
+        high_water_mark = await events.high_water_mark()
+        last = await events.last_named({name for one in definitions for name in one.names or ()})
+        lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
+        behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
+        if behind:  # or there is nothing to do, and nothing to write
+            await self._catch_up(project_id, behind, high_water_mark)
+        return MaterialisedSeries(
+            high_water_mark,
+            {digest: stored.id for digest, stored in series.items()},
+            lasts,
+            {digest: stored.events_since for digest, stored in series.items()},
+        )
+
+    async def _find_or_create(
+        self, project_id: int, definitions: Sequence[SeriesDefinition]
+    ) -> dict[str, StoredSeries]:
+        async with self._database.read() as session:
+            found = await FactRepository(session, project_id).find(definitions)
+        missing = [definition for definition in definitions if definition.digest not in found]
+        if not missing:
+            return found
+        async with self._database.write() as session:
+            facts = FactRepository(session, project_id)
+            await facts.create(missing)
+            return await facts.find(definitions)
+
+    async def _catch_up(self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int) -> None:
+        matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
+        async with contextlib.AsyncExitStack() as turns:
+            for series_id in matchers:  # in the order of their ids, so that nobody waits for somebody who waits for him
+                await turns.enter_async_context(self.turn(series_id))
+            async with self._database.read() as session:
+                watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
+                lowest = min(watermarks.values())
+                # Whoever is about as far reads along, the others when they have been caught up with.
+                together = [one for one, reached in watermarks.items() if reached <= lowest + self._chunk]
+                until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
+                await self._work_through(project_id, {one: matchers[one] for one in together}, lowest, until)
+                watermarks |= dict.fromkeys(together, until)
+
+    async def _work_through(
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int
+    ) -> None:
+        """Bring several series to an event together. The next events are read while those at hand are worked in."""
+        names, reported = _names(matchers.values()), time.monotonic()
+        reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+        try:
+            while watermark < until:
+                rows = await reading
+                watermark = rows[-1][0] if len(rows) >= self._chunk else until
+                if watermark < until:
+                    reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+                await self._work_in(project_id, matchers, rows, watermark)
+                self._report(watermark, until)
+                if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
+                    reported = time.monotonic()
+                    percent = watermark / until * 100
+                    logger.info("project %d: looked through %.0f %% of the events for %s", project_id, percent, names)
+        finally:
+            reading.cancel()
+
+    async def _read(
+        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int
+    ) -> Sequence[EventRow]:
+        async with self._database.read() as session:
+            return await EventRepository(session, project_id).named_after(names, watermark, until, self._chunk)
+
+    async def _work_in(
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
+    ) -> None:
+        """Store what the next events are to each series, and move the watermarks, all in one transaction."""
+        matches = await asyncio.to_thread(_match, matchers, rows)
+        async with self._database.write_derived() as session:
+            facts = FactRepository(session, project_id)
+            locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
+            # Where another process has been meanwhile, there is less to do, or nothing.
+            watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
+            for series_id, watermark in watermarks.items():
+                new = [match for match in matches[series_id] if match.sequence > watermark]
+                actor_property = matchers[series_id].actor_property
+                if actor_property is not None:
+                    new = await ActorKeyRepository(session, project_id).with_actors(new, actor_property)
+                matches[series_id] = new
+            await facts.append({series_id: matches[series_id] for series_id in watermarks})
+            await facts.move_watermarks(watermarks, reached)
+
+
+def _last(definition: SeriesDefinition, last: Mapping[str, int], high_water_mark: int) -> int:
+    """Return the last event that a series may be interested in."""
+    if definition.names is None:
+        return high_water_mark
+    return max((last[name] for name in definition.names), default=0)
+
+
+def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:
+    names: set[str] = set()
+    for matcher in matchers:
+        if matcher.names is None:
+            return None
+        names.update(matcher.names)
+    return sorted(names)
+
+
+def _match(matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow]) -> dict[int, list[Match]]:
+    return {series_id: list(matcher.match(rows)) for series_id, matcher in matchers.items()}

@@ -1,0 +1,79 @@
+"""Answering the conditions of watches when they are read: who passes today."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.metrics.facts.actor_filters import Mask, actors_of, holds
+from app.metrics.facts.columns import FactColumns
+from app.metrics.facts.event_sets import SESSIONS, WatchPart, group_property
+from app.metrics.facts.series import SeriesDefinition
+from app.metrics.facts.sessions import MARGIN, sessions_matching
+from app.people.cohorts.repository import CohortRepository
+from app.people.cohorts.service import CohortService
+from app.people.groups.service import GroupFilterService
+from app.people.persons.repository import PersonRepository
+from app.people.persons.service import PersonFilterService, PersonService
+from app.properties.filters import Condition, Conjunction, Node
+from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
+
+# Reads the facts of a series inside the window, made wider by so many microseconds on both sides.
+ReadFacts: TypeAlias = Callable[[SeriesDefinition, int], Awaitable[FactColumns]]
+
+
+class CohortMembers(Protocol):
+    """Who belongs to the cohorts of a project; nobody belongs to one that does not exist."""
+
+    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]: ...
+
+
+class ProjectCohorts:
+    """The cohorts that projects keep."""
+
+    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
+        persons = PersonService(PersonRepository(session, project_id))
+        return await CohortService(CohortRepository(session, project_id), persons).members(cohort_id)
+
+
+class ConditionService:
+    """Tells which facts pass the condition of a watch's part. Works inside the snapshot in which facts are read."""
+
+    def __init__(self, session: AsyncSession, project_id: int, cohorts: CohortMembers, read: ReadFacts) -> None:
+        self._session = session
+        self._project_id = project_id
+        self._cohorts = cohorts
+        self._read = read
+
+    async def passing(self, part: WatchPart, facts: FactColumns) -> FactColumns:
+        """Return those of the facts of a part that pass its condition."""
+        if not part.condition.children:
+            return facts
+        companions = part.companions
+        masks: dict[int, Mask] = {}
+        for atom in atoms(part.condition):
+            about = subject(atom)
+            if about is None:
+                raise ValueError(f"an atom is about one subject, got {atom!r}")
+            series = companions[about]
+            companion = facts if series is part.series else await self._read(series, 0)
+            actor, known = actors_of(facts, companion)
+            masks[id(atom)] = known & np.isin(actor, await self._matching(atom, about))
+        return facts.select(holds(part.condition, masks, len(facts)))
+
+    async def _matching(self, atom: Node, about: Subject) -> NDArray[np.int64]:
+        """Return the numbers of the actors that pass."""
+        if is_cohort(atom):
+            number = cohort_id(atom)
+            if number is None:
+                return np.empty(0, dtype=np.int64)
+            return await self._cohorts.members(self._session, self._project_id, number)
+        condition = Conjunction((atom,)) if isinstance(atom, Condition) else atom
+        if about.kind == "group":
+            groups = GroupFilterService(self._session, self._project_id)
+            return await groups.matching(condition, about.group_type_index, group_property(about.group_type_index))
+        if about.kind == "session":
+            return sessions_matching(condition, await self._read(SESSIONS, MARGIN))
+        return await PersonFilterService(self._session, self._project_id).matching(condition)

@@ -1,0 +1,113 @@
+"""Metrics as they took effect, in the form that results show. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from pydantic import JsonValue
+
+from app.metrics.aggregation.attribution import ATTRIBUTION_TYPES, AttributionType
+from app.metrics.queries.entities import Entity, Filters
+from app.metrics.queries.models import FunnelQuery, TrendQuery
+from app.metrics.queries.parsing import filters_test_accounts
+from app.metrics.queries.scope import ExperimentScope
+
+JsonDict: TypeAlias = dict[str, JsonValue]
+
+# Keys that results show when they are set, with the type of their values.
+_OPTIONAL_ECHOES: Mapping[str, type[int] | type[str]] = {
+    "aggregation_group_type_index": int,
+    "breakdown_attribution_value": int,
+    "breakdown_limit": int,
+    "funnel_order_type": str,
+    "funnel_viz_type": str,
+    "funnel_window_days": int,
+    "layout": str,
+    "limit": int,
+    "offset": int,
+}
+
+
+def echo_funnel(query: FunnelQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
+    """Return the filters that took effect, in the form that results of funnels show."""
+    display = filters.get("display")
+    exclusions: list[JsonValue] = [
+        {
+            **exclusion.entity.echo(),
+            "funnel_from_step": exclusion.from_step,
+            "funnel_to_step": exclusion.to_step,
+        }
+        for exclusion in query.exclusions
+    ]
+    return {
+        "limit": 100,
+        **_echo_optional(filters),
+        "breakdown": [scope.variant_property],
+        **_echo_scope(scope, query.attribution.type),
+        "display": display if isinstance(display, str) else "FunnelViz",
+        **_echo_entities(query.steps),
+        **({"exclusions": exclusions} if exclusions else {}),
+        "funnel_window_interval": query.window.interval,
+        "funnel_window_interval_unit": query.window.unit,
+        "insight": "FUNNELS",
+        "interval": query.interval,
+        "smoothing_intervals": 1,
+    }
+
+
+def echo_trend(query: TrendQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
+    """Return the filters that took effect, in the form that results of trends show."""
+    condition: JsonDict = {
+        "key": scope.variant_property,
+        "operator": "exact",
+        "type": "event",
+        "value": list(scope.variants),
+    }
+    attribution = filters.get("breakdown_attribution_type")
+    first: AttributionType = "first_touch"
+    known = next((known for known in ATTRIBUTION_TYPES if known == attribution), first)
+    return {
+        **_echo_optional(filters),
+        "breakdown": scope.variant_property,
+        **_echo_scope(scope, known),
+        "display": "ActionsLineGraphCumulative",
+        **_echo_entities([query.entity]),
+        "insight": "TRENDS",
+        "interval": query.interval,
+        "properties": {"type": "AND", "values": [condition]},
+        "smoothing_intervals": 1,
+    }
+
+
+def _echo_entities(entities: Sequence[Entity]) -> JsonDict:
+    """Return the lists of events and of actions, those that are not empty."""
+    lists: JsonDict = {}
+    for kind in ("actions", "events"):
+        shown: list[JsonValue] = [entity.echo() for entity in entities if entity.kind == kind]
+        if shown:
+            lists[kind] = shown
+    return lists
+
+
+def _echo_optional(filters: Filters) -> JsonDict:
+    echo: JsonDict = {"filter_test_accounts": True} if filters_test_accounts(filters) else {}
+    for key, kind in _OPTIONAL_ECHOES.items():
+        value = filters.get(key)
+        if kind is int and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+            value = int(value)
+        is_set = value == 0 or bool(value) if key == "aggregation_group_type_index" else bool(value)
+        if is_set and isinstance(value, kind) and not isinstance(value, bool):
+            echo[key] = value
+    return echo
+
+
+def _echo_scope(scope: ExperimentScope, attribution: AttributionType) -> JsonDict:
+    echo: JsonDict = {
+        "breakdown_attribution_type": attribution,
+        "breakdown_normalize_url": False,
+        "breakdown_type": "event",
+        "date_from": scope.start.astimezone(scope.timezone).replace(microsecond=0).isoformat(),
+    }
+    if scope.end is not None:
+        echo["date_to"] = scope.end.astimezone(scope.timezone).replace(microsecond=0).isoformat()
+    echo["explicit_date"] = "true"
+    return echo

@@ -1,0 +1,231 @@
+"""Reading the entities of an insight: the events it is about, with their own filters and mathematics. Pure."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from app.common.errors import ValidationFailed
+from app.common.ids import MAX_ID
+from app.metrics.facts.series import ActionSource, EventSource
+from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
+from app.properties.splitting import both
+from app.properties.validation import refuse_unanswerable
+
+Kind = Literal["events", "actions"]
+Filters = Mapping[str, JsonValue]
+Actions = Mapping[int, ActionSource]
+
+NO_ACTIONS: Actions = {}
+NO_FILTER = Conjunction()
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One event or action of an insight. ``order`` is its place among all of them, from 0.
+
+    ``sources`` are the ways for an event to be it, filters of the entity included; None for an action that is gone.
+    """
+
+    id: str | int
+    kind: Kind
+    order: int
+    name: str | None
+    custom_name: str | None
+    math: str | None
+    math_property: str | None
+    math_group_type_index: int | None
+    sources: tuple[EventSource, ...] | None
+    properties: JsonValue
+
+    @property
+    def step_name(self) -> str:
+        """The name as a step of a funnel: of an event its id, whatever it was called in the metric."""
+        return str(self.id) if self.kind == "events" or self.name is None else self.name
+
+    def echo(self) -> dict[str, JsonValue]:
+        """Return the entity as results show it."""
+        return {
+            "id": self.id,
+            "type": self.kind,
+            "order": self.order,
+            "name": self.name,
+            "custom_name": self.custom_name,
+            "math": self.math,
+            "math_property": self.math_property,
+            "math_group_type_index": self.math_group_type_index,
+            "properties": self.properties,
+        }
+
+    def repeats(self, previous: "Entity") -> bool:
+        """Whether every event of ``previous`` that passes its filters could be taken for this one's.
+
+        Then one event must not count as both: this step needs a later one.
+        """
+        conditions = set(map(_canonical, _conditions(self.properties)))
+        return self.id == previous.id and conditions <= set(map(_canonical, _conditions(previous.properties)))
+
+
+def read_entities(filters: Filters, actions: Actions = NO_ACTIONS, always: Group = NO_FILTER) -> list[Entity]:
+    """Return the entities of an insight in their order: actions before events where the order is equal.
+
+    Parameters
+    ----------
+    actions
+        What the actions that the insight mentions are; one that is missing does not exist.
+    always
+        A filter that all entities have beside their own.
+
+    Raises
+    ------
+    ValidationFailed
+        When the lists cannot be read, or an entity has no id.
+    """
+    entities: list[tuple[Kind, Mapping[str, JsonValue]]] = []
+    kinds: Sequence[Kind] = ("actions", "events")
+    for kind in kinds:
+        entities += [(kind, item) for item in read_list(filters, kind)]
+    entities.sort(key=lambda entity: _order(entity[1].get("order")))
+    return [_read_entity(kind, item, order, actions, always) for order, (kind, item) in enumerate(entities)]
+
+
+def mentioned_actions(filters: Filters) -> set[int]:
+    """Return the ids of the actions that an insight mentions, exclusions included."""
+    items = read_list(filters, "actions")
+    items += [item for item in read_list(filters, "exclusions") if item.get("type") == "actions"]
+    return {number for item in items if (number := _action_id(item.get("id"))) is not None}
+
+
+def refuse_missing_actions(entities: Sequence[Entity]) -> None:
+    """Refuse entities that are actions which do not exist."""
+    for entity in entities:
+        if entity.sources is None:
+            raise ValidationFailed(f"Action ID {entity.id} does not exist!")
+
+
+def event_names(entities: Sequence[Entity]) -> list[str]:
+    """Return the names of all events that entities can be, for actions those of all their ways."""
+    sources = [source for entity in entities for source in entity.sources or ()]
+    return sorted({source.name for source in sources if source.name is not None})
+
+
+def read_list(filters: Filters, key: str) -> list[Mapping[str, JsonValue]]:
+    """Return a list of objects that may also have been sent as JSON text."""
+    value = filters.get(key)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value else []
+        except (ValueError, RecursionError) as error:
+            raise invalid_filters() from error
+    items = [] if value is None else value
+    if not isinstance(items, list):
+        raise invalid_filters()
+    objects = [item for item in items if isinstance(item, dict)]
+    if len(objects) < len(items):
+        raise invalid_filters()
+    return list(objects)
+
+
+def invalid_filters(detail: str = "Filters are not valid") -> ValidationFailed:
+    return ValidationFailed(detail, attr="filters")
+
+
+def _order(value: JsonValue) -> float:
+    """Missing, null and 0 all come first, and keep the order in which they were given."""
+    try:
+        place = float(value) if isinstance(value, str | int | float) else 0.0
+    except (ValueError, OverflowError) as error:
+        raise invalid_filters() from error
+    if not math.isfinite(place):
+        raise invalid_filters()
+    return place or -1.0
+
+
+def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions: Actions, always: Group) -> Entity:
+    identifier = item.get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
+        raise invalid_filters()
+    identifier = str(identifier) if kind == "events" else identifier
+    own, shown = _read_properties(item.get("properties"))
+    number = _action_id(identifier) if kind == "actions" else None
+    action = actions.get(number) if number is not None else None
+    name = _text(item.get("name"))
+    custom_name = _text(item.get("custom_name"))
+    return Entity(
+        id=identifier,
+        kind=kind,
+        order=order,
+        name=(name or str(identifier)) if kind == "events" else action.name if action else name,
+        custom_name=(custom_name or "").strip() or None,
+        math=_text(item.get("math")),
+        math_property=_text(item.get("math_property")),
+        math_group_type_index=_group_type_index(item.get("math_group_type_index"), "math_group_type_index"),
+        sources=_sources(kind, str(identifier), action, both(always, own)),
+        properties=shown,
+    )
+
+
+def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Group) -> tuple[EventSource, ...] | None:
+    if kind == "events":
+        return (_checked(EventSource(name, restriction)),)
+    if action is None:
+        return None
+    return tuple(_checked(EventSource(source.name, both(restriction, source.filter))) for source in action.sources)
+
+
+def _checked(source: EventSource) -> EventSource:
+    """Return a source whose filter can be evaluated; others are refused before anything is stored."""
+    try:
+        refuse_unanswerable(source.filter)
+    except InvalidFilter as error:
+        raise invalid_filters(str(error)) from error
+    return source
+
+
+def _action_id(value: JsonValue) -> int | None:
+    """Return the id of an action, also one that was sent as text; None for what cannot be one."""
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0
+    except ValueError:
+        return None
+    return number if 0 < number <= MAX_ID else None
+
+
+def _read_properties(properties: JsonValue) -> tuple[Group, JsonValue]:
+    """Return a filter, and the form in which results show it."""
+    try:
+        tree = parse_filter(properties)
+    except InvalidFilter as error:
+        raise invalid_filters(str(error)) from error
+    return tree, tree.to_json() if properties else {}
+
+
+def _text(value: JsonValue) -> str | None:
+    return None if value is None or isinstance(value, dict | list | bool) else str(value)
+
+
+def _group_type_index(value: JsonValue, name: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in {"0", "1", "2", "3", "4"}:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 5:
+        raise ValidationFailed(f"{name} is required to be at least 0 and less than 5")
+    return value
+
+
+def read_group_type_index(filters: Filters, name: str) -> int | None:
+    """Return the index of a group type, 0 to 4."""
+    return _group_type_index(filters.get(name), name)
+
+
+def _conditions(properties: JsonValue) -> list[JsonValue]:
+    values = properties.get("values") if isinstance(properties, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _canonical(condition: JsonValue) -> str:
+    return json.dumps(condition, sort_keys=True)

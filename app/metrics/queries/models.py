@@ -1,0 +1,91 @@
+"""What metrics and exposures look at: their filters, read. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from app.metrics.aggregation.active_users import ActivityMath
+from app.metrics.aggregation.attribution import FIRST_TOUCH, Attribution
+from app.metrics.aggregation.calendar import Interval
+from app.metrics.aggregation.funnel import ConversionWindow
+from app.metrics.aggregation.trend import Math
+from app.metrics.facts.event_sets import SESSION_PROPERTY, Watch, group_property, watch
+from app.metrics.facts.series import EventSource
+from app.metrics.queries.entities import NO_FILTER, Entity
+from app.metrics.queries.scope import ExperimentScope
+from app.properties.filters import Group
+from app.properties.subjects import DURATION_PROPERTY
+
+OrderType: TypeAlias = Literal["ordered", "strict", "unordered"]
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    entity: Entity
+    from_step: int
+    to_step: int
+
+
+@dataclass(frozen=True)
+class FunnelQuery:
+    """``group_type_index`` is the type of groups that act instead of persons."""
+
+    steps: Sequence[Entity]
+    exclusions: Sequence[Exclusion]
+    window: ConversionWindow
+    interval: Interval = "day"
+    group_type_index: int | None = None
+    order_type: OrderType = "ordered"
+    attribution: Attribution = FIRST_TOUCH
+
+    def watches(self, scope: ExperimentScope) -> list[Watch]:
+        """Return what to read: the steps, the exclusions, and for a strict funnel all events, in this order."""
+        actor = None if self.group_type_index is None else group_property(self.group_type_index)
+        required = actor is not None
+        entities = [*self.steps, *(exclusion.entity for exclusion in self.exclusions)]
+        watches = [scope.watch(entity, actor_property=actor, actor_required=required) for entity in entities]
+        if self.order_type == "strict":
+            everything = [EventSource(None, NO_FILTER)]
+            watches.append(watch(everything, scope.variant_property, actor_property=actor, actor_required=required))
+        return watches
+
+
+@dataclass(frozen=True)
+class TrendQuery:
+    """``always`` is the filter on test accounts, where the metric has it: exposures follow it too."""
+
+    entity: Entity
+    math: Math | ActivityMath
+    value_property: str | None
+    interval: Interval
+    always: Group = NO_FILTER
+
+    @property
+    def measures_sessions(self) -> bool:
+        """Whether the numbers are durations of sessions, which no single event tells."""
+        return self.value_property == DURATION_PROPERTY
+
+    def watch(self, scope: ExperimentScope) -> Watch:
+        """Return what to read for the entity."""
+        if self.measures_sessions:
+            return scope.watch(self.entity, actor_property=SESSION_PROPERTY, actor_required=True)
+        if self.math == "unique_session":
+            return scope.watch(self.entity, actor_property=SESSION_PROPERTY)
+        if self.math == "unique_group" and self.entity.math_group_type_index is not None:
+            return scope.watch(self.entity, actor_property=group_property(self.entity.math_group_type_index))
+        return scope.watch(self.entity, value_property=self.value_property)
+
+
+@dataclass(frozen=True)
+class ExposureQuery:
+    """What counts as exposure in an experiment.
+
+    ``watches`` are the events; where test accounts are left out, the events without those first, then all. ``problem``
+    says why what the experiment asks for as exposure is not that.
+    """
+
+    watches: Sequence[Watch]
+    event: str
+    variant_property: str
+    filters_test_accounts: bool
+    problem: str = ""

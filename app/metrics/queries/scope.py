@@ -1,0 +1,90 @@
+"""The variants and the time that an experiment asks about. Pure."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
+
+from app.common.errors import ValidationFailed
+from app.common.timestamps import to_microseconds
+from app.metrics.aggregation.calendar import Interval, Ticks, ticks
+from app.metrics.counting.metric import Window
+from app.metrics.facts.event_sets import Watch, watch
+from app.metrics.facts.series import EventSource
+from app.metrics.queries.entities import NO_FILTER, Entity
+from app.properties.filters import Group, parse_filter
+from app.properties.splitting import both
+
+FLAG_CALLED = "$feature_flag_called"
+
+_SECOND = dt.timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class ExperimentScope:
+    """What all metrics of an experiment share: its flag's variants (control first), its time and its time zone."""
+
+    flag_key: str
+    variants: Sequence[str]
+    start: dt.datetime
+    end: dt.datetime | None
+    now: dt.datetime
+    timezone: ZoneInfo
+
+    @property
+    def last(self) -> dt.datetime:
+        """The end of the experiment, or now while it runs."""
+        return self.end or self.now
+
+    @property
+    def so_far(self) -> "ExperimentScope":
+        """The same up to now, where the end still lies ahead."""
+        return replace(self, end=min(self.last, self.now))
+
+    @property
+    def window(self) -> Window:
+        """From the second of the start to the end of the second of the end: both belong to the experiment."""
+        since = self.start.replace(microsecond=0)
+        until = self.last.replace(microsecond=0) + _SECOND
+        return Window(to_microseconds(since), to_microseconds(until), is_open=self.end is None)
+
+    @property
+    def variant_property(self) -> str:
+        return f"$feature/{self.flag_key}"
+
+    def watch(
+        self,
+        entity: Entity,
+        *,
+        value_property: str | None = None,
+        actor_property: str | None = None,
+        actor_required: bool = False,
+    ) -> Watch:
+        """Return what to read for an entity; nothing for an action that is gone."""
+        return watch(
+            entity.sources or (),
+            self.variant_property,
+            value_property=value_property,
+            actor_property=actor_property,
+            actor_required=actor_required,
+        )
+
+    def exposures(self, always: Group = NO_FILTER) -> Watch:
+        """Return the persons to whom an SDK reported to have shown a variant, those that pass a filter."""
+        condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
+        source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
+        return watch([source], "$feature_flag_response")
+
+
+def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:
+    """Return the buckets of time from the experiment's start to its end or now.
+
+    Raises
+    ------
+    ValidationFailed
+        When there would be too many.
+    """
+    try:
+        return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone)
+    except ValueError as error:
+        raise ValidationFailed(str(error), attr="filters") from error

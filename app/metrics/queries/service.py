@@ -1,0 +1,113 @@
+"""From the metrics of an experiment to the questions that they ask of the facts."""
+
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
+
+from app.common.errors import ValidationFailed
+from app.db.database import Database
+from app.db.models import Experiment, Project, utc_now
+from app.flags.filters import variant_keys
+from app.metrics.aggregation.active_users import TRAILING_DAYS
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.counting.metric import Metric
+from app.metrics.queries.action_sources import ActionSources
+from app.metrics.queries.active_days import ActivityService
+from app.metrics.queries.entities import NO_FILTER, Filters
+from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.parsing import (
+    custom_exposure,
+    read_exposure,
+    read_funnel,
+    read_insight,
+    read_trend,
+    test_account_filter,
+)
+from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope, buckets
+from app.metrics.queries.trend import exposure_metric, trend_metric
+from app.properties.filters import parse_filter
+
+
+class ExperimentQuestions:
+    """Reads the metrics of one project's experiments."""
+
+    def __init__(self, database: Database, project: Project) -> None:
+        self._timezone = ZoneInfo(project.timezone)
+        self._actions = ActionSources(database, project.id)
+        self._activity = ActivityService(database, project.id)
+        self._test_accounts = parse_filter(project.test_account_filters)
+
+    def scope(self, experiment: Experiment) -> ExperimentScope:
+        """Return what all metrics of an experiment share, as of now.
+
+        Raises
+        ------
+        ValidationFailed
+            When it has not started.
+        """
+        if experiment.start_date is None:
+            raise ValidationFailed("Experiment has not started yet", code="no_data")
+        return ExperimentScope(
+            flag_key=experiment.feature_flag.key,
+            variants=variant_keys(experiment.feature_flag.filters),
+            start=experiment.start_date,
+            end=experiment.end_date,
+            now=utc_now(),
+            timezone=self._timezone,
+        )
+
+    async def funnel(self, filters: Filters) -> FunnelQuery:
+        return read_funnel(filters, await self._actions.of(filters), self._test_accounts)
+
+    async def trend(self, filters: Filters) -> TrendQuery | None:
+        return read_trend(filters, await self._actions.of(filters), self._test_accounts)
+
+    async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> Metric[TrendCounts]:
+        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
+        return trend_metric(query, buckets(scope, query.interval), scope, days)
+
+    async def exposure_metric(
+        self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
+    ) -> Metric[TrendCounts]:
+        """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
+        own = await self._own_exposure(parameters)
+        return await self.trend_metric(own, scope) if own else exposure_metric(scope, query.always)
+
+    async def metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
+        """Return the questions that a metric asks, exposures included where it needs them."""
+        if read_insight(filters) != "TRENDS":
+            query = await self.funnel(filters)
+            return [funnel_metric(query, scope)] if query.steps else []
+        trend = await self.trend(filters)
+        if trend is None:
+            return []
+        return [await self.trend_metric(trend, scope), await self.exposure_metric(trend, parameters, scope)]
+
+    async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
+        """Return what counts as exposure in an experiment; test accounts are left out as its target metric says."""
+        own, everybody, problem = None, None, ""
+        if filters := custom_exposure(experiment.parameters):
+            try:
+                actions = await self._actions.of(filters)
+                own = read_exposure(experiment.parameters, actions, self._test_accounts)
+                everybody = read_exposure(experiment.parameters, actions)
+            except ValidationFailed as refusal:
+                problem = refusal.detail
+            else:
+                problem = "" if own else "It has no event or action that exists."
+        if own is not None and everybody is not None:
+            watches = [scope.watch(own.entity), scope.watch(everybody.entity)]
+            name, variant_property, real = own.entity.step_name, scope.variant_property, own.always
+        else:
+            real = test_account_filter(experiment.filters, self._test_accounts)
+            watches = [scope.exposures(real), scope.exposures()]
+            name, variant_property = FLAG_CALLED, "$feature_flag_response"
+        leaves_out = real != NO_FILTER
+        return ExposureQuery(watches if leaves_out else watches[:1], name, variant_property, leaves_out, problem)
+
+    async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+        actions = await self._actions.of(custom_exposure(parameters))
+        return read_exposure(parameters, actions, self._test_accounts)

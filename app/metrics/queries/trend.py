@@ -1,0 +1,71 @@
+"""What a trend asks of the facts, and what exposure to it is. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.metrics.aggregation.active_users import (
+    TRAILING_DAYS,
+    Days,
+    active_actors,
+    is_activity_math,
+    once_per_bucket,
+    unique_per_bucket,
+)
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.trend import TrendCounts, addends, aggregate_trend, count_exposed
+from app.metrics.counting.metric import Metric
+from app.metrics.facts.columns import FactColumns
+from app.metrics.facts.event_sets import ALL_SESSIONS
+from app.metrics.facts.sessions import with_durations
+from app.metrics.queries.entities import NO_FILTER
+from app.metrics.queries.models import TrendQuery
+from app.metrics.queries.scope import ExperimentScope
+from app.properties.filters import Group
+
+
+def trend_metric(
+    query: TrendQuery, ticks: Ticks, scope: ExperimentScope, days: Days | None = None
+) -> Metric[TrendCounts]:
+    """Return what a trend asks of the facts; activity over days needs to know the ``days``."""
+    math = query.math
+    return Metric(
+        watches=[query.watch(scope), ALL_SESSIONS] if query.measures_sessions else [query.watch(scope)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
+        read=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
+        addends=None if is_activity_math(math) or query.measures_sessions else addends(math),
+        parameters=("trend", math, query.interval, scope.timezone.key),
+        columns=frozenset() if math == "total" else frozenset({"actor"}),
+    )
+
+
+def _count(
+    query: TrendQuery, ticks: Ticks, days: Days | None, columns: Sequence[FactColumns], variant_count: int
+) -> TrendCounts:
+    facts, math = columns[0], query.math
+    if query.measures_sessions:
+        facts = once_per_bucket(with_durations(facts, columns[1]), ticks)
+    if not is_activity_math(math):
+        return aggregate_trend(facts, ticks, math, variant_count)
+    if math not in TRAILING_DAYS:
+        values = unique_per_bucket(facts, ticks, variant_count)
+    elif days is None:
+        raise ValueError(f"{math} cannot be counted without the days")
+    else:
+        values = active_actors(facts, ticks, days, TRAILING_DAYS[math], variant_count)
+    return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
+
+
+def exposure_metric(scope: ExperimentScope, always: Group = NO_FILTER) -> Metric[TrendCounts]:
+    """Return the question how many persons, of those that pass a filter, were exposed to each variant."""
+    return Metric(
+        watches=[scope.exposures(always)],
+        window=scope.window,
+        variants=scope.variants,
+        count=lambda columns: count_exposed(columns[0], len(scope.variants)),
+        read=TrendCounts.from_bytes,
+        addends="actors",
+        parameters=("exposures",),
+        columns=frozenset({"actor"}),
+    )

@@ -1,1 +1,0 @@
-"""What an experiment asks of the facts: its filters, read, and the questions that they make."""

@@ -1,0 +1,110 @@
+"""Samples: what exposed persons did, held against going through them one by one."""
+
+import datetime as dt
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from app.common.timestamps import to_microseconds
+from app.metrics.aggregation.calendar import Ticks, ticks
+from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples
+from app.metrics.facts.columns import FactColumns
+
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+HOUR = 3_600_000_000
+DAYS = 3
+VARIANTS = 2
+Exposure = tuple[int, int, int]  # person, hours since the start, variant
+Event = tuple[int, int, float]  # person, hours since the start, number
+
+EXPOSURES = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 71), st.integers(0, 3)), max_size=12)
+EVENTS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 71), st.sampled_from([1.0, 2.5, -3.0, float("nan")])), max_size=25
+)
+MATHS: list[SampleMath] = ["total", "dau", "sum", "avg"]
+
+
+def facts(rows: Sequence[tuple[int, int, float]], *, with_variants: bool) -> FactColumns:
+    number = np.array([row[2] for row in rows], dtype=np.float64)
+    return FactColumns(
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([to_microseconds(START) + row[1] * HOUR for row in rows], dtype=np.int64),
+        number.astype(np.int32) if with_variants else np.zeros(len(rows), dtype=np.int32),
+        np.full(len(rows), np.nan) if with_variants else number,
+        np.arange(len(rows), dtype=np.int64),
+    )
+
+
+def days() -> Ticks:
+    return ticks(START, START + dt.timedelta(hours=71), "day", ZoneInfo("UTC"))
+
+
+def counted(exposures: Sequence[Exposure], events: Sequence[Event], math: SampleMath) -> SampleCounts:
+    return count_samples(
+        facts(exposures, with_variants=True), facts(events, with_variants=False), days(), math, VARIANTS
+    )
+
+
+def one_by_one(
+    exposures: Sequence[Exposure], events: Sequence[Event], math: SampleMath, until: int
+) -> NDArray[np.float64]:
+    """Return [persons, sum, sum of squares, ...] of each variant, of what happened before an hour."""
+    moments = np.zeros((6, VARIANTS))
+    for person in {person for person, _, _ in exposures}:
+        shown = {(hour, variant) for who, hour, variant in exposures if who == person and 1 <= variant <= VARIANTS}
+        if len({variant for _, variant in shown}) != 1:
+            continue
+        first, variant = min(shown)
+        if first >= until:
+            continue
+        numbers = [number for who, hour, number in events if who == person and first <= hour < until]
+        numeric = [number for number in numbers if not np.isnan(number)]
+        value = {"total": len(numbers), "dau": min(len(numbers), 1)}.get(math, sum(numeric))
+        count = len(numeric)
+        moments[:, variant - 1] += [1, value, value**2, count, count**2, value * count]
+    return moments[: 6 if math == "avg" else 3]
+
+
+@pytest.mark.parametrize("math", MATHS)
+@given(exposures=EXPOSURES, events=EVENTS)
+def test_the_sums_at_the_end_of_each_day_are_those_of_going_through_all_persons(
+    math: SampleMath, exposures: list[Exposure], events: list[Event]
+) -> None:
+    found = counted(exposures, events, math).cumulative
+
+    for day in range(DAYS):
+        assert found[:, :, day] == pytest.approx(one_by_one(exposures, events, math, (day + 1) * 24))
+
+
+@pytest.mark.parametrize("math", MATHS)
+@given(some=EXPOSURES, others=EXPOSURES, events=EVENTS)
+def test_counts_of_different_persons_add_up(
+    math: SampleMath, some: list[Exposure], others: list[Exposure], events: list[Event]
+) -> None:
+    others = [(person + 10, hour, variant) for person, hour, variant in others]
+    events = events + [(person + 10, hour, number) for person, hour, number in events]
+
+    together = counted(some + others, events, math)
+    added = counted(some, events, math) + counted(others, events, math)
+
+    assert SampleCounts.from_bytes(added.to_bytes()).cumulative == pytest.approx(together.cumulative)
+
+
+def test_large_numbers_of_others_cost_no_digits() -> None:
+    found = counted([(1, 0, 1), (2, 0, 2)], [(1, 1, 1e17), (2, 1, 0.1), (2, 30, 0.2)], "sum")
+
+    assert found.cumulative[1, 1] == pytest.approx([0.1, 0.3, 0.3], rel=1e-15)
+
+
+def test_a_purchase_that_is_refunded_leaves_no_trace() -> None:
+    exposures = [(person, 0, 1) for person in range(1, 200)]
+    events: list[Event] = [(person, 1, 5.5) for person in range(1, 200)]
+
+    found = counted(exposures, [*events, (1, 30, 1e9), (1, 60, -1e9)], "sum")
+
+    assert found.cumulative[:, 0, -1].tolist() == [199, 199 * 5.5, 199 * 5.5**2]

@@ -1,0 +1,255 @@
+"""Adding what is new to a stored count gives what counting everything gives, whatever is new."""
+
+import asyncio
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select, update
+
+from app.common.timestamps import to_microseconds
+from app.db.database import Database
+from app.db.models import Base, Count, Fact, Series
+from app.events.repository import EventRepository, NewEvent
+from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.counting import incremental as counting
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.parsing import read_funnel, read_trend
+from app.metrics.queries.scope import ExperimentScope, buckets
+from app.metrics.queries.trend import exposure_metric, trend_metric
+from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.repository import PersonRepository
+from tests.conftest import new_service
+from tests.service import Service, event
+
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+PERSONS = range(1, 7)
+
+happened = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["visit", "cart", "buy", "$feature_flag_called"]),
+        "person": st.sampled_from(PERSONS),
+        "hour": st.integers(-1, 60),  # also before the start, and in the future of whoever counts
+        "variant": st.sampled_from(["control", "test", "junk", None]),
+    }
+)
+merged = st.tuples(st.sampled_from(PERSONS), st.sampled_from(PERSONS))
+hours_that_pass = st.integers(-2, 15)  # clocks are set back, too
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a user may change while an experiment runs."""
+
+    steps: Sequence[str] = ("visit", "cart", "buy")
+    window_hours: int = 336
+    variants: Sequence[str] = ("control", "test")
+    start_hour: int = 0
+    end_hour: int | None = None
+
+
+edited = st.builds(
+    Edit,
+    st.sampled_from([("visit", "cart", "buy"), ("visit", "buy"), ("visit", "visit"), ("cart",)]),
+    st.sampled_from([1, 8, 336]),
+    st.sampled_from([("control", "test"), ("control", "test", "junk")]),
+    st.integers(0, 5),
+    st.none() | st.integers(5, 40),
+)
+sent_again = st.just("sent again")  # everything, as a client does that never heard that it had arrived
+history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass, edited, sent_again), max_size=12)
+
+
+def questions(hours: int, edit: Edit = Edit()) -> Sequence[Metric[Any]]:  # frozen
+    """Return metrics of an experiment that has been running for some hours."""
+    start = START + edit.start_hour * HOUR
+    end = None if edit.end_hour is None else START + edit.end_hour * HOUR
+    scope = ExperimentScope("checkout", edit.variants, start, end, START + hours * HOUR, ZoneInfo("UTC"))
+    funnel = read_funnel(
+        {
+            "events": [{"id": name, "order": order} for order, name in enumerate(edit.steps)],
+            "funnel_window_interval": edit.window_hours,
+            "funnel_window_interval_unit": "hour",
+        }
+    )
+    trends = [read_trend({"events": [{"id": "visit", "math": math}], "interval": "hour"}) for math in ("total", "dau")]
+    return [
+        funnel_metric(funnel, scope),
+        exposure_metric(scope),
+        *(trend_metric(trend, buckets(scope, trend.interval), scope) for trend in trends if trend),
+    ]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
+async def test_what_is_added_up_equals_what_is_counted_afresh(
+    client: httpx.AsyncClient,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    history: list[Any],
+    most_new: int,
+) -> None:
+    monkeypatch.setattr(counting, "MAX_NEW", most_new)
+    project_id = (await new_service(client, database)).project_id
+    facts = FactService(database, Materialiser(database, chunk=5), project_id)
+    living = await create_persons(database, project_id)
+    hours, edit, sent = 1, Edit(), list[NewEvent]()
+    for step in history:
+        if isinstance(step, int):
+            hours += step
+        elif isinstance(step, tuple):
+            await merge(database, project_id, living, *step)
+        elif isinstance(step, Edit):
+            edit = step
+        else:
+            sent += [] if step == "sent again" else stored_under(living, step)
+            await append(database, project_id, sent)
+        metrics = questions(hours, edit)
+        series = await facts.catch_up(metrics)
+        added = [shown(await facts.count(metric, series)) for metric in metrics]
+        counted = [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+        assert added == counted
+
+
+async def create_persons(database: Database, project_id: int) -> dict[int, PersonState]:
+    states = {number: PersonState(None, uuid4(), {}, is_identified=False, created_at=START) for number in PERSONS}
+    async with database.write() as session:
+        await PersonRepository(session, project_id).store(IdentityChanges(created=list(states.values())), [])
+    return states
+
+
+async def merge(database: Database, project_id: int, living: dict[int, PersonState], old: int, new: int) -> None:
+    """Merge one person into another; later events of both are the survivor's."""
+    previous, target = living[old].survivor(), living[new].survivor()
+    if previous is not target:
+        previous.merged_into = target
+        async with database.write() as session:
+            await PersonRepository(session, project_id).store(IdentityChanges(merged=[previous]), [])
+
+
+def stored_under(living: dict[int, PersonState], events: Sequence[dict[str, Any]]) -> list[NewEvent]:
+    """Return events, the even ones under the person as it once was: who wrote them had not heard of the merge."""
+    return [
+        stored(event, (living[event["person"]] if number % 2 else living[event["person"]].survivor()).id)
+        for number, event in enumerate(events)
+    ]
+
+
+async def append(database: Database, project_id: int, events: Sequence[NewEvent]) -> None:
+    async with database.write() as session:
+        await EventRepository(session, project_id).append(events)
+
+
+def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
+    assert person_id is not None
+    properties: dict[str, str] = {}
+    if event["name"] == "$feature_flag_called":
+        properties = {"$feature_flag": "checkout", "$feature_flag_response": str(event["variant"])}
+    elif event["variant"]:
+        properties = {"$feature/checkout": event["variant"]}
+    time = to_microseconds(START + event["hour"] * HOUR)
+    return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
+
+
+def shown(counts: FunnelCounts | TrendCounts) -> Any:
+    if isinstance(counts, TrendCounts):
+        return counts.values.tolist(), counts.events.tolist()
+    times = (counts.average_conversion_time, counts.median_conversion_time)
+    return counts.reached.tolist(), *(str(part.tolist()) for part in times)
+
+
+async def test_writers_and_readers_at_the_same_time_count_every_event_once(
+    service: Service, database: Database
+) -> None:
+    """Transactions commit in another order than they got their numbers in, and counts are stored all the while."""
+    facts = FactService(database, Materialiser(database, chunk=5), service.project_id)
+    elsewhere = FactService(database, Materialiser(database, chunk=5), service.project_id)  # as in another process
+    metrics = questions(48)
+    moment = (START + HOUR).isoformat()
+
+    async def write(writer: int) -> None:
+        for number in range(8):
+            await service.capture(
+                *(event("visit", f"{writer} {number} {part}", moment, variant="test") for part in range(3)),
+                event("$identify", f"{writer} 0 0", moment, properties={"$anon_distinct_id": f"{writer} {number} 1"}),
+            )
+
+    async def read(of: FactService) -> None:
+        for _ in range(8):
+            series = await of.catch_up(metrics)
+            for metric in metrics:
+                await of.count(metric, series)
+
+    await asyncio.gather(*(write(writer) for writer in range(4)), read(facts), read(elsewhere))
+    series = await facts.catch_up(metrics)
+    added = [shown(await facts.count(metric, series)) for metric in metrics]
+
+    assert added == [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+    total, persons = [await facts.count(metric, series) for metric in metrics[2:]]
+    assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
+
+
+async def test_a_stored_count_that_cannot_be_read_is_made_anew(service: Service, database: Database) -> None:
+    await service.capture(event("visit", "ann", (START + HOUR).isoformat(), variant="test"))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    metrics = questions(48)
+    before = [shown(counts) for counts in await facts.counts(metrics)]
+
+    for body in (b"", b"\x93\x01", b"what another version wrote"):
+        async with database.write() as session:
+            await session.execute(update(Count).values(body=body))
+
+        assert [shown(counts) for counts in await facts.counts(metrics)] == before
+
+
+async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_for(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.metrics.counting.service.CHUNK", 2)
+    moment = (START + HOUR).isoformat()
+    await service.capture(*(event("visit", str(number), moment, variant="test") for number in range(5)))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    _, exposure, total, _ = questions(48)
+    series = await facts.catch_up([exposure, total])
+    before = [shown(await facts.count(metric, series)) for metric in (exposure, total)]
+
+    await facts.remove_unused([exposure], older_than=dt.timedelta(0))
+
+    assert await rows(database, Fact) == 0
+    assert await rows(database, Series) == await rows(database, Count) == 1
+    for afresh in (False, True):
+        with pytest.raises(SeriesGone):
+            await facts.count(total, series, afresh=afresh)
+    series = await facts.catch_up([exposure, total])
+    assert [shown(await facts.count(metric, series)) for metric in (exposure, total)] == before
+
+
+async def test_what_is_removed_is_not_added_to(service: Service, database: Database) -> None:
+    """Not even when another series has its number by then."""
+    await service.capture(event("visit", "ann", variant="test"))
+    facts = FactService(database, Materialiser(database), service.project_id)
+    series = await facts.catch_up([questions(48)[2]])
+    numbers = dict.fromkeys(series.ids.values(), "another")
+
+    async with database.write() as session:
+        with pytest.raises(SeriesGone):
+            await FactRepository(session, service.project_id).lock(numbers)
+
+
+async def rows(database: Database, model: type[Base]) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(model)) or 0

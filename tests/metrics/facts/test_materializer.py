@@ -1,0 +1,117 @@
+"""Facts keep up with events, whoever writes at the same time."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select, text
+
+from app.db.database import Database
+from app.db.models import Fact
+from app.events.repository import EventRepository, NewEvent
+from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.properties.filters import parse_filter
+from tests.service import Service, event
+
+PAGEVIEWS = SeriesDefinition((EventSource("$pageview", parse_filter(None)),), "$feature/checkout")
+
+
+async def count_facts(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(Fact)) or 0
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10_000])
+async def test_every_event_becomes_a_fact_once_however_it_is_cut(
+    service: Service, database: Database, chunk: int
+) -> None:
+    materialiser = Materialiser(database, chunk)
+    for batch in range(3):
+        await service.capture(*[event("$pageview", f"{batch} {number}") for number in range(4)], event("other", "ann"))
+        await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+
+    assert await count_facts(database) == 12
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10_000])
+async def test_events_of_several_names_become_facts_in_the_order_they_came(
+    service: Service, database: Database, chunk: int
+) -> None:
+    sources = tuple(EventSource(name, parse_filter(None)) for name in ("a", "b", "a"))
+    materialiser = Materialiser(database, chunk)
+    for _ in range(2):
+        await service.capture(*[event(name, "ann") for name in "abbacab"])
+        await materialiser.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
+
+    assert await count_facts(database) == 12
+
+
+async def test_equal_definitions_share_a_series(service: Service, database: Database) -> None:
+    condition_a = {"key": "a", "value": "1", "type": "event"}
+    condition_b = {"key": "b", "value": "2", "type": "event"}
+    same = [
+        SeriesDefinition((EventSource("$pageview", parse_filter(conditions)),), "$feature/checkout")
+        for conditions in ([condition_a, condition_b], [condition_b, condition_a])
+    ]
+
+    series = await Materialiser(database).catch_up(service.project_id, same)
+
+    assert len(series.ids) == 1
+
+
+async def test_requests_at_the_same_time_materialise_once(
+    service: Service, database: Database, application: FastAPI
+) -> None:
+    await service.capture(*[event("$pageview", str(number)) for number in range(50)])
+    here, elsewhere = Materialiser(database, 7), Materialiser(database, 7)  # the second as in another process
+
+    await asyncio.gather(
+        *[one.catch_up(service.project_id, [PAGEVIEWS]) for one in (here, elsewhere) for _ in range(4)]
+    )
+
+    assert await count_facts(database) == 50
+
+
+async def test_writers_and_readers_at_the_same_time_lose_and_double_nothing(
+    service: Service, database: Database
+) -> None:
+    materialiser = Materialiser(database, 5)
+
+    async def write(writer: int) -> None:
+        for number in range(6):
+            await service.capture(*[event("$pageview", f"{writer} {number} {part}") for part in range(3)])
+
+    async def read() -> None:
+        for _ in range(10):
+            await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+
+    await asyncio.gather(*[write(writer) for writer in range(4)], read(), read())
+    await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+
+    assert await count_facts(database) == 4 * 6 * 3
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_an_event_that_commits_after_a_later_one_is_not_passed_over(service: Service, database: Database) -> None:
+    async with database.write() as slow:
+        await EventRepository(slow, service.project_id).append([pageview(1)])  # has its number, and is not committed
+        await service.capture(event("$pageview", "fast"))
+        reading = asyncio.create_task(Materialiser(database).catch_up(service.project_id, [PAGEVIEWS]))
+        await until_somebody_waits(database)
+
+    await reading
+    assert await count_facts(database) == 2
+
+
+async def until_somebody_waits(database: Database) -> None:
+    """Ask PostgreSQL until a transaction waits for a lock; the test's time limit bounds it."""
+    waiting = 0
+    while not waiting:
+        async with database.read() as session:
+            waiting = await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+
+def pageview(number: int) -> NewEvent:
+    return NewEvent(UUID(int=number), "$pageview", f"slow {number}", 1, 0, 0, "{}")
