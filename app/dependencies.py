@@ -27,11 +27,17 @@ from app.events.actions.service import ActionService
 from app.events.capture.service import CaptureService
 from app.events.repository import EventRepository
 from app.experiments.changes import ExperimentChanges
+from app.experiments.exposures.service import ExposureService
+from app.experiments.exposures.traffic_split import SplitReader
+from app.experiments.health.service import FindingsService
+from app.experiments.loading import ExperimentViews
 from app.experiments.repository import ExperimentReader, ExperimentRepository
-from app.experiments.service import ExperimentService, ExperimentViews
-from app.exposures.service import ExposureService
-from app.exposures.splits import SplitReader
-from app.findings.service import FindingsService
+from app.experiments.results.service import ResultsService
+from app.experiments.scorecard.counting import ScorecardCounter
+from app.experiments.scorecard.service import ScorecardService
+from app.experiments.service import ExperimentService
+from app.experiments.snapshots.repository import SnapshotRepository
+from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.flags.evaluation.active_flags import ActiveFlags
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.flags.evaluation.project_sources import ProjectCohorts, ProjectGroups
@@ -55,12 +61,7 @@ from app.people.groups.repository import GroupRepository
 from app.people.groups.service import GroupService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
-from app.results.service import ResultsService
-from app.scorecards.counting import ScorecardCounter
-from app.scorecards.service import ScorecardService
 from app.settings import Settings
-from app.snapshots.repository import SnapshotRepository
-from app.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.upkeep.service import UpkeepService
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.

@@ -13,7 +13,6 @@ from app import VERSION, health, serving
 from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
-from app.activity_log.router import router as activity_log_router
 from app.analysis.router import router as analysis_router
 from app.db.database import Database
 from app.dependencies import build_evaluation, build_upkeep, scope_needed
@@ -21,9 +20,14 @@ from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
 from app.events.router import router as events_router
+from app.experiments.activity_router import router as experiments_activity_router
+from app.experiments.exposures.router import router as exposures_router
+from app.experiments.health.router import router as findings_router
+from app.experiments.results_router import router as results_router
 from app.experiments.router import router as experiments_router
-from app.exposures.router import router as exposures_router
-from app.findings.router import router as findings_router
+from app.experiments.scorecard.router import router as scorecards_router
+from app.experiments.snapshots_router import router as snapshots_router
+from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.router import router as evaluation_router
 from app.flags.local_evaluation.router import router as definitions_router
 from app.flags.remote_config.router import router as remote_config_router
@@ -47,10 +51,7 @@ from app.pages.router import router as pages_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.groups.router import router as groups_router
 from app.people.persons.router import router as persons_router
-from app.results.router import router as results_router
-from app.scorecards.router import router as scorecards_router
 from app.settings import Settings
-from app.snapshots.router import router as snapshots_router
 from app.telemetry.prometheus import count_captured
 from app.upkeep.schedule import Schedule
 
@@ -86,7 +87,8 @@ PRIVATE_ROUTERS = (
     scorecards_router,
     findings_router,
     definitions_router,
-    activity_log_router,
+    experiments_activity_router,
+    flags_activity_router,
     snapshots_router,
     experiments_router,
     flags_router,

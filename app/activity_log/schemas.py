@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from app.accounts.users import UserBasic
+from app.db.models import ActivityEntry
 from app.http.fields import UtcDatetime
 from app.http.schemas import ResponseBody
 
@@ -35,3 +36,18 @@ class ActivityRead(ResponseBody):
     user: UserBasic | None
     detail: ActivityDetail
     created_at: UtcDatetime
+
+
+def read_entry(entry: ActivityEntry) -> ActivityRead:
+    """Return an entry of the log as the API shows it."""
+    return ActivityRead.model_validate(
+        {
+            "id": entry.id,
+            "activity": entry.activity,
+            "scope": entry.scope,
+            "item_id": str(entry.item_id),
+            "user": entry.user,
+            "detail": entry.detail,
+            "created_at": entry.created_at,
+        }
+    )

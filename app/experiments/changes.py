@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.common.errors import Unavailable
 from app.db.database import Database
 from app.experiments.service import ExperimentService, SnapshotNeeded
-from app.snapshots.service import SnapshotTaker, TakenSnapshot
+from app.experiments.snapshots.service import SnapshotTaker, TakenSnapshot
 
 MAX_ATTEMPTS = 5
 

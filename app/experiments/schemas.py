@@ -7,8 +7,10 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.analysis.schemas import StatsConfig
+from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
+from app.experiments.scorecard.schemas import DecisionCriteria
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
     Boolean,
@@ -25,33 +27,8 @@ from app.http.fields import (
     max_characters,
 )
 from app.http.schemas import RequestBody, ResponseBody
-from app.scorecards.schemas import DecisionCriteria
 
 VARIANTS = "feature_flag_variants"
-
-FUNNEL_FILTERS_EXAMPLE: dict[str, JsonValue] = {
-    "insight": "FUNNELS",
-    "events": [
-        {"id": "$pageview", "order": 0, "type": "events"},
-        {"id": "purchase", "order": 1, "type": "events"},
-    ],
-}
-PARAMETERS_EXAMPLE: dict[str, JsonValue] = {
-    VARIANTS: [
-        {"key": "control", "name": "Control Group", "rollout_percentage": 50},
-        {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
-    ],
-    "minimum_detectable_effect": 5,
-    "recommended_running_time": 14,
-    "recommended_sample_size": 3200,
-}
-
-SECONDARY_METRICS_EXAMPLE: list[JsonValue] = [
-    {
-        "name": "Purchases",
-        "filters": {"insight": "TRENDS", "events": [{"id": "purchase", "order": 0, "type": "events"}]},
-    }
-]
 
 
 def _refusal(message: str) -> PydanticCustomError:

@@ -14,7 +14,7 @@ from app.common.ids import read_id
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
-from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
+from app.experiments.repository import ExperimentRecord, ExperimentRepository
 from app.experiments.schemas import (
     VARIANTS,
     ExperimentCreate,
@@ -23,11 +23,11 @@ from app.experiments.schemas import (
     ExperimentShip,
     ExperimentUpdate,
 )
+from app.experiments.scorecard.schemas import DecisionCriteria
+from app.experiments.snapshots.schemas import Trigger
+from app.experiments.snapshots.service import SnapshotService
 from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
-from app.scorecards.schemas import DecisionCriteria
-from app.snapshots.schemas import Trigger
-from app.snapshots.service import SnapshotService
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
@@ -54,30 +54,6 @@ class SnapshotNeeded(Exception):
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment.id)
         self.experiment = experiment
-
-
-class ExperimentViews:
-    """Experiments to be shown."""
-
-    def __init__(self, reader: ExperimentReader) -> None:
-        self._reader = reader
-
-    async def get(self, reference: str) -> ExperimentRecord:
-        """Return the experiment that a path names; whatever is no number names none."""
-        experiment_id = read_id(reference)
-        record = await self._reader.get(experiment_id) if experiment_id else None
-        if record is None:
-            raise NotFound
-        return record
-
-    async def page(
-        self, selection: ExperimentSelection, limit: int, offset: int
-    ) -> tuple[int, Sequence[ExperimentRecord]]:
-        """Return how many there are in all, and a window of them."""
-        records = await self._reader.page(selection, limit, offset)
-        if len(records) < limit and (records or not offset):  # the end is in sight
-            return offset + len(records), records
-        return await self._reader.count(selection), records
 
 
 class ExperimentService:

@@ -6,11 +6,11 @@ from itertools import accumulate
 from typing import Any, TypeAlias
 
 from app.analysis.schemas import AnalysisRead, Ends, VariantAnalysisRead
-from app.exposures.schemas import SEVERAL, ExposuresRead
+from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
 from app.pages.densities import Vector, density, posterior_of
 from app.pages.writing import NOTHING, write_change, write_number, write_share
-from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.scorecards.schemas import MetricAnalysisRead, TimeseriesRead
 
 MAX_BARS = 120
 

@@ -7,16 +7,16 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
+from app.experiments.exposures.responses import write_exposures
+from app.experiments.exposures.schemas import ExposuresRead
+from app.experiments.exposures.service import ExposureService
+from app.experiments.health.service import FindingsService, Report
 from app.experiments.lifecycle import Status, status_of
-from app.exposures.answers import write_exposures
-from app.exposures.schemas import ExposuresRead
-from app.exposures.service import ExposureService
-from app.findings.service import FindingsService, Report
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.experiments.results.service import ResultsService, judge
+from app.experiments.scorecard.counting import metrics_of
+from app.experiments.scorecard.service import Overview, ScorecardService
 from app.flags.filters import variants_of
-from app.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.results.service import ResultsService, judge
-from app.scorecards.counting import metrics_of
-from app.scorecards.service import Overview, ScorecardService
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
+from app.experiments.scorecard.counting import ScorecardCounter, metrics_of
 from app.metrics.counting.metric import Metric
 from app.metrics.counting.service import FactService
 from app.metrics.queries.service import ExperimentQuestions
-from app.scorecards.counting import ScorecardCounter, metrics_of
 
 
 class UpkeepService:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.main import TAGS, create_app
-from app.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
-from app.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.settings import Settings
 from app.statistics.posthog_2022.funnel import evaluate_funnel
 from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend

@@ -1,0 +1,51 @@
+"""Who changed which experiment and when."""
+
+from fastapi import APIRouter
+from fastapi.params import Depends
+
+from app.activity_log.schemas import ActivityRead, read_entry
+from app.common.ids import read_id
+from app.dependencies import (
+    ActivityLogDep,
+    ExperimentId,
+    ExperimentViewsDep,
+    admit,
+    get_project,
+)
+from app.http.pagination import PaginationDep
+from app.http.routing import answer_other_methods
+from app.http.schemas import Page
+
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]
+)
+
+
+@router.get(
+    "/activity/",
+    summary="List what happened to experiments",
+)
+async def list_experiments_activity(log: ActivityLogDep, pagination: PaginationDep) -> Page[ActivityRead]:
+    """Return who changed which experiment and when, newest first, with deleted experiments."""
+    count, entries = await log.page("Experiment", None, pagination.limit, pagination.offset)
+    return pagination.page(count, [read_entry(entry) for entry in entries])
+
+
+@router.get(
+    "/{experiment_id}/activity/",
+    summary="List what happened to an experiment",
+)
+async def list_experiment_activity(
+    experiment_id: ExperimentId, log: ActivityLogDep, experiments: ExperimentViewsDep, pagination: PaginationDep
+) -> Page[ActivityRead]:
+    """Return who changed the experiment and when, newest first, with the fields before and after.
+
+    A deleted experiment keeps its log. What was done to its flag stands in the flag's.
+    """
+    count, entries = await log.page("Experiment", read_id(experiment_id) or 0, pagination.limit, pagination.offset)
+    if not count:
+        await experiments.get(experiment_id)  # one from before there was a log has none, and others are not found
+    return pagination.page(count, [read_entry(entry) for entry in entries])
+
+
+answer_other_methods(router, Depends(get_project))

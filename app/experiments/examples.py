@@ -1,0 +1,26 @@
+"""Examples of filters and parameters, for /docs."""
+
+from pydantic import JsonValue
+
+FUNNEL_FILTERS_EXAMPLE: dict[str, JsonValue] = {
+    "insight": "FUNNELS",
+    "events": [
+        {"id": "$pageview", "order": 0, "type": "events"},
+        {"id": "purchase", "order": 1, "type": "events"},
+    ],
+}
+PARAMETERS_EXAMPLE: dict[str, JsonValue] = {
+    "feature_flag_variants": [
+        {"key": "control", "name": "Control Group", "rollout_percentage": 50},
+        {"key": "test", "name": "Test Variant", "rollout_percentage": 50},
+    ],
+    "minimum_detectable_effect": 5,
+    "recommended_running_time": 14,
+    "recommended_sample_size": 3200,
+}
+SECONDARY_METRICS_EXAMPLE: list[JsonValue] = [
+    {
+        "name": "Purchases",
+        "filters": {"insight": "TRENDS", "events": [{"id": "purchase", "order": 0, "type": "events"}]},
+    }
+]

@@ -1,0 +1,41 @@
+"""Exposures in their documented form."""
+
+from app.experiments.exposures.counting import Exposures
+from app.experiments.exposures.schemas import (
+    SEVERAL,
+    DateRangeRead,
+    ExposureAccountingRead,
+    ExposureEventRead,
+    ExposureSeriesRead,
+    ExposuresRead,
+)
+
+
+def write_exposures(found: Exposures) -> ExposuresRead:
+    scope, counts, ticks = found.scope, found.counts, found.ticks
+    rows = [*scope.variants, SEVERAL]
+    missing, unknown = int(counts.events[0]), int(counts.events[-1])
+    exposed, several = sum(found.exposed.values()), counts.in_several
+    return ExposuresRead(
+        exposure=ExposureEventRead.model_validate(found.query),
+        date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
+        total_exposures={**found.exposed, SEVERAL: several},
+        timeseries=[
+            ExposureSeriesRead(
+                variant=variant, days=list(ticks.days), labels=list(ticks.labels), exposure_counts=row.tolist()
+            )
+            for variant, row in zip(rows, counts.first, strict=True)
+        ],
+        accounting=ExposureAccountingRead(
+            exposure_events=counts.event_count,
+            outside_window=counts.outside,
+            test_accounts=counts.test_accounts,
+            missing_variant=missing,
+            unknown_variant=unknown,
+            with_variant=int(counts.events.sum()) - missing - unknown,
+            persons_seen=counts.persons,
+            persons_without_variant=counts.persons - exposed - several,
+            multiple_variants=several,
+            analysed=exposed,
+        ),
+    )

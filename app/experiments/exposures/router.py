@@ -1,0 +1,43 @@
+"""Who was exposed to an experiment: an addition to the documented API."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.params import Depends
+
+from app.accounts.auth.rate_limits import ANALYTICS
+from app.common.errors import ValidationFailed
+from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
+from app.experiments.exposures.responses import write_exposures
+from app.experiments.exposures.schemas import ExposuresRead
+from app.http.routing import answer_other_methods
+from app.metrics.aggregation.calendar import INTERVALS
+
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
+
+
+@router.get("/{experiment_id}/exposures/", summary="See who was exposed")
+async def retrieve_exposures(
+    experiment: DetachedExperimentDep,
+    exposures: ExposuresDep,
+    interval: Annotated[
+        str, Query(description="Length of the steps of `timeseries`: `hour`, `day`, `week` or `month`.")
+    ] = "day",
+) -> ExposuresRead:
+    """Return how many persons were first shown each variant on each day, and where every event of exposure went.
+
+    Exposure is the event `$feature_flag_called` of the experiment's flag, or what the experiment's
+    `custom_exposure_filter` says. A person counts at the first exposure, however often there are more. Everything that
+    was acknowledged before this request is included, and the sums in `accounting` close.
+    """
+    known = next((known for known in INTERVALS if known == interval), None)
+    if known is None:
+        raise ValidationFailed(
+            f"interval must be one of {', '.join(INTERVALS)}, got {interval[:100]!r}", attr="interval"
+        )
+    return write_exposures(await exposures.exposures(experiment, known))
+
+
+answer_other_methods(router, Depends(get_project))

@@ -1,0 +1,20 @@
+"""The body of `results/`: the documented one, and what was added to it."""
+
+from pydantic import Field
+
+from app.experiments.results.explanation import ExplainedRead
+from app.experiments.results.health_summary import HealthSummaryRead
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+
+_HEALTH = "What is wrong with the experiment itself, in short: see `health/`."
+_EXPLAIN = "Null unless `explain=true` asks for it."
+
+
+class FunnelAnswer(FunnelResultsRead):
+    health: HealthSummaryRead = Field(description=_HEALTH)
+    explain: ExplainedRead | None = Field(description=_EXPLAIN)
+
+
+class TrendAnswer(TrendResultsRead):
+    health: HealthSummaryRead = Field(description=_HEALTH)
+    explain: ExplainedRead | None = Field(description=_EXPLAIN)

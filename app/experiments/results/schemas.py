@@ -1,0 +1,105 @@
+"""The bodies of results, as they truly were in 2022, with credible intervals added."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
+from app.http.schemas import ResponseBody
+
+_PROBABILITY = "Probability that the variant is the best of all. Exact: the same counts give the same digits."
+_SIGNIFICANT = "Whether `significance_code` is `significant`."
+_CODE = (
+    "`not_enough_exposure`: a variant has fewer than 100. `low_win_probability`: neither control nor the tests "
+    "together reach 0.9. `high_loss` / `high_p_value`: the last check failed. `significant`: all passed."
+)
+_INTERVAL = "95 % equal-tailed credible interval of each variant's rate: it holds it so probably."
+_FILTERS = "The metric as it took effect, its window in the project's time zone."
+
+
+class FunnelStepRead(ResponseBody):
+    action_id: str | int | None = Field(
+        description="The event's name or the action's id; null in an unordered funnel.", examples=["purchase"]
+    )
+    name: str = Field(examples=["purchase"])
+    custom_name: str | None = Field(description="The name that the metric gives the step, if any.")
+    order: int = Field(description="Its place in the funnel, from 0.")
+    people: list[JsonValue] = Field(description="Always empty.")
+    count: int = Field(description="Persons that reached this step.", examples=[100])
+    type: Literal["events", "actions"] = Field(description="Whether `action_id` is an event's name or an action's id.")
+    average_conversion_time: float | None = Field(description="Seconds from the step before; null for the first step.")
+    median_conversion_time: float | None = Field(
+        description="Half of the persons took no longer, in seconds; null for the first step."
+    )
+    breakdown: list[str] = Field(description="The variant.", examples=[["test"]])
+    breakdown_value: list[str] = Field(description="The variant again.", examples=[["test"]])
+    converted_people_url: None = Field(description="Always null.")
+    dropped_people_url: None = Field(description="Always null.")
+
+
+class FunnelVariantRead(ResponseBody):
+    key: str = Field(description="The variant.", examples=["test"])
+    success_count: int = Field(description="Persons that reached the last step.", examples=[150])
+    failure_count: int = Field(description="Persons that entered and did not.", examples=[850])
+
+
+class FunnelResultsRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [FUNNEL_RESULTS_EXAMPLE]})
+
+    insight: list[list[FunnelStepRead]] = Field(description="One funnel for each variant that has persons.")
+    probability: dict[str, float] = Field(description=_PROBABILITY)
+    significant: bool = Field(description=_SIGNIFICANT)
+    filters: dict[str, JsonValue] = Field(description=_FILTERS)
+    significance_code: str = Field(description=_CODE)
+    expected_loss: float = Field(
+        description="Mean conversion rate lost by choosing the best test variant, should control be better."
+    )
+    variants: list[FunnelVariantRead]
+    credible_intervals: dict[str, tuple[float, float]] = Field(description=_INTERVAL)
+
+
+class TrendSeriesRead(ResponseBody):
+    action: dict[str, JsonValue] = Field(description="The event or action that is counted.")
+    label: str = Field(description="Its name and the variant.", examples=["product added - test"])
+    count: float = Field(description="The total.", examples=[380.0])
+    data: list[float] = Field(description="Running total at the end of each interval; the last one is `count`.")
+    labels: list[str] = Field(description="The intervals, for people.", examples=[["1-Nov-2022"]])
+    days: list[str] = Field(description="When the intervals start.", examples=[["2022-11-01"]])
+    breakdown_value: str = Field(description="The variant.", examples=["test"])
+    persons_urls: list[JsonValue] = Field(description="Always empty.")
+    filter: dict[str, JsonValue] = Field(description="The same as `filters` of the whole.")
+
+
+class TrendVariantRead(ResponseBody):
+    key: str = Field(description="The variant.", examples=["test"])
+    count: int = Field(description="The metric's total.", examples=[380])
+    exposure: float = Field(description="Exposed persons, as a ratio to control's.", examples=[1.01])
+    absolute_exposure: float = Field(description="Exposed persons; 1 if none was reported.", examples=[1010.0])
+
+
+class TrendResultsRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [TREND_RESULTS_EXAMPLE]})
+
+    insight: list[TrendSeriesRead] = Field(description="One series for each variant with events, largest first.")
+    probability: dict[str, float] = Field(description=_PROBABILITY)
+    significant: bool = Field(description=_SIGNIFICANT)
+    filters: dict[str, JsonValue] = Field(description=_FILTERS)
+    significance_code: str = Field(description=_CODE)
+    p_value: float = Field(
+        description="Two-sided exact comparison of the best test variant's count with control's; 1 if not reached."
+    )
+    variants: list[TrendVariantRead]
+    credible_intervals: dict[str, tuple[float, float]] = Field(description=_INTERVAL)
+
+
+class SecondaryResultsRead(ResponseBody):
+    result: dict[str, float] = Field(
+        description="Per variant: a trend's total, or a funnel's conversion rate to three decimals.",
+        examples=[{"control": 100.0, "test": 150.0}],
+    )
+
+
+class FlagImplementationRead(ResponseBody):
+    result: bool = Field(
+        description="True is a warning: no event of the last seven days names a variant.", examples=[False]
+    )

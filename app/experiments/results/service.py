@@ -1,0 +1,166 @@
+"""Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
+
+import datetime as dt
+import json
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import JsonValue
+
+from app.common.errors import ValidationFailed
+from app.common.single_flight import SharedWork
+from app.db.database import Database
+from app.db.models import Experiment, Project, utc_now
+from app.events.repository import EventRepository
+from app.experiments.exposures.counting import ExposureQuestion, ask_exposures
+from app.experiments.results.funnel import conversion_rates
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend
+from app.experiments.results.trend import totals
+from app.flags.filters import variant_keys
+from app.metrics.counting.metric import Metric
+from app.metrics.counting.service import FactService
+from app.metrics.queries.action_sources import ActionSources
+from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
+from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.scope import buckets
+from app.metrics.queries.service import ExperimentQuestions
+from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
+from app.telemetry.prometheus import RESULTS_SECONDS
+
+
+class ResultsService:
+    """Results of one project's experiments.
+
+    Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
+    """
+
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedWork) -> None:
+        self._shared = shared
+        self._database = database
+        self._facts = facts
+        self._project = project
+        self._actions = ActionSources(database, project.id)
+        self._questions = ExperimentQuestions(database, project)
+
+    async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
+        """Return the verdict on the target metric; ``afresh`` counts all facts again."""
+        return judge(await self.target(experiment, afresh=afresh))
+
+    async def target(self, experiment: Experiment, *, afresh: bool = False) -> CountedTarget:
+        """Count the target metric.
+
+        Raises
+        ------
+        ValidationFailed
+            When there is none, or the experiment has not started.
+        """
+        if not experiment.filters:
+            raise ValidationFailed("Experiment has no target metric")
+        key = self._key(experiment, experiment.filters, experiment.parameters, "afresh" if afresh else "results")
+        return await self._shared.result(key, lambda: self._target(experiment, afresh=afresh))
+
+    async def _target(self, experiment: Experiment, *, afresh: bool) -> CountedTarget:
+        scope = self._questions.scope(experiment)
+        exposures = await ask_exposures(self._questions, experiment, scope)
+        if read_insight(experiment.filters) == "TRENDS":
+            with RESULTS_SECONDS.labels("trend").time():
+                return await self._trend(experiment, exposures, afresh=afresh)
+        with RESULTS_SECONDS.labels("funnel").time():
+            return await self._funnel(experiment.filters, exposures, afresh=afresh)
+
+    async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
+        """Return one figure per variant for the secondary metric at a place of the list."""
+        filters = _secondary_filters(experiment, index)
+        key = self._key(experiment, filters, None, "secondary")
+        with RESULTS_SECONDS.labels("secondary").time():
+            return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+
+    async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
+        scope = self._questions.scope(experiment)
+        insight = read_insight(filters)
+        if insight == "TRENDS":
+            trend = await self._questions.trend(filters)
+            if trend is None:
+                return {}
+            [counts] = await self._facts.counts([await self._questions.trend_metric(trend, scope)])
+            return totals(counts, scope.variants)
+        if insight == "FUNNELS":
+            funnel = await self._questions.funnel(filters)
+            if not funnel.steps:
+                return {}
+            [reached] = await self._facts.counts([funnel_metric(funnel, scope)])
+            return conversion_rates(reached, scope.variants)
+        raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
+
+    async def requires_flag_implementation(self, query: Filters) -> bool:
+        """Whether none of the metric's events of the last seven days names a variant of any flag."""
+        entities = read_entities(query, await self._actions.of(query))
+        refuse_missing_actions(entities)
+        timezone = ZoneInfo(self._project.timezone)
+        today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with self._database.read() as session:
+            found = await EventRepository(session, self._project.id).any_naming_a_variant(
+                event_names(entities), today - dt.timedelta(days=7), today + dt.timedelta(days=1)
+            )
+        return not found
+
+    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, question: str) -> str:
+        """Return a text of everything that an answer depends on and that is loaded already."""
+        flag = experiment.feature_flag
+        times = [str(experiment.start_date), str(experiment.end_date)]
+        project = [self._project.id, self._project.timezone, self._project.test_account_filters]
+        return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
+
+    async def _funnel(self, filters: Filters, exposures: ExposureQuestion, *, afresh: bool) -> CountedFunnel:
+        scope = exposures.scope
+        query = await self._questions.funnel(filters)
+        if not query.steps:
+            raise _refusal(NoControlVariant())
+        metrics: list[Metric[Any]] = [funnel_metric(query, scope), exposures.metric]
+        counts, exposed = await self._facts.counts(metrics, afresh=afresh)
+        return CountedFunnel(exposures.answer(exposed), filters, query, counts)
+
+    async def _trend(self, experiment: Experiment, exposures: ExposureQuestion, *, afresh: bool) -> CountedTrend:
+        scope = exposures.scope
+        query = await self._questions.trend(experiment.filters)
+        if query is None:
+            raise _refusal(NoControlVariant())
+        metrics: list[Metric[Any]] = [
+            await self._questions.trend_metric(query, scope),
+            await self._questions.exposure_metric(query, experiment.parameters, scope),
+            exposures.metric,
+        ]
+        counts, weights, exposed = await self._facts.counts(metrics, afresh=afresh)
+        ticks = buckets(scope, query.interval)
+        return CountedTrend(exposures.answer(exposed), experiment.filters, query, ticks, counts, weights)
+
+
+def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
+    """Return the verdict on a counted metric.
+
+    Raises
+    ------
+    ValidationFailed
+        When there are no data to compare.
+    """
+    try:
+        return target.judge()
+    except ExperimentDataError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ExperimentDataError) -> ValidationFailed:
+    return ValidationFailed(str(error), code=error.code)
+
+
+def _secondary_filters(experiment: Experiment, index: int) -> Filters:
+    metrics = experiment.secondary_metrics
+    if not isinstance(metrics, list) or not 0 <= index < len(metrics):
+        raise ValidationFailed("Invalid metric ID")
+    metric = metrics[index]
+    filters = metric.get("filters") if isinstance(metric, dict) else None
+    if not isinstance(filters, dict) or not filters:
+        raise ValidationFailed("Invalid metric ID")
+    return filters

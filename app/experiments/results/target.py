@@ -1,0 +1,89 @@
+"""The target metric of an experiment, counted: what its verdict and its explanation are made of. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from app.experiments.exposures.counting import Exposures
+from app.experiments.results.funnel import judge_funnel
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.experiments.results.trend import judge_trend
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.queries.applied_filters import JsonDict, echo_funnel, echo_trend
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.models import FunnelQuery, TrendQuery
+from app.metrics.queries.scope import ExperimentScope
+
+
+@dataclass(frozen=True)
+class MetricEvidence:
+    """What a metric found under which variant: persons that entered a funnel, or events of a trend."""
+
+    unit: Literal["persons", "groups", "events"]
+    of_variants: Mapping[str, int]
+    without_variant: int
+    other_variant: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.of_variants.values()) + self.without_variant + self.other_variant
+
+
+@dataclass(frozen=True)
+class CountedFunnel:
+    exposures: Exposures
+    filters: Filters
+    query: FunnelQuery
+    counts: FunnelCounts
+
+    @property
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
+
+    @property
+    def evidence(self) -> MetricEvidence:
+        entered = dict(zip(self.scope.variants, self.counts.of_variants[:, 0].tolist(), strict=True))
+        unit: Literal["persons", "groups"] = "persons" if self.query.group_type_index is None else "groups"
+        return MetricEvidence(unit, entered, self.counts.without_variant, self.counts.other_variant)
+
+    @property
+    def echo(self) -> JsonDict:
+        """The filters that took effect."""
+        return echo_funnel(self.query, self.filters, self.scope)
+
+    def judge(self) -> FunnelResultsRead:
+        """Return the verdict; see ``judge_funnel``."""
+        return judge_funnel(self.query, self.counts, self.filters, self.scope)
+
+
+@dataclass(frozen=True)
+class CountedTrend:
+    exposures: Exposures
+    filters: Filters
+    query: TrendQuery
+    ticks: Ticks
+    counts: TrendCounts
+    weights: TrendCounts  # what counts as exposure in the verdict of 2022
+
+    @property
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
+
+    @property
+    def evidence(self) -> MetricEvidence:
+        events = dict(zip(self.scope.variants, self.counts.of_variants.tolist(), strict=True))
+        return MetricEvidence("events", events, self.counts.without_variant, self.counts.other_variant)
+
+    @property
+    def echo(self) -> JsonDict:
+        """The filters that took effect."""
+        return echo_trend(self.query, self.filters, self.scope)
+
+    def judge(self) -> TrendResultsRead:
+        """Return the verdict; see ``judge_trend``."""
+        return judge_trend(self.query, self.counts, self.ticks, self.weights, self.filters, self.scope)
+
+
+CountedTarget = CountedFunnel | CountedTrend

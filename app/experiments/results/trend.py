@@ -1,0 +1,112 @@
+"""Trend results: running totals per variant, the verdict on them, and the body that shows both. Pure."""
+
+import math
+from collections.abc import Sequence
+
+from app.common.errors import ValidationFailed
+from app.experiments.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
+from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.queries.applied_filters import JsonDict, echo_trend
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.models import TrendQuery
+from app.metrics.queries.scope import ExperimentScope
+from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
+
+MAX_EXPOSURE = 2**53  # beyond it floating point has no whole numbers of its own
+
+
+def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
+    """Return the total of each variant that has events.
+
+    Raises
+    ------
+    ValidationFailed
+        When a total is beyond all numbers.
+    """
+    found = {
+        variant: float(count)
+        for variant, count, events in zip(variants, counts.count, counts.of_variants, strict=True)
+        if events > 0
+    }
+    for variant, total in found.items():
+        if not math.isfinite(total):
+            raise ValidationFailed(f"The total of variant {variant!r} is {total}: it is beyond all numbers")
+    return found
+
+
+def judge_trend(
+    query: TrendQuery,
+    counts: TrendCounts,
+    ticks: Ticks,
+    exposed: TrendCounts,
+    filters: Filters,
+    scope: ExperimentScope,
+) -> TrendResultsRead:
+    """Return the results of a trend metric; variants without events are absent everywhere.
+
+    Raises
+    ------
+    ExperimentDataError
+        When there is no control or no test variant, or there are too many variants.
+    ValidationFailed
+        When a total is no amount that could be compared: negative, or beyond all numbers.
+    """
+    echo = echo_trend(query, filters, scope)
+    present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
+    series = sorted(
+        (_series(query, counts, ticks, slot, scope.variants[slot], echo) for slot in present),
+        key=lambda one: (-one.count, one.label),
+    )
+    shown = {one.breakdown_value: one.count for one in series}
+    exposures = dict(zip(scope.variants, map(_whole, exposed.count.tolist()), strict=True))
+    variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in shown.items()]
+    variants.sort(key=lambda variant: variant.key != scope.variants[0])
+    verdict = evaluate_trend(variants)
+    return TrendResultsRead(
+        insight=series,
+        probability=dict(verdict.probability),
+        significant=verdict.significant,
+        filters=echo,
+        significance_code=verdict.significance_code,
+        p_value=verdict.p_value,
+        variants=[
+            TrendVariantRead(
+                key=variant.key,
+                count=variant.count,
+                exposure=variant.exposure,
+                absolute_exposure=variant.absolute_exposure,
+            )
+            for variant in variants
+        ],
+        credible_intervals=dict(verdict.credible_intervals),
+    )
+
+
+def _whole(amount: float) -> int:
+    """Return an amount of exposure: only whole ones from 1 can be any, others are as good as none."""
+    return int(min(amount, MAX_EXPOSURE)) if amount >= 1 else 0
+
+
+def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariant:
+    if not math.isfinite(count) or count < 0:
+        raise ValidationFailed(f"The total of variant {key!r} is {count}: only amounts from 0 can be compared")
+    exposed, exposed_to_control = exposures[key], exposures[control]
+    ratio = exposed / exposed_to_control if exposed and exposed_to_control else 1.0
+    return TrendVariant(key, count=int(count), exposure=ratio, absolute_exposure=float(exposed or 1))
+
+
+def _series(
+    query: TrendQuery, counts: TrendCounts, ticks: Ticks, slot: int, variant: str, echo: JsonDict
+) -> TrendSeriesRead:
+    return TrendSeriesRead(
+        action=query.entity.echo(),
+        label=f"{query.entity.name} - {variant}",
+        count=float(counts.count[slot]),
+        data=[float(value) for value in counts.cumulative[slot]],
+        labels=list(ticks.labels),
+        days=list(ticks.days),
+        breakdown_value=variant,
+        persons_urls=[],
+        filter=echo,
+    )

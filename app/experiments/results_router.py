@@ -1,0 +1,153 @@
+"""The results endpoints of the documented API."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.params import Depends
+from pydantic import JsonValue, WithJsonSchema
+
+from app.accounts.auth.rate_limits import ANALYTICS
+from app.common.errors import ValidationFailed
+from app.common.storable_json import is_storable_json
+from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
+from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
+from app.experiments.results.explanation import explain as describe
+from app.experiments.results.health_summary import HealthSummaryRead
+from app.experiments.results.responses import FunnelAnswer, TrendAnswer
+from app.experiments.results.schemas import (
+    FlagImplementationRead,
+    FunnelResultsRead,
+    SecondaryResultsRead,
+)
+from app.experiments.results.service import judge
+from app.http.request_body import read_document
+from app.http.routing import answer_other_methods
+
+router = APIRouter(
+    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+)
+
+
+def _with_health(example: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {**example, "health": {"status": "healthy", "findings": []}, "explain": None}
+
+
+_RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
+    200: {
+        "description": "The counts and the verdict, in the form of the metric.",
+        "content": {
+            "application/json": {
+                "examples": {
+                    "funnel": {"summary": "Of a funnel: who converts", "value": _with_health(FUNNEL_RESULTS_EXAMPLE)},
+                    "trend": {
+                        "summary": "Of a trend: how often something happens",
+                        "value": _with_health(TREND_RESULTS_EXAMPLE),
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.get("/requires_flag_implementation/", summary="See whether the flag is in the code")
+async def check_flag_implementation(
+    request: Request,
+    results: ResultsDep,
+    events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
+    actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
+) -> FlagImplementationRead:
+    """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
+
+    Of each event name the newest 10,000 are looked at.
+    """
+    _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
+    body = await read_document(request)
+    query: dict[str, JsonValue] = {}
+    for key, value in (("events", events), ("actions", actions)):
+        query[key] = body.get(key) if value is None and isinstance(body, dict) else value
+        _refuse_unparsable(query[key], "Value must be valid JSON.", key)
+    return FlagImplementationRead(result=await results.requires_flag_implementation(query))
+
+
+@router.get("/{experiment_id}/results/", summary="Get the verdict", responses=_RESULTS)
+async def retrieve_results(
+    experiment: DetachedExperimentDep,
+    results: ResultsDep,
+    findings: FindingsDep,
+    refresh: Annotated[
+        str | None,
+        Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        Query(
+            description="`true`: add `explain`, which says what was found under which variant. Refusals have it too."
+        ),
+    ] = None,
+) -> FunnelAnswer | TrendAnswer:
+    """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
+
+    The counts include every event that was acknowledged before this request. They cover the experiment's window, from
+    its start to its end (or now), both included to the second.
+
+    `probability` says how probably each variant is the best of all, after what was counted and knowing nothing before;
+    together they make 1. `credible_intervals` say where each variant's rate lies, with 95 % probability.
+    `significance_code` says whether that is enough to decide on, and if not, what is missing. A draft has no results,
+    and neither has an experiment without data of `control` or of all others: that is a 400 whose `detail` says so.
+
+    `health` warns of what is wrong with the experiment itself.
+    """
+    target = await results.target(experiment, afresh=refresh == "true")
+    explanation = describe(target) if explain == "true" else None
+    try:
+        verdict = judge(target)
+    except ValidationFailed as refusal:
+        if explanation is None:
+            raise
+        extra = {"explain": explanation.model_dump(mode="json")}
+        raise ValidationFailed(refusal.detail, code=refusal.code, attr=refusal.attr, extra=extra) from refusal
+    report = await findings.check(experiment, target.exposures, target.evidence)
+    answer = FunnelAnswer if isinstance(verdict, FunnelResultsRead) else TrendAnswer
+    return answer(**dict(verdict), health=HealthSummaryRead.model_validate(report), explain=explanation)
+
+
+@router.get("/{experiment_id}/secondary_results/", summary="Get a secondary metric")
+async def retrieve_secondary_results(
+    request: Request,
+    experiment: DetachedExperimentDep,
+    results: ResultsDep,
+    id: Annotated[  # noqa: A002  # the documented name
+        str | None,
+        WithJsonSchema({"type": "integer"}),
+        Query(description="Required. Place of the metric in `secondary_metrics`, from 0.", examples=["0"]),
+    ] = None,
+) -> SecondaryResultsRead:
+    """Return one figure per variant for a secondary metric; variants without data are absent.
+
+    For a trend it is the total over the experiment's window, for a funnel the share of persons who reached its last
+    step. There is no verdict on secondary metrics.
+    """
+    if not experiment.secondary_metrics:
+        raise ValidationFailed("Experiment has no secondary metrics")
+    given = request.query_params.getlist("id")
+    if id is None or not given[-1]:
+        raise ValidationFailed("Secondary metric id is required")
+    try:
+        index = int(given[-1])
+    except ValueError as error:
+        raise ValidationFailed("Secondary metric id must be an integer") from error
+    return SecondaryResultsRead(result=await results.secondary_results(experiment, index))
+
+
+def _refuse_unparsable(value: JsonValue, detail: str, attr: str | None) -> None:
+    try:
+        document = json.loads(value or "null") if isinstance(value, str | None) else value
+    except (ValueError, RecursionError) as error:
+        raise ValidationFailed(detail, attr=attr) from error
+    if not is_storable_json(document):
+        raise ValidationFailed(detail, attr=attr)
+
+
+answer_other_methods(router, Depends(get_project))

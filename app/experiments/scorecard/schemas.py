@@ -1,0 +1,105 @@
+"""The scorecard of an experiment, the analysis of every day so far, and the decision, as clients read them."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import ConfigDict, Field
+
+from app.analysis.schemas import AnalysisRead, SampleRatioRead
+from app.experiments.exposures.schemas import DateRangeRead
+from app.experiments.scorecard.decision import Recommendation
+from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
+from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
+from app.http.schemas import RequestBody, ResponseBody
+
+MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
+
+_STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
+
+
+class DecisionCriteria(RequestBody):
+    """When an experiment is decided."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "do_no_harm", "target_mde": 0.05}]})
+
+    preset: Preset = Field(
+        default="clear_signals",
+        description="`clear_signals`: ship what is significantly better. `do_no_harm`: ship also what is precise "
+        "enough and neither worse than the baseline nor harmful to a guardrail.",
+    )
+    target_mde: Annotated[float, Field(gt=0, le=10, strict=True)] = Field(
+        default=DEFAULT_EFFECT, description="The smallest relative change worth finding: 0.1 is 10 %."
+    )
+    minimum_runtime_days: Annotated[float, Field(ge=0, le=3650)] = Field(
+        default=DEFAULT_RUNTIME, description="Nothing is shipped before the experiment ran so many days."
+    )
+    goal: Goal = Field(default="increase", description="Whether more of the target metric is better, or less.")
+
+
+class MetricAnalysisRead(ResponseBody):
+    metric_id: str = Field(
+        description="`primary`, or `secondary-` and the metric's place in `secondary_metrics`, from 0.",
+        examples=["primary"],
+    )
+    name: str = Field(examples=["Purchases"])
+    role: Role = Field(description="A secondary metric with `role: guardrail` only has to do no harm.")
+    goal: Goal
+    status: MetricStatus = Field(description=_STATUS)
+    detail: str = Field(description="Why there is no analysis; empty where there is one.", examples=[""])
+    analysis: AnalysisRead | None = Field(
+        description="Funnels compare who converted. Trends compare what exposed persons did from their first exposure "
+        "on: `total` and `sum` their mean per person, `dau` who did it at all, `avg` the ratio of the sum to the "
+        "number of events. Persons who were shown several variants are left out of trends."
+    )
+
+
+class ScorecardRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [SCORECARD_EXAMPLE]})
+
+    date_range: DateRangeRead
+    sample_ratio_mismatch: SampleRatioRead | None = Field(
+        description="Whether the exposed persons fit the flag's split; null where nobody was exposed."
+    )
+    metrics: list[MetricAnalysisRead] = Field(description="The target metric first.")
+
+
+class TimeseriesRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [TIMESERIES_EXAMPLE]})
+
+    metric_id: str = Field(examples=["primary"])
+    status: MetricStatus = Field(description=_STATUS)
+    detail: str = Field(examples=[""])
+    fingerprint: str = Field(description="Changes when the metric, the window or the configuration do.")
+    timeseries: dict[str, AnalysisRead] = Field(
+        description="The analysis of everything up to the end of each day, by day, under what is known today about "
+        "persons and their variants. The last one is that of `analysis`."
+    )
+    computed_at: str = Field(examples=["2022-11-15T00:00:00+00:00"])
+
+
+class ReasonRead(ResponseBody):
+    code: str = Field(examples=["metric_improved"])
+    metric_id: str | None = Field(examples=["primary"])
+    detail: str = Field(examples=["test is better than the baseline in Purchases, and that is significant."])
+
+
+class ProgressRead(ResponseBody):
+    precision: float = Field(
+        description="From 0 to 1: 1 when half the width of the interval is the effect aimed at, which would then show "
+        "every second time."
+    )
+    exposed: float = Field(description="Persons that were analysed.")
+    runtime_days: float
+    estimated_days_left: int | None = Field(description="At today's pace; null when that cannot be told.")
+
+
+class DecisionRead(ResponseBody):
+    model_config = ConfigDict(json_schema_extra={"examples": [DECISION_EXAMPLE]})
+
+    recommendation: Recommendation = Field(
+        description="`ship` the variant; `rollback` to the baseline; `keep_running`; `review`: signals contradict each "
+        "other, or nothing clear is there; `blocked`: the figures cannot be trusted or do not exist."
+    )
+    variant_key: str | None = Field(description="The variant to ship, go back to, or look at.", examples=["test"])
+    summary: str = Field(description="What the data say, how sure that is, and what to do, in words.")
+    reasons: list[ReasonRead]
+    progress: ProgressRead

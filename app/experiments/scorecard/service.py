@@ -1,0 +1,268 @@
+"""Answers what an experiment's data say, how that developed, and what to do: counts -> statistics -> bodies."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.analysis.conclusion import conclude
+from app.analysis.schemas import AnalysisRead, StatsConfig
+from app.analysis.service import read_config, write_analysis, write_sample_ratio
+from app.common.errors import ValidationFailed
+from app.db.models import Experiment
+from app.experiments.exposures.schemas import DateRangeRead
+from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
+from app.experiments.scorecard.decision import DecidedMetric, Decision, Progress, decide, measure_progress
+from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.schemas import (
+    DecisionCriteria,
+    DecisionRead,
+    MetricAnalysisRead,
+    MetricStatus,
+    ProgressRead,
+    ReasonRead,
+    ScorecardRead,
+    TimeseriesRead,
+)
+from app.metrics.queries.scope import ExperimentScope
+from app.statistics.results import Analysis, AnalysisConfig
+
+_SECONDS_OF_A_DAY = 86_400
+_MAX_OVERVIEW_DAYS = 120
+_MAX_DAYS = 1_000  # a few seconds of work
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What an experiment's data say, as of one moment."""
+
+    scorecard: ScorecardRead
+    timeseries: TimeseriesRead
+    decision: DecisionRead
+
+
+class ScorecardService:
+    """Analyses one project's experiments."""
+
+    def __init__(self, counter: ScorecardCounter) -> None:
+        self._counter = counter
+
+    async def analysis(self, experiment: Experiment) -> ScorecardRead:
+        """Analyse all metrics as of now.
+
+        Raises
+        ------
+        ValidationFailed
+            When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
+        """
+        scorecard = await self._counter.count(experiment)
+        return _write_scorecard(scorecard, await _analyse(scorecard, _config(experiment)))
+
+    async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
+        """Analyse a metric as of the end of every day so far.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``, and when there is no such metric, or there are too many days.
+        """
+        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
+            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        config = _config(experiment)
+        # Without a correction a metric stands alone, and the others need not be counted.
+        only = {metric_id} if config.correction == "none" else None
+        scorecard = await self._counter.count(experiment, only=only)
+        if len(scorecard.ticks) > _MAX_DAYS:
+            raise ValidationFailed(f"The experiment has {len(scorecard.ticks):,} days, more than {_MAX_DAYS:,}")
+        return await _write_timeseries(scorecard, config, metric_id)
+
+    async def decision(self, experiment: Experiment) -> DecisionRead:
+        """Recommend what to do.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        scorecard = await self._counter.count(experiment)
+        return decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
+
+    async def progress(self, experiment: Experiment) -> Progress:
+        """Return how far the target metric is.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        scorecard = await self._counter.count(experiment, only={PRIMARY})
+        [analysis] = await _analyse(scorecard, _config(experiment))
+        [primary] = _decided(scorecard, [analysis])
+        return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
+
+    async def overview(self, experiment: Experiment) -> Overview:
+        """Return the analysis, the days of the target metric and the decision, all of one count.
+
+        Of a long experiment not every day is analysed: a picture shows no more.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``analysis``.
+        """
+        config = _config(experiment)
+        scorecard = await self._counter.count(experiment)
+        analyses = await _analyse(scorecard, config)
+        step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
+        return Overview(
+            scorecard=_write_scorecard(scorecard, analyses),
+            timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
+            decision=decide_on(scorecard, analyses, _criteria(experiment)),
+        )
+
+
+def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
+    """Return the recommendation for an experiment that was analysed."""
+    metrics, scope = _decided(scorecard, analyses), scorecard.scope
+    decision = decide(
+        next(metric for metric in metrics if metric.id == PRIMARY),
+        [metric for metric in metrics if metric.role.role == "guardrail"],
+        scorecard.sample_ratio,
+        criteria,
+        _runtime(scope),
+        is_over=scope.end is not None and scope.end <= scope.now,
+    )
+    return DecisionRead(
+        recommendation=decision.recommendation,
+        variant_key=decision.variant,
+        summary=_summarise(decision, metrics[0]),
+        reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
+        progress=ProgressRead(
+            precision=decision.progress.precision,
+            exposed=decision.progress.exposed,
+            runtime_days=decision.progress.runtime,
+            estimated_days_left=decision.progress.days_left,
+        ),
+    )
+
+
+def _decided(scorecard: Scorecard, analyses: Sequence[Analysis | None]) -> list[DecidedMetric]:
+    return [
+        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
+        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
+    ]
+
+
+def _runtime(scope: ExperimentScope) -> float:
+    """Return the days since the start, up to the end."""
+    return max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
+
+
+def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
+    ratio, scope = scorecard.sample_ratio, scorecard.scope
+    return ScorecardRead(
+        date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
+        sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
+        metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
+    )
+
+
+async def _write_timeseries(
+    scorecard: Scorecard, config: AnalysisConfig, metric_id: str, step: int = 1
+) -> TimeseriesRead:
+    """Return the analyses of every ``step``-th day, counted back from the last one."""
+    place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
+    counted, last = scorecard.metrics[place], len(scorecard.ticks) - 1
+    days = range(last % step, last + 1, step)
+    analyses = await _analyse_days(scorecard, config, place, days)
+    return TimeseriesRead(
+        metric_id=metric_id,
+        status=_status(analyses[-1]),
+        detail=counted.problem,
+        fingerprint=_fingerprint(counted, config),
+        timeseries={
+            scorecard.ticks.days[day]: write_analysis(
+                counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads
+            )
+            for day, analysis in zip(days, analyses, strict=True)
+            if analysis is not None and counted.kind is not None
+        },
+        computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
+    )
+
+
+async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
+    try:
+        return await asyncio.to_thread(scorecard.analyse, config)
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+
+
+async def _analyse_days(
+    scorecard: Scorecard, config: AnalysisConfig, place: int, days: Sequence[int]
+) -> list[Analysis | None]:
+    """Return the analyses of one metric at the end of each of some days."""
+
+    def analyse() -> list[Analysis | None]:
+        return [scorecard.analyse(config, day)[place] for day in days]
+
+    try:
+        return await asyncio.to_thread(analyse)
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+
+
+def _config(experiment: Experiment) -> AnalysisConfig:
+    return read_config(StatsConfig.model_validate(experiment.stats_config or {}))
+
+
+def _criteria(experiment: Experiment) -> Criteria:
+    criteria = DecisionCriteria.model_validate(experiment.decision_criteria or {})
+    return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
+
+
+def _show(counted: CountedMetric, analysis: Analysis | None) -> MetricAnalysisRead:
+    shown: AnalysisRead | None = None
+    if analysis is not None and counted.kind is not None:
+        shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+    return MetricAnalysisRead(
+        metric_id=counted.metric.id,
+        name=counted.metric.name,
+        role=counted.metric.role.role,
+        goal=counted.metric.role.goal,
+        status=_status(analysis),
+        detail=counted.problem,
+        analysis=shown,
+    )
+
+
+def _status(analysis: Analysis | None) -> MetricStatus:
+    if analysis is None:
+        return "unavailable"
+    has_data = sum(one.sample.number_of_samples > 0 for one in analysis.variants) > 1
+    return "ok" if has_data else "insufficient_data"
+
+
+_ADVICE = {
+    "ship": "Ship {variant}.",
+    "rollback": "Go back to {variant}.",
+    "keep_running": "Keep it running{days}.",
+    "review": "Have a person look at it before anything is shipped.",
+    "blocked": "Do not decide on these figures.",
+}
+
+
+def _summarise(decision: Decision, primary: DecidedMetric) -> str:
+    """Say what the data say, how sure that is, and what to do next."""
+    left = decision.progress.days_left
+    days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"
+    advice = _ADVICE[decision.recommendation].format(variant=decision.variant, days=days)
+    if decision.recommendation == "blocked" or primary.analysis is None:
+        return " ".join([*(reason.detail for reason in decision.reasons), advice])
+    return f"{conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)} {advice}"
+
+
+def _fingerprint(counted: CountedMetric, config: AnalysisConfig) -> str:
+    document = [counted.digest, repr(config), counted.metric.role.goal]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""What a snapshot holds."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from app.accounts.users import UserBasic
+from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
+from app.experiments.results.health_summary import HealthSummaryRead
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
+from app.experiments.scorecard.schemas import ScorecardRead
+from app.flags.schemas import FILTERS_EXAMPLE
+from app.http.fields import UtcDatetime
+from app.http.schemas import ErrorBody, ResponseBody
+
+Trigger: TypeAlias = Literal["end", "ship_variant", "update", "manual"]
+
+
+class ExperimentDefinition(ResponseBody):
+    """The experiment that was counted."""
+
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["Checkout button"])
+    description: str | None = Field(examples=["A larger button"])
+    start_date: UtcDatetime | None
+    end_date: UtcDatetime | None
+    parameters: JsonValue = Field(examples=[PARAMETERS_EXAMPLE])
+    filters: JsonValue = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
+    secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
+    stats_config: JsonValue = Field(examples=[None])
+    decision_criteria: JsonValue = Field(examples=[None])
+    conclusion: str | None = Field(examples=["won"])
+    conclusion_comment: str | None = Field(examples=["The larger button sells more."])
+
+
+class FlagDefinition(ResponseBody):
+    """The flag that split its participants."""
+
+    id: int = Field(examples=[7])
+    key: str = Field(examples=["checkout-button"])
+    filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
+    active: bool = Field(examples=[True])
+    deleted: bool
+    ensure_experience_continuity: bool
+
+
+class Definition(ResponseBody):
+    """All that decides what is counted, but the events."""
+
+    experiment: ExperimentDefinition
+    feature_flag: FlagDefinition
+
+
+class SnapshotWindow(ResponseBody):
+    date_from: UtcDatetime
+    date_to: UtcDatetime = Field(
+        description="The end, or when the snapshot was taken if that was earlier.", examples=["2022-11-15T00:00:00Z"]
+    )
+    timezone: str = Field(description="The project's: its days are days here.", examples=["Europe/Amsterdam"])
+
+
+class SecondaryResults(ResponseBody):
+    result: dict[str, float] | None = Field(
+        description="As `secondary_results` gave it.", examples=[{"control": 100.0, "test": 150.0}]
+    )
+    error: ErrorBody | None = Field(description="Why there is none.", examples=[None])
+
+
+class SnapshotContent(Definition):
+    """What is kept. A new kind of answer is a field here and a line in ``SnapshotTaker.take``."""
+
+    window: SnapshotWindow
+    engine_version: str = Field(description="The version of Abacus that counted.", examples=["0.1.0"])
+    results: FunnelResultsRead | TrendResultsRead | None = Field(description="As `results` gave them.")
+    results_error: ErrorBody | None = Field(description="Why there are none.", examples=[None])
+    secondary_results: list[SecondaryResults] = Field(description="One for each of `secondary_metrics`.")
+    analysis: ScorecardRead | None = Field(description="As `analysis` gave it.")
+    analysis_error: ErrorBody | None = Field(description="Why there is none.", examples=[None])
+    health: HealthSummaryRead = Field(description="What was wrong with the experiment itself, as `results` tell it.")
+
+
+class SnapshotRead(SnapshotContent):
+    """What was seen of an experiment at one moment. It never changes."""
+
+    id: int = Field(examples=[1])
+    trigger: Trigger = Field(
+        description="What it was taken for: `end` and `ship_variant` as the actions, `update` for an end that was set "
+        "or moved by a change, `manual` on request.",
+        examples=["end"],
+    )
+    created_at: UtcDatetime
+    created_by: UserBasic | None

@@ -1,1 +1,0 @@
-"""Who was shown which variant, and where every event of exposure went."""

@@ -1,1 +1,0 @@
-"""What is wrong with an experiment, what shows it, and what to do."""

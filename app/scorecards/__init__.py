@@ -1,1 +1,0 @@
-"""The scorecard of an experiment: every metric analysed, day by day, and what to do about it."""
