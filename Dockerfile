@@ -31,6 +31,6 @@ VOLUME /data
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "app.probe"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-m", "app.operations.healthcheck"]
 ENTRYPOINT ["abacus"]
 CMD ["serve", "--host", "0.0.0.0"]

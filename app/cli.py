@@ -18,8 +18,6 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from app import demo as demonstration
-from app import serving
 from app.accounts.auth.scopes import EVERYTHING
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.service import AccountService
@@ -29,13 +27,15 @@ from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.dependencies import build_experiments, build_pages, build_upkeep
-from app.doctor.service import Doctor
-from app.garbage import collect_less_often
 from app.metrics.facts.materializer import Materialiser
+from app.operations import demo as demonstration
+from app.operations import server as serving
+from app.operations.doctor.service import Doctor
+from app.operations.gc_tuning import collect_less_often
+from app.operations.maintenance.retention import RetentionService
+from app.operations.maintenance.scheduler import Schedule
 from app.pages.rendering import render_experiment
 from app.settings import Settings
-from app.upkeep.retention import RetentionService
-from app.upkeep.schedule import Schedule
 
 app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
 project_app = typer.Typer(help="Projects.", no_args_is_help=True)

@@ -53,6 +53,7 @@ from app.http.routing import negotiate
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materialiser
 from app.metrics.queries.service import ExperimentQuestions
+from app.operations.maintenance.service import UpkeepService
 from app.pages.credentials import read_key
 from app.pages.service import PageService
 from app.people.cohorts.repository import CohortRepository
@@ -62,7 +63,6 @@ from app.people.groups.service import GroupService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
 from app.settings import Settings
-from app.upkeep.service import UpkeepService
 
 # Every dependency is a coroutine, also those that only build something: others are sent to a thread and back.
 

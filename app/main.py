@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app import VERSION, health, serving
+from app import VERSION
 from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
@@ -33,7 +33,6 @@ from app.flags.local_evaluation.router import router as definitions_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.garbage import collect_less_often
 from app.http import docs_pages as documentation
 from app.http import exception_handlers, openapi
 from app.http.middleware.addresses import Addresses
@@ -45,6 +44,10 @@ from app.http.middleware.request_log import RequestLog
 from app.http.middleware.security_headers import SecurityHeaders
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materialiser
+from app.operations import probes as health
+from app.operations import server as serving
+from app.operations.gc_tuning import collect_less_often
+from app.operations.maintenance.scheduler import Schedule
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
@@ -53,7 +56,6 @@ from app.people.groups.router import router as groups_router
 from app.people.persons.router import router as persons_router
 from app.settings import Settings
 from app.telemetry.prometheus import count_captured
-from app.upkeep.schedule import Schedule
 
 DESCRIPTION = """
 Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.

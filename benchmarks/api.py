@@ -18,7 +18,7 @@ from app.experiments.schemas import ExperimentCreate
 from benchmarks.clients import get, send
 from benchmarks.serving import served, served_floor
 from benchmarks.workload import databases
-from tests.service import FUNNEL
+from tests.support.service import FUNNEL
 
 LISTED = 120
 

@@ -27,7 +27,7 @@ import numpy as np
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from benchmarks.workload import databases
-from tests.service import FUNNEL, TREND
+from tests.support.service import FUNNEL, TREND
 
 IDLE_REQUESTS = 100
 MEMORY_SECONDS = 1.0

@@ -17,7 +17,7 @@ from app.main import create_app
 from app.settings import Settings
 from benchmarks.workload import END, FLAG, STEPS, VARIANTS, databases, generate, load, timed
 from tests.conftest import new_service
-from tests.service import Service
+from tests.support.service import Service
 
 DAYS = 90
 FUNNEL = {"insight": "FUNNELS", "events": [{"id": step, "order": order} for order, step in enumerate(STEPS)]}

@@ -23,9 +23,9 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
-from app.garbage import collect_less_often
+from app.operations.gc_tuning import collect_less_often
 from app.settings import Settings
-from tests.postgresql import PostgresServer
+from tests.support.postgresql import PostgresServer
 
 FLAG = "signup-form"
 VARIANTS = ("control", *(f"test-{number}" for number in range(1, 10)))

@@ -17,8 +17,8 @@ from app.db import migrations
 from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
-from tests.postgresql import PostgresServer
-from tests.service import Service
+from tests.support.postgresql import PostgresServer
+from tests.support.service import Service
 
 TEMPLATE = "abacus_template"
 

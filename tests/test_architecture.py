@@ -67,7 +67,7 @@ PURE = {
     "app.flags.local_evaluation.documents": ("app.flags.evaluation.rules.rules", "app.flags.filters"),
     "app.flags.remote_config.documents": ("app.flags.evaluation.answers",),
     "app.flags.remote_config.scripts": (),
-    "app.pages.writing": (),
+    "app.pages.formatting": (),
     "app.metrics.facts.columns": (),
     "app.metrics.aggregation.calendar": (),
     "app.metrics.aggregation.funnel": ("app.facts",),

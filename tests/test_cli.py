@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.conftest import run_apart
-from tests.ports import free_port
-from tests.postgresql import PostgresServer
+from tests.support.ports import free_port
+from tests.support.postgresql import PostgresServer
 
 COMMAND = [sys.executable, "-m", "app.cli"]
 
@@ -182,7 +182,7 @@ def test_the_doctor_exits_with_1_where_something_is_to_mend(environment: dict[st
 
 def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
     def probe(url: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.probe", url]
+        command = [sys.executable, "-m", "app.operations.healthcheck", url]
         behind_a_proxy = {**environment, "http_proxy": "http://127.0.0.1:9"}
         return subprocess.run(command, env=behind_a_proxy, capture_output=True, text=True, check=False)
 

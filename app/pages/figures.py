@@ -10,7 +10,7 @@ from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
 from app.pages.densities import Vector, density, posterior_of
-from app.pages.writing import NOTHING, write_change, write_number, write_share
+from app.pages.formatting import NOTHING, write_change, write_number, write_share
 
 MAX_BARS = 120
 

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app import VERSION
-from app.pages import figures, writing
+from app.pages import figures
+from app.pages import formatting as writing
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.activity_log.changes import NOTHING, State, changes_between
 from tests.experiments.test_lifecycle import act, acted
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 
 async def activities(service: Service, path: str) -> list[Json]:

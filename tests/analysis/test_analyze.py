@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 ANALYZE, POWER = "/experiments/analyze/", "/experiments/power/"
 MEAN = {"key": "control", "number_of_samples": 1000, "sum": 500, "sum_squares": 900}

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.clients.clients import MODULES
-from tests.service import Service
+from tests.support.service import Service
 from tests.test_cli import abacus, served
 
 

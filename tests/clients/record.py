@@ -1,6 +1,6 @@
 """Records what the clients send, for tests that replay it without them: ``python -m tests.clients.record``.
 
-Two users visit a shop with every client. What comes is written below ``tests/recorded``, one file for each client.
+Two users visit a shop with every client. What comes is written below ``tests/support/recorded``, one file for each client.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from app.main import create_app
 from app.settings import Settings
 from tests.clients.clients import CLIENTS, MODULES, SNIPPET, Visits
 from tests.clients.test_clients import FLAGS, USERS, create_experiments
-from tests.ports import free_port
-from tests.recorded import FOLDER, TOKEN
-from tests.service import Service
+from tests.support.ports import free_port
+from tests.support.recorded import FOLDER, TOKEN
+from tests.support.service import Service
 from tests.test_cli import abacus, wait_until_ready
 
 

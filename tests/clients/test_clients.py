@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.clients.clients import CLIENTS, Visits
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 pytestmark = pytest.mark.clients
 

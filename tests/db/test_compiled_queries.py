@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db.database import Database
 from app.db.models import Experiment, Project, User
-from tests.service import Service
+from tests.support.service import Service
 
 EVERYTHING: Select[*tuple[Any, ...]] = (
     select(*Experiment.__table__.columns, *User.__table__.columns)

@@ -8,7 +8,7 @@ import pytest
 from app.db import migrations
 from app.settings import Settings
 from tests.conftest import in_a_thread, run_apart, settings_for
-from tests.postgresql import PostgresServer
+from tests.support.postgresql import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -17,9 +17,9 @@ from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import new_service
-from tests.ports import free_port
-from tests.programs import require
-from tests.service import Service, event, exposure
+from tests.support.ports import free_port
+from tests.support.programs import require
+from tests.support.service import Service, event, exposure
 
 CLIENTS = 12
 

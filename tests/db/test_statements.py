@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, Select, event
 
 from app.db.database import Database
-from tests.service import Service
-from tests.service import event as sent
+from tests.support.service import Service
+from tests.support.service import event as sent
 
 Request: TypeAlias = Callable[[Service], Awaitable[httpx.Response]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 
 async def test_an_event_is_shown_with_its_person(service: Service) -> None:

@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from app.db.database import Database
-from tests.experiments.stored import only_flag
 from tests.experiments.test_creating import COUNTRY, DEFAULT_VARIANTS, GROUP, PERSONS_ONLY
-from tests.service import FUNNEL, TREND, Json, Service
+from tests.support.service import FUNNEL, TREND, Json, Service
+from tests.support.stored_experiments import only_flag
 
 SPLIT = {"feature_flag_variants": DEFAULT_VARIANTS}
 OTHER_VARIANTS = "Can't update feature_flag_variants on Experiment"

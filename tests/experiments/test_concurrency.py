@@ -7,9 +7,9 @@ from app.db.database import Database
 from app.db.models import User
 from app.dependencies import build_experiments
 from app.experiments.schemas import ExperimentUpdate
-from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import COUNTRY, REQUIRED
-from tests.service import FUNNEL, TREND, Service
+from tests.support.service import FUNNEL, TREND, Service
+from tests.support.stored_experiments import flags, only_flag
 
 
 async def test_of_creations_of_one_key_at_the_same_time_one_succeeds(service: Service, database: Database) -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from app.db.database import Database
-from tests.experiments.stored import flags, only_flag
-from tests.service import FUNNEL, Service
+from tests.support.service import FUNNEL, Service
+from tests.support.stored_experiments import flags, only_flag
 
 COUNTRY = {"key": "country", "value": ["NL"], "operator": "exact", "type": "person"}
 GROUP = {"key": "plan", "value": "paid", "type": "group", "group_type_index": 0}

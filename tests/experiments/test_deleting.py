@@ -1,6 +1,6 @@
 from app.db.database import Database
-from tests.experiments.stored import flags
-from tests.service import Service
+from tests.support.service import Service
+from tests.support.stored_experiments import flags
 
 
 async def test_a_deleted_experiment_is_gone(service: Service) -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from app.db.database import Database
 from app.flags.filters import SHIPPED
 from tests.conftest import new_service
-from tests.experiments.stored import flags, only_flag
 from tests.experiments.test_creating import DEFAULT_VARIANTS
-from tests.service import FUNNEL, TREND, Json, Service
+from tests.support.service import FUNNEL, TREND, Json, Service
+from tests.support.stored_experiments import flags, only_flag
 
 NOT_LAUNCHED = "Experiment has not been launched yet."
 LAUNCHED = "Experiment has already been launched."

@@ -2,7 +2,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def test_all_experiments_are_listed_newest_first(service: Service) -> None:

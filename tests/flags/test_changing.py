@@ -5,7 +5,7 @@ import pytest
 from tests.experiments.test_creating import COUNTRY, DEFAULT_VARIANTS, GROUP, PERSONS_ONLY
 from tests.flags.test_creating import KEY_TAKEN, created
 from tests.flags.test_filters import EVERYBODY, HALVES, NO_OVERRIDE
-from tests.service import Json, Service, event
+from tests.support.service import Json, Service, event
 
 UNEVEN = {"variants": [{"key": "control", "rollout_percentage": 50}, {"key": "test", "rollout_percentage": 20}]}
 

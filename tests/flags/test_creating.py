@@ -5,11 +5,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db.database import Database
-from tests.experiments.stored import flags
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
 from tests.http.test_http import documents
-from tests.service import Json, Service
+from tests.support.service import Json, Service
+from tests.support.stored_experiments import flags
 
 KEY_TAKEN = {
     "type": "validation_error",

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from tests.flags.test_creating import created
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def test_living_flags_are_listed_newest_first(service: Service) -> None:

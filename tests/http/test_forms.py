@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.service import FUNNEL, Service
+from tests.support.service import FUNNEL, Service
 
 PATH = "/experiments/"
 FIELDS = {

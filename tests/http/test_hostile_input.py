@@ -11,7 +11,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.accounts.projects.test_isolation_of_every_route import make_objects
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 DOCUMENT = create_app(Settings()).openapi()
 JSON = "application/json"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.common.errors import ParseError, ValidationFailed
 from app.experiments.schemas import ExperimentCreate
 from app.http.request_body import parse_json, read_bytes, validate
-from tests.service import FUNNEL, Service
+from tests.support.service import FUNNEL, Service
 
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": FUNNEL}
 MEGABYTE = 1024 * 1024

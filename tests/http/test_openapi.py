@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.statistics.posthog_2022.funnel import evaluate_funnel
 from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
 from app.statistics.variants import FunnelVariant
-from tests.service import Service
+from tests.support.service import Service
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 JSON = "application/json"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service import Service, event, exposure
+from tests.support.service import Service, event, exposure
 
 
 @dataclass(frozen=True)

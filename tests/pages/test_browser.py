@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.pages.conftest import clear_win, send, shown
-from tests.service import TREND, Service, event
+from tests.support.service import TREND, Service, event
 from tests.test_cli import abacus, served
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
-from tests.service import TREND, Service, event
+from tests.support.service import TREND, Service, event
 from tests.test_cli import abacus
 
 HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> \" & {{ 7 * 7 }}"

@@ -9,7 +9,7 @@ from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.settings import Settings
 from tests.pages.conftest import Visitor
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def test_who_has_not_signed_in_is_asked_for_a_key_on_every_page(service: Service, stranger: Visitor) -> None:

@@ -13,9 +13,9 @@ from app.db.database import Database
 from app.db.models import Project
 from app.dependencies import build_upkeep
 from app.metrics.facts.materializer import Materialiser
-from app.upkeep.schedule import Schedule
+from app.operations.maintenance.scheduler import Schedule
 from tests.conftest import settings_for
-from tests.service import TREND, Service, event
+from tests.support.service import TREND, Service, event
 
 TOKEN = "metrics-token"  # noqa: S105  # of these tests
 

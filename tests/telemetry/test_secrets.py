@@ -10,7 +10,7 @@ from app.accounts.auth.api_keys import digest
 from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
-from tests.service import FUNNEL, Service, event
+from tests.support.service import FUNNEL, Service, event
 
 PASSWORD = "canary-password-4711"  # noqa: S105  # of a database that is away
 

@@ -11,7 +11,7 @@ from sqlalchemy import Select, select
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import PersonalApiKey, utc_now
-from tests.service import Service
+from tests.support.service import Service
 
 ME = "/api/users/@me/"
 NOT_PROVIDED = {

@@ -13,7 +13,7 @@ from app.db.database import Database
 from app.db.models import PersonalApiKey
 from tests.accounts.auth.test_authentication import INVALID, ME
 from tests.accounts.projects.test_isolation import NOT_FOUND
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 KEYS = "/api/personal_api_keys/"
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from app.accounts.auth.rate_limits import ANALYTICS, GENERAL, LOCAL_EVALUATION, RateLimit, RateLimiter
 from app.db.database import Database
 from tests.conftest import new_service
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 
 class Clock:

@@ -13,7 +13,7 @@ from app.dependencies import scope_needed
 from app.http.routing import is_general
 from app.main import PRIVATE_ROUTERS, create_app
 from app.settings import Settings
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 KEYS = "/api/personal_api_keys/"
 OPERATIONS: list[tuple[str, str, Json]] = [

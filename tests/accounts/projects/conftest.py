@@ -4,7 +4,7 @@ import pytest
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from tests.conftest import new_service
-from tests.service import Service
+from tests.support.service import Service
 
 
 @pytest.fixture

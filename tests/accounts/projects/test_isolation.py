@@ -7,7 +7,7 @@ import pytest
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from tests.service import Service
+from tests.support.service import Service
 
 KEYS = "/api/personal_api_keys/"
 

@@ -13,7 +13,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_PROJECT, NOT_FOUND
-from tests.service import Json, Service, event
+from tests.support.service import Json, Service, event
 
 PROJECT = "/api/projects/{project_id}/"
 CANARY = "canary"  # in whatever the neighbour has

@@ -6,7 +6,7 @@ from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import OrganizationMembership
 from tests.accounts.projects.test_isolation import NOT_FOUND
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 ORGANIZATIONS = "/api/organizations/"
 ADDRESSES = ["{id}/", "{id}/members/"]

@@ -10,7 +10,7 @@ from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import OrganizationMembership, Project
 from app.http.request_body import validate
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def call(service: Service, method: str, path: str, body: object = None) -> httpx.Response:

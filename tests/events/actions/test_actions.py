@@ -9,7 +9,7 @@ from app.db.database import Database
 from app.events.actions.repository import ActionRepository
 from app.events.actions.service import ActionService
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 STEP: dict[str, Any] = {
     "id": None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 UUIDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(10)]
 

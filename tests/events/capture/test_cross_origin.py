@@ -7,7 +7,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 PAGE = "https://shop.example"
 ASKING = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}

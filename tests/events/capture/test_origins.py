@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 FIRST = {
     "$browser": "Firefox",

@@ -8,8 +8,8 @@ import pytest
 
 from app.db.database import Database
 from tests.events.capture.test_sdk_requests import PATHS
-from tests.recorded import CAPTURE_REQUESTS, RecordedRequest, events_of, under_recorded_token
-from tests.service import Service
+from tests.support.recorded import CAPTURE_REQUESTS, RecordedRequest, events_of, under_recorded_token
+from tests.support.service import Service
 
 Json = dict[str, Any]
 

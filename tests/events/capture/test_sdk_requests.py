@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
 from tests.sdk.lz_encoding import compress
-from tests.service import Service, event
+from tests.support.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
+from tests.support.service import Service, event
 
 PATHS = ("/batch", "/capture", "/e", "/i/v0/e", "/track", "/engage", "/i/v0/ai/batch")
 ADDRESSES = [*PATHS, *(f"{path}/" for path in PATHS)]

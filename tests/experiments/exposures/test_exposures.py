@@ -13,7 +13,7 @@ from app.metrics.aggregation.calendar import ticks
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
 from app.metrics.counting.metric import Window
 from app.metrics.facts.columns import FactColumns
-from tests.service import TREND, Service, event, exposure
+from tests.support.service import TREND, Service, event, exposure
 
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tests.service import FUNNEL, TREND, Service, event, exposure
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 
 def shown(count: int, variant: str) -> list[dict[str, object]]:

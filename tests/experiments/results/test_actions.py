@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 
 async def test_results_follow_actions_and_cohorts_as_they_are_today(service: Service) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import FUNNEL, TREND, Service, event, exposure
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 
 async def results_of(service: Service, *events: dict[str, Any], **fields: Any) -> Any:

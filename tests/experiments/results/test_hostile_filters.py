@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from tests.conftest import new_service
-from tests.service import event
+from tests.support.service import event
 
 MATHS = [
     "dau",

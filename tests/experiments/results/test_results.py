@@ -12,8 +12,8 @@ from app.db.database import Database
 from app.db.models import Count
 from app.dependencies import build_upkeep
 from app.metrics.counting.incremental import MetricCounter
-from app.upkeep.schedule import Schedule
-from tests.service import FUNNEL, TREND, Service, event, exposure
+from app.operations.maintenance.scheduler import Schedule
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 ONE_EACH = [
     event("$pageview", "ann", variant="control"),

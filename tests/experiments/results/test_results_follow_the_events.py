@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.db.database import Database
 from app.metrics.facts.materializer import Materialiser
 from tests.conftest import new_service
-from tests.service import FUNNEL, TREND, Service
+from tests.support.service import FUNNEL, TREND, Service
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 END = dt.datetime(2022, 11, 15, tzinfo=dt.UTC)

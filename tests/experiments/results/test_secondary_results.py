@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import FUNNEL, TREND, Service, event
+from tests.support.service import FUNNEL, TREND, Service, event
 
 EVENTS = [
     event("$pageview", "ann", variant="control"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import FUNNEL, TREND, Service, event, exposure
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03", "2022-11-04"]
 END = "2022-11-04T23:59:59Z"

@@ -10,7 +10,7 @@ from app.experiments.changes import MAX_ATTEMPTS
 from app.experiments.snapshots.service import SnapshotTaker, TakenSnapshot
 from tests.experiments.test_creating import COUNTRY
 from tests.experiments.test_lifecycle import act, acted
-from tests.service import FUNNEL, TREND, Json, Service, event, exposure
+from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure
 
 SECONDARY = [{"name": "Views", "filters": TREND}, {"name": "Nothing", "filters": {}}]
 NO_METRIC = {"type": "validation_error", "code": "invalid_input", "detail": "Invalid metric ID", "attr": None}

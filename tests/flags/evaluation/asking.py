@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.service import Json, Service
+from tests.support.service import Json, Service
 
 COUNTRY = {"key": "country", "value": "NL", "operator": "exact", "type": "person"}
 HALVES = {"variants": [{"key": "control", "rollout_percentage": 50}, {"key": "test", "rollout_percentage": 50}]}

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, ask, create_flag, values
-from tests.service import Service
+from tests.support.service import Service
 
 CONFIG_OF_2022 = {
     "config": {"enable_collect_everything": True},

@@ -1,7 +1,7 @@
 """A person who logs in keeps the variants that he had before, where a flag ensures it."""
 
 from tests.flags.evaluation.asking import HALVES, ask, create_flag, values
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 HALF = {"groups": [{"properties": [], "rollout_percentage": 100}], "multivariate": HALVES}
 BEFORE, AFTER = "distinct_id_0", "distinct_id_2"  # by their numbers "test" and "control"

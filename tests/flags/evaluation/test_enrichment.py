@@ -14,7 +14,7 @@ from app.dependencies import build_evaluation
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.flags.evaluation.event_flags import lacks_flags, with_flags
 from tests.flags.evaluation.asking import COUNTRY, HALVES, create_flag, values
-from tests.service import TREND, Service, event
+from tests.support.service import TREND, Service, event
 
 WEB = {"$lib": "web"}
 

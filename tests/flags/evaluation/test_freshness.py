@@ -5,7 +5,7 @@ from app.dependencies import evaluated_groups
 from app.flags.evaluation.active_flags import FRESH_SECONDS, ActiveFlags
 from tests.conftest import settings_for
 from tests.flags.evaluation.asking import EVERYBODY, create_flag, values
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def test_every_change_is_seen_by_the_next_request(service: Service) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from posthog.client import Client
 
 from tests.flags.evaluation.asking import HALVES, create_flag, values
-from tests.service import Service
+from tests.support.service import Service
 
 PEOPLE = 100
 COUNTRIES = ("nl", "de", "fr")

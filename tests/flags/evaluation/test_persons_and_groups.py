@@ -4,7 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from tests.flags.evaluation.asking import COUNTRY, create_flag, values
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
 

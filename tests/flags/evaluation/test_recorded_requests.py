@@ -7,8 +7,8 @@ from posthog.feature_flags import get_matching_variant
 
 from app.db.database import Database
 from tests.flags.evaluation.asking import EVERYBODY, HALVES
-from tests.recorded import FLAGS_REQUESTS, under_recorded_token
-from tests.service import Json, Service
+from tests.support.recorded import FLAGS_REQUESTS, under_recorded_token
+from tests.support.service import Json, Service
 
 KEYS = ["checkout-experiment", "beta-feature"]
 

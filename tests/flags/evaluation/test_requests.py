@@ -16,7 +16,7 @@ from app.flags.evaluation.decoding import FlagsRequest, decode_flags_payload, de
 from app.http.forms import parse_url_encoded
 from app.sdk.payloads import Submission, speaks_for_itself
 from tests.flags.evaluation.asking import EVERYBODY, HALVES, create_flag, values
-from tests.service import Service
+from tests.support.service import Service
 
 PLAIN, FORM = False, True
 ANN: dict[str, Any] = {"token": "phc_1", "distinct_id": "ann"}

@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.flags.filters import JsonDict
 from app.flags.local_evaluation.documents import cohort_ids, definition
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
 PAID: JsonDict = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}

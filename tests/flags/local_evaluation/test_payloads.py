@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.flags.evaluation.asking import EVERYBODY, create_flag
-from tests.service import Service
+from tests.support.service import Service
 
 PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"colour": "green"}'}}
 

@@ -15,7 +15,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.flags.evaluation.asking import create_flag
 from tests.flags.evaluation.test_answers import REMOTE_CONFIG
-from tests.service import Service
+from tests.support.service import Service
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

@@ -9,7 +9,7 @@ from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import settings_for
-from tests.service import Service
+from tests.support.service import Service
 
 FRIEND = "https://office.example"
 STRANGERS = [

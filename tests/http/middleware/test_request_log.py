@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.telemetry.logging import JsonFormatter, redact, request_id
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 Line = dict[str, Any]
 

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
 

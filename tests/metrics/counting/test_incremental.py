@@ -33,7 +33,7 @@ from app.metrics.queries.trend import exposure_metric, trend_metric
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

@@ -17,7 +17,7 @@ from app.metrics.facts.event_sets import watch
 from app.metrics.facts.series import EventSource
 from app.people.persons.repository import PersonRepository
 from app.properties.filters import parse_filter
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 EVER = Window(0, 10**18)
 

@@ -13,7 +13,7 @@ from app.events.repository import EventRepository, NewEvent
 from app.metrics.facts.materializer import Materialiser
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 PAGEVIEWS = SeriesDefinition((EventSource("$pageview", parse_filter(None)),), "$feature/checkout")
 

@@ -11,7 +11,7 @@ from app.dependencies import build_cohorts
 from app.people.cohorts.service import CohortService
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
 from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan
-from tests.service import Json, Service, event
+from tests.support.service import Json, Service, event
 
 PATHS = [
     ("GET", "/cohorts/{id}/"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 
 def identify(kind: object, key: object, properties: object = None, **members: Any) -> dict[str, object]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from tests.conftest import new_service
-from tests.service import Service, event
+from tests.support.service import Service, event
 
 
 def identify(distinct_id: str, anonymous: str, **members: Any) -> dict[str, object]:

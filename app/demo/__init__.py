@@ -1,5 +1,0 @@
-"""A real experiment, replayed: the fastest way to see what the service does."""
-
-from app.demo.replay import run
-
-__all__ = ["run"]

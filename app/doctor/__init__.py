@@ -1,1 +1,0 @@
-"""``abacus doctor``: looks a deployment over and says what to mend."""

@@ -1,1 +1,0 @@
-"""What goes on in the background: counting ahead of readers, and removing what nobody counts any more."""

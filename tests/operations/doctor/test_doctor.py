@@ -1,0 +1,120 @@
+"""``abacus doctor``: each fault is named, with what to do about it."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.db.database import Database
+from app.operations.doctor import service
+from app.operations.doctor.service import Doctor, Finding
+from app.settings import Settings
+
+ADDRESS = "http://abacus.test"
+
+
+async def examine(settings: Settings, application: ASGIApp, url: str | None = ADDRESS) -> dict[str, Finding]:
+    database = Database(settings)
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport) as client:
+        found = [finding async for finding in Doctor(settings, database, client, url).examine()]
+    await database.close()
+    return {finding.subject: finding for finding in found}
+
+
+def faults(found: dict[str, Finding]) -> set[str]:
+    return {subject for subject, finding in found.items() if finding.mend}
+
+
+@pytest.fixture
+def settings(application: FastAPI) -> Settings:
+    settings: Settings = application.state.settings
+    return settings
+
+
+async def test_a_sound_deployment_has_no_faults_but_what_tests_do_without(
+    application: FastAPI, settings: Settings
+) -> None:
+    found = await examine(settings, application)
+
+    assert faults(found) == (set() if settings.uses_sqlite else {"durability"})
+    assert found.keys() >= {"database", "schema", "address", "prefix", "large bodies"}
+    if not settings.uses_sqlite:
+        assert "fsync" in found["durability"].detail
+
+
+async def test_a_database_that_is_away_is_named_without_its_password(application: FastAPI) -> None:
+    away = Settings(database_url="postgresql://ann:hunter2@127.0.0.1:9/abacus")
+
+    found = await examine(away, application)
+
+    assert "database" in faults(found)
+    assert "schema" not in found
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(("revision", "is_fault"), [("0001", True), ("from_the_future", False), (None, True)])
+async def test_an_old_schema_is_a_fault_and_a_newer_one_is_not(
+    application: FastAPI, settings: Settings, database: Database, revision: str | None, is_fault: bool
+) -> None:
+    async with database.write() as session:
+        if revision is None:
+            await session.execute(text("DROP TABLE alembic_version"))
+        else:
+            await session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+    finding = (await examine(settings, application))["schema"]
+
+    assert bool(finding.mend) == is_fault
+    assert ("abacus migrate" in finding.mend) == is_fault
+
+
+async def test_clocks_apart_are_a_fault(
+    application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_SECONDS_APART", -1.0)
+
+    assert ("clock" in faults(await examine(settings, application))) == (not settings.uses_sqlite)
+
+
+async def test_a_prefix_that_the_service_does_not_know_is_a_fault(application: FastAPI, settings: Settings) -> None:
+    async def stripping(scope: Scope, receive: Receive, send: Send) -> None:  # a proxy in three lines
+        await application({**scope, "path": scope["path"].removeprefix("/abacus")}, receive, send)
+
+    found = await examine(settings, stripping, f"{ADDRESS}/abacus/")
+
+    assert "prefix" in faults(found)
+    assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].mend
+
+
+async def test_another_service_at_the_address_is_told_from_ours(settings: Settings) -> None:
+    found = await examine(settings, FastAPI())
+
+    assert "but not by Abacus" in found["address"].detail
+    assert "address" in faults(found)
+
+
+async def test_a_proxy_that_stops_large_bodies_is_found(application: FastAPI, settings: Settings) -> None:
+    async def limiting(scope: Scope, receive: Receive, send: Send) -> None:  # what nginx does by default
+        length = int(dict(scope["headers"]).get(b"content-length", b"0"))
+        if length > 1024**2:
+            await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/html")]})
+            await send({"type": "http.response.body", "body": b"<html>413</html>"})
+            return
+        await application(scope, receive, send)
+
+    found = await examine(settings, limiting)
+
+    assert "large bodies" in faults(found)
+    assert "client_max_body_size" in found["large bodies"].mend
+
+
+async def test_an_address_that_nobody_answers_is_a_fault(settings: Settings) -> None:
+    database = Database(settings)
+    async with httpx.AsyncClient() as client:
+        found = [one async for one in Doctor(settings, database, client, "http://127.0.0.1:9").examine()]
+    await database.close()
+
+    assert found[-1].subject == "address"
+    assert found[-1].mend

@@ -1,0 +1,130 @@
+"""Processes start, stop and die as whoever watches them expects."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.db import migrations
+from tests.conftest import in_a_thread, run_apart, settings_for
+from tests.operations.outages.applications import Stopwatch, running
+from tests.operations.outages.processes import (
+    PATIENCE,
+    ROOT,
+    Serving,
+    answers,
+    half_sent,
+    is_running,
+    read_all,
+    wait_for,
+)
+from tests.support.postgresql import PostgresServer
+
+FAILS_TO_START = """
+from app import serving
+
+def fail():
+    raise RuntimeError("cannot start")
+
+serving.stop_with_parent = fail
+"""
+
+
+@pytest.fixture
+def url(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    run_apart(postgresql.create_database(name, template=postgresql_template))
+    yield postgresql.url(name)
+    run_apart(postgresql.drop_database(name))
+
+
+def test_a_worker_that_dies_is_replaced_and_none_outlives_its_parent(url: str, tmp_path: Path) -> None:
+    with Serving(url, tmp_path / "log", "--workers", "2") as served:
+        served.wait_until_ready()
+        first, second = served.workers()
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: len(served.workers()) == 2 and first not in served.workers(), served.log)
+        served.wait_until_ready()
+        left = [second, *served.workers()]
+
+        served.process.kill()
+        served.process.wait()
+
+        wait_for(lambda: not any(map(is_running, left)), served.log)
+        assert not answers(f"{served.address}/_livez")
+
+
+def test_workers_that_cannot_start_are_a_failure_to_whoever_watches(url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILS_TO_START)
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    with Serving(url, tmp_path / "log", "--workers", "2", PYTHONPATH=path) as served:
+        assert served.process.wait(PATIENCE) == 3
+
+
+def test_a_port_that_is_taken_is_a_failure_too(url: str, tmp_path: Path) -> None:
+    with Serving(url, tmp_path / "first") as first:
+        first.wait_until_ready()
+        with Serving(url, tmp_path / "log", port=first.port) as second:
+            assert second.process.wait(PATIENCE) > 0
+
+
+def test_it_stops_in_time_with_a_body_half_sent_after_load_balancers_have_left(url: str, tmp_path: Path) -> None:
+    with Serving(url, tmp_path / "log", drain_seconds="1.5", shutdown_timeout="1") as served:
+        served.wait_until_ready()
+        with half_sent(served.port) as client:
+            stopwatch = Stopwatch()
+            served.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not answers(f"{served.address}/_readyz"), served.log)
+            assert answers(f"{served.address}/_livez")  # it still serves whoever comes
+            assert httpx.get(f"{served.address}/api/projects/").status_code == 401
+
+            assert served.process.wait(PATIENCE) in {0, -signal.SIGTERM}
+            assert 1.5 < stopwatch.seconds < 30
+            head, _, body = read_all(client).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in head
+        assert json.loads(body) == {
+            "type": "server_error",
+            "code": "service_unavailable",
+            "detail": "The service is being restarted. Please try again.",
+            "attr": None,
+        }
+        assert "Traceback" not in served.log.read_text()
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async with running("postgresql://nobody@127.0.0.1:1/nothing", body_timeout=0.05) as (client, _):
+        response = await client.post("/batch/", content=half())
+
+    assert (response.status_code, response.headers["Connection"]) == (408, "close")
+    assert response.json() == {
+        "type": "invalid_request",
+        "code": "request_timeout",
+        "detail": "The request body did not arrive in time.",
+        "attr": None,
+    }
+
+
+def test_replicas_that_start_together_migrate_once(postgresql: PostgresServer) -> None:
+    name = f"test_{uuid4().hex}"
+    run_apart(postgresql.create_database(name))
+    environment = {**os.environ, "ABACUS_DATABASE_URL": postgresql.url(name)}
+    command = [sys.executable, "-m", "app.cli", "migrate"]
+    replicas = [subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    told = [replica.communicate(timeout=120)[1].decode() for replica in replicas]
+
+    assert [replica.returncode for replica in replicas] == [0, 0, 0], told
+    in_a_thread(lambda: migrations.check(settings_for(postgresql.url(name))))
+    run_apart(postgresql.drop_database(name))

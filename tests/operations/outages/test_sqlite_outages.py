@@ -1,0 +1,129 @@
+"""SQLite is locked, full or read-only: clients hear when to come again, and all heals."""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event as listening
+
+from app.db import migrations
+from tests.conftest import in_a_thread, new_service, settings_for
+from tests.operations.outages.applications import NOT_STORED, Stopwatch, is_refused, running, serving
+from tests.support.service import Service, event
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "abacus.db"
+    in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
+    return path
+
+
+async def attempts(service: Service) -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+    """Read, change and capture."""
+    return (
+        await service.get("/experiments/"),
+        await service.patch("/experiments/1/", {"name": "Other"}),
+        await service.send([event("visit", "ann", properties={"text": "x" * 100_000})]),
+    )
+
+
+async def test_while_another_process_writes_others_wait_for_so_long(path: Path) -> None:
+    async with serving(f"sqlite:///{path}", database_wait=0.2) as service:
+        await service.create_experiment()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        stopwatch = Stopwatch()
+        listed, changed, capture = await attempts(service)
+        assert listed.status_code == 200
+        assert is_refused(changed)
+        assert is_refused(capture, NOT_STORED)
+        assert 0.3 < stopwatch.seconds < 10
+        other.execute("COMMIT")
+        other.close()
+
+        assert [response.status_code for response in await attempts(service)] == [200, 200, 200]
+
+
+async def test_a_turn_at_writing_is_not_waited_for_for_ever(path: Path) -> None:
+    async with running(f"sqlite:///{path}", database_timeout=0.2) as (client, database):
+        capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
+        async with database.write():
+            assert is_refused(await client.post("/batch/", json=capture), NOT_STORED)
+
+        assert (await client.post("/batch/", json=capture)).status_code == 401  # the token is none
+
+
+@contextlib.asynccontextmanager
+async def under_pragmas(path: Path) -> AsyncIterator[tuple[Service, list[str]]]:
+    """Yield a service with an experiment, and a list: what is put in there is said to connections that write."""
+    async with running(f"sqlite:///{path}") as (client, database):
+        pragmas: list[str] = []
+
+        def say(connection: Any, *_others: object) -> None:
+            cursor = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(pragma)
+            cursor.close()
+
+        listening.listen(database.engine.sync_engine, "checkout", say)
+        service = await new_service(client, database)
+        await service.create_experiment()
+        yield service, pragmas
+
+
+async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(path: Path) -> None:
+    async with under_pragmas(path) as (service, pragmas):
+        pragmas.append("PRAGMA max_page_count = 1")  # it cannot become less than there are
+        listed, _, capture = await attempts(service)
+        assert listed.status_code == 200
+        assert is_refused(capture, NOT_STORED)
+        assert (await service.read("/events/"))["results"] == []
+
+        pragmas[:] = ["PRAGMA max_page_count = 1000000"]
+        assert [response.status_code for response in await attempts(service)] == [200, 200, 200]
+        assert len((await service.read("/events/"))["results"]) == 1
+
+
+async def test_a_file_that_became_read_only_is_still_read(path: Path) -> None:
+    async with under_pragmas(path) as (service, pragmas):
+        pragmas.append("PRAGMA query_only = ON")
+        listed, changed, capture = await attempts(service)
+        assert listed.status_code == 200
+        assert is_refused(changed)
+        assert is_refused(capture, NOT_STORED)
+
+        pragmas[:] = ["PRAGMA query_only = OFF"]
+        assert [response.status_code for response in await attempts(service)] == [200, 200, 200]
+
+
+async def test_probes_name_the_database(path: Path) -> None:
+    async with running(f"sqlite:///{path}") as (client, _):
+        ready = await client.get("/_readyz")
+        assert (ready.status_code, ready.json()) == (
+            200,
+            {"http": True, "sqlite": True, "sqlite_migrations_uptodate": True},
+        )
+        told = await client.get("/_health")
+        assert (told.status_code, told.text, told.headers["Cache-Control"]) == (200, "ok", "no-store")
+        assert (await client.get("/_readyz?role=events")).status_code == 200
+        unknown = await client.get("/_readyz?role=cook")
+        assert (unknown.status_code, unknown.json()) == (400, {"error": "InvalidRole"})
+
+
+async def test_a_schema_that_a_newer_version_has_migrated_is_worked_with_and_left_alone(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as newer, newer:
+        newer.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
+        newer.execute("ALTER TABLE experiment ADD COLUMN mood TEXT")
+    in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
+
+    async with serving(f"sqlite:///{path}") as service:
+        await service.create_experiment()
+        assert (await service.patch("/experiments/1/", {"name": "Other"})).status_code == 200
+        assert (await service.client.get("/_readyz")).status_code == 200
+    with contextlib.closing(sqlite3.connect(path)) as newer:
+        assert newer.execute("SELECT version_num FROM alembic_version").fetchall() == [("fromthefuture",)]

@@ -1,0 +1,56 @@
+"""Numbers as people read them."""
+
+import math
+
+import pytest
+
+from app.pages.formatting import NOTHING, write_change, write_number, write_p_value, write_probability, write_share
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, NOTHING),
+        (math.inf, NOTHING),
+        (0.0, "0"),
+        (64000, "64,000"),
+        (1.86724, "1.867"),
+        (0.0057261, "0.005726"),
+        (-2.5, f"{MINUS}2.500"),
+        (123456.78, "123,457"),
+        (1.5e-9, "1.500e-09"),
+        (2.5e12 + 0.5, "2.500e+12"),
+    ],
+)
+def test_numbers_have_four_digits(value: float | None, written: str) -> None:
+    assert write_number(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, NOTHING), (0.0, "0.00%"), (1.0, "100%"), (0.0057261, "0.573%"), (0.125, "12.5%"), (1e-9, "under 0.0001%")],
+)
+def test_shares_are_percentages_of_three_digits(value: float | None, written: str) -> None:
+    assert write_share(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(1.18845, "+118.8%"), (-0.0341, f"{MINUS}3.4%"), (0.0, "+0.0%"), (None, NOTHING)]
+)
+def test_changes_have_a_sign(value: float | None, written: str) -> None:
+    assert write_change(value) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(1.0, "100.00%"), (0.99995, "over 99.99%"), (0.5, "50.00%"), (0.00001, "under 0.01%"), (0.0, "0.00%")],
+)
+def test_nothing_is_certain_that_is_not(value: float, written: str) -> None:
+    assert write_probability(value) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(None, NOTHING), (0.0312, "0.031"), (1.5e-120, "1.5e-120"), (0.0, "0")])
+def test_p_values_have_two_digits(value: float | None, written: str) -> None:
+    assert write_p_value(value) == written

@@ -1,0 +1,70 @@
+"""Programs of the system that tests run, and servers that they start."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = "TEST_EVERYTHING"  # set where a missing program is a fault, and no reason to test less
+
+
+def require(program: str) -> str:
+    """Return where the program is; skip the test without it, or fail if everything has to be tested."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if found is None:
+        reason = f"{program} is not installed: .ci/system does it"
+        if os.environ.get(EVERYTHING):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Run a program in the foreground until the block ends; what it says goes to a file."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ABACUS_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env={**own, **(environment or {})}, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(url: str, log: Path) -> None:
+    """Ask until the answer is 200."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"no good answer from {url}: {log.read_text(errors='replace')[-2000:]}")
+
+
+@contextlib.contextmanager
+def serving(environment: Mapping[str, str], folder: Path, factory: str) -> Iterator[int]:
+    """Serve an application as ``abacus serve`` does, on a free port."""
+    port, log = free_port(), folder / "service.log"
+    command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--no-proxy-headers"]
+    options = ["--no-access-log", "--no-server-header", "--timeout-keep-alive", "75"]
+    with running([*command, *options], log, environment):
+        wait_for(f"http://127.0.0.1:{port}/_readyz", log)
+        yield port
