@@ -26,7 +26,7 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
-from app.dependencies import build_experiments, build_pages, build_upkeep
+from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materialiser
 from app.operations import demo as demonstration
 from app.operations import server as serving
@@ -34,6 +34,8 @@ from app.operations.doctor.service import Doctor
 from app.operations.gc_tuning import collect_less_often
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import Schedule
+from app.operations.maintenance.wiring import build_upkeep
+from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.settings import Settings
 

@@ -10,12 +10,12 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import VERSION
+from app.accounts.auth.dependencies import scope_needed
 from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
 from app.analysis.router import router as analysis_router
 from app.db.database import Database
-from app.dependencies import build_evaluation, build_upkeep, scope_needed
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
@@ -28,6 +28,7 @@ from app.experiments.router import router as experiments_router
 from app.experiments.scorecard.router import router as scorecards_router
 from app.experiments.snapshots_router import router as snapshots_router
 from app.flags.activity_router import router as flags_activity_router
+from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
 from app.flags.local_evaluation.router import router as definitions_router
 from app.flags.remote_config.router import router as remote_config_router
@@ -48,6 +49,7 @@ from app.operations import probes as health
 from app.operations import server as serving
 from app.operations.gc_tuning import collect_less_often
 from app.operations.maintenance.scheduler import Schedule
+from app.operations.maintenance.wiring import build_upkeep
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router

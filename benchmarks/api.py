@@ -13,7 +13,7 @@ import uvloop
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.dependencies import build_experiments
+from app.experiments.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
 from benchmarks.clients import get, send
 from benchmarks.serving import served, served_floor

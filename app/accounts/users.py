@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""A user as other objects name them."""
 
 from uuid import UUID
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.analysis import service
 from app.analysis.planning import plan
 from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
-from app.dependencies import admit, get_project
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 

@@ -8,16 +8,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.db.models import Event, Person
-from app.dependencies import EventsDep, PersonsDep, admit, get_project
+from app.events.dependencies import EventsDep
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
 from app.http.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
 from app.http.query_params import read_moment, read_text
 from app.http.routing import answer_other_methods
+from app.people.persons.dependencies import PersonsDep
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/events", tags=["Events and persons"], dependencies=[admit("event", ANALYTICS)]

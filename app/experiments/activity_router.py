@@ -3,15 +3,11 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
+from app.activity_log.dependencies import ActivityLogDep
 from app.activity_log.schemas import ActivityRead, read_entry
 from app.common.ids import read_id
-from app.dependencies import (
-    ActivityLogDep,
-    ExperimentId,
-    ExperimentViewsDep,
-    admit,
-    get_project,
-)
+from app.experiments.loading import ExperimentId, ExperimentViewsDep
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page

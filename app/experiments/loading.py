@@ -1,10 +1,31 @@
 """Experiments as other features load them: to be shown, or counted."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from fastapi import Depends, Path, Request
+
+from app.accounts.auth.dependencies import ProjectDep
 from app.common.errors import NotFound
 from app.common.ids import read_id
-from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentSelection
+from app.db.models import Experiment
+from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
+from app.http.dependencies import database_of
+
+
+async def load_experiment(experiments: ExperimentRepository, reference: str, *, for_update: bool = False) -> Experiment:
+    """Return the experiment that a path names, on request locked against other writers.
+
+    Raises
+    ------
+    NotFound
+        The reference is not an id, or the id of no experiment of the project.
+    """
+    experiment_id = read_id(reference)
+    experiment = await experiments.get(experiment_id, for_update=for_update) if experiment_id else None
+    if experiment is None:
+        raise NotFound
+    return experiment
 
 
 class ExperimentViews:
@@ -29,3 +50,20 @@ class ExperimentViews:
         if len(records) < limit and (records or not offset):  # the end is in sight
             return offset + len(records), records
         return await self._reader.count(selection), records
+
+
+ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+
+
+async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+
+
+async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
+    """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
+    async with database_of(request).read() as session:
+        return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
+
+
+ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
+DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]

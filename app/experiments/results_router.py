@@ -7,10 +7,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
-from app.dependencies import DetachedExperimentDep, FindingsDep, ResultsDep, admit, get_project
+from app.experiments.health.dependencies import FindingsDep
+from app.experiments.loading import DetachedExperimentDep
+from app.experiments.results.dependencies import ResultsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.experiments.results.explanation import explain as describe
 from app.experiments.results.health_summary import HealthSummaryRead

@@ -7,20 +7,13 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import UserDep, admit, get_project
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
-from app.dependencies import (
-    ExperimentChangesDep,
-    ExperimentId,
-    ExperimentsDep,
-    ExperimentViewsDep,
-    LockedExperimentDep,
-    UserDep,
-    admit,
-    get_project,
-)
 from app.experiments.changes import ExperimentChanges
+from app.experiments.dependencies import ExperimentChangesDep, ExperimentsDep, LockedExperimentDep
 from app.experiments.lifecycle import Status
+from app.experiments.loading import ExperimentId, ExperimentViewsDep
 from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order
 from app.experiments.schemas import (
     ExperimentCreate,

@@ -9,11 +9,11 @@ from pydantic import BaseModel, JsonValue
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.analysis.schemas import StatsConfig
-from app.common.errors import NotFound, ValidationFailed
-from app.common.ids import read_id
+from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
+from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
 from app.experiments.schemas import (
     VARIANTS,
@@ -68,12 +68,8 @@ class ExperimentService:
         self._log = log
 
     async def get(self, reference: str, *, for_update: bool = False) -> Experiment:
-        """Return the experiment that a path names; whatever is no number names none."""
-        experiment_id = read_id(reference)
-        experiment = await self._experiments.get(experiment_id, for_update=for_update) if experiment_id else None
-        if experiment is None:
-            raise NotFound
-        return experiment
+        """Return the experiment that a path names; ``NotFound`` otherwise."""
+        return await load_experiment(self._experiments, reference, for_update=for_update)
 
     async def record(self, experiment: Experiment) -> ExperimentRecord:
         """Return the experiment as it is by now, to be shown."""

@@ -6,11 +6,14 @@ import msgspec
 from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import UserDep, admit, get_project
 from app.accounts.users import UserBasic
 from app.common.timestamps import write_moment
 from app.db.models import Snapshot, User
-from app.dependencies import DetachedExperimentDep, ExperimentChangesDep, SnapshotsDep, UserDep, admit, get_project
+from app.experiments.dependencies import ExperimentChangesDep
+from app.experiments.loading import DetachedExperimentDep
 from app.experiments.service import ExperimentService
+from app.experiments.snapshots.dependencies import SnapshotsDep
 from app.experiments.snapshots.schemas import SnapshotRead
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods

@@ -3,14 +3,10 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
+from app.activity_log.dependencies import ActivityLogDep
 from app.activity_log.schemas import ActivityRead, read_entry
-from app.dependencies import (
-    ActivityLogDep,
-    FeatureFlagId,
-    FlagsDep,
-    admit,
-    get_project,
-)
+from app.flags.dependencies import FeatureFlagId, FlagsDep
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page

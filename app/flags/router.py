@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import UserDep, admit, get_project
 from app.accounts.users import UserBasic
 from app.db.models import FeatureFlag
-from app.dependencies import FlagsDep, LockedFlagDep, UserDep, admit, get_flag, get_project
+from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
 from app.flags.filters import is_simple, simple_rollout_percentage
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi

@@ -5,7 +5,7 @@ import hmac
 from fastapi import APIRouter, Request, Response
 
 from app.common.errors import AuthenticationFailed, NotAuthenticated, NotFound
-from app.dependencies import database_of
+from app.http.dependencies import database_of
 from app.operations import pool_sampling as sampling
 from app.settings import Settings
 from app.telemetry import prometheus as metrics

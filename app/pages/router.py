@@ -8,7 +8,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.accounts.auth.api_keys import Credential
 from app.common.errors import AuthenticationFailed, NotFound
-from app.dependencies import (
+from app.experiments.repository import ExperimentSelection
+from app.http.pagination import PaginationDep
+from app.http.request_body import read_bytes, read_document
+from app.pages import rendering
+from app.pages.credentials import drop_key, keep_key, refuse_other_sites
+from app.pages.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
     PageHomeDep,
@@ -17,11 +22,6 @@ from app.dependencies import (
     PagesDep,
     authenticate_page,
 )
-from app.experiments.repository import ExperimentSelection
-from app.http.pagination import PaginationDep
-from app.http.request_body import read_bytes, read_document
-from app.pages import rendering
-from app.pages.credentials import drop_key, keep_key, refuse_other_sites
 from app.pages.routing import PageRoute, link_from, show
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)

@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from app.db.database import Database
 from app.db.models import User
-from app.dependencies import build_experiments
+from app.experiments.dependencies import build_experiments
 from app.experiments.schemas import ExperimentUpdate
 from tests.experiments.test_creating import COUNTRY, REQUIRED
 from tests.support.service import FUNNEL, TREND, Service

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from app.db.database import Database
 from app.db.models import Project
-from app.dependencies import build_upkeep
 from app.metrics.facts.materializer import Materialiser
 from app.operations.maintenance.scheduler import Schedule
+from app.operations.maintenance.wiring import build_upkeep
 from tests.conftest import settings_for
 from tests.support.service import TREND, Service, event
 

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
 from app.accounts.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
 from app.db.models import PersonalApiKey
-from app.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 

@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import ProjectDep, UserDep, admit, get_user
+from app.accounts.projects.dependencies import OrganizationsDep, OwnMembershipDep, ProjectsDep
 from app.accounts.projects.schemas import (
     OrganizationBasic,
     OrganizationMemberRead,
@@ -16,7 +18,6 @@ from app.accounts.projects.schemas import (
 )
 from app.accounts.users import UserBasic
 from app.db.models import OrganizationMembership, Project
-from app.dependencies import OrganizationsDep, OwnMembershipDep, ProjectDep, ProjectsDep, UserDep, admit, get_user
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods

@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import UserDep, admit, get_project
 from app.accounts.users import UserBasic
 from app.db.models import Action
-from app.dependencies import ActionsDep, LockedActionDep, UserDep, admit, get_action, get_project
+from app.events.actions.dependencies import ActionsDep, LockedActionDep, get_action
 from app.events.actions.schemas import ActionCreate, ActionRead, ActionReplace, ActionStepRead, ActionUpdate
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of

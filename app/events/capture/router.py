@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.dependencies import capture_of
 from app.events.capture.decoding import Cover, decode_batch
+from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import MAX_PAYLOAD_BYTES, Submission, decode_payload
 from app.sdk.requests import beside_the_loop, read_submission

@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
-from app.dependencies import DetachedExperimentDep, ExposuresDep, admit, get_project
+from app.experiments.exposures.dependencies import ExposuresDep
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
+from app.experiments.loading import DetachedExperimentDep
 from app.http.routing import answer_other_methods
 from app.metrics.aggregation.calendar import INTERVALS
 

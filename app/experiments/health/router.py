@@ -3,11 +3,13 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.timestamps import write_moment
 from app.db.models import utc_now
-from app.dependencies import DetachedExperimentDep, FindingsDep, admit, get_project
+from app.experiments.health.dependencies import FindingsDep
 from app.experiments.health.schemas import FindingRead, HealthRead
+from app.experiments.loading import DetachedExperimentDep
 from app.http.routing import answer_other_methods
 
 router = APIRouter(

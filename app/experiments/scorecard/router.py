@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.dependencies import DetachedExperimentDep, ScorecardsDep, admit, get_project
+from app.experiments.loading import DetachedExperimentDep
+from app.experiments.scorecard.dependencies import ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 from app.http.routing import answer_other_methods
 

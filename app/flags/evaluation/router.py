@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 
 from app.common.errors import ValidationFailed
 from app.common.ids import read_uuid
-from app.dependencies import evaluation_of
 from app.flags.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.flags.evaluation.decoding import (
     MAX_DISTINCT_ID_CHARACTERS,
@@ -17,6 +16,7 @@ from app.flags.evaluation.decoding import (
     decode_flags_payload,
     decode_flags_request,
 )
+from app.flags.evaluation.dependencies import evaluation_of
 from app.flags.evaluation.rules import Evaluation
 from app.flags.evaluation.schemas import (
     config_parameter,

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
+from app.accounts.auth.dependencies import admit, get_user
 from app.accounts.auth.rate_limits import LOCAL_EVALUATION
-from app.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep, admit, get_user
+from app.flags.local_evaluation.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep
 from app.flags.local_evaluation.schemas import FlagDefinitionsRead, FlagPayload
 from app.flags.local_evaluation.service import DefinitionService
 from app.http.conditional_requests import entity_tag, is_known

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from app.common.errors import AuthenticationFailed, NotFound
-from app.dependencies import ScriptsDep, evaluation_of
 from app.flags.evaluation.active_flags import ProjectFlags
+from app.flags.evaluation.dependencies import evaluation_of
+from app.flags.remote_config.dependencies import ScriptsDep
 from app.flags.remote_config.documents import config_document, config_script
 from app.http.openapi import error_responses
 

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import UserDep, admit, get_project
 from app.accounts.users import UserBasic
-from app.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep, UserDep, admit, get_project
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.people.cohorts.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep
 from app.people.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
 from app.people.cohorts.service import CountedCohort
 

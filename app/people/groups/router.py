@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.common.errors import ValidationFailed
-from app.dependencies import GroupsDep, admit, get_project
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.people.groups.dependencies import GroupsDep
 from app.people.groups.repository import MAX_TYPES
 from app.people.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 

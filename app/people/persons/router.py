@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
+from app.accounts.auth.dependencies import admit, get_project
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.dependencies import PersonsDep, admit, get_project
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.people.persons.dependencies import PersonsDep
 from app.people.persons.schemas import PersonPage, PersonRead
 from app.people.persons.service import PersonWithDistinctIds
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from app.accounts.auth.dependencies import scope_needed
 from app.accounts.auth.scopes import SCOPES, ScopeObject, covers
-from app.dependencies import scope_needed
 from app.http.routing import is_general
 from app.main import PRIVATE_ROUTERS, create_app
 from app.settings import Settings

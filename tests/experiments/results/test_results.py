@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 
 from app.db.database import Database
 from app.db.models import Count
-from app.dependencies import build_upkeep
 from app.metrics.counting.incremental import MetricCounter
 from app.operations.maintenance.scheduler import Schedule
+from app.operations.maintenance.wiring import build_upkeep
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 ONE_EACH = [

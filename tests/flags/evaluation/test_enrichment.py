@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dependencies import build_evaluation
+from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.flags.evaluation.event_flags import lacks_flags, with_flags
 from tests.flags.evaluation.asking import COUNTRY, HALVES, create_flag, values

@@ -1,8 +1,8 @@
 """What is remembered of flags never outlives a change for long."""
 
 from app.db.database import Database
-from app.dependencies import evaluated_groups
 from app.flags.evaluation.active_flags import FRESH_SECONDS, ActiveFlags
+from app.flags.evaluation.dependencies import evaluated_groups
 from tests.conftest import settings_for
 from tests.flags.evaluation.asking import EVERYBODY, create_flag, values
 from tests.support.service import Service

@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from app.db.database import Database
 from app.db.models import Event, Project
-from app.dependencies import build_upkeep
 from app.operations.maintenance.retention import RetentionService
+from app.operations.maintenance.wiring import build_upkeep
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event as sqlalchemy_event
 
 from app.db.database import Database
-from app.dependencies import build_cohorts
+from app.people.cohorts.dependencies import build_cohorts
 from app.people.cohorts.service import CohortService
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
 from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan

@@ -1,0 +1,129 @@
+"""Authentication of the caller, the scope that a route requires, and the project that a path names."""
+
+import math
+from typing import Annotated
+
+from fastapi import Depends, Path, Request, params
+from fastapi.routing import APIRoute
+
+from app.accounts.auth.credentials import find_credential
+from app.accounts.auth.rate_limits import GENERAL, RateLimit, RateLimiter
+from app.accounts.auth.repository import KeyRepository
+from app.accounts.auth.scopes import ScopeAction, ScopeObject, scope_for
+from app.accounts.auth.service import Access, AuthenticationService, KeyService
+from app.accounts.projects.service import CURRENT, ProjectService
+from app.common.errors import NotFound, Throttled
+from app.common.ids import read_id
+from app.db.models import PersonalApiKey, Project, User
+from app.http.dependencies import SessionDep, database_of
+from app.http.routing import negotiate
+
+# Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
+ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
+
+
+async def access_of(request: Request) -> Access:
+    """Return who is asking and what he may do, or refuse. May be called again in the same request."""
+    known: Access | None = getattr(request.state, "access", None)
+    if known is not None:
+        return known
+    negotiate(request)
+    credential = await find_credential(request)
+    project_id = read_id(request.path_params.get("project_id", ""))
+    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    request.state.access = access
+    return access
+
+
+class Admission:
+    """Lets in whose key may do what a route is for, as often as he may."""
+
+    def __init__(self, scope_object: ScopeObject, limit: RateLimit, action: ScopeAction | None) -> None:
+        self._scope_object = scope_object
+        self._limit = limit
+        self._action = action
+
+    def scope(self, method: str) -> str:
+        """Return the scope that a request of a method needs."""
+        return scope_for(self._scope_object, method, self._action)
+
+    async def __call__(self, request: Request) -> None:
+        access = await access_of(request)
+        access.require(self.scope(request.method))
+        reference: str | None = request.path_params.get("project_id")
+        project = await _project_of(request, reference) if reference is not None else None
+        count_request(request, self._limit, access, project.id if project is not None else None)
+
+
+def count_request(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
+    """Count a request to a project, or refuse it."""
+    limiter: RateLimiter | None = request.app.state.rate_limiter
+    wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
+    if wait > 0:
+        raise Throttled(math.ceil(wait))
+
+
+def admit(
+    scope_object: ScopeObject, limit: RateLimit = GENERAL, *, action: ScopeAction | None = None
+) -> params.Depends:
+    """Declare what the routes of a router are about: every private route says so, or a test names it.
+
+    ``action`` says what they do where their methods do not: a POST that changes nothing only reads.
+    """
+    return params.Depends(Admission(scope_object, limit, action))
+
+
+def scope_needed(route: APIRoute, method: str) -> str | None:
+    """Return the scope that a private route asks for."""
+    guards = (dependency.dependency for dependency in route.dependencies)
+    return next((guard.scope(method) for guard in guards if isinstance(guard, Admission)), None)
+
+
+async def get_user(request: Request) -> User:
+    return (await access_of(request)).user
+
+
+UserDep = Annotated[User, Depends(get_user)]
+
+
+async def get_project(request: Request, project_id: ProjectId) -> Project:
+    """The tenant check: nothing of a project is reached but through here."""
+    return await _project_of(request, project_id)
+
+
+async def _project_of(request: Request, reference: str) -> Project:
+    """Return the project that a path names, or refuse. May be called again in the same request."""
+    known: Project | None = getattr(request.state, "project", None)
+    if known is not None:
+        return known
+    access = await access_of(request)
+    if reference == CURRENT:
+        async with database_of(request).read() as session:
+            project = await ProjectService(session, access.user).current()
+    elif read_id(reference) is None:
+        raise NotFound
+    else:
+        project = access.to_project()
+    request.state.project = project
+    return project
+
+
+ProjectDep = Annotated[Project, Depends(get_project)]
+KeyId = Annotated[str, Path(description="The id of a personal API key.", examples=["1"])]
+
+
+async def get_keys(request: Request, session: SessionDep) -> KeyService:
+    return KeyService(KeyRepository(session), await access_of(request))
+
+
+async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    return await keys.get(key_id)
+
+
+async def get_locked_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
+    """The key, held against other writers until this request is done."""
+    return await keys.get(key_id, for_update=True)
+
+
+KeysDep = Annotated[KeyService, Depends(get_keys)]
+LockedKeyDep = Annotated[PersonalApiKey, Depends(get_locked_key)]

@@ -1,0 +1,45 @@
+"""Builds projects and organizations as the caller may see them."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+
+from app.accounts.auth.dependencies import UserDep
+from app.accounts.projects.service import OrganizationService, ProjectService
+from app.db.models import OrganizationMembership, Project
+from app.http.dependencies import SessionDep, database_of
+from app.http.query_params import read_text
+
+OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
+
+
+async def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
+    return ProjectService(session, user)
+
+
+async def get_organizations(user: UserDep, session: SessionDep) -> OrganizationService:
+    return OrganizationService(session, user)
+
+
+async def get_own_membership(
+    organization_id: OrganizationId, organizations: "OrganizationsDep"
+) -> OrganizationMembership:
+    """The caller's membership of the organization: without one it does not exist to him."""
+    return await organizations.resolve(organization_id)
+
+
+async def get_project_by_token(
+    request: Request,
+    user: UserDep,
+    token: Annotated[str | None, Query(description="A project's public token.", examples=["phc_3xAmPl3"])] = None,
+) -> Project:
+    """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
+    token = read_text(token)
+    async with database_of(request).read() as session:
+        projects = ProjectService(session, user)
+        return await (projects.with_token(token) if token else projects.current())
+
+
+ProjectsDep = Annotated[ProjectService, Depends(get_projects)]
+OrganizationsDep = Annotated[OrganizationService, Depends(get_organizations)]
+OwnMembershipDep = Annotated[OrganizationMembership, Depends(get_own_membership)]

@@ -1,0 +1,56 @@
+"""Builds the experiments of a project, and their changes."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.auth.dependencies import ProjectDep
+from app.activity_log.dependencies import build_activity_log
+from app.db.models import Experiment
+from app.experiments.changes import ExperimentChanges
+from app.experiments.health.dependencies import build_findings
+from app.experiments.loading import ExperimentId
+from app.experiments.repository import ExperimentRepository
+from app.experiments.results.dependencies import build_results
+from app.experiments.scorecard.dependencies import build_scorecards
+from app.experiments.service import ExperimentService
+from app.experiments.snapshots.repository import SnapshotRepository
+from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
+from app.flags.dependencies import build_flags
+from app.http.dependencies import SessionDep, database_of
+
+
+async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
+    return build_experiments(session, project.id)
+
+
+async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
+    """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
+    database, materialiser = database_of(request), request.app.state.materialiser
+    taker = SnapshotTaker(
+        build_results(database, materialiser, project),
+        build_scorecards(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        project,
+    )
+    return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
+
+
+async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
+    """The experiment, held against other writers until this request is done."""
+    return await experiments.get(experiment_id, for_update=True)
+
+
+def build_experiments(session: AsyncSession, project_id: int, taken: TakenSnapshot | None = None) -> ExperimentService:
+    return ExperimentService(
+        ExperimentRepository(session, project_id),
+        build_flags(session, project_id),
+        SnapshotService(SnapshotRepository(session, project_id), taken),
+        build_activity_log(session, project_id),
+    )
+
+
+ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
+ExperimentChangesDep = Annotated[ExperimentChanges, Depends(get_experiment_changes)]
+LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]

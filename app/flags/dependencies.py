@@ -1,0 +1,39 @@
+"""Builds the flags of a project."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.auth.dependencies import ProjectDep
+from app.activity_log.dependencies import build_activity_log
+from app.db.models import FeatureFlag
+from app.flags.repository import FlagRepository
+from app.flags.service import FlagService
+from app.http.dependencies import SessionDep
+from app.people.cohorts.dependencies import build_cohorts
+
+FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
+
+
+async def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:
+    return build_flags(session, project.id)
+
+
+async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    return await flags.get(feature_flag_id)
+
+
+async def get_locked_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
+    """The flag, held against other writers until this request is done."""
+    return await flags.get(feature_flag_id, for_update=True)
+
+
+def build_flags(session: AsyncSession, project_id: int) -> FlagService:
+    return FlagService(
+        FlagRepository(session, project_id), build_cohorts(session, project_id), build_activity_log(session, project_id)
+    )
+
+
+FlagsDep = Annotated[FlagService, Depends(get_flags)]
+LockedFlagDep = Annotated[FeatureFlag, Depends(get_locked_flag)]

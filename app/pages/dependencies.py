@@ -1,0 +1,100 @@
+"""Builds pages, and authenticates those who look at them."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.accounts.auth.api_keys import Credential
+from app.accounts.auth.dependencies import count_request
+from app.accounts.auth.rate_limits import ANALYTICS
+from app.accounts.auth.scopes import scope_for
+from app.accounts.auth.service import Access, AuthenticationService
+from app.accounts.projects.service import ProjectService
+from app.common.errors import NotFound, PermissionDenied
+from app.common.ids import read_id
+from app.db.database import Database
+from app.db.models import Experiment, Project
+from app.experiments.exposures.dependencies import build_exposures
+from app.experiments.health.dependencies import build_findings
+from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
+from app.experiments.repository import ExperimentReader
+from app.experiments.results.dependencies import build_results
+from app.experiments.scorecard.dependencies import build_scorecards
+from app.http.dependencies import database_of
+from app.metrics.facts.materializer import Materialiser
+from app.pages.credentials import read_key
+from app.pages.service import PageService
+
+_MAX_LINKED_PROJECTS = 100
+
+
+async def authenticate_page(request: Request, credential: Credential | None) -> Access:
+    """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
+    project_id = read_id(request.path_params.get("project_id", ""))
+    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access.require(scope_for("experiment", "GET"))
+    return access
+
+
+async def get_page_access(request: Request) -> Access:
+    key = read_key(request)
+    access = await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
+    count_request(request, ANALYTICS, access, read_id(request.path_params.get("project_id", "")))
+    return access
+
+
+PageAccessDep = Annotated[Access, Depends(get_page_access)]
+
+
+async def get_page_project(access: PageAccessDep) -> Project:
+    """The tenant check of pages: to people without access a project does not exist."""
+    try:
+        return access.to_project()
+    except PermissionDenied as error:
+        raise NotFound("Project not found.") from error
+
+
+PageProjectDep = Annotated[Project, Depends(get_page_project)]
+
+
+async def get_page_home(request: Request, access: PageAccessDep) -> Project:
+    """The project that is opened when none is named."""
+    async with database_of(request).read() as session:
+        return await ProjectService(session, access.user).current()
+
+
+async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
+    """The projects that a list of experiments leads to."""
+    async with database_of(request).read() as session:
+        _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
+        return projects
+
+
+async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+
+
+async def get_page_experiment(request: Request, experiment_id: ExperimentId, project: PageProjectDep) -> Experiment:
+    return await get_detached_experiment(request, experiment_id, project)
+
+
+async def get_pages(request: Request, project: PageProjectDep) -> PageService:
+    return build_pages(database_of(request), request.app.state.materialiser, project)
+
+
+def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
+    return PageService(
+        project,
+        build_scorecards(database, materialiser, project),
+        build_exposures(database, materialiser, project),
+        build_findings(database, materialiser, project),
+        build_results(database, materialiser, project),
+    )
+
+
+PageHomeDep = Annotated[Project, Depends(get_page_home)]
+PageProjectsDep = Annotated[Sequence[Project], Depends(get_page_projects)]
+PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
+PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
+PagesDep = Annotated[PageService, Depends(get_pages)]
