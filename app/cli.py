@@ -27,14 +27,14 @@ from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.experiments.dependencies import build_experiments
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.operations import demo as demonstration
 from app.operations import server as serving
 from app.operations.doctor.service import Doctor
-from app.operations.gc_tuning import collect_less_often
+from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
-from app.operations.maintenance.scheduler import Schedule
-from app.operations.maintenance.wiring import build_upkeep
+from app.operations.maintenance.scheduler import MaintenanceScheduler
+from app.operations.maintenance.wiring import build_maintenance
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.settings import Settings
@@ -100,7 +100,7 @@ def migrate() -> None:
 def doctor(
     url: Annotated[str | None, typer.Option(help="The address that clients use, if not ABACUS_PUBLIC_URL.")] = None,
 ) -> None:
-    """Look this deployment over: settings, database, schema, clock, proxy. Exits with 1 where something is to mend."""
+    """Check this deployment: settings, database, schema, clock, proxy. Exits with 1 when a check fails."""
     settings = Settings.from_environment()
     address = url or (str(settings.public_url) if settings.public_url else None)
 
@@ -111,13 +111,13 @@ def doctor(
             async with httpx.AsyncClient(timeout=20) as client:
                 async for finding in Doctor(settings, database, client, address).examine():
                     console.print(
-                        f"{'FAULT' if finding.mend else 'ok':5}  {finding.subject:12}  {escape(finding.detail)}",
-                        style="red" if finding.mend else None,
+                        f"{'FAULT' if finding.remedy else 'ok':5}  {finding.subject:12}  {escape(finding.detail)}",
+                        style="red" if finding.remedy else None,
                         highlight=False,
                     )
-                    if finding.mend:
+                    if finding.remedy:
                         faults += 1
-                        console.print(f"{'':21}{escape(finding.mend)}", highlight=False)
+                        console.print(f"{'':21}{escape(finding.remedy)}", highlight=False)
         finally:
             await database.close()
         return faults
@@ -139,9 +139,9 @@ def prune(
         raise ValueError(f"{before:%Y-%m-%d} lies in the future: that would remove everything")
 
     async def remove(database: Database) -> None:
-        materialiser = Materialiser(database)
+        materializer = Materializer(database)
         for project in await _find_projects(database, project_id):
-            retention = RetentionService(database, lambda of: build_upkeep(database, materialiser, of), project)
+            retention = RetentionService(database, lambda of: build_maintenance(database, materializer, of), project)
             removal = await (retention.preview(moment) if is_rehearsal else retention.prune(moment))
             says = "would be removed" if is_rehearsal else "removed"
             console.print(f"Project {project.id} ({escape(project.name)}): {removal:,} events {says}", highlight=False)
@@ -228,15 +228,17 @@ def materialise(project: Annotated[int, typer.Option(help="The project's id.")])
     """
 
     async def count(database: Database) -> None:
-        collect_less_often()
+        raise_gc_threshold()
         [found] = await _find_projects(database, project)
         with Progress(console=console) as progress:
             bar = progress.add_task("Looking through events", total=None)
-            materialiser = Materialiser(
+            materializer = Materializer(
                 database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
             )
-            schedule = Schedule(database, lambda of: build_upkeep(database, materialiser, of), interval=0)
-            await schedule.keep_up(found)
+            schedule = MaintenanceScheduler(
+                database, lambda of: build_maintenance(database, materializer, of), interval=0
+            )
+            await schedule.refresh_counts(found)
             progress.update(bar, completed=1, total=1)
 
     _with_database(count)
@@ -272,7 +274,7 @@ async def _render_report(database: Database, experiment_id: str, project_id: int
             experiment = await build_experiments(session, project_id).get(experiment_id)
     except NotFound as error:
         raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error
-    page = await build_pages(database, Materialiser(database), project).page(experiment)
+    page = await build_pages(database, Materializer(database), project).page(experiment)
     return render_experiment(page, link=None)
 
 

@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import VERSION
-from app.accounts.auth.dependencies import scope_needed
+from app.accounts.auth.dependencies import required_scope
 from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
@@ -36,20 +36,20 @@ from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
 from app.http import docs_pages as documentation
 from app.http import exception_handlers, openapi
-from app.http.middleware.addresses import Addresses
-from app.http.middleware.cors import PublicOrigins, public_paths
-from app.http.middleware.direct_dispatch import DirectRoutes
-from app.http.middleware.error_boundary import RequestContext
-from app.http.middleware.proxy_headers import TrustedProxies
-from app.http.middleware.request_log import RequestLog
-from app.http.middleware.security_headers import SecurityHeaders
+from app.http.middleware.addresses import TrailingSlashMiddleware
+from app.http.middleware.cors import PublicCORSMiddleware, public_paths
+from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
+from app.http.middleware.error_boundary import ServerErrorMiddleware
+from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
+from app.http.middleware.request_log import AccessLogMiddleware
+from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.routing import allowed_methods
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.operations import probes as health
 from app.operations import server as serving
-from app.operations.gc_tuning import collect_less_often
-from app.operations.maintenance.scheduler import Schedule
-from app.operations.maintenance.wiring import build_upkeep
+from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.maintenance.scheduler import MaintenanceScheduler
+from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
@@ -142,15 +142,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(metrics_router)
     application.include_router(pages_router)
     application.include_router(documentation.router)
-    openapi.install(application, PRIVATE_ROUTERS, scope_needed)
+    openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
     application.add_middleware(
-        Addresses,
+        TrailingSlashMiddleware,
         declared_without=PROBES | {"/openapi.json"},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
-    application.add_middleware(DirectRoutes, routers=PUBLIC_ROUTERS)
-    application.add_middleware(RequestContext)
+    application.add_middleware(DirectDispatchMiddleware, routers=PUBLIC_ROUTERS)
+    application.add_middleware(ServerErrorMiddleware)
     if settings.cors_allowed_origins:
         application.add_middleware(
             CORSMiddleware,
@@ -159,17 +159,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
-    application.add_middleware(PublicOrigins, paths=public_paths(PUBLIC_ROUTERS))
+    application.add_middleware(PublicCORSMiddleware, paths=public_paths(PUBLIC_ROUTERS))
     application.add_middleware(
-        TrustedProxies,
+        ProxyHeadersMiddleware,
         trusted=settings.trusted_proxies,
         allowed_hosts=frozenset(settings.allowed_hosts),
         prefix=settings.prefix,
         believes_prefix=settings.trust_forwarded_prefix,
         probes=PROBES,
     )
-    application.add_middleware(SecurityHeaders)
-    application.add_middleware(RequestLog, quiet=PROBES, busy=allowed_methods(PUBLIC_ROUTERS).keys())
+    application.add_middleware(SecurityHeadersMiddleware)
+    application.add_middleware(AccessLogMiddleware, quiet=PROBES, busy=allowed_methods(PUBLIC_ROUTERS).keys())
     return application
 
 
@@ -177,19 +177,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
     settings: Settings = application.state.settings
-    collect_less_often()
+    raise_gc_threshold()
     serving.stop_with_parent()
     application.state.health = probes = health.Health(settings)
     serving.drain_before_stopping(settings.drain_seconds, probes.drain)
     database = Database(settings)
-    materialiser = Materialiser(database)
+    materializer = Materializer(database)
     application.state.database = database
-    application.state.materialiser = materialiser
+    application.state.materializer = materializer
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
-    schedule = Schedule(
-        database, lambda project: build_upkeep(database, materialiser, project), settings.materialise_interval
+    schedule = MaintenanceScheduler(
+        database, lambda project: build_maintenance(database, materializer, project), settings.materialise_interval
     )
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database))]
@@ -206,7 +206,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await asyncio.wait(tasks)  # which, unlike gather, can be given up while they do not end
-                await materialiser.shared.close()
+                await materializer.shared.close()
                 await capture.close()
                 await database.close()
                 await probes.close()

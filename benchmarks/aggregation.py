@@ -22,14 +22,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 
 from app.db.database import Database
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.repository import SeriesFacts
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_metric, trend_metric
+from app.metrics.queries.trend import exposure_fact_query, trend_metric
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14
@@ -95,7 +95,7 @@ class Question:
     """One results request: the metrics it counts, and the SQL that counts the same."""
 
     name: str
-    metrics: Sequence[Metric[Any]]
+    metrics: Sequence[FactQuery[Any]]
     sql: Sequence[str]
 
 
@@ -107,7 +107,7 @@ def questions(variants: Sequence[str]) -> Iterator[Question]:
         trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
         if trend is None:
             raise ValueError("a trend of page views has an event")
-        metrics = [trend_metric(trend, buckets(scope, trend.interval), scope), exposure_metric(scope)]
+        metrics = [trend_metric(trend, buckets(scope, trend.interval), scope), exposure_fact_query(scope)]
         yield Question(math, metrics, [sql, EXPOSURE_SQL])
 
 
@@ -117,11 +117,11 @@ class Run:
         self._database = database
         self._project_id = project_id
         self._variants = variants
-        self._facts = FactService(database, Materialiser(database), project_id)
+        self._facts = FactService(database, Materializer(database), project_id)
 
-    async def count(self, question: Question, *, afresh: bool = False) -> list[Any]:
+    async def count(self, question: Question, *, recompute: bool = False) -> list[Any]:
         series = await self._facts.catch_up(question.metrics)
-        return [await self._facts.count(metric, series, afresh=afresh) for metric in question.metrics]
+        return [await self._facts.count(metric, series, recompute=recompute) for metric in question.metrics]
 
     async def by_sql(self, question: Question) -> list[list[int]]:
         window = question.metrics[0].window
@@ -148,7 +148,7 @@ class Run:
         count = 0
         async with self._database.snapshot() as session:
             for metric in question.metrics:
-                for part in (part for watch in metric.watches for part in watch.parts):
+                for part in (part for event_set in metric.event_sets for part in event_set.parts):
                     source = SeriesFacts(session, [series.ids[part.series.digest]], metric.variants, metric.columns)
                     [facts] = await source.since(metric.window.since, series.high_water_mark)
                     count += len(facts)
@@ -179,10 +179,10 @@ async def measure(name: str, database: Database, count: int, variants: Sequence[
         if ours != theirs:
             raise ValueError(f"{question.name} differs: {ours} from facts, {theirs} from JSON")
         facts = await run.read_only(question)
-        cold = await timed(partial(run.count, question, afresh=True), rounds)
+        cold = await timed(partial(run.count, question, recompute=True), rounds)
         sql = await timed(partial(run.by_sql, question), max(1, rounds // 2))
         floor = await timed(partial(run.read_only, question), rounds)
-        highest = await peak(partial(run.count, question, afresh=True))
+        highest = await peak(partial(run.count, question, recompute=True))
         print(
             f"  {question.name:7} {facts:9,} facts, first asked {seconds:6.1f} s ({facts / seconds:,.0f}/s)"
             f"   counting all {cold * 1000:8.1f} ms"
@@ -203,8 +203,8 @@ async def measure(name: str, database: Database, count: int, variants: Sequence[
                 flush=True,
             )
     for question in asked:
-        if agreed(await run.count(question), variants) != agreed(await run.count(question, afresh=True), variants):
-            raise ValueError(f"{question.name}: what was added up differs from what is counted afresh")
+        if agreed(await run.count(question), variants) != agreed(await run.count(question, recompute=True), variants):
+            raise ValueError(f"{question.name}: what was added up differs from what is counted recompute")
 
 
 async def peak(work: Callable[[], Awaitable[object]]) -> int:

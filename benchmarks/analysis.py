@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from app.statistics.analysis import analyse
+from app.statistics.analysis import analyze_metric
 from app.statistics.bayesian.intervals import equal_tailed_intervals
 from app.statistics.frequentist.sequential import sequential_factor
 from app.statistics.posteriors import BetaPosterior
@@ -98,7 +98,7 @@ def main() -> None:
     print(f"\nsimulated in {time.perf_counter() - started:.1f} s\n\nanalyse, four variants and their split")
     split = dict.fromkeys(["control", "a", "b", "c"], 1.0)
     for name, variants in cases().items():
-        seconds = fastest(partial(analyse, variants, AnalysisConfig(), split), arguments.rounds)
+        seconds = fastest(partial(analyze_metric, variants, AnalysisConfig(), split), arguments.rounds)
         print(f"{name:20} {seconds * 1e3:8.2f} ms")
 
 

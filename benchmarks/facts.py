@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from app.db.bulk import insert_rows
 from app.db.database import Database
 from app.db.models import Fact, Series
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load, timed
@@ -41,7 +41,7 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
 
         async def materialise(definition: SeriesDefinition = definition) -> None:
             await forget(database)
-            await Materialiser(database).catch_up(project_id, [definition])
+            await Materializer(database).catch_up(project_id, [definition])
 
         seconds = await timed(materialise, rounds)
         async with database.read() as session:

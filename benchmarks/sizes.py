@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy import text
 
 from app.db.database import Database
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load
@@ -41,7 +41,7 @@ async def measure(name: str, database: Database, events: int) -> None:
 
     empty = await size(database, "fact")
     everything = tuple(EventSource(step, parse_filter(None)) for step in ("$pageview", *STEPS))
-    await Materialiser(database).catch_up(project_id, [SeriesDefinition(everything, f"$feature/{FLAG}")])
+    await Materializer(database).catch_up(project_id, [SeriesDefinition(everything, f"$feature/{FLAG}")])
     facts = await count(database, "fact")
     print(f"{name:10} fact  {(await size(database, 'fact') - empty) / facts:6.0f} bytes")
 

@@ -23,7 +23,7 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
-from app.operations.gc_tuning import collect_less_often
+from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.postgresql import PostgresServer
 
@@ -91,7 +91,7 @@ def generate(
 @contextlib.asynccontextmanager
 async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
     """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other."""
-    collect_less_often()  # as the service does
+    raise_gc_threshold()  # as the service does
     with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
         opened = {}
         for name in names or ("SQLite", "PostgreSQL"):

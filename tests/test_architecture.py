@@ -63,9 +63,9 @@ PURE = {
     ),
     "app.flags.evaluation.event_flags": (),
     "app.flags.evaluation.decoding": ("app.common.errors", "app.sdk.payloads", "app.common.lenient_json"),
-    "app.flags.evaluation.answers": ("app.flags.evaluation.rules.rules",),
+    "app.flags.evaluation.responses": ("app.flags.evaluation.rules.rules",),
     "app.flags.local_evaluation.documents": ("app.flags.evaluation.rules.rules", "app.flags.filters"),
-    "app.flags.remote_config.documents": ("app.flags.evaluation.answers",),
+    "app.flags.remote_config.documents": ("app.flags.evaluation.responses",),
     "app.flags.remote_config.scripts": (),
     "app.pages.formatting": (),
     "app.metrics.facts.columns": (),
@@ -97,7 +97,7 @@ STAGES = (
     {"app.exposures"},
     {"app.results", "app.scorecards"},
     {"app.findings"},
-    {"app.pages", "app.snapshots", "app.upkeep"},
+    {"app.pages", "app.snapshots", "app.maintenance"},
 )
 
 

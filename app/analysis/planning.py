@@ -6,7 +6,7 @@ from functools import partial
 from app.analysis.schemas import PowerRead, PowerRequest
 from app.common.errors import ValidationFailed
 from app.statistics.frequentist.power import (
-    Question,
+    PowerInputs,
     SizeOf,
     count_size,
     mean_size,
@@ -88,7 +88,7 @@ def _difference(request: PowerRequest, effect: float) -> float:
 
 
 def _size_function(request: PowerRequest) -> SizeOf:
-    question = Question(request.baseline, request.alpha, request.power, request.variance)
+    question = PowerInputs(request.baseline, request.alpha, request.power, request.variance)
     if request.method == "posthog_2022":
         return partial(rule_of_2022_size, question)
     sizes = {"funnel": proportion_size, "count": count_size, "mean": mean_size}

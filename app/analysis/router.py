@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.analysis import service
 from app.analysis.planning import plan
 from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
@@ -15,7 +15,7 @@ from app.http.routing import answer_other_methods
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
     tags=["Analysis"],
-    dependencies=[admit("experiment", action="read")],
+    dependencies=[require_scope("experiment", action="read")],
 )
 
 

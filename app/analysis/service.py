@@ -19,7 +19,7 @@ from app.analysis.schemas import (
     VariantAnalysisRead,
 )
 from app.common.errors import ValidationFailed
-from app.statistics.analysis import analyse
+from app.statistics.analysis import analyze_metric
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig, Interval, VariantAnalysis
 from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
@@ -35,7 +35,7 @@ def analyze(request: AnalyzeRequest) -> AnalysisRead:
     """
     body = request.root
     try:
-        analysis = analyse(read_variants(body), read_config(body.stats_config), body.expected_split)
+        analysis = analyze_metric(read_variants(body), read_config(body.stats_config), body.expected_split)
     except ValueError as error:
         raise ValidationFailed(f"{error}") from error
     return write_analysis(body.metric_type, analysis)

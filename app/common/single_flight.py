@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class SharedWork:
+class SingleFlight:
     """Does pieces of work one at a time for each key; whoever asks before one begins gets its result.
 
     Who asks while it is under way waits for the next one: what was read before he asked may miss what he knows of. So

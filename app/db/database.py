@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVarTuple
 
@@ -12,6 +13,8 @@ from sqlalchemy.pool import QueuePool
 from app.db.compiled_queries import fetch
 from app.db.engines import Limits, create_engine, create_reading_engine
 from app.settings import Settings
+
+logger = logging.getLogger("abacus")
 
 Columns = TypeVarTuple("Columns")
 
@@ -36,19 +39,19 @@ class Database:
         self.reading_engine = create_reading_engine(settings, limits)
         self.is_sqlite = settings.uses_sqlite
         self._is_pooled_outside = settings.database_pgbouncer and not settings.uses_sqlite
-        self._turn = asyncio.Lock()
-        self._longest_turn = settings.database_timeout
+        self._writer_lock = asyncio.Lock()
+        self._writer_lock_timeout = settings.database_timeout
         self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
         self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
-        self._derivers = async_sessionmaker(
-            self.engine.execution_options(writes=True, waits_for_disk=False), expire_on_commit=False
+        self._derived_writers = async_sessionmaker(
+            self.engine.execution_options(writes=True, synchronous_commit=False), expire_on_commit=False
         )
         self._listeners: list[CommitListener] = []
         # Whoever counts takes one and holds at most one connection of each pool. However many ask, two of each are left
         # to those who send events, ask for flags or change something.
-        self.counting_turns = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
+        self.aggregation_slots = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
 
     def on_commit(self, listener: CommitListener) -> None:
         """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
@@ -74,36 +77,35 @@ class Database:
             yield session
 
     @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, durable: bool = True) -> AsyncIterator[AsyncSession]:
         """Yield a session whose transaction is committed on return and rolled back when the block raises.
 
         Not to be nested: on SQLite the second one would wait for the first.
+
+        A commit that is not ``durable`` does not wait for the disk. It is for derived rows, which can be computed again
+        from what others have committed: a loss of power may undo the last of these transactions, each as a whole and in
+        their order.
         """
-        async with self._writing_turn(), self._writers.begin() as session:
+        sessions = self._writers if durable else self._derived_writers
+        async with self._hold_writer_lock(), sessions.begin() as session:
             yield session
         for listener in self._listeners:
-            listener(session.info)
+            try:
+                listener(session.info)
+            except Exception:  # the transaction is committed: its request must not fail any more
+                logger.exception("a commit listener failed")
 
     @contextlib.asynccontextmanager
-    async def write_derived(self) -> AsyncIterator[AsyncSession]:
-        """As ``write``, for what can be made again from what others have committed: it does not wait for the disk.
-
-        A loss of power may undo the last of these transactions, each as a whole and in their order.
-        """
-        async with self._writing_turn(), self._derivers.begin() as session:
-            yield session
-
-    @contextlib.asynccontextmanager
-    async def _writing_turn(self) -> AsyncIterator[None]:
+    async def _hold_writer_lock(self) -> AsyncIterator[None]:
         if not self.is_sqlite:
             yield
             return
-        async with asyncio.timeout(self._longest_turn):
-            await self._turn.acquire()
+        async with asyncio.timeout(self._writer_lock_timeout):
+            await self._writer_lock.acquire()
         try:
             yield
         finally:
-            self._turn.release()
+            self._writer_lock.release()
 
     def pools(self) -> Mapping[str, tuple[int, int]]:
         """Return how many connections of each pool are in use, and how many may be."""

@@ -212,7 +212,7 @@ def _prepare_sqlite_for_reading(connection: _DriverConnection, record: object) -
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get("writes", False):
-        synchronous = "FULL" if options.get("waits_for_disk", True) else "NORMAL"
+        synchronous = "FULL" if options.get("synchronous_commit", True) else "NORMAL"
         if connection.info.get("synchronous", "FULL") != synchronous:  # what it was when the connection was last used
             connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
             connection.info["synchronous"] = synchronous
@@ -220,5 +220,5 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _begin_postgresql(connection: Connection) -> None:
-    if not connection.get_execution_options().get("waits_for_disk", True):
+    if not connection.get_execution_options().get("synchronous_commit", True):
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -17,12 +17,12 @@ DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (
 )
 # SQLSTATE classes and codes that say "not now": connection, access, resources, the system, shutdown, read-only,
 # timeouts, locks; and tables or columns that are not there before the schema has been migrated.
-_PASSING_STATES: Final = (
+_TRANSIENT_SQLSTATES: Final = (
     *("08", "28", "3D", "53", "57P", "58"),
     *("25006", "25P03", "40001", "40P01", "42P01", "42703", "55P03", "57014"),
 )
 # The same of SQLite: locked, no space, a file that cannot be opened, read or written.
-_PASSING_SQLITE_CODES: Final = frozenset(
+_TRANSIENT_SQLITE_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
@@ -35,17 +35,17 @@ _PASSING_SQLITE_CODES: Final = frozenset(
 )
 
 
-def is_passing_database_trouble(error: BaseException | None) -> bool:
+def is_transient_database_error(error: BaseException | None) -> bool:
     """Whether the database is away, busy or not ready yet, so that the same request may succeed later."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or is_passing_database_trouble(error.orig)
+        return error.connection_invalidated or is_transient_database_error(error.orig)
     if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
         return True
     if isinstance(error, InvalidRequestError):  # of a connection that was lost while it was handed out or in use
         return "connection is closed" in str(error) or "invalid transaction" in str(error)
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _PASSING_SQLITE_CODES or (
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _TRANSIENT_SQLITE_CODES or (
             str(error).startswith("no such table")
         )
     state = getattr(error, "sqlstate", None)
-    return str(state).startswith(_PASSING_STATES) if state else "connection is closed" in str(error)
+    return str(state).startswith(_TRANSIENT_SQLSTATES) if state else "connection is closed" in str(error)

@@ -94,7 +94,7 @@ def _last_of(count: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-class EventReader:
+class EventQueries:
     """How far the events of one project reach, each question on a connection of its own."""
 
     def __init__(self, database: Database, project_id: int) -> None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
@@ -22,7 +22,9 @@ from app.http.routing import answer_other_methods
 from app.people.persons.dependencies import PersonsDep
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/events", tags=["Events and persons"], dependencies=[admit("event", ANALYTICS)]
+    prefix="/api/projects/{project_id}/events",
+    tags=["Events and persons"],
+    dependencies=[require_scope("event", ANALYTICS)],
 )
 
 MAX_LIMIT = 1000

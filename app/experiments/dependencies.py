@@ -9,7 +9,7 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.activity_log.dependencies import build_activity_log
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
-from app.experiments.health.dependencies import build_findings
+from app.experiments.health.dependencies import build_health
 from app.experiments.loading import ExperimentId
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.dependencies import build_results
@@ -18,7 +18,7 @@ from app.experiments.service import ExperimentService
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.flags.dependencies import build_flags
-from app.http.dependencies import SessionDep, database_of
+from app.http.dependencies import SessionDep, get_database
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
@@ -27,11 +27,11 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
-    database, materialiser = database_of(request), request.app.state.materialiser
+    database, materializer = get_database(request), request.app.state.materializer
     taker = SnapshotTaker(
-        build_results(database, materialiser, project),
-        build_scorecards(database, materialiser, project),
-        build_findings(database, materialiser, project),
+        build_results(database, materializer, project),
+        build_scorecards(database, materializer, project),
+        build_health(database, materializer, project),
         project,
     )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)

@@ -9,8 +9,8 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.common.errors import NotFound
 from app.common.ids import read_id
 from app.db.models import Experiment
-from app.experiments.repository import ExperimentReader, ExperimentRecord, ExperimentRepository, ExperimentSelection
-from app.http.dependencies import database_of
+from app.experiments.repository import ExperimentQueries, ExperimentRecord, ExperimentRepository, ExperimentSelection
+from app.http.dependencies import get_database
 
 
 async def load_experiment(experiments: ExperimentRepository, reference: str, *, for_update: bool = False) -> Experiment:
@@ -31,7 +31,7 @@ async def load_experiment(experiments: ExperimentRepository, reference: str, *, 
 class ExperimentViews:
     """Experiments to be shown."""
 
-    def __init__(self, reader: ExperimentReader) -> None:
+    def __init__(self, reader: ExperimentQueries) -> None:
         self._reader = reader
 
     async def get(self, reference: str) -> ExperimentRecord:
@@ -56,12 +56,12 @@ ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=[
 
 
 async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
-    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+    return ExperimentViews(ExperimentQueries(get_database(request), project.id))
 
 
 async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
     """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
-    async with database_of(request).read() as session:
+    async with get_database(request).read() as session:
         return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
 
 

@@ -114,7 +114,7 @@ _RECORDS: Select[*tuple[Any, ...]] = (
 _RECORD = _RECORDS.where(Experiment.id == bindparam("experiment_id"))
 
 
-class ExperimentReader:
+class ExperimentQueries:
     """Records of one project, each query on a connection of its own."""
 
     def __init__(self, database: Database, project_id: int) -> None:

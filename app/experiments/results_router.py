@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
-from app.experiments.health.dependencies import FindingsDep
+from app.experiments.health.dependencies import HealthDep
 from app.experiments.loading import DetachedExperimentDep
 from app.experiments.results.dependencies import ResultsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
@@ -28,7 +28,9 @@ from app.http.request_body import read_document
 from app.http.routing import answer_other_methods
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Results"],
+    dependencies=[require_scope("experiment", ANALYTICS)],
 )
 
 
@@ -78,7 +80,7 @@ async def check_flag_implementation(
 async def retrieve_results(
     experiment: DetachedExperimentDep,
     results: ResultsDep,
-    findings: FindingsDep,
+    findings: HealthDep,
     refresh: Annotated[
         str | None,
         Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
@@ -102,7 +104,7 @@ async def retrieve_results(
 
     `health` warns of what is wrong with the experiment itself.
     """
-    target = await results.target(experiment, afresh=refresh == "true")
+    target = await results.target(experiment, recompute=refresh == "true")
     explanation = describe(target) if explain == "true" else None
     try:
         verdict = judge(target)

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, admit, get_project
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
 from app.experiments.changes import ExperimentChanges
@@ -34,7 +34,7 @@ from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[admit("experiment")]
+    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
 )
 
 

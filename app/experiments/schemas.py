@@ -141,7 +141,7 @@ ConclusionComment = Annotated[
 ]
 
 
-_STATS = "How `analysis` and all that builds on it analyse; null: as the defaults say. `results` keep the rule of 2022."
+_STATS = "How `analysis` and all that builds on it analyze; null: as the defaults say. `results` keep the rule of 2022."
 _DECISION = "When `decision` recommends what; null: as the defaults say."
 
 

@@ -112,7 +112,7 @@ class ExperimentService:
         copy = ExperimentCreate(
             name=body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
             description=experiment.description,
-            feature_flag_key=body.feature_flag_key or await self._flags.key_like(experiment.feature_flag.key),
+            feature_flag_key=body.feature_flag_key or await self._flags.suggest_copy_key(experiment.feature_flag.key),
             parameters=experiment.parameters,
             secondary_metrics=experiment.secondary_metrics,
             filters=experiment.filters,

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, admit, get_project
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
 from app.common.timestamps import write_moment
 from app.db.models import Snapshot, User
@@ -22,7 +22,7 @@ from app.http.schemas import Page
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments/{experiment_id}/snapshots",
     tags=["Results"],
-    dependencies=[admit("experiment")],
+    dependencies=[require_scope("experiment")],
 )
 
 

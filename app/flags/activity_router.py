@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.activity_log.dependencies import ActivityLogDep
 from app.activity_log.schemas import ActivityRead, read_entry
 from app.flags.dependencies import FeatureFlagId, FlagsDep
@@ -12,7 +12,9 @@ from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]
+    prefix="/api/projects/{project_id}/feature_flags",
+    tags=["Feature flags"],
+    dependencies=[require_scope("feature_flag")],
 )
 
 

@@ -13,7 +13,7 @@ CHANGED_FLAGS = "changed_flags"  # in a session's ``info``: the projects whose f
 
 
 class KeyTaken(Exception):
-    """A living flag of the project has this key."""
+    """A undeleted flag of the project has this key."""
 
 
 class FlagRepository:
@@ -41,7 +41,7 @@ class FlagRepository:
         return await self._session.scalar(query)
 
     async def with_key(self, key: str) -> FeatureFlag | None:
-        """Return the living flag that has the key, by itself."""
+        """Return the undeleted flag that has the key, by itself."""
         return await self._session.scalar(
             select(FeatureFlag).where(
                 FeatureFlag.project_id == self._project_id, FeatureFlag.key == key, ~FeatureFlag.deleted
@@ -49,7 +49,7 @@ class FlagRepository:
         )
 
     async def page(self, limit: int, offset: int) -> Sequence[FeatureFlag]:
-        """Return living flags, newest first."""
+        """Return undeleted flags, newest first."""
         found = await self._session.scalars(
             self._select()
             .where(~FeatureFlag.deleted)
@@ -59,7 +59,7 @@ class FlagRepository:
         )
         return found.all()
 
-    async def all_living(self) -> Sequence[FeatureFlag]:
+    async def all_undeleted(self) -> Sequence[FeatureFlag]:
         """Return all flags that are not deleted, oldest first, by themselves."""
         found = await self._session.scalars(
             select(FeatureFlag)
@@ -69,8 +69,8 @@ class FlagRepository:
         return found.all()
 
     async def count(self) -> int:
-        living = select(func.count()).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
-        return await self._session.scalar(living) or 0
+        undeleted = select(func.count()).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
+        return await self._session.scalar(undeleted) or 0
 
     async def add(self, flag: FeatureFlag) -> None:
         """Store a new flag; the database decides whether its key is free."""
@@ -83,10 +83,10 @@ class FlagRepository:
             raise KeyTaken(flag.key) from error
 
     async def key_is_taken(self, key: str) -> bool:
-        living = select(FeatureFlag.id).where(
+        undeleted = select(FeatureFlag.id).where(
             FeatureFlag.project_id == self._project_id, FeatureFlag.key == key, ~FeatureFlag.deleted
         )
-        return await self._session.scalar(living) is not None
+        return await self._session.scalar(undeleted) is not None
 
     async def flush(self) -> None:
         """Store what has changed; the database decides whether a changed key is free."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, admit, get_project
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
@@ -19,7 +19,9 @@ from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/feature_flags", tags=["Feature flags"], dependencies=[admit("feature_flag")]
+    prefix="/api/projects/{project_id}/feature_flags",
+    tags=["Feature flags"],
+    dependencies=[require_scope("feature_flag")],
 )
 
 

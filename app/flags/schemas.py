@@ -26,7 +26,7 @@ FILTERS_EXAMPLE: dict[str, JsonValue] = {
 
 Name = Annotated[BlankableText, Field(description="What the flag is for.", examples=["Green checkout button"])]
 Key = Annotated[
-    Text, Field(description="What SDKs ask for. No two living flags of a project share one.", examples=["checkout"])
+    Text, Field(description="What SDKs ask for. No two undeleted flags of a project share one.", examples=["checkout"])
 ]
 Filters = Annotated[
     JsonObject,

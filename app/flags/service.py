@@ -46,15 +46,15 @@ class FlagService:
         return await self._flags.count(), await self._flags.page(limit, offset)
 
     async def with_key(self, key: str) -> FeatureFlag:
-        """Return the living flag that has the key, by itself."""
+        """Return the undeleted flag that has the key, by itself."""
         flag = await self._flags.with_key(key)
         if flag is None:
             raise NotFound
         return flag
 
-    async def all_living(self) -> Sequence[FeatureFlag]:
+    async def all_undeleted(self) -> Sequence[FeatureFlag]:
         """Return all flags that are not deleted, oldest first, without authors and experiments."""
-        return await self._flags.all_living()
+        return await self._flags.all_undeleted()
 
     async def create(self, body: FlagCreate, created_by: User) -> FeatureFlag:
         flag = FeatureFlag(
@@ -151,8 +151,8 @@ class FlagService:
         flag.deleted = True
         await self._store(flag, before, changed_by)
 
-    async def key_like(self, key: str) -> str:
-        """Return a key that no living flag has, made of another one's."""
+    async def suggest_copy_key(self, key: str) -> str:
+        """Return a key that no undeleted flag has, made of another one's."""
         endings = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
         while await self._flags.key_is_taken(free := _with_ending(key, next(endings))):
             pass

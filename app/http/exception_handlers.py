@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
-from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
+from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.http.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
@@ -45,7 +45,7 @@ async def handle_request_validation(_request: Request, error: Exception) -> JSON
 
 
 async def handle_database_error(request: Request, error: Exception) -> JSONResponse:
-    if not is_passing_database_trouble(error):
+    if not is_transient_database_error(error):
         raise error
     cause = getattr(error, "orig", None) or error
     told = str(cause).partition("\n")[0]

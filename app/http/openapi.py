@@ -23,7 +23,7 @@ _KEY_SCHEME = {
     "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
 }
 
-_MEANINGS = {
+_STATUS_DESCRIPTIONS = {
     400: "The request breaks a rule; `attr` names the field where one is to blame.",
     401: "No key was sent, or it is no good.",
     403: "The caller is no member of the project's organization, or the key may not do this.",
@@ -41,15 +41,15 @@ _MEANINGS = {
 
 def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
     """Return the documentation of error answers, for ``responses=`` of a router."""
-    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
+    return {status: {"model": ErrorBody, "description": _STATUS_DESCRIPTIONS[status]} for status in statuses}
 
 
 def install(
-    application: FastAPI, routers: Iterable[APIRouter], scope_needed: Callable[[APIRoute, str], str | None]
+    application: FastAPI, routers: Iterable[APIRouter], required_scope: Callable[[APIRoute, str], str | None]
 ) -> None:
     """Make the application's document complete. Built once, at the first request for it."""
     scopes = {
-        (route.path, method.lower()): scope_needed(route, method)
+        (route.path, method.lower()): required_scope(route, method)
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)

@@ -22,7 +22,7 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of an announced length
 _BODY = "abacus.body"
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
-_BOXES = ("archived",)  # fields that are a box in forms
+_CHECKBOX_FIELDS = ("archived",)  # fields that are a box in forms
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -146,7 +146,7 @@ class _BodyReader:
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
-        self._boxes = [name for name in _BOXES if name in model.model_fields]
+        self._boxes = [name for name in _CHECKBOX_FIELDS if name in model.model_fields]
 
     async def __call__(self, request: Request) -> BaseModel:
         document = await read_document(request)

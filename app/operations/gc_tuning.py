@@ -7,5 +7,5 @@ import gc
 _NEW_OBJECTS = 50_000
 
 
-def collect_less_often() -> None:
+def raise_gc_threshold() -> None:
     gc.set_threshold(_NEW_OBJECTS)

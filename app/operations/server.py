@@ -51,7 +51,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     with _shared_metrics():
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        sys.exit(STARTUP_FAILURE)  # left to the server, this would be a success to whoever watches the process
+        sys.exit(STARTUP_FAILURE)  # left to the server, this would be a success to whoever event_sets the process
 
 
 @contextlib.contextmanager

@@ -16,13 +16,13 @@ from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
 from app.experiments.exposures.dependencies import build_exposures
-from app.experiments.health.dependencies import build_findings
+from app.experiments.health.dependencies import build_health
 from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
-from app.experiments.repository import ExperimentReader
+from app.experiments.repository import ExperimentQueries
 from app.experiments.results.dependencies import build_results
 from app.experiments.scorecard.dependencies import build_scorecards
-from app.http.dependencies import database_of
-from app.metrics.facts.materializer import Materialiser
+from app.http.dependencies import get_database
+from app.metrics.facts.materializer import Materializer
 from app.pages.credentials import read_key
 from app.pages.service import PageService
 
@@ -32,7 +32,7 @@ _MAX_LINKED_PROJECTS = 100
 async def authenticate_page(request: Request, credential: Credential | None) -> Access:
     """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
     project_id = read_id(request.path_params.get("project_id", ""))
-    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access = await AuthenticationService(get_database(request)).authenticate(credential, project_id)
     access.require(scope_for("experiment", "GET"))
     return access
 
@@ -60,19 +60,19 @@ PageProjectDep = Annotated[Project, Depends(get_page_project)]
 
 async def get_page_home(request: Request, access: PageAccessDep) -> Project:
     """The project that is opened when none is named."""
-    async with database_of(request).read() as session:
+    async with get_database(request).read() as session:
         return await ProjectService(session, access.user).current()
 
 
 async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
     """The projects that a list of experiments leads to."""
-    async with database_of(request).read() as session:
+    async with get_database(request).read() as session:
         _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
         return projects
 
 
 async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:
-    return ExperimentViews(ExperimentReader(database_of(request), project.id))
+    return ExperimentViews(ExperimentQueries(get_database(request), project.id))
 
 
 async def get_page_experiment(request: Request, experiment_id: ExperimentId, project: PageProjectDep) -> Experiment:
@@ -80,16 +80,16 @@ async def get_page_experiment(request: Request, experiment_id: ExperimentId, pro
 
 
 async def get_pages(request: Request, project: PageProjectDep) -> PageService:
-    return build_pages(database_of(request), request.app.state.materialiser, project)
+    return build_pages(get_database(request), request.app.state.materializer, project)
 
 
-def build_pages(database: Database, materialiser: Materialiser, project: Project) -> PageService:
+def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     return PageService(
         project,
-        build_scorecards(database, materialiser, project),
-        build_exposures(database, materialiser, project),
-        build_findings(database, materialiser, project),
-        build_results(database, materialiser, project),
+        build_scorecards(database, materializer, project),
+        build_exposures(database, materializer, project),
+        build_health(database, materializer, project),
+        build_results(database, materializer, project),
     )
 
 

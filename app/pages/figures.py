@@ -10,7 +10,7 @@ from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
 from app.pages.densities import Vector, density, posterior_of
-from app.pages.formatting import NOTHING, write_change, write_number, write_share
+from app.pages.formatting import NOTHING, format_change, format_number, format_percentage
 
 MAX_BARS = 120
 
@@ -30,7 +30,7 @@ class Figure:
     data: Json
 
 
-def draw_densities(metric: MetricAnalysisRead) -> Figure | None:
+def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
     """Where the mean of each variant probably lies."""
     analysis = metric.analysis
     if analysis is None:
@@ -49,15 +49,16 @@ def draw_densities(metric: MetricAnalysisRead) -> Figure | None:
         title=f"Where the {measure} probably lies",
         description=f"The higher the curve, the more probable that {measure}. The less curves overlap, the surer it is "
         "which variant is better.",
-        heading=("Variant", "Probable mean", f"{write_level(analysis)} credible interval"),
+        heading=("Variant", "Probable mean", f"{format_level(analysis)} credible interval"),
         rows=[
-            (one.key, write(one.posterior_mean), write_ends(one.credible_interval, write)) for one in analysis.variants
+            (one.key, write(one.posterior_mean), format_interval(one.credible_interval, write))
+            for one in analysis.variants
         ],
-        data={"isShare": is_share(analysis), "measure": measure, "curves": curves},
+        data={"isShare": is_conversion_rate(analysis), "measure": measure, "curves": curves},
     )
 
 
-def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
+def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     """How every variant differs from the baseline, in every metric."""
     rows = [
         (place, metric, variant)
@@ -68,7 +69,7 @@ def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     analysis = next((metric.analysis for metric in metrics if metric.analysis is not None), None)
     if not rows or analysis is None:
         return None
-    baseline, level = analysis.stats_config.baseline_variant_key, write_level(analysis)
+    baseline, level = analysis.stats_config.baseline_variant_key, format_level(analysis)
     return Figure(
         kind="differences",
         title=f"Change against {baseline}",
@@ -79,9 +80,9 @@ def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
             (
                 _named(metric, place),
                 variant.key,
-                write_change(variant.delta_relative),
-                write_ends(variant.delta_relative_credible_interval, write_change),
-                write_ends(variant.relative_sequential_interval, write_change),
+                format_change(variant.delta_relative),
+                format_interval(variant.delta_relative_credible_interval, format_change),
+                format_interval(variant.relative_sequential_interval, format_change),
             )
             for place, metric, variant in rows
         ],
@@ -101,7 +102,7 @@ def draw_differences(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     )
 
 
-def draw_days(timeseries: TimeseriesRead) -> Figure | None:
+def build_timeseries_chart(timeseries: TimeseriesRead) -> Figure | None:
     """How the effect developed, with what could be said of it on each day."""
     rows = [
         (day, variant)
@@ -122,8 +123,8 @@ def draw_days(timeseries: TimeseriesRead) -> Figure | None:
             (
                 day,
                 variant.key,
-                write_change(variant.delta_relative),
-                write_ends(variant.relative_sequential_interval, write_change),
+                format_change(variant.delta_relative),
+                format_interval(variant.relative_sequential_interval, format_change),
             )
             for day, variant in rows
         ],
@@ -142,7 +143,7 @@ def draw_days(timeseries: TimeseriesRead) -> Figure | None:
     )
 
 
-def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figure | None:
+def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) -> Figure | None:
     """Who came on each day, beside who should have."""
     series = [one for one in exposures.timeseries if one.variant != SEVERAL]
     if not any(sum(one.exposure_counts) for one in series):
@@ -161,7 +162,7 @@ def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figu
         "where the colours should meet if everybody were split as planned.",
         heading=(
             "Day" if step == 1 else "From",
-            *(f"{one.variant} ({write_share(share)} planned)" for one, share in zip(series, shares, strict=True)),
+            *(f"{one.variant} ({format_percentage(share)} planned)" for one, share in zip(series, shares, strict=True)),
         ),
         rows=[(day, *(f"{counts[one.variant][place]:,}" for one in series)) for place, day in enumerate(days)],
         data={
@@ -182,7 +183,7 @@ def draw_exposures(exposures: ExposuresRead, split: Mapping[str, float]) -> Figu
     )
 
 
-def draw_funnel(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
+def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
     """How many of those who entered came to each step."""
     if not isinstance(results, FunnelResultsRead):
         return None
@@ -199,7 +200,7 @@ def draw_funnel(results: FunnelResultsRead | TrendResultsRead | None) -> Figure 
         title="The funnel",
         description="The share of those who entered that came to each step.",
         heading=("Step", "Variant", "Persons", "Share of those who entered"),
-        rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", write_share(bar.share)) for bar in bars],
+        rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", format_percentage(bar.share)) for bar in bars],
         data={"bars": [{**asdict(bar), "share": bar.share} for bar in bars]},
     )
 
@@ -219,7 +220,7 @@ class _Bar:
         return self.count / self.entered if self.entered else 0.0
 
 
-def is_share(analysis: AnalysisRead) -> bool:
+def is_conversion_rate(analysis: AnalysisRead) -> bool:
     """Whether the means of a metric are shares of persons."""
     return analysis.metric_type == "funnel"
 
@@ -232,16 +233,16 @@ def _sums(counts: Sequence[int], step: int) -> list[int]:
     return [sum(counts[start : start + step]) for start in range(0, len(counts), step)]
 
 
-def write_level(analysis: AnalysisRead) -> str:
+def format_level(analysis: AnalysisRead) -> str:
     return f"{100 * analysis.stats_config.confidence_level:.4g}%"
 
 
-def write_ends(ends: Ends | None, write: Callable[[float], str]) -> str:
+def format_interval(ends: Ends | None, write: Callable[[float], str]) -> str:
     return NOTHING if ends is None else f"{write(ends[0])} to {write(ends[1])}"
 
 
 def _writer(analysis: AnalysisRead) -> Callable[[float | None], str]:
-    return write_share if is_share(analysis) else write_number
+    return format_percentage if is_conversion_rate(analysis) else format_number
 
 
 def _compared(analysis: AnalysisRead | None) -> list[VariantAnalysisRead]:

@@ -10,7 +10,7 @@ _DIGITS = 3
 _SMALLEST_SHARE = 1e-6
 
 
-def write_number(value: float | None, digits: int = 4) -> str:
+def format_number(value: float | None, digits: int = 4) -> str:
     """Return a number with so many significant digits; whole numbers whole."""
     if value is None or not math.isfinite(value):
         return NOTHING
@@ -21,7 +21,7 @@ def write_number(value: float | None, digits: int = 4) -> str:
     return _signed(f"{value:,.{_decimals(value, digits)}f}")
 
 
-def write_share(value: float | None) -> str:
+def format_percentage(value: float | None) -> str:
     """Return a share in percent."""
     if value is None or not math.isfinite(value):
         return NOTHING
@@ -30,14 +30,14 @@ def write_share(value: float | None) -> str:
     return _signed(f"{100 * value:,.{_decimals(100 * value, _DIGITS)}f}%")
 
 
-def write_change(value: float | None) -> str:
+def format_change(value: float | None) -> str:
     """Return a relative change in percent, with its sign."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return _signed(f"{100 * value:+,.1f}%")
 
 
-def write_probability(value: float | None) -> str:
+def format_probability(value: float | None) -> str:
     """Return a probability: nothing is certain that is not 0 or 1."""
     if value is None:
         return NOTHING
@@ -48,17 +48,17 @@ def write_probability(value: float | None) -> str:
     return f"{value:.2%}"
 
 
-def write_p_value(value: float | None) -> str:
+def format_p_value(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.2g}" if value >= 1e-300 else "0"
 
 
-def write_moment(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
+def format_time(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
     return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y, %H:%M")
 
 
-def write_day(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
+def format_day(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
     return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y")
 
 

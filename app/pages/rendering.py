@@ -100,11 +100,11 @@ def draw(page: ExperimentPage) -> Sequence[Figure]:
     metrics = found.overview.scorecard.metrics
     split = {one.key: one.share for one in page.variants}
     drawn = (
-        figures.draw_densities(metrics[0]),
-        figures.draw_differences(metrics),
-        figures.draw_days(found.overview.timeseries),
-        figures.draw_exposures(found.exposures, split),
-        figures.draw_funnel(found.verdict.results),
+        figures.build_densities_chart(metrics[0]),
+        figures.build_differences_chart(metrics),
+        figures.build_timeseries_chart(found.overview.timeseries),
+        figures.build_exposures_chart(found.exposures, split),
+        figures.build_funnel_chart(found.verdict.results),
     )
     return [picture for picture in drawn if picture is not None]
 
@@ -134,22 +134,22 @@ def _environment() -> Environment:
         "scripts": [assets()[name] for name in SCRIPTS],
         "style": assets()[STYLE],
         "file_policy": content_policy(is_file=True),
-        "is_share": figures.is_share,
+        "is_conversion_rate": figures.is_conversion_rate,
         "name_measure": figures.name_measure,
-        "write_level": figures.write_level,
-        "write_ends": figures.write_ends,
-        "write_share": writing.write_share,
-        "write_number": writing.write_number,
-        "write_change": writing.write_change,
+        "format_level": figures.format_level,
+        "format_interval": figures.format_interval,
+        "format_percentage": writing.format_percentage,
+        "format_number": writing.format_number,
+        "format_change": writing.format_change,
     }
     environment.filters |= {
-        "number": writing.write_number,
-        "share": writing.write_share,
-        "change": writing.write_change,
-        "probability": writing.write_probability,
-        "p_value": writing.write_p_value,
-        "moment": writing.write_moment,
-        "day": writing.write_day,
+        "number": writing.format_number,
+        "share": writing.format_percentage,
+        "change": writing.format_change,
+        "probability": writing.format_probability,
+        "p_value": writing.format_p_value,
+        "moment": writing.format_time,
+        "day": writing.format_day,
         "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of ours
     }
     return environment

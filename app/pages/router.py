@@ -88,7 +88,7 @@ async def show_experiment(request: Request, experiment: PageExperimentDep, pages
 @router.post("/{project_id}/")
 @router.post("/{project_id}/{experiment_id}/")
 async def sign_in(request: Request) -> Response:
-    """Keep the key that the form brings, if it is good, and show the page that it was asked for on."""
+    """Keep the key that the form brings, if it is good, and show the page that it was plan for on."""
     refuse_other_sites(request)
     await read_bytes(request, _MAX_FORM_BYTES)
     form = await read_document(request)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
-from app.db.errors import is_passing_database_trouble
+from app.db.errors import is_transient_database_error
 from app.pages import rendering
 from app.pages.credentials import drop_key, read_key
 
@@ -20,7 +20,7 @@ _SIGN_IN: Final = "sign_in.html"
 
 
 class PageRoute(APIRoute):
-    """A route whose refusals are pages: to be read by people, under the same headers as what they asked for."""
+    """A route whose refusals are pages: to be read by people, under the same headers as what they plan for."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -31,7 +31,7 @@ class PageRoute(APIRoute):
             except AppError as refusal:
                 response = _refuse(request, refusal)
             except (DBAPIError, PoolTimeout, OSError) as error:
-                if not is_passing_database_trouble(error):
+                if not is_transient_database_error(error):
                     raise
                 response = _refuse(request, Unavailable())
             _protect(response)

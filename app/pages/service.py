@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
+from app.experiments.exposures.counting import ExposureService
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
-from app.experiments.exposures.service import ExposureService
-from app.experiments.health.service import FindingsService, Report
+from app.experiments.health.service import HealthService, Report
 from app.experiments.lifecycle import Status, status_of
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.service import ResultsService, judge
@@ -35,7 +35,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Findings:
+class HealthReport:
     """What the data of a started experiment say."""
 
     overview: Overview
@@ -50,7 +50,7 @@ class ExperimentPage:
 
     Attributes
     ----------
-    findings : Findings or None
+    findings : HealthReport or None
         None for a draft, and where nothing can be worked out; ``problem`` says why.
     timezone : ZoneInfo
         The project's: all moments are shown in it.
@@ -63,7 +63,7 @@ class ExperimentPage:
     secondary_metrics: Sequence[str]
     computed_at: dt.datetime
     timezone: ZoneInfo
-    findings: Findings | None
+    findings: HealthReport | None
     problem: str = ""
 
 
@@ -75,7 +75,7 @@ class PageService:
         project: Project,
         scorecards: ScorecardService,
         exposures: ExposureService,
-        findings: FindingsService,
+        findings: HealthService,
         results: ResultsService,
     ) -> None:
         self._project = project
@@ -107,7 +107,7 @@ class PageService:
             problem=problem,
         )
 
-    async def _find(self, experiment: Experiment) -> Findings:
+    async def _find(self, experiment: Experiment) -> HealthReport:
         overview = await self._scorecards.overview(experiment)
         metric, refusal, results = None, "", None
         try:
@@ -121,7 +121,7 @@ class PageService:
             except ValidationFailed as error:
                 refusal = error.detail
         days_left = overview.decision.progress.estimated_days_left
-        return Findings(
+        return HealthReport(
             overview=overview,
             health=await self._findings.check(experiment, exposures, metric, "" if metric else refusal, days_left),
             exposures=write_exposures(exposures),

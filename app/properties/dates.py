@@ -25,14 +25,14 @@ _LONGEST_MAIL_DATE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ParsedDate:
     """A point in UTC, cut to whole seconds; ``is_date`` when it was written without a time of day."""
 
     at: datetime
     is_date: bool
 
 
-def parse_moment(text: str) -> Moment | None:
+def parse_moment(text: str) -> ParsedDate | None:
     """Read a moment, or None when the text is not one.
 
     Notes
@@ -49,28 +49,28 @@ def parse_moment(text: str) -> Moment | None:
     return moment
 
 
-def _parse(text: str) -> Moment | None:
+def _parse(text: str) -> ParsedDate | None:
     try:
         if _UNIX_SECONDS.fullmatch(text):
-            return Moment(datetime.fromtimestamp(int(text), UTC), is_date=False)
+            return ParsedDate(datetime.fromtimestamp(int(text), UTC), is_date=False)
         for form in _FORMS:
             if match := form.fullmatch(text):
                 return _from_parts(match.groupdict())
         if len(text) <= _LONGEST_MAIL_DATE and any(character.isalpha() for character in text):
-            return Moment(_in_utc(parsedate_to_datetime(text)), is_date=False)
+            return ParsedDate(_in_utc(parsedate_to_datetime(text)), is_date=False)
     except (ValueError, OverflowError, IndexError, TypeError):  # what the parser of RFC 822 dates raises on other texts
         return None
     return None
 
 
-def _from_parts(parts: dict[str, str | None]) -> Moment:
+def _from_parts(parts: dict[str, str | None]) -> ParsedDate:
     def part(name: str) -> int:
         return int(parts.get(name) or 0)
 
     offset = timedelta(hours=part("offset_hours"), minutes=part("offset_minutes"))
     zone = timezone(-offset if parts.get("sign") == "-" else offset)
     at = datetime(part("year"), part("month"), part("day"), part("hour"), part("minute"), part("second"), tzinfo=zone)
-    return Moment(_in_utc(at), is_date=parts.get("hour") is None)
+    return ParsedDate(_in_utc(at), is_date=parts.get("hour") is None)
 
 
 def _in_utc(at: datetime) -> datetime:

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from app.properties.dates import Moment, parse_moment
+from app.properties.dates import ParsedDate, parse_moment
 from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_test
 from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, PropertyType, Value
 from app.properties.patterns import contains_like, regular_expression
@@ -271,7 +271,7 @@ def _number_of(value: Value) -> float | None:
     return number_of_text(str(value))
 
 
-def _moment_of(value: Value) -> Moment | None:
+def _moment_of(value: Value) -> ParsedDate | None:
     if isinstance(value, tuple):
         return None
     return parse_moment(_text_of(value))

@@ -6,7 +6,7 @@ from app.properties.splitting import alternatives
 from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort
 
 
-def refuse_unanswerable(tree: Group) -> None:
+def validate_filter(tree: Group) -> None:
     """Refuse a filter that no event could be tested with, before anything is stored or read.
 
     Raises

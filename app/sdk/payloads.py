@@ -30,7 +30,7 @@ _BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"
 _TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # a blank was a plus before a form was read
 
 
-class Submission(msgspec.Struct, frozen=True):
+class SdkRequest(msgspec.Struct, frozen=True):
     """A capture request as it came; ``form`` has the fields of a body that is a form, and is empty for any other."""
 
     method: str
@@ -41,7 +41,7 @@ class Submission(msgspec.Struct, frozen=True):
     address: str | None = None  # the client's
 
 
-def decode_payload(submission: Submission) -> bytes:
+def decode_payload(sdk_request: SdkRequest) -> bytes:
     """Return the JSON text that a request carries, as bytes that may still be no JSON.
 
     Raises
@@ -51,8 +51,8 @@ def decode_payload(submission: Submission) -> bytes:
     PayloadTooLarge
         As soon as the decompressed text exceeds ``MAX_PAYLOAD_BYTES``.
     """
-    payload = _find_payload(submission)
-    compression = _compression(submission)
+    payload = _find_payload(sdk_request)
+    compression = _compression(sdk_request)
     if not payload:
         raise ValidationFailed(
             "No data found. Make sure to use a POST request when sending the payload in the body of the request.",
@@ -70,20 +70,20 @@ def decode_payload(submission: Submission) -> bytes:
     return unarmoured.removeprefix(_BYTE_ORDER_MARK)
 
 
-def _find_payload(submission: Submission) -> bytes:
-    if submission.method == "GET":
-        return submission.query.get("data", "").encode()
-    if submission.form:
-        return submission.form.get("data", "").encode()
-    return submission.body or submission.query.get("data", "").encode()
+def _find_payload(sdk_request: SdkRequest) -> bytes:
+    if sdk_request.method == "GET":
+        return sdk_request.query.get("data", "").encode()
+    if sdk_request.form:
+        return sdk_request.form.get("data", "").encode()
+    return sdk_request.body or sdk_request.query.get("data", "").encode()
 
 
-def _compression(submission: Submission) -> str:
-    named = submission.query.get("compression") or submission.form.get("compression") or submission.content_encoding
+def _compression(sdk_request: SdkRequest) -> str:
+    named = sdk_request.query.get("compression") or sdk_request.form.get("compression") or sdk_request.content_encoding
     return named.strip().lower()
 
 
-def speaks_for_itself(payload: bytes) -> bool:
+def has_known_signature(payload: bytes) -> bool:
     """Whether the first bytes say what it is, an object, a list or gzip: nothing that base64 or a form begins with."""
     return _is_json(payload) or payload.startswith(_GZIP_MAGIC)
 
@@ -94,7 +94,7 @@ def _is_json(payload: bytes) -> bool:
 
 def _decode_base64(payload: bytes) -> bytes:
     """Return what base64 holds if that is JSON or gzip, else the payload as it was."""
-    if speaks_for_itself(payload):
+    if has_known_signature(payload):
         return payload
     digits = payload.strip(_BLANKS).rstrip(b"=").translate(_TO_BASE64, _BREAKS)
     if digits.translate(None, _BASE64):
@@ -103,7 +103,7 @@ def _decode_base64(payload: bytes) -> bytes:
         decoded = binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
     except binascii.Error:
         return payload
-    return decoded if speaks_for_itself(decoded) else payload
+    return decoded if has_known_signature(decoded) else payload
 
 
 def _decompress_gzip(payload: bytes) -> bytes:

@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 
 from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.http.request_body import read_bytes
-from app.sdk.payloads import Submission, speaks_for_itself
+from app.sdk.payloads import SdkRequest, has_known_signature
 
 # More is decoded beside the event loop, so that others are served meanwhile.
 _BYTES_DECODED_AT_ONCE = 64 * 1024
@@ -20,12 +20,12 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-async def read_submission(request: Request, limit: int) -> Submission:
+async def read_sdk_request(request: Request, limit: int) -> SdkRequest:
     """Return a request as it came; refuse a body of more than ``limit`` bytes."""
     body = await read_bytes(request, limit)
     headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
     client = request.scope.get("client")
-    return Submission(
+    return SdkRequest(
         method=request.scope["method"],
         query=read_query(request),
         form=await _read_form(body, headers.get(b"content-type", b"").decode("latin-1")),
@@ -46,7 +46,7 @@ def _read_short_query(text: bytes) -> Mapping[str, str]:
     return MappingProxyType(dict(QueryParams(text)))
 
 
-async def beside_the_loop(
+async def run_in_thread_if_large(
     size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
 ) -> Result:
     """Do work on so many bytes, in a thread if they are many."""
@@ -58,8 +58,8 @@ async def beside_the_loop(
 async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
     """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == URL_ENCODED and not speaks_for_itself(body):
-        return {**await beside_the_loop(len(body), parse_url_encoded, body)}
-    if media_type == MULTIPART and not speaks_for_itself(body):
+    if media_type == URL_ENCODED and not has_known_signature(body):
+        return {**await run_in_thread_if_large(len(body), parse_url_encoded, body)}
+    if media_type == MULTIPART and not has_known_signature(body):
         return {**await parse_multipart(body, content_type)}
     return {}

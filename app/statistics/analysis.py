@@ -47,7 +47,7 @@ MIN_EXPECTED = 5  # below so many expected events the normal approximation of a 
 _STANDARD_NORMAL = NormalDist()
 
 
-def analyse(
+def analyze_metric(
     variants: Sequence[MetricVariant], config: AnalysisConfig, split: Mapping[str, float] | None = None
 ) -> Analysis:
     """Analyse one metric.
@@ -64,11 +64,11 @@ def analyse(
     ValueError
         When variants cannot be compared, the baseline is none of them, or the split does not fit them.
     """
-    [analysis] = analyse_together([variants], config, split)
+    [analysis] = analyze_metrics([variants], config, split)
     return analysis
 
 
-def analyse_together(
+def analyze_metrics(
     metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig, split: Mapping[str, float] | None = None
 ) -> list[Analysis]:
     """Analyse several metrics of an experiment; corrections are made over all their comparisons.
@@ -76,7 +76,7 @@ def analyse_together(
     Raises
     ------
     ValueError
-        As ``analyse`` does.
+        As ``analyze_metric`` does.
     """
     described = [_describe(variants, config) for variants in metrics]
     evidence = [_evidence(one, config) for variants in described for one in variants]

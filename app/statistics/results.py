@@ -18,7 +18,7 @@ Code: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """How to analyse. Without ``baseline`` it is control, or the first variant where there is none.
+    """How to analyze_metric. Without ``baseline`` it is control, or the first variant where there is none.
 
     ``method`` and ``is_sequential`` say what significance rests on: the credible interval, the confidence interval, or
     (however often one looks) the anytime-valid one. ``correction`` is made over all comparisons that are decided

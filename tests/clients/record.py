@@ -1,6 +1,7 @@
 """Records what the clients send, for tests that replay it without them: ``python -m tests.clients.record``.
 
-Two users visit a shop with every client. What comes is written below ``tests/support/recorded``, one file for each client.
+Two users visit a shop with every client. What comes is written
+below ``tests/support/recorded``, one file for each client.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.common.single_flight import SharedWork
+from app.common.single_flight import SingleFlight
 
 
 class Piece:
@@ -24,7 +24,7 @@ class Piece:
 
 
 async def test_who_asks_while_work_is_under_way_shares_the_next_one() -> None:
-    shared, piece = SharedWork(), Piece()
+    shared, piece = SingleFlight(), Piece()
     first = asyncio.create_task(shared.result("key", piece))
     await piece.begun.wait()
     others = [asyncio.create_task(shared.result("key", piece)) for _ in range(3)]
@@ -35,7 +35,7 @@ async def test_who_asks_while_work_is_under_way_shares_the_next_one() -> None:
 
 
 async def test_work_of_different_keys_does_not_wait_for_each_other() -> None:
-    shared, slow, quick = SharedWork(), Piece(), Piece()
+    shared, slow, quick = SingleFlight(), Piece(), Piece()
     waiting = asyncio.create_task(shared.result("slow", slow))
     quick.go.set()
 
@@ -45,7 +45,7 @@ async def test_work_of_different_keys_does_not_wait_for_each_other() -> None:
 
 
 async def test_work_goes_on_for_others_when_who_asked_first_has_gone() -> None:
-    shared, piece = SharedWork(), Piece()
+    shared, piece = SingleFlight(), Piece()
     first, second = (asyncio.create_task(shared.result("key", piece)) for _ in range(2))
     await piece.begun.wait()
     first.cancel()
@@ -55,7 +55,7 @@ async def test_work_goes_on_for_others_when_who_asked_first_has_gone() -> None:
 
 
 async def test_what_goes_wrong_is_told_to_all_and_tried_anew() -> None:
-    shared = SharedWork()
+    shared = SingleFlight()
 
     async def fail() -> None:
         raise ValueError("no")
@@ -69,7 +69,7 @@ async def test_what_goes_wrong_is_told_to_all_and_tried_anew() -> None:
 
 
 async def test_closing_stops_what_is_under_way() -> None:
-    shared, piece = SharedWork(), Piece()
+    shared, piece = SingleFlight(), Piece()
     waiting = asyncio.create_task(shared.result("key", piece))
     await piece.begun.wait()
     await shared.close()

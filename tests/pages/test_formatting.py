@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from app.pages.formatting import NOTHING, write_change, write_number, write_p_value, write_probability, write_share
+from app.pages.formatting import (
+    NOTHING,
+    format_change,
+    format_number,
+    format_p_value,
+    format_percentage,
+    format_probability,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -25,7 +32,7 @@ MINUS = "\N{MINUS SIGN}"
     ],
 )
 def test_numbers_have_four_digits(value: float | None, written: str) -> None:
-    assert write_number(value) == written
+    assert format_number(value) == written
 
 
 @pytest.mark.parametrize(
@@ -33,14 +40,14 @@ def test_numbers_have_four_digits(value: float | None, written: str) -> None:
     [(None, NOTHING), (0.0, "0.00%"), (1.0, "100%"), (0.0057261, "0.573%"), (0.125, "12.5%"), (1e-9, "under 0.0001%")],
 )
 def test_shares_are_percentages_of_three_digits(value: float | None, written: str) -> None:
-    assert write_share(value) == written
+    assert format_percentage(value) == written
 
 
 @pytest.mark.parametrize(
     ("value", "written"), [(1.18845, "+118.8%"), (-0.0341, f"{MINUS}3.4%"), (0.0, "+0.0%"), (None, NOTHING)]
 )
 def test_changes_have_a_sign(value: float | None, written: str) -> None:
-    assert write_change(value) == written
+    assert format_change(value) == written
 
 
 @pytest.mark.parametrize(
@@ -48,9 +55,9 @@ def test_changes_have_a_sign(value: float | None, written: str) -> None:
     [(1.0, "100.00%"), (0.99995, "over 99.99%"), (0.5, "50.00%"), (0.00001, "under 0.01%"), (0.0, "0.00%")],
 )
 def test_nothing_is_certain_that_is_not(value: float, written: str) -> None:
-    assert write_probability(value) == written
+    assert format_probability(value) == written
 
 
 @pytest.mark.parametrize(("value", "written"), [(None, NOTHING), (0.0312, "0.031"), (1.5e-120, "1.5e-120"), (0.0, "0")])
 def test_p_values_have_two_digits(value: float | None, written: str) -> None:
-    assert write_p_value(value) == written
+    assert format_p_value(value) == written

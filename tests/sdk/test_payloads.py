@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
 from app.sdk import lz_string
-from app.sdk.payloads import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, Submission, decode_payload
+from app.sdk.payloads import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, SdkRequest, decode_payload
 from tests.sdk.lz_encoding import compress
 
 BROKEN = "Malformed request data: Failed to decompress data."
 
 
-def post(body: bytes, compression: str = "", encoding: str = "") -> Submission:
-    return Submission("POST", {"compression": compression}, {}, body, encoding)
+def post(body: bytes, compression: str = "", encoding: str = "") -> SdkRequest:
+    return SdkRequest("POST", {"compression": compression}, {}, body, encoding)
 
 
-def form(**fields: str) -> Submission:
-    return Submission("POST", {}, fields, b"as it was", "")
+def form(**fields: str) -> SdkRequest:
+    return SdkRequest("POST", {}, fields, b"as it was", "")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_any_bytes_are_lz_string_or_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "submission",
+    "sdk_request",
     [
         post(b'{"a": 1}'),
         post(b'\xef\xbb\xbf{"a": 1}'),
@@ -76,12 +76,12 @@ def test_any_bytes_are_lz_string_or_refused(data: bytes) -> None:
         post(b'{"a": 1}', "snappy"),
         form(data=base64.b64encode(b'{"a": 1}').decode()),
         form(data=compress('{"a": 1}').replace("+", " "), compression="lz64"),
-        Submission("GET", {"data": '{"a": 1}'}, {}, b"", ""),
-        Submission("POST", {"data": '{"a": 1}'}, {}, b"", ""),
+        SdkRequest("GET", {"data": '{"a": 1}'}, {}, b"", ""),
+        SdkRequest("POST", {"data": '{"a": 1}'}, {}, b"", ""),
     ],
 )
-def test_json_is_found_under_every_wrapping(submission: Submission) -> None:
-    assert decode_payload(submission) == b'{"a": 1}'
+def test_json_is_found_under_every_wrapping(sdk_request: SdkRequest) -> None:
+    assert decode_payload(sdk_request) == b'{"a": 1}'
 
 
 def test_a_plus_that_a_form_turned_into_a_blank_is_a_plus() -> None:
@@ -97,11 +97,11 @@ def test_what_is_no_wrapping_is_left_as_it_is(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("submission", "code", "detail"),
+    ("sdk_request", "code", "detail"),
     [
         (post(b""), "no_data", "No data found."),
         (form(other="field"), "no_data", "No data found."),
-        (Submission("GET", {}, {}, b"{}", ""), "no_data", "No data found."),
+        (SdkRequest("GET", {}, {}, b"{}", ""), "no_data", "No data found."),
         (post(gzip.compress(b"{}")[:-4]), "invalid_payload", f"{BROKEN} Compressed file ended before"),
         (post(b"\x1f\x8b\x08garbage of some length"), "invalid_payload", f"{BROKEN} Error -3"),
         (post(gzip.compress(b"{}") + b"rest"), "invalid_payload", f"{BROKEN} Error -3"),
@@ -116,9 +116,9 @@ def test_what_is_no_wrapping_is_left_as_it_is(payload: bytes) -> None:
         ),
     ],
 )
-def test_what_cannot_be_unwrapped_is_refused(submission: Submission, code: str, detail: str) -> None:
+def test_what_cannot_be_unwrapped_is_refused(sdk_request: SdkRequest, code: str, detail: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
-        decode_payload(submission)
+        decode_payload(sdk_request)
 
     assert refusal.value.code == code
     assert refusal.value.detail.startswith(detail)
@@ -160,12 +160,12 @@ def gzip_bomb() -> bytes:
     ],
     ids=["gzip", "gzip named twice", "gzip in base64", "gzip in base64 in a form", "lz64", "lz64 too long to decode"],
 )
-def test_a_bomb_is_refused_in_bounded_memory(make: Callable[[], Submission]) -> None:
-    submission = make()
+def test_a_bomb_is_refused_in_bounded_memory(make: Callable[[], SdkRequest]) -> None:
+    sdk_request = make()
     tracemalloc.start()
     try:
         with pytest.raises(PayloadTooLarge):
-            decode_payload(submission)
+            decode_payload(sdk_request)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

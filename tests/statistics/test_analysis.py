@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.statistics.analysis import analyse, analyse_together
+from app.statistics.analysis import analyze_metric, analyze_metrics
 from app.statistics.frequentist.multiplicity import adjust
 from app.statistics.frequentist.sample_ratio import check_sample_ratio
 from app.statistics.frequentist.sequential import sequential_factor, sequential_p_value
@@ -55,7 +55,7 @@ def test_published_conversions_have_their_published_figures(
     p_value: float,
     best: float,
 ) -> None:
-    found = of(analyse(funnel(control=control, test=test), CONFIG), "test")
+    found = of(analyze_metric(funnel(control=control, test=test), CONFIG), "test")
 
     assert found.difference.estimate == pytest.approx(difference, abs=6e-7)
     assert found.difference.confidence_interval == pytest.approx(interval, abs=6e-6)
@@ -74,7 +74,7 @@ def test_published_conversions_have_their_published_figures(
 def test_published_amounts_have_their_published_p_value(
     control: MeanVariant, test: MeanVariant, p_value: float
 ) -> None:
-    found = of(analyse([control, test], CONFIG), "test")
+    found = of(analyze_metric([control, test], CONFIG), "test")
 
     assert found.p_value == pytest.approx(p_value, rel=5e-3)
 
@@ -146,8 +146,8 @@ def test_corrections_span_all_metrics_that_are_decided_together() -> None:
     metric = funnel(control=(1000, 10_000), test=(1085, 10_000))
     config = replace(ONE_LOOK, correction="holm")
 
-    alone = of(analyse(metric, config), "test").decision
-    together = of(analyse_together([metric, metric], config)[0], "test").decision
+    alone = of(analyze_metric(metric, config), "test").decision
+    together = of(analyze_metrics([metric, metric], config)[0], "test").decision
     assert alone is not None
     assert together is not None
     assert together.adjusted == pytest.approx(2 * (alone.adjusted or 0))
@@ -156,8 +156,8 @@ def test_corrections_span_all_metrics_that_are_decided_together() -> None:
 def test_control_is_the_baseline_wherever_it_stands_and_the_order_stays() -> None:
     variants = funnel(test=(150, 1000), control=(100, 1000), other=(90, 1000))
 
-    found = analyse(variants, CONFIG)
-    chosen = analyse(variants, replace(CONFIG, baseline="other"))
+    found = analyze_metric(variants, CONFIG)
+    chosen = analyze_metric(variants, replace(CONFIG, baseline="other"))
     assert [variant.sample.key for variant in found.variants] == ["test", "control", "other"]
     assert (found.baseline.sample.key, chosen.baseline.sample.key) == ("control", "other")
     assert of(chosen, "test").difference.estimate == pytest.approx(0.06)
@@ -166,7 +166,7 @@ def test_control_is_the_baseline_wherever_it_stands_and_the_order_stays() -> Non
 
 
 def test_control_may_lead() -> None:
-    found = analyse(funnel(control=(150, 1000), test=(100, 1000)), CONFIG)
+    found = analyze_metric(funnel(control=(150, 1000), test=(100, 1000)), CONFIG)
 
     assert found.leader == found.baseline
     decision = of(found, "test").decision
@@ -186,7 +186,7 @@ def test_control_may_lead() -> None:
     ],
 )
 def test_a_verdict_says_what_it_lacks(variants: Sequence[FunnelVariant | MeanVariant], code: str) -> None:
-    decision = of(analyse(variants, CONFIG), "test").decision
+    decision = of(analyze_metric(variants, CONFIG), "test").decision
 
     assert decision is not None
     assert decision.code == code
@@ -194,8 +194,8 @@ def test_a_verdict_says_what_it_lacks(variants: Sequence[FunnelVariant | MeanVar
 
 def test_a_ratio_with_constant_denominators_is_a_mean() -> None:
     numbers = {"control": (500, 800.0, 2100.0), "test": (400, 700.0, 1900.0)}
-    means = analyse([MeanVariant(key, *sums) for key, sums in numbers.items()], CONFIG)
-    ratios = analyse(
+    means = analyze_metric([MeanVariant(key, *sums) for key, sums in numbers.items()], CONFIG)
+    ratios = analyze_metric(
         [RatioVariant(key, n, total, squares, n * 2, n * 4, total * 2) for key, (n, total, squares) in numbers.items()],
         CONFIG,
     )
@@ -212,7 +212,7 @@ def test_variances_survive_large_means() -> None:
     variant = MeanVariant("control", n, (low + high) * n // 2, (low**2 + high**2) * n // 2)
 
     deviation = math.sqrt(n / (n - 1) / n)
-    interval = of(analyse([variant, replace(variant, key="test")], CONFIG), "test").credible_interval
+    interval = of(analyze_metric([variant, replace(variant, key="test")], CONFIG), "test").credible_interval
     assert interval is not None
     assert interval[1] - interval[0] == pytest.approx(2 * 1.959963984540054 * deviation, rel=1e-6)
 
@@ -251,7 +251,7 @@ configs = st.builds(
 def test_any_counts_have_an_analysis_that_hangs_together(
     variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig
 ) -> None:
-    found = analyse(variants, config, {variant.key: 1.0 for variant in variants})
+    found = analyze_metric(variants, config, {variant.key: 1.0 for variant in variants})
 
     best = [one.probability_best for one in found.variants if one.probability_best is not None]
     assert not best or sum(best) == pytest.approx(1)
@@ -277,7 +277,7 @@ def test_any_counts_have_an_analysis_that_hangs_together(
 )
 def test_what_cannot_be_compared_is_refused(variants: list[FunnelVariant | CountVariant], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        analyse(variants, CONFIG)
+        analyze_metric(variants, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from app.db.database import Database
 from app.db.models import Project
-from app.metrics.facts.materializer import Materialiser
-from app.operations.maintenance.scheduler import Schedule
-from app.operations.maintenance.wiring import build_upkeep
+from app.metrics.facts.materializer import Materializer
+from app.operations.maintenance.scheduler import MaintenanceScheduler
+from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import settings_for
 from tests.support.service import TREND, Service, event
 
@@ -117,8 +117,10 @@ async def test_the_lag_of_counting_shows_and_does_not_shrink_while_counting_fail
     service: Service, database: Database
 ) -> None:
     await service.create_experiment(end_date=None)
-    schedule = Schedule(database, lambda project: build_upkeep(database, Materialiser(database), project), 10)
-    broken = Schedule(database, fail, 10)
+    schedule = MaintenanceScheduler(
+        database, lambda project: build_maintenance(database, Materializer(database), project), 10
+    )
+    broken = MaintenanceScheduler(database, fail, 10)
     started = time.time()
     await schedule.run_once()
     counted_until = (await scrape(service.client))("abacus_counted_until_timestamp_seconds")

@@ -15,14 +15,14 @@ from app.accounts.projects.service import CURRENT, ProjectService
 from app.common.errors import NotFound, Throttled
 from app.common.ids import read_id
 from app.db.models import PersonalApiKey, Project, User
-from app.http.dependencies import SessionDep, database_of
+from app.http.dependencies import SessionDep, get_database
 from app.http.routing import negotiate
 
 # Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
 ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
 
 
-async def access_of(request: Request) -> Access:
+async def get_access(request: Request) -> Access:
     """Return who is asking and what he may do, or refuse. May be called again in the same request."""
     known: Access | None = getattr(request.state, "access", None)
     if known is not None:
@@ -30,12 +30,12 @@ async def access_of(request: Request) -> Access:
     negotiate(request)
     credential = await find_credential(request)
     project_id = read_id(request.path_params.get("project_id", ""))
-    access = await AuthenticationService(database_of(request)).authenticate(credential, project_id)
+    access = await AuthenticationService(get_database(request)).authenticate(credential, project_id)
     request.state.access = access
     return access
 
 
-class Admission:
+class RequireScope:
     """Lets in whose key may do what a route is for, as often as he may."""
 
     def __init__(self, scope_object: ScopeObject, limit: RateLimit, action: ScopeAction | None) -> None:
@@ -48,7 +48,7 @@ class Admission:
         return scope_for(self._scope_object, method, self._action)
 
     async def __call__(self, request: Request) -> None:
-        access = await access_of(request)
+        access = await get_access(request)
         access.require(self.scope(request.method))
         reference: str | None = request.path_params.get("project_id")
         project = await _project_of(request, reference) if reference is not None else None
@@ -63,24 +63,24 @@ def count_request(request: Request, limit: RateLimit, access: Access, project_id
         raise Throttled(math.ceil(wait))
 
 
-def admit(
+def require_scope(
     scope_object: ScopeObject, limit: RateLimit = GENERAL, *, action: ScopeAction | None = None
 ) -> params.Depends:
     """Declare what the routes of a router are about: every private route says so, or a test names it.
 
     ``action`` says what they do where their methods do not: a POST that changes nothing only reads.
     """
-    return params.Depends(Admission(scope_object, limit, action))
+    return params.Depends(RequireScope(scope_object, limit, action))
 
 
-def scope_needed(route: APIRoute, method: str) -> str | None:
+def required_scope(route: APIRoute, method: str) -> str | None:
     """Return the scope that a private route asks for."""
     guards = (dependency.dependency for dependency in route.dependencies)
-    return next((guard.scope(method) for guard in guards if isinstance(guard, Admission)), None)
+    return next((guard.scope(method) for guard in guards if isinstance(guard, RequireScope)), None)
 
 
 async def get_user(request: Request) -> User:
-    return (await access_of(request)).user
+    return (await get_access(request)).user
 
 
 UserDep = Annotated[User, Depends(get_user)]
@@ -96,9 +96,9 @@ async def _project_of(request: Request, reference: str) -> Project:
     known: Project | None = getattr(request.state, "project", None)
     if known is not None:
         return known
-    access = await access_of(request)
+    access = await get_access(request)
     if reference == CURRENT:
-        async with database_of(request).read() as session:
+        async with get_database(request).read() as session:
             project = await ProjectService(session, access.user).current()
     elif read_id(reference) is None:
         raise NotFound
@@ -113,7 +113,7 @@ KeyId = Annotated[str, Path(description="The id of a personal API key.", example
 
 
 async def get_keys(request: Request, session: SessionDep) -> KeyService:
-    return KeyService(KeyRepository(session), await access_of(request))
+    return KeyService(KeyRepository(session), await get_access(request))
 
 
 async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:

@@ -5,14 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import KeysDep, LockedKeyDep, admit, get_key, get_user
+from app.accounts.auth.dependencies import KeysDep, LockedKeyDep, get_key, get_user, require_scope
 from app.accounts.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreated, PersonalApiKeyRead
 from app.db.models import PersonalApiKey
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 
 router = APIRouter(
-    prefix="/api/personal_api_keys", tags=["Personal API keys"], dependencies=[admit("personal_api_key")]
+    prefix="/api/personal_api_keys", tags=["Personal API keys"], dependencies=[require_scope("personal_api_key")]
 )
 
 

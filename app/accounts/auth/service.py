@@ -21,7 +21,7 @@ from app.common.errors import (
 )
 from app.common.ids import read_id
 from app.db.database import Database
-from app.db.errors import is_passing_database_trouble
+from app.db.errors import is_transient_database_error
 from app.db.models import PersonalApiKey, Project, User, utc_now
 
 logger = logging.getLogger("abacus")
@@ -94,7 +94,7 @@ class AuthenticationService:
             async with self._database.write() as session:
                 await KeyRepository(session).touch(key_id, now)
         except Exception as error:  # whoever only reads is not to be refused because nobody can write
-            if not is_passing_database_trouble(error):
+            if not is_transient_database_error(error):
                 raise
             logger.warning("the use of key %d was not noted: %s", key_id, error)
 

@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query, Request
 from app.accounts.auth.dependencies import UserDep
 from app.accounts.projects.service import OrganizationService, ProjectService
 from app.db.models import OrganizationMembership, Project
-from app.http.dependencies import SessionDep, database_of
+from app.http.dependencies import SessionDep, get_database
 from app.http.query_params import read_text
 
 OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
@@ -35,7 +35,7 @@ async def get_project_by_token(
 ) -> Project:
     """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
     token = read_text(token)
-    async with database_of(request).read() as session:
+    async with get_database(request).read() as session:
         projects = ProjectService(session, user)
         return await (projects.with_token(token) if token else projects.current())
 

@@ -11,14 +11,14 @@ from sqlalchemy.orm import contains_eager, joinedload
 from app.db.models import Organization, OrganizationMembership, Project, User
 
 
-class Receiver(NamedTuple):
+class IngestionProject(NamedTuple):
     """A project as it receives events."""
 
     id: int
     anonymize_ips: bool
 
 
-_RECEIVER = select(Project.id, Project.anonymize_ips).where(Project.api_token == bindparam("token"))
+_INGESTION_PROJECT = select(Project.id, Project.anonymize_ips).where(Project.api_token == bindparam("token"))
 
 
 class ProjectRepository:
@@ -166,8 +166,8 @@ class AccountRepository:
     async def find_project_by_token(self, token: str) -> Project | None:
         return await self._session.scalar(select(Project).where(Project.api_token == token))
 
-    async def find_receiver(self, token: str) -> Receiver | None:
+    async def find_ingestion_project(self, token: str) -> IngestionProject | None:
         """Return what storing events needs of the project that has the token, at half the price of the project."""
         connection = await self._session.connection()
-        row = (await connection.execute(_RECEIVER, {"token": token})).one_or_none()
-        return None if row is None else Receiver(*row)
+        row = (await connection.execute(_INGESTION_PROJECT, {"token": token})).one_or_none()
+        return None if row is None else IngestionProject(*row)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import ProjectDep, UserDep, admit, get_user
+from app.accounts.auth.dependencies import ProjectDep, UserDep, get_user, require_scope
 from app.accounts.projects.dependencies import OrganizationsDep, OwnMembershipDep, ProjectsDep
 from app.accounts.projects.schemas import (
     OrganizationBasic,
@@ -43,7 +43,7 @@ def _read(project: Project) -> ProjectRead:
     )
 
 
-@router.get("/projects/", summary="List projects", tags=["Projects"], dependencies=[admit("project")])
+@router.get("/projects/", summary="List projects", tags=["Projects"], dependencies=[require_scope("project")])
 async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
     """Return the projects of the organizations the caller belongs to, oldest first."""
     count, rows = await projects.page(pagination.limit, pagination.offset)
@@ -51,20 +51,28 @@ async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Pag
 
 
 @router.post(
-    "/projects/", status_code=201, summary="Create a project", tags=["Projects"], dependencies=[admit("project")]
+    "/projects/",
+    status_code=201,
+    summary="Create a project",
+    tags=["Projects"],
+    dependencies=[require_scope("project")],
 )
 async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, body_of(ProjectCreate)]) -> ProjectRead:
     """Create a project in the caller's organization, with a token of its own for SDKs."""
     return _read(await projects.create(body))
 
 
-@router.get("/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"], dependencies=[admit("project")])
+@router.get(
+    "/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"], dependencies=[require_scope("project")]
+)
 async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> ProjectRead:
     """Return one project; `@current` stands for the caller's current one."""
     return _read(await projects.get(project.id))
 
 
-@router.patch("/projects/{project_id}/", summary="Change a project", tags=["Projects"], dependencies=[admit("project")])
+@router.patch(
+    "/projects/{project_id}/", summary="Change a project", tags=["Projects"], dependencies=[require_scope("project")]
+)
 async def update_project(
     project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
 ) -> ProjectRead:
@@ -91,7 +99,10 @@ def _read_member(membership: OrganizationMembership) -> OrganizationMemberRead:
 
 
 @router.get(
-    "/organizations/", summary="List organizations", tags=["Organizations"], dependencies=[admit("organization")]
+    "/organizations/",
+    summary="List organizations",
+    tags=["Organizations"],
+    dependencies=[require_scope("organization")],
 )
 async def list_organizations(organizations: OrganizationsDep, pagination: PaginationDep) -> Page[OrganizationRead]:
     """Return the organizations the caller belongs to, the one he joined first ahead."""
@@ -103,7 +114,7 @@ async def list_organizations(organizations: OrganizationsDep, pagination: Pagina
     "/organizations/{organization_id}/",
     summary="Retrieve an organization",
     tags=["Organizations"],
-    dependencies=[admit("organization")],
+    dependencies=[require_scope("organization")],
 )
 async def retrieve_organization(own_membership: OwnMembershipDep) -> OrganizationRead:
     """Return one organization the caller belongs to; `@current` stands for the one he joined first."""
@@ -114,7 +125,7 @@ async def retrieve_organization(own_membership: OwnMembershipDep) -> Organizatio
     "/organizations/{organization_id}/members/",
     summary="List members",
     tags=["Organizations"],
-    dependencies=[admit("organization_member")],
+    dependencies=[require_scope("organization_member")],
 )
 async def list_organization_members(
     own_membership: OwnMembershipDep, organizations: OrganizationsDep, pagination: PaginationDep
@@ -124,7 +135,7 @@ async def list_organization_members(
     return pagination.page(count, [_read_member(membership) for membership in rows])
 
 
-@router.get("/users/@me/", summary="Who am I", tags=["Users"], dependencies=[admit("user")])
+@router.get("/users/@me/", summary="Who am I", tags=["Users"], dependencies=[require_scope("user")])
 async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
     """Return the user whose key was sent, with his organizations and current project."""
     organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]

@@ -12,7 +12,7 @@ from app.accounts.users import UserBasic
 from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter, parse_filter
-from app.properties.validation import refuse_unanswerable
+from app.properties.validation import validate_filter
 
 ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
 TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
@@ -46,7 +46,7 @@ def read_test_account_filters(value: object) -> object:
         raise PydanticCustomError("not_a_list", "Expected a list of items.")
     try:
         tree = parse_filter(value)
-        refuse_unanswerable(tree)
+        validate_filter(tree)
     except InvalidFilter as error:
         raise PydanticCustomError("invalid_input", "{detail}", {"detail": error.detail}) from error
     if len(tree.children) < len(value):  # metrics pass over what is no property; a setting should not

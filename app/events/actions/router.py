@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, admit, get_project
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
 from app.db.models import Action
 from app.events.actions.dependencies import ActionsDep, LockedActionDep, get_action
@@ -15,7 +15,9 @@ from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
-router = APIRouter(prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[admit("action")])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[require_scope("action")]
+)
 
 
 def _read(action: Action) -> ActionRead:

@@ -69,7 +69,7 @@ class CapturedEvent(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Cover:
+class Envelope:
     """What a request says outside its payload: in the query, in the form's other fields, and by its path.
 
     Tokens come in the order in which they count, and before those of the payload.
@@ -174,10 +174,10 @@ class _Properties(
 _decode_request: Callable[[bytes], list[_Request] | _Request] = msgspec.json.Decoder(list[_Request] | _Request).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 _NO_PROPERTIES = _Properties()
-_NO_COVER = Cover()
+_EMPTY_ENVELOPE = Envelope()
 
 
-def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> CapturedBatch:
+def decode_batch(payload: bytes, now: dt.datetime, envelope: Envelope = _EMPTY_ENVELOPE) -> CapturedBatch:
     """Decode a JSON payload: one event, a list of events, or an envelope ``{"api_key", "batch": [...]}``.
 
     Parameters
@@ -196,14 +196,14 @@ def decode_batch(payload: bytes, now: dt.datetime, cover: Cover = _NO_COVER) -> 
         raise _invalid("Invalid payload: the request holds no event.")
     first = members[0]
     has_batch = bool(first.batch) and not isinstance(requests, list)
-    if cover.event_name is not None and not has_batch and not isinstance(requests, list):
-        first.event = cover.event_name
+    if envelope.event_name is not None and not has_batch and not isinstance(requests, list):
+        first.event = envelope.event_name
     events: Sequence[_Event] = first.batch if first.batch and has_batch else members
-    clock = _Clock(now, _read_sent_at(cover.query_sent_at or first.sent_at or cover.form_sent_at))
+    clock = _Clock(now, _read_sent_at(envelope.query_sent_at or first.sent_at or envelope.form_sent_at))
     return CapturedBatch(
-        token=_find_token(first, cover),
-        project_id=cover.project_id or first.project_id,
-        events=_read_events(events, clock, cover.address),
+        token=_find_token(first, envelope),
+        project_id=envelope.project_id or first.project_id,
+        events=_read_events(events, clock, envelope.address),
         are_long=len(payload) > _LONG_BYTES and any(map(_is_long, events)),
     )
 
@@ -234,8 +234,8 @@ def _invalid(detail: str) -> ValidationFailed:
     return ValidationFailed(detail, code="invalid_payload")
 
 
-def _find_token(first: _Request, cover: Cover) -> str | None:
-    candidates = (*cover.tokens, first.dollar_token, first.token, first.api_key)
+def _find_token(first: _Request, envelope: Envelope) -> str | None:
+    candidates = (*envelope.tokens, first.dollar_token, first.token, first.api_key)
     found = next((candidate for candidate in candidates if candidate), None)
     if not found and first.batch is None:
         found = _read_properties(first)[1].token

@@ -15,14 +15,14 @@ _SIZE_OF_AN_EVENT = 500
 Write = Callable[[str, Sequence[CapturedEvent]], Awaitable[None]]
 
 
-class _Member:
+class _PendingWrite:
     def __init__(self, events: Sequence[CapturedEvent]) -> None:
         self.events = events
         self.size = size_of(events)
         self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Gathering:
+class GroupCommit:
     """Writes the events of one token together, in the order they came, and tells every request when its own are in.
 
     Nobody waits for company: the first request starts a write at once, and those that come meanwhile are the next
@@ -31,8 +31,8 @@ class Gathering:
 
     def __init__(self, write: Write, concerns_all: Callable[[Exception], bool]) -> None:
         self._write = write
-        self._concerns_all = concerns_all
-        self._queues: dict[str, deque[_Member]] = {}
+        self._is_batch_wide = concerns_all
+        self._queues: dict[str, deque[_PendingWrite]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._waiting_size = 0
 
@@ -44,7 +44,7 @@ class Gathering:
         Unavailable
             So many events wait already that it is better to ask the client to come again.
         """
-        member = _Member(events)
+        member = _PendingWrite(events)
         if self._waiting_size + member.size > MAX_WAITING_SIZE:
             raise Unavailable("Too many events are waiting to be stored. Please try again.")
         queue = self._queues.get(token)
@@ -65,18 +65,18 @@ class Gathering:
         if self._workers:
             await asyncio.wait(self._workers)
 
-    async def _work(self, token: str, queue: deque[_Member]) -> None:
+    async def _work(self, token: str, queue: deque[_PendingWrite]) -> None:
         try:
             while queue:
                 await self._write_group(token, _next_group(queue))
         finally:
             del self._queues[token]
 
-    async def _write_group(self, token: str, group: Sequence[_Member]) -> None:
+    async def _write_group(self, token: str, group: Sequence[_PendingWrite]) -> None:
         try:
             await self._write(token, [event for member in group for event in member.events])
         except Exception as error:  # whatever it is, it belongs to the requests that wait
-            if len(group) == 1 or self._concerns_all(error):
+            if len(group) == 1 or self._is_batch_wide(error):
                 _finish(group, error)
                 return
             for member in group:  # one of them is to blame: the others must not suffer for it
@@ -89,7 +89,7 @@ def size_of(events: Sequence[CapturedEvent]) -> int:
     return sum(len(event.properties) + _SIZE_OF_AN_EVENT for event in events)
 
 
-def _next_group(queue: deque[_Member]) -> Sequence[_Member]:
+def _next_group(queue: deque[_PendingWrite]) -> Sequence[_PendingWrite]:
     group = [queue.popleft()]
     size = group[0].size
     while queue and size + queue[0].size <= MAX_GROUP_SIZE:
@@ -98,7 +98,7 @@ def _next_group(queue: deque[_Member]) -> Sequence[_Member]:
     return group
 
 
-def _finish(group: Sequence[_Member], error: Exception | None = None) -> None:
+def _finish(group: Sequence[_PendingWrite], error: Exception | None = None) -> None:
     for member in group:
         if member.written.done():  # its request was given up meanwhile
             continue

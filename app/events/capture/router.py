@@ -5,11 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.events.capture.decoding import Cover, decode_batch
+from app.events.capture.decoding import Envelope, decode_batch
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
-from app.sdk.payloads import MAX_PAYLOAD_BYTES, Submission, decode_payload
-from app.sdk.requests import beside_the_loop, read_submission
+from app.sdk.payloads import MAX_PAYLOAD_BYTES, SdkRequest, decode_payload
+from app.sdk.requests import read_sdk_request, run_in_thread_if_large
 
 # Names under which SDKs of all ages know the one endpoint; /engage alone means something more.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
@@ -47,12 +47,12 @@ async def capture_events(request: Request) -> Response:
     (`$initial_referrer`, `$initial_utm_source` and so on), and the campaign (`utm_source` and so on) as it was last.
     """
     received_at = dt.datetime.now(dt.UTC)
-    submission = await read_submission(request, MAX_PAYLOAD_BYTES)
-    cover = _read_cover(submission, request.scope["path"])
-    payload = await beside_the_loop(len(submission.body), decode_payload, submission)
-    batch = await beside_the_loop(len(payload), decode_batch, payload, received_at, cover)
+    sdk_request = await read_sdk_request(request, MAX_PAYLOAD_BYTES)
+    envelope = _read_envelope(sdk_request, request.scope["path"])
+    payload = await run_in_thread_if_large(len(sdk_request.body), decode_payload, sdk_request)
+    batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)
     await capture_of(request).store(batch)
-    if submission.query.get("beacon") == "1":
+    if sdk_request.query.get("beacon") == "1":
         return Response(status_code=204)
     return _acknowledge()
 
@@ -74,14 +74,14 @@ for path in ALIASES:
 router.add_api_route("/s/", drop_recording, methods=["POST"], include_in_schema=False)
 
 
-def _read_cover(submission: Submission, path: str) -> Cover:
-    query, form = submission.query, submission.form
-    in_query = (query.get("token", ""), query.get("api_key", "")) if submission.method == "GET" else ()
-    return Cover(
+def _read_envelope(sdk_request: SdkRequest, path: str) -> Envelope:
+    query, form = sdk_request.query, sdk_request.form
+    in_query = (query.get("token", ""), query.get("api_key", "")) if sdk_request.method == "GET" else ()
+    return Envelope(
         tokens=(*in_query, form.get("api_key", ""), form.get("token", "")),
         query_sent_at=query.get("_", ""),
         form_sent_at=form.get("sent_at", ""),
         project_id=form.get("project_id", ""),
-        address=submission.address if query.get("ip") != "0" else None,
+        address=sdk_request.address if query.get("ip") != "0" else None,
         event_name="$identify" if path.removesuffix("/").endswith("/engage") else None,
     )

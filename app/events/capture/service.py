@@ -11,12 +11,12 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.service import AuthenticationService
-from app.accounts.projects.repository import AccountRepository, Receiver
+from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS, is_passing_database_trouble
+from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.events.capture.decoding import CapturedBatch, CapturedEvent
-from app.events.capture.group_commit import MAX_GROUP_SIZE, Gathering, size_of
+from app.events.capture.group_commit import MAX_GROUP_SIZE, GroupCommit, size_of
 from app.events.repository import EventRepository, NewEvent
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.people.groups.decoding import GROUP_IDENTIFY
@@ -28,7 +28,7 @@ from app.telemetry.prometheus import CAPTURED
 
 # Below, sharing a commit with others pays; above, a request is a group by itself.
 GATHERED_EVENTS = 100
-_SECONDS_OF_A_TURN = 0.0005
+_SLICE_SECONDS = 0.0005
 _WHERE_TO_FIND_IT = "You can find your project API key in PostHog project settings."
 
 
@@ -41,7 +41,7 @@ class CaptureService:
     def __init__(self, database: Database, enrichment: EnrichmentService) -> None:
         self._database = database
         self._enrichment = enrichment
-        self._gathering = Gathering(self._store_under_token, _concerns_all)
+        self._gathering = GroupCommit(self._store_under_token, _is_batch_wide)
 
     async def store(self, batch: CapturedBatch) -> None:
         """Store a batch under the project that its token names.
@@ -55,7 +55,7 @@ class CaptureService:
         Unavailable
             The database is away or busy.
         """
-        captured = await _take(batch)
+        captured = await _decode_in_slices(batch)
         if not batch.token:
             raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
         async with _telling_clients_to_try_again():
@@ -82,7 +82,7 @@ class CaptureService:
 
     async def _store_under_token(self, token: str, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.write() as session:
-            project = await AccountRepository(session).find_receiver(token)
+            project = await AccountRepository(session).find_ingestion_project(token)
             if project is None:
                 raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
             await self._store(session, project, captured)
@@ -95,21 +95,21 @@ class CaptureService:
             project = await members.project_beside_key(token, project_id, code="invalid_personal_api_key")
         events = await self._with_flags(project.api_token, captured)
         async with self._database.write() as session:
-            await self._store(session, Receiver(project.id, project.anonymize_ips), events)
+            await self._store(session, IngestionProject(project.id, project.anonymize_ips), events)
 
-    async def _store(self, session: AsyncSession, project: Receiver, captured: Sequence[CapturedEvent]) -> None:
+    async def _store(self, session: AsyncSession, project: IngestionProject, captured: Sequence[CapturedEvent]) -> None:
         project_id = project.id
         stored_events = EventRepository(session, project_id)
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
         properties = await self._learn_groups(session, project_id, events)
-        person_ids = await persons.settled(events)
-        telling = [event for event in events if event.distinct_id not in person_ids]
-        if telling:
+        person_ids = await persons.resolve_unchanged(events)
+        identity_events = [event for event in events if event.distinct_id not in person_ids]
+        if identity_events:
             await persons.lock()
             # What is sent again must not change persons again, so what is known is left out first.
-            known = await stored_events.known([event.uuid for event in telling])
-            person_ids |= await persons.apply([event for event in telling if event.uuid not in known])
+            known = await stored_events.known([event.uuid for event in identity_events])
+            person_ids |= await persons.apply([event for event in identity_events if event.uuid not in known])
             events = [event for event in events if event.uuid not in known]
         stored = await stored_events.append(
             [
@@ -142,7 +142,7 @@ class CaptureService:
         return properties
 
 
-async def _take(batch: CapturedBatch) -> Sequence[CapturedEvent]:
+async def _decode_in_slices(batch: CapturedBatch) -> Sequence[CapturedEvent]:
     """Decode events, a few at a time: a request that holds locks must not wait until the last of another's is read.
 
     A thread, which competes for the interpreter all the while, would have it wait longer.
@@ -151,12 +151,12 @@ async def _take(batch: CapturedBatch) -> Sequence[CapturedEvent]:
         return await asyncio.to_thread(list, batch.events)
     clock = asyncio.get_running_loop().time
     taken: list[CapturedEvent] = []
-    ends = clock() + _SECONDS_OF_A_TURN
+    ends = clock() + _SLICE_SECONDS
     for event in batch.events:
         taken.append(event)
         if clock() > ends:
             await asyncio.sleep(0)
-            ends = clock() + _SECONDS_OF_A_TURN
+            ends = clock() + _SLICE_SECONDS
     return taken
 
 
@@ -173,9 +173,9 @@ def _address_member(address: str) -> str:
     return f'"$ip":{json.dumps(address)}'
 
 
-def _concerns_all(error: Exception) -> bool:
+def _is_batch_wide(error: Exception) -> bool:
     """Whether an error is no fault of one request's events: the token, which a group shares, or the database."""
-    return isinstance(error, AppError) or is_passing_database_trouble(error)
+    return isinstance(error, AppError) or is_transient_database_error(error)
 
 
 @contextlib.asynccontextmanager
@@ -183,7 +183,7 @@ async def _telling_clients_to_try_again() -> AsyncIterator[None]:
     try:
         yield
     except DATABASE_ERRORS as error:
-        if not is_passing_database_trouble(error):
+        if not is_transient_database_error(error):
             raise
         raise Unavailable(
             "Unable to store event. Please try again. If you are the owner of this app you can check the logs for "

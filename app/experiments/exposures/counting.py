@@ -1,14 +1,15 @@
-"""The question who was exposed."""
+"""Counts who was exposed to an experiment: experiment -> query -> facts -> counts."""
 
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
 from app.metrics.aggregation.calendar import Interval, Ticks
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
-from app.metrics.counting.metric import Metric, Window
+from app.metrics.counting.fact_query import FactQuery, Window
+from app.metrics.counting.service import FactService
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.service import ExperimentQuestions
+from app.metrics.queries.service import MetricQueryBuilder
 
 # Moments in microseconds before and after which nothing happens.
 _BEGINNING, _END = -(2**62), 2**62
@@ -30,38 +31,60 @@ class Exposures:
 
 
 @dataclass(frozen=True)
-class ExposureQuestion:
+class ExposurePlan:
+    """Everything that counting exposures needs: what was asked, and the query of the facts for it."""
+
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
-    metric: Metric[ExposureCounts]
+    fact_query: FactQuery[ExposureCounts]
 
     def answer(self, counts: ExposureCounts) -> Exposures:
         return Exposures(self.query, self.scope, self.ticks, counts)
 
 
-async def ask_exposures(
-    questions: ExperimentQuestions, experiment: Experiment, scope: ExperimentScope, interval: Interval = "day"
-) -> ExposureQuestion:
-    """Return the question who was exposed to a started experiment."""
-    query, ticks = await questions.exposures(experiment, scope), buckets(scope.so_far, interval)
-    return ExposureQuestion(query, scope, ticks, exposure_metric(query, ticks, interval, scope))
+async def plan_exposures(
+    queries: MetricQueryBuilder, experiment: Experiment, scope: ExperimentScope, interval: Interval = "day"
+) -> ExposurePlan:
+    """Return how the exposures of a started experiment are counted."""
+    query, ticks = await queries.exposures(experiment, scope), buckets(scope.so_far, interval)
+    return ExposurePlan(query, scope, ticks, exposure_fact_query(query, ticks, interval, scope))
 
 
-def exposure_metric(
+def exposure_fact_query(
     query: ExposureQuery, ticks: Ticks, interval: Interval, scope: ExperimentScope
-) -> Metric[ExposureCounts]:
-    """Return the question who was exposed. It looks at all times, to say what lies outside the experiment's."""
+) -> FactQuery[ExposureCounts]:
+    """Return the query of who was exposed. It looks at all times, to say what lies outside the experiment's."""
     window = scope.window
     inside = replace(window, until=_END) if window.is_open else window
-    return Metric(
-        watches=query.watches,
+    return FactQuery(
+        event_sets=query.event_sets,
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
         variants=scope.variants,
         count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants)),
-        read=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
-        addends="actors",
+        decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
+        additive_over="actors",
         parameters=("exposures of all times", repr(inside), interval, scope.timezone.key),
         columns=frozenset({"actor"}),
         needed_since=window.since,
     )
+
+
+class ExposureService:
+    """Exposures of one project's experiments."""
+
+    def __init__(self, facts: FactService, queries: MetricQueryBuilder) -> None:
+        self._facts = facts
+        self._queries = queries
+
+    async def exposures(self, experiment: Experiment, interval: Interval = "day") -> Exposures:
+        """Count who was exposed to an experiment.
+
+        Raises
+        ------
+        ValidationFailed
+            When the experiment has not started, or its time has too many intervals.
+        """
+        plan = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), interval)
+        [counts] = await self._facts.counts([plan.fact_query])
+        return plan.answer(counts)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.experiments.exposures.dependencies import ExposuresDep
@@ -16,7 +16,9 @@ from app.http.routing import answer_other_methods
 from app.metrics.aggregation.calendar import INTERVALS
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Results"], dependencies=[admit("experiment", ANALYTICS)]
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Results"],
+    dependencies=[require_scope("experiment", ANALYTICS)],
 )
 
 

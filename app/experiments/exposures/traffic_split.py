@@ -20,7 +20,7 @@ class SplitChange:
 
 
 @dataclass(frozen=True)
-class Split:
+class TrafficSplit:
     """The shares of a flag's variants as they were when an experiment ended, or are while it runs.
 
     ``is_of_groups``: the flag assigns groups, so that persons come to a variant together.
@@ -38,14 +38,14 @@ class Split:
         return check_sample_ratio(exposed, weights)
 
 
-class SplitReader:
+class TrafficSplitQueries:
     """Reads the splits of one project's experiments."""
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database
         self._project_id = project_id
 
-    async def split(self, experiment: Experiment) -> Split:
+    async def split(self, experiment: Experiment) -> TrafficSplit:
         """Return the split of an experiment that has started."""
         filters, end = experiment.feature_flag.filters, experiment.end_date
         changes: list[SplitChange] = []
@@ -54,7 +54,7 @@ class SplitReader:
                 filters = _filters_before(entry)
                 break
             changes.append(SplitChange(write_moment(entry.created_at), entry.user.email if entry.user else None))
-        return Split(shares_of(filters), changes, filters.get("aggregation_group_type_index") is not None)
+        return TrafficSplit(shares_of(filters), changes, filters.get("aggregation_group_type_index") is not None)
 
     async def _changes(self, experiment: Experiment) -> list[ActivityEntry]:
         """Return the changes of the flag's shares since the experiment's start, oldest first."""

@@ -8,26 +8,26 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.exposures.dependencies import build_exposures
-from app.experiments.exposures.traffic_split import SplitReader
-from app.experiments.health.service import FindingsService
+from app.experiments.exposures.traffic_split import TrafficSplitQueries
+from app.experiments.health.service import HealthService
 from app.experiments.results.dependencies import build_results
 from app.experiments.scorecard.dependencies import build_scorecards
-from app.http.dependencies import LimitedTimeDep, database_of
-from app.metrics.facts.materializer import Materialiser
+from app.http.dependencies import LimitedTimeDep, get_database
+from app.metrics.facts.materializer import Materializer
 
 
-async def get_findings(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> FindingsService:
-    """Findings open short transactions of their own, as results do."""
-    return build_findings(database_of(request), request.app.state.materialiser, project)
+async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HealthService:
+    """HealthReport open short transactions of their own, as results do."""
+    return build_health(get_database(request), request.app.state.materializer, project)
 
 
-def build_findings(database: Database, materialiser: Materialiser, project: Project) -> FindingsService:
-    return FindingsService(
-        build_exposures(database, materialiser, project),
-        build_results(database, materialiser, project),
-        build_scorecards(database, materialiser, project),
-        SplitReader(database, project.id),
+def build_health(database: Database, materializer: Materializer, project: Project) -> HealthService:
+    return HealthService(
+        build_exposures(database, materializer, project),
+        build_results(database, materializer, project),
+        build_scorecards(database, materializer, project),
+        TrafficSplitQueries(database, project.id),
     )
 
 
-FindingsDep = Annotated[FindingsService, Depends(get_findings)]
+HealthDep = Annotated[HealthService, Depends(get_health)]

@@ -3,22 +3,24 @@
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.timestamps import write_moment
 from app.db.models import utc_now
-from app.experiments.health.dependencies import FindingsDep
+from app.experiments.health.dependencies import HealthDep
 from app.experiments.health.schemas import FindingRead, HealthRead
 from app.experiments.loading import DetachedExperimentDep
 from app.http.routing import answer_other_methods
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Analysis"],
+    dependencies=[require_scope("experiment", ANALYTICS)],
 )
 
 
 @router.get("/{experiment_id}/health/", summary="Check an experiment")
-async def retrieve_health(experiment: DetachedExperimentDep, findings: FindingsDep) -> HealthRead:
+async def retrieve_health(experiment: DetachedExperimentDep, findings: HealthDep) -> HealthRead:
     """Return what is wrong with an experiment, the figures that show it, and what to do about it.
 
     A sample ratio mismatch is found by a chi-square test of the exposed persons against the flag's split: p below

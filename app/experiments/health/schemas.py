@@ -1,4 +1,4 @@
-"""Findings as clients read them."""
+"""HealthReport as clients read them."""
 
 from pydantic import ConfigDict, Field, JsonValue
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
-from app.experiments.exposures.counting import Exposures
-from app.experiments.exposures.service import ExposureService
-from app.experiments.exposures.traffic_split import SplitReader
+from app.experiments.exposures.counting import Exposures, ExposureService
+from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.health.rules import Evidence, Finding, check, exposures_removed, status_of
 from app.experiments.results.health_summary import Status
 from app.experiments.results.service import ResultsService
@@ -23,7 +22,7 @@ class Report:
     findings: Sequence[Finding]
 
 
-class FindingsService:
+class HealthService:
     """Checks one project's experiments."""
 
     def __init__(
@@ -31,7 +30,7 @@ class FindingsService:
         exposures: ExposureService,
         results: ResultsService,
         scorecards: ScorecardService,
-        splits: SplitReader,
+        splits: TrafficSplitQueries,
     ) -> None:
         self._splits = splits
         self._exposures = exposures

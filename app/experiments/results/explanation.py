@@ -57,5 +57,5 @@ def explain(target: CountedTarget) -> ExplainedRead:
         ),
         window=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         variant_property=scope.variant_property,
-        query=target.echo,
+        query=target.applied_filters,
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.experiments.results.schemas import FunnelResultsRead, FunnelStepRead, FunnelVariantRead
 from app.metrics.aggregation.funnel import FunnelCounts
-from app.metrics.queries.applied_filters import echo_funnel
+from app.metrics.queries.applied_filters import applied_funnel_filters
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.models import FunnelQuery
 from app.metrics.queries.scope import ExperimentScope
@@ -41,7 +41,7 @@ def judge_funnel(
         insight=[_funnel(query, counts, slot, scope.variants[slot]) for slot in present],
         probability=dict(verdict.probability),
         significant=verdict.significant,
-        filters=echo_funnel(query, filters, scope),
+        filters=applied_funnel_filters(query, filters, scope),
         significance_code=verdict.significance_code,
         expected_loss=verdict.expected_loss,
         variants=[

@@ -1,4 +1,4 @@
-"""Answers the questions of an experiment: filters -> query -> facts -> counts -> statistics -> body."""
+"""Answers results: filters -> query -> facts -> counts -> statistics -> body."""
 
 import datetime as dt
 import json
@@ -8,24 +8,24 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.single_flight import SharedWork
+from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
-from app.experiments.exposures.counting import ExposureQuestion, ask_exposures
+from app.experiments.exposures.counting import ExposurePlan, plan_exposures
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend
 from app.experiments.results.trend import totals
 from app.flags.filters import variant_keys
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_insight
 from app.metrics.queries.scope import buckets
-from app.metrics.queries.service import ExperimentQuestions
+from app.metrics.queries.service import MetricQueryBuilder
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
 from app.telemetry.prometheus import RESULTS_SECONDS
 
@@ -36,19 +36,19 @@ class ResultsService:
     Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
     """
 
-    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedWork) -> None:
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SingleFlight) -> None:
         self._shared = shared
         self._database = database
         self._facts = facts
         self._project = project
         self._actions = ActionSources(database, project.id)
-        self._questions = ExperimentQuestions(database, project)
+        self._queries = MetricQueryBuilder(database, project)
 
-    async def results(self, experiment: Experiment, *, afresh: bool = False) -> FunnelResultsRead | TrendResultsRead:
-        """Return the verdict on the target metric; ``afresh`` counts all facts again."""
-        return judge(await self.target(experiment, afresh=afresh))
+    async def results(self, experiment: Experiment, *, recompute: bool = False) -> FunnelResultsRead | TrendResultsRead:
+        """Return the verdict on the target metric; ``recompute`` counts all facts again."""
+        return judge(await self.target(experiment, recompute=recompute))
 
-    async def target(self, experiment: Experiment, *, afresh: bool = False) -> CountedTarget:
+    async def target(self, experiment: Experiment, *, recompute: bool = False) -> CountedTarget:
         """Count the target metric.
 
         Raises
@@ -58,17 +58,17 @@ class ResultsService:
         """
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
-        key = self._key(experiment, experiment.filters, experiment.parameters, "afresh" if afresh else "results")
-        return await self._shared.result(key, lambda: self._target(experiment, afresh=afresh))
+        key = self._key(experiment, experiment.filters, experiment.parameters, "recompute" if recompute else "results")
+        return await self._shared.result(key, lambda: self._target(experiment, recompute=recompute))
 
-    async def _target(self, experiment: Experiment, *, afresh: bool) -> CountedTarget:
-        scope = self._questions.scope(experiment)
-        exposures = await ask_exposures(self._questions, experiment, scope)
+    async def _target(self, experiment: Experiment, *, recompute: bool) -> CountedTarget:
+        scope = self._queries.scope(experiment)
+        exposures = await plan_exposures(self._queries, experiment, scope)
         if read_insight(experiment.filters) == "TRENDS":
             with RESULTS_SECONDS.labels("trend").time():
-                return await self._trend(experiment, exposures, afresh=afresh)
+                return await self._trend(experiment, exposures, recompute=recompute)
         with RESULTS_SECONDS.labels("funnel").time():
-            return await self._funnel(experiment.filters, exposures, afresh=afresh)
+            return await self._funnel(experiment.filters, exposures, recompute=recompute)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at a place of the list."""
@@ -78,16 +78,16 @@ class ResultsService:
             return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
-        scope = self._questions.scope(experiment)
+        scope = self._queries.scope(experiment)
         insight = read_insight(filters)
         if insight == "TRENDS":
-            trend = await self._questions.trend(filters)
+            trend = await self._queries.trend(filters)
             if trend is None:
                 return {}
-            [counts] = await self._facts.counts([await self._questions.trend_metric(trend, scope)])
+            [counts] = await self._facts.counts([await self._queries.trend_metric(trend, scope)])
             return totals(counts, scope.variants)
         if insight == "FUNNELS":
-            funnel = await self._questions.funnel(filters)
+            funnel = await self._queries.funnel(filters)
             if not funnel.steps:
                 return {}
             [reached] = await self._facts.counts([funnel_metric(funnel, scope)])
@@ -113,26 +113,26 @@ class ResultsService:
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
         return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
-    async def _funnel(self, filters: Filters, exposures: ExposureQuestion, *, afresh: bool) -> CountedFunnel:
+    async def _funnel(self, filters: Filters, exposures: ExposurePlan, *, recompute: bool) -> CountedFunnel:
         scope = exposures.scope
-        query = await self._questions.funnel(filters)
+        query = await self._queries.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
-        metrics: list[Metric[Any]] = [funnel_metric(query, scope), exposures.metric]
-        counts, exposed = await self._facts.counts(metrics, afresh=afresh)
+        metrics: list[FactQuery[Any]] = [funnel_metric(query, scope), exposures.fact_query]
+        counts, exposed = await self._facts.counts(metrics, recompute=recompute)
         return CountedFunnel(exposures.answer(exposed), filters, query, counts)
 
-    async def _trend(self, experiment: Experiment, exposures: ExposureQuestion, *, afresh: bool) -> CountedTrend:
+    async def _trend(self, experiment: Experiment, exposures: ExposurePlan, *, recompute: bool) -> CountedTrend:
         scope = exposures.scope
-        query = await self._questions.trend(experiment.filters)
+        query = await self._queries.trend(experiment.filters)
         if query is None:
             raise _refusal(NoControlVariant())
-        metrics: list[Metric[Any]] = [
-            await self._questions.trend_metric(query, scope),
-            await self._questions.exposure_metric(query, experiment.parameters, scope),
-            exposures.metric,
+        metrics: list[FactQuery[Any]] = [
+            await self._queries.trend_metric(query, scope),
+            await self._queries.exposure_fact_query(query, experiment.parameters, scope),
+            exposures.fact_query,
         ]
-        counts, weights, exposed = await self._facts.counts(metrics, afresh=afresh)
+        counts, weights, exposed = await self._facts.counts(metrics, recompute=recompute)
         ticks = buckets(scope, query.interval)
         return CountedTrend(exposures.answer(exposed), experiment.filters, query, ticks, counts, weights)
 

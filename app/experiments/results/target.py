@@ -11,7 +11,7 @@ from app.experiments.results.trend import judge_trend
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.trend import TrendCounts
-from app.metrics.queries.applied_filters import JsonDict, echo_funnel, echo_trend
+from app.metrics.queries.applied_filters import JsonDict, applied_funnel_filters, applied_trend_filters
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.models import FunnelQuery, TrendQuery
 from app.metrics.queries.scope import ExperimentScope
@@ -49,9 +49,9 @@ class CountedFunnel:
         return MetricEvidence(unit, entered, self.counts.without_variant, self.counts.other_variant)
 
     @property
-    def echo(self) -> JsonDict:
+    def applied_filters(self) -> JsonDict:
         """The filters that took effect."""
-        return echo_funnel(self.query, self.filters, self.scope)
+        return applied_funnel_filters(self.query, self.filters, self.scope)
 
     def judge(self) -> FunnelResultsRead:
         """Return the verdict; see ``judge_funnel``."""
@@ -77,9 +77,9 @@ class CountedTrend:
         return MetricEvidence("events", events, self.counts.without_variant, self.counts.other_variant)
 
     @property
-    def echo(self) -> JsonDict:
+    def applied_filters(self) -> JsonDict:
         """The filters that took effect."""
-        return echo_trend(self.query, self.filters, self.scope)
+        return applied_trend_filters(self.query, self.filters, self.scope)
 
     def judge(self) -> TrendResultsRead:
         """Return the verdict; see ``judge_trend``."""

@@ -7,7 +7,7 @@ from app.common.errors import ValidationFailed
 from app.experiments.results.schemas import TrendResultsRead, TrendSeriesRead, TrendVariantRead
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.trend import TrendCounts
-from app.metrics.queries.applied_filters import JsonDict, echo_trend
+from app.metrics.queries.applied_filters import JsonDict, applied_trend_filters
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.models import TrendQuery
 from app.metrics.queries.scope import ExperimentScope
@@ -52,10 +52,10 @@ def judge_trend(
     ValidationFailed
         When a total is no amount that could be compared: negative, or beyond all numbers.
     """
-    echo = echo_trend(query, filters, scope)
+    applied_filters = applied_trend_filters(query, filters, scope)
     present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
     series = sorted(
-        (_series(query, counts, ticks, slot, scope.variants[slot], echo) for slot in present),
+        (_series(query, counts, ticks, slot, scope.variants[slot], applied_filters) for slot in present),
         key=lambda one: (-one.count, one.label),
     )
     shown = {one.breakdown_value: one.count for one in series}
@@ -67,7 +67,7 @@ def judge_trend(
         insight=series,
         probability=dict(verdict.probability),
         significant=verdict.significant,
-        filters=echo,
+        filters=applied_filters,
         significance_code=verdict.significance_code,
         p_value=verdict.p_value,
         variants=[
@@ -97,10 +97,10 @@ def _variant(key: str, count: float, exposures: dict[str, int], control: str) ->
 
 
 def _series(
-    query: TrendQuery, counts: TrendCounts, ticks: Ticks, slot: int, variant: str, echo: JsonDict
+    query: TrendQuery, counts: TrendCounts, ticks: Ticks, slot: int, variant: str, applied_filters: JsonDict
 ) -> TrendSeriesRead:
     return TrendSeriesRead(
-        action=query.entity.echo(),
+        action=query.entity.to_json(),
         label=f"{query.entity.name} - {variant}",
         count=float(counts.count[slot]),
         data=[float(value) for value in counts.cumulative[slot]],
@@ -108,5 +108,5 @@ def _series(
         days=list(ticks.days),
         breakdown_value=variant,
         persons_urls=[],
-        filter=echo,
+        filter=applied_filters,
     )

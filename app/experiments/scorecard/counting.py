@@ -1,4 +1,4 @@
-"""Counts everything that an experiment's analysis rests on: metrics -> questions -> facts -> counts by day."""
+"""Counts everything that an experiment's analysis rests on: metrics -> queries -> facts -> counts by day."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.exposures.counting import ask_exposures
-from app.experiments.exposures.traffic_split import Split, SplitReader
+from app.experiments.exposures.counting import plan_exposures
+from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
-from app.experiments.scorecard.metrics import MetricType, metric_type_of, sample_math, sample_metric, variants_of
+from app.experiments.scorecard.metrics import MetricType, metric_type_of, person_level_math, sample_metric, variants_of
 from app.metrics.aggregation.calendar import Interval, Ticks
 from app.metrics.aggregation.exposures import ExposureCounts
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
-from app.metrics.facts.event_sets import Watch
+from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.funnel import progress_metric
 from app.metrics.queries.parsing import read_insight
 from app.metrics.queries.scope import ExperimentScope
-from app.metrics.queries.service import ExperimentQuestions
-from app.statistics.analysis import analyse_together
+from app.metrics.queries.service import MetricQueryBuilder
+from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import MetricVariant
@@ -57,7 +57,7 @@ class CountedMetric:
     kind: MetricType | None
     counts: NDArray[np.generic] | None
     problem: str = ""
-    digest: str = ""  # of the question that was counted
+    digest: str = ""  # of the query that was counted
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analysed."""
@@ -77,7 +77,7 @@ class Scorecard:
     ticks: Ticks
     metrics: Sequence[CountedMetric]
     exposures: ExposureCounts
-    split: Split
+    split: TrafficSplit
 
     @property
     def exposed(self) -> dict[str, int]:
@@ -89,7 +89,7 @@ class Scorecard:
         """The test of who was exposed against the flag's split; None where it says nothing."""
         return self.split.test(self.exposed)
 
-    def analyse(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
+    def analyze(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
         """Analyse every metric as of the end of a day; None for those that cannot be.
 
         Corrections for multiple testing are made over all of them.
@@ -100,16 +100,16 @@ class Scorecard:
             When the variants are too few or too many, or the baseline is none of them.
         """
         inputs = [one.variants(self.scope.variants, day) for one in self.metrics]
-        found = iter(analyse_together([variants for variants in inputs if variants is not None], config))
+        found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
         return [None if variants is None else next(found) for variants in inputs]
 
 
 class ScorecardCounter:
     """Counts the scorecards of one project's experiments."""
 
-    def __init__(self, facts: FactService, questions: ExperimentQuestions, splits: SplitReader) -> None:
+    def __init__(self, facts: FactService, queries: MetricQueryBuilder, splits: TrafficSplitQueries) -> None:
         self._facts = facts
-        self._questions = questions
+        self._queries = queries
         self._splits = splits
 
     async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> Scorecard:
@@ -120,43 +120,43 @@ class ScorecardCounter:
         ValidationFailed
             When the experiment has not started.
         """
-        asked = await self._ask(experiment, only)
-        exposed, *found = await self._facts.counts_or_refusals([asked.ledger, *asked.questions])
+        plan = await self._plan(experiment, only)
+        exposed, *found = await self._facts.counts_or_refusals([plan.exposure_query, *plan.fact_queries])
         if isinstance(exposed, EventsRemoved):
             raise exposed
-        growths = iter(found)
-        counted = [one.counted(None if one.question is None else next(growths)) for one in asked.metrics]
-        return Scorecard(asked.scope, asked.ticks, counted, exposed, await self._splits.split(experiment))
+        daily_counts = iter(found)
+        counted = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in plan.metrics]
+        return Scorecard(plan.scope, plan.ticks, counted, exposed, await self._splits.split(experiment))
 
-    async def questions(self, experiment: Experiment) -> list[Metric[Any]]:
+    async def fact_queries(self, experiment: Experiment) -> list[FactQuery[Any]]:
         """Return everything that ``count`` asks the facts about a started experiment; nothing where it cannot."""
         try:
-            asked = await self._ask(experiment, None)
+            plan = await self._plan(experiment, None)
         except ValidationFailed:
             return []
-        return [asked.ledger, *asked.questions]
+        return [plan.exposure_query, *plan.fact_queries]
 
-    async def _ask(self, experiment: Experiment, only: Collection[str] | None) -> "_AskedExperiment":
-        scope = self._questions.scope(experiment)
-        exposures = await ask_exposures(self._questions, experiment, scope, _INTERVAL)
-        ask = _Asking(self._questions, exposures.query.watches[0], scope, exposures.ticks)
+    async def _plan(self, experiment: Experiment, only: Collection[str] | None) -> "_CountingPlan":
+        scope = self._queries.scope(experiment)
+        exposures = await plan_exposures(self._queries, experiment, scope, _INTERVAL)
+        planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], scope, exposures.ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
-        return _AskedExperiment(
+        return _CountingPlan(
             scope,
             exposures.ticks,
-            exposures.metric,
-            [await ask.question(metric) for metric in chosen],
+            exposures.fact_query,
+            [await planner.plan(metric) for metric in chosen],
         )
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PlannedMetric:
     metric: ExperimentMetric
     kind: MetricType | None = None
-    question: Metric[Any] | None = None
+    fact_query: FactQuery[Any] | None = None
     problem: str = ""
 
-    def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the question counts
+    def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
@@ -164,34 +164,34 @@ class _Asked:
         counts = answer.cumulative
         if not np.isfinite(counts.astype(np.float64)).all():
             return CountedMetric(self.metric, None, None, "The sums are beyond all numbers.")
-        return CountedMetric(self.metric, self.kind, counts, digest=self.question.digest if self.question else "")
+        return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
 
 
 @dataclass(frozen=True)
-class _AskedExperiment:
+class _CountingPlan:
     scope: ExperimentScope
     ticks: Ticks
-    ledger: Metric[Any]
-    metrics: Sequence[_Asked]
+    exposure_query: FactQuery[Any]
+    metrics: Sequence[_PlannedMetric]
 
     @property
-    def questions(self) -> list[Metric[Any]]:
-        return [one.question for one in self.metrics if one.question is not None]
+    def fact_queries(self) -> list[FactQuery[Any]]:
+        return [one.fact_query for one in self.metrics if one.fact_query is not None]
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """Turns metrics into questions to the facts."""
+class _MetricPlanner:
+    """Turns metrics into queries of the facts."""
 
-    questions: ExperimentQuestions
-    exposures: Watch
+    queries: MetricQueryBuilder
+    exposures: EventSet
     scope: ExperimentScope
     ticks: Ticks
 
-    async def question(self, metric: ExperimentMetric) -> _Asked:
-        """Return the question of a metric, or why it has none."""
+    async def plan(self, metric: ExperimentMetric) -> _PlannedMetric:
+        """Return the query of a metric, or why it has none."""
         if not metric.filters:
-            return _Asked(metric, problem="The metric says nothing about what to count.")
+            return _PlannedMetric(metric, problem="The metric says nothing about what to count.")
         try:
             insight = read_insight(metric.filters)
             if insight == "TRENDS":
@@ -199,25 +199,25 @@ class _Asking:
             if insight == "FUNNELS" or metric.id == PRIMARY:
                 return await self._funnel(metric)
         except ValidationFailed as error:
-            return _Asked(metric, problem=error.detail)
-        return _Asked(metric, problem="Only funnels and trends can be analysed.")
+            return _PlannedMetric(metric, problem=error.detail)
+        return _PlannedMetric(metric, problem="Only funnels and trends can be analysed.")
 
-    async def _funnel(self, metric: ExperimentMetric) -> _Asked:
-        query = await self.questions.funnel(metric.filters)
+    async def _funnel(self, metric: ExperimentMetric) -> _PlannedMetric:
+        query = await self.queries.funnel(metric.filters)
         if not query.steps:
-            return _Asked(metric, problem="The funnel has no steps.")
-        return _Asked(metric, "funnel", progress_metric(query, self.scope, self.ticks, _INTERVAL))
+            return _PlannedMetric(metric, problem="The funnel has no steps.")
+        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks, _INTERVAL))
 
-    async def _trend(self, metric: ExperimentMetric) -> _Asked:
-        query = await self.questions.trend(metric.filters)
+    async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
+        query = await self.queries.trend(metric.filters)
         if query is None:
-            return _Asked(metric, problem="The trend has no event or action that exists.")
-        math = sample_math(query)
+            return _PlannedMetric(metric, problem="The trend has no event or action that exists.")
+        math = person_level_math(query)
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
-            return _Asked(metric, problem=problem)
-        question = sample_metric(query, math, self.exposures, self.scope, self.ticks, _INTERVAL)
-        return _Asked(metric, metric_type_of(math), question)
+            return _PlannedMetric(metric, problem=problem)
+        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks, _INTERVAL)
+        return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:

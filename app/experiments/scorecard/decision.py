@@ -1,6 +1,6 @@
 """What to do about an experiment: an explicit rule over its analyses, with its reasons. Pure.
 
-The rule looks at anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it can be asked
+The rule looks at anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it can be plan
 every day. It never says more than the data: what is not decided is "keep running".
 """
 

@@ -7,23 +7,23 @@ from fastapi import Depends, Request
 from app.accounts.auth.dependencies import ProjectDep
 from app.db.database import Database
 from app.db.models import Project
-from app.experiments.exposures.traffic_split import SplitReader
+from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.experiments.scorecard.service import ScorecardService
-from app.http.dependencies import LimitedTimeDep, database_of
+from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
-from app.metrics.facts.materializer import Materialiser
-from app.metrics.queries.service import ExperimentQuestions
+from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> ScorecardService:
     """Scorecards open short transactions of their own, as results do."""
-    return build_scorecards(database_of(request), request.app.state.materialiser, project)
+    return build_scorecards(get_database(request), request.app.state.materializer, project)
 
 
-def build_scorecards(database: Database, materialiser: Materialiser, project: Project) -> ScorecardService:
-    facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
-    return ScorecardService(ScorecardCounter(facts, questions, SplitReader(database, project.id)))
+def build_scorecards(database: Database, materializer: Materializer, project: Project) -> ScorecardService:
+    facts, fact_queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
+    return ScorecardService(ScorecardCounter(facts, fact_queries, TrafficSplitQueries(database, project.id)))
 
 
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from app.metrics.aggregation.calendar import Interval, Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
-from app.metrics.counting.metric import Metric
-from app.metrics.facts.event_sets import Watch
+from app.metrics.counting.fact_query import FactQuery
+from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.models import TrendQuery
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.variants import FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]
-Growth: TypeAlias = FunnelProgress | SampleCounts
+DailyCounts: TypeAlias = FunnelProgress | SampleCounts
 
 # Mathematics under another name: the average number of events of persons is the mean of their totals.
 _SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
 
 
-def sample_math(query: TrendQuery) -> SampleMath | None:
+def person_level_math(query: TrendQuery) -> SampleMath | None:
     """Return how persons are compared in a trend; None where its mathematics has no mean over persons."""
     if query.measures_sessions:
         return None
@@ -37,17 +37,17 @@ def metric_type_of(math: SampleMath) -> MetricType:
 
 
 def sample_metric(
-    query: TrendQuery, math: SampleMath, exposures: Watch, scope: ExperimentScope, ticks: Ticks, interval: Interval
-) -> Metric[SampleCounts]:
-    """Return the question what exposed persons did from their first exposure on."""
+    query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks, interval: Interval
+) -> FactQuery[SampleCounts]:
+    """Return the fact_query what exposed persons did from their first exposure on."""
     variant_count = len(scope.variants)
-    return Metric(
-        watches=[exposures, scope.watch(query.entity, value_property=query.value_property)],
+    return FactQuery(
+        event_sets=[exposures, scope.event_set(query.entity, value_property=query.value_property)],
         window=scope.window,
         variants=scope.variants,
         count=lambda columns: count_samples(columns[0], columns[1], ticks, math, variant_count),
-        read=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
-        addends="actors" if math in {"total", "dau"} else None,  # others are no whole numbers
+        decode_counts=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
+        additive_over="actors" if math in {"total", "dau"} else None,  # others are no whole numbers
         parameters=("samples", math, interval, scope.timezone.key),
         columns=frozenset({"actor"}),
     )
@@ -59,8 +59,8 @@ def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[st
     Parameters
     ----------
     counts : number[m, k]
-        What ``Growth.cumulative`` holds of one bucket. Of conversions the first row has who entered and the last one
-        who converted; of 0s and 1s the sum of squares is the sum.
+        What ``DailyCounts.cumulative`` holds of one bucket. Of conversions the first row counts persons who entered and
+        the last one persons who converted; of 0s and 1s the sum of squares is the sum.
 
     Raises
     ------

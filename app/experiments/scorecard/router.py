@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.experiments.loading import DetachedExperimentDep
 from app.experiments.scorecard.dependencies import ScorecardsDep
@@ -13,7 +13,9 @@ from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, Times
 from app.http.routing import answer_other_methods
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Analysis"], dependencies=[admit("experiment", ANALYTICS)]
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Analysis"],
+    dependencies=[require_scope("experiment", ANALYTICS)],
 )
 
 

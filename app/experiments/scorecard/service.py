@@ -194,7 +194,7 @@ async def _write_timeseries(
 
 async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
     try:
-        return await asyncio.to_thread(scorecard.analyse, config)
+        return await asyncio.to_thread(scorecard.analyze, config)
     except ValueError as error:
         raise ValidationFailed(str(error)) from error
 
@@ -204,11 +204,11 @@ async def _analyse_days(
 ) -> list[Analysis | None]:
     """Return the analyses of one metric at the end of each of some days."""
 
-    def analyse() -> list[Analysis | None]:
-        return [scorecard.analyse(config, day)[place] for day in days]
+    def analyze() -> list[Analysis | None]:
+        return [scorecard.analyze(config, day)[place] for day in days]
 
     try:
-        return await asyncio.to_thread(analyse)
+        return await asyncio.to_thread(analyze)
     except ValueError as error:
         raise ValidationFailed(str(error)) from error
 

@@ -13,7 +13,7 @@ from app import VERSION
 from app.common.errors import AppError, NotFound, Unavailable
 from app.common.ids import read_id
 from app.db.models import Experiment, Project, Snapshot, User, utc_now
-from app.experiments.health.service import FindingsService
+from app.experiments.health.service import HealthService
 from app.experiments.results.health_summary import HealthSummaryRead
 from app.experiments.results.service import ResultsService
 from app.experiments.scorecard.service import ScorecardService
@@ -42,7 +42,7 @@ class SnapshotTaker:
     """Counts what a snapshot holds, outside of any transaction."""
 
     def __init__(
-        self, results: ResultsService, scorecards: ScorecardService, findings: FindingsService, project: Project
+        self, results: ResultsService, scorecards: ScorecardService, findings: HealthService, project: Project
     ) -> None:
         self._results = results
         self._scorecards = scorecards

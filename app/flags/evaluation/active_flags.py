@@ -51,7 +51,7 @@ class FlagSet:
 
     @cached_property
     def _asks_for_more(self) -> bool:
-        return any(flag.ensure_experience_continuity or flag.cohorts or flag.is_about_absence for flag in self.flags)
+        return any(flag.ensure_experience_continuity or flag.cohorts or flag.tests_absence for flag in self.flags)
 
     def is_clear(self, sent: Set[str]) -> bool:
         """Whether nothing stored of a person can change the answers, given properties of these names."""

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.common.errors import ValidationFailed
 from app.common.lenient_json import dump, load, read_text
-from app.sdk.payloads import Submission, decode_payload
+from app.sdk.payloads import SdkRequest, decode_payload
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
 
@@ -112,7 +112,7 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
     )
 
 
-def decode_flags_payload(submission: Submission) -> bytes:
+def decode_flags_payload(sdk_request: SdkRequest) -> bytes:
     """Return the JSON that a request carries; nothing where it carries nothing.
 
     Raises
@@ -123,7 +123,7 @@ def decode_flags_payload(submission: Submission) -> bytes:
         When it decompresses to too much.
     """
     try:
-        return decode_payload(submission)
+        return decode_payload(sdk_request)
     except ValidationFailed as error:
         if error.code == "no_data":
             return b""

@@ -13,7 +13,7 @@ VARIANT_SALT: Final = "variant"
 VariantRange: TypeAlias = tuple[str, float, float]
 
 
-def position(flag_key: str, identifier: str, salt: str = "") -> float:
+def hash_fraction(flag_key: str, identifier: str, salt: str = "") -> float:
     """Return the same number from 0 to 1 for the same flag and identifier, spread evenly over identifiers."""
     digest = hashlib.sha1(f"{flag_key}.{identifier}{salt}".encode(), usedforsecurity=False).digest()
     return (int.from_bytes(digest[:_BYTES]) >> (8 * _BYTES - _BITS)) / _SCALE
@@ -37,7 +37,7 @@ def pick_variant(flag_key: str, identifier: str, ranges: Sequence[VariantRange])
     """Return the variant of somebody; None where the shares leave him out."""
     if not ranges:
         return None
-    at = position(flag_key, identifier, VARIANT_SALT)
+    at = hash_fraction(flag_key, identifier, VARIANT_SALT)
     for key, lower, upper in ranges:
         if lower <= at < upper:
             return key

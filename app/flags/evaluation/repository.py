@@ -86,7 +86,7 @@ def _hash_keys_query(dialect_name: str) -> Select[int, str, str]:
     )
 
 
-class EvaluatedPersonReader:
+class EvaluatedPersonQueries:
     """Bound to one project when built, so no query can forget the tenant.
 
     Most requests for flags ask the database for nothing but a person, so this is the price of such a request: a
@@ -113,7 +113,7 @@ class EvaluatedPersonReader:
         return found
 
 
-class EvaluatedPersonRepository(EvaluatedPersonReader):
+class EvaluatedPersonRepository(EvaluatedPersonQueries):
     """The same inside a transaction, which may also write."""
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:

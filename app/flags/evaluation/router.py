@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 
 from app.common.errors import ValidationFailed
 from app.common.ids import read_uuid
-from app.flags.evaluation.answers import JsonDict, Occasion, decide_body, flags_body
 from app.flags.evaluation.decoding import (
     MAX_DISTINCT_ID_CHARACTERS,
     FlagsRequest,
@@ -17,6 +16,7 @@ from app.flags.evaluation.decoding import (
     decode_flags_request,
 )
 from app.flags.evaluation.dependencies import evaluation_of
+from app.flags.evaluation.responses import JsonDict, ResponseMetadata, decide_body, flags_body
 from app.flags.evaluation.rules import Evaluation
 from app.flags.evaluation.schemas import (
     config_parameter,
@@ -26,7 +26,7 @@ from app.flags.evaluation.schemas import (
     flags_request,
     version_parameter,
 )
-from app.sdk.requests import beside_the_loop, read_query, read_submission
+from app.sdk.requests import read_query, read_sdk_request, run_in_thread_if_large
 from app.telemetry.logging import request_id
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -81,30 +81,30 @@ async def decide_flags(request: Request) -> Response:
     asked = await _read(request)
     version = _read_version(read_query(request).get("v", "1"))
     if asked.token is None:
-        return _json(decide_body(version, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
+        return _json(decide_body(version, _NOBODY, _metadata(), has_flags=False, token_is_known=False))
     project = await evaluation.find_project(asked.token, asked.project_id)
     if asked.distinct_id is None:
         raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
     result = await evaluation.evaluate(project, asked, asked.distinct_id)
-    return _json(decide_body(version, result, _occasion(), has_flags=bool(project.active.flags)))
+    return _json(decide_body(version, result, _metadata(), has_flags=bool(project.active.flags)))
 
 
 @router.get("/flags/", include_in_schema=False)
 async def describe_flags_endpoint(request: Request) -> Response:
-    """Answer without flags: who asks is said in a body."""
+    """FlagResult without flags: who asks is said in a body."""
     return _answer_flags(request, _NOBODY, has_flags=False, with_config=True)
 
 
 @router.get("/decide/", include_in_schema=False)
 async def describe_decide_endpoint() -> Response:
-    """Answer without flags: who asks is said in a body."""
-    return _json(decide_body(1, _NOBODY, _occasion(), has_flags=False, token_is_known=False))
+    """FlagResult without flags: who asks is said in a body."""
+    return _json(decide_body(1, _NOBODY, _metadata(), has_flags=False, token_is_known=False))
 
 
 async def _read(request: Request) -> FlagsRequest:
-    submission = await read_submission(request, MAX_REQUEST_BYTES)
-    payload = await beside_the_loop(len(submission.body), decode_flags_payload, submission)
-    return await beside_the_loop(len(payload), decode_flags_request, payload, submission.form)
+    sdk_request = await read_sdk_request(request, MAX_REQUEST_BYTES)
+    payload = await run_in_thread_if_large(len(sdk_request.body), decode_flags_payload, sdk_request)
+    return await run_in_thread_if_large(len(payload), decode_flags_request, payload, sdk_request.form)
 
 
 def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:
@@ -115,7 +115,7 @@ def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, 
         flags_body(
             2 if is_bare else _read_version(stated or "1"),
             evaluation,
-            _occasion(),
+            _metadata(),
             has_flags=has_flags,
             with_config=is_bare or with_config or config == "true",
         )
@@ -130,10 +130,10 @@ def _read_version(text: str) -> int:
         return _UNREADABLE_VERSION
 
 
-def _occasion() -> Occasion:
+def _metadata() -> ResponseMetadata:
     """Return what an answer says of itself: the id that logs know its request by, where clients can read it as one."""
     named = read_uuid(request_id.get())
-    return Occasion(str(named or uuid4()), time.time_ns() // 1_000_000)
+    return ResponseMetadata(str(named or uuid4()), time.time_ns() // 1_000_000)
 
 
 def _json(body: JsonDict) -> Response:

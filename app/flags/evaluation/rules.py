@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from pydantic import JsonValue
 
-from app.flags.evaluation.hashing import VariantRange, pick_variant, position, variant_ranges
+from app.flags.evaluation.hashing import VariantRange, hash_fraction, pick_variant, variant_ranges
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.properties.dates import parse_moment
 from app.properties.filters import (
@@ -42,7 +42,7 @@ _ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseCondition:
     """One release condition.
 
     Attributes
@@ -55,9 +55,9 @@ class Release:
         The properties it looks at.
     cohorts : frozenset of int
         The cohorts it asks about.
-    is_about_absence : bool
+    tests_absence : bool
         Whether it asks if a property is absent. What a client sends is never all there is, so that needs the database.
-    share : float or None
+    rollout_fraction : float or None
         How many of those who match, from 0 to 1; None is all of them.
     variant : str or None
         What those it releases to get, whatever their number says.
@@ -67,13 +67,13 @@ class Release:
     matches: Predicate | None
     keys: frozenset[str]
     cohorts: frozenset[int]
-    is_about_absence: bool
-    share: float | None
+    tests_absence: bool
+    rollout_fraction: float | None
     variant: str | None
 
     def is_decided_by(self, sent: Set[str]) -> bool:
         """Whether properties of these names are enough, so that it does not matter what is stored."""
-        return not self.cohorts and not self.is_about_absence and self.keys <= sent
+        return not self.cohorts and not self.tests_absence and self.keys <= sent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +89,12 @@ class PreparedFlag:
     ensure_experience_continuity: bool
     has_experiment: bool
     group_type_index: int | None
-    releases: Sequence[Release]
+    releases: Sequence[ReleaseCondition]
     variants: Sequence[VariantRange]
     payloads: Mapping[str, str]
     keys: frozenset[str]
     cohorts: frozenset[int]
-    is_about_absence: bool
+    tests_absence: bool
     # The JSON of its answers, which are few and the same for most people. It goes when the flag does.
     written: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
         default_factory=dict, init=False, repr=False
@@ -102,10 +102,10 @@ class PreparedFlag:
 
     def is_decided_by(self, sent: Set[str]) -> bool:
         """Whether properties of these names are enough for all conditions."""
-        return not self.cohorts and not self.is_about_absence and self.keys <= sent
+        return not self.cohorts and not self.tests_absence and self.keys <= sent
 
 
-class Subject(msgspec.Struct, frozen=True):
+class KnownProperties(msgspec.Struct, frozen=True):
     """What is known of a person or a group.
 
     Attributes
@@ -126,7 +126,7 @@ class Subject(msgspec.Struct, frozen=True):
     cohorts: Collection[int] = frozenset()
 
 
-class Circumstances(msgspec.Struct, frozen=True):
+class EvaluationContext(msgspec.Struct, frozen=True):
     """For whom flags are evaluated.
 
     ``hash_keys`` are identifiers that a person had before, by the keys of the flags that go on using them; ``groups``
@@ -134,12 +134,12 @@ class Circumstances(msgspec.Struct, frozen=True):
     """
 
     distinct_id: str
-    person: Subject = Subject()
+    person: KnownProperties = KnownProperties()
     hash_keys: Mapping[str, str] = {}
-    groups: Mapping[int, tuple[str, Subject]] = {}
+    groups: Mapping[int, tuple[str, KnownProperties]] = {}
 
 
-class Answer(msgspec.Struct, frozen=True):
+class FlagResult(msgspec.Struct, frozen=True):
     """A flag's answer and the reason for it; ``condition_index`` counts the conditions as they are written, from 0."""
 
     flag: PreparedFlag
@@ -161,7 +161,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Evaluation(msgspec.Struct, frozen=True):
     """The answers of several flags, and the flags that could not be evaluated."""
 
-    answers: Sequence[Answer] = ()
+    answers: Sequence[FlagResult] = ()
     failed: Sequence[PreparedFlag] = ()
 
 
@@ -194,7 +194,7 @@ def prepare(
         payloads=payloads_of(filters),
         keys=frozenset[str]().union(*(release.keys for release in releases)),
         cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
-        is_about_absence=any(release.is_about_absence for release in releases),
+        tests_absence=any(release.tests_absence for release in releases),
     )
 
 
@@ -212,37 +212,39 @@ def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
     return sorted(range(len(groups)), key=lambda index: not groups[index].get("variant"))
 
 
-def evaluate(flag: PreparedFlag, circumstances: Circumstances) -> Answer:
-    """Evaluate a flag. Equal circumstances give equal answers, whenever and wherever they are asked for."""
+def evaluate(flag: PreparedFlag, context: EvaluationContext) -> FlagResult:
+    """Evaluate a flag. Equal context give equal answers, whenever and wherever they are asked for."""
     if not flag.active:
-        return Answer(flag, enabled=False, reason="flag_disabled")
+        return FlagResult(flag, enabled=False, reason="flag_disabled")
     if flag.group_type_index is None:
-        identifier = circumstances.hash_keys.get(flag.key, circumstances.distinct_id)
-        return _evaluate(flag, identifier, circumstances.person)
-    group = circumstances.groups.get(flag.group_type_index)
+        identifier = context.hash_keys.get(flag.key, context.distinct_id)
+        return _evaluate(flag, identifier, context.person)
+    group = context.groups.get(flag.group_type_index)
     if group is None:
-        return Answer(flag, enabled=False, reason="no_group_type")
+        return FlagResult(flag, enabled=False, reason="no_group_type")
     return _evaluate(flag, *group)
 
 
-def _evaluate(flag: PreparedFlag, identifier: str, subject: Subject) -> Answer:
+def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> FlagResult:
     best: Reason = "no_condition_match"
     best_index = None
     for release in flag.releases:
         reason: Reason
         if release.matches is not None and not _holds(release, release.matches, subject):
             reason = "no_condition_match"
-        elif release.share is not None and position(flag.key, identifier) > release.share:
+        elif release.rollout_fraction is not None and hash_fraction(flag.key, identifier) > release.rollout_fraction:
             reason = "out_of_rollout_bound"
         else:
             variant = release.variant or pick_variant(flag.key, identifier, flag.variants)
-            return Answer(flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index)
+            return FlagResult(
+                flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index
+            )
         if reason == "out_of_rollout_bound" or best == "no_condition_match":  # to have come further tells more
             best, best_index = reason, release.index
-    return Answer(flag, enabled=False, reason=best, condition_index=best_index)
+    return FlagResult(flag, enabled=False, reason=best, condition_index=best_index)
 
 
-def _holds(release: Release, matches: Predicate, subject: Subject) -> bool:
+def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperties) -> bool:
     if not subject.is_stored and not release.is_decided_by(subject.sent):
         return False
     if not release.cohorts:
@@ -252,18 +254,18 @@ def _holds(release: Release, matches: Predicate, subject: Subject) -> bool:
     return matches({**properties, **memberships})
 
 
-def _prepare_release(index: int, group: JsonDict, variants: Collection[str]) -> Release:
+def _prepare_release(index: int, group: JsonDict, variants: Collection[str]) -> ReleaseCondition:
     entries = group.get("properties") or []
     conditions = _read_conditions(entries)
     variant = group.get("variant")
     percentage = _number(group.get("rollout_percentage"))
-    return Release(
+    return ReleaseCondition(
         index=index,
         matches=_compile(conditions) if entries else None,
         keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
         cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
-        is_about_absence=any(map(_is_about_absence, conditions)),
-        share=percentage / 100 if percentage is not None else None,
+        tests_absence=any(map(_is_about_absence, conditions)),
+        rollout_fraction=percentage / 100 if percentage is not None else None,
         variant=variant if isinstance(variant, str) and variant in variants else None,
     )
 
@@ -372,6 +374,6 @@ def _payload(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def enabled_values(answers: Iterable[Answer]) -> dict[str, bool | str]:
+def enabled_values(answers: Iterable[FlagResult]) -> dict[str, bool | str]:
     """Return the value of every flag that is on, by its key."""
     return {answer.flag.key: answer.value for answer in answers if answer.enabled}

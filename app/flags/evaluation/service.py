@@ -10,8 +10,8 @@ from app.common.errors import AuthenticationFailed
 from app.db.database import Database
 from app.flags.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.flags.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
-from app.flags.evaluation.repository import EvaluatedPersonReader, EvaluatedPersonRepository, StoredPerson
-from app.flags.evaluation.rules import Circumstances, Evaluation, PreparedFlag, Subject, evaluate
+from app.flags.evaluation.repository import EvaluatedPersonQueries, EvaluatedPersonRepository, StoredPerson
+from app.flags.evaluation.rules import Evaluation, EvaluationContext, KnownProperties, PreparedFlag, evaluate
 from app.flags.evaluation.sources import CohortsOf, GroupsOf
 from app.people.persons.repository import PersonRepository
 from app.properties.decoding import PropertyReader
@@ -66,7 +66,7 @@ class EvaluationService:
         return project
 
     async def evaluate(self, project: ProjectFlags, asked: FlagsRequest, distinct_id: str) -> Evaluation:
-        """Answer a client's question. What it sends about persons and groups counts more than what is stored."""
+        """FlagResult a client's question. What it sends about persons and groups counts more than what is stored."""
         flags = _asked_for(project.active, asked)
         reader = project.reader
         sent = _relevant(reader, asked.person_properties)
@@ -84,7 +84,7 @@ class EvaluationService:
             person = await self._read_person(project.project_id, flags.personal, distinct_id, asked)
         if person.unkept:
             person = await self._keep_hash_keys(project.project_id, person, distinct_id)
-        circumstances = Circumstances(
+        context = EvaluationContext(
             distinct_id=distinct_id,
             person=_subject(reader, person.properties, sent, person.cohorts),
             hash_keys=person.hash_keys,
@@ -93,7 +93,7 @@ class EvaluationService:
                 for index, key in group_keys.items()
             },
         )
-        return evaluate_all(flags.flags, circumstances)
+        return evaluate_all(flags.flags, context)
 
     async def _read_person(
         self,
@@ -118,8 +118,8 @@ class EvaluationService:
             former_id=former,
         )
 
-    def _persons(self, project_id: int) -> EvaluatedPersonReader:
-        return EvaluatedPersonReader(self._database.fetch, self._database.engine.dialect.name, project_id)
+    def _persons(self, project_id: int) -> EvaluatedPersonQueries:
+        return EvaluatedPersonQueries(self._database.fetch, self._database.engine.dialect.name, project_id)
 
     async def _containing(self, project_id: int, person: StoredPerson, cohorts: Collection[int]) -> Collection[int]:
         async with self._database.read() as session:
@@ -138,7 +138,7 @@ class EvaluationService:
             return replace(person, hash_keys=(await persons.hash_keys([owner.id]))[owner.id])
 
     async def evaluate_stored(self, project: ProjectFlags, distinct_ids: Collection[str]) -> Mapping[str, Evaluation]:
-        """Answer for persons about whom there is nothing but what is stored, and without groups."""
+        """FlagResult for persons about whom there is nothing but what is stored, and without groups."""
         flags = project.active.personal
         found: Mapping[str, StoredPerson] = {}
         hash_keys: Mapping[int, Mapping[str, str]] = {}
@@ -156,24 +156,24 @@ class EvaluationService:
         evaluations = {}
         for distinct_id in distinct_ids:
             stored = found.get(distinct_id)
-            circumstances = Circumstances(
+            context = EvaluationContext(
                 distinct_id=distinct_id,
                 person=_subject(
                     project.reader, stored.properties if stored else None, {}, cohorts.get(distinct_id, ())
                 ),
                 hash_keys=hash_keys.get(stored.id, {}) if stored else {},
             )
-            evaluations[distinct_id] = evaluate_all(flags.flags, circumstances)
+            evaluations[distinct_id] = evaluate_all(flags.flags, context)
         return evaluations
 
 
-def evaluate_all(flags: Iterable[PreparedFlag], circumstances: Circumstances) -> Evaluation:
+def evaluate_all(flags: Iterable[PreparedFlag], context: EvaluationContext) -> Evaluation:
     """Evaluate flags; one that fails, which is a bug, does not keep the others from answering."""
     answers = []
     failed = []
     for flag in flags:
         try:
-            answers.append(evaluate(flag, circumstances))
+            answers.append(evaluate(flag, context))
         except Exception:
             logger.exception("flag %s could not be evaluated", flag.id)
             failed.append(flag)
@@ -219,6 +219,8 @@ def _unclear_groups(
     }
 
 
-def _subject(reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()) -> Subject:
+def _subject(
+    reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()
+) -> KnownProperties:
     properties = reader.read(stored) if stored is not None else {}
-    return Subject({**properties, **sent}, sent.keys(), stored is not None, cohorts)
+    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.auth.dependencies import ProjectDep, ProjectId, access_of, get_project
+from app.accounts.auth.dependencies import ProjectDep, ProjectId, get_access, get_project
 from app.accounts.projects.dependencies import get_project_by_token
 from app.accounts.projects.service import CURRENT, ProjectService
 from app.db.models import Project
@@ -22,7 +22,7 @@ async def get_definitions_by_id_or_token(
     session: SessionDep,
     token: Annotated[str | None, Query(description="Which project `@current` is.", examples=["phc_3xAmPl3"])] = None,
 ) -> DefinitionService:
-    access = await access_of(request)
+    access = await get_access(request)
     token = read_text(token) if project_id == CURRENT else None
     if token:
         project = await ProjectService(session, access.user).with_token(token)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
-from app.accounts.auth.dependencies import admit, get_user
+from app.accounts.auth.dependencies import get_user, require_scope
 from app.accounts.auth.rate_limits import LOCAL_EVALUATION
 from app.flags.local_evaluation.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep
 from app.flags.local_evaluation.schemas import FlagDefinitionsRead, FlagPayload
@@ -14,7 +14,7 @@ from app.flags.local_evaluation.service import DefinitionService
 from app.http.conditional_requests import entity_tag, is_known
 from app.http.routing import answer_other_methods
 
-router = APIRouter(tags=["Flags for SDKs"], dependencies=[admit("feature_flag", LOCAL_EVALUATION)])
+router = APIRouter(tags=["Flags for SDKs"], dependencies=[require_scope("feature_flag", LOCAL_EVALUATION)])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
     200: {

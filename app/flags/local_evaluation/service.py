@@ -35,7 +35,7 @@ class DefinitionService:
         with_cohorts
             Whether the client knows cohorts. For others they are written out as properties where that can be done.
         """
-        flags = await self._flags.all_living()
+        flags = await self._flags.all_undeleted()
         named = cohort_ids([flag.filters for flag in flags])
         cohorts = await self._cohorts.definitions(named) if named else {}
         return FlagDefinitionsRead(

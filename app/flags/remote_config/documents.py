@@ -2,7 +2,7 @@
 
 import json
 
-from app.flags.evaluation.answers import JsonDict, remote_config
+from app.flags.evaluation.responses import JsonDict, remote_config
 
 
 def config_document(token: str, *, has_flags: bool) -> JsonDict:

@@ -7,7 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Addresses:
+class TrailingSlashMiddleware:
     """Makes the slash at the end optional, answers HEAD as GET without the body, and names the methods of a path.
 
     Routes are declared with a slash and found without it too, never by a redirect: SDKs post to both forms, and beacons

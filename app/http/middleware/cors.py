@@ -19,7 +19,7 @@ _EXPOSED: Final = b"Retry-After, X-Request-ID"
 _SECONDS_TO_REMEMBER: Final = b"7200"
 
 
-class PublicOrigins:
+class PublicCORSMiddleware:
     """Answers preflights of public addresses by itself, and opens every other answer of theirs, refusals and bugs too.
 
     To be put outside everything that may answer.

@@ -11,7 +11,7 @@ from app.http import exception_handlers
 from app.http.routing import allowed_methods
 
 
-class DirectRoutes:
+class DirectDispatchMiddleware:
     """Answers the addresses that SDKs call all the time, which it looks up.
 
     The framework tries its routes one after the other, inside layers of its own, and solves dependencies even where an

@@ -20,7 +20,7 @@ _BUG = ErrorBody(type="server_error", code="error", detail="A server error occur
 _STOPPING = Unavailable("The service is being restarted. Please try again.")
 
 
-class RequestContext:
+class ServerErrorMiddleware:
     """Turns what nobody caught into the documented 500, and tells the layers outside what became of the request.
 
     The framework's own handler for unknown exceptions answers outside every middleware, without CORS headers.

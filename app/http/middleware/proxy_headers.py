@@ -27,7 +27,7 @@ _READ: Final = frozenset(
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
-class TrustedProxies:
+class ProxyHeadersMiddleware:
     """Corrects client, scheme, host and prefix of a request by what trusted proxies say, and refuses unknown hosts.
 
     To be put outside everything that looks at an address. The prefix ends up in ``root_path`` and at the beginning of

@@ -37,7 +37,7 @@ class RequestRecord:
     ended: float | None = None
 
 
-class RequestLog:
+class AccessLogMiddleware:
     """Names each request, and writes one line about it and counts it when it is over.
 
     To be put outside everything that may answer. An id that a client or proxy sends in ``X-Request-ID`` is kept if it

@@ -11,7 +11,7 @@ _DEFAULTS = [
 ]
 
 
-class SecurityHeaders:
+class SecurityHeadersMiddleware:
     """Adds the headers to every answer. To be put outside everything that may answer."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.counting.metric import Window
+from app.metrics.counting.fact_query import Window
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 

@@ -89,7 +89,7 @@ class TrendCounts:
         return np.cumsum(self.values, axis=1)
 
     def __add__(self, other: Self) -> Self:
-        """Add counts of other facts. It is exact for whole numbers; see ``addends``."""
+        """Add counts of other facts. It is exact for whole numbers; see ``additive_over``."""
         return type(self)(self.values + other.values, self.events + other.events)
 
     def __sub__(self, other: Self) -> Self:
@@ -110,7 +110,7 @@ class TrendCounts:
         return cls(np.array(values, dtype=np.float64).reshape(-1, buckets), np.array(events, dtype=np.int64))
 
 
-def addends(math: Math) -> Literal["events", "actors"] | None:
+def additive_over(math: Math) -> Literal["events", "actors"] | None:
     """Return what the counts of a mathematics are sums over; None where they are no sums of whole numbers."""
     if math == "total":
         return "events"

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.metrics.counting.metric import CountsT, Metric
+from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
 from app.metrics.facts.event_sets import series_of
-from app.metrics.facts.materializer import MaterialisedSeries
+from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
 from app.metrics.facts.repository import CountRepository, SeriesFacts, StoredCount
 from app.metrics.facts.series import SeriesDefinition
@@ -33,7 +33,7 @@ from app.people.persons.repository import PersonRepository
 logger = logging.getLogger("abacus")
 
 # With more new facts or persons than this, counting everything is faster.
-MAX_NEW = 20_000
+MAX_DELTA = 20_000
 FACTS_AT_A_TIME = 10_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
@@ -51,35 +51,35 @@ class FutureFact(msgspec.Struct, frozen=True, array_like=True):
 
 class _Body(msgspec.Struct, array_like=True):
     counts: bytes
-    future: list[FutureFact]
+    pending: list[FutureFact]
 
 
 @dataclass(frozen=True)
 class Counted(Generic[CountsT]):
-    """Counts and what they cover; ``future`` are the facts up to the watermark that are not inside the window yet."""
+    """Counts and what they cover; ``pending`` are the facts up to the watermark that are not inside the window yet."""
 
     counts: CountsT
     watermark: int
     merge_mark: int
-    until: int
-    future: Sequence[FutureFact] = ()
+    as_of: int
+    pending: Sequence[FutureFact] = ()
 
     def to_stored(self) -> StoredCount:
-        body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.future)))
-        return StoredCount(self.watermark, self.merge_mark, self.until, body)
+        body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.pending)))
+        return StoredCount(self.watermark, self.merge_mark, self.as_of, body)
 
     @classmethod
-    def from_stored(cls, stored: StoredCount, read: Callable[[bytes], CountsT | None]) -> "Counted[CountsT] | None":
+    def from_stored(cls, stored: StoredCount, decode: Callable[[bytes], CountsT | None]) -> "Counted[CountsT] | None":
         """Return the counts; None where they do not fit the question any more."""
         try:
             body = msgspec.msgpack.decode(stored.body, type=_Body)
-            counts = read(body.counts)
+            counts = decode(body.counts)
         except (msgspec.DecodeError, ValueError):  # whatever it is: everything can be counted again
             logger.warning("a stored count cannot be read, and is made anew")
             return None
         if counts is None:
             return None
-        return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.future)
+        return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.pending)
 
 
 class MetricCounter(Generic[CountsT]):
@@ -89,8 +89,8 @@ class MetricCounter(Generic[CountsT]):
         self,
         session: AsyncSession,
         project_id: int,
-        metric: Metric[CountsT],
-        series: MaterialisedSeries,
+        metric: FactQuery[CountsT],
+        series: MaterializedSeries,
         cohorts: CohortMembers,
     ) -> None:
         self._session = session
@@ -101,7 +101,9 @@ class MetricCounter(Generic[CountsT]):
         self._window = metric.window
         self._series = series
         self._high_water_mark = series.high_water_mark
-        self._last_event = max((series.lasts[one.digest] for one in series_of(metric.watches)), default=0)
+        self._last_event = max(
+            (series.last_event_sequences[one.digest] for one in series_of(metric.event_sets)), default=0
+        )
         self._merged = MergedPersons.of(NO_MERGES)
         self._last_merge = 0
 
@@ -113,49 +115,49 @@ class MetricCounter(Generic[CountsT]):
         SeriesGone
             When one of the series was removed.
         """
-        numbers = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.watches)}
-        return self.recognise(*await self._counts.find(self._metric.digest, numbers))
+        numbers = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.event_sets)}
+        return self.restore(*await self._counts.find(self._metric.digest, numbers))
 
-    def recognise(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
+    def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
         """Return a count that was found, if it is any use; ``last_merge`` is the project's last, found with it."""
         self._last_merge = last_merge
         if stored is None:
             return None
-        counted = Counted.from_stored(stored, self._metric.read)
-        if counted is None or counted.until - self._window.until > MAX_CLOCK_DIFFERENCE:
+        counted = Counted.from_stored(stored, self._metric.decode_counts)
+        if counted is None or counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
             return None
-        if counted.until > self._window.until:  # by a clock that is a little ahead: then it is as late as that
-            self._window = replace(self._window, until=counted.until)
+        if counted.as_of > self._window.until:  # by a clock that is a little ahead: then it is as late as that
+            self._window = replace(self._window, until=counted.as_of)
         return counted
 
-    async def count_all(self) -> Counted[CountsT]:
+    async def recompute(self) -> Counted[CountsT]:
         """Count every fact."""
         log = await self._persons.merges()
         self._merged = MergedPersons.of(log)
         facts: list[FactColumns] = []
-        future: list[FutureFact] = []
-        for place, watch in enumerate(self._metric.watches):
-            columns = WITHOUT_VALUES if watch.only_series is None else self._metric.columns
+        pending: list[FutureFact] = []
+        for place, event_set in enumerate(self._metric.event_sets):
+            columns = WITHOUT_VALUES if event_set.only_series is None else self._metric.columns
             parts = []
-            for part in watch.parts:
-                found = await self._read(part.series, watch.margin, columns)
-                future += await self._not_yet(place, part.series, found)
-                parts.append(await self._conditions.passing(part, self._in_time(found, watch.margin)))
+            for part in event_set.parts:
+                found = await self._read(part.series, event_set.padding, columns)
+                pending += await self._pending_facts(place, part.series, found)
+                parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts)
-        return Counted(counts, self._high_water_mark, log.last, self._window.until, future)
+        return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
 
     async def _read(
-        self, definition: SeriesDefinition, margin: int, columns: Set[Column] = WITHOUT_VALUES
+        self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
     ) -> FactColumns:
         """Return the facts of a series from the start of the window on, under today's persons."""
         source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
-        [found] = await source.since(self._window.since - margin, self._high_water_mark)
+        [found] = await source.since(self._window.since - padding, self._high_water_mark)
         if definition.actor_property is not None or "actor" not in columns:
             return found
         return found.of_actors(self._merged.resolve(found.actor))
 
-    async def _not_yet(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
+    async def _pending_facts(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
         """Return which of a series' facts, as far as they were read, will have happened later than now."""
         if not self._window.is_open or not (found.time >= self._window.until).any():
             return []
@@ -167,34 +169,34 @@ class MetricCounter(Generic[CountsT]):
         return SeriesFacts(self._session, ids, self._metric.variants, columns)
 
     def _all_sources(self) -> SeriesFacts:
-        """Return the series of a metric that can be added to: one for each watch, and nobody asks for their values."""
-        watches = self._metric.watches
-        return self._source([watch.only_series for watch in watches if watch.only_series is not None])
+        """Return the series of an incremental query: one for each event set, without values."""
+        event_sets = self._metric.event_sets
+        return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers everything there is by now."""
         return self._last_event <= known.watermark and not self._due(known) and not self._has_merges_after(known)
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
-        return [fact for fact in known.future if fact.time < self._window.until]
+        return [fact for fact in known.pending if fact.time < self._window.until]
 
     def _has_merges_after(self, known: Counted[CountsT]) -> bool:
-        return self._metric.addends == "actors" and self._last_merge > known.merge_mark
+        return self._metric.additive_over == "actors" and self._last_merge > known.merge_mark
 
-    async def add_new(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
+    async def apply_delta(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
         """Bring a count up to date; None when counting everything is faster."""
         if self.is_up_to_date(known):
             return known
         source, due = self._all_sources(), self._due(known)
         watermark = max(known.watermark, self._high_water_mark)
         log = await self._persons.merges(after=known.merge_mark) if self._has_merges_after(known) else NO_MERGES
-        new = await source.after(known.watermark, watermark, MAX_NEW)
-        if max(len(log), len(due), sum(map(len, new))) >= MAX_NEW:  # and what was read of the new may not be all
+        new = await source.after(known.watermark, watermark, MAX_DELTA)
+        if max(len(log), len(due), sum(map(len, new))) >= MAX_DELTA:  # and what was read of the new may not be all
             return None
         new = [facts.select(facts.time >= self._window.since) for facts in new]
-        future = [fact for fact in known.future if fact.time >= self._window.until]
-        future += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
-        visible = [self._in_time(facts) for facts in new]
+        pending = [fact for fact in known.pending if fact.time >= self._window.until]
+        pending += [fact for place, facts in enumerate(new) for fact in self._in_the_future(place, facts)]
+        visible = [self._visible(facts) for facts in new]
         if due:
             places = [[one.sequence for one in due if one.place == place] for place in range(len(new))]
             met = await source.of_events([one.sequence for one in due])
@@ -203,7 +205,7 @@ class MetricCounter(Generic[CountsT]):
         counts = known.counts
         if not len(log) and not any(map(len, visible)):
             pass
-        elif self._metric.addends == "events":
+        elif self._metric.additive_over == "events":
             counts = counts + self._metric.count(visible)
         else:
             touched = np.concatenate([log.persons(), *(facts.actor for facts in visible)])
@@ -211,7 +213,7 @@ class MetricCounter(Generic[CountsT]):
             if difference is None:
                 return None
             counts = counts + difference
-        return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, future)
+        return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
 
     async def _difference(
         self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
@@ -219,12 +221,12 @@ class MetricCounter(Generic[CountsT]):
         """Return what some persons count for now, less what they counted for."""
         log = await self._persons.merges_of(touched) if self._last_merge else NO_MERGES
         persons = np.union1d(touched, log.persons())
-        if len(persons) >= MAX_NEW:
+        if len(persons) >= MAX_DELTA:
             return None
         watermark = max(known.watermark, self._high_water_mark)
         facts = await source.of_persons(persons.tolist(), self._window.since, watermark)
-        before = [part.select((part.sequence <= known.watermark) & (part.time < known.until)) for part in facts]
-        now = [self._in_time(part) for part in facts]
+        before = [part.select((part.sequence <= known.watermark) & (part.time < known.as_of)) for part in facts]
+        now = [self._visible(part) for part in facts]
         return await asyncio.to_thread(lambda: self._count(log, now) - self._count(log.up_to(known.merge_mark), before))
 
     def _count(self, log: MergeLog, facts: Sequence[FactColumns]) -> CountsT:
@@ -235,9 +237,9 @@ class MetricCounter(Generic[CountsT]):
         """Count some facts after others, all of one actor together, so that the arrays made on the way stay small."""
         total = sum(map(len, facts))
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
-        if shares == 1 or self._metric.addends is None:
+        if shares == 1 or self._metric.additive_over is None:
             return self._metric.count(facts)
-        is_of_events = self._metric.addends == "events"
+        is_of_events = self._metric.additive_over == "events"
         apart = [part.in_pieces(shares) if is_of_events else part.by_actor(shares) for part in facts]
         counts = (self._metric.count(share) for share in zip(*apart, strict=True))
         return functools.reduce(operator.add, counts)
@@ -247,8 +249,8 @@ class MetricCounter(Generic[CountsT]):
         firsts = [int(part.time.min()) for part in facts if len(part)]
         return max((int(part.time.max()) for part in facts if len(part)), default=0) - min(firsts, default=0)
 
-    def _in_time(self, facts: FactColumns, margin: int = 0) -> FactColumns:
-        in_time = facts.time < self._window.until + margin
+    def _visible(self, facts: FactColumns, padding: int = 0) -> FactColumns:
+        in_time = facts.time < self._window.until + padding
         return facts if in_time.all() else facts.select(in_time)
 
     def _in_the_future(self, place: int, facts: FactColumns) -> list[FutureFact]:

@@ -9,12 +9,12 @@ from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.models import utc_now
-from app.metrics.counting.incremental import MAX_NEW, Counted, MetricCounter
-from app.metrics.counting.metric import CountsT, Metric
-from app.metrics.facts.event_sets import Watch, series_of
-from app.metrics.facts.materializer import CHUNK, MaterialisedSeries, Materialiser
+from app.metrics.counting.fact_query import CountsT, FactQuery
+from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
+from app.metrics.facts.event_sets import EventSet, series_of
+from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
-from app.metrics.facts.repository import CountReader, CountRepository, FactRepository, SeriesGone
+from app.metrics.facts.repository import CountQueries, CountRepository, FactRepository, SeriesGone
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
 
@@ -33,15 +33,15 @@ class FactService:
     """Facts of one project."""
 
     def __init__(
-        self, database: Database, materialiser: Materialiser, project_id: int, cohorts: CohortMembers | None = None
+        self, database: Database, materializer: Materializer, project_id: int, cohorts: CohortMembers | None = None
     ) -> None:
         self._database = database
-        self._materialiser = materialiser
+        self._materializer = materializer
         self._project_id = project_id
         self._cohorts = cohorts or ProjectCohorts()
 
-    async def counts(self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False) -> list[CountsT]:
-        """Return the counts of metrics as of one moment; ``afresh``: from all facts.
+    async def counts(self, metrics: Sequence[FactQuery[CountsT]], *, recompute: bool = False) -> list[CountsT]:
+        """Return the counts of metrics as of one moment; ``recompute``: from all facts.
 
         Raises
         ------
@@ -49,39 +49,41 @@ class FactService:
             When one of them cannot be counted any more.
         """
         found: list[CountsT] = []
-        for counts in await self.counts_or_refusals(metrics, afresh=afresh):
+        for counts in await self.counts_or_refusals(metrics, recompute=recompute):
             if isinstance(counts, EventsRemoved):
                 raise counts
             found.append(counts)
         return found
 
     async def counts_or_refusals(
-        self, metrics: Sequence[Metric[CountsT]], *, afresh: bool = False
+        self, metrics: Sequence[FactQuery[CountsT]], *, recompute: bool = False
     ) -> list[CountsT | EventsRemoved]:
         """Return what ``counts`` does, and for a metric that cannot be counted any more the refusal."""
         while True:
-            async with self._database.counting_turns:
+            async with self._database.aggregation_slots:
                 series = await self.catch_up(metrics)
                 with contextlib.suppress(
                     SeriesGone
                 ):  # nobody had used them for long; those made now are young and stay
-                    return [await self._count_or_refuse(metric, series, afresh=afresh) for metric in metrics]
+                    return [await self._count_or_refuse(metric, series, recompute=recompute) for metric in metrics]
 
     async def _count_or_refuse(
-        self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
     ) -> CountsT | EventsRemoved:
         try:
-            return await self.count(metric, series, afresh=afresh)
+            return await self.count(metric, series, recompute=recompute)
         except EventsRemoved as refusal:
             return refusal
 
-    async def catch_up(self, metrics: Sequence[Metric[Any]]) -> MaterialisedSeries:
+    async def catch_up(self, metrics: Sequence[FactQuery[Any]]) -> MaterializedSeries:
         """Bring the series of metrics up to the last committed event."""
-        watches: list[Watch] = [watch for metric in metrics for watch in metric.watches]
-        return await self._materialiser.catch_up(self._project_id, series_of(watches))
+        event_sets: list[EventSet] = [event_set for metric in metrics for event_set in metric.event_sets]
+        return await self._materializer.catch_up(self._project_id, series_of(event_sets))
 
-    async def count(self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool = False) -> CountsT:
-        """Return the counts of a metric whose series were brought up to date. ``afresh``: from all facts.
+    async def count(
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
+    ) -> CountsT:
+        """Return the counts of a metric whose series were brought up to date. ``recompute``: from all facts.
 
         Of several requests for one metric the first does the work, and the others add what is new since.
 
@@ -92,46 +94,48 @@ class FactService:
         EventsRemoved
             When the metric is about a time whose events were removed before it was first asked.
         """
-        events_since = max((series.events_since[one.digest] for one in series_of(metric.watches)), default=0)
+        events_since = max(
+            (series.events_available_since[one.digest] for one in series_of(metric.event_sets)), default=0
+        )
         if metric.needs_events_since < events_since:
             raise EventsRemoved(events_since)
-        async with self._materialiser.turn((self._project_id, metric.digest)):
-            counted, is_news = await self._count(metric, series, afresh=afresh or not metric.can_be_added_to)
-            if metric.can_be_added_to and is_news and len(counted.future) < MAX_NEW:
-                async with self._database.write_derived() as session:
+        async with self._materializer.lock_for((self._project_id, metric.digest)):
+            counted, is_news = await self._count(metric, series, recompute=recompute or not metric.is_incremental)
+            if metric.is_incremental and is_news and len(counted.pending) < MAX_DELTA:
+                async with self._database.write(durable=False) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         return counted.counts
 
     async def _count(
-        self, metric: Metric[CountsT], series: MaterialisedSeries, *, afresh: bool
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
     ) -> tuple[Counted[CountsT], bool]:
         """Return the counts, and whether they differ enough from the stored ones to be kept."""
-        if not afresh:
-            found = await CountReader(self._database, self._project_id).find(metric.digest)
+        if not recompute:
+            found = await CountQueries(self._database, self._project_id).find(metric.digest)
             async with self._database.read() as session:  # which it does not need yet
                 counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
-                known = counter.recognise(*found)
+                known = counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
             counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
             known = await counter.find_stored()
-            if known is not None and not afresh and (added := await counter.add_new(known)) is not None:
+            if known is not None and not recompute and (added := await counter.apply_delta(known)) is not None:
                 return added, added.counts is not known.counts
-            return await counter.count_all(), True
+            return await counter.recompute(), True
 
-    async def remove_unused(self, used: Sequence[Metric[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
+    async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that none of the metrics uses, a few at a time.
 
         Young ones stay: an edit may be taken back, and others than results have questions too.
         """
         before = utc_now() - older_than
-        async with self._database.write_derived() as session:
+        async with self._database.write(durable=False) as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
             await FactRepository(session, self._project_id).retire(_series_digests(used), before)
         await self._remove_retired()
 
-    async def keep_only(self, used: Sequence[Metric[Any]], events_since: int) -> None:
+    async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
         """Let events before a moment go: note it, and remove the series that would lack them.
 
         The series of the metrics must have been brought up to date; they are complete without events.
@@ -148,9 +152,9 @@ class FactService:
         for series_id in retired:
             done = False
             while not done:
-                async with self._database.write_derived() as session:
+                async with self._database.write(durable=False) as session:
                     done = await FactRepository(session, self._project_id).remove_some(series_id, CHUNK)
 
 
-def _series_digests(metrics: Sequence[Metric[Any]]) -> set[str]:
-    return {one.digest for one in series_of([watch for metric in metrics for watch in metric.watches])}
+def _series_digests(metrics: Sequence[FactQuery[Any]]) -> set[str]:
+    return {one.digest for one in series_of([event_set for metric in metrics for event_set in metric.event_sets])}

@@ -24,7 +24,7 @@ class ActorKeyRepository:
         self._session = session
         self._project_id = project_id
 
-    async def with_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
+    async def resolve_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
         """Return the matches with the numbers of their actors where persons were, giving new actors a number."""
         numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
         return [

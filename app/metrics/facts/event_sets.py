@@ -24,7 +24,7 @@ def group_property(type_index: int) -> str:
 
 
 @dataclass(frozen=True)
-class WatchPart:
+class FilteredSeries:
     """A series, and the condition on who is behind its facts, which is tested against what they are today."""
 
     series: SeriesDefinition
@@ -62,27 +62,27 @@ class WatchPart:
 
 
 @dataclass(frozen=True)
-class Watch:
+class EventSet:
     """The events of an entity: those of any of the parts, each once. Without parts: none.
 
-    ``margin`` makes the window wider for them on both sides, in microseconds.
+    ``padding`` makes the window wider for them on both sides, in microseconds.
     """
 
-    parts: tuple[WatchPart, ...]
-    margin: int = 0
+    parts: tuple[FilteredSeries, ...]
+    padding: int = 0
 
     @property
     def only_series(self) -> SeriesDefinition | None:
         """The one series of persons' facts that is all there is to read; None where more has to be looked at."""
-        if len(self.parts) != 1 or self.margin:
+        if len(self.parts) != 1 or self.padding:
             return None
         [part] = self.parts
         return part.series if not part.condition.children and part.series.actor_property is None else None
 
     @property
     def digest(self) -> str:
-        """Equal for watches that see the same."""
-        document = [self.margin, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]
+        """Equal for event_sets that see the same."""
+        document = [self.padding, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property
@@ -90,17 +90,17 @@ class Watch:
         return [series for part in self.parts for series in part.all_series]
 
 
-ALL_SESSIONS = Watch((WatchPart(SESSIONS, Conjunction()),), MARGIN)
+ALL_SESSIONS = EventSet((FilteredSeries(SESSIONS, Conjunction()),), MARGIN)
 
 
-def watch(
+def event_set(
     sources: Iterable[EventSource],
     variant_property: str,
     *,
     value_property: str | None = None,
     actor_property: str | None = None,
     actor_required: bool = False,
-) -> Watch:
+) -> EventSet:
     """Take sources with any filters apart: into series of what events tell, and conditions for when they are read.
 
     There is one part unless sources differ in such conditions, or a disjunction mixes both kinds.
@@ -115,9 +115,9 @@ def watch(
         for one in alternatives(source.filter):
             _, together = parts.setdefault(canonical(one.later), (one.later, []))
             together.append(EventSource(source.name, one.event))
-    return Watch(
+    return EventSet(
         tuple(
-            WatchPart(
+            FilteredSeries(
                 SeriesDefinition(tuple(together), variant_property, value_property, actor_property, actor_required),
                 condition,
             )
@@ -126,9 +126,9 @@ def watch(
     )
 
 
-def series_of(watches: Sequence[Watch]) -> list[SeriesDefinition]:
-    """Return all series that the watches need, each once."""
-    return list({series.digest: series for watch in watches for series in watch.all_series}.values())
+def series_of(event_sets: Sequence[EventSet]) -> list[SeriesDefinition]:
+    """Return all series that the event_sets need, each once."""
+    return list({series.digest: series for event_set in event_sets for series in event_set.all_series}.values())
 
 
 def _actor_property(about: Subject) -> str | None:

@@ -1,4 +1,4 @@
-"""From events to facts: which events a series watches, and what stays of each. Pure."""
+"""From events to facts: which events a series event_sets, and what stays of each. Pure."""
 
 import functools
 import logging
@@ -24,7 +24,7 @@ _NOTHING: Mapping[str, bytes] = {}
 
 
 class Match(NamedTuple):
-    """What stays of an event that a series watches.
+    """What stays of an event that a series event_sets.
 
     ``variant`` is empty where the event names none. ``actor`` is None where persons act, else the text of the actor
     property, which is empty where the event has none.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from app.common.single_flight import SharedWork
+from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.repository import EventReader, EventRepository
+from app.events.repository import EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
@@ -28,20 +28,20 @@ Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was w
 
 
 @dataclass(frozen=True)
-class MaterialisedSeries:
+class MaterializedSeries:
     """Series that are complete up to an event's sequence number (some may be further).
 
-    The mappings are by the digest of the definition. ``lasts`` is the last event that may belong to a series; what
-    happened before ``events_since`` may be missing, because it had been removed.
+    The mappings are by the digest of the definition. ``last_event_sequences`` holds the last event
+    that may belong to a series; events before ``events_available_since`` may be missing, because they were removed.
     """
 
     high_water_mark: int
     ids: Mapping[str, int]
-    lasts: Mapping[str, int]
-    events_since: Mapping[str, int]
+    last_event_sequences: Mapping[str, int]
+    events_available_since: Mapping[str, int]
 
 
-class Materialiser:
+class Materializer:
     """Reads the events after a series' watermark, stores the facts they make and moves the watermark, all at once.
 
     A new series starts at watermark 0, so looking back is the same code. Of several requests for one series the first
@@ -52,29 +52,29 @@ class Materialiser:
         self._database = database
         self._chunk = chunk
         self._report = report
-        self.shared = SharedWork()  # what several requests of this process want at once
-        self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.shared = SingleFlight()  # what several requests of this process want at once
+        self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    def turn(self, work: Hashable) -> asyncio.Lock:
+    def lock_for(self, work: Hashable) -> asyncio.Lock:
         """Return the lock under which a piece of work is done once, however many requests need it."""
-        return self._turns.setdefault(work, asyncio.Lock())
+        return self._locks.setdefault(work, asyncio.Lock())
 
-    async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
+    async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         while True:
             with contextlib.suppress(SeriesGone):  # then they are made again
                 return await self._try_to_catch_up(project_id, definitions)
 
-    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterialisedSeries:
+    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
         series = await self._find_or_create(project_id, definitions)
-        events = EventReader(self._database, project_id)
+        events = EventQueries(self._database, project_id)
         high_water_mark = await events.high_water_mark()
         last = await events.last_named({name for one in definitions for name in one.names or ()})
         lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
         behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
         if behind:  # or there is nothing to do, and nothing to write
             await self._catch_up(project_id, behind, high_water_mark)
-        return MaterialisedSeries(
+        return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
             lasts,
@@ -98,7 +98,7 @@ class Materialiser:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
         async with contextlib.AsyncExitStack() as turns:
             for series_id in matchers:  # in the order of their ids, so that nobody waits for somebody who waits for him
-                await turns.enter_async_context(self.turn(series_id))
+                await turns.enter_async_context(self.lock_for(series_id))
             async with self._database.read() as session:
                 watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
@@ -141,7 +141,7 @@ class Materialiser:
     ) -> None:
         """Store what the next events are to each series, and move the watermarks, all in one transaction."""
         matches = await asyncio.to_thread(_match, matchers, rows)
-        async with self._database.write_derived() as session:
+        async with self._database.write(durable=False) as session:
             facts = FactRepository(session, project_id)
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Where another process has been meanwhile, there is less to do, or nothing.
@@ -150,7 +150,7 @@ class Materialiser:
                 new = [match for match in matches[series_id] if match.sequence > watermark]
                 actor_property = matchers[series_id].actor_property
                 if actor_property is not None:
-                    new = await ActorKeyRepository(session, project_id).with_actors(new, actor_property)
+                    new = await ActorKeyRepository(session, project_id).resolve_actors(new, actor_property)
                 matches[series_id] = new
             await facts.append({series_id: matches[series_id] for series_id in watermarks})
             await facts.move_watermarks(watermarks, reached)

@@ -1,4 +1,4 @@
-"""Answering the conditions of watches when they are read: who passes today."""
+"""Answering the conditions of event_sets when they are read: who passes today."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.facts.actor_filters import Mask, actors_of, holds
 from app.metrics.facts.columns import FactColumns
-from app.metrics.facts.event_sets import SESSIONS, WatchPart, group_property
+from app.metrics.facts.event_sets import SESSIONS, FilteredSeries, group_property
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.sessions import MARGIN, sessions_matching
 from app.people.cohorts.repository import CohortRepository
@@ -39,7 +39,7 @@ class ProjectCohorts:
 
 
 class ConditionService:
-    """Tells which facts pass the condition of a watch's part. Works inside the snapshot in which facts are read."""
+    """Tells which facts pass the condition of a event_set's part. Works inside the snapshot in which facts are read."""
 
     def __init__(self, session: AsyncSession, project_id: int, cohorts: CohortMembers, read: ReadFacts) -> None:
         self._session = session
@@ -47,7 +47,7 @@ class ConditionService:
         self._cohorts = cohorts
         self._read = read
 
-    async def passing(self, part: WatchPart, facts: FactColumns) -> FactColumns:
+    async def passing(self, part: FilteredSeries, facts: FactColumns) -> FactColumns:
         """Return those of the facts of a part that pass its condition."""
         if not part.condition.children:
             return facts

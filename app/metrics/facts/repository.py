@@ -382,7 +382,7 @@ def _as_stored(row: Sequence[Any]) -> tuple[StoredCount | None, int]:
     return (None if stored[0] is None else StoredCount(*stored)), merge
 
 
-class CountReader:
+class CountQueries:
     """Counts of one project, each on a connection of its own: for who has nothing to add to them."""
 
     def __init__(self, database: Database, project_id: int) -> None:

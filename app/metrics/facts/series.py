@@ -1,4 +1,4 @@
-"""What a metric watches: the events of one entity of an insight, and the properties that stay of them."""
+"""What a metric event_sets: the events of one entity of an insight, and the properties that stay of them."""
 
 import hashlib
 import json

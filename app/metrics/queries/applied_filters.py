@@ -27,12 +27,12 @@ _OPTIONAL_ECHOES: Mapping[str, type[int] | type[str]] = {
 }
 
 
-def echo_funnel(query: FunnelQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
+def applied_funnel_filters(query: FunnelQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
     """Return the filters that took effect, in the form that results of funnels show."""
     display = filters.get("display")
     exclusions: list[JsonValue] = [
         {
-            **exclusion.entity.echo(),
+            **exclusion.entity.to_json(),
             "funnel_from_step": exclusion.from_step,
             "funnel_to_step": exclusion.to_step,
         }
@@ -40,11 +40,11 @@ def echo_funnel(query: FunnelQuery, filters: Filters, scope: ExperimentScope) ->
     ]
     return {
         "limit": 100,
-        **_echo_optional(filters),
+        **_optional_filters(filters),
         "breakdown": [scope.variant_property],
-        **_echo_scope(scope, query.attribution.type),
+        **_scope_filters(scope, query.attribution.type),
         "display": display if isinstance(display, str) else "FunnelViz",
-        **_echo_entities(query.steps),
+        **_entity_filters(query.steps),
         **({"exclusions": exclusions} if exclusions else {}),
         "funnel_window_interval": query.window.interval,
         "funnel_window_interval_unit": query.window.unit,
@@ -54,7 +54,7 @@ def echo_funnel(query: FunnelQuery, filters: Filters, scope: ExperimentScope) ->
     }
 
 
-def echo_trend(query: TrendQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
+def applied_trend_filters(query: TrendQuery, filters: Filters, scope: ExperimentScope) -> JsonDict:
     """Return the filters that took effect, in the form that results of trends show."""
     condition: JsonDict = {
         "key": scope.variant_property,
@@ -66,11 +66,11 @@ def echo_trend(query: TrendQuery, filters: Filters, scope: ExperimentScope) -> J
     first: AttributionType = "first_touch"
     known = next((known for known in ATTRIBUTION_TYPES if known == attribution), first)
     return {
-        **_echo_optional(filters),
+        **_optional_filters(filters),
         "breakdown": scope.variant_property,
-        **_echo_scope(scope, known),
+        **_scope_filters(scope, known),
         "display": "ActionsLineGraphCumulative",
-        **_echo_entities([query.entity]),
+        **_entity_filters([query.entity]),
         "insight": "TRENDS",
         "interval": query.interval,
         "properties": {"type": "AND", "values": [condition]},
@@ -78,36 +78,36 @@ def echo_trend(query: TrendQuery, filters: Filters, scope: ExperimentScope) -> J
     }
 
 
-def _echo_entities(entities: Sequence[Entity]) -> JsonDict:
+def _entity_filters(entities: Sequence[Entity]) -> JsonDict:
     """Return the lists of events and of actions, those that are not empty."""
     lists: JsonDict = {}
     for kind in ("actions", "events"):
-        shown: list[JsonValue] = [entity.echo() for entity in entities if entity.kind == kind]
+        shown: list[JsonValue] = [entity.to_json() for entity in entities if entity.kind == kind]
         if shown:
             lists[kind] = shown
     return lists
 
 
-def _echo_optional(filters: Filters) -> JsonDict:
-    echo: JsonDict = {"filter_test_accounts": True} if filters_test_accounts(filters) else {}
+def _optional_filters(filters: Filters) -> JsonDict:
+    applied: JsonDict = {"filter_test_accounts": True} if filters_test_accounts(filters) else {}
     for key, kind in _OPTIONAL_ECHOES.items():
         value = filters.get(key)
         if kind is int and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)
         is_set = value == 0 or bool(value) if key == "aggregation_group_type_index" else bool(value)
         if is_set and isinstance(value, kind) and not isinstance(value, bool):
-            echo[key] = value
-    return echo
+            applied[key] = value
+    return applied
 
 
-def _echo_scope(scope: ExperimentScope, attribution: AttributionType) -> JsonDict:
-    echo: JsonDict = {
+def _scope_filters(scope: ExperimentScope, attribution: AttributionType) -> JsonDict:
+    applied: JsonDict = {
         "breakdown_attribution_type": attribution,
         "breakdown_normalize_url": False,
         "breakdown_type": "event",
         "date_from": scope.start.astimezone(scope.timezone).replace(microsecond=0).isoformat(),
     }
     if scope.end is not None:
-        echo["date_to"] = scope.end.astimezone(scope.timezone).replace(microsecond=0).isoformat()
-    echo["explicit_date"] = "true"
-    return echo
+        applied["date_to"] = scope.end.astimezone(scope.timezone).replace(microsecond=0).isoformat()
+    applied["explicit_date"] = "true"
+    return applied

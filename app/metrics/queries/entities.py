@@ -13,7 +13,7 @@ from app.common.ids import MAX_ID
 from app.metrics.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
 from app.properties.splitting import both
-from app.properties.validation import refuse_unanswerable
+from app.properties.validation import validate_filter
 
 Kind = Literal["events", "actions"]
 Filters = Mapping[str, JsonValue]
@@ -46,7 +46,7 @@ class Entity:
         """The name as a step of a funnel: of an event its id, whatever it was called in the metric."""
         return str(self.id) if self.kind == "events" or self.name is None else self.name
 
-    def echo(self) -> dict[str, JsonValue]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Return the entity as results show it."""
         return {
             "id": self.id,
@@ -179,7 +179,7 @@ def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Gr
 def _checked(source: EventSource) -> EventSource:
     """Return a source whose filter can be evaluated; others are refused before anything is stored."""
     try:
-        refuse_unanswerable(source.filter)
+        validate_filter(source.filter)
     except InvalidFilter as error:
         raise invalid_filters(str(error)) from error
     return source

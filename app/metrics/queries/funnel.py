@@ -12,13 +12,13 @@ from app.metrics.aggregation.funnel_orders import (
     strict_tries,
     unordered_tries,
 )
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import FunnelQuery
 from app.metrics.queries.scope import ExperimentScope
 
 
-def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> Metric[FunnelCounts]:
+def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[FunnelCounts]:
     """Return what a funnel asks of the facts."""
     variant_count = len(scope.variants)
 
@@ -30,20 +30,20 @@ def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> Metric[FunnelCo
             return aggregate_unordered_funnel(steps, others, query.window, variant_count)
         return aggregate_funnel(_steps(query, steps), _exclusions(query, others), query.window, variant_count)
 
-    return Metric(
-        watches=query.watches(scope),
+    return FactQuery(
+        event_sets=query.event_sets(scope),
         window=scope.window,
         variants=scope.variants,
         count=count,
-        read=FunnelCounts.from_bytes,
-        addends="actors",
+        decode_counts=FunnelCounts.from_bytes,
+        additive_over="actors",
         parameters=("funnel", *_parameters(query)),
     )
 
 
 def progress_metric(
     query: FunnelQuery, scope: ExperimentScope, ticks: Ticks, interval: Interval
-) -> Metric[FunnelProgress]:
+) -> FactQuery[FunnelProgress]:
     """Return the question how a funnel grew; with the last bucket it says what ``funnel_metric`` does of variants."""
 
     def count(columns: Sequence[FactColumns]) -> FunnelProgress:
@@ -56,19 +56,19 @@ def progress_metric(
             tries = ordered_tries(_steps(query, steps), _exclusions(query, others), query.window)
         return count_progress(tries, ticks, len(scope.variants))
 
-    return Metric(
-        watches=query.watches(scope),
+    return FactQuery(
+        event_sets=query.event_sets(scope),
         window=scope.window,
         variants=scope.variants,
         count=count,
-        read=lambda body: FunnelProgress.from_bytes(body).widened(len(ticks)),
-        addends="actors",
+        decode_counts=lambda body: FunnelProgress.from_bytes(body).widened(len(ticks)),
+        additive_over="actors",
         parameters=("funnel progress", interval, scope.timezone.key, *_parameters(query)),
     )
 
 
 def _attributed(query: FunnelQuery, columns: Sequence[FactColumns]) -> tuple[list[FactColumns], list[FactColumns]]:
-    """Return the facts of the steps, and those of the other watches, under the attribution that the funnel asks for."""
+    """Return the facts of the steps, and those of the other event sets, as the funnel attributes them."""
     parts = attribute(columns, query.attribution)
     return parts[: len(query.steps)], parts[len(query.steps) :]
 

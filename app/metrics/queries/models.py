@@ -9,7 +9,7 @@ from app.metrics.aggregation.attribution import FIRST_TOUCH, Attribution
 from app.metrics.aggregation.calendar import Interval
 from app.metrics.aggregation.funnel import ConversionWindow
 from app.metrics.aggregation.trend import Math
-from app.metrics.facts.event_sets import SESSION_PROPERTY, Watch, group_property, watch
+from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.metrics.queries.scope import ExperimentScope
@@ -38,16 +38,18 @@ class FunnelQuery:
     order_type: OrderType = "ordered"
     attribution: Attribution = FIRST_TOUCH
 
-    def watches(self, scope: ExperimentScope) -> list[Watch]:
+    def event_sets(self, scope: ExperimentScope) -> list[EventSet]:
         """Return what to read: the steps, the exclusions, and for a strict funnel all events, in this order."""
         actor = None if self.group_type_index is None else group_property(self.group_type_index)
         required = actor is not None
         entities = [*self.steps, *(exclusion.entity for exclusion in self.exclusions)]
-        watches = [scope.watch(entity, actor_property=actor, actor_required=required) for entity in entities]
+        event_sets = [scope.event_set(entity, actor_property=actor, actor_required=required) for entity in entities]
         if self.order_type == "strict":
             everything = [EventSource(None, NO_FILTER)]
-            watches.append(watch(everything, scope.variant_property, actor_property=actor, actor_required=required))
-        return watches
+            event_sets.append(
+                event_set(everything, scope.variant_property, actor_property=actor, actor_required=required)
+            )
+        return event_sets
 
 
 @dataclass(frozen=True)
@@ -65,26 +67,26 @@ class TrendQuery:
         """Whether the numbers are durations of sessions, which no single event tells."""
         return self.value_property == DURATION_PROPERTY
 
-    def watch(self, scope: ExperimentScope) -> Watch:
+    def event_set(self, scope: ExperimentScope) -> EventSet:
         """Return what to read for the entity."""
         if self.measures_sessions:
-            return scope.watch(self.entity, actor_property=SESSION_PROPERTY, actor_required=True)
+            return scope.event_set(self.entity, actor_property=SESSION_PROPERTY, actor_required=True)
         if self.math == "unique_session":
-            return scope.watch(self.entity, actor_property=SESSION_PROPERTY)
+            return scope.event_set(self.entity, actor_property=SESSION_PROPERTY)
         if self.math == "unique_group" and self.entity.math_group_type_index is not None:
-            return scope.watch(self.entity, actor_property=group_property(self.entity.math_group_type_index))
-        return scope.watch(self.entity, value_property=self.value_property)
+            return scope.event_set(self.entity, actor_property=group_property(self.entity.math_group_type_index))
+        return scope.event_set(self.entity, value_property=self.value_property)
 
 
 @dataclass(frozen=True)
 class ExposureQuery:
     """What counts as exposure in an experiment.
 
-    ``watches`` are the events; where test accounts are left out, the events without those first, then all. ``problem``
-    says why what the experiment asks for as exposure is not that.
+    ``event_sets`` are the events; where test accounts are left out, first the events without those, then all.
+    ``problem`` says why what the experiment asks for as exposure is not that.
     """
 
-    watches: Sequence[Watch]
+    event_sets: Sequence[EventSet]
     event: str
     variant_property: str
     filters_test_accounts: bool

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from app.common.errors import ValidationFailed
 from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import Interval, Ticks, ticks
-from app.metrics.counting.metric import Window
-from app.metrics.facts.event_sets import Watch, watch
+from app.metrics.counting.fact_query import Window
+from app.metrics.facts.event_sets import EventSet, event_set
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.properties.filters import Group, parse_filter
@@ -52,16 +52,16 @@ class ExperimentScope:
     def variant_property(self) -> str:
         return f"$feature/{self.flag_key}"
 
-    def watch(
+    def event_set(
         self,
         entity: Entity,
         *,
         value_property: str | None = None,
         actor_property: str | None = None,
         actor_required: bool = False,
-    ) -> Watch:
+    ) -> EventSet:
         """Return what to read for an entity; nothing for an action that is gone."""
-        return watch(
+        return event_set(
             entity.sources or (),
             self.variant_property,
             value_property=value_property,
@@ -69,11 +69,11 @@ class ExperimentScope:
             actor_required=actor_required,
         )
 
-    def exposures(self, always: Group = NO_FILTER) -> Watch:
+    def exposures(self, always: Group = NO_FILTER) -> EventSet:
         """Return the persons to whom an SDK reported to have shown a variant, those that pass a filter."""
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
-        return watch([source], "$feature_flag_response")
+        return event_set([source], "$feature_flag_response")
 
 
 def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:

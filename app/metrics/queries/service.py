@@ -12,7 +12,7 @@ from app.db.models import Experiment, Project, utc_now
 from app.flags.filters import variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.active_days import ActivityService
 from app.metrics.queries.entities import NO_FILTER, Filters
@@ -27,11 +27,11 @@ from app.metrics.queries.parsing import (
     test_account_filter,
 )
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_metric, trend_metric
+from app.metrics.queries.trend import exposure_fact_query, trend_metric
 from app.properties.filters import parse_filter
 
 
-class ExperimentQuestions:
+class MetricQueryBuilder:
     """Reads the metrics of one project's experiments."""
 
     def __init__(self, database: Database, project: Project) -> None:
@@ -65,18 +65,20 @@ class ExperimentQuestions:
     async def trend(self, filters: Filters) -> TrendQuery | None:
         return read_trend(filters, await self._actions.of(filters), self._test_accounts)
 
-    async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> Metric[TrendCounts]:
+    async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
         days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
         return trend_metric(query, buckets(scope, query.interval), scope, days)
 
-    async def exposure_metric(
+    async def exposure_fact_query(
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
-    ) -> Metric[TrendCounts]:
+    ) -> FactQuery[TrendCounts]:
         """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
         own = await self._own_exposure(parameters)
-        return await self.trend_metric(own, scope) if own else exposure_metric(scope, query.always)
+        return await self.trend_metric(own, scope) if own else exposure_fact_query(scope, query.always)
 
-    async def metrics(self, filters: Filters, parameters: JsonValue, scope: ExperimentScope) -> Sequence[Metric[Any]]:
+    async def metrics(
+        self, filters: Filters, parameters: JsonValue, scope: ExperimentScope
+    ) -> Sequence[FactQuery[Any]]:
         """Return the questions that a metric asks, exposures included where it needs them."""
         if read_insight(filters) != "TRENDS":
             query = await self.funnel(filters)
@@ -84,7 +86,7 @@ class ExperimentQuestions:
         trend = await self.trend(filters)
         if trend is None:
             return []
-        return [await self.trend_metric(trend, scope), await self.exposure_metric(trend, parameters, scope)]
+        return [await self.trend_metric(trend, scope), await self.exposure_fact_query(trend, parameters, scope)]
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         """Return what counts as exposure in an experiment; test accounts are left out as its target metric says."""
@@ -99,14 +101,14 @@ class ExperimentQuestions:
             else:
                 problem = "" if own else "It has no event or action that exists."
         if own is not None and everybody is not None:
-            watches = [scope.watch(own.entity), scope.watch(everybody.entity)]
+            event_sets = [scope.event_set(own.entity), scope.event_set(everybody.entity)]
             name, variant_property, real = own.entity.step_name, scope.variant_property, own.always
         else:
             real = test_account_filter(experiment.filters, self._test_accounts)
-            watches = [scope.exposures(real), scope.exposures()]
+            event_sets = [scope.exposures(real), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = real != NO_FILTER
-        return ExposureQuery(watches if leaves_out else watches[:1], name, variant_property, leaves_out, problem)
+        return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._actions.of(custom_exposure(parameters))

@@ -12,8 +12,8 @@ from app.metrics.aggregation.active_users import (
     unique_per_bucket,
 )
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.trend import TrendCounts, addends, aggregate_trend, count_exposed
-from app.metrics.counting.metric import Metric
+from app.metrics.aggregation.trend import TrendCounts, additive_over, aggregate_trend, count_exposed
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import ALL_SESSIONS
 from app.metrics.facts.sessions import with_durations
@@ -25,16 +25,16 @@ from app.properties.filters import Group
 
 def trend_metric(
     query: TrendQuery, ticks: Ticks, scope: ExperimentScope, days: Days | None = None
-) -> Metric[TrendCounts]:
+) -> FactQuery[TrendCounts]:
     """Return what a trend asks of the facts; activity over days needs to know the ``days``."""
     math = query.math
-    return Metric(
-        watches=[query.watch(scope), ALL_SESSIONS] if query.measures_sessions else [query.watch(scope)],
+    return FactQuery(
+        event_sets=[query.event_set(scope), ALL_SESSIONS] if query.measures_sessions else [query.event_set(scope)],
         window=scope.window,
         variants=scope.variants,
         count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
-        read=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
-        addends=None if is_activity_math(math) or query.measures_sessions else addends(math),
+        decode_counts=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
+        additive_over=None if is_activity_math(math) or query.measures_sessions else additive_over(math),
         parameters=("trend", math, query.interval, scope.timezone.key),
         columns=frozenset() if math == "total" else frozenset({"actor"}),
     )
@@ -57,15 +57,15 @@ def _count(
     return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
 
 
-def exposure_metric(scope: ExperimentScope, always: Group = NO_FILTER) -> Metric[TrendCounts]:
+def exposure_fact_query(scope: ExperimentScope, always: Group = NO_FILTER) -> FactQuery[TrendCounts]:
     """Return the question how many persons, of those that pass a filter, were exposed to each variant."""
-    return Metric(
-        watches=[scope.exposures(always)],
+    return FactQuery(
+        event_sets=[scope.exposures(always)],
         window=scope.window,
         variants=scope.variants,
         count=lambda columns: count_exposed(columns[0], len(scope.variants)),
-        read=TrendCounts.from_bytes,
-        addends="actors",
+        decode_counts=TrendCounts.from_bytes,
+        additive_over="actors",
         parameters=("exposures",),
         columns=frozenset({"actor"}),
     )

@@ -24,11 +24,11 @@ BODY_BYTES: Final = 2 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; ``mend`` says what to do about a fault and is empty where all is well."""
+    """What a check found; ``remedy`` says what to do about a fault and is empty where all is well."""
 
     subject: str
     detail: str
-    mend: str = ""
+    remedy: str = ""
 
 
 class Doctor:
@@ -44,7 +44,7 @@ class Doctor:
         """Yield one finding after the other."""
         reached = await self._reach_database()
         yield reached
-        if not reached.mend:
+        if not reached.remedy:
             yield await self._compare_schema()
             if not self._settings.uses_sqlite:
                 async for finding in self._look_at_server():
@@ -54,7 +54,7 @@ class Doctor:
             return
         answers = await self._call()
         yield answers
-        if not answers.mend:
+        if not answers.remedy:
             yield await self._compare_prefix()
             yield await self._send_much()
 

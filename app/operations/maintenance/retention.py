@@ -5,7 +5,7 @@ import datetime as dt
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
-from app.events.repository import EventReader, EventRepository
+from app.events.repository import EventQueries, EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.operations.maintenance.scheduler import UpkeepFactory
 
@@ -22,14 +22,14 @@ class RetentionService:
     over a time before ``Project.events_since``.
     """
 
-    def __init__(self, database: Database, upkeep: UpkeepFactory, project: Project) -> None:
+    def __init__(self, database: Database, maintenance: UpkeepFactory, project: Project) -> None:
         self._database = database
-        self._upkeep = upkeep
+        self._upkeep = maintenance
         self._project = project
 
     async def preview(self, before: dt.datetime) -> int:
         """Return how many events would be removed."""
-        high_water_mark = await EventReader(self._database, self._project.id).high_water_mark()
+        high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
         async with self._database.read() as session:
             events = EventRepository(session, self._project.id)
             return await events.count_before(to_microseconds(before), high_water_mark)
@@ -40,10 +40,10 @@ class RetentionService:
         May be stopped at any point and run again.
         """
         moment = to_microseconds(before)
-        high_water_mark = await EventReader(self._database, self._project.id).high_water_mark()
+        high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, self._project.id).all()
-        await self._upkeep(self._project).let_events_go(experiments, moment)
+        await self._upkeep(self._project).prepare_event_removal(experiments, moment)
         removed = 0
         while True:
             async with self._database.write() as session:

@@ -11,27 +11,27 @@ from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
-from app.operations.maintenance.service import UpkeepService
+from app.operations.maintenance.service import MaintenanceService
 from app.telemetry.prometheus import COUNTED_UNTIL
 
 logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Builds the upkeep of a project.
-UpkeepFactory = Callable[[Project], UpkeepService]
+# Builds the maintenance of a project.
+UpkeepFactory = Callable[[Project], MaintenanceService]
 
 
-class Schedule:
+class MaintenanceScheduler:
     """Brings every running experiment's counts up to date: again and again, and at once when an experiment changes.
 
     So the events of a new metric have been looked through, or are being so, when its results are first asked for; who
     asks earlier waits for this task's work and does none himself.
     """
 
-    def __init__(self, database: Database, upkeep: UpkeepFactory, interval: float) -> None:
+    def __init__(self, database: Database, maintenance: UpkeepFactory, interval: float) -> None:
         self._database = database
-        self._upkeep = upkeep
+        self._upkeep = maintenance
         self._interval = interval
         self._changed = asyncio.Event()
         self._removed_at = time.monotonic()
@@ -60,17 +60,17 @@ class Schedule:
         started = time.time()
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
-        if all([await self.keep_up(project) for project in projects]):
+        if all([await self.refresh_counts(project) for project in projects]):
             COUNTED_UNTIL.set(started)
 
-    async def keep_up(self, project: Project) -> bool:
+    async def refresh_counts(self, project: Project) -> bool:
         """Bring the counts of a project's running experiments up to date; return whether none of them made trouble."""
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
         is_well = True
         for experiment in experiments:
             try:
-                await self._upkeep(project).keep_up(experiment)
+                await self._upkeep(project).refresh_counts(experiment)
             except Exception:  # the trouble of one experiment is not that of the others
                 is_well = False
                 logger.exception("experiment %d was not counted ahead of results", experiment.id)

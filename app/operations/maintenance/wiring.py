@@ -2,14 +2,16 @@
 
 from app.db.database import Database
 from app.db.models import Project
-from app.experiments.exposures.traffic_split import SplitReader
+from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.metrics.counting.service import FactService
-from app.metrics.facts.materializer import Materialiser
-from app.metrics.queries.service import ExperimentQuestions
-from app.operations.maintenance.service import UpkeepService
+from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.service import MetricQueryBuilder
+from app.operations.maintenance.service import MaintenanceService
 
 
-def build_upkeep(database: Database, materialiser: Materialiser, project: Project) -> UpkeepService:
-    facts, questions = FactService(database, materialiser, project.id), ExperimentQuestions(database, project)
-    return UpkeepService(facts, questions, ScorecardCounter(facts, questions, SplitReader(database, project.id)))
+def build_maintenance(database: Database, materializer: Materializer, project: Project) -> MaintenanceService:
+    facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
+    return MaintenanceService(
+        facts, queries, ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
+    )

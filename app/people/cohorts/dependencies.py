@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.db.models import Cohort
-from app.http.dependencies import LimitedTimeDep, SessionDep, database_of
+from app.http.dependencies import LimitedTimeDep, SessionDep, get_database
 from app.people.cohorts.repository import CohortRepository
 from app.people.cohorts.service import CohortService
 from app.people.persons.repository import PersonRepository
@@ -25,8 +25,8 @@ async def get_cohorts_in_a_snapshot(
     request: Request, project: ProjectDep, _time: LimitedTimeDep
 ) -> AsyncIterator[CohortService]:
     """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
-    database = database_of(request)
-    async with database.counting_turns, database.snapshot() as session:
+    database = get_database(request)
+    async with database.aggregation_slots, database.snapshot() as session:
         yield build_cohorts(session, project.id)
 
 

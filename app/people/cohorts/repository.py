@@ -20,7 +20,7 @@ def _listed(
     project_id: BindParameter[int] | int,
     *columns: Any,  # noqa: ANN401  # columns of any type
 ) -> Select[*tuple[Any, ...]]:
-    """Select from the persons on the lists of living cohorts."""
+    """Select from the persons on the lists of undeleted cohorts."""
     return (
         select(*columns)
         .select_from(CohortDistinctId)
@@ -42,11 +42,11 @@ class CohortRepository:
         self._session = session
         self._project_id = project_id
 
-    def _is_living(self) -> ColumnElement[bool]:
+    def _is_undeleted(self) -> ColumnElement[bool]:
         return (Cohort.project_id == self._project_id) & ~Cohort.deleted
 
     def _select(self) -> Select[Cohort]:
-        return select(Cohort).where(self._is_living())
+        return select(Cohort).where(self._is_undeleted())
 
     async def get(self, cohort_id: int, *, for_update: bool = False) -> Cohort | None:
         """Return a cohort with its author, on request locked against other writers."""
@@ -72,7 +72,7 @@ class CohortRepository:
         return found.all()
 
     async def count(self) -> int:
-        return await self._session.scalar(select(func.count()).select_from(Cohort).where(self._is_living())) or 0
+        return await self._session.scalar(select(func.count()).select_from(Cohort).where(self._is_undeleted())) or 0
 
     async def add(self, cohort: Cohort) -> None:
         cohort.project_id = self._project_id

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, admit, get_project
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
@@ -15,7 +15,9 @@ from app.people.cohorts.dependencies import CohortId, CohortsDep, CountingCohort
 from app.people.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
 from app.people.cohorts.service import CountedCohort
 
-router = APIRouter(prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[admit("cohort")])
+router = APIRouter(
+    prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[require_scope("cohort")]
+)
 
 
 def _read(counted: CountedCohort) -> CohortRead:

@@ -168,7 +168,7 @@ class CohortService:
             for person_id in persons.tolist():
                 listed_in[person_id].append(cohort_id)
         found: dict[int, list[int]] = {cohort_id: [] for cohort_id in dynamic}
-        async for person_id, properties in self._persons.everyone():
+        async for person_id, properties in self._persons.iter_properties():
             inside = matcher.cohorts_of(reader.read(properties), listed_in.get(person_id, ()))
             for cohort_id in inside & dynamic:
                 found[cohort_id].append(person_id)

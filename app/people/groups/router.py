@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.common.errors import ValidationFailed
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
@@ -15,7 +15,9 @@ from app.people.groups.dependencies import GroupsDep
 from app.people.groups.repository import MAX_TYPES
 from app.people.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 
-router = APIRouter(prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[admit("group")])
+router = APIRouter(
+    prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[require_scope("group")]
+)
 
 
 @router.get("/groups_types/", summary="List group types")

@@ -42,7 +42,7 @@ class MergedPersons:
 
     @classmethod
     def of(cls, log: MergeLog) -> Self:
-        """Follow the log: nobody is merged away twice, so it is a forest, and its roots are the living persons."""
+        """Follow the log: no person is merged away twice, so it is a forest, and its roots are the living persons."""
         order = np.argsort(log.merged)
         persons = cls(log.merged[order], log.into[order])
         while True:  # each round doubles how far it has been followed

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import admit, get_project
+from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
@@ -15,7 +15,9 @@ from app.people.persons.schemas import PersonPage, PersonRead
 from app.people.persons.service import PersonWithDistinctIds
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/persons", tags=["Events and persons"], dependencies=[admit("person", ANALYTICS)]
+    prefix="/api/projects/{project_id}/persons",
+    tags=["Events and persons"],
+    dependencies=[require_scope("person", ANALYTICS)],
 )
 
 

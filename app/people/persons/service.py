@@ -25,11 +25,11 @@ class PersonService:
     def __init__(self, persons: PersonRepository) -> None:
         self._persons = persons
 
-    async def settled(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+    async def resolve_unchanged(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
         """Return the person id of each distinct id about which the events say nothing new.
 
         That is the common case, and needs no lock: should one of them be merged meanwhile, the old id leads to the
-        survivor. Where events may join persons, nothing is settled: who learns what depends on their order.
+        survivor. Where events may join persons, nothing is resolved: who learns what depends on their order.
         """
         if any(event.alias is not None for event in events):
             return {}
@@ -75,7 +75,7 @@ class PersonService:
         names = await self._persons.distinct_ids([person.id for person in persons])
         return count, [PersonWithDistinctIds(person, names[person.id]) for person in persons]
 
-    def everyone(self) -> AsyncIterator[tuple[int, str]]:
+    def iter_properties(self) -> AsyncIterator[tuple[int, str]]:
         """Yield the id and the properties, as JSON text, of every person. Needs a transaction around it."""
         return self._persons.properties()
 

@@ -25,7 +25,7 @@ SizeOf = Callable[[float], float]
 
 
 @dataclass(frozen=True)
-class Question:
+class PowerInputs:
     """What is planned for. ``baseline`` is a rate of conversion, events per exposure, or a mean, by the metric.
 
     ``variance`` is of one sample; proportions and counts bring their own.
@@ -37,33 +37,33 @@ class Question:
     variance: float | None = None
 
 
-def proportion_size(question: Question, difference: float) -> float:
+def proportion_size(question: PowerInputs, difference: float) -> float:
     """Return how many persons each group needs, not rounded."""
     p, changed = question.baseline, question.baseline + difference
     return _size(question, 2 * p * (1 - p), p * (1 - p) + changed * (1 - changed), difference)
 
 
-def count_size(question: Question, difference: float) -> float:
+def count_size(question: PowerInputs, difference: float) -> float:
     """Return how much exposure each group needs, for events that happen independently of each other."""
     rate = question.baseline
     return _size(question, 2 * rate, 2 * rate + difference, difference)
 
 
-def mean_size(question: Question, difference: float) -> float:
+def mean_size(question: PowerInputs, difference: float) -> float:
     """Return how many samples each group needs."""
     if question.variance is None:
         raise ValueError("a mean needs its variance")
     return _size(question, 2 * question.variance, 2 * question.variance, difference)
 
 
-def _size(question: Question, same: float, different: float, difference: float) -> float:
+def _size(question: PowerInputs, same: float, different: float, difference: float) -> float:
     z_alpha = _STANDARD_NORMAL.inv_cdf(1 - question.alpha / 2)
     z_power = _STANDARD_NORMAL.inv_cdf(question.power)
     root = (z_alpha * math.sqrt(same) + z_power * math.sqrt(max(different, 0.0))) / abs(difference)
     return root * root if root < 1e150 else math.inf
 
 
-def rule_of_2022_size(question: Question, difference: float) -> float:
+def rule_of_2022_size(question: PowerInputs, difference: float) -> float:
     """Return the frontend's figure of 2022 for proportions: 16 p q / d^2, which is about alpha 0.05 and power 0.8."""
     root = 4 * math.sqrt(question.baseline * (1 - question.baseline)) / abs(difference)
     return root * root if root < 1e150 else math.inf

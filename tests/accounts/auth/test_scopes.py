@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from app.accounts.auth.dependencies import scope_needed
+from app.accounts.auth.dependencies import required_scope
 from app.accounts.auth.scopes import SCOPES, ScopeObject, covers
 from app.http.routing import is_general
 from app.main import PRIVATE_ROUTERS, create_app
@@ -59,7 +59,7 @@ class Known(dict[str, str]):
 def test_every_private_operation_names_the_one_scope_that_it_needs(method: str, path: str, operation: Json) -> None:
     ((scopes,),) = [list(requirement.values()) for requirement in operation["security"]]
 
-    assert len(scopes) == 1, f"{method} {path} names no scope: its router lacks dependencies=[admit(...)]"
+    assert len(scopes) == 1, f"{method} {path} names no scope: its router lacks dependencies=[require_scope(...)]"
     assert scopes[0] in SCOPES
     changes_nothing = method == "GET" or path.endswith(("/analyze/", "/power/"))
     assert scopes[0].endswith(":read" if changes_nothing else ":write")
@@ -68,7 +68,7 @@ def test_every_private_operation_names_the_one_scope_that_it_needs(method: str, 
 def test_so_does_every_private_route_that_is_not_in_the_document() -> None:
     routes = [route for router in PRIVATE_ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
-    nameless = [route.path for route in routes if not is_general(route) and scope_needed(route, "GET") is None]
+    nameless = [route.path for route in routes if not is_general(route) and required_scope(route, "GET") is None]
 
     assert not nameless
     assert len(routes) > len(OPERATIONS)

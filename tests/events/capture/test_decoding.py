@@ -9,7 +9,7 @@ import pytest
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
-from app.events.capture.decoding import CapturedEvent, Cover, decode_batch
+from app.events.capture.decoding import CapturedEvent, Envelope, decode_batch
 
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
 
@@ -105,9 +105,9 @@ def test_times_are_those_of_our_clock(members: dict[str, Any], time: str) -> Non
 )
 def test_a_clients_clock_is_corrected(members: dict[str, Any], query: str, form: str, time: str) -> None:
     event = {"event": "visit", "distinct_id": "ann", "timestamp": "2022-11-02T09:59:00Z", **members}
-    cover = Cover(query_sent_at=query, form_sent_at=form)
+    envelope = Envelope(query_sent_at=query, form_sent_at=form)
 
-    [captured] = decode_batch(json.dumps(event).encode(), NOW, cover).events
+    [captured] = decode_batch(json.dumps(event).encode(), NOW, envelope).events
 
     assert from_microseconds(captured.time).isoformat() == f"2022-11-02T{time}+00:00"
 
@@ -115,7 +115,7 @@ def test_a_clients_clock_is_corrected(members: dict[str, Any], query: str, form:
 @pytest.mark.parametrize("sent_at", ["then", "9" * 18, "9" * 30, "-5", "1e9", "٤٢"])
 def test_a_moment_of_sending_that_cannot_be_read_refuses_the_request(sent_at: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
-        decode_batch(b'{"event": "visit", "distinct_id": "ann"}', NOW, Cover(query_sent_at=sent_at))
+        decode_batch(b'{"event": "visit", "distinct_id": "ann"}', NOW, Envelope(query_sent_at=sent_at))
 
     assert refusal.value.detail.startswith("Malformed request data, invalid sent at: ")
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.common.errors import Unavailable
 from app.events.capture.decoding import CapturedEvent, decode_batch
-from app.events.capture.group_commit import MAX_GROUP_SIZE, MAX_WAITING_SIZE, Gathering, size_of
+from app.events.capture.group_commit import MAX_GROUP_SIZE, MAX_WAITING_SIZE, GroupCommit, size_of
 
 UNKNOWN = "unknown"
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
@@ -38,8 +38,8 @@ class Ledger:
         self.groups.append(names)
 
 
-def gathering(ledger: Ledger) -> Gathering:
-    return Gathering(ledger.write, lambda error: isinstance(error, Unavailable))
+def group_commit(ledger: Ledger) -> GroupCommit:
+    return GroupCommit(ledger.write, lambda error: isinstance(error, Unavailable))
 
 
 async def outcomes(*requests: asyncio.Task[None]) -> list[str]:
@@ -49,7 +49,7 @@ async def outcomes(*requests: asyncio.Task[None]) -> list[str]:
 
 async def test_what_comes_during_a_write_is_written_together_in_order() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     first = asyncio.create_task(group.add("t", events("a", "b")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -65,7 +65,7 @@ async def test_what_comes_during_a_write_is_written_together_in_order() -> None:
 
 async def test_a_member_that_fails_does_not_fail_the_others() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     requests = [asyncio.create_task(group.add("t", events(name))) for name in ("a", "bad", "c")]
     requests.append(asyncio.create_task(group.add(UNKNOWN, events("d"))))
     ledger.open.set()
@@ -76,7 +76,7 @@ async def test_a_member_that_fails_does_not_fail_the_others() -> None:
 
 async def test_a_trouble_that_concerns_all_is_told_to_all_at_once() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     requests = [asyncio.create_task(group.add(UNKNOWN, events("a"))) for _ in range(3)]
     ledger.open.set()
 
@@ -85,7 +85,7 @@ async def test_a_trouble_that_concerns_all_is_told_to_all_at_once() -> None:
 
 async def test_a_group_has_an_end() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     batch = events(*["x"] * 90)
     count = 3 * MAX_GROUP_SIZE // size_of(batch)
     requests = [asyncio.create_task(group.add("t", batch)) for _ in range(count)]
@@ -98,7 +98,7 @@ async def test_a_group_has_an_end() -> None:
 
 async def test_only_so_many_events_may_wait() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     batch = events(*["x"] * 80)
     waiting = [asyncio.create_task(group.add("t", batch)) for _ in range(MAX_WAITING_SIZE // size_of(batch))]
     await asyncio.sleep(0)
@@ -112,7 +112,7 @@ async def test_only_so_many_events_may_wait() -> None:
 
 async def test_closing_waits_for_what_was_accepted() -> None:
     ledger = Ledger()
-    group = gathering(ledger)
+    group = group_commit(ledger)
     requests = [asyncio.create_task(group.add("t", events("a"))) for _ in range(3)]
     await asyncio.sleep(0)
     given_up = asyncio.create_task(group.add("t", events("b")))
@@ -131,10 +131,10 @@ async def test_closing_waits_for_what_was_accepted() -> None:
 
 async def test_whoever_gives_closing_up_leaves_what_is_being_written_alone() -> None:
     ledger = Ledger()
-    gathered = gathering(ledger)
-    request = asyncio.create_task(gathered.add("token", events("first")))
+    group = group_commit(ledger)
+    request = asyncio.create_task(group.add("token", events("first")))
     await asyncio.sleep(0)
-    closing = asyncio.create_task(gathered.close())
+    closing = asyncio.create_task(group.close())
     await asyncio.sleep(0)
 
     closing.cancel()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import ticks
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
-from app.metrics.counting.metric import Window
+from app.metrics.counting.fact_query import Window
 from app.metrics.facts.columns import FactColumns
 from tests.support.service import TREND, Service, event, exposure
 

@@ -11,8 +11,8 @@ from sqlalchemy import func, select
 from app.db.database import Database
 from app.db.models import Count
 from app.metrics.counting.incremental import MetricCounter
-from app.operations.maintenance.scheduler import Schedule
-from app.operations.maintenance.wiring import build_upkeep
+from app.operations.maintenance.scheduler import MaintenanceScheduler
+from app.operations.maintenance.wiring import build_maintenance
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 ONE_EACH = [
@@ -462,14 +462,14 @@ async def test_other_projects_events_do_not_count(service: Service) -> None:
 
 async def test_everybody_who_waits_shares_one_recount(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = 0
-    count_all = MetricCounter.count_all
+    recompute = MetricCounter.recompute
 
     async def counting(counter: MetricCounter[Any]) -> Any:
         nonlocal counted
         counted += 1
-        return await count_all(counter)
+        return await recompute(counter)
 
-    monkeypatch.setattr(MetricCounter, "count_all", counting)
+    monkeypatch.setattr(MetricCounter, "recompute", counting)
     experiment = await service.create_experiment()
     await service.capture(*ONE_EACH)
     path = f"/experiments/{experiment['id']}/results/?refresh=true"
@@ -484,7 +484,9 @@ async def test_a_started_experiment_is_counted_before_anybody_asks(
     service: Service, database: Database, application: FastAPI
 ) -> None:
     state = application.state
-    schedule = Schedule(database, lambda project: build_upkeep(database, state.materialiser, project), 3600)
+    schedule = MaintenanceScheduler(
+        database, lambda project: build_maintenance(database, state.materializer, project), 3600
+    )
     running = asyncio.create_task(schedule.run())
     try:
         await service.capture(*ONE_EACH)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db.database import Database
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service
 
@@ -107,7 +107,7 @@ async def test_results_equal_a_recount_of_the_raw_events(
     chunk: int,
     metric: int,
 ) -> None:
-    application.state.materialiser = Materialiser(database, chunk=chunk)
+    application.state.materializer = Materializer(database, chunk=chunk)
     service = await new_service(client, database)
     experiment = await service.create_experiment(filters=METRICS[metric])
     ledger = Ledger()

@@ -16,7 +16,7 @@ from app.experiments.scorecard.metrics import metric_type_of, variants_of
 from app.metrics.aggregation.calendar import ticks
 from app.metrics.aggregation.samples import SampleMath, count_samples
 from app.metrics.facts.columns import FactColumns
-from app.statistics.analysis import analyse
+from app.statistics.analysis import analyze_metric
 from app.statistics.results import AnalysisConfig
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
@@ -46,11 +46,13 @@ def test_facts_are_analysed_as_their_counts_are(math: SampleMath, exposures: lis
     )
     kind, sums = metric_type_of(math), counted.cumulative[:, :, -1].T.tolist()
 
-    shown = write_analysis(kind, analyse(variants_of(counted.cumulative[:, :, -1], kind, KEYS), AnalysisConfig()))
+    shown = write_analysis(
+        kind, analyze_metric(variants_of(counted.cumulative[:, :, -1], kind, KEYS), AnalysisConfig())
+    )
 
     counts = [as_sent(math, key, of_variant) for key, of_variant in zip(KEYS, sums, strict=True)]
-    asked = AnalyzeRequest.model_validate({"metric_type": kind, "variants": counts})
-    assert shown == analyze(asked)
+    request = AnalyzeRequest.model_validate({"metric_type": kind, "variants": counts})
+    assert shown == analyze(request)
 
 
 def as_sent(math: SampleMath, key: str, sums: list[float]) -> dict[str, object]:

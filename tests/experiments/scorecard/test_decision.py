@@ -4,7 +4,7 @@ import pytest
 
 from app.experiments.scorecard.decision import DecidedMetric, decide
 from app.experiments.scorecard.decision_criteria import Criteria, MetricRole
-from app.statistics.analysis import analyse
+from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import FunnelVariant
 
@@ -14,7 +14,7 @@ HARMLESS = (2000, 2020)
 
 def analysed(control: int, test: int, persons: int = 10_000) -> Analysis:
     variants = [FunnelVariant("control", control, persons - control), FunnelVariant("test", test, persons - test)]
-    return analyse(variants, AnalysisConfig())
+    return analyze_metric(variants, AnalysisConfig())
 
 
 def primary(control: int, test: int, persons: int = 10_000, **role: object) -> DecidedMetric:
@@ -109,7 +109,7 @@ def test_without_a_metric_there_is_nothing_to_decide() -> None:
 
 def test_a_winner_with_an_open_guardrail_is_waited_for() -> None:
     keys = (("control", 1000), ("test", 1500), ("other", 1000))
-    analysis = analyse([FunnelVariant(key, count, 10_000 - count) for key, count in keys], AnalysisConfig())
+    analysis = analyze_metric([FunnelVariant(key, count, 10_000 - count) for key, count in keys], AnalysisConfig())
     metric = DecidedMetric("primary", "Purchases", MetricRole("primary"), analysis)
 
     decision = decide(metric, [guardrail(10, 9, 100)], None, Criteria("do_no_harm"), runtime=14)
@@ -124,7 +124,7 @@ def test_a_variant_without_data_holds_nobody_up() -> None:
         "primary",
         "Purchases",
         MetricRole("primary"),
-        analyse([FunnelVariant(*counts) for counts in keys], AnalysisConfig()),
+        analyze_metric([FunnelVariant(*counts) for counts in keys], AnalysisConfig()),
     )
 
     decision = decide(metric, [], None, Criteria(), runtime=14)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.flags.evaluation.answers import Occasion, decide_body, flags_body
-from app.flags.evaluation.rules import Circumstances, Evaluation, prepare
+from app.flags.evaluation.responses import ResponseMetadata, decide_body, flags_body
+from app.flags.evaluation.rules import Evaluation, EvaluationContext, prepare
 from app.flags.evaluation.service import evaluate_all
 
-OCCASION = Occasion("0188a7a0-0000-4000-8000-000000000001", 1_667_300_000_000)
+OCCASION = ResponseMetadata("0188a7a0-0000-4000-8000-000000000001", 1_667_300_000_000)
 
 
 def broken(_properties: Mapping[str, bytes]) -> bool:
@@ -18,7 +18,7 @@ def broken(_properties: Mapping[str, bytes]) -> bool:
 def evaluation() -> Evaluation:
     sound = prepare(flag_id=1, key="sound", filters={"groups": [{}]})
     release = replace(sound.releases[0], matches=broken, keys=frozenset())
-    return evaluate_all([replace(sound, id=2, key="broken", releases=(release,)), sound], Circumstances("ann"))
+    return evaluate_all([replace(sound, id=2, key="broken", releases=(release,)), sound], EvaluationContext("ann"))
 
 
 def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_know() -> None:

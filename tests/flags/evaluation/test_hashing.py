@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.flags.evaluation.hashing import VARIANT_SALT, pick_variant, position, variant_ranges
-from app.flags.evaluation.rules import Circumstances, evaluate, prepare
+from app.flags.evaluation.hashing import VARIANT_SALT, hash_fraction, pick_variant, variant_ranges
+from app.flags.evaluation.rules import EvaluationContext, evaluate, prepare
 from app.flags.filters import JsonDict
 
 # Of the Python SDK, versions 2.2.0 and 7.91.1: key, identifier, position, whether a release to 50 % has it, position
@@ -122,10 +122,10 @@ def test_positions_and_answers_are_those_of_the_sdks(
     *, key: str, identifier: str, at: float, is_on: bool, variant_at: float, of_two: str, of_three: str | None
 ) -> None:
     def value(filters: JsonDict) -> bool | str:
-        return evaluate(prepare(flag_id=1, key=key, filters=filters), Circumstances(identifier)).value
+        return evaluate(prepare(flag_id=1, key=key, filters=filters), EvaluationContext(identifier)).value
 
-    assert position(key, identifier) == pytest.approx(at, abs=1e-12)
-    assert position(key, identifier, VARIANT_SALT) == pytest.approx(variant_at, abs=1e-12)
+    assert hash_fraction(key, identifier) == pytest.approx(at, abs=1e-12)
+    assert hash_fraction(key, identifier, VARIANT_SALT) == pytest.approx(variant_at, abs=1e-12)
     assert value(release(50)) is is_on
     assert value(release(100, ("control", 50), ("test", 50))) == of_two
     assert value(release(80, *THREE)) == (of_three or False)
@@ -140,7 +140,7 @@ def test_variants_are_those_of_the_server(key: str, split: tuple[int, int, int],
 
 @given(st.text(), st.text(), st.text())
 def test_positions_lie_between_0_and_1(key: str, identifier: str, salt: str) -> None:
-    assert 0 <= position(key, identifier, salt) <= 1
+    assert 0 <= hash_fraction(key, identifier, salt) <= 1
 
 
 @given(shares)
@@ -180,7 +180,7 @@ def test_whoever_a_release_has_a_larger_one_has_too(key: str, identifier: str, o
 
     def is_on(percentage: float) -> bool:
         flag = prepare(flag_id=1, key=key, filters=release(percentage))
-        return evaluate(flag, Circumstances(identifier)).enabled
+        return evaluate(flag, EvaluationContext(identifier)).enabled
 
     assert is_on(small) <= is_on(large)
     assert is_on(100)

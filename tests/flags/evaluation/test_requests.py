@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.common.errors import ParseError, ValidationFailed
 from app.flags.evaluation.decoding import FlagsRequest, decode_flags_payload, decode_flags_request
 from app.http.forms import parse_url_encoded
-from app.sdk.payloads import Submission, speaks_for_itself
+from app.sdk.payloads import SdkRequest, has_known_signature
 from tests.flags.evaluation.asking import EVERYBODY, HALVES, create_flag, values
 from tests.support.service import Service
 
@@ -22,13 +22,13 @@ PLAIN, FORM = False, True
 ANN: dict[str, Any] = {"token": "phc_1", "distinct_id": "ann"}
 
 
-def sent(body: bytes, *, is_form: bool = PLAIN, query: dict[str, str] | None = None) -> Submission:
-    form = {**parse_url_encoded(body)} if is_form and not speaks_for_itself(body) else {}
-    return Submission("POST", query or {}, form, body, content_encoding="")
+def sent(body: bytes, *, is_form: bool = PLAIN, query: dict[str, str] | None = None) -> SdkRequest:
+    form = {**parse_url_encoded(body)} if is_form and not has_known_signature(body) else {}
+    return SdkRequest("POST", query or {}, form, body, content_encoding="")
 
 
-def read(submission: Submission) -> FlagsRequest:
-    return decode_flags_request(decode_flags_payload(submission), submission.form)
+def read(sdk_request: SdkRequest) -> FlagsRequest:
+    return decode_flags_request(decode_flags_payload(sdk_request), sdk_request.form)
 
 
 def decode(document: object) -> FlagsRequest:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.flags.evaluation.rules import Answer, Circumstances, Subject, evaluate, prepare
+from app.flags.evaluation.rules import EvaluationContext, FlagResult, KnownProperties, evaluate, prepare
 
 COUNTRY: dict[str, Any] = {"key": "country", "value": "NL", "operator": "exact", "type": "person"}
 PLAN = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
@@ -21,16 +21,16 @@ def flag(*groups: dict[str, Any], **others: Any) -> Any:
 
 def subject(
     stored: dict[str, object] | None = None, sent: dict[str, object] | None = None, cohorts: Collection[int] = ()
-) -> Subject:
+) -> KnownProperties:
     properties = {key: json.dumps(value).encode() for key, value in {**(stored or {}), **(sent or {})}.items()}
-    return Subject(properties, (sent or {}).keys(), stored is not None, cohorts)
+    return KnownProperties(properties, (sent or {}).keys(), stored is not None, cohorts)
 
 
-def answer(prepared: Any, person: Subject | None = None, distinct_id: str = "example_id") -> Answer:
-    return evaluate(prepared, Circumstances(distinct_id, person or Subject()))
+def answer(prepared: Any, person: KnownProperties | None = None, distinct_id: str = "example_id") -> FlagResult:
+    return evaluate(prepared, EvaluationContext(distinct_id, person or KnownProperties()))
 
 
-def told(found: Answer) -> tuple[bool | str, str, int | None]:
+def told(found: FlagResult) -> tuple[bool | str, str, int | None]:
     return found.value, found.reason, found.condition_index
 
 
@@ -112,7 +112,7 @@ def test_filters_of_the_oldest_form_are_one_condition() -> None:
     ],
 )
 def test_what_is_sent_counts_more_than_what_is_stored_and_strangers_match_only_by_what_is_sent(
-    *, operator: str, person: Subject, expected: bool
+    *, operator: str, person: KnownProperties, expected: bool
 ) -> None:
     condition = {**COUNTRY, "operator": operator}
 
@@ -134,7 +134,7 @@ def test_what_is_sent_counts_more_than_what_is_stored_and_strangers_match_only_b
     ],
 )
 def test_cohorts_have_only_persons_who_are_stored(
-    *, condition: dict[str, Any], person: Subject, expected: bool
+    *, condition: dict[str, Any], person: KnownProperties, expected: bool
 ) -> None:
     cohort = {"key": "id", "type": "cohort", "value": 3, **condition}
 
@@ -153,8 +153,8 @@ def test_group_flags_look_at_the_group_and_hash_its_key() -> None:
     condition = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 1}
     of_groups = flag({"properties": [condition], "rollout_percentage": 50}, aggregation_group_type_index=1)
 
-    def at(key: str, size: int) -> Answer:
-        return evaluate(of_groups, Circumstances("anybody", groups={1: (key, subject(sent={"size": size}))}))
+    def at(key: str, size: int) -> FlagResult:
+        return evaluate(of_groups, EvaluationContext("anybody", groups={1: (key, subject(sent={"size": size}))}))
 
     assert told(at("4", 200)) == (True, "condition_match", 0)
     assert told(at("1", 200)) == (False, "out_of_rollout_bound", 0)
@@ -166,8 +166,8 @@ def test_a_person_goes_on_with_the_identifier_that_a_flag_keeps_for_him() -> Non
     half = flag({"rollout_percentage": 50})
 
     assert not answer(half, distinct_id="another_id").enabled
-    assert evaluate(half, Circumstances("another_id", hash_keys={"beta-feature": "example_id"})).enabled
-    assert not evaluate(half, Circumstances("another_id", hash_keys={"other": "example_id"})).enabled
+    assert evaluate(half, EvaluationContext("another_id", hash_keys={"beta-feature": "example_id"})).enabled
+    assert not evaluate(half, EvaluationContext("another_id", hash_keys={"other": "example_id"})).enabled
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from posthog.feature_flags import InconclusiveMatchError, match_feature_flag_properties
 
-from app.flags.evaluation.rules import Circumstances, Subject, evaluate, prepare
+from app.flags.evaluation.rules import EvaluationContext, KnownProperties, evaluate, prepare
 from app.flags.local_evaluation.documents import definition
 
 KEYS = ("country", "age", "since", "paid")
@@ -101,9 +101,9 @@ def test_the_server_answers_as_the_sdk_does_by_the_servers_definitions(
         cohorts={},
     )
     tokens = {name: json.dumps(value).encode() for name, value in properties.items()}
-    circumstances = Circumstances(distinct_id, Subject(tokens, tokens.keys()))
+    context = EvaluationContext(distinct_id, KnownProperties(tokens, tokens.keys()))
 
-    value = evaluate(prepare(flag_id=1, key=key, filters=filters), circumstances).value
+    value = evaluate(prepare(flag_id=1, key=key, filters=filters), context).value
 
     try:
         expected = match_feature_flag_properties(defined, distinct_id, properties, bucketing_value=distinct_id)

@@ -14,7 +14,7 @@ from app.flags.remote_config.scripts import ScriptDirectory
 from app.main import create_app
 from app.settings import Settings
 from tests.flags.evaluation.asking import create_flag
-from tests.flags.evaluation.test_answers import REMOTE_CONFIG
+from tests.flags.evaluation.test_responses import REMOTE_CONFIG
 from tests.support.service import Service
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.http.middleware.proxy_headers import TrustedProxies
+from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.main import create_app
 from app.settings import Settings
 
@@ -59,7 +59,7 @@ async def seen(
         "client": peer,
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in items],
     }
-    layer = TrustedProxies(
+    layer = ProxyHeadersMiddleware(
         application,
         trusted=settings.trusted_proxies,
         allowed_hosts=frozenset(settings.allowed_hosts),

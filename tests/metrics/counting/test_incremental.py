@@ -22,14 +22,14 @@ from app.events.repository import EventRepository, NewEvent
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting import incremental as counting
-from app.metrics.counting.metric import Metric
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.repository import FactRepository, SeriesGone
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_metric, trend_metric
+from app.metrics.queries.trend import exposure_fact_query, trend_metric
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
@@ -74,7 +74,7 @@ sent_again = st.just("sent again")  # everything, as a client does that never he
 history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass, edited, sent_again), max_size=12)
 
 
-def questions(hours: int, edit: Edit = Edit()) -> Sequence[Metric[Any]]:  # frozen
+def questions(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  # frozen
     """Return metrics of an experiment that has been running for some hours."""
     start = START + edit.start_hour * HOUR
     end = None if edit.end_hour is None else START + edit.end_hour * HOUR
@@ -89,7 +89,7 @@ def questions(hours: int, edit: Edit = Edit()) -> Sequence[Metric[Any]]:  # froz
     trends = [read_trend({"events": [{"id": "visit", "math": math}], "interval": "hour"}) for math in ("total", "dau")]
     return [
         funnel_metric(funnel, scope),
-        exposure_metric(scope),
+        exposure_fact_query(scope),
         *(trend_metric(trend, buckets(scope, trend.interval), scope) for trend in trends if trend),
     ]
 
@@ -103,9 +103,9 @@ async def test_what_is_added_up_equals_what_is_counted_afresh(
     history: list[Any],
     most_new: int,
 ) -> None:
-    monkeypatch.setattr(counting, "MAX_NEW", most_new)
+    monkeypatch.setattr(counting, "MAX_DELTA", most_new)
     project_id = (await new_service(client, database)).project_id
-    facts = FactService(database, Materialiser(database, chunk=5), project_id)
+    facts = FactService(database, Materializer(database, chunk=5), project_id)
     living = await create_persons(database, project_id)
     hours, edit, sent = 1, Edit(), list[NewEvent]()
     for step in history:
@@ -121,7 +121,7 @@ async def test_what_is_added_up_equals_what_is_counted_afresh(
         metrics = questions(hours, edit)
         series = await facts.catch_up(metrics)
         added = [shown(await facts.count(metric, series)) for metric in metrics]
-        counted = [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+        counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
         assert added == counted
 
 
@@ -176,8 +176,8 @@ async def test_writers_and_readers_at_the_same_time_count_every_event_once(
     service: Service, database: Database
 ) -> None:
     """Transactions commit in another order than they got their numbers in, and counts are stored all the while."""
-    facts = FactService(database, Materialiser(database, chunk=5), service.project_id)
-    elsewhere = FactService(database, Materialiser(database, chunk=5), service.project_id)  # as in another process
+    facts = FactService(database, Materializer(database, chunk=5), service.project_id)
+    elsewhere = FactService(database, Materializer(database, chunk=5), service.project_id)  # as in another process
     metrics = questions(48)
     moment = (START + HOUR).isoformat()
 
@@ -198,14 +198,14 @@ async def test_writers_and_readers_at_the_same_time_count_every_event_once(
     series = await facts.catch_up(metrics)
     added = [shown(await facts.count(metric, series)) for metric in metrics]
 
-    assert added == [shown(await facts.count(metric, series, afresh=True)) for metric in metrics]
+    assert added == [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
     total, persons = [await facts.count(metric, series) for metric in metrics[2:]]
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
 
 
 async def test_a_stored_count_that_cannot_be_read_is_made_anew(service: Service, database: Database) -> None:
     await service.capture(event("visit", "ann", (START + HOUR).isoformat(), variant="test"))
-    facts = FactService(database, Materialiser(database), service.project_id)
+    facts = FactService(database, Materializer(database), service.project_id)
     metrics = questions(48)
     before = [shown(counts) for counts in await facts.counts(metrics)]
 
@@ -222,7 +222,7 @@ async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_fo
     monkeypatch.setattr("app.metrics.counting.service.CHUNK", 2)
     moment = (START + HOUR).isoformat()
     await service.capture(*(event("visit", str(number), moment, variant="test") for number in range(5)))
-    facts = FactService(database, Materialiser(database), service.project_id)
+    facts = FactService(database, Materializer(database), service.project_id)
     _, exposure, total, _ = questions(48)
     series = await facts.catch_up([exposure, total])
     before = [shown(await facts.count(metric, series)) for metric in (exposure, total)]
@@ -231,9 +231,9 @@ async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_fo
 
     assert await rows(database, Fact) == 0
     assert await rows(database, Series) == await rows(database, Count) == 1
-    for afresh in (False, True):
+    for recompute in (False, True):
         with pytest.raises(SeriesGone):
-            await facts.count(total, series, afresh=afresh)
+            await facts.count(total, series, recompute=recompute)
     series = await facts.catch_up([exposure, total])
     assert [shown(await facts.count(metric, series)) for metric in (exposure, total)] == before
 
@@ -241,7 +241,7 @@ async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_fo
 async def test_what_is_removed_is_not_added_to(service: Service, database: Database) -> None:
     """Not even when another series has its number by then."""
     await service.capture(event("visit", "ann", variant="test"))
-    facts = FactService(database, Materialiser(database), service.project_id)
+    facts = FactService(database, Materializer(database), service.project_id)
     series = await facts.catch_up([questions(48)[2]])
     numbers = dict.fromkeys(series.ids.values(), "another")
 

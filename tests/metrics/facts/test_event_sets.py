@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.aggregation.trend import TrendCounts
-from app.metrics.counting.metric import Metric, Window
+from app.metrics.counting.fact_query import FactQuery, Window
 from app.metrics.counting.service import FactService
 from app.metrics.facts.columns import FactColumns
-from app.metrics.facts.event_sets import watch
+from app.metrics.facts.event_sets import event_set
 from app.metrics.facts.series import EventSource
 from app.people.persons.repository import PersonRepository
 from app.properties.filters import parse_filter
@@ -34,8 +34,8 @@ async def found(
     service: Service, application: FastAPI, *sources: tuple[str, object], actor: str | None = None
 ) -> list[str]:
     """Return the ``n`` of the events that sources with such properties find, in the order of arrival."""
-    facts = FactService(application.state.database, application.state.materialiser, service.project_id, Cohorts())
-    watched = watch(
+    facts = FactService(application.state.database, application.state.materializer, service.project_id, Cohorts())
+    watched = event_set(
         [EventSource(name, parse_filter(properties)) for name, properties in sources],
         "n",
         actor_property=actor,
@@ -48,7 +48,7 @@ async def found(
         seen.extend(parts)
         return TrendCounts(np.zeros((1, 1)), np.zeros(3, dtype=np.int64))
 
-    metric = Metric([watched], EVER, names, look, TrendCounts.from_bytes, addends=None, parameters=())
+    metric = FactQuery([watched], EVER, names, look, TrendCounts.from_bytes, additive_over=None, parameters=())
     await facts.count(metric, await facts.catch_up([metric]))
     [columns] = seen
     order = np.argsort(columns.sequence)

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from app.db.database import Database
 from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
-from app.metrics.facts.materializer import Materialiser
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
@@ -27,10 +27,10 @@ async def count_facts(database: Database) -> int:
 async def test_every_event_becomes_a_fact_once_however_it_is_cut(
     service: Service, database: Database, chunk: int
 ) -> None:
-    materialiser = Materialiser(database, chunk)
+    materializer = Materializer(database, chunk)
     for batch in range(3):
         await service.capture(*[event("$pageview", f"{batch} {number}") for number in range(4)], event("other", "ann"))
-        await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+        await materializer.catch_up(service.project_id, [PAGEVIEWS])
 
     assert await count_facts(database) == 12
 
@@ -40,10 +40,10 @@ async def test_events_of_several_names_become_facts_in_the_order_they_came(
     service: Service, database: Database, chunk: int
 ) -> None:
     sources = tuple(EventSource(name, parse_filter(None)) for name in ("a", "b", "a"))
-    materialiser = Materialiser(database, chunk)
+    materializer = Materializer(database, chunk)
     for _ in range(2):
         await service.capture(*[event(name, "ann") for name in "abbacab"])
-        await materialiser.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
+        await materializer.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
 
     assert await count_facts(database) == 12
 
@@ -56,7 +56,7 @@ async def test_equal_definitions_share_a_series(service: Service, database: Data
         for conditions in ([condition_a, condition_b], [condition_b, condition_a])
     ]
 
-    series = await Materialiser(database).catch_up(service.project_id, same)
+    series = await Materializer(database).catch_up(service.project_id, same)
 
     assert len(series.ids) == 1
 
@@ -65,7 +65,7 @@ async def test_requests_at_the_same_time_materialise_once(
     service: Service, database: Database, application: FastAPI
 ) -> None:
     await service.capture(*[event("$pageview", str(number)) for number in range(50)])
-    here, elsewhere = Materialiser(database, 7), Materialiser(database, 7)  # the second as in another process
+    here, elsewhere = Materializer(database, 7), Materializer(database, 7)  # the second as in another process
 
     await asyncio.gather(
         *[one.catch_up(service.project_id, [PAGEVIEWS]) for one in (here, elsewhere) for _ in range(4)]
@@ -77,7 +77,7 @@ async def test_requests_at_the_same_time_materialise_once(
 async def test_writers_and_readers_at_the_same_time_lose_and_double_nothing(
     service: Service, database: Database
 ) -> None:
-    materialiser = Materialiser(database, 5)
+    materializer = Materializer(database, 5)
 
     async def write(writer: int) -> None:
         for number in range(6):
@@ -85,10 +85,10 @@ async def test_writers_and_readers_at_the_same_time_lose_and_double_nothing(
 
     async def read() -> None:
         for _ in range(10):
-            await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+            await materializer.catch_up(service.project_id, [PAGEVIEWS])
 
     await asyncio.gather(*[write(writer) for writer in range(4)], read(), read())
-    await materialiser.catch_up(service.project_id, [PAGEVIEWS])
+    await materializer.catch_up(service.project_id, [PAGEVIEWS])
 
     assert await count_facts(database) == 4 * 6 * 3
 
@@ -98,7 +98,7 @@ async def test_an_event_that_commits_after_a_later_one_is_not_passed_over(servic
     async with database.write() as slow:
         await EventRepository(slow, service.project_id).append([pageview(1)])  # has its number, and is not committed
         await service.capture(event("$pageview", "fast"))
-        reading = asyncio.create_task(Materialiser(database).catch_up(service.project_id, [PAGEVIEWS]))
+        reading = asyncio.create_task(Materializer(database).catch_up(service.project_id, [PAGEVIEWS]))
         await until_somebody_waits(database)
 
     await reading

@@ -24,7 +24,7 @@ async def examine(settings: Settings, application: ASGIApp, url: str | None = AD
 
 
 def faults(found: dict[str, Finding]) -> set[str]:
-    return {subject for subject, finding in found.items() if finding.mend}
+    return {subject for subject, finding in found.items() if finding.remedy}
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ async def test_an_old_schema_is_a_fault_and_a_newer_one_is_not(
 
     finding = (await examine(settings, application))["schema"]
 
-    assert bool(finding.mend) == is_fault
-    assert ("abacus migrate" in finding.mend) == is_fault
+    assert bool(finding.remedy) == is_fault
+    assert ("abacus migrate" in finding.remedy) == is_fault
 
 
 async def test_clocks_apart_are_a_fault(
@@ -85,7 +85,7 @@ async def test_a_prefix_that_the_service_does_not_know_is_a_fault(application: F
     found = await examine(settings, stripping, f"{ADDRESS}/abacus/")
 
     assert "prefix" in faults(found)
-    assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].mend
+    assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].remedy
 
 
 async def test_another_service_at_the_address_is_told_from_ours(settings: Settings) -> None:
@@ -107,7 +107,7 @@ async def test_a_proxy_that_stops_large_bodies_is_found(application: FastAPI, se
     found = await examine(settings, limiting)
 
     assert "large bodies" in faults(found)
-    assert "client_max_body_size" in found["large bodies"].mend
+    assert "client_max_body_size" in found["large bodies"].remedy
 
 
 async def test_an_address_that_nobody_answers_is_a_fault(settings: Settings) -> None:
@@ -117,4 +117,4 @@ async def test_an_address_that_nobody_answers_is_a_fault(settings: Settings) -> 
     await database.close()
 
     assert found[-1].subject == "address"
-    assert found[-1].mend
+    assert found[-1].remedy

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from app.db.database import Database
 from app.db.models import Event, Project
 from app.operations.maintenance.retention import RetentionService
-from app.operations.maintenance.wiring import build_upkeep
+from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
@@ -21,7 +21,9 @@ async def retention_of(application: FastAPI, project_id: int) -> RetentionServic
     database: Database = application.state.database
     async with database.read() as session:
         project = await session.get_one(Project, project_id)
-    return RetentionService(database, lambda of: build_upkeep(database, application.state.materialiser, of), project)
+    return RetentionService(
+        database, lambda of: build_maintenance(database, application.state.materializer, of), project
+    )
 
 
 async def stored_events(database: Database) -> int:

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from app.flags.evaluation.rules import Answer, Evaluation, PreparedFlag, enabled_values
+from app.flags.evaluation.rules import Evaluation, FlagResult, PreparedFlag, enabled_values
 
 JsonDict = dict[str, object]  # JSON, parts of it written already
 
@@ -18,7 +18,7 @@ _DESCRIPTIONS: Final = {
 _FLAG_VERSION: Final = 1
 
 
-class Occasion(msgspec.Struct, frozen=True):
+class ResponseMetadata(msgspec.Struct, frozen=True):
     """When an answer is given, and to which request."""
 
     request_id: str
@@ -26,11 +26,11 @@ class Occasion(msgspec.Struct, frozen=True):
 
 
 def decide_body(
-    version: int, evaluation: Evaluation, occasion: Occasion, *, has_flags: bool, token_is_known: bool = True
+    version: int, evaluation: Evaluation, metadata: ResponseMetadata, *, has_flags: bool, token_is_known: bool = True
 ) -> JsonDict:
     """Return what ``/decide`` answers to a client of this version."""
     if version >= 4:
-        return {**_flags(evaluation, occasion), **client_config(has_flags=has_flags)}
+        return {**_flags(evaluation, metadata), **client_config(has_flags=has_flags)}
     body: JsonDict = {
         "config": {"enable_collect_everything": True},
         "toolbarParams": {},
@@ -47,12 +47,12 @@ def decide_body(
 
 
 def flags_body(
-    version: int, evaluation: Evaluation, occasion: Occasion, *, has_flags: bool, with_config: bool
+    version: int, evaluation: Evaluation, metadata: ResponseMetadata, *, has_flags: bool, with_config: bool
 ) -> JsonDict:
     """Return what ``/flags`` answers to a client of this version."""
-    body = _flags(evaluation, occasion)
+    body = _flags(evaluation, metadata)
     if version < 2:
-        body = {**_values(evaluation), **_occasion(occasion)}
+        body = {**_values(evaluation), **_response_metadata(metadata)}
     return {**body, **client_config(has_flags=has_flags)} if with_config else body
 
 
@@ -97,7 +97,7 @@ def _values(evaluation: Evaluation) -> JsonDict:
     }
 
 
-def _flags(evaluation: Evaluation, occasion: Occasion) -> JsonDict:
+def _flags(evaluation: Evaluation, metadata: ResponseMetadata) -> JsonDict:
     """Return the flags as records by key."""
     return {
         "flags": {
@@ -105,15 +105,15 @@ def _flags(evaluation: Evaluation, occasion: Occasion) -> JsonDict:
             **{flag.key: _failed_record(flag) for flag in evaluation.failed},
         },
         "errorsWhileComputingFlags": bool(evaluation.failed),
-        **_occasion(occasion),
+        **_response_metadata(metadata),
     }
 
 
-def _occasion(occasion: Occasion) -> JsonDict:
-    return {"requestId": occasion.request_id, "evaluatedAt": occasion.milliseconds}
+def _response_metadata(metadata: ResponseMetadata) -> JsonDict:
+    return {"requestId": metadata.request_id, "evaluatedAt": metadata.milliseconds}
 
 
-def _record(answer: Answer) -> msgspec.Raw:
+def _record(answer: FlagResult) -> msgspec.Raw:
     """Return the JSON of an answer."""
     kind = (answer.reason, answer.variant, answer.condition_index)
     written = answer.flag.written.get(kind)
@@ -122,7 +122,7 @@ def _record(answer: Answer) -> msgspec.Raw:
     return written
 
 
-def _document(answer: Answer) -> JsonDict:
+def _document(answer: FlagResult) -> JsonDict:
     return {
         "key": answer.flag.key,
         "enabled": answer.enabled,
@@ -132,7 +132,7 @@ def _document(answer: Answer) -> JsonDict:
             "condition_index": answer.condition_index,
             "description": _describe(answer),
         },
-        "metadata": _metadata(answer.flag, answer.payload),
+        "metadata": _flag_metadata(answer.flag, answer.payload),
     }
 
 
@@ -142,12 +142,12 @@ def _failed_record(flag: PreparedFlag) -> JsonDict:
         "enabled": False,
         "variant": None,
         "reason": {"code": "internal_error", "condition_index": None, "description": "Flag evaluation failed"},
-        "metadata": _metadata(flag, None),
+        "metadata": _flag_metadata(flag, None),
         "failed": True,
     }
 
 
-def _metadata(flag: PreparedFlag, payload: str | None) -> JsonDict:
+def _flag_metadata(flag: PreparedFlag, payload: str | None) -> JsonDict:
     return {
         "id": flag.id,
         "version": _FLAG_VERSION,
@@ -157,7 +157,7 @@ def _metadata(flag: PreparedFlag, payload: str | None) -> JsonDict:
     }
 
 
-def _describe(answer: Answer) -> str:
+def _describe(answer: FlagResult) -> str:
     if answer.reason == "condition_match" and answer.condition_index is not None:
         return f"Matched condition set {answer.condition_index + 1}"
     return _DESCRIPTIONS[answer.reason]

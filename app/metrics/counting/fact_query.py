@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
-from app.metrics.facts.event_sets import Watch
+from app.metrics.facts.event_sets import EventSet
 from app.metrics.facts.series import RULES
 
 
@@ -24,7 +24,7 @@ class Window:
 
 
 class Counts(Protocol):
-    """What a metric counts. Where its ``addends`` are given, counts of different ones can be added."""
+    """What a metric counts. Where its ``additive_over`` are given, counts of different ones can be added."""
 
     def __add__(self, other: Self) -> Self: ...
     def __sub__(self, other: Self) -> Self: ...
@@ -38,20 +38,20 @@ COUNTS: Final = 2
 
 
 @dataclass(frozen=True)
-class Metric(Generic[CountsT]):
+class FactQuery(Generic[CountsT]):
     """A question to the facts.
 
     Attributes
     ----------
-    watches : sequence of Watch
+    event_sets : sequence of EventSet
         Their facts are handed to ``count`` in this order.
     variants : sequence of str
         Facts number them by their place, from 1; 0 is none, ``len(variants) + 1`` any other text.
     count : callable
         Makes counts of the facts inside the window. Pure.
-    read : callable
+    decode_counts : callable
         Makes counts of what their ``to_bytes`` wrote; None where that is about more time than is asked for.
-    addends : {"events", "actors"} or None
+    additive_over : {"events", "actors"} or None
         Counts are sums over events, or over actors (so that all facts of one must be counted together), or no sums.
     columns : set of {"actor", "sequence"}
         What ``count`` looks at beside times, variants and the values of value properties.
@@ -61,12 +61,12 @@ class Metric(Generic[CountsT]):
         The moment from which on no event may be missing, where that is not the beginning of the window.
     """
 
-    watches: Sequence[Watch]
+    event_sets: Sequence[EventSet]
     window: Window
     variants: Sequence[str]
     count: Callable[[Sequence[FactColumns]], CountsT]
-    read: Callable[[bytes], CountsT | None]
-    addends: Literal["events", "actors"] | None
+    decode_counts: Callable[[bytes], CountsT | None]
+    additive_over: Literal["events", "actors"] | None
     parameters: Sequence[str]
     columns: Set[Column] = WITHOUT_VALUES
     needed_since: int | None = None
@@ -75,16 +75,18 @@ class Metric(Generic[CountsT]):
     def needs_events_since(self) -> int:
         """The earliest moment whose events must be there: without them the counts would be wrong."""
         beginning = self.window.since if self.needed_since is None else self.needed_since
-        return beginning - max((watch.margin for watch in self.watches), default=0)
+        return beginning - max((event_set.padding for event_set in self.event_sets), default=0)
 
     @property
-    def can_be_added_to(self) -> bool:
+    def is_incremental(self) -> bool:
         """Whether stored counts stay true until there are new facts.
 
         Not where properties of persons or groups are asked for, which change without any, nor where others than
         persons act, whose numbers mean nothing in the log of merged persons.
         """
-        return self.addends is not None and all(watch.only_series is not None for watch in self.watches)
+        return self.additive_over is not None and all(
+            event_set.only_series is not None for event_set in self.event_sets
+        )
 
     @property
     def digest(self) -> str:
@@ -92,7 +94,7 @@ class Metric(Generic[CountsT]):
         document = [
             RULES,
             COUNTS,
-            [watch.digest for watch in self.watches],
+            [event_set.digest for event_set in self.event_sets],
             self.window.since,
             None if self.window.is_open else self.window.until,
             self.variants,
