@@ -221,8 +221,8 @@ def deactivate_user(email: Email) -> None:
 
 
 @app.command()
-def materialise(project: Annotated[int, typer.Option(help="The project's id.")]) -> None:
-    """Count what a project's running experiments ask for, so that their results answer at once.
+def refresh(project: Annotated[int, typer.Option(help="The project's id.")]) -> None:
+    """Count the metrics of a project's running experiments ahead of the first reader.
 
     The server does the same by itself as soon as an experiment starts or changes. This is for after an import.
     """
@@ -242,6 +242,9 @@ def materialise(project: Annotated[int, typer.Option(help="The project's id.")])
             progress.update(bar, completed=1, total=1)
 
     _with_database(count)
+
+
+app.command("materialise", hidden=True)(refresh)  # its former name
 
 
 @app.command()

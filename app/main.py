@@ -189,11 +189,11 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     schedule = MaintenanceScheduler(
-        database, lambda project: build_maintenance(database, materializer, project), settings.materialise_interval
+        database, lambda project: build_maintenance(database, materializer, project), settings.refresh_interval
     )
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database))]
-    if settings.materialise_interval:
+    if settings.refresh_interval:
         tasks.append(asyncio.create_task(schedule.run()))
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))

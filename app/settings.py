@@ -14,11 +14,17 @@ from sqlalchemy.exc import ArgumentError
 
 ENVIRONMENT_PREFIX = "ABACUS_"
 _FILE = "_FILE"
+# Settings that have a better name by now; the former one is still understood.
+_FORMER_NAMES = {
+    "database_wait": "database_pool_timeout",
+    "database_timeout": "database_statement_timeout",
+    "materialise_interval": "refresh_interval",
+}
 
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
 _LIBPQ_TO_ASYNCPG = {"sslmode": "ssl"}
 _ASYNCPG_PARAMETERS = frozenset({"ssl", "host", "port", "prepared_statement_cache_size"})
-_HAS_A_SETTING = frozenset({"connect_timeout"})  # hosting providers add it; ABACUS_DATABASE_WAIT decides
+_HAS_A_SETTING = frozenset({"connect_timeout"})  # hosting providers add it; ABACUS_DATABASE_POOL_TIMEOUT decides
 _POSTGRESQL_DRIVERS = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite"})
 
@@ -126,13 +132,13 @@ class Settings(BaseSettings):
         description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
         " transaction, and set nothing when connecting that it refuses.",
     )
-    database_wait: float = Field(
+    database_pool_timeout: float = Field(
         default=5,
         gt=0,
         le=60,
         description="Seconds to wait for a free connection, for the server to accept a new one, or for SQLite's lock.",
     )
-    database_timeout: float = Field(
+    database_statement_timeout: float = Field(
         default=30,
         gt=0,
         description="Seconds that one statement may take. Keep it below the time that a proxy in front waits.",
@@ -194,7 +200,7 @@ class Settings(BaseSettings):
         description="A directory with the `dist` files of the npm package `posthog-js`, served below `/static/` for"
         " pages that load the SDK from here.",
     )
-    materialise_interval: float = Field(
+    refresh_interval: float = Field(
         default=10.0, ge=0, description="Seconds between runs of the task that keeps results warm; 0 turns it off."
     )
     metrics_token: SecretStr | None = Field(
@@ -209,23 +215,32 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment; a misspelt ``ABACUS_*`` name is refused rather than ignored.
+        """Read the environment; a misspelled ``ABACUS_*`` name is refused rather than ignored.
 
         ``ABACUS_NAME_FILE`` names a file that holds the value of ``ABACUS_NAME``, as orchestrators hand out secrets.
         """
         fields = {f"{ENVIRONMENT_PREFIX}{name}".upper(): name for name in cls.model_fields}
-        from_files: dict[str, Any] = {}
+        fields |= {f"{ENVIRONMENT_PREFIX}{name}".upper(): field for name, field in _FORMER_NAMES.items()}
+        values: dict[str, Any] = {}
+        set_by: dict[str, str] = {}
         for variable in sorted(os.environ):
             name = variable.upper()
-            if not name.startswith(ENVIRONMENT_PREFIX) or name in fields:
+            if not name.startswith(ENVIRONMENT_PREFIX):
                 continue
-            in_file = name.removesuffix(_FILE)
-            if in_file == name or in_file not in fields:
-                raise ValueError(f"unknown setting {variable!r}; known are {', '.join(sorted(fields))}")
-            if in_file in map(str.upper, os.environ):
-                raise ValueError(f"{in_file} is set twice, by itself and by {variable}")
-            from_files[fields[in_file]] = Path(os.environ[variable]).read_text().strip()
-        return cls(**from_files)
+            field = fields.get(name) or fields.get(name.removesuffix(_FILE))
+            if field is None:
+                known = sorted(f"{ENVIRONMENT_PREFIX}{field}".upper() for field in cls.model_fields)
+                raise ValueError(f"unknown setting {variable!r}; valid settings are {', '.join(known)}")
+            if field in set_by:
+                raise ValueError(
+                    f"{ENVIRONMENT_PREFIX}{field.upper()} is set twice, by {set_by[field]} and by {variable}"
+                )
+            set_by[field] = variable
+            if name not in fields:
+                values[field] = Path(os.environ[variable]).read_text().strip()
+            elif name != f"{ENVIRONMENT_PREFIX}{field}".upper():
+                values[field] = os.environ[variable]
+        return cls(**values)
 
     @property
     def prefix(self) -> str:

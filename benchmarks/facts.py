@@ -1,4 +1,4 @@
-"""Materialisation: events/s from stored events to facts, beside storing the same facts and nothing else.
+"""Materialization: events/s from stored events to facts, beside storing the same facts and nothing else.
 
 python -m benchmarks.facts [--events 200000] [--rounds 3]
 """
@@ -39,11 +39,11 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
     }
     for label, definition in series.items():
 
-        async def materialise(definition: SeriesDefinition = definition) -> None:
+        async def materialize(definition: SeriesDefinition = definition) -> None:
             await forget(database)
             await Materializer(database).catch_up(project_id, [definition])
 
-        seconds = await timed(materialise, rounds)
+        seconds = await timed(materialize, rounds)
         async with database.read() as session:
             rows = [tuple(row) for row in await session.execute(select(*(getattr(Fact, name) for name in COLUMNS)))]
 

@@ -26,7 +26,7 @@ TREND = {"insight": "TRENDS", "events": [{"id": "$pageview"}]}
 
 async def measure(name: str, database: Database, events: int, rounds: int) -> None:
     url = database.engine.url.render_as_string(hide_password=False)
-    application = create_app(Settings(database_url=url, materialise_interval=0))
+    application = create_app(Settings(database_url=url, refresh_interval=0))
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test", timeout=600) as client:

@@ -29,7 +29,7 @@ class Served:
 def served(database: Database) -> contextlib.AbstractAsyncContextManager[Served]:
     """Run the service on the benchmark's database, with one worker."""
     url = database.engine.url.render_as_string(hide_password=False)
-    environment = {"ABACUS_DATABASE_URL": url, "ABACUS_MATERIALISE_INTERVAL": "0"}
+    environment = {"ABACUS_DATABASE_URL": url, "ABACUS_REFRESH_INTERVAL": "0"}
     return _started([sys.executable, "-m", "app.cli", "serve"], environment)
 
 

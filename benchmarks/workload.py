@@ -100,7 +100,9 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
             else:
                 await server.create_database(name)
                 url = server.url(quote(name))
-            configuration = Settings(database_url=url, database_timeout=3600)  # they ask for more than a request may
+            configuration = Settings(
+                database_url=url, database_statement_timeout=3600
+            )  # they ask for more than a request may
             await asyncio.to_thread(migrations.upgrade, configuration)
             opened[name] = Database(configuration)
         try:

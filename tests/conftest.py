@@ -1,4 +1,4 @@
-"""Every behaviour test runs twice: on a fresh SQLite file and on a fresh PostgreSQL database."""
+"""Every behavior test runs twice: on a fresh SQLite file and on a fresh PostgreSQL database."""
 
 import asyncio
 import shutil
@@ -74,13 +74,13 @@ def run_apart(work: Coroutine[object, object, None]) -> None:
 
 def settings_for(database_url: str) -> Settings:
     """Settings under which nothing happens by itself, and nobody is hurried: the machine may be busy."""
-    return Settings(database_url=database_url, materialise_interval=0, database_timeout=120, results_timeout=240)
+    return Settings(database_url=database_url, refresh_interval=0, database_statement_timeout=120, results_timeout=240)
 
 
 @pytest.fixture(scope="session")
 def built_application() -> FastAPI:
     """The application without a database: to prepare its routes takes longer than most tests do."""
-    return create_app(Settings(materialise_interval=0))
+    return create_app(Settings(refresh_interval=0))
 
 
 @pytest.fixture

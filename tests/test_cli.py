@@ -58,12 +58,12 @@ def wait_until_ready(address: str) -> None:
     raise TimeoutError(f"nothing answers at {address}")
 
 
-def test_materialising_counts_ahead_of_the_first_request(environment: dict[str, str]) -> None:
+def test_materializing_counts_ahead_of_the_first_request(environment: dict[str, str]) -> None:
     made = abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     project_id = json.loads(made)["project_id"]
 
-    assert "100%" in abacus(environment, "materialise", "--project", str(project_id))
-    refused = abacus(environment, "materialise", "--project", str(project_id + 1), status=1)
+    assert "100%" in abacus(environment, "refresh", "--project", str(project_id))
+    refused = abacus(environment, "refresh", "--project", str(project_id + 1), status=1)
     assert refused == f"abacus: there is no project {project_id + 1}\n"
 
 

@@ -52,7 +52,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_environment().cors_allowed_origins == ["https://a.example", "https://b.example"]
 
 
-def test_a_misspelt_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelled_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABACUS_DATABSE_URL", "sqlite:///abacus.db")
 
     with pytest.raises(ValueError, match="ABACUS_DATABSE_URL"):

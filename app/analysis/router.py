@@ -19,7 +19,7 @@ router = APIRouter(
 )
 
 
-@router.post("/analyze/", summary="Analyse counts", dependencies=[Depends(get_project)])
+@router.post("/analyze/", summary="Analyze counts", dependencies=[Depends(get_project)])
 async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest)]) -> AnalysisRead:
     """Return what counts per variant say: who is best, by how much, and how sure that is. Nothing is stored.
 

@@ -20,13 +20,14 @@ from app.analysis.schemas import (
 )
 from app.common.errors import ValidationFailed
 from app.statistics.analysis import analyze_metric
+from app.statistics.estimates import Interval
 from app.statistics.frequentist.sample_ratio import SampleRatio
-from app.statistics.results import Analysis, AnalysisConfig, Interval, VariantAnalysis
+from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
 from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 
 def analyze(request: AnalyzeRequest) -> AnalysisRead:
-    """Analyse the counts of a request.
+    """Analyze the counts of a request.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Database:
         self.is_sqlite = settings.uses_sqlite
         self._is_pooled_outside = settings.database_pgbouncer and not settings.uses_sqlite
         self._writer_lock = asyncio.Lock()
-        self._writer_lock_timeout = settings.database_timeout
+        self._writer_lock_timeout = settings.database_statement_timeout
         self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)

@@ -56,7 +56,7 @@ def create_probe_engine(settings: Settings) -> AsyncEngine:
 
 def create_migration_engine(settings: Settings) -> AsyncEngine:
     """Create what migrations run on: their statements take as long as they take."""
-    return create_engine(settings, Limits(pool=1, wait=settings.database_wait, statement=None))
+    return create_engine(settings, Limits(pool=1, wait=settings.database_pool_timeout, statement=None))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
-        return cls(settings.database_pool_size, settings.database_wait, settings.database_timeout)
+        return cls(settings.database_pool_size, settings.database_pool_timeout, settings.database_statement_timeout)
 
 
 def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:

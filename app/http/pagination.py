@@ -64,7 +64,7 @@ OffsetText = Annotated[
 
 
 class Pagination:
-    """The window of a list that a request asks for, with the links to its neighbours."""
+    """The window of a list that a request asks for, with the links to its neighbors."""
 
     def __init__(self, request: Request, limit: str | None, offset: str | None) -> None:
         self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)

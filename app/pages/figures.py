@@ -159,7 +159,7 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
         kind="exposures",
         title="New persons by day" if step == 1 else f"New persons in {step} days",
         description="Bars are the persons who met each variant for the first time then. Lines across them show "
-        "where the colours should meet if everybody were split as planned.",
+        "where the colors should meet if everybody were split as planned.",
         heading=(
             "Day" if step == 1 else "From",
             *(f"{one.variant} ({format_percentage(share)} planned)" for one, share in zip(series, shares, strict=True)),

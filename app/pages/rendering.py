@@ -87,7 +87,7 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> 
         page=page,
         pictures=pictures,
         data=write_data([picture.data for picture in pictures]),
-        colours=_colours(page),
+        colors=_colors(page),
         link=link,
     )
 
@@ -115,8 +115,8 @@ def write_data(data: object) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704  # escaped
 
 
-def _colours(page: ExperimentPage) -> Mapping[str, int]:
-    """Return each variant's place in the palette; its last colours are used again where there are more variants."""
+def _colors(page: ExperimentPage) -> Mapping[str, int]:
+    """Return each variant's place in the palette; its last colors are used again where there are more variants."""
     return {variant.key: place % 8 for place, variant in enumerate(page.variants)}
 
 

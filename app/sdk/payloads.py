@@ -62,12 +62,12 @@ def decode_payload(sdk_request: SdkRequest) -> bytes:
         return _decompress_lz(payload)
     if compression in _GZIP_NAMES and payload.strip(_BLANKS) == b"undefined":
         raise _malformed("data being loaded from the request body for decompression is the literal string 'undefined'")
-    unarmoured = _decode_base64(payload)
-    if unarmoured.startswith(_GZIP_MAGIC):
-        return _decode_base64(_decompress_gzip(unarmoured)).removeprefix(_BYTE_ORDER_MARK)
-    if compression in _GZIP_NAMES and not _is_json(unarmoured):
+    unarmored = _decode_base64(payload)
+    if unarmored.startswith(_GZIP_MAGIC):
+        return _decode_base64(_decompress_gzip(unarmored)).removeprefix(_BYTE_ORDER_MARK)
+    if compression in _GZIP_NAMES and not _is_json(unarmored):
         raise _undecompressable("Not a gzipped file")
-    return unarmoured.removeprefix(_BYTE_ORDER_MARK)
+    return unarmored.removeprefix(_BYTE_ORDER_MARK)
 
 
 def _find_payload(sdk_request: SdkRequest) -> bytes:

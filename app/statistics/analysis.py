@@ -12,7 +12,7 @@ from app.statistics.bayesian.comparison import Comparison, compare
 from app.statistics.bayesian.contrasts import contrast_intervals
 from app.statistics.bayesian.intervals import equal_tailed_on
 from app.statistics.bayesian.normal_comparison import compare_normals
-from app.statistics.estimates import Sample, sample_of
+from app.statistics.estimates import Interval, Sample, sample_of
 from app.statistics.frequentist.mean_tests import (
     anytime_p_value,
     critical_values,
@@ -37,7 +37,6 @@ from app.statistics.results import (
     Contrast,
     Decision,
     Failure,
-    Interval,
     VariantAnalysis,
 )
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
@@ -50,7 +49,7 @@ _STANDARD_NORMAL = NormalDist()
 def analyze_metric(
     variants: Sequence[MetricVariant], config: AnalysisConfig, split: Mapping[str, float] | None = None
 ) -> Analysis:
-    """Analyse one metric.
+    """Analyze one metric.
 
     Parameters
     ----------
@@ -71,7 +70,7 @@ def analyze_metric(
 def analyze_metrics(
     metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig, split: Mapping[str, float] | None = None
 ) -> list[Analysis]:
-    """Analyse several metrics of an experiment; corrections are made over all their comparisons.
+    """Analyze several metrics of an experiment; corrections are made over all their comparisons.
 
     Raises
     ------
@@ -205,18 +204,19 @@ def _with_tests(
     errors = [math.hypot(deviation_of(baseline), deviation_of(one.sample)) for _, one in pairs]
     degrees = [welch_degrees(baseline, one.sample) for _, one in pairs]
     factors = critical_values(degrees, config.alpha)
-    p_values = two_sided_p_values(ordered, [index for index, _ in pairs], described, errors, degrees)
+    estimates = [mean_of(one.sample) - mean_of(baseline) for _, one in pairs]
+    tests = [ordered[index] for index, _ in pairs]
+    p_values = two_sided_p_values(ordered[0], tests, estimates, errors, degrees)
     result = list(described)
-    for (index, one), error, factor, p_value in zip(pairs, errors, factors, p_values, strict=True):
+    for (index, one), estimate, error, factor, p_value in zip(pairs, estimates, errors, factors, p_values, strict=True):
         samples = baseline.number_of_samples + one.sample.number_of_samples
         anytime = sequential_factor(samples, config.alpha, config.tuning)
-        estimate = mean_of(one.sample) - mean_of(baseline)
         result[index] = replace(
             one,
             difference=_absolute(one.difference, baseline, one.sample, factor, anytime, error),
             relative_difference=_relative(one.relative_difference, baseline, one.sample, factor, anytime),
             p_value=p_value,
-            sequential_p_value=anytime_p_value(estimate, error, samples, config),
+            sequential_p_value=anytime_p_value(estimate, error, samples, config.alpha, config.tuning),
         )
     return result
 

@@ -3,9 +3,12 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
 from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+
+Interval: TypeAlias = tuple[float, float]
 
 
 @dataclass(frozen=True)

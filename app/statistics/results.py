@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from app.statistics.estimates import Sample
+from app.statistics.estimates import Interval, Sample
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 
 Method: TypeAlias = Literal["bayesian", "frequentist"]
-Interval: TypeAlias = tuple[float, float]
 Failure: TypeAlias = Literal["not-enough-exposures", "not-enough-metric-data", "zero-variance", "baseline-mean-is-zero"]
 Code: TypeAlias = Literal[
     "significant", "not_enough_exposure", "not_enough_data", "low_win_probability", "high_p_value"

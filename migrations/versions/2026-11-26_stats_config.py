@@ -1,4 +1,4 @@
-"""How experiments are analysed and when they are decided."""
+"""How experiments are analyzed and when they are decided."""
 
 from collections.abc import Sequence
 

@@ -45,7 +45,7 @@ async def test_the_examples_are_what_the_service_answers(service: Service) -> No
         ("ratio", two(RATIO, sum=550), 0.025),
     ],
 )
-async def test_every_kind_of_metric_is_analysed(
+async def test_every_kind_of_metric_is_analyzed(
     service: Service, metric_type: str, variants: list[dict[str, Any]], delta: float
 ) -> None:
     response = await service.post(ANALYZE, {"metric_type": metric_type, "variants": variants})
@@ -136,7 +136,7 @@ FIELDS += ["denominator_sum", "denominator_sum_squares", "numerator_denominator_
     metric_type=st.sampled_from(["funnel", "count", "mean", "ratio"]),
     variants=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS, hostile)), min_size=1, max_size=4),
 )
-async def test_hostile_counts_are_refused_or_analysed(
+async def test_hostile_counts_are_refused_or_analyzed(
     service: Service, metric_type: str, variants: list[dict[str, Any]]
 ) -> None:
     body = {

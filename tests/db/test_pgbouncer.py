@@ -52,7 +52,7 @@ def address(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -
 
 @pytest.fixture
 async def application(address: str) -> AsyncIterator[FastAPI]:
-    settings = Settings(database_url=address, database_pgbouncer=True, materialise_interval=0)
+    settings = Settings(database_url=address, database_pgbouncer=True, refresh_interval=0)
     application = create_app(settings)
     async with application.router.lifespan_context(application):
         yield application

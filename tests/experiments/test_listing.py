@@ -103,7 +103,7 @@ ALL = ["c-archived", "d-ended", "a-running", "b-draft"]
         ("status=RUNNING", ["a-running"]),
         ("status=complete", ["c-archived", "d-ended"]),
         ("status=all", ALL),
-        ("status=nonsense&archived=maybe&created_by_id=me&order=colour&search=", ALL),
+        ("status=nonsense&archived=maybe&created_by_id=me&order=color&search=", ALL),
         ("archived=true", ["c-archived"]),
         ("archived=false", ["d-ended", "a-running", "b-draft"]),
         ("search=button", ["c-archived", "a-running"]),

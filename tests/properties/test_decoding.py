@@ -41,7 +41,7 @@ def test_a_key_that_no_document_can_have_is_never_found() -> None:
 
 
 @pytest.mark.parametrize("keys", [["a"], ["a", '"']], ids=["struct", "fallback"])
-def test_the_last_of_repeated_keys_counts_however_it_is_spelt(keys: list[str]) -> None:
+def test_the_last_of_repeated_keys_counts_however_it_is_spelled(keys: list[str]) -> None:
     assert PropertyReader(keys).read(rb'{"a": 1, "\u0061": [2, 3]}') == {"a": b"[2, 3]"}
 
 

@@ -1,4 +1,4 @@
-"""The other direction of LZ-String, as simply as the format allows: every character is spelt out, nothing is shared."""
+"""LZ-String compression in its simplest form: every character is written out, nothing is shared."""
 
 import base64
 

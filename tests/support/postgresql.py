@@ -190,7 +190,7 @@ class _Cluster:
         settings = (*_COMMON_SETTINGS, f"shared_buffers={shared_buffers}", *(() if durable else _FAST_SETTINGS))
         directory, owner_lock = _create_locked_directory()
         try:
-            account = _initialise(directory, durable=durable)
+            account = _initialize(directory, durable=durable)
             return cls._launch(directory, owner_lock, account, settings)
         except BaseException:
             _remove(directory, owner_lock)
@@ -303,7 +303,7 @@ def _accounts() -> Sequence[_Account]:
     return accounts
 
 
-def _initialise(directory: Path, *, durable: bool) -> _Account:
+def _initialize(directory: Path, *, durable: bool) -> _Account:
     """Create the data directory with the first account that can, and return that account."""
     data = directory / "data"
     arguments = ["--username=postgres", "--encoding=UTF8", "--auth=trust", "--no-instructions"]

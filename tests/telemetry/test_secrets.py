@@ -118,7 +118,7 @@ async def test_people_s_data_is_in_no_log(service: Service, written: Written) ->
 async def cut_off() -> AsyncIterator[httpx.AsyncClient]:
     """A service whose database is away, with a password in its URL."""
     url = f"postgresql://abacus:{PASSWORD}@127.0.0.1:1/abacus"
-    application = create_app(Settings(database_url=url, materialise_interval=0))
+    application = create_app(Settings(database_url=url, refresh_interval=0))
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with (
         application.router.lifespan_context(application),

@@ -21,7 +21,7 @@ provider.add_span_processor(SimpleSpanProcessor(exporter))
 trace.set_tracer_provider(provider)
 
 async def main():
-    application = create_app(Settings(database_url=f"sqlite:///{sys.argv[1]}", materialise_interval=0))
+    application = create_app(Settings(database_url=f"sqlite:///{sys.argv[1]}", refresh_interval=0))
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:

@@ -6,9 +6,8 @@ from app.db.models.activity_log import ActivityEntry
 from app.db.models.base import Base, utc_now
 from app.db.models.cohort import Cohort, CohortDistinctId
 from app.db.models.event import Event
-from app.db.models.experiment import Experiment
+from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
-from app.db.models.feature_flag import FeatureFlag
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.person import Person, PersonDistinctId, PersonMerge

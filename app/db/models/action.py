@@ -1,4 +1,4 @@
-"""Actions: events that people recognise by a name of their own."""
+"""Actions: events that people recognize by a name of their own."""
 
 import datetime as dt
 from typing import Any

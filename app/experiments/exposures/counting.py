@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
-from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
-from app.metrics.counting.fact_query import FactQuery, Window
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets

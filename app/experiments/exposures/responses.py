@@ -36,6 +36,6 @@ def write_exposures(found: Exposures) -> ExposuresRead:
             persons_seen=counts.persons,
             persons_without_variant=counts.persons - exposed - several,
             multiple_variants=several,
-            analysed=exposed,
+            analyzed=exposed,
         ),
     )

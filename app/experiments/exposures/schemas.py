@@ -41,7 +41,7 @@ EXPOSURES_EXAMPLE: dict[str, JsonValue] = {
         "persons_seen": 204,
         "persons_without_variant": 4,
         "multiple_variants": 2,
-        "analysed": 198,
+        "analyzed": 198,
     },
 }
 
@@ -82,7 +82,7 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that close.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
-    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analysed`.
+    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analyzed`.
     """
 
     exposure_events: int = Field(description="Events of exposure, of all times up to now.", examples=[213])
@@ -94,7 +94,7 @@ class ExposureAccountingRead(ResponseBody):
     persons_seen: int = Field(description="Persons with events inside the window.", examples=[204])
     persons_without_variant: int = Field(description="Persons none of whose events names a variant.", examples=[4])
     multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
-    analysed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
+    analyzed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
 
 
 class ExposuresRead(ResponseBody):

@@ -44,7 +44,7 @@ class ExperimentMetric:
 
 @dataclass(frozen=True)
 class CountedMetric:
-    """A metric with its counts at the end of each day; without any, ``problem`` says why it cannot be analysed.
+    """A metric with its counts at the end of each day; without any, ``problem`` says why it cannot be analyzed.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class CountedMetric:
     digest: str = ""  # of the query that was counted
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
-        """Return the counts of each variant at the end of a day, if there are any that can be analysed."""
+        """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
         if self.counts is None or self.kind is None:
             return None
         try:
@@ -90,7 +90,7 @@ class Scorecard:
         return self.split.test(self.exposed)
 
     def analyze(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
-        """Analyse every metric as of the end of a day; None for those that cannot be.
+        """Analyze every metric as of the end of a day; None for those that cannot be.
 
         Corrections for multiple testing are made over all of them.
 
@@ -200,7 +200,7 @@ class _MetricPlanner:
                 return await self._funnel(metric)
         except ValidationFailed as error:
             return _PlannedMetric(metric, problem=error.detail)
-        return _PlannedMetric(metric, problem="Only funnels and trends can be analysed.")
+        return _PlannedMetric(metric, problem="Only funnels and trends can be analyzed.")
 
     async def _funnel(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.funnel(metric.filters)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from app.experiments.scorecard.decision_criteria import Criteria, MetricRole
+from app.statistics.estimates import Interval
 from app.statistics.frequentist.sample_ratio import SampleRatio
-from app.statistics.results import Analysis, Interval, VariantAnalysis
+from app.statistics.results import Analysis, VariantAnalysis
 
 Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
 
@@ -21,7 +22,7 @@ _MAX_DAYS = 3650
 
 @dataclass(frozen=True)
 class DecidedMetric:
-    """A metric of an experiment: ``analysis`` is None where it cannot be analysed, and ``detail`` says why."""
+    """A metric of an experiment: ``analysis`` is None where it cannot be analyzed, and ``detail`` says why."""
 
     id: str
     name: str
@@ -46,7 +47,7 @@ class Progress:
     precision : float
         From 0 to 1: the square of the target effect over half the width of the current relative interval.
     exposed : float
-        Persons that were analysed.
+        Persons that were analyzed.
     runtime : float
         Days since the start.
     days_left : int or None
@@ -254,7 +255,7 @@ def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -
     if primary is None:
         reasons.append(Reason("no_metric", None, "The experiment has no target metric."))
     elif primary.analysis is None:
-        reasons.append(Reason("metric_not_analysed", primary.id, primary.detail))
+        reasons.append(Reason("metric_not_analyzed", primary.id, primary.detail))
     return reasons
 
 

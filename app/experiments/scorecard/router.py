@@ -19,7 +19,7 @@ router = APIRouter(
 )
 
 
-@router.get("/{experiment_id}/analysis/", summary="Analyse an experiment")
+@router.get("/{experiment_id}/analysis/", summary="Analyze an experiment")
 async def retrieve_analysis(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
     """Return the analysis of the target metric and of all secondary metrics, as of now.
 

@@ -87,7 +87,7 @@ class ProgressRead(ResponseBody):
         description="From 0 to 1: 1 when half the width of the interval is the effect aimed at, which would then show "
         "every second time."
     )
-    exposed: float = Field(description="Persons that were analysed.")
+    exposed: float = Field(description="Persons that were analyzed.")
     runtime_days: float
     estimated_days_left: int | None = Field(description="At today's pace; null when that cannot be told.")
 

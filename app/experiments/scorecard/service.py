@@ -49,7 +49,7 @@ class ScorecardService:
         self._counter = counter
 
     async def analysis(self, experiment: Experiment) -> ScorecardRead:
-        """Analyse all metrics as of now.
+        """Analyze all metrics as of now.
 
         Raises
         ------
@@ -57,10 +57,10 @@ class ScorecardService:
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
         scorecard = await self._counter.count(experiment)
-        return _write_scorecard(scorecard, await _analyse(scorecard, _config(experiment)))
+        return _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
     async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
-        """Analyse a metric as of the end of every day so far.
+        """Analyze a metric as of the end of every day so far.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class ScorecardService:
             As ``analysis``.
         """
         scorecard = await self._counter.count(experiment)
-        return decide_on(scorecard, await _analyse(scorecard, _config(experiment)), _criteria(experiment))
+        return decide_on(scorecard, await _analyze(scorecard, _config(experiment)), _criteria(experiment))
 
     async def progress(self, experiment: Experiment) -> Progress:
         """Return how far the target metric is.
@@ -97,14 +97,14 @@ class ScorecardService:
             As ``analysis``.
         """
         scorecard = await self._counter.count(experiment, only={PRIMARY})
-        [analysis] = await _analyse(scorecard, _config(experiment))
+        [analysis] = await _analyze(scorecard, _config(experiment))
         [primary] = _decided(scorecard, [analysis])
         return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
 
     async def overview(self, experiment: Experiment) -> Overview:
         """Return the analysis, the days of the target metric and the decision, all of one count.
 
-        Of a long experiment not every day is analysed: a picture shows no more.
+        Of a long experiment not every day is analyzed: a picture shows no more.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class ScorecardService:
         """
         config = _config(experiment)
         scorecard = await self._counter.count(experiment)
-        analyses = await _analyse(scorecard, config)
+        analyses = await _analyze(scorecard, config)
         step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
         return Overview(
             scorecard=_write_scorecard(scorecard, analyses),
@@ -123,7 +123,7 @@ class ScorecardService:
 
 
 def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
-    """Return the recommendation for an experiment that was analysed."""
+    """Return the recommendation for an experiment that was analyzed."""
     metrics, scope = _decided(scorecard, analyses), scorecard.scope
     decision = decide(
         next(metric for metric in metrics if metric.id == PRIMARY),
@@ -136,7 +136,7 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
     return DecisionRead(
         recommendation=decision.recommendation,
         variant_key=decision.variant,
-        summary=_summarise(decision, metrics[0]),
+        summary=_summarize(decision, metrics[0]),
         reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
         progress=ProgressRead(
             precision=decision.progress.precision,
@@ -175,7 +175,7 @@ async def _write_timeseries(
     place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
     counted, last = scorecard.metrics[place], len(scorecard.ticks) - 1
     days = range(last % step, last + 1, step)
-    analyses = await _analyse_days(scorecard, config, place, days)
+    analyses = await _analyze_days(scorecard, config, place, days)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
@@ -192,14 +192,14 @@ async def _write_timeseries(
     )
 
 
-async def _analyse(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
+async def _analyze(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
     try:
         return await asyncio.to_thread(scorecard.analyze, config)
     except ValueError as error:
         raise ValidationFailed(str(error)) from error
 
 
-async def _analyse_days(
+async def _analyze_days(
     scorecard: Scorecard, config: AnalysisConfig, place: int, days: Sequence[int]
 ) -> list[Analysis | None]:
     """Return the analyses of one metric at the end of each of some days."""
@@ -253,7 +253,7 @@ _ADVICE = {
 }
 
 
-def _summarise(decision: Decision, primary: DecidedMetric) -> str:
+def _summarize(decision: Decision, primary: DecidedMetric) -> str:
     """Say what the data say, how sure that is, and what to do next."""
     left = decision.progress.days_left
     days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"

@@ -101,3 +101,15 @@ def _next(date: dt.date, interval: Interval) -> dt.date:
 def _label(moment: dt.datetime, interval: Interval) -> str:
     label = f"{moment.day}-{_MONTHS[moment.month - 1]}-{moment.year}"
     return f"{label} {moment:%H:%M}" if interval == "hour" else label
+
+
+@dataclass(frozen=True)
+class Window:
+    """Moments in microseconds since 1970 UTC; ``since`` belongs to the window, ``until`` does not.
+
+    ``is_open`` while the end moves on with the clock.
+    """
+
+    since: int
+    until: int
+    is_open: bool = False

@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.aggregation.calendar import Ticks
-from app.metrics.counting.fact_query import Window
+from app.metrics.aggregation.calendar import Ticks, Window
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 

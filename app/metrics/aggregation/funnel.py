@@ -154,7 +154,7 @@ def aggregate_funnel(
         raise ValueError("a funnel needs at least one step, got none")
     timeline = _Timeline.of([step.facts for step in steps] + [exclusion.facts for exclusion in exclusions])
     starts = _follow(timeline, steps, exclusions, window)
-    return _summarise(timeline, starts, len(steps), variant_count)
+    return _summarize(timeline, starts, len(steps), variant_count)
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def _seconds(
     return np.where(in_time, seconds.astype(np.float64), np.nan)
 
 
-def _summarise(timeline: _Timeline, starts: _Starts, step_count: int, variant_count: int) -> FunnelCounts:
+def _summarize(timeline: _Timeline, starts: _Starts, step_count: int, variant_count: int) -> FunnelCounts:
     actor_count = len(timeline.variant)
     best = np.zeros(actor_count, dtype=np.int64)
     np.maximum.at(best, starts.actor, starts.steps)

@@ -36,7 +36,7 @@ class _Tries:
 
 
 def aggregate_strict_funnel(
-    steps: Sequence[FactColumns], neighbours: FactColumns, window: ConversionWindow, variant_count: int
+    steps: Sequence[FactColumns], neighbors: FactColumns, window: ConversionWindow, variant_count: int
 ) -> FunnelCounts:
     """Count a funnel whose steps follow each other without any other event of the actor in between.
 
@@ -44,23 +44,23 @@ def aggregate_strict_funnel(
     ----------
     steps : sequence of FactColumns
         At least one. Steps are told by the sequence numbers of their events.
-    neighbours : FactColumns
+    neighbors : FactColumns
         All events of the actors inside the window, of whatever name: a series of one source without a name and filter.
         Events at one moment follow each other in the order of arrival. The variants that they name count, too.
     """
-    return _summarise(_follow_strictly(steps, neighbours, window), window, neighbours, variant_count)
+    return _summarize(_follow_strictly(steps, neighbors, window), window, neighbors, variant_count)
 
 
-def strict_tries(steps: Sequence[FactColumns], neighbours: FactColumns, window: ConversionWindow) -> Tries:
+def strict_tries(steps: Sequence[FactColumns], neighbors: FactColumns, window: ConversionWindow) -> Tries:
     """Return the tries that ``aggregate_strict_funnel`` counts."""
-    return _follow_strictly(steps, neighbours, window).attributed(neighbours)
+    return _follow_strictly(steps, neighbors, window).attributed(neighbors)
 
 
-def _follow_strictly(steps: Sequence[FactColumns], neighbours: FactColumns, window: ConversionWindow) -> _Tries:
+def _follow_strictly(steps: Sequence[FactColumns], neighbors: FactColumns, window: ConversionWindow) -> _Tries:
     if not steps:
         raise ValueError("a funnel needs at least one step, got none")
-    order = np.lexsort((neighbours.sequence, neighbours.time, neighbours.actor))
-    facts = neighbours.select(order)
+    order = np.lexsort((neighbors.sequence, neighbors.time, neighbors.actor))
+    facts = neighbors.select(order)
     times = np.full((len(steps), len(facts)), NEVER, dtype=np.int64)
     for place, step in enumerate(steps):
         # The row ``place`` further on, if it is the same actor's and belongs to the step.
@@ -91,7 +91,7 @@ def aggregate_unordered_funnel(
         window where not all steps were found.
     """
     tries = _follow_in_any_order(steps, exclusions, window)
-    return _summarise(tries, window, concatenate([*steps, *exclusions]), variant_count)
+    return _summarize(tries, window, concatenate([*steps, *exclusions]), variant_count)
 
 
 def unordered_tries(steps: Sequence[FactColumns], exclusions: Sequence[FactColumns], window: ConversionWindow) -> Tries:
@@ -167,7 +167,7 @@ class _Lookup:
         return np.where(found, self.time[inside], NEVER)
 
 
-def _summarise(tries: _Tries, window: ConversionWindow, facts: FactColumns, variant_count: int) -> FunnelCounts:
+def _summarize(tries: _Tries, window: ConversionWindow, facts: FactColumns, variant_count: int) -> FunnelCounts:
     actors, actor = np.unique(tries.actor, return_inverse=True)
     variant, _ = _first_touch(facts, actors)
     best = np.zeros(len(actors), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Samples: what each exposed person did after the first exposure, as the moments that means are analysed by. Pure.
+"""Samples: what each exposed person did after the first exposure, as the moments that means are analyzed by. Pure.
 
 A person belongs to the one variant that was shown; who was shown several belongs to none. Everything is a sum over
 persons, and the sums up to a bucket are those of an analysis at its end.

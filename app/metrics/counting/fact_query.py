@@ -6,21 +6,10 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, Protocol, Self, TypeVar
 
+from app.metrics.aggregation.calendar import Window
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.facts.series import RULES
-
-
-@dataclass(frozen=True)
-class Window:
-    """Moments in microseconds since 1970 UTC; ``since`` belongs to the window, ``until`` does not.
-
-    ``is_open`` while the end moves on with the clock.
-    """
-
-    since: int
-    until: int
-    is_open: bool = False
 
 
 class Counts(Protocol):

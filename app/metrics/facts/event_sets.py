@@ -55,7 +55,7 @@ class FilteredSeries:
 
     @property
     def all_series(self) -> list[SeriesDefinition]:
-        """Everything that has to be materialised before the part can be read."""
+        """Everything that has to be materialized before the part can be read."""
         companions = self.companions
         sessions = [SESSIONS] if any(about.kind == "session" for about in companions) else []
         return [self.series, *companions.values(), *sessions]

@@ -17,7 +17,7 @@ from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
 
-# Events at a time: many, so that their facts find neighbours in the index of persons (which halves what storing costs),
+# Events at a time: many, so that their facts find neighbors in the index of persons (which halves what storing costs),
 # few enough for memory and for SQLite's other writers to get a turn.
 CHUNK = 30_000
 SECONDS_BETWEEN_REPORTS = 5.0

@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import to_microseconds
-from app.metrics.aggregation.calendar import Interval, Ticks, ticks
-from app.metrics.counting.fact_query import Window
+from app.metrics.aggregation.calendar import Interval, Ticks, Window, ticks
 from app.metrics.facts.event_sets import EventSet, event_set
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity

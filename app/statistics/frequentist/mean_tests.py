@@ -7,11 +7,10 @@ from statistics import NormalDist
 import numpy as np
 
 from app.statistics.bayesian.intervals import axis_quantiles
-from app.statistics.estimates import Sample
+from app.statistics.estimates import Interval, Sample
 from app.statistics.frequentist.sequential import sequential_p_value
 from app.statistics.numerics.tail_probabilities import poisson_comparison, student_p_values
 from app.statistics.posteriors import BetaPosterior
-from app.statistics.results import AnalysisConfig, Interval, VariantAnalysis
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
 
 _STANDARD_NORMAL = NormalDist()
@@ -60,25 +59,26 @@ def critical_values(degrees: Sequence[float], alpha: float) -> list[float]:
 
 
 def two_sided_p_values(
-    ordered: Sequence[MetricVariant],
-    indices: Sequence[int],
-    described: Sequence[VariantAnalysis],
+    baseline: MetricVariant,
+    tests: Sequence[MetricVariant],
+    estimates: Sequence[float],
     errors: Sequence[float],
     degrees: Sequence[float],
 ) -> list[float | None]:
     """Return two-sided p-values of each test against the baseline, by what suits the metric.
 
+    ``estimates`` are the differences of the means from the baseline's, with their standard ``errors`` and ``degrees``
+    of freedom.
+
     Conversions: the z test with the pooled rate. Counts: the exact comparison given their sum. Means and ratios:
     Welch's test.
     """
-    baseline = ordered[0]
     if isinstance(baseline, FunnelVariant):
-        return [_pooled_p_value(baseline, ordered[index]) for index in indices]
+        return [_pooled_p_value(baseline, test) for test in tests]
     if isinstance(baseline, CountVariant):
-        tests = [one for index in indices if isinstance(one := ordered[index], CountVariant)]
-        ratios = [one.exposure / baseline.exposure for one in tests]
-        return list(map(float, poisson_comparison(baseline.count, [one.count for one in tests], ratios)))
-    estimates = [mean_of(described[index].sample) - mean_of(described[0].sample) for index in indices]
+        counts = [test for test in tests if isinstance(test, CountVariant)]
+        ratios = [one.exposure / baseline.exposure for one in counts]
+        return list(map(float, poisson_comparison(baseline.count, [one.count for one in counts], ratios)))
     t = np.array([estimate / error if error > 0 else 0.0 for estimate, error in zip(estimates, errors, strict=True)])
     values = student_p_values(t, np.minimum(np.array(degrees), _LARGEST_DEGREES)).tolist()
     return [
@@ -98,9 +98,10 @@ def _pooled_p_value(baseline: FunnelVariant, test: MetricVariant) -> float | Non
     return math.erfc(abs(test.rate - baseline.rate) / math.sqrt(2 * variance))
 
 
-def anytime_p_value(estimate: float, error: float, samples: float, config: AnalysisConfig) -> float | None:
+def anytime_p_value(estimate: float, error: float, samples: float, alpha: float, tuning: float) -> float | None:
+    """Return the anytime-valid p-value of a difference; None where an estimate is not zero and has no error."""
     if error > 0:
-        return sequential_p_value(estimate / error, samples, config.alpha, config.tuning)
+        return sequential_p_value(estimate / error, samples, alpha, tuning)
     return 1.0 if estimate == 0 else None
 
 

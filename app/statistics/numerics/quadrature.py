@@ -1,7 +1,7 @@
 r"""One axis for all variants, covered by few Gauss-Legendre panels on which every density is smooth.
 
 Each variable brings 13 edges: its mode, and on both sides the points where its density has fallen by steps of a normal
-curve's :math:`z^2/2` up to :math:`z = 9.2` (tail mass 1e-18). Edges of all variables are united and neighbouring panels
+curve's :math:`z^2/2` up to :math:`z = 9.2` (tail mass 1e-18). Edges of all variables are united and neighboring panels
 are merged as long as no variable would notice. Densities are integrated from both sides by a spectral integration
 matrix, so that distribution functions are known at the same nodes to machine precision.
 
@@ -70,7 +70,7 @@ class SharedGrid:
     nodes, weights : float64[p, n]
         Nodes and weights of the integral over the axis.
     density, cdf, survival : float64[k, p, n]
-        Normalised; ``survival`` is not 1 - cdf but integrated from the right, accurate where it is tiny.
+        Normalized; ``survival`` is not 1 - cdf but integrated from the right, accurate where it is tiny.
     below : float64[k, p + 1]
         Distribution function at the edges.
     is_gap : bool[p]
@@ -162,7 +162,7 @@ def panel_edges(kernel: Kernel, levels: int = 6) -> Array:
 
 
 def _merge(supports: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Unite the variables' edges and merge neighbours; return edges[p + 1] and which variables are active, [k, p]."""
+    """Unite the variables' edges and merge neighbors; return edges[p + 1] and which variables are active, [k, p]."""
     union = np.unique(supports)
     middles = (union[:-1] + union[1:]) / 2
     narrowest = np.full(len(middles), np.inf)

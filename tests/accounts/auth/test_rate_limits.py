@@ -126,17 +126,17 @@ async def test_results_have_a_limit_of_their_own(service: Service, limited: Rate
 async def test_projects_and_keys_are_counted_apart_however_a_project_is_named(
     service: Service, database: Database, limited: RateLimiter
 ) -> None:
-    neighbour = await new_service(service.client, database)
+    neighbor = await new_service(service.client, database)
     assert set(await statuses(lambda: service.get("/actions/"), 479)) == {200}
     headers = {"Authorization": f"Bearer {service.key}"}
 
     assert (await service.client.get("/api/projects/@current/actions/", headers=headers)).status_code == 200
     assert (await service.client.get("/api/projects/@current/actions/", headers=headers)).status_code == 429
     assert (await service.get("/actions/")).status_code == 429
-    assert (await neighbour.get("/actions/")).status_code == 200
-    other_key = {"Authorization": f"Bearer {neighbour.key}"}
+    assert (await neighbor.get("/actions/")).status_code == 200
+    other_key = {"Authorization": f"Bearer {neighbor.key}"}
     assert (await service.client.get(f"{service.project}/actions/", headers=other_key)).status_code == 200
-    assert (await service.client.get(f"{neighbour.project}/actions/", headers=headers)).status_code == 200
+    assert (await service.client.get(f"{neighbor.project}/actions/", headers=headers)).status_code == 200
 
 
 async def test_capture_and_flags_are_never_limited(service: Service, limited: RateLimiter) -> None:

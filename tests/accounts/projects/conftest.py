@@ -8,7 +8,7 @@ from tests.support.service import Service
 
 
 @pytest.fixture
-async def neighbour(service: Service, client: httpx.AsyncClient, database: Database) -> Service:
+async def neighbor(service: Service, client: httpx.AsyncClient, database: Database) -> Service:
     """Another project of the same organization and user."""
     return await new_service(client, database)
 

@@ -59,27 +59,27 @@ OF_A_PROJECT = [
 
 @pytest.mark.parametrize(("method", "path"), OF_AN_EXPERIMENT)
 async def test_an_experiment_of_another_project_does_not_exist(
-    service: Service, neighbour: Service, method: str, path: str
+    service: Service, neighbor: Service, method: str, path: str
 ) -> None:
-    theirs = await neighbour.create_experiment()
+    theirs = await neighbor.create_experiment()
 
     response = await service.request(method, path.format(id=theirs["id"]))
 
     assert (response.status_code, response.json()) == (404, NOT_FOUND)
-    assert await neighbour.read(f"/experiments/{theirs['id']}/") == theirs
+    assert await neighbor.read(f"/experiments/{theirs['id']}/") == theirs
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_FLAG)
 async def test_a_flag_of_another_project_does_not_exist(
-    service: Service, neighbour: Service, method: str, path: str
+    service: Service, neighbor: Service, method: str, path: str
 ) -> None:
-    theirs = await neighbour.create_experiment()
-    before = await neighbour.read(f"/feature_flags/{theirs['feature_flag']}/")
+    theirs = await neighbor.create_experiment()
+    before = await neighbor.read(f"/feature_flags/{theirs['feature_flag']}/")
 
     response = await service.request(method, path.format(id=before["id"]), json={"key": "mine"})
 
     assert (response.status_code, response.json()) == (404, NOT_FOUND)
-    assert await neighbour.read(f"/feature_flags/{before['id']}/") == before
+    assert await neighbor.read(f"/feature_flags/{before['id']}/") == before
     assert (await service.read("/feature_flags/"))["results"] == []
 
 
@@ -135,8 +135,8 @@ async def test_what_names_no_project_is_not_found(service: Service, reference: s
     assert [(response.status_code, response.json()) for response in responses] == [(404, answer)] * len(responses)
 
 
-async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbour: Service, stranger: Service) -> None:
-    everybody = (service, neighbour, stranger)
+async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbor: Service, stranger: Service) -> None:
+    everybody = (service, neighbor, stranger)
     created = {each.project_id: await each.create_experiment(feature_flag_key="same") for each in everybody}
 
     lists = {each.project_id: await each.read("/experiments/") for each in everybody}

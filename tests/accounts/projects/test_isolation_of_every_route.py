@@ -16,7 +16,7 @@ from tests.accounts.projects.test_isolation import NO_ACCESS, NO_PROJECT, NOT_FO
 from tests.support.service import Json, Service, event
 
 PROJECT = "/api/projects/{project_id}/"
-CANARY = "canary"  # in whatever the neighbour has
+CANARY = "canary"  # in whatever the neighbor has
 DOCUMENT = create_app(Settings()).openapi()
 OF_PROJECTS: list[tuple[str, str]] = [
     (method.upper(), path)
@@ -92,9 +92,9 @@ async def call(service: Service, method: str, path: str, ids: Mapping[str, str])
 
 @pytest.mark.parametrize(("method", "path"), OF_OBJECTS)
 async def test_what_another_project_has_does_not_exist(
-    service: Service, neighbour: Service, stranger: Service, method: str, path: str
+    service: Service, neighbor: Service, stranger: Service, method: str, path: str
 ) -> None:
-    for other in (neighbour, stranger):
+    for other in (neighbor, stranger):
         theirs = await make_objects(other, CANARY)
         before = texts(await state(other))
         assert sum(CANARY in text for text in before.values()) >= 7  # experiments, flags, actions, cohorts, events ...
@@ -213,11 +213,9 @@ def references(ids: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
     )
 
 
-async def test_references_inside_bodies_lead_to_nothing_of_another_project(
-    service: Service, neighbour: Service
-) -> None:
-    theirs = await make_objects(neighbour, CANARY)
-    before = texts(await state(neighbour))
+async def test_references_inside_bodies_lead_to_nothing_of_another_project(service: Service, neighbor: Service) -> None:
+    theirs = await make_objects(neighbor, CANARY)
+    before = texts(await state(neighbor))
 
     for path, body in references(theirs):
         answers = [await service.post(path, body)]
@@ -227,4 +225,4 @@ async def test_references_inside_bodies_lead_to_nothing_of_another_project(
             await service.delete(f"/experiments/{made}/")
         assert answers[-1].status_code == 400, answers[-1].text
         assert "canary" not in json.dumps([answer.json().get("detail") for answer in answers])
-    assert texts(await state(neighbour)) == before
+    assert texts(await state(neighbor)) == before

@@ -50,7 +50,7 @@ async def test_a_project_counts_days_in_utc_unless_told_otherwise(service: Servi
 
 
 async def test_the_projects_of_ones_organizations_are_listed_oldest_first(
-    service: Service, neighbour: Service, stranger: Service
+    service: Service, neighbor: Service, stranger: Service
 ) -> None:
     response = await call(service, "GET", "/api/projects/?limit=1")
 

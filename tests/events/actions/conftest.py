@@ -1,3 +1,3 @@
-from tests.accounts.projects.conftest import neighbour, stranger
+from tests.accounts.projects.conftest import neighbor, stranger
 
-__all__ = ["neighbour", "stranger"]
+__all__ = ["neighbor", "stranger"]

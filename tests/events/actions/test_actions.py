@@ -47,7 +47,7 @@ async def test_a_created_action_has_every_field_of_2022(service: Service) -> Non
         "url_matching": "regex",
         "properties": [{"key": "plan", "value": ["pro"]}],
         "isNew": True,
-        "colour": "red",
+        "color": "red",
     }
 
     action = await create(service, name=" Checkout ", description="All of it", steps=[step, {}], post_to_slack=True)
@@ -275,17 +275,17 @@ async def test_forms_are_read_too(service: Service) -> None:
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_an_action_of_another_project_does_not_exist(
     service: Service,
-    neighbour: Service,
+    neighbor: Service,
     method: str,
     path: str,
 ) -> None:
-    theirs = await create(neighbour)
+    theirs = await create(neighbor)
 
     response = await service.request(method, path.format(id=theirs["id"]), json={"name": "Mine"})
 
     assert (response.status_code, response.json()) == (404, NOT_FOUND)
     assert (await service.read("/actions/"))["count"] == 0
-    assert await neighbour.read(f"/actions/{theirs['id']}/") == theirs
+    assert await neighbor.read(f"/actions/{theirs['id']}/") == theirs
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/actions/"), ("POST", "/actions/"), *PATHS])
@@ -331,10 +331,10 @@ async def test_changes_at_the_same_time_lose_nothing(service: Service) -> None:
 
 async def test_metrics_find_living_actions_of_their_project_by_id(
     service: Service,
-    neighbour: Service,
+    neighbor: Service,
     database: Database,
 ) -> None:
-    kept, gone, theirs = await create(service), await create(service), await create(neighbour)
+    kept, gone, theirs = await create(service), await create(service), await create(neighbor)
     await service.delete(f"/actions/{gone['id']}/")
 
     async with database.read() as session:

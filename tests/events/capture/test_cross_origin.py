@@ -23,7 +23,7 @@ async def cut_off() -> AsyncIterator[httpx.AsyncClient]:
     """A service whose database is away, and whose private API one origin may call."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     application = create_app(
-        Settings(database_url=url, materialise_interval=0, cors_allowed_origins=["https://office.example"])
+        Settings(database_url=url, refresh_interval=0, cors_allowed_origins=["https://office.example"])
     )
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
     async with (

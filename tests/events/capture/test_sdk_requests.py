@@ -30,7 +30,7 @@ def posted(content: bytes, content_type: str | None = None, **headers: str) -> R
     return {"method": "POST", "content": content, "headers": {**named, **headers}}
 
 
-def armoured(text: bytes) -> str:
+def armored(text: bytes) -> str:
     return base64.b64encode(text).decode()
 
 
@@ -45,15 +45,15 @@ ENCODINGS: dict[str, Callable[[bytes], Request]] = {
     "surrogate halves, encoded": lambda text: posted(
         text.replace("🦔".encode(), "\ud83e\udd94".encode("utf-8", "surrogatepass")), JSON
     ),
-    "base64": lambda text: posted(armoured(text).encode(), PLAIN),
+    "base64": lambda text: posted(armored(text).encode(), PLAIN),
     "form, JSON": lambda text: {"method": "POST", "data": {"data": text.decode()}},
-    "form, base64": lambda text: {"method": "POST", "data": {"data": armoured(text), "compression": "base64"}},
+    "form, base64": lambda text: {"method": "POST", "data": {"data": armored(text), "compression": "base64"}},
     "form, base64 with blanks": lambda text: posted(
-        f"data={armoured(text).rstrip('=')}".encode(), "application/x-www-form-urlencoded"
+        f"data={armored(text).rstrip('=')}".encode(), "application/x-www-form-urlencoded"
     ),
-    "form, base64 of gzip": lambda text: {"method": "POST", "data": {"data": armoured(gzip.compress(text))}},
+    "form, base64 of gzip": lambda text: {"method": "POST", "data": {"data": armored(gzip.compress(text))}},
     "form, lz64": lambda text: {"method": "POST", "data": {"data": compress(text.decode()), "compression": "lz64"}},
-    "multipart": lambda text: {"method": "POST", "files": {"data": (None, armoured(text))}},
+    "multipart": lambda text: {"method": "POST", "files": {"data": (None, armored(text))}},
     "gzip by header": lambda text: posted(gzip.compress(text), JSON, **{"Content-Encoding": "gzip"}),
     "gzip by query": lambda text: posted(gzip.compress(text), PLAIN) | {"params": {"compression": "gzip-js"}},
     "gzip by header and query": lambda text: (
@@ -63,8 +63,8 @@ ENCODINGS: dict[str, Callable[[bytes], Request]] = {
     "gzip that a proxy took off": lambda text: posted(text, JSON, **{"Content-Encoding": "gzip"}),
     "lz64 by query": lambda text: posted(compress(text.decode()).encode(), PLAIN) | {"params": {"compression": "lz64"}},
     "GET, JSON": lambda text: {"method": "GET", "params": {"data": text.decode()}},
-    "GET, base64": lambda text: {"method": "GET", "params": {"data": armoured(text), "compression": "base64"}},
-    "HEAD": lambda text: {"method": "HEAD", "params": {"data": armoured(text)}},
+    "GET, base64": lambda text: {"method": "GET", "params": {"data": armored(text), "compression": "base64"}},
+    "HEAD": lambda text: {"method": "HEAD", "params": {"data": armored(text)}},
 }
 
 
@@ -135,7 +135,7 @@ async def test_recordings_are_acknowledged_and_dropped(service: Service, address
 async def test_engage_changes_its_person(service: Service) -> None:
     for members in ({"$set": {"plan": "pro", "old": 1}}, {"$set_once": {"plan": "x", "first": 1}}, {"$unset": ["old"]}):
         body = {"$token": service.token, "$distinct_id": "ann", **members}
-        response = await service.client.post("/engage/", data={"data": armoured(json.dumps(body).encode())})
+        response = await service.client.post("/engage/", data={"data": armored(json.dumps(body).encode())})
         assert response.status_code == 200
 
     [ann] = (await service.read("/persons/"))["results"]

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.timestamps import to_microseconds
-from app.metrics.aggregation.calendar import ticks
+from app.metrics.aggregation.calendar import Window, ticks
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
-from app.metrics.counting.fact_query import Window
 from app.metrics.facts.columns import FactColumns
 from tests.support.service import TREND, Service, event, exposure
 
@@ -53,7 +52,7 @@ async def test_a_person_counts_once_on_the_day_of_the_first_exposure(service: Se
     }
 
 
-async def test_who_was_shown_several_variants_is_analysed_under_none(service: Service) -> None:
+async def test_who_was_shown_several_variants_is_analyzed_under_none(service: Service) -> None:
     body = await exposures_of(
         service,
         exposure("ann", "control", "2022-11-02T09:00:00Z"),
@@ -88,7 +87,7 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "persons_seen": 3,
         "persons_without_variant": 1,
         "multiple_variants": 1,
-        "analysed": 1,
+        "analyzed": 1,
     }
 
 

@@ -1,4 +1,4 @@
-"""What facts are analysed as is what `analyze` makes of the same counts, whatever the facts are."""
+"""What facts are analyzed as is what `analyze` makes of the same counts, whatever the facts are."""
 
 import datetime as dt
 from typing import Any
@@ -39,7 +39,7 @@ def facts(rows: list[Any], *, with_variants: bool) -> FactColumns:
 
 @pytest.mark.parametrize("math", ["total", "dau", "sum", "avg"])
 @given(exposures=EXPOSURES, events=EVENTS)
-def test_facts_are_analysed_as_their_counts_are(math: SampleMath, exposures: list[Any], events: list[Any]) -> None:
+def test_facts_are_analyzed_as_their_counts_are(math: SampleMath, exposures: list[Any], events: list[Any]) -> None:
     days = ticks(START, START + dt.timedelta(hours=47), "day", ZoneInfo("UTC"))
     counted = count_samples(
         facts(exposures, with_variants=True), facts(events, with_variants=False), days, math, len(KEYS)

@@ -12,18 +12,18 @@ HARMFUL = (2000, 1500)
 HARMLESS = (2000, 2020)
 
 
-def analysed(control: int, test: int, persons: int = 10_000) -> Analysis:
+def analyzed(control: int, test: int, persons: int = 10_000) -> Analysis:
     variants = [FunnelVariant("control", control, persons - control), FunnelVariant("test", test, persons - test)]
     return analyze_metric(variants, AnalysisConfig())
 
 
 def primary(control: int, test: int, persons: int = 10_000, **role: object) -> DecidedMetric:
-    analysis = analysed(control, test, persons)
+    analysis = analyzed(control, test, persons)
     return DecidedMetric("primary", "Purchases", MetricRole("primary", **role), analysis)  # type: ignore[arg-type]
 
 
 def guardrail(control: int, test: int, persons: int = 10_000, **role: object) -> DecidedMetric:
-    analysis = analysed(control, test, persons)
+    analysis = analyzed(control, test, persons)
     return DecidedMetric("secondary-0", "Visits", MetricRole("guardrail", **role), analysis)  # type: ignore[arg-type]
 
 

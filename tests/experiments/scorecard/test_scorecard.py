@@ -157,7 +157,7 @@ async def test_a_broken_split_blocks_every_decision(service: Service) -> None:
     assert [reason["code"] for reason in decision["reasons"]] == ["sample_ratio_mismatch"]
 
 
-async def test_metrics_that_cannot_be_analysed_say_why(service: Service) -> None:
+async def test_metrics_that_cannot_be_analyzed_say_why(service: Service) -> None:
     experiment = await experiment_with(
         service,
         [],

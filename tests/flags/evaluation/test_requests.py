@@ -35,7 +35,7 @@ def decode(document: object) -> FlagsRequest:
     return read(sent(json.dumps(document).encode()))
 
 
-def armoured(document: object) -> str:
+def armored(document: object) -> str:
     return base64.b64encode(json.dumps(document).encode()).decode()
 
 
@@ -46,13 +46,13 @@ def armoured(document: object) -> str:
         (gzip.compress(json.dumps(ANN).encode(), mtime=0), PLAIN, {}),
         (gzip.compress(json.dumps(ANN).encode(), mtime=0), FORM, {"compression": "gzip-js"}),
         (json.dumps(ANN).encode(), FORM, {}),  # ``curl -d``
-        (armoured(ANN).encode(), PLAIN, {}),
-        (armoured(ANN).rstrip("=").encode(), PLAIN, {}),
-        (f"data={quote(armoured(ANN))}".encode(), FORM, {}),
-        (f"data={armoured(ANN)}".encode(), FORM, {"compression": "base64"}),
+        (armored(ANN).encode(), PLAIN, {}),
+        (armored(ANN).rstrip("=").encode(), PLAIN, {}),
+        (f"data={quote(armored(ANN))}".encode(), FORM, {}),
+        (f"data={armored(ANN)}".encode(), FORM, {"compression": "base64"}),
         (f"data={quote(json.dumps(ANN))}".encode(), FORM, {}),
-        (f"token=phc_1&data={armoured({'distinct_id': 'ann'})}".encode(), FORM, {}),
-        (b"", PLAIN, {"data": armoured(ANN)}),
+        (f"token=phc_1&data={armored({'distinct_id': 'ann'})}".encode(), FORM, {}),
+        (b"", PLAIN, {"data": armored(ANN)}),
     ],
 )
 def test_a_request_is_json_plain_or_in_base64_or_gzip_in_the_body_a_form_or_the_query(

@@ -7,7 +7,7 @@ import pytest
 from tests.flags.evaluation.asking import EVERYBODY, create_flag
 from tests.support.service import Service
 
-PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"colour": "green"}'}}
+PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"color": "green"}'}}
 
 
 async def test_a_payload_is_found_under_the_project_and_under_its_token(service: Service) -> None:
@@ -20,7 +20,7 @@ async def test_a_payload_is_found_under_the_project_and_under_its_token(service:
         "/api/projects/@current/feature_flags/beta-feature/remote_config",
     ):
         response = await service.client.get(address, headers=headers)
-        assert (response.status_code, response.json()) == (200, '{"colour": "green"}'), address
+        assert (response.status_code, response.json()) == (200, '{"color": "green"}'), address
 
 
 @pytest.mark.parametrize("fields", [{"active": False}, {"filters": EVERYBODY}])

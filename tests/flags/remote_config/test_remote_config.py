@@ -75,7 +75,7 @@ def dist(tmp_path: Path) -> Path:
 async def served(sqlite_template: Path, tmp_path: Path, dist: Path) -> AsyncIterator[httpx.AsyncClient]:
     shutil.copy(sqlite_template, tmp_path / "abacus.db")
     url = f"sqlite:///{tmp_path / 'abacus.db'}"
-    application = create_app(Settings(database_url=url, materialise_interval=0, static_directory=dist))
+    application = create_app(Settings(database_url=url, refresh_interval=0, static_directory=dist))
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:

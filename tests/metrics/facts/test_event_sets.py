@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.metrics.aggregation.calendar import Window
 from app.metrics.aggregation.trend import TrendCounts
-from app.metrics.counting.fact_query import FactQuery, Window
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import event_set

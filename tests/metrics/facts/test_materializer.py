@@ -61,7 +61,7 @@ async def test_equal_definitions_share_a_series(service: Service, database: Data
     assert len(series.ids) == 1
 
 
-async def test_requests_at_the_same_time_materialise_once(
+async def test_requests_at_the_same_time_materialize_once(
     service: Service, database: Database, application: FastAPI
 ) -> None:
     await service.capture(*[event("$pageview", str(number)) for number in range(50)])

@@ -47,7 +47,7 @@ async def test_killed_workers_and_a_killed_database_lose_and_double_nothing(
 ) -> None:
     url = server.url("abacus")
     token = await new_token(settings_for(url))
-    with Serving(url, tmp_path / "log", "--workers", "2", materialise_interval="0") as served:
+    with Serving(url, tmp_path / "log", "--workers", "2", refresh_interval="0") as served:
         await asyncio.to_thread(served.wait_until_ready)
         sender = Sender(served.address, token)
         sending = asyncio.create_task(sender.run(CLIENTS))

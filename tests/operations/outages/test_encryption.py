@@ -45,7 +45,7 @@ async def test_an_encrypted_connection_is_asked_for_as_hosting_providers_write_i
     encrypting: PostgresProxy, postgresql_template: str
 ) -> None:
     url = f"postgres://postgres@localhost:{encrypting.port}/{postgresql_template}?sslmode=require"
-    async with running(url, database_wait=30) as (client, _):
+    async with running(url, database_pool_timeout=30) as (client, _):
         assert (await client.post("/batch/", json=CAPTURE)).status_code == 401  # the token is none: it looked
 
     assert encrypting.encrypted > 0
@@ -62,11 +62,11 @@ async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
     url = f"postgres://postgres@localhost:{encrypting.port}/{postgresql_template}?sslmode=verify-full"
     for trusted, status in ((certificate, 401), (stranger, 503)):
         monkeypatch.setenv("PGSSLROOTCERT", str(trusted.with_name("cert.pem")))
-        async with running(url, database_wait=30) as (client, _):
+        async with running(url, database_pool_timeout=30) as (client, _):
             assert (await client.post("/batch/", json=CAPTURE)).status_code == status
 
 
 async def test_a_server_that_cannot_encrypt_gets_nothing(postgresql: PostgresServer, postgresql_template: str) -> None:
     url = f"postgres://postgres@127.0.0.1:{postgresql.port}/{postgresql_template}?sslmode=require"
-    async with running(url, database_wait=30) as (client, _):
+    async with running(url, database_pool_timeout=30) as (client, _):
         assert (await client.post("/batch/", json=CAPTURE)).status_code == 503

@@ -132,7 +132,7 @@ async def test_whichever_statement_fails_nothing_is_half_written(
     async with PostgresProxy.before(postgresql.port) as proxy:
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database_name}?ssl=disable"
         connection = await asyncpg.connect(postgresql.url(database_name))
-        async with serving(url, database_wait=30) as new:
+        async with serving(url, database_pool_timeout=30) as new:
             caller = Caller(await set_the_scene(new, connection))
             for phase in PHASES:
                 waiting = phase

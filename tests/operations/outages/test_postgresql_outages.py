@@ -92,7 +92,7 @@ async def test_a_killed_server_is_missed_until_it_is_back(server: PostgresServer
 
 
 async def test_a_server_that_hangs_is_given_up_in_time(server: PostgresServer, url: str) -> None:
-    async with serving(url, database_timeout=0.5) as service:
+    async with serving(url, database_statement_timeout=0.5) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await until_well(service)
         server.freeze()
@@ -112,7 +112,7 @@ async def test_a_server_that_hangs_is_given_up_in_time(server: PostgresServer, u
 
 
 async def test_the_application_stops_while_the_server_hangs(server: PostgresServer, url: str) -> None:
-    async with serving(url, database_timeout=60) as service:
+    async with serving(url, database_statement_timeout=60) as service:
         asking = asyncio.create_task(each_kind(service))
         await asyncio.sleep(0.1)
         server.freeze()
@@ -155,7 +155,7 @@ async def set_for_all(url: str, setting: str) -> None:
 
 
 async def test_when_all_connections_are_taken_others_hear_of_it_and_probes_are_well(url: str) -> None:
-    async with running(url, database_pool_size=2, database_wait=0.5) as (client, database):
+    async with running(url, database_pool_size=2, database_pool_timeout=0.5) as (client, database):
         capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
         async with database.write() as one, database.write() as other:
             await one.connection()
@@ -202,7 +202,7 @@ async def test_results_that_take_too_long_say_when_to_come_again(server: Postgre
 
 
 async def test_a_statement_that_takes_too_long_is_ended_on_the_server_too(url: str) -> None:
-    async with serving(url, database_timeout=0.3) as service:
+    async with serving(url, database_statement_timeout=0.3) as service:
         await service.create_experiment()
         holder = await asyncpg.connect(url)
         async with holder.transaction():
@@ -215,8 +215,8 @@ async def test_a_statement_that_takes_too_long_is_ended_on_the_server_too(url: s
 
 
 async def test_a_transaction_whose_process_is_stuck_does_not_hold_up_others_for_ever(url: str) -> None:
-    stuck = Database(Settings(database_url=url, database_timeout=0.5))
-    async with serving(url, database_timeout=20) as service:
+    stuck = Database(Settings(database_url=url, database_statement_timeout=0.5))
+    async with serving(url, database_statement_timeout=20) as service:
         await service.create_experiment()
         async with stuck.engine.connect() as connection:
             await connection.exec_driver_sql("LOCK TABLE experiment IN ACCESS EXCLUSIVE MODE")

@@ -84,7 +84,7 @@ async def test_replicas_are_restarted_unnoticed(
     token = await new_token(settings_for(url))
 
     def start(port: int | None = None) -> Serving:
-        return Serving(url, tmp_path / "log", port=port, drain_seconds="1", materialise_interval="0")
+        return Serving(url, tmp_path / "log", port=port, drain_seconds="1", refresh_interval="0")
 
     with contextlib.ExitStack() as stack:
         replicas = [stack.enter_context(start()) for _ in range(2)]

@@ -33,7 +33,7 @@ async def attempts(service: Service) -> tuple[httpx.Response, httpx.Response, ht
 
 
 async def test_while_another_process_writes_others_wait_for_so_long(path: Path) -> None:
-    async with serving(f"sqlite:///{path}", database_wait=0.2) as service:
+    async with serving(f"sqlite:///{path}", database_pool_timeout=0.2) as service:
         await service.create_experiment()
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -50,7 +50,7 @@ async def test_while_another_process_writes_others_wait_for_so_long(path: Path) 
 
 
 async def test_a_turn_at_writing_is_not_waited_for_for_ever(path: Path) -> None:
-    async with running(f"sqlite:///{path}", database_timeout=0.2) as (client, database):
+    async with running(f"sqlite:///{path}", database_statement_timeout=0.2) as (client, database):
         capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
         async with database.write():
             assert is_refused(await client.post("/batch/", json=capture), NOT_STORED)

@@ -299,9 +299,9 @@ async def test_cohorts_refer_to_each_other_over_few_levels_only(service: Service
 
 @pytest.mark.parametrize("reference", [555, "555", 2**31 - 1])
 async def test_a_cohort_that_is_referred_to_has_to_exist(
-    service: Service, neighbour: Service, reference: object
+    service: Service, neighbor: Service, reference: object
 ) -> None:
-    await create(neighbour)
+    await create(neighbor)
 
     response = await service.post("/cohorts/", {"name": "Top", "groups": [{"properties": [cohort(reference)]}]})
 
@@ -310,8 +310,8 @@ async def test_a_cohort_that_is_referred_to_has_to_exist(
     assert body["detail"] == f"Cohort with id {reference} does not exist"
 
 
-async def test_a_cohort_of_another_project_cannot_be_referred_to(service: Service, neighbour: Service) -> None:
-    theirs = await create(neighbour)
+async def test_a_cohort_of_another_project_cannot_be_referred_to(service: Service, neighbor: Service) -> None:
+    theirs = await create(neighbor)
 
     response = await service.post("/cohorts/", {"name": "Top", "filters": filters("AND", cohort(theirs["id"]))})
 
@@ -417,15 +417,15 @@ async def test_forms_are_read_too(service: Service) -> None:
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_a_cohort_of_another_project_does_not_exist(
-    service: Service, neighbour: Service, method: str, path: str
+    service: Service, neighbor: Service, method: str, path: str
 ) -> None:
-    theirs = await create(neighbour, is_static=True)
+    theirs = await create(neighbor, is_static=True)
 
     response = await service.request(method, path.format(id=theirs["id"]), json={"name": "Mine"})
 
     assert (response.status_code, response.json()) == (404, NOT_FOUND)
     assert (await service.read("/cohorts/"))["count"] == 0
-    assert await neighbour.read(f"/cohorts/{theirs['id']}/") == theirs
+    assert await neighbor.read(f"/cohorts/{theirs['id']}/") == theirs
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/cohorts/"), ("POST", "/cohorts/"), *PATHS])
@@ -454,22 +454,22 @@ async def test_what_names_no_cohort_is_not_found(service: Service, reference: st
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * len(PATHS)
 
 
-async def test_the_same_distinct_id_in_two_projects_is_two_persons(service: Service, neighbour: Service) -> None:
-    await meet(neighbour, ann="pro")
+async def test_the_same_distinct_id_in_two_projects_is_two_persons(service: Service, neighbor: Service) -> None:
+    await meet(neighbor, ann="pro")
 
     assert await count(service, await create(service, is_static=True, distinct_ids=["ann"])) == 0
     assert await count(service, await create(service, filters=PRO)) == 0
 
 
 async def test_members_and_the_question_about_one_person_agree(
-    service: Service, neighbour: Service, database: Database
+    service: Service, neighbor: Service, database: Database
 ) -> None:
     await meet(service, ann="pro", bob="pro", eve="free")
-    await meet(neighbour, ann="pro")
+    await meet(neighbor, ann="pro")
     listed = (await create(service, is_static=True, distinct_ids=["ann", "eve"]))["id"]
     dynamic = (await create(service, filters=PRO))["id"]
     mixed = (await create(service, filters=filters("AND", cohort(listed), cohort(dynamic, negation=True))))["id"]
-    theirs = (await create(neighbour, is_static=True, distinct_ids=["ann"]))["id"]
+    theirs = (await create(neighbor, is_static=True, distinct_ids=["ann"]))["id"]
     ann, bob, eve = [await person_id(service, name) for name in ("ann", "bob", "eve")]
     plans = {ann: "pro", bob: "pro", eve: "free"}
     asked = [listed, dynamic, mixed, theirs, 0, -1, 10**30]

@@ -1,4 +1,4 @@
-"""Groups: learnt from events, and shown."""
+"""Groups: learned from events, and shown."""
 
 import asyncio
 import json
