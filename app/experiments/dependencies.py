@@ -9,11 +9,10 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.activity_log.dependencies import build_activity_log
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
-from app.experiments.health.dependencies import build_health
+from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentId
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.dependencies import build_results
-from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.service import ExperimentService
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
@@ -29,10 +28,7 @@ async def get_experiment_changes(request: Request, project: ProjectDep) -> Exper
     """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
     database, materializer = get_database(request), request.app.state.materializer
     taker = SnapshotTaker(
-        build_results(database, materializer, project),
-        build_scorecards(database, materializer, project),
-        build_health(database, materializer, project),
-        project,
+        build_counter(database, materializer, project), build_results(database, materializer, project), project
     )
     return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
 

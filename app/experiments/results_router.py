@@ -80,7 +80,7 @@ async def check_flag_implementation(
 async def retrieve_results(
     experiment: DetachedExperimentDep,
     results: ResultsDep,
-    findings: HealthDep,
+    health: HealthDep,
     refresh: Annotated[
         str | None,
         Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
@@ -113,7 +113,7 @@ async def retrieve_results(
             raise
         extra = {"explain": explanation.model_dump(mode="json")}
         raise ValidationFailed(refusal.detail, code=refusal.code, attr=refusal.attr, extra=extra) from refusal
-    report = await findings.check(experiment, target.exposures, target.evidence)
+    report = await health.report_on_target(experiment, target)
     answer = FunnelAnswer if isinstance(verdict, FunnelResultsRead) else TrendAnswer
     return answer(**dict(verdict), health=HealthSummaryRead.model_validate(report), explain=explanation)
 

@@ -15,12 +15,9 @@ from app.common.errors import NotFound, PermissionDenied
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
-from app.experiments.exposures.dependencies import build_exposures
-from app.experiments.health.dependencies import build_health
+from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
 from app.experiments.repository import ExperimentQueries
-from app.experiments.results.dependencies import build_results
-from app.experiments.scorecard.dependencies import build_scorecards
 from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
 from app.pages.credentials import read_key
@@ -84,13 +81,7 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
-    return PageService(
-        project,
-        build_scorecards(database, materializer, project),
-        build_exposures(database, materializer, project),
-        build_health(database, materializer, project),
-        build_results(database, materializer, project),
-    )
+    return PageService(project, build_counter(database, materializer, project))
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

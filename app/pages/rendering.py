@@ -94,17 +94,17 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> 
 
 def draw(page: ExperimentPage) -> Sequence[Figure]:
     """Return the pictures of an experiment, those first that say most."""
-    found = page.findings
-    if found is None:
+    report = page.report
+    if report is None:
         return []
-    metrics = found.overview.scorecard.metrics
+    metrics = report.overview.scorecard.metrics
     split = {one.key: one.share for one in page.variants}
     drawn = (
         figures.build_densities_chart(metrics[0]),
         figures.build_differences_chart(metrics),
-        figures.build_timeseries_chart(found.overview.timeseries),
-        figures.build_exposures_chart(found.exposures, split),
-        figures.build_funnel_chart(found.verdict.results),
+        figures.build_timeseries_chart(report.overview.timeseries),
+        figures.build_exposures_chart(report.exposures, split),
+        figures.build_funnel_chart(report.verdict.results),
     )
     return [picture for picture in drawn if picture is not None]
 

@@ -7,15 +7,14 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
-from app.experiments.exposures.counting import ExposureService
+from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
-from app.experiments.health.service import HealthService, Report
+from app.experiments.health.service import HealthReport, report_health
 from app.experiments.lifecycle import Status, status_of
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.experiments.results.service import ResultsService, judge
 from app.experiments.scorecard.counting import metrics_of
-from app.experiments.scorecard.service import Overview, ScorecardService
+from app.experiments.scorecard.service import Overview, summarize_experiment
 from app.flags.filters import variants_of
 
 
@@ -28,32 +27,32 @@ class PlannedVariant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict of 2022: a refusal, with its reason, where there is none."""
+    """The verdict by the rule of 2022; where there are no results, ``refusal`` says why."""
 
     results: FunnelResultsRead | TrendResultsRead | None
     refusal: str = ""
 
 
 @dataclass(frozen=True)
-class HealthReport:
+class ExperimentReport:
     """What the data of a started experiment say."""
 
     overview: Overview
-    health: Report
+    health: HealthReport
     exposures: ExposuresRead
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class ExperimentPage:
-    """An experiment as it is shown.
+    """An experiment as its page shows it.
 
     Attributes
     ----------
-    findings : HealthReport or None
-        None for a draft, and where nothing can be worked out; ``problem`` says why.
+    report : ExperimentReport or None
+        None for a draft, and where the experiment cannot be analyzed; ``problem`` says why.
     timezone : ZoneInfo
-        The project's: all moments are shown in it.
+        The project's: the page shows all times in it.
     """
 
     project: Project
@@ -63,32 +62,22 @@ class ExperimentPage:
     secondary_metrics: Sequence[str]
     computed_at: dt.datetime
     timezone: ZoneInfo
-    findings: HealthReport | None
+    report: ExperimentReport | None
     problem: str = ""
 
 
 class PageService:
-    """Pages of one project's experiments, which are loaded already: it opens short transactions of its own."""
+    """Pages of one project's experiments. It takes loaded experiments, and opens short transactions of its own."""
 
-    def __init__(
-        self,
-        project: Project,
-        scorecards: ScorecardService,
-        exposures: ExposureService,
-        findings: HealthService,
-        results: ResultsService,
-    ) -> None:
+    def __init__(self, project: Project, counter: ExperimentCounter) -> None:
         self._project = project
-        self._scorecards = scorecards
-        self._exposures = exposures
-        self._findings = findings
-        self._results = results
+        self._counter = counter
 
     async def page(self, experiment: Experiment) -> ExperimentPage:
-        findings, problem = None, ""
+        report, problem = None, ""
         if experiment.start_date is not None:
             try:
-                findings = await self._find(experiment)
+                report = await self._report(experiment)
             except ValidationFailed as refusal:
                 problem = refusal.detail
         flag = experiment.feature_flag
@@ -103,30 +92,26 @@ class PageService:
             secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
             computed_at=utc_now(),
             timezone=ZoneInfo(self._project.timezone),
-            findings=findings,
+            report=report,
             problem=problem,
         )
 
-    async def _find(self, experiment: Experiment) -> HealthReport:
-        overview = await self._scorecards.overview(experiment)
-        metric, refusal, results = None, "", None
-        try:
-            target = await self._results.target(experiment)
-        except ValidationFailed as error:
-            refusal, exposures = error.detail, await self._exposures.exposures(experiment)
-        else:
-            metric, exposures = target.evidence, target.exposures
-            try:
-                results = judge(target)
-            except ValidationFailed as error:
-                refusal = error.detail
-        days_left = overview.decision.progress.estimated_days_left
-        return HealthReport(
-            overview=overview,
-            health=await self._findings.check(experiment, exposures, metric, "" if metric else refusal, days_left),
-            exposures=write_exposures(exposures),
-            verdict=Verdict(results, refusal),
+    async def _report(self, experiment: Experiment) -> ExperimentReport:
+        counted = await self._counter.count(experiment)
+        scorecard = counted.require_scorecard()
+        return ExperimentReport(
+            overview=await summarize_experiment(experiment, scorecard),
+            health=await report_health(experiment, counted),
+            exposures=write_exposures(scorecard.exposures),
+            verdict=_verdict(counted),
         )
+
+
+def _verdict(counted: CountedExperiment) -> Verdict:
+    try:
+        return Verdict(counted.judge())
+    except ValidationFailed as refusal:
+        return Verdict(None, refusal.detail)
 
 
 def _share(share: object) -> float:

@@ -20,13 +20,13 @@ router = APIRouter(
 
 
 @router.get("/{experiment_id}/health/", summary="Check an experiment")
-async def retrieve_health(experiment: DetachedExperimentDep, findings: HealthDep) -> HealthRead:
+async def retrieve_health(experiment: DetachedExperimentDep, health: HealthDep) -> HealthRead:
     """Return what is wrong with an experiment, the figures that show it, and what to do about it.
 
     A sample ratio mismatch is found by a chi-square test of the exposed persons against the flag's split: p below
     0.001, from 100 persons on. A draft waits.
     """
-    report = await findings.report(experiment)
+    report = await health.report(experiment)
     return HealthRead(
         status=report.status,
         checked_at=write_moment(utc_now()),

@@ -1,23 +1,26 @@
-"""Gathers the evidence about an experiment, and has it checked."""
+"""Gathers the evidence about an experiment, and checks it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
-from app.experiments.exposures.counting import Exposures, ExposureService
-from app.experiments.exposures.traffic_split import TrafficSplitQueries
+from app.experiments.counting.service import CountedExperiment, ExperimentCounter
+from app.experiments.exposures.counting import Exposures
+from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.health.rules import Evidence, Finding, check, exposures_removed, status_of
 from app.experiments.results.health_summary import Status
-from app.experiments.results.service import ResultsService
-from app.experiments.results.target import MetricEvidence
-from app.experiments.scorecard.service import ScorecardService
+from app.experiments.results.target import CountedTarget, MetricEvidence
+from app.experiments.scorecard.counting import PRIMARY
+from app.experiments.scorecard.service import estimate_days_left
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
 
 
 @dataclass(frozen=True)
-class Report:
+class HealthReport:
+    """The status of an experiment, and the findings behind it."""
+
     status: Status
     findings: Sequence[Finding]
 
@@ -25,69 +28,77 @@ class Report:
 class HealthService:
     """Checks one project's experiments."""
 
-    def __init__(
-        self,
-        exposures: ExposureService,
-        results: ResultsService,
-        scorecards: ScorecardService,
-        splits: TrafficSplitQueries,
-    ) -> None:
+    def __init__(self, counter: ExperimentCounter, splits: TrafficSplitQueries) -> None:
+        self._counter = counter
         self._splits = splits
-        self._exposures = exposures
-        self._results = results
-        self._scorecards = scorecards
 
-    async def report(self, experiment: Experiment) -> Report:
-        """Check everything about an experiment; one that has not begun waits."""
-        if experiment.start_date is None or experiment.start_date > utc_now():
-            return Report("waiting", [])
-        metric, problem, days_left = None, "", None
-        try:
-            target = await self._results.target(experiment)
-        except ValidationFailed as refusal:
-            problem = refusal.detail
-            try:
-                exposures = await self._exposures.exposures(experiment)
-            except EventsRemoved as removed:
-                return Report("warning", [exposures_removed(removed.detail)])
-        else:
-            metric, exposures = target.evidence, target.exposures
-            days_left = await self._days_left(experiment)
-        return await self.check(experiment, exposures, metric, problem, days_left)
+    async def report(self, experiment: Experiment) -> HealthReport:
+        """Check everything about an experiment; before its start it is waiting."""
+        if _is_ahead(experiment):
+            return _WAITING
+        return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
 
-    async def _days_left(self, experiment: Experiment) -> int | None:
-        try:
-            return (await self._scorecards.progress(experiment)).days_left
-        except ValidationFailed:  # its stats_config does not fit the flag any more: told to who asks for the analysis
-            return None
+    async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
+        """Check a started experiment of which only the target metric was counted."""
+        split = await self._splits.split(experiment)
+        return check_experiment(experiment, target.exposures, split, target.evidence)
 
-    async def check(
-        self,
-        experiment: Experiment,
-        exposures: Exposures,
-        metric: MetricEvidence | None,
-        problem: str = "",
-        days_left: int | None = None,
-    ) -> Report:
-        """Check a started experiment whose exposures and target metric were counted already."""
-        flag, split, exposed = experiment.feature_flag, await self._splits.split(experiment), exposures.exposed
-        evidence = Evidence(
-            is_running=experiment.end_date is None,
-            is_flag_active=flag.active,
-            is_flag_deleted=flag.deleted,
-            split=split.shares,
-            forced_variants=sorted(
-                {str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}
-            ),
-            split_changes=split.changes,
-            exposed=exposed,
-            in_several=exposures.counts.in_several,
-            exposure_event=exposures.query.event,
-            exposure_problem=exposures.query.problem,
-            sample_ratio=split.test(exposed),
-            metric=metric,
-            metric_problem=problem,
-            days_left=days_left,
-        )
-        findings = check(evidence)
-        return Report(status_of(evidence, findings), findings)
+
+async def report_health(experiment: Experiment, counted: CountedExperiment) -> HealthReport:
+    """Check an experiment that was counted; before its start it is waiting.
+
+    Raises
+    ------
+    ValidationFailed
+        When its exposures cannot be counted, unless that is because events were removed.
+    """
+    if _is_ahead(experiment):
+        return _WAITING
+    if isinstance(counted.scorecard, EventsRemoved):
+        return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
+    target, scorecard = counted.target, counted.require_scorecard()
+    if isinstance(target, ValidationFailed):
+        return check_experiment(experiment, scorecard.exposures, scorecard.split, None, target.detail)
+    try:
+        days_left = await estimate_days_left(experiment, scorecard)
+    except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
+        days_left = None
+    return check_experiment(experiment, scorecard.exposures, scorecard.split, target.evidence, days_left=days_left)
+
+
+def check_experiment(
+    experiment: Experiment,
+    exposures: Exposures,
+    split: TrafficSplit,
+    metric: MetricEvidence | None,
+    metric_problem: str = "",
+    *,
+    days_left: int | None = None,
+) -> HealthReport:
+    """Check a started experiment whose exposures and target metric were counted; see ``Evidence``."""
+    flag = experiment.feature_flag
+    evidence = Evidence(
+        is_running=experiment.end_date is None,
+        is_flag_active=flag.active,
+        is_flag_deleted=flag.deleted,
+        split=split.shares,
+        forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
+        split_changes=split.changes,
+        exposed=exposures.exposed,
+        in_several=exposures.counts.in_several,
+        exposure_event=exposures.query.event,
+        exposure_problem=exposures.query.problem,
+        sample_ratio=split.test(exposures.exposed),
+        metric=metric,
+        metric_problem=metric_problem,
+        days_left=days_left,
+    )
+    findings = check(evidence)
+    return HealthReport(status_of(evidence, findings), findings)
+
+
+def _is_ahead(experiment: Experiment) -> bool:
+    return experiment.start_date is None or experiment.start_date > utc_now()
+
+
+_WAITING = HealthReport("waiting", [])

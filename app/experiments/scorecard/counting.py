@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.exposures.counting import plan_exposures
+from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
 from app.experiments.scorecard.metrics import MetricType, metric_type_of, person_level_math, sample_metric, variants_of
 from app.metrics.aggregation.calendar import Interval, Ticks
-from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
@@ -73,21 +72,22 @@ class CountedMetric:
 class Scorecard:
     """Everything an experiment's analysis rests on, counted as of one moment."""
 
-    scope: ExperimentScope
-    ticks: Ticks
+    exposures: Exposures
     metrics: Sequence[CountedMetric]
-    exposures: ExposureCounts
     split: TrafficSplit
 
     @property
-    def exposed(self) -> dict[str, int]:
-        """Persons of each variant who were shown no other."""
-        return dict(zip(self.scope.variants, self.exposures.exposed.tolist(), strict=True))
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
+
+    @property
+    def ticks(self) -> Ticks:
+        return self.exposures.ticks
 
     @property
     def sample_ratio(self) -> SampleRatio | None:
-        """The test of who was exposed against the flag's split; None where it says nothing."""
-        return self.split.test(self.exposed)
+        """The test of the exposed persons against the flag's split; None where the split says nothing about them."""
+        return self.split.test(self.exposures.exposed)
 
     def analyze(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
         """Analyze every metric as of the end of a day; None for those that cannot be.
@@ -120,33 +120,47 @@ class ScorecardCounter:
         ValidationFailed
             When the experiment has not started.
         """
-        plan = await self._plan(experiment, only)
-        exposed, *found = await self._facts.counts_or_refusals([plan.exposure_query, *plan.fact_queries])
+        exposures, metrics = await self._plan(experiment, only)
+        exposed, *found = await self._facts.counts_or_refusals([exposures.fact_query, *_fact_queries(metrics)])
         if isinstance(exposed, EventsRemoved):
             raise exposed
+        return await self._scorecard(experiment, exposures.answer(exposed), metrics, found)
+
+    async def count_metrics(
+        self, experiment: Experiment, exposures: Exposures, only: Collection[str] | None = None
+    ) -> Scorecard:
+        """Count the metrics of an experiment whose exposures were counted already, over the same time."""
+        metrics = await self._plan_metrics(experiment, exposures, only)
+        found = await self._facts.counts_or_refusals(_fact_queries(metrics))
+        return await self._scorecard(experiment, exposures, metrics, found)
+
+    async def _scorecard(
+        self, experiment: Experiment, exposures: Exposures, metrics: Sequence["_PlannedMetric"], found: Sequence[Any]
+    ) -> Scorecard:
         daily_counts = iter(found)
-        counted = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in plan.metrics]
-        return Scorecard(plan.scope, plan.ticks, counted, exposed, await self._splits.split(experiment))
+        counted = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in metrics]
+        return Scorecard(exposures, counted, await self._splits.split(experiment))
 
     async def fact_queries(self, experiment: Experiment) -> list[FactQuery[Any]]:
         """Return everything that ``count`` asks the facts about a started experiment; nothing where it cannot."""
         try:
-            plan = await self._plan(experiment, None)
+            exposures, metrics = await self._plan(experiment, None)
         except ValidationFailed:
             return []
-        return [plan.exposure_query, *plan.fact_queries]
+        return [exposures.fact_query, *_fact_queries(metrics)]
 
-    async def _plan(self, experiment: Experiment, only: Collection[str] | None) -> "_CountingPlan":
-        scope = self._queries.scope(experiment)
-        exposures = await plan_exposures(self._queries, experiment, scope, _INTERVAL)
-        planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], scope, exposures.ticks)
+    async def _plan(
+        self, experiment: Experiment, only: Collection[str] | None
+    ) -> tuple[ExposurePlan, list["_PlannedMetric"]]:
+        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), _INTERVAL)
+        return exposures, await self._plan_metrics(experiment, exposures, only)
+
+    async def _plan_metrics(
+        self, experiment: Experiment, exposures: ExposurePlan | Exposures, only: Collection[str] | None
+    ) -> list["_PlannedMetric"]:
+        planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], exposures.scope, exposures.ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
-        return _CountingPlan(
-            scope,
-            exposures.ticks,
-            exposures.fact_query,
-            [await planner.plan(metric) for metric in chosen],
-        )
+        return [await planner.plan(metric) for metric in chosen]
 
 
 @dataclass(frozen=True)
@@ -167,16 +181,8 @@ class _PlannedMetric:
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
 
 
-@dataclass(frozen=True)
-class _CountingPlan:
-    scope: ExperimentScope
-    ticks: Ticks
-    exposure_query: FactQuery[Any]
-    metrics: Sequence[_PlannedMetric]
-
-    @property
-    def fact_queries(self) -> list[FactQuery[Any]]:
-        return [one.fact_query for one in self.metrics if one.fact_query is not None]
+def _fact_queries(metrics: Sequence[_PlannedMetric]) -> list[FactQuery[Any]]:
+    return [one.fact_query for one in metrics if one.fact_query is not None]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,12 @@ async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTi
 
 
 def build_scorecards(database: Database, materializer: Materializer, project: Project) -> ScorecardService:
-    facts, fact_queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
-    return ScorecardService(ScorecardCounter(facts, fact_queries, TrafficSplitQueries(database, project.id)))
+    return ScorecardService(build_scorecard_counter(database, materializer, project))
+
+
+def build_scorecard_counter(database: Database, materializer: Materializer, project: Project) -> ScorecardCounter:
+    facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
+    return ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
 
 
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead, StatsConfig
@@ -13,7 +13,7 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
-from app.experiments.scorecard.decision import DecidedMetric, Decision, Progress, decide, measure_progress
+from app.experiments.scorecard.decision import DecidedMetric, Decision, decide, measure_progress
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.schemas import (
     DecisionCriteria,
@@ -56,8 +56,7 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
-        scorecard = await self._counter.count(experiment)
-        return _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
+        return await analyze_experiment(experiment, await self._counter.count(experiment))
 
     async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
         """Analyze a metric as of the end of every day so far.
@@ -88,38 +87,49 @@ class ScorecardService:
         scorecard = await self._counter.count(experiment)
         return decide_on(scorecard, await _analyze(scorecard, _config(experiment)), _criteria(experiment))
 
-    async def progress(self, experiment: Experiment) -> Progress:
-        """Return how far the target metric is.
 
-        Raises
-        ------
-        ValidationFailed
-            As ``analysis``.
-        """
-        scorecard = await self._counter.count(experiment, only={PRIMARY})
-        [analysis] = await _analyze(scorecard, _config(experiment))
-        [primary] = _decided(scorecard, [analysis])
-        return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
+async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> ScorecardRead:
+    """Return the analysis of all metrics that were counted.
 
-    async def overview(self, experiment: Experiment) -> Overview:
-        """Return the analysis, the days of the target metric and the decision, all of one count.
+    Raises
+    ------
+    ValidationFailed
+        When the experiment's ``stats_config`` does not fit the flag's variants.
+    """
+    return _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
-        Of a long experiment not every day is analyzed: a picture shows no more.
 
-        Raises
-        ------
-        ValidationFailed
-            As ``analysis``.
-        """
-        config = _config(experiment)
-        scorecard = await self._counter.count(experiment)
-        analyses = await _analyze(scorecard, config)
-        step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
-        return Overview(
-            scorecard=_write_scorecard(scorecard, analyses),
-            timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
-            decision=decide_on(scorecard, analyses, _criteria(experiment)),
-        )
+async def estimate_days_left(experiment: Experiment, scorecard: Scorecard) -> int | None:
+    """Return how many days the target metric still needs; None when that cannot be estimated.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``analyze_experiment``.
+    """
+    target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
+    [primary] = _decided(target, await _analyze(target, _config(experiment)))
+    return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope)).days_left
+
+
+async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
+    """Return the analysis, the target metric by day and the decision, all from one count.
+
+    In a long experiment only some of the days are analyzed: a chart cannot show more.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``analyze_experiment``.
+    """
+    config = _config(experiment)
+    analyses = await _analyze(scorecard, config)
+    step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
+    return Overview(
+        scorecard=_write_scorecard(scorecard, analyses),
+        timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
+        decision=decide_on(scorecard, analyses, _criteria(experiment)),
+    )
 
 
 def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
@@ -160,10 +170,10 @@ def _runtime(scope: ExperimentScope) -> float:
 
 
 def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
-    ratio, scope = scorecard.sample_ratio, scorecard.scope
+    ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.exposed
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
-        sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(scorecard.exposed.values()) else None,
+        sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
         metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
     )
 

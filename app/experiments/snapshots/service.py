@@ -13,10 +13,13 @@ from app import VERSION
 from app.common.errors import AppError, NotFound, Unavailable
 from app.common.ids import read_id
 from app.db.models import Experiment, Project, Snapshot, User, utc_now
-from app.experiments.health.service import HealthService
+from app.experiments.counting.service import CountedExperiment, ExperimentCounter
+from app.experiments.health.service import report_health
 from app.experiments.results.health_summary import HealthSummaryRead
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.service import ResultsService
-from app.experiments.scorecard.service import ScorecardService
+from app.experiments.scorecard.schemas import ScorecardRead
+from app.experiments.scorecard.service import analyze_experiment
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.schemas import (
     Definition,
@@ -41,12 +44,9 @@ class TakenSnapshot:
 class SnapshotTaker:
     """Counts what a snapshot holds, outside of any transaction."""
 
-    def __init__(
-        self, results: ResultsService, scorecards: ScorecardService, findings: HealthService, project: Project
-    ) -> None:
+    def __init__(self, counter: ExperimentCounter, results: ResultsService, project: Project) -> None:
+        self._counter = counter
         self._results = results
-        self._scorecards = scorecards
-        self._findings = findings
         self._project = project
 
     async def take(self, experiment: Experiment) -> TakenSnapshot:
@@ -55,8 +55,9 @@ class SnapshotTaker:
         start, now = experiment.start_date, utc_now()
         if start is None:
             raise ValueError(f"experiment {experiment.id} has not started")
-        results, results_error = await _answer_or_refusal(self._results.results(experiment))
-        analysis, analysis_error = await _answer_or_refusal(self._scorecards.analysis(experiment))
+        counted = await self._counter.count(experiment)
+        results, results_error = await _answer_or_refusal(_judge(counted))
+        analysis, analysis_error = await _answer_or_refusal(_analyze(experiment, counted))
         metrics = experiment.secondary_metrics
         secondary = [
             await _answer_or_refusal(self._results.secondary_results(experiment, index))
@@ -76,7 +77,7 @@ class SnapshotTaker:
             secondary_results=[SecondaryResults(result=result, error=error) for result, error in secondary],
             analysis=analysis,
             analysis_error=analysis_error,
-            health=HealthSummaryRead.model_validate(await self._findings.report(experiment)),
+            health=HealthSummaryRead.model_validate(await report_health(experiment, counted)),
         )
         return TakenSnapshot(definition, content.model_dump_json())
 
@@ -116,6 +117,14 @@ def define(experiment: Experiment) -> Definition:
         experiment=ExperimentDefinition.model_validate(experiment),
         feature_flag=FlagDefinition.model_validate(experiment.feature_flag),
     )
+
+
+async def _judge(counted: CountedExperiment) -> FunnelResultsRead | TrendResultsRead:
+    return counted.judge()
+
+
+async def _analyze(experiment: Experiment, counted: CountedExperiment) -> ScorecardRead:
+    return await analyze_experiment(experiment, counted.require_scorecard())
 
 
 async def _answer_or_refusal(question: Awaitable[Answer]) -> tuple[Answer | None, ErrorBody | None]:

@@ -1,0 +1,62 @@
+"""Health, snapshots and pages derive everything from one count of an experiment."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from app.db.models import Experiment
+from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
+from app.metrics.counting.fact_query import FactQuery
+from app.metrics.counting.service import FactService
+from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure
+
+SECONDARY = {"filters": {"insight": "TRENDS", "events": [{"id": "purchase", "type": "events"}]}}
+
+
+async def read_health(service: Service, path: str) -> httpx.Response:
+    return await service.get(f"{path}health/")
+
+
+async def take_snapshot(service: Service, path: str) -> httpx.Response:
+    return await service.post(f"{path}snapshots/", {})
+
+
+async def show_page(service: Service, path: str) -> httpx.Response:
+    page = f"/experiments/{service.project_id}{path.removeprefix('/experiments')}"
+    await service.client.post(page, data={"key": service.key})
+    return await service.client.get(page)
+
+
+@pytest.mark.parametrize("filters", [FUNNEL, TREND], ids=["funnel", "trend"])
+@pytest.mark.parametrize("read", [read_health, take_snapshot, show_page])
+async def test_a_request_counts_every_metric_and_reads_the_split_once(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[Service, str], Awaitable[httpx.Response]],
+    filters: Json,
+) -> None:
+    experiment = await service.create_experiment(filters=filters, secondary_metrics=[SECONDARY])
+    for variant in ("control", "test"):
+        await service.capture(exposure("ann", variant), event("$pageview", "ann", variant=variant))
+    calls: Counter[str] = Counter()
+    count, split = FactService.count, TrafficSplitQueries.split
+
+    async def note_count(self: FactService, metric: FactQuery[Any], *others: Any, **options: Any) -> Any:
+        calls[metric.digest] += 1
+        return await count(self, metric, *others, **options)
+
+    async def note_split(self: TrafficSplitQueries, experiment: Experiment) -> TrafficSplit:
+        calls["split"] += 1
+        return await split(self, experiment)
+
+    monkeypatch.setattr(FactService, "count", note_count)
+    monkeypatch.setattr(TrafficSplitQueries, "split", note_split)
+    response = await read(service, f"/experiments/{experiment['id']}/")
+
+    assert response.is_success, response.text
+    assert calls.pop("split") == 1
+    assert len(calls) >= 3  # exposures, the verdict's counts and the counts by day
+    assert set(calls.values()) == {1}
