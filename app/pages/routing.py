@@ -6,11 +6,9 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
-from app.db.errors import is_transient_database_error
+from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.pages import rendering
 from app.pages.credentials import drop_key, read_key
 
@@ -30,7 +28,7 @@ class PageRoute(APIRoute):
                 response = await answer(request)
             except AppError as refusal:
                 response = _refuse(request, refusal)
-            except (DBAPIError, PoolTimeout, OSError) as error:
+            except DATABASE_ERRORS as error:
                 if not is_transient_database_error(error):
                     raise
                 response = _refuse(request, Unavailable())

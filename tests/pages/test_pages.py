@@ -3,10 +3,12 @@
 import re
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.pages.dependencies import get_pages
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
 from tests.support.service import TREND, Service, event
 from tests.test_cli import abacus
@@ -244,6 +246,31 @@ async def test_without_a_project_named_ones_own_is_opened(service: Service, visi
     answer = await visitor.browser.get("/experiments")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/experiments/{service.project_id}/")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.ConnectionDoesNotExistError("connection was closed"), asyncpg.InterfaceError("connection is closed")],
+    ids=repr,
+)
+async def test_a_lost_database_is_reported_as_a_page(
+    service: Service, visitor: Visitor, application: FastAPI, error: Exception
+) -> None:
+    experiment = await service.create_experiment()
+
+    async def lose_database() -> None:
+        raise error
+
+    application.dependency_overrides[get_pages] = lose_database
+    try:
+        page = await visitor.look(experiment)
+    finally:
+        del application.dependency_overrides[get_pages]
+
+    headers = page.response.headers
+    assert (page.status, headers["Content-Type"], headers["Retry-After"]) == (503, "text/html; charset=utf-8", "1")
+    assert "That did not work" in page.text
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
 async def test_pages_load_from_here_only_and_are_not_kept(service: Service, visitor: Visitor) -> None:
