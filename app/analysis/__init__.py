@@ -1,1 +1,1 @@
-"""The engine for counts that come from anywhere: analysis and planning without any event."""
+"""Analysis of counts and planning of experiments from numbers in the request, without any event."""

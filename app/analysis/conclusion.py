@@ -1,12 +1,12 @@
-"""Says in words who leads, and whether that means anything."""
+"""States in words which variant leads, and whether the difference is significant."""
 
 from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
 def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
-    """Return one to three sentences: a broken split first, then who leads, then how sure that is.
+    """Return one to three sentences: a broken split if there is one, the leading variant, and its significance.
 
-    ``lowest_leads`` where less is better: then the variant with the lowest mean leads.
+    With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better.
     """
     leader = lowest(analysis) if lowest_leads else analysis.leader
     ratio = analysis.sample_ratio
@@ -17,12 +17,12 @@ def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
         )
     if leader is None:
         return " ".join([*sentences, "There are not enough data to compare the variants."])
-    told = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)
-    return " ".join([*sentences, f"{told}{_compared(leader, analysis.baseline)}.", _how_sure(leader, analysis)])
+    text = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)
+    return " ".join([*sentences, f"{text}{_comparison(leader, analysis.baseline)}.", _significance(leader, analysis)])
 
 
 def lowest(analysis: Analysis) -> VariantAnalysis | None:
-    """Return the variant with the lowest mean; of equal ones the baseline."""
+    """Return the variant with the lowest mean, or the baseline if it is as low."""
     known = [variant for variant in analysis.variants if variant.sample.mean is not None]
     if len(known) < 2:
         return None
@@ -30,13 +30,13 @@ def lowest(analysis: Analysis) -> VariantAnalysis | None:
 
 
 def _highest(leader: VariantAnalysis) -> str:
-    told = f"{leader.sample.key} leads"
+    text = f"{leader.sample.key} leads"
     if leader.probability_best is not None:
-        told += f", being the best with a probability of {_percent(leader.probability_best)}"
-    return told
+        text += f", being the best with a probability of {_percent(leader.probability_best)}"
+    return text
 
 
-def _compared(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
+def _comparison(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
     if leader.is_baseline:
         return ""
     relative = leader.relative_difference.estimate
@@ -44,7 +44,7 @@ def _compared(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
     return f": {leader.sample.mean:.4g} against {baseline.sample.mean or 0:.4g} of {baseline.sample.key}{change}"
 
 
-def _how_sure(leader: VariantAnalysis, analysis: Analysis) -> str:
+def _significance(leader: VariantAnalysis, analysis: Analysis) -> str:
     if leader.decision is not None:
         return f"{_VERDICTS[leader.decision.code]}{_evidence(leader.decision)}."
     worse = [one.sample.key for one in analysis.variants if one.decision is not None and one.decision.is_significant]
@@ -72,7 +72,7 @@ def _evidence(decision: Decision) -> str:
 
 
 def _percent(probability: float) -> str:
-    """Nothing is certain that is not 1."""
+    """Return a probability in percent, never rounded up to certainty."""
     if probability > 0.9999:
         return "more than 99.99 %"
     return f"{probability * 100:.2f} %"

@@ -1,4 +1,4 @@
-"""Requests and whole answers, as the service gave them, for readers of /docs."""
+"""Example requests and responses for /docs, as the service returned them."""
 
 from typing import Final
 

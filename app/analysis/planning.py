@@ -1,4 +1,4 @@
-"""Plans an experiment: sample size, running time and smallest effect, each from the others."""
+"""Plans experiments: computes sample size, running time and smallest detectable effect from one of them."""
 
 import math
 from functools import partial
@@ -32,12 +32,12 @@ _FORMULAS = {
 
 
 def plan(request: PowerRequest) -> PowerRead:
-    """Work out what was not given.
+    """Compute the quantities that the request leaves out.
 
     Raises
     ------
     ValidationFailed
-        When the question makes no sense.
+        When the request contradicts itself or cannot be satisfied.
     """
     _check(request)
     if request.method == "posthog_2022" and request.metric_type == "count":
@@ -47,7 +47,7 @@ def plan(request: PowerRequest) -> PowerRead:
         difference = _difference(request, request.minimum_detectable_effect)
         size = size_of(difference)
         if not size <= _LARGEST_SIZE:
-            raise ValidationFailed("No experiment is large enough for so small an effect", attr=_EFFECT)
+            raise ValidationFailed("The effect is too small: no experiment is large enough to detect it", attr=_EFFECT)
         per_variant = float(math.ceil(size))
         return _answer(request, difference, per_variant, per_variant * request.variants)
     total = request.sample_size or _exposures_per_day(request) * (request.running_time or 0.0)
@@ -63,13 +63,13 @@ def _check(request: PowerRequest) -> None:
             "Send exactly one of minimum_detectable_effect, sample_size and running_time", attr=_EFFECT
         )
     if request.metric_type == "funnel" and not 0 < request.baseline < 1:
-        raise ValidationFailed("A conversion rate lies between 0 and 1", attr="baseline")
+        raise ValidationFailed("A conversion rate must lie between 0 and 1", attr="baseline")
     if request.metric_type == "count" and not request.baseline > 0:
         raise ValidationFailed("A rate of events must be above 0", attr="baseline")
     if request.metric_type == "mean" and not request.variance:
-        raise ValidationFailed("A mean needs its variance, above 0", attr="variance")
+        raise ValidationFailed("A mean needs its variance, which must be above 0", attr="variance")
     if request.metric_type == "mean" and request.method == "posthog_2022":
-        raise ValidationFailed("The rules of 2022 know conversion rates and counts only", attr="method")
+        raise ValidationFailed("method posthog_2022 supports funnel and count metrics only", attr="method")
 
 
 def _difference(request: PowerRequest, effect: float) -> float:
@@ -79,7 +79,7 @@ def _difference(request: PowerRequest, effect: float) -> float:
     difference = float(effect * request.baseline if request.relative else effect)
     changed = request.baseline + difference
     if difference == 0:
-        raise ValidationFailed("An effect of 0 cannot be found", attr=_EFFECT)
+        raise ValidationFailed("An effect of 0 cannot be detected", attr=_EFFECT)
     if request.metric_type != "mean" and changed < 0:
         raise ValidationFailed("The effect would make the baseline negative", attr=_EFFECT)
     if request.metric_type == "funnel" and changed > 1:
@@ -88,21 +88,21 @@ def _difference(request: PowerRequest, effect: float) -> float:
 
 
 def _size_function(request: PowerRequest) -> SizeOf:
-    question = PowerInputs(request.baseline, request.alpha, request.power, request.variance)
+    inputs = PowerInputs(request.baseline, request.alpha, request.power, request.variance)
     if request.method == "posthog_2022":
-        return partial(rule_of_2022_size, question)
+        return partial(rule_of_2022_size, inputs)
     sizes = {"funnel": proportion_size, "count": count_size, "mean": mean_size}
-    return partial(sizes[request.metric_type], question)
+    return partial(sizes[request.metric_type], inputs)
 
 
 def _exposures_per_day(request: PowerRequest) -> float:
     if request.exposures_per_day is None:
-        raise ValidationFailed("Days need to know how many come in one", attr="exposures_per_day", code="required")
+        raise ValidationFailed("running_time requires exposures_per_day", attr="exposures_per_day", code="required")
     return request.exposures_per_day
 
 
 def _plan_days_of_2022(request: PowerRequest) -> PowerRead:
-    """The rule looks at how many events come in a day, and not at who makes them."""
+    """Apply the rule for counts, which uses events per day and ignores how many persons send them."""
     exposures = _exposures_per_day(request)
     events = request.baseline * exposures
     if request.minimum_detectable_effect is None:
@@ -111,7 +111,7 @@ def _plan_days_of_2022(request: PowerRequest) -> PowerRead:
     difference = _difference(request, request.minimum_detectable_effect)
     days = rule_of_2022_days(events, events + difference * exposures)
     if not days <= _LARGEST_SIZE:
-        raise ValidationFailed("No experiment is long enough for so small an effect", attr=_EFFECT)
+        raise ValidationFailed("The effect is too small: no experiment is long enough to detect it", attr=_EFFECT)
     return _answer(request, difference, None, None, round_to_tenth(days))
 
 

@@ -1,4 +1,4 @@
-"""The engine for counts that come from anywhere."""
+"""Endpoints that analyze counts and plan experiments from numbers in the request."""
 
 from typing import Annotated
 
@@ -21,23 +21,23 @@ router = APIRouter(
 
 @router.post("/analyze/", summary="Analyze counts", dependencies=[Depends(get_project)])
 async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest)]) -> AnalysisRead:
-    """Return what counts per variant say: who is best, by how much, and how sure that is. Nothing is stored.
+    """Analyze counts per variant: which one is best, by how much, and with what certainty. Nothing is stored.
 
     `metric_type` says what is counted. `funnel`: persons that converted and did not. `count`: events that happen
     independently of each other, and the exposure. `mean`: an amount per person, as number, sum and sum of squares.
-    `ratio`: one amount by another. Conversions and counts have exact Beta and Gamma posteriors, means and ratios normal
-    ones; nothing is sampled, and the same counts give the same digits.
+    `ratio`: one amount divided by another. Conversions and counts have exact Beta and Gamma posteriors, means and
+    ratios normal ones; nothing is sampled, and the same counts give the same digits.
 
-    Beside the posterior every variant gets a classical interval and p-value, for a single look, and anytime-valid ones,
-    for as many looks as you like. `significant` rests on the last ones unless `stats_config` says otherwise. With
-    `expected_split` the split itself is tested.
+    Besides the posterior, every variant gets a classical interval and p-value, valid for a single look, and
+    anytime-valid ones, valid for any number of looks. `significant` is based on the anytime-valid ones unless
+    `stats_config` says otherwise. With `expected_split` the samples are tested for a sample ratio mismatch.
     """
     return service.analyze(body)
 
 
 @router.post("/power/", summary="Plan an experiment", dependencies=[Depends(get_project)])
 async def plan_experiment(body: Annotated[PowerRequest, body_of(PowerRequest)]) -> PowerRead:
-    """Return sample size, running time and smallest detectable effect, each from the others. Nothing is stored.
+    """Compute sample size, running time and smallest detectable effect from one of them. Nothing is stored.
 
     For two groups of the same size and a two-sided test, whose power is the probability of finding an effect of the
     given size. With more than two `variants` each is compared with the baseline, without a correction.

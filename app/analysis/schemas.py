@@ -1,4 +1,4 @@
-"""Counts as clients send them, and what is made of them."""
+"""Request and response bodies of analysis and planning."""
 
 import math
 from typing import Annotated, Literal, TypeAlias
@@ -97,23 +97,25 @@ PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
 
 class SequentialConfig(RequestBody):
     enabled: Boolean = Field(
-        default=True, description="Whether `significant` rests on the anytime-valid p-value: then you may look daily."
+        default=True,
+        description="Whether `significant` is based on the anytime-valid p-value, which allows daily looks.",
     )
     tuning_parameter: Quantity = Field(
         default=DEFAULT_TUNING,
-        description="Samples of both variants at which the anytime-valid interval should be at its best.",
+        description="Samples of both variants at which the anytime-valid interval is tightest.",
     )
 
 
 class StatsConfig(RequestBody):
     method: Method = Field(
         default="bayesian",
-        description="What `significant` rests on when `sequential` is off: the posterior, or the p-value.",
+        description="What `significant` is based on when `sequential` is off: the posterior, or the p-value.",
     )
-    confidence_level: Level = Field(default=0.95, description="Of all intervals; significance is at 1 less this.")
+    confidence_level: Level = Field(default=0.95, description="Of all intervals; the significance level is 1 minus it.")
     sequential: SequentialConfig = SequentialConfig()
     baseline_variant_key: OptionalText = Field(
-        default=None, description="What others are compared with: `control` if unset, or else the first variant."
+        default=None,
+        description="The variant that others are compared with; if unset, `control` or else the first variant.",
     )
     multiple_testing: Correction = Field(
         default="none", description="Correction for comparing several variants with the baseline."
@@ -134,7 +136,7 @@ class CountVariantCounts(RequestBody):
 
 class MeanVariantCounts(RequestBody):
     key: Text = Field(description="The variant.", examples=["test"])
-    number_of_samples: Count = Field(description="Persons, those with an amount of 0 included.", examples=[21307])
+    number_of_samples: Count = Field(description="Persons, including those with an amount of 0.", examples=[21307])
     sum: Amount = Field(description="Sum of all persons' amounts.", examples=[30311.69])
     sum_squares: Square = Field(description="Sum of the squares of all persons' amounts.", examples=[6759025.5])
 
@@ -151,20 +153,20 @@ class AnalyzeBody(RequestBody):
     stats_config: StatsConfig = StatsConfig()
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
-        description="Planned weights of the variants, on any scale: tests whether as many came to each.",
+        description="Planned weights of the variants, on any scale: the samples are tested against them.",
         examples=[{"control": 50, "test": 50}],
     )
 
 
 class FunnelAnalyze(AnalyzeBody):
-    """Who converted."""
+    """Persons who converted, and persons who did not."""
 
     metric_type: Literal["funnel"]
     variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=20)
 
 
 class CountAnalyze(AnalyzeBody):
-    """Events that happen independently of each other. Of events that come in bursts take the mean per person."""
+    """Events that happen independently of each other. For events that come in bursts use the mean per person."""
 
     metric_type: Literal["count"]
     variants: list[CountVariantCounts] = Field(min_length=2, max_length=20)
@@ -178,7 +180,7 @@ class MeanAnalyze(AnalyzeBody):
 
 
 class RatioAnalyze(AnalyzeBody):
-    """One amount by another, both per person, such as revenue per order."""
+    """One amount divided by another, both per person, such as revenue per order."""
 
     metric_type: Literal["ratio"]
     variants: list[RatioVariantCounts] = Field(min_length=2, max_length=20)
@@ -209,42 +211,50 @@ class StatsConfigRead(ResponseBody):
 
 
 class VariantAnalysisRead(ResponseBody):
-    """What is known of a variant; null is what the data leave open. The baseline is not compared with itself."""
+    """The analysis of a variant. What the data do not determine is null, and so are comparisons of the baseline."""
 
     key: str = Field(description="The variant.")
     number_of_samples: float = Field(description="Persons, or the exposure.")
-    sum: float = Field(description="Of what was measured: conversions, events, amounts.")
+    sum: float = Field(description="Sum of what was measured: conversions, events or amounts.")
     sum_squares: float
     mean: float | None = Field(description="As observed: conversion rate, events per exposure, amount per person.")
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
-    credible_interval: Ends | None = Field(description="Where the variant's true mean is, so probably: equal-tailed.")
-    probability_best: float | None = Field(description="That the variant is the highest of all, whatever the goal.")
-    chance_to_win: float | None = Field(description="That the variant is higher than the baseline, whatever the goal.")
-    expected_loss: float | None = Field(description="What choosing it costs on average, should another be better.")
-    expected_loss_vs_baseline: float | None = Field(description="The same, should the baseline be better.")
+    credible_interval: Ends | None = Field(description="Equal-tailed credible interval of the mean.")
+    probability_best: float | None = Field(
+        description="Probability that the variant has the highest mean, whatever the goal."
+    )
+    chance_to_win: float | None = Field(
+        description="Probability that its mean is above the baseline's, whatever the goal."
+    )
+    expected_loss: float | None = Field(description="Expected loss if it is chosen and another variant is better.")
+    expected_loss_vs_baseline: float | None = Field(
+        description="Expected loss if it is chosen and the baseline is better."
+    )
     delta: float | None = Field(description="Observed difference from the baseline's mean.")
-    delta_credible_interval: Ends | None = Field(description="Of the difference: exact for conversions and counts.")
-    confidence_interval: Ends | None = Field(description="Of the difference, for a single look at the end.")
-    sequential_interval: Ends | None = Field(description="Of the difference, valid however often you look.")
+    delta_credible_interval: Ends | None = Field(
+        description="Credible interval of it: exact for conversions and counts."
+    )
+    confidence_interval: Ends | None = Field(description="Confidence interval of it, valid for a single look.")
+    sequential_interval: Ends | None = Field(description="Anytime-valid interval of the difference.")
     delta_relative: float | None = Field(description="The difference, relative to the baseline's mean.")
     delta_relative_credible_interval: Ends | None = Field(
-        description="Of the relative difference: exact for conversions and counts."
+        description="Credible interval of the relative difference: exact for conversions and counts."
     )
-    relative_confidence_interval: Ends | None = Field(description="Of the relative difference (Fieller's), one look.")
-    relative_sequential_interval: Ends | None = Field(description="Of the relative difference, however often you look.")
+    relative_confidence_interval: Ends | None = Field(description="Fieller interval of it, valid for a single look.")
+    relative_sequential_interval: Ends | None = Field(description="Anytime-valid interval of the relative difference.")
     p_value: float | None = Field(
         description="Two-sided, for a single look: pooled z test, exact comparison of counts, or Welch's t test."
     )
-    sequential_p_value: float | None = Field(description="Two-sided, valid however often you look.")
+    sequential_p_value: float | None = Field(description="Two-sided, anytime-valid.")
     adjusted_p_value: float | None = Field(
-        description="What `significant` rests on, corrected for several comparisons; of the posterior both tails."
+        description="The p-value behind `significant`, corrected for multiple testing; of the posterior, both tails."
     )
     significant: bool | None = Field(description="Whether `significance_code` is `significant`.")
     significance_code: Code | None = Field(
         description="`not_enough_exposure`: fewer than 100 samples. `not_enough_data`: no variance, or too few events "
         "for the method. `low_win_probability` / `high_p_value`: not at this confidence."
     )
-    validation_failures: list[Failure] = Field(description="What makes figures of this variant doubtful or absent.")
+    validation_failures: list[Failure] = Field(description="Why figures of this variant are unreliable or missing.")
 
 
 class SampleRatioRead(ResponseBody):
@@ -260,10 +270,10 @@ class AnalysisRead(ResponseBody):
     metric_type: MetricType
     stats_config: StatsConfigRead
     leader: str | None = Field(
-        description="The variant that is most probably the best: the baseline too may lead. Where "
-        "the goal is to decrease, the lowest."
+        description="The variant that is most probably the best, which may be the baseline. Where "
+        "the goal is to decrease, the variant with the lowest mean."
     )
-    conclusion: str = Field(description="What the figures say, in words.")
+    conclusion: str = Field(description="The result in words.")
     variants: list[VariantAnalysisRead] = Field(description="In the order they were sent.")
     sample_ratio_mismatch: SampleRatioRead | None = Field(description="Null without `expected_split`.")
 
@@ -272,26 +282,28 @@ PowerMethod: TypeAlias = Literal["two_sample", "posthog_2022"]
 
 
 class PowerRequest(RequestBody):
-    """Send one of `minimum_detectable_effect`, `sample_size` and `running_time`; the others are worked out."""
+    """Send one of `minimum_detectable_effect`, `sample_size` and `running_time`; the others are computed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [POWER_EXAMPLE]})
 
     metric_type: PlannedMetricType
     baseline: Amount = Field(description="Conversion rate (0 to 1), events per exposure, or mean.")
-    variance: Omittable[Square] = Field(default=None, description="Of one sample of a mean.")
+    variance: Omittable[Square] = Field(default=None, description="Variance of one sample, for a mean.")
     minimum_detectable_effect: Omittable[Amount] = Field(
-        default=None, description="Smallest change worth finding, in the baseline's unit, or as a share of it."
+        default=None, description="Smallest change worth detecting, in the baseline's unit, or as a share of it."
     )
     relative: Boolean = Field(default=False, description="Whether the effect is a share of the baseline: 0.05 is 5 %.")
     sample_size: Omittable[Quantity] = Field(default=None, description="Samples of all variants together.")
-    running_time: Omittable[Quantity] = Field(default=None, description="Days; needs `exposures_per_day`.")
-    exposures_per_day: Omittable[Quantity] = Field(default=None, description="New samples a day, of all variants.")
-    alpha: ErrorRate = Field(default=0.05, description="Share of false calls, two-sided.")
-    power: Power = Field(default=0.8, description="Probability of finding an effect of that size.")
+    running_time: Omittable[Quantity] = Field(default=None, description="In days; requires `exposures_per_day`.")
+    exposures_per_day: Omittable[Quantity] = Field(
+        default=None, description="New samples per day, of all variants together."
+    )
+    alpha: ErrorRate = Field(default=0.05, description="Probability of a false positive, two-sided.")
+    power: Power = Field(default=0.8, description="Probability of detecting an effect of that size.")
     variants: GroupCount = Field(default=2, description="Groups of equal size, the baseline included.")
     method: PowerMethod = Field(
         default="two_sample",
-        description="`posthog_2022`: the rules of thumb of the 2022 frontend, which know neither alpha nor power.",
+        description="`posthog_2022`: the rules of thumb of the 2022 frontend, which ignore alpha and power.",
     )
 
 
@@ -300,13 +312,13 @@ class PowerRead(ResponseBody):
 
     metric_type: PlannedMetricType
     method: PowerMethod
-    formula: str = Field(description="The formula that was used, for one group of n.")
+    formula: str = Field(description="The formula that was used, for one group of size n.")
     minimum_detectable_effect: float | None = Field(
-        description="In the baseline's unit; null if not even the largest possible one would be found."
+        description="In the baseline's unit; null if not even the largest possible effect would be detected."
     )
     minimum_detectable_effect_relative: float | None = Field(description="As a share of the baseline.")
     sample_size_per_variant: float | None
     recommended_sample_size: float | None = Field(
-        description="Of all variants together; null where the rule of 2022 speaks of days only."
+        description="Of all variants together; null where the rule of 2022 gives days only."
     )
     recommended_running_time: float | None = Field(description="Days; null without `exposures_per_day`.")

@@ -1,4 +1,4 @@
-"""Turns counts into an analysis, and plans into sample sizes. Nothing is stored, nothing is looked up."""
+"""Analyzes the counts of a request: it neither stores nor reads anything."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def analyze(request: AnalyzeRequest) -> AnalysisRead:
     Raises
     ------
     ValidationFailed
-        When they do not fit each other.
+        When the counts contradict each other.
     """
     body = request.root
     try:
@@ -54,7 +54,7 @@ def read_config(config: StatsConfig) -> AnalysisConfig:
 
 
 def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze) -> Sequence[MetricVariant]:
-    """Return the counts as the statistics take them.
+    """Return the counts as variants for the statistics.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _write_variant(variant: VariantAnalysis) -> VariantAnalysisRead:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no infinite numbers."""
+    """Return a finite number, or None: JSON has no infinities."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Who changed which experiment and when."""
+"""The activity log of experiments."""
 
 from fastapi import APIRouter
 from fastapi.params import Depends
@@ -36,11 +36,11 @@ async def list_experiment_activity(
 ) -> Page[ActivityRead]:
     """Return who changed the experiment and when, newest first, with the fields before and after.
 
-    A deleted experiment keeps its log. What was done to its flag stands in the flag's.
+    A deleted experiment keeps its log. Changes of its flag are in the flag's log.
     """
     count, entries = await log.page("Experiment", read_id(experiment_id) or 0, pagination.limit, pagination.offset)
     if not count:
-        await experiments.get(experiment_id)  # one from before there was a log has none, and others are not found
+        await experiments.get(experiment_id)  # an experiment older than the log has no entries; an unknown id is a 404
     return pagination.page(count, [read_entry(entry) for entry in entries])
 
 

@@ -1,4 +1,4 @@
-"""Changes that may end an experiment, and so have to keep a snapshot of its results."""
+"""Changes that may end an experiment, and then store a snapshot of its results."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
@@ -35,6 +35,6 @@ class ExperimentChanges:
             try:
                 async with self._database.write() as session:
                     return await change(self._build(session, taken))
-            except SnapshotNeeded as needed:  # and nothing has happened so far
+            except SnapshotNeeded as needed:  # the transaction was rolled back
                 taken = await self._taker.take(needed.experiment)
-        raise Unavailable("The experiment is being changed all the time. Please try again.")
+        raise Unavailable("The experiment is being modified concurrently. Please try again.")

@@ -25,7 +25,7 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
 
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
-    """Changes that keep results run for longer than one transaction should: they open short ones of their own."""
+    """Changes that take snapshots run longer than one transaction should: they open short ones of their own."""
     database, materializer = get_database(request), request.app.state.materializer
     taker = SnapshotTaker(
         build_counter(database, materializer, project), build_results(database, materializer, project), project
@@ -34,7 +34,7 @@ async def get_experiment_changes(request: Request, project: ProjectDep) -> Exper
 
 
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
-    """The experiment, held against other writers until this request is done."""
+    """The experiment, locked against other writers until this request ends."""
     return await experiments.get(experiment_id, for_update=True)
 
 

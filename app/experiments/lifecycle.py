@@ -1,4 +1,4 @@
-"""The life of an experiment: its status, and which actions a status allows. Pure."""
+"""The life cycle of an experiment: its status, and the actions that a status allows."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _LAUNCHED = "Experiment has already been launched."
 _NOT_ENDED = "Experiment has not ended yet."
 _ENDED = "Experiment has already ended."
 
-# What an action is refused with; where a status has no sentence it is allowed.
+# The text that refuses an action in a status; without one the action is allowed.
 _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
     "launch": {"running": _LAUNCHED, "paused": _LAUNCHED, "stopped": _LAUNCHED},
     "pause": {"draft": _NOT_LAUNCHED, "paused": "Experiment is already paused.", "stopped": _ENDED},
@@ -29,10 +29,10 @@ _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
 
 
 def status_of(start_date: dt.datetime | None, end_date: dt.datetime | None, *, is_released: bool) -> Status:
-    """Return where in its life an experiment stands.
+    """Return the status of an experiment.
 
-    Nothing but its dates and its flag say so, whoever sets them: a flag that is off, or deleted, releases to nobody.
-    An end counts as soon as it is set, also one that lies ahead.
+    It depends on the dates and the flag alone: a flag that is off or deleted is not released to any person. An end
+    counts as soon as it is set, even if it lies in the future.
     """
     if start_date is None:
         return "draft"
@@ -42,7 +42,7 @@ def status_of(start_date: dt.datetime | None, end_date: dt.datetime | None, *, i
 
 
 def check_action(action: Action, status: Status, *, is_archived: bool) -> None:
-    """Refuse an action that makes no sense now."""
+    """Refuse an action that the status does not allow."""
     if action == "archive" and is_archived:
         raise invalid_state("Experiment is already archived.")
     if action == "unarchive" and not is_archived:

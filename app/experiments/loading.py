@@ -1,4 +1,4 @@
-"""Experiments as other features load them: to be shown, or counted."""
+"""Loads the experiments that paths name, to be shown or counted."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,7 +19,7 @@ async def load_experiment(experiments: ExperimentRepository, reference: str, *, 
     Raises
     ------
     NotFound
-        The reference is not an id, or the id of no experiment of the project.
+        The reference is not the id of an experiment of the project.
     """
     experiment_id = read_id(reference)
     experiment = await experiments.get(experiment_id, for_update=for_update) if experiment_id else None
@@ -31,13 +31,13 @@ async def load_experiment(experiments: ExperimentRepository, reference: str, *, 
 class ExperimentViews:
     """Experiments to be shown."""
 
-    def __init__(self, reader: ExperimentQueries) -> None:
-        self._reader = reader
+    def __init__(self, queries: ExperimentQueries) -> None:
+        self._queries = queries
 
     async def get(self, reference: str) -> ExperimentRecord:
-        """Return the experiment that a path names; whatever is no number names none."""
+        """Return the experiment that a path names; ``NotFound`` if there is none with this id."""
         experiment_id = read_id(reference)
-        record = await self._reader.get(experiment_id) if experiment_id else None
+        record = await self._queries.get(experiment_id) if experiment_id else None
         if record is None:
             raise NotFound
         return record
@@ -45,11 +45,11 @@ class ExperimentViews:
     async def page(
         self, selection: ExperimentSelection, limit: int, offset: int
     ) -> tuple[int, Sequence[ExperimentRecord]]:
-        """Return how many there are in all, and a window of them."""
-        records = await self._reader.page(selection, limit, offset)
-        if len(records) < limit and (records or not offset):  # the end is in sight
+        """Return the total count, and one page."""
+        records = await self._queries.page(selection, limit, offset)
+        if len(records) < limit and (records or not offset):  # the last page, whose length gives the total
             return offset + len(records), records
-        return await self._reader.count(selection), records
+        return await self._queries.count(selection), records
 
 
 ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
@@ -60,7 +60,7 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 
 async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
-    """The experiment, loaded in a transaction that is over already: for work that takes longer than one should."""
+    """The experiment, loaded in a transaction that has ended: for work that takes longer than one should."""
     async with get_database(request).read() as session:
         return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
 

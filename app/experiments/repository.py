@@ -1,4 +1,4 @@
-"""Experiments in the database: objects to be changed, and records to be shown."""
+"""Experiments in the database: objects for changes, and records for responses."""
 
 import datetime as dt
 import functools
@@ -15,7 +15,7 @@ from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, User, utc_now
 from app.experiments.lifecycle import Status, status_of
 
-CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes any
+CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
 
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
@@ -32,18 +32,18 @@ _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
 
 @dataclass(frozen=True)
 class ExperimentSelection:
-    """Which experiments a list shows (None: whichever), and in which order."""
+    """The filters of a list of experiments (None does not filter), and its order."""
 
     status: Status | None = None
     is_archived: bool | None = None
-    search: str | None = None  # part of the name, in capitals or not
+    search: str | None = None  # part of the name, ignoring case
     created_by_id: int | None = None
     order: Order = "created_at"
     is_descending: bool = True
 
 
 class ExperimentRecord(NamedTuple):
-    """An experiment as it is stored, with its flag's key and its author. Documents are JSON text, left unread."""
+    """An experiment as it is stored, with its flag's key and its author. Documents are unparsed JSON text."""
 
     id: int
     name: str
@@ -76,7 +76,7 @@ class ExperimentRecord(NamedTuple):
 
 
 def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
-    """Return JSON as text. Drivers read JSON by themselves: it is the database that has to be told."""
+    """Return JSON as text. Drivers parse JSON columns on their own, so the database has to cast them."""
     return cast(document, Text)
 
 
@@ -126,7 +126,7 @@ class ExperimentQueries:
         return ExperimentRecord._make(rows[0]) if rows else None
 
     async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[ExperimentRecord]:
-        """Return experiments; of equal ones the newest first, and those without a value last."""
+        """Return experiments; ties are ordered newest first, and rows without a value come last."""
         query = _page_of(selection, is_sqlite=self._database.is_sqlite)
         parameters = {"project_id": self._project_id, "limit": limit, "offset": offset}
         now = {"now": utc_now()} if selection.order == "duration" else {}
@@ -156,7 +156,7 @@ class ExperimentRepository:
     async def get(self, experiment_id: int, *, for_update: bool = False) -> Experiment | None:
         """Return an experiment with its flag, on request both locked against other writers.
 
-        A row that is joined but not locked would come as it was before the lock was waited for.
+        A row that is joined but not locked would be returned as it was before the wait for the lock.
         """
         query = self._select().where(Experiment.id == experiment_id)
         if for_update:
@@ -164,7 +164,7 @@ class ExperimentRepository:
         return await self._session.scalar(query)
 
     async def record(self, experiment: Experiment) -> ExperimentRecord:
-        """Return the experiment as readers will see it: with the very text of its documents."""
+        """Return the experiment as readers will see it: with the stored text of its documents."""
         found = await self._session.execute(_RECORD, {"project_id": self._project_id, "experiment_id": experiment.id})
         return ExperimentRecord._make(found.one())
 
@@ -187,7 +187,7 @@ class ExperimentRepository:
         await self._session.flush()
 
     def detach(self, experiment: Experiment) -> Experiment:
-        """Return the experiment with its flag as they are now, whatever becomes of the transaction."""
+        """Detach the experiment and its flag, so that they keep their values when the transaction is rolled back."""
         self._session.expunge(experiment)
         self._session.expunge(experiment.feature_flag)
         return experiment

@@ -1,4 +1,4 @@
-"""The results endpoints of the documented API."""
+"""The results endpoints of the API of 2022."""
 
 import json
 from typing import Annotated, Any
@@ -44,9 +44,12 @@ _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
         "content": {
             "application/json": {
                 "examples": {
-                    "funnel": {"summary": "Of a funnel: who converts", "value": _with_health(FUNNEL_RESULTS_EXAMPLE)},
+                    "funnel": {
+                        "summary": "Funnel: conversions per variant",
+                        "value": _with_health(FUNNEL_RESULTS_EXAMPLE),
+                    },
                     "trend": {
-                        "summary": "Of a trend: how often something happens",
+                        "summary": "Trend: events per variant",
                         "value": _with_health(TREND_RESULTS_EXAMPLE),
                     },
                 }
@@ -65,7 +68,7 @@ async def check_flag_implementation(
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
 
-    Of each event name the newest 10,000 are looked at.
+    The newest 10,000 events of each name are checked.
     """
     _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
     body = await read_document(request)
@@ -83,12 +86,12 @@ async def retrieve_results(
     health: HealthDep,
     refresh: Annotated[
         str | None,
-        Query(description="`true`: count everything again instead of adding what is new. The answer is the same."),
+        Query(description="`true`: recount all events instead of adding the new ones. The results are the same."),
     ] = None,
     explain: Annotated[
         str | None,
         Query(
-            description="`true`: add `explain`, which says what was found under which variant. Refusals have it too."
+            description="`true`: add `explain`, the counts per variant and what is missing. Error bodies have it too."
         ),
     ] = None,
 ) -> FunnelAnswer | TrendAnswer:
@@ -97,12 +100,12 @@ async def retrieve_results(
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
     its start to its end (or now), both included to the second.
 
-    `probability` says how probably each variant is the best of all, after what was counted and knowing nothing before;
-    together they make 1. `credible_intervals` say where each variant's rate lies, with 95 % probability.
-    `significance_code` says whether that is enough to decide on, and if not, what is missing. A draft has no results,
-    and neither has an experiment without data of `control` or of all others: that is a 400 whose `detail` says so.
+    `probability` is the posterior probability that each variant is the best, from an uninformative prior; the
+    probabilities add up to 1. `credible_intervals` hold each variant's rate with 95 % probability. `significance_code`
+    says whether the data suffice for a decision, and if not, what is missing. A draft has no results, nor has an
+    experiment without data of `control` or of any other variant: the answer is a 400 whose `detail` says why.
 
-    `health` warns of what is wrong with the experiment itself.
+    `health` reports what is wrong with the experiment itself.
     """
     target = await results.target(experiment, recompute=refresh == "true")
     explanation = describe(target) if explain == "true" else None
@@ -126,7 +129,7 @@ async def retrieve_secondary_results(
     id: Annotated[  # noqa: A002  # the documented name
         str | None,
         WithJsonSchema({"type": "integer"}),
-        Query(description="Required. Place of the metric in `secondary_metrics`, from 0.", examples=["0"]),
+        Query(description="Required. Index of the metric in `secondary_metrics`, from 0.", examples=["0"]),
     ] = None,
 ) -> SecondaryResultsRead:
     """Return one figure per variant for a secondary metric; variants without data are absent.

@@ -1,4 +1,4 @@
-"""The documented experiment endpoints."""
+"""The experiment endpoints of the API of 2022, and the actions."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, get_args
@@ -39,11 +39,11 @@ router = APIRouter(
 
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
-_ALIASES = {"complete": "stopped"}  # as the frontend called it
+_ALIASES = {"complete": "stopped"}  # as the frontend of 2022 called it
 
 
 def _read(record: ExperimentRecord) -> Mapping[str, object]:
-    """Return what `ExperimentRead` documents. The documents pass through as text, as they were stored."""
+    """Return the fields of `ExperimentRead`. JSON documents are passed on as their stored text."""
     return {
         "id": record.id,
         "name": record.name,
@@ -85,14 +85,14 @@ def _write(record: ExperimentRecord) -> bytes:
     return msgspec.json.encode(_read(record))
 
 
-async def _answer(experiments: ExperimentService, experiment: Experiment) -> Response:
-    return answer(_write(await experiments.record(experiment)))
+async def _answer(experiments: ExperimentService, experiment: Experiment, status_code: int = 200) -> Response:
+    return answer(_write(await experiments.record(experiment)), status_code)
 
 
 async def get_unchanged_experiment(
     experiment: LockedExperimentDep, experiments: ExperimentsDep, if_match: IfMatch = None
 ) -> Experiment:
-    """The experiment, held against other writers, if it still is what the client believes it to be."""
+    """The experiment, locked against other writers; 412 if it does not match the client's `If-Match`."""
     if if_match is not None:
         refuse_changed(_write(await experiments.record(experiment)), if_match)
     return experiment
@@ -102,7 +102,7 @@ UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)
 
 
 class Change:
-    """A change that may take several attempts, each in a transaction of its own, and how it is answered."""
+    """A change that may take several attempts, each in a transaction of its own, and its response."""
 
     def __init__(self, reference: str, if_match: str | None, changes: ExperimentChanges) -> None:
         self._reference = reference
@@ -125,7 +125,7 @@ async def get_change(
     changes: ExperimentChangesDep,
     if_match: IfMatch = None,
 ) -> Change:
-    """A change of an experiment that is there and unchanged so far: what is wrong with the body is told after that."""
+    """A change of an experiment that exists and matches `If-Match`: both are checked before the body."""
     refuse_changed(_write(await experiments.get(experiment_id)), if_match)
     return Change(experiment_id, if_match, changes)
 
@@ -138,16 +138,18 @@ async def read_selection(
         str | None,
         Query(description="`draft`, `running`, `paused` or `stopped` (or `complete`, the same).", examples=["running"]),
     ] = None,
-    archived: Annotated[str | None, Query(description="`true`: archived ones only; `false`: the others only.")] = None,
+    archived: Annotated[
+        str | None, Query(description="`true`: only archived experiments; `false`: only the others.")
+    ] = None,
     search: Annotated[str | None, Query(description="Part of the name.", examples=["button"])] = None,
     created_by_id: Annotated[
-        str | None, Query(description="Only those that this user created.", examples=["1"])
+        str | None, Query(description="Only experiments that this user created.", examples=["1"])
     ] = None,
     order: Annotated[
         str | None, Query(description=f"By {', '.join(f'`{name}`' for name in get_args(Order))}; descending with `-`.")
     ] = None,
 ) -> ExperimentSelection:
-    """Read the filters of a list. What is not known is ignored, as it was when there were no filters."""
+    """Read the filters of a list. Unknown values are ignored, as all were before there were filters."""
     field = (order or "").removeprefix("-")
     known = next((known for known in get_args(Order) if known == field), None)
     named = _ALIASES.get((status or "").lower(), (status or "").lower())
@@ -168,7 +170,7 @@ async def list_experiments(
 ) -> Response:
     """Return the project's experiments, newest first: drafts, running, ended and archived ones.
 
-    What a filter does not know is ignored.
+    Unknown values of filters are ignored.
     """
     count, records = await experiments.page(selection, pagination.limit, pagination.offset)
     body = pagination.envelope(count, [_read(record) for record in records])
@@ -183,16 +185,15 @@ async def create_experiment(
 ) -> Response:
     """Create an experiment together with the feature flag that splits its participants.
 
-    Without variants in `parameters` the flag has `control` and `test`, half each. With a `start_date` the flag is
+    Without variants in `parameters` the flag has `control` and `test`, 50 percent each. With a `start_date` the flag is
     active at once; without one the experiment is a draft.
     """
-    experiment = await experiments.create(body, user)
-    return answer(_write(await experiments.record(experiment)), 201)
+    return await _answer(experiments, await experiments.create(body, user), 201)
 
 
 @router.get("/{experiment_id}/", summary="Retrieve an experiment", responses=tagged(ExperimentRead))
 async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
-    """Return one experiment. Its `ETag`, sent as `If-Match` with a change, tells whether it is still this one."""
+    """Return one experiment. With its `ETag` as `If-Match`, a change is refused if another one came first."""
     return answer(_write(await experiments.get(experiment_id)))
 
 
@@ -215,9 +216,9 @@ async def update_experiment(
     """Change the fields that are sent; documents (`parameters`, `filters`, `secondary_metrics`) are replaced whole.
 
     The first `start_date` of a draft launches it: the flag becomes active. The flag's key and split cannot change here.
-    An `end_date` that is set or moved keeps a snapshot of the results, as `end/` does. Dates and `archived` may be set
-    to anything, whatever the status: the actions are there for those who want to be told what makes no sense.
-    With `If-Match` a change by somebody else meanwhile is noticed; without it the last one wins.
+    Setting or moving an `end_date` stores a snapshot of the results, as `end/` does. Dates and `archived` may be set to
+    any value in any status; the actions (`launch/`, `end/` and the others) refuse what the status does not allow.
+    With `If-Match` the change is refused if another client changed the experiment first; without it the last one wins.
     """
     return await change.make(lambda experiments, experiment: experiments.update(experiment, body, user))
 
@@ -228,7 +229,7 @@ async def update_experiment(
 async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
     """Delete an experiment for good, with its snapshots. Its flag is marked as deleted, and the key may be used again.
 
-    Who deleted it, and what it was, stays in the activity log.
+    The activity log keeps who deleted it, and what it was.
     """
     await experiments.delete(experiment, user)
     return Response(status_code=204)
@@ -236,10 +237,11 @@ async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 @router.post("/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED)
 async def launch_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Start a draft now: events count from here on, and the flag becomes active. An end that was set is taken away.
+    """Start a draft now: events count from here on, and the flag becomes active. An end date that was set is cleared.
 
-    Refused with 400 and the code `invalid_state`, as every action that the status does not allow: unless it is a draft,
-    not archived, whose flag is not deleted and has the variant `control` and at least one other.
+    The experiment must be a draft that is not archived, whose flag is not deleted and has the variant `control` and at
+    least one other. Otherwise the answer is 400 with the code `invalid_state`, as for every action that the status does
+    not allow.
     """
     await experiments.launch(experiment, user)
     return await _answer(experiments, experiment)
@@ -247,14 +249,14 @@ async def launch_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 @router.post("/{experiment_id}/pause/", summary="Pause an experiment", responses=_CHANGED)
 async def pause_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Switch the flag of a running experiment off: nobody is exposed, while events go on counting."""
+    """Switch the flag of a running experiment off: no person is exposed, while events still count."""
     await experiments.pause(experiment, user)
     return await _answer(experiments, experiment)
 
 
 @router.post("/{experiment_id}/resume/", summary="Resume an experiment", responses=_CHANGED)
 async def resume_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Switch the flag of a paused experiment on again: everybody gets the variant that he had before."""
+    """Switch the flag of a paused experiment on again: all persons get the same variants as before."""
     await experiments.resume(experiment, user)
     return await _answer(experiments, experiment)
 
@@ -267,7 +269,7 @@ async def end_experiment(
 ) -> Response:
     """End a running or paused experiment now: later events do not count. The flag is left as it is.
 
-    The results are kept in a snapshot, which nothing changes any more: see `snapshots/`.
+    A snapshot keeps the results, and never changes: see `snapshots/`.
     """
     ended_at = utc_now()
     return await change.make(lambda experiments, experiment: experiments.end(experiment, body, ended_at, user))
@@ -279,9 +281,9 @@ async def ship_variant(
     user: UserDep,
     body: Annotated[ExperimentShip, body_of(ExperimentShip)],
 ) -> Response:
-    """Give everybody one variant, and end the experiment if it has not ended yet.
+    """Release one variant to everyone, and end the experiment if it has not ended yet.
 
-    The flag becomes active. Its variant gets 100 percent, and a release condition for everybody is put before the
+    The flag becomes active. The variant gets 100 percent, and a release condition for everyone is put before the
     others, which stay. A snapshot keeps the results, and the flag as it was before.
     """
     shipped_at = utc_now()
@@ -294,7 +296,7 @@ async def ship_variant(
 async def reset_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
     """Make a launched experiment a draft again: dates, conclusion and `archived` are cleared.
 
-    The flag is left as it is, active or not, and people keep seeing their variants. Events and snapshots stay too.
+    The flag is left as it is, active or not, and persons keep their variants. Events and snapshots stay too.
     """
     await experiments.reset(experiment, user)
     return await _answer(experiments, experiment)
@@ -304,7 +306,7 @@ async def reset_experiment(experiment: UnchangedExperimentDep, user: UserDep, ex
 async def archive_experiment(
     experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep
 ) -> Response:
-    """Put an ended experiment away: `archived=false` leaves it out of lists."""
+    """Archive an ended experiment: lists with `archived=false` leave it out."""
     await experiments.archive(experiment, user)
     return await _answer(experiments, experiment)
 
@@ -313,7 +315,7 @@ async def archive_experiment(
 async def unarchive_experiment(
     experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep
 ) -> Response:
-    """Take an archived experiment back into lists."""
+    """Unarchive an experiment: lists with `archived=false` show it again."""
     await experiments.unarchive(experiment, user)
     return await _answer(experiments, experiment)
 
@@ -332,10 +334,9 @@ async def duplicate_experiment(
 ) -> Response:
     """Create a draft with the same metrics, variants and participants, and a flag of its own.
 
-    Variants are those of `parameters`, as at creation, whatever has become of the flag since.
+    The variants come from `parameters`, as at creation, even if the flag was changed since.
     """
-    copy = await experiments.duplicate(experiment, body, user)
-    return answer(_write(await experiments.record(copy)), 201)
+    return await _answer(experiments, await experiments.duplicate(experiment, body, user), 201)
 
 
 answer_other_methods(router, Depends(get_project))

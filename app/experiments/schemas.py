@@ -1,4 +1,4 @@
-"""The experiment as clients write and read it."""
+"""Request and response bodies of experiments."""
 
 from typing import Annotated, get_args
 
@@ -65,7 +65,7 @@ def _is_variant(variant: JsonValue) -> bool:
 
 
 def _check_filters(filters: JsonValue) -> JsonValue:
-    """Emptiness is judged later; what is there must be an object with participants that make sense."""
+    """Empty filters are refused later; others must be an object with valid participants."""
     if not filters:
         return filters
     if not isinstance(filters, dict):
@@ -87,13 +87,13 @@ _PARAMETERS_SCHEMA = WithJsonSchema(
     {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "maxItems": 0}, {"type": "null"}]}
 )
 Name = Annotated[Text, Field(examples=["Checkout button"])]
-FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag has its own limit, with other words
+FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag has a limit of its own, with another text
 Description = Annotated[OptionalText, Field(examples=["A larger button"])]
 Parameters = Annotated[
     Json,
     AfterValidator(_check_parameters),
     Field(
-        description="Variants, and the plan that the frontend made. Kept word for word.", examples=[PARAMETERS_EXAMPLE]
+        description="Variants, and the plan that the frontend made. Stored unchanged.", examples=[PARAMETERS_EXAMPLE]
     ),
     _PARAMETERS_SCHEMA,
 ]
@@ -102,7 +102,7 @@ NewFilters = Annotated[
     AfterValidator(_check_filters),
     WithJsonSchema({"type": "object", "additionalProperties": True, "minProperties": 1}),
     Field(
-        description="The target metric. `properties` are the participants: who is released to.",
+        description="The target metric. `properties` are the participants: the persons whom the flag is released to.",
         examples=[FUNNEL_FILTERS_EXAMPLE],
     ),
 ]
@@ -110,7 +110,7 @@ ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(exa
 SecondaryMetrics = Annotated[
     Json | None,
     Field(
-        description="A list of `{name, filters}`; the position in it is the metric's id. For `analysis` and `decision` "
+        description="A list of `{name, filters}`; the index in it is the metric's id. For `analysis` and `decision` "
         "a metric may also have a `role` (`secondary` or `guardrail`), a `goal` (`increase` or `decrease`) and, as a "
         "guardrail, a `non_inferiority_margin`: the relative harm that is allowed, 0.05 unless it is given.",
         examples=[SECONDARY_METRICS_EXAMPLE],
@@ -128,25 +128,27 @@ def _read_conclusion(value: object) -> object:
 Conclusion = Annotated[
     ConclusionName | None,
     BeforeValidator(_read_conclusion),
-    Field(description="How it came out.", examples=["won"]),
+    Field(description="The outcome.", examples=["won"]),
 ]
 ConclusionComment = Annotated[
     OptionalLongText,
     max_characters(3000),
     Field(
-        description="Why, in words.",
+        description="A comment on the outcome.",
         examples=["The larger button sells more."],
         json_schema_extra={"maxLength": 3000},
     ),
 ]
 
 
-_STATS = "How `analysis` and all that builds on it analyze; null: as the defaults say. `results` keep the rule of 2022."
-_DECISION = "When `decision` recommends what; null: as the defaults say."
+_STATS = (
+    "The configuration of `analysis` and of what is based on it; null: the defaults. `results` keep the rule of 2022."
+)
+_DECISION = "The criteria of `decision`; null: the defaults."
 
 
 class ExperimentCreate(RequestBody):
-    # To the code the filters have a default: that they are missing is told after the faults of all fields.
+    # Filters have a default here, so that missing ones are refused after the errors of all fields.
     model_config = ConfigDict(
         json_schema_extra={
             "required": ["name", "feature_flag_key", "filters"],
@@ -217,7 +219,7 @@ class ExperimentReplace(ExperimentUpdate):
 
 
 class ExperimentEnd(RequestBody):
-    """How an experiment came out: all of it may be left out."""
+    """The outcome of an experiment: every field may be left out."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"conclusion": "won", "conclusion_comment": "The larger button sells more."}]}
@@ -240,7 +242,7 @@ class ExperimentShip(ExperimentEnd):
         }
     )
 
-    variant_key: LongText = Field(description="The variant that everybody gets from now on.", examples=["test"])
+    variant_key: LongText = Field(description="The variant that everyone gets from now on.", examples=["test"])
 
 
 class ExperimentDuplicate(RequestBody):
@@ -248,9 +250,9 @@ class ExperimentDuplicate(RequestBody):
         json_schema_extra={"examples": [{"name": "Checkout button, again", "feature_flag_key": "checkout-button-2"}]}
     )
 
-    name: Omittable[Name] = Field(default=None, description="Unless it is sent, the old name with `(Copy)`.")
+    name: Omittable[Name] = Field(default=None, description="If left out, the original name with `(Copy)`.")
     feature_flag_key: Omittable[FlagKey] = Field(
-        default=None, description="Unless it is sent, the old key with `-copy`, and a number where that is taken."
+        default=None, description="If left out, the original key with `-copy`, and a number where that is taken."
     )
 
 
@@ -258,14 +260,14 @@ class ExperimentRead(ResponseBody):
     id: int = Field(examples=[1])
     name: str = Field(examples=["Checkout button"])
     description: str | None = Field(examples=["A larger button"])
-    start_date: UtcDatetime | None = Field(description="Events count from here on; null: a draft.")
-    end_date: UtcDatetime | None = Field(description="And until here; null: not ended.", examples=[None])
+    start_date: UtcDatetime | None = Field(description="Events count from this time on; null: a draft.")
+    end_date: UtcDatetime | None = Field(description="Events count until this time; null: not ended.", examples=[None])
     feature_flag_key: str = Field(examples=["checkout-button"])
     feature_flag: int = Field(description="The flag's id.", examples=[7])
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
     filters: dict[str, JsonValue] = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
-    archived: bool = Field(description="Put away: `archived=false` leaves it out of lists.")
+    archived: bool = Field(description="Whether lists with `archived=false` leave it out.")
     created_by: UserBasic | None
     created_at: UtcDatetime
     updated_at: UtcDatetime
@@ -275,6 +277,6 @@ class ExperimentRead(ResponseBody):
         examples=["running"],
     )
     conclusion: Conclusion = Field(examples=[None])
-    conclusion_comment: str | None = Field(description="Why, in words.", examples=[None])
+    conclusion_comment: str | None = Field(description="A comment on the outcome.", examples=[None])
     stats_config: dict[str, JsonValue] | None = Field(description=_STATS, examples=[{"confidence_level": 0.99}])
     decision_criteria: dict[str, JsonValue] | None = Field(description=_DECISION, examples=[{"target_mde": 0.05}])

@@ -1,4 +1,4 @@
-"""The rules of experiments, in the order in which the documented API checks them."""
+"""The rules of experiments, in the order in which the API of 2022 checks them."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ _STORED_AS_SENT = (
 
 
 class SnapshotNeeded(Exception):
-    """A change needs a snapshot of the experiment, as it is going to leave it."""
+    """A change needs a snapshot of the experiment in the state that the change leaves it in."""
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment.id)
@@ -57,7 +57,7 @@ class SnapshotNeeded(Exception):
 
 
 class ExperimentService:
-    """Experiments to be changed."""
+    """Changes of one project's experiments."""
 
     def __init__(
         self, experiments: ExperimentRepository, flags: FlagService, snapshots: SnapshotService, log: ActivityLog
@@ -72,7 +72,7 @@ class ExperimentService:
         return await load_experiment(self._experiments, reference, for_update=for_update)
 
     async def record(self, experiment: Experiment) -> ExperimentRecord:
-        """Return the experiment as it is by now, to be shown."""
+        """Return the current state of the experiment for a response."""
         return await self._experiments.record(experiment)
 
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
@@ -159,7 +159,7 @@ class ExperimentService:
         await self._store(experiment, "launched", changed_by, before)
 
     async def pause(self, experiment: Experiment, changed_by: User) -> None:
-        """Switch the flag off: nobody is exposed until it is on again."""
+        """Switch the flag off: no person is exposed until it is on again."""
         _check("pause", experiment)
         before = _state(experiment)
         await self._flags.deactivate(experiment.feature_flag, changed_by)
@@ -173,7 +173,7 @@ class ExperimentService:
         await self._store(experiment, "resumed", changed_by, before)
 
     async def end(self, experiment: Experiment, body: ExperimentEnd, ended_at: dt.datetime, changed_by: User) -> None:
-        """End, and keep the results. The flag goes on as it is."""
+        """End the experiment, and store its results. The flag is left as it is."""
         _check("end", experiment)
         before = _state(experiment)
         experiment.end_date = ended_at
@@ -184,7 +184,7 @@ class ExperimentService:
     async def ship_variant(
         self, experiment: Experiment, body: ExperimentShip, shipped_at: dt.datetime, changed_by: User
     ) -> None:
-        """Give everybody one variant, and end if that has not happened. The results kept are those under the split."""
+        """Release one variant to everyone, and end the experiment. The snapshot is taken under the old split."""
         _check("ship_variant", experiment)
         _refuse_deleted(experiment.feature_flag)
         if body.variant_key not in variant_keys(experiment.feature_flag.filters):
@@ -225,12 +225,12 @@ class ExperimentService:
         await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
 
     async def take_snapshot(self, experiment: Experiment, trigger: Trigger, taken_by: User) -> Snapshot:
-        """Keep the results as they are, for good.
+        """Store the results as they are now.
 
         Raises
         ------
         SnapshotNeeded
-            When none was taken of the experiment as it is now.
+            When the results of the experiment in this state were not counted yet.
         """
         if experiment.start_date is None:
             raise invalid_state("Experiment has not been launched yet.")
@@ -309,13 +309,13 @@ def _aggregation_group_type_index(filters: Mapping[str, JsonValue]) -> int | Non
 
 
 def _variants(parameters: JsonValue) -> list[JsonDict] | None:
-    """Return the variants that parameters name, if they do."""
+    """Return the variants in the parameters, if there are any."""
     variants = parameters.get(VARIANTS) if isinstance(parameters, dict) else None
     return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else None
 
 
 def _refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]) -> None:
-    """The flag's split is not changed through the experiment; the same variants may be sent in any order."""
+    """Refuse to change the flag's split through the experiment; the same variants may come in any order."""
     shares = {variant["key"]: variant.get("rollout_percentage") for variant in of_flag}
     same = len(given) == len(of_flag) and all(
         variant["key"] in shares and shares[variant["key"]] == variant.get("rollout_percentage") for variant in given

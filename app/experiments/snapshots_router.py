@@ -1,4 +1,4 @@
-"""Reading and taking snapshots."""
+"""Endpoints that read and take snapshots."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ router = APIRouter(
 
 
 def _read(snapshot: Snapshot, created_by: User | None) -> dict[str, object]:
-    """Return what `SnapshotRead` documents. The content passes through as it was stored, to the letter."""
+    """Return the fields of `SnapshotRead`. The content is passed on as its stored text."""
     return {
         "id": snapshot.id,
         "trigger": snapshot.trigger,
@@ -45,10 +45,10 @@ def _answer(body: object, status_code: int = 200) -> Response:
 async def list_snapshots(
     experiment: DetachedExperimentDep, snapshots: SnapshotsDep, pagination: PaginationDep
 ) -> Response:
-    """Return what was kept of the experiment's results, newest first.
+    """Return the snapshots of the experiment's results, newest first.
 
     A snapshot is taken when the experiment ends, in the same transaction, and when a variant is shipped. Late events,
-    changes and resets make no difference to it; only deleting the experiment removes it.
+    changes and resets do not affect it; only deleting the experiment removes it.
     """
     count, found = await snapshots.page(experiment.id, pagination.limit, pagination.offset)
     return _answer(pagination.envelope(count, [_read(snapshot, snapshot.created_by) for snapshot in found]))
@@ -56,7 +56,7 @@ async def list_snapshots(
 
 @router.post("/", status_code=201, summary="Take a snapshot", responses={201: {"model": SnapshotRead}})
 async def take_snapshot(experiment: DetachedExperimentDep, user: UserDep, changes: ExperimentChangesDep) -> Response:
-    """Keep the results as they are now. A draft has none: 400 with the code `invalid_state`."""
+    """Store the results as they are now. A draft has none: 400 with the code `invalid_state`."""
 
     async def take(experiments: ExperimentService) -> Snapshot:
         held = await experiments.get(str(experiment.id), for_update=True)

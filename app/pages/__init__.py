@@ -1,1 +1,1 @@
-"""Results to look at: an experiment as a page, and as one file."""
+"""HTML pages: lists of experiments, and each experiment as a page or as one file."""

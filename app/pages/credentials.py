@@ -1,7 +1,7 @@
-"""Who looks at pages: a personal key in a cookie that nothing but pages reads.
+"""Authentication of pages: a personal API key in a cookie that only pages read.
 
-The cookie holds the key itself: a revoked key ends the visit at once, and there is no session to store and no secret to
-keep. Scripts cannot read it, other sites cannot send it with a form, and the API does not look at it.
+The cookie holds the key itself: a revoked key signs the user out at once, and there is no session to store and no
+secret to keep. Scripts cannot read it, other sites cannot send it with a form, and the API ignores it.
 """
 
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ def read_key(request: Request) -> str | None:
 
 
 def keep_key(request: Request, response: Response, key: str) -> None:
-    """Have the browser keep the key until it is closed."""
+    """Set the cookie with the key, which the browser keeps until it is closed."""
     response.set_cookie(_COOKIE, key, path=_path(request), httponly=True, samesite="lax", secure=_is_encrypted(request))
 
 
@@ -31,8 +31,8 @@ def drop_key(request: Request, response: Response) -> None:
 def refuse_other_sites(request: Request) -> None:
     """Refuse a form that another site's page sent.
 
-    Browsers say where a form comes from: in ``Sec-Fetch-Site`` on encrypted addresses and at home, and in ``Origin``.
-    What says neither is no browser.
+    Browsers state where a form comes from: in ``Sec-Fetch-Site`` over HTTPS and on localhost, and in ``Origin``.
+    A client that sends neither is not a browser.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
@@ -50,12 +50,12 @@ def _own_hosts(request: Request) -> set[str | None]:
 def _host(address: str) -> str | None:
     try:
         return urlsplit(address).netloc or None
-    except ValueError:  # of an address that is none
+    except ValueError:  # not a URL
         return None
 
 
 def _is_encrypted(request: Request) -> bool:
-    """Whether people see an encrypted address, though a proxy may speak plainly to us."""
+    """Whether the browser uses HTTPS, even if a proxy passes requests on without it."""
     public_url = _public_url(request)
     return "https" in {request.url.scheme, public_url.scheme if public_url else ""}
 

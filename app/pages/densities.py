@@ -1,4 +1,4 @@
-"""Posterior densities as curves to draw. Pure."""
+"""Posterior densities as curves."""
 
 import math
 from statistics import NormalDist
@@ -13,11 +13,11 @@ from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPoste
 Vector: TypeAlias = NDArray[np.float64]
 
 POINTS = 201
-_DEVIATIONS = 4.5  # beyond so many standard deviations there is nothing to be seen
+_DEVIATIONS = 4.5  # standard deviations from the mean, beyond which a density is invisibly small
 
 
 def posterior_of(analysis: AnalysisRead, variant: VariantAnalysisRead) -> Posterior | None:
-    """Return the posterior behind a variant's figures: None where the data define none.
+    """Return the posterior behind a variant's figures: None where the data do not define one.
 
     Means and ratios have a normal one, which its mean and its interval give back.
     """
@@ -34,7 +34,7 @@ def posterior_of(analysis: AnalysisRead, variant: VariantAnalysisRead) -> Poster
 
 
 def density(posterior: Posterior) -> tuple[Vector, Vector]:
-    """Return places and the density there, over all that is probable."""
+    """Return x values and the density at them, over the range that holds nearly all probability."""
     low, high = _support(posterior)
     deviation = _deviation(posterior)
     first = max(low, posterior.mean - _DEVIATIONS * deviation)
@@ -57,7 +57,7 @@ def _log_density(posterior: Posterior, x: Vector) -> Vector:
 
 
 def _times_log(factor: float, x: Vector) -> Vector:
-    """Return ``factor * log(x)``, which is nothing where the factor is."""
+    """Return ``factor * log(x)``, and 0 for a factor of 0 even where the logarithm is infinite."""
     return np.zeros_like(x) if factor == 0 else factor * np.log(x)
 
 

@@ -1,4 +1,4 @@
-"""Builds pages, and authenticates those who look at them."""
+"""Builds pages, and authenticates their visitors."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -27,7 +27,7 @@ _MAX_LINKED_PROJECTS = 100
 
 
 async def authenticate_page(request: Request, credential: Credential | None) -> Access:
-    """Return who looks at a page, or refuse. Pages and the API know each other's visitors by nothing but the key."""
+    """Return the access of a page's visitor, or refuse it. Pages and the API share nothing but the key."""
     project_id = read_id(request.path_params.get("project_id", ""))
     access = await AuthenticationService(get_database(request)).authenticate(credential, project_id)
     access.require(scope_for("experiment", "GET"))
@@ -45,7 +45,7 @@ PageAccessDep = Annotated[Access, Depends(get_page_access)]
 
 
 async def get_page_project(access: PageAccessDep) -> Project:
-    """The tenant check of pages: to people without access a project does not exist."""
+    """The tenant check of pages: without access a project is reported as not found."""
     try:
         return access.to_project()
     except PermissionDenied as error:
@@ -62,7 +62,7 @@ async def get_page_home(request: Request, access: PageAccessDep) -> Project:
 
 
 async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
-    """The projects that a list of experiments leads to."""
+    """The projects that a list of experiments links to."""
     async with get_database(request).read() as session:
         _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
         return projects

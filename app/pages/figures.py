@@ -1,4 +1,4 @@
-"""What an experiment's pictures show: data for the script that draws them, and the same as tables. Pure."""
+"""Data of an experiment's charts: for the script that draws them, and as tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +14,13 @@ from app.pages.formatting import NOTHING, format_change, format_number, format_p
 
 MAX_BARS = 120
 
-Json: TypeAlias = Any  # what the script gets
+Json: TypeAlias = Any  # what the script reads
 Cells: TypeAlias = Sequence[str]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture. ``kind`` says how to draw ``data``; ``rows`` tell it to those who do not look at pictures."""
+    """A chart. ``kind`` selects how the script draws ``data``; ``rows`` hold the same data as a table."""
 
     kind: str
     title: str
@@ -31,7 +31,7 @@ class Figure:
 
 
 def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
-    """Where the mean of each variant probably lies."""
+    """Build the chart of each variant's posterior density."""
     analysis = metric.analysis
     if analysis is None:
         return None
@@ -47,8 +47,8 @@ def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
     return Figure(
         kind="densities",
         title=f"Where the {measure} probably lies",
-        description=f"The higher the curve, the more probable that {measure}. The less curves overlap, the surer it is "
-        "which variant is better.",
+        description=f"The higher the curve, the more probable that {measure}. The less the curves overlap, the "
+        "more certain it is which variant is better.",
         heading=("Variant", "Probable mean", f"{format_level(analysis)} credible interval"),
         rows=[
             (one.key, write(one.posterior_mean), format_interval(one.credible_interval, write))
@@ -59,7 +59,7 @@ def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
 
 
 def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
-    """How every variant differs from the baseline, in every metric."""
+    """Build the chart of how every variant differs from the baseline, in every metric."""
     rows = [
         (place, metric, variant)
         for place, metric in enumerate(metrics)
@@ -73,8 +73,8 @@ def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | N
     return Figure(
         kind="differences",
         title=f"Change against {baseline}",
-        description=f"Dots are the changes as observed. With {level} probability the true change lies in the thick "
-        "bar, looked at once, and in the thin bar, however often you look. A thin bar clear of zero is significant.",
+        description=f"Dots are the observed changes. The thick bar is the {level} credible interval, valid for one "
+        "look; the thin bar is valid however often you look. A thin bar that excludes zero is significant.",
         heading=("Metric", "Variant", "Change", "Credible interval", "Anytime interval"),
         rows=[
             (
@@ -103,7 +103,7 @@ def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | N
 
 
 def build_timeseries_chart(timeseries: TimeseriesRead) -> Figure | None:
-    """How the effect developed, with what could be said of it on each day."""
+    """Build the chart of the effect by day, with its interval on each day."""
     rows = [
         (day, variant)
         for day, analysis in timeseries.timeseries.items()
@@ -116,8 +116,8 @@ def build_timeseries_chart(timeseries: TimeseriesRead) -> Figure | None:
     return Figure(
         kind="days",
         title="The change over time",
-        description="Lines are the change as observed up to the end of each day; bands are what could honestly be said "
-        "on that day, although it was looked at before. An effect is there once its band leaves zero.",
+        description="Lines are the change observed up to the end of each day; bands are its anytime-valid interval, "
+        "which holds although the data were looked at before. A band that excludes zero is significant.",
         heading=("Day", "Variant", "Change", "Anytime interval"),
         rows=[
             (
@@ -144,22 +144,22 @@ def build_timeseries_chart(timeseries: TimeseriesRead) -> Figure | None:
 
 
 def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) -> Figure | None:
-    """Who came on each day, beside who should have."""
+    """Build the chart of new exposures by day, with the planned split."""
     series = [one for one in exposures.timeseries if one.variant != SEVERAL]
     if not any(sum(one.exposure_counts) for one in series):
         return None
-    whole = sum(split.values())
-    shares = [split.get(one.variant, 0.0) / whole if whole else 0.0 for one in series]
+    total_share = sum(split.values())
+    shares = [split.get(one.variant, 0.0) / total_share if total_share else 0.0 for one in series]
     step = -(-len(series[0].days) // MAX_BARS)
     days = series[0].days[::step]
     counts = {one.variant: _sums(one.exposure_counts, step) for one in series}
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
-    bounds = list(accumulate(shares))[:-1] if whole else []
+    bounds = list(accumulate(shares))[:-1] if total_share else []
     return Figure(
         kind="exposures",
         title="New persons by day" if step == 1 else f"New persons in {step} days",
-        description="Bars are the persons who met each variant for the first time then. Lines across them show "
-        "where the colors should meet if everybody were split as planned.",
+        description="Bars are the persons who were shown each variant for the first time. Lines across them show "
+        "where the colors would meet under the planned split.",
         heading=(
             "Day" if step == 1 else "From",
             *(f"{one.variant} ({format_percentage(share)} planned)" for one, share in zip(series, shares, strict=True)),
@@ -184,7 +184,7 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
 
 
 def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
-    """How many of those who entered came to each step."""
+    """Build the chart of how many persons who entered reached each step."""
     if not isinstance(results, FunnelResultsRead):
         return None
     bars = sorted(  # the variants of a step stay in their order
@@ -198,8 +198,8 @@ def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> 
     return Figure(
         kind="funnel",
         title="The funnel",
-        description="The share of those who entered that came to each step.",
-        heading=("Step", "Variant", "Persons", "Share of those who entered"),
+        description="The share of the persons who entered that reached each step.",
+        heading=("Step", "Variant", "Persons", "Share of all who entered"),
         rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", format_percentage(bar.share)) for bar in bars],
         data={"bars": [{**asdict(bar), "share": bar.share} for bar in bars]},
     )
@@ -207,7 +207,7 @@ def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> 
 
 @dataclass(frozen=True)
 class _Bar:
-    """A variant at a step of a funnel: how many came there, of all who entered."""
+    """A variant at a step of a funnel: how many persons reached it, of all who entered."""
 
     step: int
     name: str
@@ -257,5 +257,5 @@ def _named(metric: MetricAnalysisRead, place: int) -> str:
 
 
 def _short(values: Vector) -> list[float]:
-    """Return numbers with as many digits as a picture shows."""
+    """Return numbers with as many digits as a chart shows."""
     return [float(f"{value:.6g}") for value in values.tolist()]

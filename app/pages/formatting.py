@@ -1,4 +1,4 @@
-"""Writes numbers and moments for people. Pure."""
+"""Formats numbers and times for people."""
 
 import datetime as dt
 import math
@@ -11,7 +11,7 @@ _SMALLEST_SHARE = 1e-6
 
 
 def format_number(value: float | None, digits: int = 4) -> str:
-    """Return a number with so many significant digits; whole numbers whole."""
+    """Return a number with ``digits`` significant digits; integers in full."""
     if value is None or not math.isfinite(value):
         return NOTHING
     if float(value).is_integer() and abs(value) < 1e15:
@@ -38,7 +38,7 @@ def format_change(value: float | None) -> str:
 
 
 def format_probability(value: float | None) -> str:
-    """Return a probability: nothing is certain that is not 0 or 1."""
+    """Return a probability in percent; only 0 and 1 are shown as certain."""
     if value is None:
         return NOTHING
     if 0.9999 < value < 1:
@@ -55,15 +55,15 @@ def format_p_value(value: float | None) -> str:
 
 
 def format_time(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
-    return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y, %H:%M")
+    return NOTHING if moment is None else _format_date(moment.astimezone(timezone), "%b %Y, %H:%M")
 
 
 def format_day(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
-    return NOTHING if moment is None else _write(moment.astimezone(timezone), "%b %Y")
+    return NOTHING if moment is None else _format_date(moment.astimezone(timezone), "%b %Y")
 
 
 def _decimals(value: float, digits: int) -> int:
-    """Return how many decimals show so many significant digits."""
+    """Return the number of decimals that shows ``digits`` significant digits."""
     size = 0 if value == 0 else math.floor(math.log10(abs(value)))
     return max(0, digits - 1 - size)
 
@@ -72,5 +72,5 @@ def _signed(text: str) -> str:
     return text.replace("-", _MINUS, 1) if text.startswith("-") else text
 
 
-def _write(moment: dt.datetime, rest: str) -> str:
+def _format_date(moment: dt.datetime, rest: str) -> str:
     return f"{moment.day} {moment.strftime(rest)}"

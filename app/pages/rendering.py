@@ -1,4 +1,4 @@
-"""Makes HTML of pages, by the templates beside this module. Nothing in a page asks for anything from another host."""
+"""Renders pages from the templates beside this module. A page loads nothing from another host."""
 
 import base64
 import gzip
@@ -13,16 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app import VERSION
-from app.pages import figures
-from app.pages import formatting as writing
+from app.pages import figures, formatting
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
 
 _DIRECTORY: Final = Path(__file__).parent
 SCRIPTS: Final = ("d3.min.js", "plot.umd.min.js", "page.js")
 STYLE: Final = "page.css"
-# The one style sheet that the plotting library puts into its pictures, for a class name of "plot".
-_PICTURE_STYLE: Final = """:where(.plot) {
+# The one style sheet that the plotting library puts into its charts, for a class name of "plot".
+_CHART_STYLE: Final = """:where(.plot) {
   --plot-background: white;
   display: block;
   height: auto;
@@ -38,7 +37,7 @@ _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
 
 
 class Asset:
-    """A file that pages load: by an address that changes with it."""
+    """A static file of the pages. Its URL changes with its content."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,7 +57,7 @@ def assets() -> Mapping[str, Asset]:
 
 
 def content_policy(*, is_file: bool = False) -> str:
-    """Return what a page may do: a file holds its scripts itself, a served page gets them from its server."""
+    """Return the Content-Security-Policy: a file carries its scripts inline, a served page loads them."""
     scripts, styles, own = ["'self'"], ["'self'"], "'self'"
     if is_file:
         scripts, styles = [_hash(assets()[name].text) for name in SCRIPTS], [_hash(assets()[STYLE].text)]
@@ -66,7 +65,7 @@ def content_policy(*, is_file: bool = False) -> str:
     rules = [
         "default-src 'none'",
         f"script-src {' '.join(scripts)}",
-        f"style-src {' '.join([*styles, _hash(_PICTURE_STYLE)])}",
+        f"style-src {' '.join([*styles, _hash(_CHART_STYLE)])}",
         "img-src 'self' data:",
         "connect-src 'none'",
         "base-uri 'none'",
@@ -80,43 +79,43 @@ def render(template: str, **values: object) -> str:
 
 
 def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> str:
-    """Return an experiment's page; without ``link`` as one file, that can be sent and printed."""
-    pictures = draw(page)
+    """Return an experiment's page; without ``link`` as one file that can be sent and printed."""
+    charts = build_charts(page)
     return render(
         "experiment.html",
         page=page,
-        pictures=pictures,
-        data=write_data([picture.data for picture in pictures]),
+        charts=charts,
+        data=write_data([chart.data for chart in charts]),
         colors=_colors(page),
         link=link,
     )
 
 
-def draw(page: ExperimentPage) -> Sequence[Figure]:
-    """Return the pictures of an experiment, those first that say most."""
+def build_charts(page: ExperimentPage) -> Sequence[Figure]:
+    """Return the charts of an experiment, the most informative first."""
     report = page.report
     if report is None:
         return []
     metrics = report.overview.scorecard.metrics
     split = {one.key: one.share for one in page.variants}
-    drawn = (
+    built = (
         figures.build_densities_chart(metrics[0]),
         figures.build_differences_chart(metrics),
         figures.build_timeseries_chart(report.overview.timeseries),
         figures.build_exposures_chart(report.exposures, split),
         figures.build_funnel_chart(report.verdict.results),
     )
-    return [picture for picture in drawn if picture is not None]
+    return [chart for chart in built if chart is not None]
 
 
 def write_data(data: object) -> Markup:
-    """Return data as JSON that cannot end the element it is put into."""
+    """Return data as JSON that cannot close the element it is put into."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704  # escaped
 
 
 def _colors(page: ExperimentPage) -> Mapping[str, int]:
-    """Return each variant's place in the palette; its last colors are used again where there are more variants."""
+    """Return each variant's place in the palette; variants beyond the eighth use its colors again."""
     return {variant.key: place % 8 for place, variant in enumerate(page.variants)}
 
 
@@ -138,19 +137,19 @@ def _environment() -> Environment:
         "name_measure": figures.name_measure,
         "format_level": figures.format_level,
         "format_interval": figures.format_interval,
-        "format_percentage": writing.format_percentage,
-        "format_number": writing.format_number,
-        "format_change": writing.format_change,
+        "format_percentage": formatting.format_percentage,
+        "format_number": formatting.format_number,
+        "format_change": formatting.format_change,
     }
     environment.filters |= {
-        "number": writing.format_number,
-        "share": writing.format_percentage,
-        "change": writing.format_change,
-        "probability": writing.format_probability,
-        "p_value": writing.format_p_value,
-        "moment": writing.format_time,
-        "day": writing.format_day,
-        "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of ours
+        "number": formatting.format_number,
+        "share": formatting.format_percentage,
+        "change": formatting.format_change,
+        "probability": formatting.format_probability,
+        "p_value": formatting.format_p_value,
+        "moment": formatting.format_time,
+        "day": formatting.format_day,
+        "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of this package
     }
     return environment
 

@@ -1,4 +1,4 @@
-"""Pages for people: lists of experiments, and each of them. They are no part of the API and its document."""
+"""Pages of experiments, and of lists of them. They are not part of the API or its OpenAPI document."""
 
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -33,7 +33,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 
 @router.get("/assets/{version}/{name}/")
 async def read_asset(request: Request, version: str, name: str) -> Response:
-    """Return a script or the style sheet; under the address of an older version too, but not to be kept."""
+    """Return a script or the style sheet; under the URL of another version too, but then not cacheable."""
     asset = rendering.assets().get(name)
     if asset is None:
         raise NotFound
@@ -54,7 +54,7 @@ async def sign_out(request: Request) -> Response:
 
 @router.get("/")
 async def open_experiments(request: Request, project: PageHomeDep) -> Response:
-    """Lead to the caller's own project."""
+    """Redirect to the caller's own project."""
     return RedirectResponse(link_from(request)("show_experiments", project_id=project.id), status_code=303)
 
 
@@ -88,7 +88,7 @@ async def show_experiment(request: Request, experiment: PageExperimentDep, pages
 @router.post("/{project_id}/")
 @router.post("/{project_id}/{experiment_id}/")
 async def sign_in(request: Request) -> Response:
-    """Keep the key that the form brings, if it is good, and show the page that it was plan for on."""
+    """Store the key of the form in the cookie, if it is valid, and redirect to the page that asked for it."""
     refuse_other_sites(request)
     await read_bytes(request, _MAX_FORM_BYTES)
     form = await read_document(request)

@@ -1,4 +1,4 @@
-"""How pages are answered: their headers, and refusals as pages."""
+"""Responses of pages: their headers, and errors as pages."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -18,7 +18,7 @@ _SIGN_IN: Final = "sign_in.html"
 
 
 class PageRoute(APIRoute):
-    """A route whose refusals are pages: to be read by people, under the same headers as what they plan for."""
+    """A route that responds to errors with pages, under the same headers as to successful requests."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -39,7 +39,7 @@ class PageRoute(APIRoute):
 
 
 def link_from(request: Request) -> Link:
-    """Return what makes addresses of pages: paths only, as the host that people see may be another one than ours."""
+    """Return the function that builds links to pages: paths only, because the public host may be another one."""
 
     def link(name: str, /, **parameters: object) -> str:
         return request.url_for(name, **parameters).path
@@ -52,7 +52,7 @@ def show(request: Request, template: str, status: int = 200, **values: object) -
 
 
 def _refuse(request: Request, refusal: AppError) -> Response:
-    if isinstance(refusal, NotAuthenticated):  # nothing was tried yet: this is the way in, and no failure
+    if isinstance(refusal, NotAuthenticated):  # no key was sent yet: a form to sign in, not an error
         return show(request, _SIGN_IN, is_wrong=False)
     if isinstance(refusal, AuthenticationFailed):
         response = show(request, _SIGN_IN, refusal.status, is_wrong=True)
@@ -66,6 +66,6 @@ def _refuse(request: Request, refusal: AppError) -> Response:
 
 def _protect(response: Response) -> None:
     response.headers["Content-Security-Policy"] = rendering.content_policy()
-    # Not "no-referrer": with it browsers do not say from which site a form comes.
+    # With "no-referrer" browsers would not state from which site a form comes.
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

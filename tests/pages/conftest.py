@@ -51,7 +51,7 @@ class Page:
         return json.loads(text)
 
     @property
-    def pictures(self) -> dict[str, Any]:
+    def charts(self) -> dict[str, Any]:
         kinds = re.findall(r'data-kind="(\w+)"', self.response.text)
         return dict(zip(kinds, self.data, strict=True)) if kinds else {}
 

@@ -88,12 +88,12 @@ def visit(task: Mapping[str, Any]) -> Any:
 
 
 def kinds(page: Any) -> list[str]:
-    return [picture["kind"] for picture in page["pictures"]]
+    return [chart["kind"] for chart in page["charts"]]
 
 
 async def test_signing_in_takes_nothing_but_a_keyboard(seen: Any) -> None:
     assert seen["pages"]["sign-in"]["heading"] == "Sign in"
-    assert seen["alert"].startswith("This key opens nothing")
+    assert seen["alert"].startswith("Invalid API key")
     assert seen["pages"]["funnel"]["heading"] == "Checkout button"
     assert seen["first"] == "Skip to the content"
     assert "test\t30.1%" in seen["table"]
@@ -113,14 +113,14 @@ async def test_every_experiment_is_listed_and_leads_to_its_verdict(seen: Any) ->
     assert kinds(pages["empty"]) == kinds(pages["draft"]) == []
 
 
-async def test_every_picture_is_drawn_and_has_a_name(seen: Any) -> None:
-    pictures = [picture for page in seen["pages"].values() for picture in page["pictures"]]
+async def test_every_chart_is_drawn_and_has_a_name(seen: Any) -> None:
+    charts = [chart for page in seen["pages"].values() for chart in page["charts"]]
 
-    assert len(pictures) > 20
-    for picture in pictures:
-        assert picture["wide"], picture
-        assert picture["name"], picture
-        assert picture["marks"] >= 4, picture
+    assert len(charts) > 20
+    for chart in charts:
+        assert chart["wide"], chart
+        assert chart["name"], chart
+        assert chart["marks"] >= 4, chart
 
 
 async def test_darkness_and_narrowness_are_respected(seen: Any) -> None:

@@ -39,7 +39,7 @@ async def test_a_key_that_opens_nothing_is_told_so(stranger: Visitor, key: str) 
 
     assert answer.status_code == 401
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "This key opens nothing" in answer.text
+    assert "Invalid API key" in answer.text
     assert "set-cookie" not in answer.headers
 
 

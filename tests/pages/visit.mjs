@@ -34,15 +34,15 @@ async function look(page, name) {
   await page.evaluate(axe);
   seen.pages[name] = await page.evaluate(async () => {
     const results = await globalThis.axe.run();
-    const box = (picture) => picture.getBoundingClientRect();
+    const box = (chart) => chart.getBoundingClientRect();
     return {
       path: location.pathname,
       heading: document.querySelector("h1").textContent,
       verdict: document.querySelector(".verdict h2")?.textContent.trim().replace(/\s+/g, " ") ?? null,
-      pictures: [...document.querySelectorAll("figure")].map((figure) => {
-        const picture = figure.querySelector(".picture > svg[role=img]");
-        const name = document.getElementById(picture?.getAttribute("aria-labelledby"))?.textContent;
-        return { kind: figure.dataset.kind, name, wide: picture !== null && box(picture).width > 200, marks: picture?.querySelectorAll("path, rect, line, circle").length };
+      charts: [...document.querySelectorAll("figure")].map((figure) => {
+        const chart = figure.querySelector(".chart > svg[role=img]");
+        const name = document.getElementById(chart?.getAttribute("aria-labelledby"))?.textContent;
+        return { kind: figure.dataset.kind, name, wide: chart !== null && box(chart).width > 200, marks: chart?.querySelectorAll("path, rect, line, circle").length };
       }),
       violations: results.violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`),
       background: getComputedStyle(document.body).backgroundColor,
@@ -53,7 +53,7 @@ async function look(page, name) {
 
 const text = (page, selector) => page.locator(selector).first().innerText();
 
-// By keyboard alone: a wrong key, the right one, the table beside a picture.
+// By keyboard alone: a wrong key, the right one, the table beside a chart.
 const page = await visitor({ colorScheme: "light", viewport: { width: 1280, height: 900 } });
 await page.goto(task.address + task.experiments.funnel);
 await look(page, "sign-in");

@@ -1,4 +1,4 @@
-"""Counts who was exposed to an experiment: experiment -> query -> facts -> counts."""
+"""Counts the exposures of experiments: experiment -> query -> facts -> counts."""
 
 from dataclasses import dataclass, replace
 
@@ -11,13 +11,13 @@ from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets
 from app.metrics.queries.service import MetricQueryBuilder
 
-# Moments in microseconds before and after which nothing happens.
+# Times in microseconds before and after every event.
 _BEGINNING, _END = -(2**62), 2**62
 
 
 @dataclass(frozen=True)
 class Exposures:
-    """Who was exposed to an experiment, as of one moment."""
+    """The exposures of an experiment, as of one moment."""
 
     query: ExposureQuery
     scope: ExperimentScope
@@ -26,13 +26,13 @@ class Exposures:
 
     @property
     def exposed(self) -> dict[str, int]:
-        """Persons of each variant who were shown no other."""
+        """Persons of each variant who were shown only this one."""
         return dict(zip(self.scope.variants, self.counts.exposed.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class ExposurePlan:
-    """Everything that counting exposures needs: what was asked, and the query of the facts for it."""
+    """What counting exposures needs: what counts as exposure, and the fact query for it."""
 
     query: ExposureQuery
     scope: ExperimentScope
@@ -54,7 +54,7 @@ async def plan_exposures(
 def exposure_fact_query(
     query: ExposureQuery, ticks: Ticks, interval: Interval, scope: ExperimentScope
 ) -> FactQuery[ExposureCounts]:
-    """Return the query of who was exposed. It looks at all times, to say what lies outside the experiment's."""
+    """Return the fact query of exposures. It covers all times, to count the events outside the experiment's window."""
     window = scope.window
     inside = replace(window, until=_END) if window.is_open else window
     return FactQuery(
@@ -78,7 +78,7 @@ class ExposureService:
         self._queries = queries
 
     async def exposures(self, experiment: Experiment, interval: Interval = "day") -> Exposures:
-        """Count who was exposed to an experiment.
+        """Count the exposures of an experiment.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Exposures in their documented form."""
+"""Builds the response body of exposures."""
 
 from app.experiments.exposures.counting import Exposures
 from app.experiments.exposures.schemas import (
@@ -11,15 +11,15 @@ from app.experiments.exposures.schemas import (
 )
 
 
-def write_exposures(found: Exposures) -> ExposuresRead:
-    scope, counts, ticks = found.scope, found.counts, found.ticks
+def write_exposures(exposures: Exposures) -> ExposuresRead:
+    scope, counts, ticks = exposures.scope, exposures.counts, exposures.ticks
     rows = [*scope.variants, SEVERAL]
     missing, unknown = int(counts.events[0]), int(counts.events[-1])
-    exposed, several = sum(found.exposed.values()), counts.in_several
+    exposed, several = sum(exposures.exposed.values()), counts.in_several
     return ExposuresRead(
-        exposure=ExposureEventRead.model_validate(found.query),
+        exposure=ExposureEventRead.model_validate(exposures.query),
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
-        total_exposures={**found.exposed, SEVERAL: several},
+        total_exposures={**exposures.exposed, SEVERAL: several},
         timeseries=[
             ExposureSeriesRead(
                 variant=variant, days=list(ticks.days), labels=list(ticks.labels), exposure_counts=row.tolist()

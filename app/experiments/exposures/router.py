@@ -1,4 +1,4 @@
-"""Who was exposed to an experiment: an addition to the documented API."""
+"""The exposures of an experiment: an addition to the API of 2022."""
 
 from typing import Annotated
 
@@ -30,11 +30,11 @@ async def retrieve_exposures(
         str, Query(description="Length of the steps of `timeseries`: `hour`, `day`, `week` or `month`.")
     ] = "day",
 ) -> ExposuresRead:
-    """Return how many persons were first shown each variant on each day, and where every event of exposure went.
+    """Return how many persons were first shown each variant on each day, and how every exposure event was counted.
 
     Exposure is the event `$feature_flag_called` of the experiment's flag, or what the experiment's
-    `custom_exposure_filter` says. A person counts at the first exposure, however often there are more. Everything that
-    was acknowledged before this request is included, and the sums in `accounting` close.
+    `custom_exposure_filter` says. A person counts once, at the first exposure. Every event that was acknowledged before
+    this request is included, and the sums in `accounting` add up.
     """
     known = next((known for known in INTERVALS if known == interval), None)
     if known is None:

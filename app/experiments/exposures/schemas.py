@@ -1,4 +1,4 @@
-"""Exposures as clients read them."""
+"""The response body of exposures."""
 
 import datetime as dt
 from typing import Self
@@ -53,14 +53,16 @@ class ExposureEventRead(ResponseBody):
     variant_property: str = Field(
         description="The event property that names the variant.", examples=["$feature_flag_response"]
     )
-    filters_test_accounts: bool = Field(description="Whether the project's test accounts are left out.")
+    filters_test_accounts: bool = Field(description="Whether the project's test accounts are excluded.")
 
 
 class DateRangeRead(ResponseBody):
     date_from: str = Field(
         description="The start of the experiment, in the project's time zone.", examples=["2022-11-01T00:00:00+00:00"]
     )
-    date_to: str = Field(description="Its end, or now while it runs.", examples=["2022-11-15T00:00:00+00:00"])
+    date_to: str = Field(
+        description="The end of the experiment, or now while it runs.", examples=["2022-11-15T00:00:00+00:00"]
+    )
     timezone: str = Field(examples=["UTC"])
 
     @classmethod
@@ -72,27 +74,29 @@ class DateRangeRead(ResponseBody):
 class ExposureSeriesRead(ResponseBody):
     variant: str = Field(description=f"A variant, or `{SEVERAL}` for persons who were shown several.")
     days: list[str] = Field(description="When the intervals start.", examples=[["2022-11-01", "2022-11-02"]])
-    labels: list[str] = Field(description="The intervals, for people.", examples=[["1-Nov-2022", "2-Nov-2022"]])
+    labels: list[str] = Field(
+        description="Labels of the intervals for display.", examples=[["1-Nov-2022", "2-Nov-2022"]]
+    )
     exposure_counts: list[int] = Field(
         description="Persons whose first exposure lies in the interval. They add up to the total.", examples=[[40, 60]]
     )
 
 
 class ExposureAccountingRead(ResponseBody):
-    """Two sums that close.
+    """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
     `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analyzed`.
     """
 
-    exposure_events: int = Field(description="Events of exposure, of all times up to now.", examples=[213])
+    exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
     outside_window: int = Field(description="Events before the start or after the end.", examples=[3])
-    test_accounts: int = Field(description="Events of test accounts, where these are left out.", examples=[0])
+    test_accounts: int = Field(description="Events of test accounts, where these are excluded.", examples=[0])
     missing_variant: int = Field(description="Events inside the window that name no variant.", examples=[5])
     unknown_variant: int = Field(description="Events that name a variant which the flag does not have.", examples=[1])
     with_variant: int = Field(description="Events that name a variant of the flag.", examples=[204])
     persons_seen: int = Field(description="Persons with events inside the window.", examples=[204])
-    persons_without_variant: int = Field(description="Persons none of whose events names a variant.", examples=[4])
+    persons_without_variant: int = Field(description="Persons without an event that names a variant.", examples=[4])
     multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
     analyzed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
 
@@ -103,8 +107,10 @@ class ExposuresRead(ResponseBody):
     exposure: ExposureEventRead = Field(description="What counts as exposure.")
     date_range: DateRangeRead
     total_exposures: dict[str, int] = Field(
-        description=f"Persons who were shown one variant and no other; those who met several are `{SEVERAL}`.",
+        description=f"Persons who were shown exactly one variant; persons who were shown several are `{SEVERAL}`.",
         examples=[{"control": 100, "test": 98, SEVERAL: 2}],
     )
-    timeseries: list[ExposureSeriesRead] = Field(description="One series for each of these, in the same order.")
-    accounting: ExposureAccountingRead = Field(description="Where every event and every person went.")
+    timeseries: list[ExposureSeriesRead] = Field(
+        description="One series for each entry of `total_exposures`, in the same order."
+    )
+    accounting: ExposureAccountingRead = Field(description="How every event and every person was counted.")

@@ -1,4 +1,4 @@
-"""How the flag of an experiment splits its persons, and whether it always did while the experiment ran."""
+"""The traffic split of an experiment's flag, and its changes while the experiment ran."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class SplitChange:
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The shares of a flag's variants as they were when an experiment ended, or are while it runs.
+    """The shares of a flag's variants: at the experiment's end, or now while it runs.
 
-    ``is_of_groups``: the flag assigns groups, so that persons come to a variant together.
+    ``is_of_groups``: the flag assigns groups, so persons are not assigned independently.
     """
 
     shares: Mapping[str, float]
@@ -31,7 +31,7 @@ class TrafficSplit:
     is_of_groups: bool
 
     def test(self, exposed: Mapping[str, int]) -> SampleRatio | None:
-        """Test exposed persons against the shares; None where these say nothing about them."""
+        """Test exposed persons against the shares; None where the shares do not predict them."""
         weights = {key: self.shares.get(key, 0.0) for key in exposed}
         if self.changes or self.is_of_groups or not any(exposed.values()) or not any(weights.values()):
             return None
@@ -39,7 +39,7 @@ class TrafficSplit:
 
 
 class TrafficSplitQueries:
-    """Reads the splits of one project's experiments."""
+    """Reads the traffic splits of one project's experiments."""
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The health of an experiment: an addition to the documented API."""
+"""The health of an experiment: an addition to the API of 2022."""
 
 from fastapi import APIRouter
 from fastapi.params import Depends
@@ -24,7 +24,7 @@ async def retrieve_health(experiment: DetachedExperimentDep, health: HealthDep) 
     """Return what is wrong with an experiment, the figures that show it, and what to do about it.
 
     A sample ratio mismatch is found by a chi-square test of the exposed persons against the flag's split: p below
-    0.001, from 100 persons on. A draft waits.
+    0.001, from 100 persons on. A draft is `waiting`.
     """
     report = await health.report(experiment)
     return HealthRead(

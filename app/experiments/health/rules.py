@@ -1,4 +1,4 @@
-"""Checks of an experiment itself: each looks at the evidence and says what it finds. Pure."""
+"""Health checks: each rule reads the evidence about an experiment and yields its findings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.experiments.results.target import MetricEvidence
 from app.flags.filters import CONTROL
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
-# Shares above which persons in several variants, and events without a variant, deserve a look.
+# Shares above which persons in several variants, and events without a variant, are reported.
 SEVERAL_SHARE = 0.001
 WITHOUT_VARIANT_SHARE = 0.5
 UNDERPOWERED_DAYS = 60
@@ -19,7 +19,7 @@ UNDERPOWERED_DAYS = 60
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the checks look at.
+    """Everything that the checks read.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class Evidence:
     metric : MetricEvidence or None
         None where the target metric cannot be counted; ``metric_problem`` says why.
     forced_variants : sequence of str
-        Variants that release conditions of the flag set for everyone who fulfils them.
+        Variants that release conditions of the flag assign to everyone who matches.
     days_left : int or None
-        Until the experiment is precise enough; None where that cannot be told.
+        Until the experiment is precise enough; None where that cannot be estimated.
     """
 
     is_running: bool
@@ -61,7 +61,7 @@ class Finding:
 
 
 def exposures_removed(detail: str) -> Finding:
-    """Return what is found where there is no evidence to look at any more."""
+    """Return the finding for an experiment whose exposure events were removed."""
     return Finding(
         "EVENTS_REMOVED",
         None,
@@ -74,14 +74,14 @@ def exposures_removed(detail: str) -> Finding:
 
 
 def check(evidence: Evidence) -> list[Finding]:
-    """Return what is found, the most severe first."""
+    """Return the findings, the most severe first."""
     order: Mapping[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
     findings = [finding for rule in _RULES for finding in rule(evidence)]
     return sorted(findings, key=lambda finding: order[finding.severity])
 
 
 def status_of(evidence: Evidence, findings: Sequence[Finding]) -> Status:
-    """Return the status of an experiment that has started: waiting while nobody was exposed and nothing is wrong."""
+    """Return the status of an experiment that has started: waiting while there are no data and nothing is wrong."""
     has_data = bool(sum(evidence.exposed.values()) or (evidence.metric and evidence.metric.total))
     if evidence.is_running and not has_data and {finding.code for finding in findings} <= {"METRIC_NO_EVENTS"}:
         return "waiting"
@@ -101,13 +101,13 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
         "critical",
         "The split is not the planned one",
         f"Persons were not exposed in the planned proportions (chi-square p = {ratio.p_value:.2g}, alarm below "
-        f"{MISMATCH_LEVEL} from {MIN_SAMPLES} persons on). Something loses or adds persons of some variants, so the "
-        "variants are no longer comparable.",
+        f"{MISMATCH_LEVEL} from {MIN_SAMPLES} persons on). Some variants lose or gain persons, so the variants are "
+        "no longer comparable.",
         {"observed": dict(evidence.exposed), "expected": dict(ratio.expected), "p_value": ratio.p_value},
         [
-            "Compare where exposures are sent from: redirects, crashes and consent banners of one variant lose them.",
-            "See whether bots or a release condition with a fixed variant add persons to one variant.",
-            "Mend the cause and start again: what was measured so far cannot be repaired.",
+            "Compare how the variants send exposures: redirects, crashes and consent banners of one variant lose them.",
+            "Check whether bots or a release condition with a fixed variant add persons to one variant.",
+            "Fix the cause and restart the experiment; the data collected so far cannot be corrected.",
         ],
     )
 
@@ -145,7 +145,7 @@ def _forced_variants(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "A release condition fixes the variant",
-            f"Some persons always get {', '.join(evidence.forced_variants)}: they were not assigned by chance, and "
+            f"Some persons always get {', '.join(evidence.forced_variants)}: they were not assigned at random, and "
             "bias the variants that they are in.",
             {"variants": list(evidence.forced_variants)},
             ["Remove the variant from the release condition, or leave these persons out as test accounts."],
@@ -161,7 +161,7 @@ def _flag_state(evidence: Evidence) -> Iterator[Finding]:
         "deleted" if evidence.is_flag_deleted else "inactive",
         "critical" if evidence.is_flag_deleted else "warning",
         f"The flag is {state}",
-        f"The experiment runs, but its flag is {state}: nobody new is assigned to a variant.",
+        f"The experiment runs, but its flag is {state}: no new person is assigned to a variant.",
         {"active": evidence.is_flag_active, "deleted": evidence.is_flag_deleted},
         ["Switch the flag on (or resume the experiment), or end the experiment."],
     )
@@ -175,8 +175,9 @@ def _split(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "The split changed while the experiment ran",
-            f"The flag's variants changed {len(changes)} times since the start. Persons of before and after are mixed "
-            "in different proportions, so that a trend over time can look like an effect.",
+            f"The flag's variants changed {len(changes)} time{'s' if len(changes) > 1 else ''} since the start. "
+            "Persons of before and after are mixed in different proportions, so a trend over time can look like an "
+            "effect.",
             {"changes": changes},
             ["Reset the experiment and start again with the split that you want to keep."],
         )
@@ -188,7 +189,7 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
     of_variants = evidence.metric.of_variants
     tests = sum(count for key, count in of_variants.items() if key != CONTROL)
     if sum(of_variants.values()) == 0:
-        return  # said by the check for the property
+        return  # reported by the check for the flag's property
     if not of_variants.get(CONTROL):
         yield _without_data("NO_CONTROL_VARIANT", "control", evidence.metric)
     elif not tests:
@@ -201,9 +202,9 @@ def _without_data(code: str, what: str, metric: MetricEvidence) -> Finding:
         None,
         "critical",
         f"No data of {what}",
-        f"The target metric has {metric.unit} of other variants, but none of {what}: there is nothing to compare.",
+        f"The target metric has {metric.unit} of other variants, but not of {what}: there is nothing to compare.",
         {"counts": dict(metric.of_variants)},
-        ["See that the code sends the metric's events in every variant, with the flag's property."],
+        ["Check that the code sends the metric's events in every variant, with the flag's property."],
     )
 
 
@@ -225,11 +226,11 @@ def _metric(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "The target metric has no events",
-            "No event inside the experiment's window fits the target metric.",
+            "No event inside the experiment's window matches the target metric.",
             {},
             [
                 "Compare the names of the metric's events with those that arrive (`GET events/`).",
-                "See whether the metric's filters leave everything out.",
+                "Check whether the metric's filters exclude every event.",
             ],
         )
 
@@ -247,8 +248,8 @@ def _missing_property(evidence: Evidence) -> Iterator[Finding]:
         "all" if nothing else "most",
         "critical" if nothing else "warning",
         "Events do not say which variant was shown",
-        f"{metric.without_variant} of {metric.total} {metric.unit} of the target metric carry no variant "
-        "(`$feature/<flag key>`), and count for none.",
+        f"{metric.without_variant} of {metric.total} {metric.unit} of the target metric do not name a "
+        "variant (`$feature/<flag key>`), and are not counted for any.",
         {"without_variant": metric.without_variant, "total": metric.total},
         [
             "On a server, send the property yourself, or use the SDK's `send_feature_flags`.",
@@ -266,11 +267,11 @@ def _exposure(evidence: Evidence) -> Iterator[Finding]:
         "ZERO_EXPOSURES",
         None,
         "warning",
-        "Nobody was exposed",
-        f"There are events of the metric, but none of `{evidence.exposure_event}` inside the window: trends count "
-        "everybody's exposure as 1, and means per person are unknown.",
+        "No person was exposed",
+        f"The metric has events, but there is no event `{evidence.exposure_event}` inside the window: trends count "
+        "every variant's exposure as 1, and means per person are unknown.",
         {"exposure_event": evidence.exposure_event},
-        ["Evaluate the flag with an SDK that reports it, or say what exposure is in `custom_exposure_filter`."],
+        ["Evaluate the flag with an SDK that reports it, or define exposure in `custom_exposure_filter`."],
     )
 
 
@@ -281,10 +282,10 @@ def _unreadable_exposure(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "The experiment's own exposure cannot be counted",
-            f"`custom_exposure_filter` is left aside, and `{evidence.exposure_event}` counts instead. "
+            f"`custom_exposure_filter` is ignored, and `{evidence.exposure_event}` counts instead. "
             f"{evidence.exposure_problem}",
             {"exposure_event": evidence.exposure_event},
-            ["Mend `parameters.custom_exposure_filter`, or take it away."],
+            ["Fix `parameters.custom_exposure_filter`, or remove it."],
         )
 
 
@@ -295,9 +296,9 @@ def _power(evidence: Evidence) -> Iterator[Finding]:
             None,
             "info",
             "The experiment will take long",
-            f"At today's pace it takes about {evidence.days_left} more days to show an effect of the size aimed at.",
+            f"At the current pace it takes about {evidence.days_left} more days to detect the target effect.",
             {"days_left": evidence.days_left},
-            ["Aim at a larger effect, expose more persons, or choose a metric that more of them reach."],
+            ["Choose a larger target effect, expose more persons, or choose a metric that more of them reach."],
         )
 
 

@@ -1,4 +1,4 @@
-"""HealthReport as clients read them."""
+"""The response body of health."""
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -14,7 +14,7 @@ HEALTH_EXAMPLE: dict[str, JsonValue] = {
             "subcode": "inactive",
             "severity": "warning",
             "title": "The flag is off",
-            "detail": "The experiment runs, but its flag is off: nobody new is assigned to a variant.",
+            "detail": "The experiment runs, but its flag is off: no new person is assigned to a variant.",
             "evidence": {"active": False, "deleted": False},
             "actions": ["Switch the flag on (or resume the experiment), or end the experiment."],
         }
@@ -27,7 +27,7 @@ class FindingRead(ResponseBody):
     subcode: str | None
     severity: Severity
     title: FindingTitle
-    detail: str = Field(description="What was found, with its figures.")
+    detail: str = Field(description="What is wrong, with its figures.")
     evidence: dict[str, JsonValue] = Field(description="The figures themselves.")
     actions: list[str] = Field(description="What to do about it.")
 

@@ -1,4 +1,4 @@
-"""Whole results, as the service answered them, for readers of /docs."""
+"""Example results for /docs, as the service returned them."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Funnel results: the verdict on counts per variant, and the body that shows both. Pure."""
+"""Funnel results: the verdict on counts per variant, and the body that shows both."""
 
 import math
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def _variant(key: str, reached: np.ndarray) -> FunnelVariant:
 
 def _funnel(query: FunnelQuery, counts: FunnelCounts, slot: int, variant: str) -> list[FunnelStepRead]:
     averages, medians = counts.average_conversion_time, counts.median_conversion_time
-    is_ordered = query.order_type != "unordered"  # there a step stands for how many there were, not for which
+    is_ordered = query.order_type != "unordered"  # there a step is a number of completed steps, not an event
     return [
         FunnelStepRead(
             action_id=step.id if is_ordered else None,

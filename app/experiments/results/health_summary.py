@@ -1,4 +1,4 @@
-"""What results say of the experiment itself: its health in short, as it was found."""
+"""The summary of an experiment's health that results carry."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,8 +11,8 @@ Status: TypeAlias = Literal["healthy", "warning", "unhealthy", "waiting"]
 StatusRead: TypeAlias = Annotated[
     Status,
     Field(
-        description="`unhealthy`: there is a critical finding; `warning`: something to look at; `waiting`: nothing has "
-        "arrived yet; `healthy`: nothing was found."
+        description="`unhealthy`: there is a critical finding; `warning`: there is a warning; `waiting`: there are no "
+        "data yet; `healthy`: neither a critical finding nor a warning."
     ),
 ]
 FindingCode: TypeAlias = Annotated[
@@ -35,4 +35,4 @@ class ShortFindingRead(ResponseBody):
 
 class HealthSummaryRead(ResponseBody):
     status: StatusRead
-    findings: list[ShortFindingRead] = Field(description="The most severe first. `health` has them in full.")
+    findings: list[ShortFindingRead] = Field(description="The most severe first. `health` returns them in full.")

@@ -1,4 +1,4 @@
-"""The body of `results/`: the documented one, and what was added to it."""
+"""The body of `results/`: that of 2022, and what was added to it."""
 
 from pydantic import Field
 

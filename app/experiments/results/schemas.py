@@ -1,4 +1,4 @@
-"""The bodies of results, as they truly were in 2022, with credible intervals added."""
+"""The bodies of results as they were in 2022, with credible intervals added."""
 
 from typing import Literal
 
@@ -13,8 +13,8 @@ _CODE = (
     "`not_enough_exposure`: a variant has fewer than 100. `low_win_probability`: neither control nor the tests "
     "together reach 0.9. `high_loss` / `high_p_value`: the last check failed. `significant`: all passed."
 )
-_INTERVAL = "95 % equal-tailed credible interval of each variant's rate: it holds it so probably."
-_FILTERS = "The metric as it took effect, its window in the project's time zone."
+_INTERVAL = "95 % equal-tailed credible interval of each variant's rate."
+_FILTERS = "The effective filters of the metric; dates are in the project's time zone."
 
 
 class FunnelStepRead(ResponseBody):
@@ -23,13 +23,15 @@ class FunnelStepRead(ResponseBody):
     )
     name: str = Field(examples=["purchase"])
     custom_name: str | None = Field(description="The name that the metric gives the step, if any.")
-    order: int = Field(description="Its place in the funnel, from 0.")
+    order: int = Field(description="Its position in the funnel, from 0.")
     people: list[JsonValue] = Field(description="Always empty.")
     count: int = Field(description="Persons that reached this step.", examples=[100])
     type: Literal["events", "actions"] = Field(description="Whether `action_id` is an event's name or an action's id.")
-    average_conversion_time: float | None = Field(description="Seconds from the step before; null for the first step.")
+    average_conversion_time: float | None = Field(
+        description="Average seconds from the step before; null for the first step."
+    )
     median_conversion_time: float | None = Field(
-        description="Half of the persons took no longer, in seconds; null for the first step."
+        description="Median seconds from the step before; null for the first step."
     )
     breakdown: list[str] = Field(description="The variant.", examples=[["test"]])
     breakdown_value: list[str] = Field(description="The variant again.", examples=[["test"]])
@@ -40,7 +42,7 @@ class FunnelStepRead(ResponseBody):
 class FunnelVariantRead(ResponseBody):
     key: str = Field(description="The variant.", examples=["test"])
     success_count: int = Field(description="Persons that reached the last step.", examples=[150])
-    failure_count: int = Field(description="Persons that entered and did not.", examples=[850])
+    failure_count: int = Field(description="Persons that entered and did not reach it.", examples=[850])
 
 
 class FunnelResultsRead(ResponseBody):
@@ -52,7 +54,7 @@ class FunnelResultsRead(ResponseBody):
     filters: dict[str, JsonValue] = Field(description=_FILTERS)
     significance_code: str = Field(description=_CODE)
     expected_loss: float = Field(
-        description="Mean conversion rate lost by choosing the best test variant, should control be better."
+        description="Expected loss of conversion rate from choosing the best test variant, if control is better."
     )
     variants: list[FunnelVariantRead]
     credible_intervals: dict[str, tuple[float, float]] = Field(description=_INTERVAL)
@@ -63,11 +65,11 @@ class TrendSeriesRead(ResponseBody):
     label: str = Field(description="Its name and the variant.", examples=["product added - test"])
     count: float = Field(description="The total.", examples=[380.0])
     data: list[float] = Field(description="Running total at the end of each interval; the last one is `count`.")
-    labels: list[str] = Field(description="The intervals, for people.", examples=[["1-Nov-2022"]])
+    labels: list[str] = Field(description="Labels of the intervals for display.", examples=[["1-Nov-2022"]])
     days: list[str] = Field(description="When the intervals start.", examples=[["2022-11-01"]])
     breakdown_value: str = Field(description="The variant.", examples=["test"])
     persons_urls: list[JsonValue] = Field(description="Always empty.")
-    filter: dict[str, JsonValue] = Field(description="The same as `filters` of the whole.")
+    filter: dict[str, JsonValue] = Field(description="The same as the `filters` of the results.")
 
 
 class TrendVariantRead(ResponseBody):
@@ -86,7 +88,8 @@ class TrendResultsRead(ResponseBody):
     filters: dict[str, JsonValue] = Field(description=_FILTERS)
     significance_code: str = Field(description=_CODE)
     p_value: float = Field(
-        description="Two-sided exact comparison of the best test variant's count with control's; 1 if not reached."
+        description="Two-sided exact comparison of the best test variant's count with control's; 1 if an earlier check "
+        "failed."
     )
     variants: list[TrendVariantRead]
     credible_intervals: dict[str, tuple[float, float]] = Field(description=_INTERVAL)

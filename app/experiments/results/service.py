@@ -1,4 +1,4 @@
-"""Answers results: filters -> query -> facts -> counts -> statistics -> body."""
+"""Results of metrics: filters -> query -> facts -> counts -> statistics -> body."""
 
 import datetime as dt
 import json
@@ -33,7 +33,7 @@ from app.telemetry.prometheus import RESULTS_SECONDS
 class ResultsService:
     """Results of one project's experiments.
 
-    Works on experiments that are loaded already, outside any request's transaction: it opens short ones of its own.
+    It takes experiments that are loaded already, and opens short transactions of its own.
     """
 
     def __init__(self, database: Database, facts: FactService, project: Project, shared: SingleFlight) -> None:
@@ -54,7 +54,7 @@ class ResultsService:
         Raises
         ------
         ValidationFailed
-            When there is none, or the experiment has not started.
+            When there is no target metric, or the experiment has not started.
         """
         if not experiment.filters:
             raise ValidationFailed("Experiment has no target metric")
@@ -71,7 +71,7 @@ class ResultsService:
             return await self._funnel(experiment.filters, exposures, recompute=recompute)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
-        """Return one figure per variant for the secondary metric at a place of the list."""
+        """Return one figure per variant for the secondary metric at an index of the list."""
         filters = _secondary_filters(experiment, index)
         key = self._key(experiment, filters, None, "secondary")
         with RESULTS_SECONDS.labels("secondary").time():
@@ -95,7 +95,7 @@ class ResultsService:
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
-        """Whether none of the metric's events of the last seven days names a variant of any flag."""
+        """Whether not one of the metric's events of the last seven days names a variant of any flag."""
         entities = read_entities(query, await self._actions.of(query))
         refuse_missing_actions(entities)
         timezone = ZoneInfo(self._project.timezone)
@@ -106,12 +106,12 @@ class ResultsService:
             )
         return not found
 
-    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, question: str) -> str:
-        """Return a text of everything that an answer depends on and that is loaded already."""
+    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, kind: str) -> str:
+        """Return the key under which equal counts are shared: everything loaded that they depend on."""
         flag = experiment.feature_flag
         times = [str(experiment.start_date), str(experiment.end_date)]
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
-        return json.dumps([question, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
+        return json.dumps([kind, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
     async def _funnel(self, filters: Filters, exposures: ExposurePlan, *, recompute: bool) -> CountedFunnel:
         scope = exposures.scope

@@ -1,4 +1,4 @@
-"""The target metric of an experiment, counted: what its verdict and its explanation are made of. Pure."""
+"""The counted target metric of an experiment, from which its verdict and its explanation are derived."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from app.metrics.queries.scope import ExperimentScope
 
 @dataclass(frozen=True)
 class MetricEvidence:
-    """What a metric found under which variant: persons that entered a funnel, or events of a trend."""
+    """The counts of a metric by variant: persons that entered a funnel, or events of a trend."""
 
     unit: Literal["persons", "groups", "events"]
     of_variants: Mapping[str, int]
@@ -65,7 +65,7 @@ class CountedTrend:
     query: TrendQuery
     ticks: Ticks
     counts: TrendCounts
-    weights: TrendCounts  # what counts as exposure in the verdict of 2022
+    weights: TrendCounts  # exposure by the rule of 2022
 
     @property
     def scope(self) -> ExperimentScope:

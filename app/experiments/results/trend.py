@@ -1,4 +1,4 @@
-"""Trend results: running totals per variant, the verdict on them, and the body that shows both. Pure."""
+"""Trend results: running totals per variant, the verdict on them, and the body that shows both."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from app.metrics.queries.models import TrendQuery
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
 
-MAX_EXPOSURE = 2**53  # beyond it floating point has no whole numbers of its own
+MAX_EXPOSURE = 2**53  # larger integers are not exact in floating point
 
 
 def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
@@ -22,7 +22,7 @@ def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
     Raises
     ------
     ValidationFailed
-        When a total is beyond all numbers.
+        When a total is not finite.
     """
     found = {
         variant: float(count)
@@ -31,7 +31,7 @@ def totals(counts: TrendCounts, variants: Sequence[str]) -> dict[str, float]:
     }
     for variant, total in found.items():
         if not math.isfinite(total):
-            raise ValidationFailed(f"The total of variant {variant!r} is {total}: it is beyond all numbers")
+            raise ValidationFailed(f"The total of variant {variant!r} is {total}: it is not finite")
     return found
 
 
@@ -50,7 +50,7 @@ def judge_trend(
     ExperimentDataError
         When there is no control or no test variant, or there are too many variants.
     ValidationFailed
-        When a total is no amount that could be compared: negative, or beyond all numbers.
+        When a total cannot be compared: it is negative or not finite.
     """
     applied_filters = applied_trend_filters(query, filters, scope)
     present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
@@ -84,13 +84,13 @@ def judge_trend(
 
 
 def _whole(amount: float) -> int:
-    """Return an amount of exposure: only whole ones from 1 can be any, others are as good as none."""
+    """Return an amount of exposure as an integer; less than 1 counts as none."""
     return int(min(amount, MAX_EXPOSURE)) if amount >= 1 else 0
 
 
 def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariant:
     if not math.isfinite(count) or count < 0:
-        raise ValidationFailed(f"The total of variant {key!r} is {count}: only amounts from 0 can be compared")
+        raise ValidationFailed(f"The total of variant {key!r} is {count}: only finite amounts from 0 can be compared")
     exposed, exposed_to_control = exposures[key], exposures[control]
     ratio = exposed / exposed_to_control if exposed and exposed_to_control else 1.0
     return TrendVariant(key, count=int(count), exposure=ratio, absolute_exposure=float(exposed or 1))

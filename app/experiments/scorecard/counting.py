@@ -1,4 +1,4 @@
-"""Counts everything that an experiment's analysis rests on: metrics -> queries -> facts -> counts by day."""
+"""Counts what an experiment's analysis is based on: metrics -> queries -> facts -> counts by day."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _INTERVAL: Interval = "day"
 
 @dataclass(frozen=True)
 class ExperimentMetric:
-    """A metric as an experiment holds it. ``id`` is ``primary``, or ``secondary-`` and its place from 0."""
+    """A metric of an experiment. ``id`` is ``primary``, or ``secondary-`` and its index from 0."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class ExperimentMetric:
 
 @dataclass(frozen=True)
 class CountedMetric:
-    """A metric with its counts at the end of each day; without any, ``problem`` says why it cannot be analyzed.
+    """A metric with its counts at the end of each day; without counts, ``problem`` says why.
 
     Attributes
     ----------
@@ -64,13 +64,13 @@ class CountedMetric:
             return None
         try:
             return variants_of(self.counts[:, :, day], self.kind, keys)
-        except ValueError:  # only where numbers differ so much in size that sums have lost their digits
+        except ValueError:  # sums have lost their precision: the amounts differ too much in size
             return None
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """Everything an experiment's analysis rests on, counted as of one moment."""
+    """What an experiment's analysis is based on, counted as of one moment."""
 
     exposures: Exposures
     metrics: Sequence[CountedMetric]
@@ -97,7 +97,7 @@ class Scorecard:
         Raises
         ------
         ValueError
-            When the variants are too few or too many, or the baseline is none of them.
+            When the variants are too few or too many, or the baseline is not one of them.
         """
         inputs = [one.variants(self.scope.variants, day) for one in self.metrics]
         found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
@@ -113,7 +113,7 @@ class ScorecardCounter:
         self._splits = splits
 
     async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> Scorecard:
-        """Count the metrics of an experiment by day (``only`` those of some ids), and who was exposed.
+        """Count the metrics of an experiment by day (``only`` those with some ids), and its exposures.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class ScorecardCounter:
         return Scorecard(exposures, counted, await self._splits.split(experiment))
 
     async def fact_queries(self, experiment: Experiment) -> list[FactQuery[Any]]:
-        """Return everything that ``count`` asks the facts about a started experiment; nothing where it cannot."""
+        """Return the fact queries of ``count`` for a started experiment; none where it cannot be counted."""
         try:
             exposures, metrics = await self._plan(experiment, None)
         except ValidationFailed:
@@ -177,7 +177,7 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, self.problem)
         counts = answer.cumulative
         if not np.isfinite(counts.astype(np.float64)).all():
-            return CountedMetric(self.metric, None, None, "The sums are beyond all numbers.")
+            return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
 
 
@@ -197,7 +197,7 @@ class _MetricPlanner:
     async def plan(self, metric: ExperimentMetric) -> _PlannedMetric:
         """Return the query of a metric, or why it has none."""
         if not metric.filters:
-            return _PlannedMetric(metric, problem="The metric says nothing about what to count.")
+            return _PlannedMetric(metric, problem="The metric does not say what to count.")
         try:
             insight = read_insight(metric.filters)
             if insight == "TRENDS":
@@ -232,11 +232,11 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     primary = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     secondary = []
-    for place, metric in enumerate(listed):
+    for index, metric in enumerate(listed):
         body = metric if isinstance(metric, dict) else {}
         name, filters = body.get("name"), body.get("filters")
-        shown = name if isinstance(name, str) and name else f"Secondary metric {place + 1}"
+        shown = name if isinstance(name, str) and name else f"Secondary metric {index + 1}"
         secondary.append(
-            ExperimentMetric(f"secondary-{place}", shown, read_role(body), filters if isinstance(filters, dict) else {})
+            ExperimentMetric(f"secondary-{index}", shown, read_role(body), filters if isinstance(filters, dict) else {})
         )
     return [primary, *secondary]

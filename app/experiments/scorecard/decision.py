@@ -1,7 +1,7 @@
-"""What to do about an experiment: an explicit rule over its analyses, with its reasons. Pure.
+"""The decision rule: a recommendation from the analyses of an experiment, with its reasons.
 
-The rule looks at anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it can be plan
-every day. It never says more than the data: what is not decided is "keep running".
+The rule uses anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it may be applied
+every day. As long as the data do not decide, the recommendation is "keep running".
 """
 
 import math
@@ -16,7 +16,7 @@ from app.statistics.results import Analysis, VariantAnalysis
 
 Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
 
-# An estimate of the time left beyond this says nothing but "too long", and is not made.
+# Longer estimates of the time left are cut to this: they mean no more than "too long".
 _MAX_DAYS = 3650
 
 
@@ -40,19 +40,19 @@ class Reason:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an experiment is.
+    """The progress of an experiment towards a decision.
 
     Attributes
     ----------
     precision : float
         From 0 to 1: the square of the target effect over half the width of the current relative interval.
     exposed : float
-        Persons that were analyzed.
+        Persons who were analyzed.
     runtime : float
         Days since the start.
     days_left : int or None
-        Until precision and shortest running time are reached, at today's pace and at most ten years; None when that
-        cannot be told.
+        Until the precision and the minimum running time are reached, at the current pace and at most ten years; None
+        when that cannot be estimated.
     """
 
     precision: float
@@ -78,16 +78,16 @@ def decide(
     *,
     is_over: bool = False,
 ) -> Decision:
-    """Return what to do.
+    """Return the recommendation for an experiment.
 
     Parameters
     ----------
     sample_ratio
-        The test of who was exposed against the planned split; None where it cannot be made.
+        The test of the exposed persons against the planned split; None where it does not apply.
     runtime
         Days since the start, until the end where there is one.
     is_over
-        Whether the end has come: then there is nothing to wait for.
+        Whether the experiment has ended: then waiting is no option.
     """
     progress = measure_progress(primary, criteria, runtime)
     if is_over:
@@ -121,7 +121,7 @@ def _decide(
 def _choose(
     standings: Sequence["_Standing"], criteria: Criteria, progress: Progress, primary: DecidedMetric
 ) -> Decision:
-    """Decide between variants after the shortest running time, at least one of which is not bad."""
+    """Decide between variants after the minimum running time, at least one of which is not bad."""
     winners = [one for one in standings if one.is_better]
     best = max(winners, key=lambda one: one.gain, default=None)
     shippable = [one for one in winners if not one.harmed and (criteria.preset == "clear_signals" or not one.open)]
@@ -129,7 +129,7 @@ def _choose(
         chosen = max(shippable, key=lambda one: one.gain)
         return Decision("ship", chosen.key, _reasons([chosen]), progress)
     if best is not None:
-        # It is better, but a guardrail is harmed, or may be.
+        # The variant is better, but a guardrail is harmed, or may be.
         if best.harmed:
             return Decision("review", best.key, _reasons([best]), progress)
         return Decision("keep_running", None, _reasons([best]), progress)
@@ -145,14 +145,14 @@ def _choose(
         return Decision("ship", chosen.key, [Reason("no_harm", primary.id, detail)], progress)
     detail = (
         f"The data are precise enough to show a change of {criteria.target_effect:.1%} in {primary.name}, "
-        "and nothing clear is there: whether to ship is a matter of taste and cost."
+        "but there is no clear effect: whether to ship depends on cost and preference."
     )
     return Decision("review", None, [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)], progress)
 
 
 @dataclass(frozen=True)
 class _Standing:
-    """How a variant does against the baseline. ``gain`` is the observed difference, turned so that more is better."""
+    """How a variant compares with the baseline. ``gain`` is the observed difference, signed so that more is better."""
 
     key: str
     metric: DecidedMetric
@@ -168,7 +168,7 @@ class _Standing:
 
     @property
     def is_bad(self) -> bool:
-        """Whether nothing speaks for it and something against it."""
+        """Whether it is not better, and is worse or harms a guardrail."""
         return not self.is_better and ((self.is_significant and self.gain < 0) or bool(self.harmed))
 
 
@@ -193,7 +193,7 @@ def _standing(primary: DecidedMetric, variant: VariantAnalysis, guardrails: Sequ
 
 
 def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
-    """Say what is known of variants."""
+    """Return what is known of each variant."""
     reasons = []
     for one in standings:
         if one.is_significant:
@@ -214,13 +214,13 @@ def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
 
 
 def _not_precise(progress: Progress, criteria: Criteria) -> Reason:
-    left = "" if progress.days_left is None else f" At today's pace it takes about {progress.days_left} more days."
+    left = "" if progress.days_left is None else f" At the current pace it takes about {progress.days_left} more days."
     detail = f"The data are not precise enough yet to show a change of {criteria.target_effect:.1%}.{left}"
     return Reason("not_precise_enough", None, detail)
 
 
 def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime: float) -> Progress:
-    """Return how precise a primary metric is already, and how long it will take at today's pace."""
+    """Return the precision of a primary metric, and the days it still needs at the current pace."""
     if primary is None or primary.analysis is None:
         return Progress(0.0, 0.0, runtime, None)
     analysis = primary.analysis
@@ -237,7 +237,7 @@ def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime:
 
 
 def relevant_interval(analysis: Analysis, variant: VariantAnalysis) -> Interval | None:
-    """Return the relative interval that decisions rest on."""
+    """Return the relative interval that decisions are based on."""
     contrast = variant.relative_difference
     if analysis.config.is_sequential:
         return contrast.sequential_interval
@@ -248,8 +248,8 @@ def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -
     reasons = []
     if sample_ratio is not None and sample_ratio.is_mismatch:
         detail = (
-            f"The persons exposed to each variant do not fit the planned split (p = {sample_ratio.p_value:.2g}): "
-            "something loses or adds persons of some variants, and no figure can be trusted until it is found."
+            f"The persons exposed to each variant do not match the planned split (p = {sample_ratio.p_value:.2g}): "
+            "some variants lose or gain persons, and no figure can be trusted until the cause is found."
         )
         reasons.append(Reason("sample_ratio_mismatch", None, detail))
     if primary is None:
@@ -260,7 +260,7 @@ def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -
 
 
 def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
-    """Return the relative interval of a variant in a metric, turned so that more is better."""
+    """Return the relative interval of a variant in a metric, signed so that more is better."""
     if metric.analysis is None:
         return None
     variant = next((one for one in metric.analysis.variants if one.sample.key == key), None)
@@ -272,7 +272,7 @@ def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
 
 
 def _with_data(analysis: Analysis) -> list[VariantAnalysis]:
-    """Return the variants that there is anything to say about, but the baseline."""
+    """Return the variants with data, except the baseline."""
     return [one for one in analysis.variants if not one.is_baseline and one.sample.number_of_samples > 0]
 
 

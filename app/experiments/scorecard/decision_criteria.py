@@ -1,4 +1,4 @@
-"""What an experiment's settings ask of its analysis and of the decision. Pure."""
+"""The criteria of a decision and the roles of metrics, read from an experiment's settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ DEFAULT_MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Criteria:
-    """When to decide.
+    """When an experiment is decided.
 
-    ``clear_signals`` asks for a significant gain; ``do_no_harm`` is content when the experiment is precise enough and
-    nothing got worse. ``target_effect`` is the smallest relative change worth finding, ``minimum_runtime`` is in days.
+    ``clear_signals`` asks for a significant gain; ``do_no_harm`` also accepts that the experiment is precise
+    enough and nothing got worse. ``target_effect`` is the smallest relative change worth detecting,
+    ``minimum_runtime`` is in days.
     """
 
     preset: Preset = "clear_signals"
@@ -30,7 +31,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class MetricRole:
-    """What a metric is for. ``margin`` is the relative harm that a guardrail bears, such as 0.05."""
+    """The role of a metric. ``margin`` is the relative harm that a guardrail allows, such as 0.05."""
 
     role: Role
     goal: Goal = "increase"
@@ -42,7 +43,7 @@ class MetricRole:
 
 
 def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:
-    """Return the role of a secondary metric; what cannot be read is as if it were not there."""
+    """Return the role of a secondary metric; unreadable settings mean the defaults."""
     role: Role = "guardrail" if metric.get("role") == "guardrail" else "secondary"
     margin = metric.get("non_inferiority_margin")
     is_number = isinstance(margin, int | float) and not isinstance(margin, bool) and 0 <= margin <= 10

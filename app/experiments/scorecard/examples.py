@@ -1,4 +1,4 @@
-"""Answers as the service gives them, for readers of /docs."""
+"""Example responses for /docs, as the service returned them."""
 
 from typing import Final
 

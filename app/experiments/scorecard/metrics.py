@@ -1,4 +1,4 @@
-"""From the metrics of an experiment to counts of persons, day by day. Pure."""
+"""Turns the metrics of an experiment into fact queries, and their counts by day into variants."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -32,14 +32,14 @@ def person_level_math(query: TrendQuery) -> SampleMath | None:
 
 
 def metric_type_of(math: SampleMath) -> MetricType:
-    """Return what kind of counts a mathematics gives."""
+    """Return the type of the metric that a mathematics makes."""
     return {"dau": "funnel", "avg": "ratio"}.get(math, "mean")  # type: ignore[return-value]  # of the literal's texts
 
 
 def sample_metric(
     query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks, interval: Interval
 ) -> FactQuery[SampleCounts]:
-    """Return the fact_query what exposed persons did from their first exposure on."""
+    """Return the fact query of what exposed persons did from their first exposure on."""
     variant_count = len(scope.variants)
     return FactQuery(
         event_sets=[exposures, scope.event_set(query.entity, value_property=query.value_property)],
@@ -47,14 +47,14 @@ def sample_metric(
         variants=scope.variants,
         count=lambda columns: count_samples(columns[0], columns[1], ticks, math, variant_count),
         decode_counts=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
-        additive_over="actors" if math in {"total", "dau"} else None,  # others are no whole numbers
+        additive_over="actors" if math in {"total", "dau"} else None,  # the others are not integers
         parameters=("samples", math, interval, scope.timezone.key),
         columns=frozenset({"actor"}),
     )
 
 
 def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[str]) -> list[MetricVariant]:
-    """Return counts as the statistics take them.
+    """Return counts as variants for the statistics.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[st
     Raises
     ------
     ValueError
-        When sums are beyond all numbers.
+        When sums are not finite.
     """
     rows = list(zip(keys, counts.T.tolist(), strict=True))
     if kind == "funnel":

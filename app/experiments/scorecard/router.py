@@ -1,4 +1,4 @@
-"""The scorecard of an experiment: additions to the documented API."""
+"""The scorecard of an experiment: additions to the API of 2022."""
 
 from typing import Annotated
 
@@ -23,9 +23,9 @@ router = APIRouter(
 async def retrieve_analysis(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
     """Return the analysis of the target metric and of all secondary metrics, as of now.
 
-    Each is the object that `analyze` makes of the same counts, by the experiment's `stats_config`; corrections for
+    Each is the object that `analyze` returns for the same counts, by the experiment's `stats_config`; corrections for
     multiple testing are made over all metrics. Unlike the verdict of `results`, which keeps the rule of 2022, its
-    significance stays honest however often you look.
+    significance is valid however often you look.
     """
     return await scorecards.analysis(experiment)
 
@@ -35,12 +35,12 @@ async def retrieve_timeseries(
     experiment: DetachedExperimentDep,
     scorecards: ScorecardsDep,
     metric: Annotated[
-        str, Query(description="`primary`, or `secondary-` and a place in `secondary_metrics`, from 0.")
+        str, Query(description="`primary`, or `secondary-` and an index of `secondary_metrics`, from 0.")
     ] = "primary",
 ) -> TimeseriesRead:
     """Return the analysis as it was at the end of each day so far: effect, intervals and probabilities, by day.
 
-    All days are worked out in one pass over the data. Late events and merged persons change the days that they belong
+    All days are computed in one pass over the data. Late events and merged persons change the days that they belong
     to.
     """
     return await scorecards.timeseries(experiment, metric)
@@ -48,12 +48,13 @@ async def retrieve_timeseries(
 
 @router.get("/{experiment_id}/decision/", summary="Get a recommendation")
 async def retrieve_decision(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> DecisionRead:
-    """Return what to do, by an explicit rule, with its reasons.
+    """Return a recommendation by an explicit rule, with its reasons.
 
     Broken data block every decision. A variant is shipped when the target metric is significantly better and no
-    guardrail is worse than its margin; when all variants are worse or harmful, it is time to go back. Guardrails are
-    secondary metrics with `role: guardrail`, a `goal` (`increase` or `decrease`) and a `non_inferiority_margin`, the
-    relative harm that is allowed (0.05 unless it is given). `decision_criteria` of the experiment set the rest.
+    guardrail is worse than its margin; when all variants are worse or harmful, the experiment is rolled back.
+    Guardrails are secondary metrics with `role: guardrail`, a `goal` (`increase` or `decrease`) and a
+    `non_inferiority_margin`, the relative harm that is allowed (0.05 unless it is given). `decision_criteria` of the
+    experiment set the rest.
     """
     return await scorecards.decision(experiment)
 

@@ -27,28 +27,28 @@ class DecisionCriteria(RequestBody):
         "enough and neither worse than the baseline nor harmful to a guardrail.",
     )
     target_mde: Annotated[float, Field(gt=0, le=10, strict=True)] = Field(
-        default=DEFAULT_EFFECT, description="The smallest relative change worth finding: 0.1 is 10 %."
+        default=DEFAULT_EFFECT, description="The smallest relative change worth detecting: 0.1 is 10 %."
     )
     minimum_runtime_days: Annotated[float, Field(ge=0, le=3650)] = Field(
-        default=DEFAULT_RUNTIME, description="Nothing is shipped before the experiment ran so many days."
+        default=DEFAULT_RUNTIME, description="Nothing is shipped before the experiment has run for this number of days."
     )
     goal: Goal = Field(default="increase", description="Whether more of the target metric is better, or less.")
 
 
 class MetricAnalysisRead(ResponseBody):
     metric_id: str = Field(
-        description="`primary`, or `secondary-` and the metric's place in `secondary_metrics`, from 0.",
+        description="`primary`, or `secondary-` and the metric's index in `secondary_metrics`, from 0.",
         examples=["primary"],
     )
     name: str = Field(examples=["Purchases"])
-    role: Role = Field(description="A secondary metric with `role: guardrail` only has to do no harm.")
+    role: Role = Field(description="A guardrail only has to show that it is not harmed.")
     goal: Goal
     status: MetricStatus = Field(description=_STATUS)
     detail: str = Field(description="Why there is no analysis; empty where there is one.", examples=[""])
     analysis: AnalysisRead | None = Field(
-        description="Funnels compare who converted. Trends compare what exposed persons did from their first exposure "
-        "on: `total` and `sum` their mean per person, `dau` who did it at all, `avg` the ratio of the sum to the "
-        "number of events. Persons who were shown several variants are left out of trends."
+        description="Funnels compare the persons who converted. Trends compare what exposed persons did from their "
+        "first exposure on: `total` and `sum` their mean per person, `dau` the share who did it at all, `avg` the "
+        "ratio of the sum to the number of events. Persons who were shown several variants are left out of trends."
     )
 
 
@@ -57,7 +57,7 @@ class ScorecardRead(ResponseBody):
 
     date_range: DateRangeRead
     sample_ratio_mismatch: SampleRatioRead | None = Field(
-        description="Whether the exposed persons fit the flag's split; null where nobody was exposed."
+        description="Whether the exposed persons match the flag's split; null where no person was exposed."
     )
     metrics: list[MetricAnalysisRead] = Field(description="The target metric first.")
 
@@ -70,8 +70,8 @@ class TimeseriesRead(ResponseBody):
     detail: str = Field(examples=[""])
     fingerprint: str = Field(description="Changes when the metric, the window or the configuration do.")
     timeseries: dict[str, AnalysisRead] = Field(
-        description="The analysis of everything up to the end of each day, by day, under what is known today about "
-        "persons and their variants. The last one is that of `analysis`."
+        description="The analysis of everything up to the end of each day, by day, with today's knowledge of persons "
+        "and their variants. The last one is that of `analysis`."
     )
     computed_at: str = Field(examples=["2022-11-15T00:00:00+00:00"])
 
@@ -84,12 +84,12 @@ class ReasonRead(ResponseBody):
 
 class ProgressRead(ResponseBody):
     precision: float = Field(
-        description="From 0 to 1: 1 when half the width of the interval is the effect aimed at, which would then show "
-        "every second time."
+        description="From 0 to 1: 1 when half the width of the interval is the target effect, which is then detected "
+        "half of the time."
     )
-    exposed: float = Field(description="Persons that were analyzed.")
+    exposed: float = Field(description="Persons who were analyzed.")
     runtime_days: float
-    estimated_days_left: int | None = Field(description="At today's pace; null when that cannot be told.")
+    estimated_days_left: int | None = Field(description="At the current pace; null when that cannot be estimated.")
 
 
 class DecisionRead(ResponseBody):
@@ -97,9 +97,9 @@ class DecisionRead(ResponseBody):
 
     recommendation: Recommendation = Field(
         description="`ship` the variant; `rollback` to the baseline; `keep_running`; `review`: signals contradict each "
-        "other, or nothing clear is there; `blocked`: the figures cannot be trusted or do not exist."
+        "other, or there is no clear effect; `blocked`: the figures cannot be trusted or do not exist."
     )
     variant_key: str | None = Field(description="The variant to ship, go back to, or look at.", examples=["test"])
-    summary: str = Field(description="What the data say, how sure that is, and what to do, in words.")
+    summary: str = Field(description="The result, its certainty and the recommendation in words.")
     reasons: list[ReasonRead]
     progress: ProgressRead

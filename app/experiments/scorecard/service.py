@@ -1,9 +1,9 @@
-"""Answers what an experiment's data say, how that developed, and what to do: counts -> statistics -> bodies."""
+"""The analysis of an experiment, its development and the decision: counts -> statistics -> bodies."""
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.analysis.conclusion import conclude
@@ -43,7 +43,7 @@ class Overview:
 
 
 class ScorecardService:
-    """Analyses one project's experiments."""
+    """Analyzes one project's experiments."""
 
     def __init__(self, counter: ScorecardCounter) -> None:
         self._counter = counter
@@ -77,7 +77,7 @@ class ScorecardService:
         return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
-        """Recommend what to do.
+        """Return the recommendation for an experiment.
 
         Raises
         ------
@@ -182,10 +182,10 @@ async def _write_timeseries(
     scorecard: Scorecard, config: AnalysisConfig, metric_id: str, step: int = 1
 ) -> TimeseriesRead:
     """Return the analyses of every ``step``-th day, counted back from the last one."""
-    place = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
-    counted, last = scorecard.metrics[place], len(scorecard.ticks) - 1
+    index = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
+    counted, last = scorecard.metrics[index], len(scorecard.ticks) - 1
     days = range(last % step, last + 1, step)
-    analyses = await _analyze_days(scorecard, config, place, days)
+    analyses = await _analyze_days(scorecard, config, index, days)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
@@ -203,20 +203,17 @@ async def _write_timeseries(
 
 
 async def _analyze(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
-    try:
-        return await asyncio.to_thread(scorecard.analyze, config)
-    except ValueError as error:
-        raise ValidationFailed(str(error)) from error
+    return await _in_thread(lambda: scorecard.analyze(config))
 
 
 async def _analyze_days(
-    scorecard: Scorecard, config: AnalysisConfig, place: int, days: Sequence[int]
+    scorecard: Scorecard, config: AnalysisConfig, index: int, days: Sequence[int]
 ) -> list[Analysis | None]:
     """Return the analyses of one metric at the end of each of some days."""
+    return await _in_thread(lambda: [scorecard.analyze(config, day)[index] for day in days])
 
-    def analyze() -> list[Analysis | None]:
-        return [scorecard.analyze(config, day)[place] for day in days]
 
+async def _in_thread(analyze: Callable[[], list[Analysis | None]]) -> list[Analysis | None]:
     try:
         return await asyncio.to_thread(analyze)
     except ValueError as error:
@@ -264,7 +261,7 @@ _ADVICE = {
 
 
 def _summarize(decision: Decision, primary: DecidedMetric) -> str:
-    """Say what the data say, how sure that is, and what to do next."""
+    """Return the result, its certainty and the recommendation in words."""
     left = decision.progress.days_left
     days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"
     advice = _ADVICE[decision.recommendation].format(variant=decision.variant, days=days)

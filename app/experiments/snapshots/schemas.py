@@ -1,4 +1,4 @@
-"""What a snapshot holds."""
+"""Bodies of snapshots."""
 
 from typing import Literal, TypeAlias
 
@@ -45,7 +45,7 @@ class FlagDefinition(ResponseBody):
 
 
 class Definition(ResponseBody):
-    """All that decides what is counted, but the events."""
+    """Everything that determines the results, except the events."""
 
     experiment: ExperimentDefinition
     feature_flag: FlagDefinition
@@ -56,36 +56,36 @@ class SnapshotWindow(ResponseBody):
     date_to: UtcDatetime = Field(
         description="The end, or when the snapshot was taken if that was earlier.", examples=["2022-11-15T00:00:00Z"]
     )
-    timezone: str = Field(description="The project's: its days are days here.", examples=["Europe/Amsterdam"])
+    timezone: str = Field(description="The project's time zone, which bounds the days.", examples=["Europe/Amsterdam"])
 
 
 class SecondaryResults(ResponseBody):
     result: dict[str, float] | None = Field(
-        description="As `secondary_results` gave it.", examples=[{"control": 100.0, "test": 150.0}]
+        description="As `secondary_results` returned it.", examples=[{"control": 100.0, "test": 150.0}]
     )
-    error: ErrorBody | None = Field(description="Why there is none.", examples=[None])
+    error: ErrorBody | None = Field(description="Why it is missing.", examples=[None])
 
 
 class SnapshotContent(Definition):
-    """What is kept. A new kind of answer is a field here and a line in ``SnapshotTaker.take``."""
+    """The stored part of a snapshot. A new kind of result is a field here and a line in ``SnapshotTaker.take``."""
 
     window: SnapshotWindow
     engine_version: str = Field(description="The version of Abacus that counted.", examples=["0.1.0"])
-    results: FunnelResultsRead | TrendResultsRead | None = Field(description="As `results` gave them.")
-    results_error: ErrorBody | None = Field(description="Why there are none.", examples=[None])
+    results: FunnelResultsRead | TrendResultsRead | None = Field(description="As `results` returned them.")
+    results_error: ErrorBody | None = Field(description="Why they are missing.", examples=[None])
     secondary_results: list[SecondaryResults] = Field(description="One for each of `secondary_metrics`.")
-    analysis: ScorecardRead | None = Field(description="As `analysis` gave it.")
-    analysis_error: ErrorBody | None = Field(description="Why there is none.", examples=[None])
-    health: HealthSummaryRead = Field(description="What was wrong with the experiment itself, as `results` tell it.")
+    analysis: ScorecardRead | None = Field(description="As `analysis` returned it.")
+    analysis_error: ErrorBody | None = Field(description="Why it is missing.", examples=[None])
+    health: HealthSummaryRead = Field(description="The health of the experiment, as `results` return it.")
 
 
 class SnapshotRead(SnapshotContent):
-    """What was seen of an experiment at one moment. It never changes."""
+    """The results of an experiment at one moment. A snapshot never changes."""
 
     id: int = Field(examples=[1])
     trigger: Trigger = Field(
-        description="What it was taken for: `end` and `ship_variant` as the actions, `update` for an end that was set "
-        "or moved by a change, `manual` on request.",
+        description="Why it was taken: `end` and `ship_variant` by these actions, `update` by a change that set or "
+        "moved the end, `manual` on request.",
         examples=["end"],
     )
     created_at: UtcDatetime

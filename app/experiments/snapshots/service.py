@@ -1,8 +1,9 @@
-"""Snapshots: results as they stood when an experiment ended, a variant was shipped, or somebody asked.
+"""Snapshots: the results when an experiment ended, a variant was shipped, or a user requested them.
 
-To count takes longer than a transaction should, and writes on its own. So a snapshot is taken before the transaction
-that stores it, of the experiment as that transaction is going to leave it: the transaction is tried without a snapshot,
-says which one it lacks, is undone, and made again with it. If the experiment was changed meanwhile, once more.
+Counting takes longer than a transaction should, and writes on its own. So a snapshot is counted before the transaction
+that stores it, of the experiment in the state that the transaction leaves it in: the transaction runs without a
+snapshot, raises which one it needs, is rolled back, and runs again with it. If the experiment was changed meanwhile,
+this repeats.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -32,7 +33,7 @@ from app.experiments.snapshots.schemas import (
 )
 from app.http.schemas import ErrorBody
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,17 @@ class SnapshotTaker:
         self._project = project
 
     async def take(self, experiment: Experiment) -> TakenSnapshot:
-        """Return what there is to be seen of a started experiment, which is loaded already."""
+        """Count a started experiment, and return its snapshot."""
         definition = define(experiment)
         start, now = experiment.start_date, utc_now()
         if start is None:
             raise ValueError(f"experiment {experiment.id} has not started")
         counted = await self._counter.count(experiment)
-        results, results_error = await _answer_or_refusal(_judge(counted))
-        analysis, analysis_error = await _answer_or_refusal(_analyze(experiment, counted))
+        results, results_error = await _result_or_error(_judge(counted))
+        analysis, analysis_error = await _result_or_error(_analyze(experiment, counted))
         metrics = experiment.secondary_metrics
         secondary = [
-            await _answer_or_refusal(self._results.secondary_results(experiment, index))
+            await _result_or_error(self._results.secondary_results(experiment, index))
             for index in range(len(metrics) if isinstance(metrics, list) else 0)
         ]
         content = SnapshotContent(
@@ -83,14 +84,14 @@ class SnapshotTaker:
 
 
 class SnapshotService:
-    """Snapshots in a transaction: ``taken`` is the one that was taken for it, if any."""
+    """Snapshots in one transaction; ``taken`` is the snapshot that was counted for it, if any."""
 
     def __init__(self, snapshots: SnapshotRepository, taken: TakenSnapshot | None = None) -> None:
         self._snapshots = snapshots
         self._taken = taken
 
     async def store(self, experiment: Experiment, trigger: Trigger, created_by: User) -> Snapshot | None:
-        """Store the snapshot that was taken of the experiment; None when there is none of it as it is now."""
+        """Store the snapshot that was counted for the experiment; None when its current state was not counted."""
         if self._taken is None or self._taken.definition != define(experiment):
             return None
         snapshot = Snapshot(
@@ -100,7 +101,7 @@ class SnapshotService:
         return snapshot
 
     async def get(self, experiment_id: int, reference: str) -> Snapshot:
-        """Return the snapshot that a path names; whatever is no number names none."""
+        """Return the snapshot that a path names; ``NotFound`` if there is none with this id."""
         snapshot_id = read_id(reference)
         snapshot = await self._snapshots.get(experiment_id, snapshot_id) if snapshot_id else None
         if snapshot is None:
@@ -112,7 +113,7 @@ class SnapshotService:
 
 
 def define(experiment: Experiment) -> Definition:
-    """Return what decides on the experiment's results, but the events."""
+    """Return everything that determines the experiment's results, except the events."""
     return Definition(
         experiment=ExperimentDefinition.model_validate(experiment),
         feature_flag=FlagDefinition.model_validate(experiment.feature_flag),
@@ -127,11 +128,11 @@ async def _analyze(experiment: Experiment, counted: CountedExperiment) -> Scorec
     return await analyze_experiment(experiment, counted.require_scorecard())
 
 
-async def _answer_or_refusal(question: Awaitable[Answer]) -> tuple[Answer | None, ErrorBody | None]:
-    """Return the answer, or what stands in its place: that there are no data is worth keeping too."""
+async def _result_or_error(work: Awaitable[Result]) -> tuple[Result | None, ErrorBody | None]:
+    """Return the result, or the error in its place: a snapshot keeps why results are missing too."""
     try:
-        return await question, None
-    except Unavailable:  # of the database: no finding about the experiment
+        return await work, None
+    except Unavailable:  # the database failed, which says nothing about the experiment
         raise
     except AppError as refusal:
         return None, ErrorBody(type=refusal.type, code=refusal.code, detail=refusal.detail, attr=refusal.attr)

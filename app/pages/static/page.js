@@ -1,21 +1,21 @@
-// Draws the pictures of an experiment's page. Everything they say stands in the tables beside them too.
+// Draws the charts of an experiment's page. The tables beside them hold the same data.
 (() => {
   "use strict";
 
-  const pictures = JSON.parse(document.getElementById("data").textContent);
+  const charts = JSON.parse(document.getElementById("data").textContent);
   const percent = d3.format("~%");
   const change = (value) => (value > 0 ? "+" : "") + percent(value).replace("-", "−");
   const dashes = ["none", "none", "7 3", "2 3", "9 3 2 3", "none", "7 3", "2 3"];
 
-  // Swatches of the legend say which colour a variant has.
+  // The swatches of the legend define the color of each variant.
   const places = new Map();
   for (const item of document.querySelectorAll(".legend li")) {
     const [, place] = item.querySelector(".swatch").className.match(/v(\d)/);
     places.set(item.textContent.trim(), Number(place));
   }
-  const colour = (variant) => `var(--v${places.get(variant) ?? 0})`;
+  const color = (variant) => `var(--v${places.get(variant) ?? 0})`;
   const dash = (variant) => dashes[places.get(variant) ?? 0];
-  const moment = (day) => new Date(day.replace(" ", "T") + (day.length > 10 ? "Z" : ""));
+  const toDate = (day) => new Date(day.replace(" ", "T") + (day.length > 10 ? "Z" : ""));
 
   const draw = {
     densities({ isShare, measure, curves }, width) {
@@ -32,12 +32,12 @@
           ...curves.flatMap(({ variant, x, y }) => {
             const points = d3.zip(x, y);
             return [
-              Plot.areaY(points, { x: "0", y: "1", fill: colour(variant), fillOpacity: 0.16 }),
-              Plot.lineY(points, { x: "0", y: "1", stroke: colour(variant), strokeWidth: 2, strokeDasharray: dash(variant) }),
+              Plot.areaY(points, { x: "0", y: "1", fill: color(variant), fillOpacity: 0.16 }),
+              Plot.lineY(points, { x: "0", y: "1", stroke: color(variant), strokeWidth: 2, strokeDasharray: dash(variant) }),
             ];
           }),
           ...curves.map(({ variant, mean }) =>
-            Plot.ruleX([mean], { stroke: colour(variant), strokeDasharray: "2 2", strokeOpacity: 0.8 })),
+            Plot.ruleX([mean], { stroke: color(variant), strokeDasharray: "2 2", strokeOpacity: 0.8 })),
           Plot.ruleY([0]),
         ],
       });
@@ -49,7 +49,7 @@
       const ends = rows.flatMap((row) => [0, row.change, ...(row.anytime ?? []), ...(row.credible ?? [])]);
       const bar = (key, strokeWidth, strokeOpacity) => rows.filter((row) => row[key]).map((row) =>
         Plot.ruleY([row], {
-          fy: "metric", y: "variant", x1: row[key][0], x2: row[key][1], stroke: colour(row.variant), strokeWidth, strokeOpacity,
+          fy: "metric", y: "variant", x1: row[key][0], x2: row[key][1], stroke: color(row.variant), strokeWidth, strokeOpacity,
         }));
       return Plot.plot({
         className: "plot",
@@ -66,17 +66,17 @@
           Plot.ruleX([0], { strokeWidth: 1.5 }),
           ...bar("anytime", 2, 0.75),
           ...bar("credible", 9, 0.55),
-          ...rows.map((row) => Plot.dot([row], { fy: "metric", y: "variant", x: "change", r: 5, fill: colour(row.variant), stroke: "var(--card)" })),
+          ...rows.map((row) => Plot.dot([row], { fy: "metric", y: "variant", x: "change", r: 5, fill: color(row.variant), stroke: "var(--card)" })),
           Plot.text(metrics, { fy: (metric) => metric, text: (metric) => metric, frameAnchor: "top-left", dy: -15, fontWeight: 600 }),
         ],
       });
     },
 
     days({ baseline, rows }, width) {
-      const points = rows.map((row) => ({ ...row, day: moment(row.day), low: row.band?.[0], high: row.band?.[1] }));
+      const points = rows.map((row) => ({ ...row, day: toDate(row.day), low: row.band?.[0], high: row.band?.[1] }));
       const banded = points.filter((point) => point.band);
       const groups = [...d3.group(points, (point) => point.variant)];
-      // The first days know next to nothing: the picture is as high as the later ones need, and their bands are cut.
+      // Intervals of the first days are very wide: the chart is scaled to the later days, and wider bands are clipped.
       const days = [...new Set(points.map((point) => +point.day))];
       const from = days[Math.floor(days.length / 2)];
       const later = points.filter((point) => +point.day >= from);
@@ -94,18 +94,18 @@
         marks: [
           Plot.ruleY([0], { strokeWidth: 1.5 }),
           ...groups.flatMap(([variant, all]) => [
-            Plot.areaY(all.filter((one) => one.band), { x: "day", y1: "low", y2: "high", fill: colour(variant), fillOpacity: 0.18, clip: true }),
-            Plot.lineY(all, { x: "day", y: "change", stroke: colour(variant), strokeWidth: 2, strokeDasharray: dash(variant), clip: true }),
-            Plot.ruleX(banded.filter((one) => one.variant === variant && +one.day === last), { x: "day", y1: "low", y2: "high", stroke: colour(variant), strokeWidth: 2 }),
-            Plot.dot(all.filter((one) => +one.day === last), { x: "day", y: "change", r: 4, fill: colour(variant) }),
+            Plot.areaY(all.filter((one) => one.band), { x: "day", y1: "low", y2: "high", fill: color(variant), fillOpacity: 0.18, clip: true }),
+            Plot.lineY(all, { x: "day", y: "change", stroke: color(variant), strokeWidth: 2, strokeDasharray: dash(variant), clip: true }),
+            Plot.ruleX(banded.filter((one) => one.variant === variant && +one.day === last), { x: "day", y1: "low", y2: "high", stroke: color(variant), strokeWidth: 2 }),
+            Plot.dot(all.filter((one) => +one.day === last), { x: "day", y: "change", r: 4, fill: color(variant) }),
           ]),
         ],
       });
     },
 
     exposures({ variants, step, bars, planned }, width) {
-      const next = (day) => new Date(+moment(day) + step * 86_400_000);
-      const placed = (row) => ({ ...row, x1: moment(row.day), x2: next(row.day) });
+      const next = (day) => new Date(+toDate(day) + step * 86_400_000);
+      const placed = (row) => ({ ...row, x1: toDate(row.day), x2: next(row.day) });
       return Plot.plot({
         className: "plot",
         width,
@@ -118,7 +118,7 @@
         marks: [
           Plot.rectY(bars.map(placed), {
             x1: "x1", x2: "x2", y: "count", z: "variant", order: variants, insetLeft: 0.5, insetRight: 0.5,
-            fill: (bar) => colour(bar.variant), fillOpacity: 0.85,
+            fill: (bar) => color(bar.variant), fillOpacity: 0.85,
           }),
           Plot.ruleY(planned.map(placed), { x1: "x1", x2: "x2", y: "count", stroke: "currentColor", strokeWidth: 2 }),
           Plot.ruleY([0]),
@@ -144,7 +144,7 @@
         fy: { axis: null, domain: steps, padding: 26 / (26 + variants.length * 24) },
         marks: [
           Plot.barX(bars, { fy: "step", y: "variant", x1: 0, x2: 1, fill: "currentColor", fillOpacity: 0.06 }),
-          Plot.barX(bars, { fy: "step", y: "variant", x: "share", fill: (bar) => colour(bar.variant) }),
+          Plot.barX(bars, { fy: "step", y: "variant", x: "share", fill: (bar) => color(bar.variant) }),
           Plot.text(bars, {
             fy: "step", y: "variant", x: "share", dx: 6, textAnchor: "start",
             text: (bar) => `${d3.format(bar.share < 0.1 ? ".2%" : ".1%")(bar.share)} (${shown(bar.count)})`,
@@ -156,20 +156,20 @@
   };
 
   function show(figure) {
-    const place = figure.querySelector(".picture");
+    const place = figure.querySelector(".chart");
     const { kind } = figure.dataset;
-    // An empty place has no width of its own.
+    // An empty element has no width of its own.
     const style = getComputedStyle(figure);
     const width = Math.floor(figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
     if (width <= 0 || Number(place.dataset.width) === width) return;
-    const picture = draw[kind](pictures[figure.dataset.place], width);
-    // A picture is one thing to a screen reader: its parts need no names, which the library gives them all the same.
-    for (const part of picture.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-labelledby", `title-${kind}`);
-    picture.setAttribute("aria-describedby", `about-${kind}`);
+    const chart = draw[kind](charts[figure.dataset.place], width);
+    // To a screen reader a chart is one image: remove the names that the library gives its parts.
+    for (const part of chart.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+    chart.setAttribute("role", "img");
+    chart.setAttribute("aria-labelledby", `title-${kind}`);
+    chart.setAttribute("aria-describedby", `about-${kind}`);
     place.dataset.width = width;
-    place.replaceChildren(picture);
+    place.replaceChildren(chart);
   }
 
   const watcher = new ResizeObserver((entries) => entries.forEach((entry) => show(entry.target)));

@@ -73,7 +73,7 @@ async def test_a_funnel_is_answered_in_the_shape_of_2022(service: Service) -> No
     assert results == {
         "health": {
             "status": "warning",
-            "findings": [{"code": "ZERO_EXPOSURES", "severity": "warning", "title": "Nobody was exposed"}],
+            "findings": [{"code": "ZERO_EXPOSURES", "severity": "warning", "title": "No person was exposed"}],
         },
         "explain": None,
         "insight": [steps("control", 1, 0), steps("test", 1, 1, seconds=5400.0)],

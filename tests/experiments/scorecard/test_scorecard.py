@@ -208,7 +208,7 @@ async def test_sums_beyond_all_numbers_are_told(service: Service) -> None:
 
     [metric] = (await read(service, experiment, "analysis"))["metrics"]
 
-    assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are beyond all numbers.")
+    assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are not finite.")
 
 
 async def test_where_less_is_better_the_lowest_leads(service: Service) -> None:
