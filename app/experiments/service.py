@@ -254,7 +254,7 @@ class ExperimentService:
 
 
 def _check(action: Action, experiment: Experiment) -> None:
-    check_action(action, _status(experiment), is_archived=experiment.archived)
+    check_action(action, current_status(experiment), is_archived=experiment.archived)
 
 
 def _conclude(experiment: Experiment, body: ExperimentEnd) -> None:
@@ -268,7 +268,7 @@ def _refuse_deleted(flag: FeatureFlag) -> None:
         raise invalid_state("The experiment's feature flag is deleted.")
 
 
-def _status(experiment: Experiment) -> Status:
+def current_status(experiment: Experiment) -> Status:
     flag = experiment.feature_flag
     return status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted)
 
@@ -278,7 +278,7 @@ def _state(experiment: Experiment) -> State:
     return {
         "name": experiment.name,
         "description": experiment.description,
-        "status": _status(experiment),
+        "status": current_status(experiment),
         "start_date": experiment.start_date and write_moment(experiment.start_date),
         "end_date": experiment.end_date and write_moment(experiment.end_date),
         "feature_flag_key": experiment.feature_flag.key,

@@ -61,8 +61,8 @@ def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
 def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | None:
     """Build the chart of how every variant differs from the baseline, in every metric."""
     rows = [
-        (place, metric, variant)
-        for place, metric in enumerate(metrics)
+        (index, metric, variant)
+        for index, metric in enumerate(metrics)
         for variant in _compared(metric.analysis)
         if variant.delta_relative is not None
     ]
@@ -78,25 +78,25 @@ def build_differences_chart(metrics: Sequence[MetricAnalysisRead]) -> Figure | N
         heading=("Metric", "Variant", "Change", "Credible interval", "Anytime interval"),
         rows=[
             (
-                _named(metric, place),
+                _named(metric, index),
                 variant.key,
                 format_change(variant.delta_relative),
                 format_interval(variant.delta_relative_credible_interval, format_change),
                 format_interval(variant.relative_sequential_interval, format_change),
             )
-            for place, metric, variant in rows
+            for index, metric, variant in rows
         ],
         data={
             "baseline": baseline,
             "rows": [
                 {
-                    "metric": _named(metric, place),
+                    "metric": _named(metric, index),
                     "variant": variant.key,
                     "change": variant.delta_relative,
                     "credible": variant.delta_relative_credible_interval,
                     "anytime": variant.relative_sequential_interval,
                 }
-                for place, metric, variant in rows
+                for index, metric, variant in rows
             ],
         },
     )
@@ -164,14 +164,14 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
             "Day" if step == 1 else "From",
             *(f"{one.variant} ({format_percentage(share)} planned)" for one, share in zip(series, shares, strict=True)),
         ),
-        rows=[(day, *(f"{counts[one.variant][place]:,}" for one in series)) for place, day in enumerate(days)],
+        rows=[(day, *(f"{counts[one.variant][index]:,}" for one in series)) for index, day in enumerate(days)],
         data={
             "variants": [one.variant for one in series],
             "step": step,
             "bars": [
-                {"day": day, "variant": variant, "count": sums[place]}
+                {"day": day, "variant": variant, "count": sums[index]}
                 for variant, sums in counts.items()
-                for place, day in enumerate(days)
+                for index, day in enumerate(days)
             ],
             "planned": [
                 {"day": day, "count": bound * total}
@@ -189,9 +189,9 @@ def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> 
         return None
     bars = sorted(  # the variants of a step stay in their order
         (
-            _Bar(place + 1, step.custom_name or step.name, step.breakdown_value[0], step.count, steps[0].count)
+            _Bar(index + 1, step.custom_name or step.name, step.breakdown_value[0], step.count, steps[0].count)
             for steps in results.insight
-            for place, step in enumerate(steps)
+            for index, step in enumerate(steps)
         ),
         key=lambda bar: bar.step,
     )
@@ -252,8 +252,8 @@ def _compared(analysis: AnalysisRead | None) -> list[VariantAnalysisRead]:
     return [one for one in analysis.variants if one.key != analysis.stats_config.baseline_variant_key]
 
 
-def _named(metric: MetricAnalysisRead, place: int) -> str:
-    return metric.name if place else "Target metric"
+def _named(metric: MetricAnalysisRead, index: int) -> str:
+    return metric.name if index else "Target metric"
 
 
 def _short(values: Vector) -> list[float]:

@@ -115,8 +115,8 @@ def write_data(data: object) -> Markup:
 
 
 def _colors(page: ExperimentPage) -> Mapping[str, int]:
-    """Return each variant's place in the palette; variants beyond the eighth use its colors again."""
-    return {variant.key: place % 8 for place, variant in enumerate(page.variants)}
+    """Return each variant's index in the palette; variants beyond the eighth use its colors again."""
+    return {variant.key: index % 8 for index, variant in enumerate(page.variants)}
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +147,7 @@ def _environment() -> Environment:
         "change": formatting.format_change,
         "probability": formatting.format_probability,
         "p_value": formatting.format_p_value,
-        "moment": formatting.format_time,
+        "time": formatting.format_time,
         "day": formatting.format_day,
         "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of this package
     }

@@ -11,10 +11,11 @@ from app.experiments.counting.service import CountedExperiment, ExperimentCounte
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
 from app.experiments.health.service import HealthReport, report_health
-from app.experiments.lifecycle import Status, status_of
+from app.experiments.lifecycle import Status
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.service import Overview, summarize_experiment
+from app.experiments.service import current_status
 from app.flags.filters import variants_of
 
 
@@ -80,14 +81,13 @@ class PageService:
                 report = await self._report(experiment)
             except ValidationFailed as refusal:
                 problem = refusal.detail
-        flag = experiment.feature_flag
         return ExperimentPage(
             project=self._project,
             experiment=experiment,
-            status=status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted),
+            status=current_status(experiment),
             variants=[
                 PlannedVariant(str(one.get("key")), str(one.get("name") or ""), _share(one.get("rollout_percentage")))
-                for one in variants_of(flag.filters)
+                for one in variants_of(experiment.feature_flag.filters)
             ],
             secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
             computed_at=utc_now(),

@@ -1,4 +1,4 @@
-"""Counts in, figures out; and planning: over the API."""
+"""Analysis of counts and planning through the API."""
 
 import json
 from typing import Any
@@ -63,7 +63,7 @@ async def test_every_kind_of_metric_is_analyzed(
     assert response.json()["sample_ratio_mismatch"] is None
 
 
-async def test_a_broken_split_is_said_first(service: Service) -> None:
+async def test_conclusion_begins_with_a_broken_split(service: Service) -> None:
     body = {**FUNNEL_EXAMPLE, "expected_split": {"control": 0.4, "test": 0.6}}
 
     answer = (await service.post(ANALYZE, body)).json()
@@ -71,7 +71,7 @@ async def test_a_broken_split_is_said_first(service: Service) -> None:
     assert answer["conclusion"].startswith("Do not trust these figures yet")
 
 
-async def test_control_is_said_to_lead(service: Service) -> None:
+async def test_conclusion_names_control_as_leader(service: Service) -> None:
     variants = two({"key": "control", "success_count": 150, "failure_count": 850}, success_count=90, failure_count=910)
 
     answer = (await service.post(ANALYZE, {"metric_type": "funnel", "variants": variants})).json()
@@ -109,7 +109,7 @@ async def test_control_is_said_to_lead(service: Service) -> None:
         ({"metric_type": "mean", "variants": two(MEAN, sum_squares=1)}, None, "invalid_input"),
     ],
 )
-async def test_counts_that_make_no_sense_are_refused(
+async def test_contradictory_counts_are_refused(
     service: Service, change: dict[str, Any], attr: str | None, code: str
 ) -> None:
     response = await service.post(ANALYZE, {**FUNNEL_EXAMPLE, **change})
@@ -117,7 +117,7 @@ async def test_counts_that_make_no_sense_are_refused(
     assert (response.status_code, response.json()["attr"], response.json()["code"]) == (400, attr, code), response.text
 
 
-async def test_a_number_that_is_none_is_refused(service: Service) -> None:
+async def test_invalid_numbers_are_refused(service: Service) -> None:
     text = json.dumps({**FUNNEL_EXAMPLE, "expected_split": {"control": float("nan"), "test": 1}})
 
     response = await service.request("POST", ANALYZE, content=text, headers={"Content-Type": "application/json"})
@@ -185,7 +185,7 @@ async def test_published_plans_have_their_published_sizes(
 
 @pytest.mark.parametrize("method", ["two_sample", "posthog_2022"])
 @pytest.mark.parametrize("metric_type", ["funnel", "count"])
-async def test_size_days_and_effect_lead_to_each_other(service: Service, metric_type: str, method: str) -> None:
+async def test_size_days_and_effect_determine_each_other(service: Service, metric_type: str, method: str) -> None:
     question = {**POWER_EXAMPLE, "metric_type": metric_type, "method": method}
     plan = (await service.post(POWER, question)).json()
     del question["minimum_detectable_effect"]
@@ -210,7 +210,7 @@ async def test_size_days_and_effect_lead_to_each_other(service: Service, metric_
         ({"variants": 1}, "variants"),
     ],
 )
-async def test_plans_that_make_no_sense_are_refused(service: Service, changes: dict[str, Any], attr: str) -> None:
+async def test_contradictory_plans_are_refused(service: Service, changes: dict[str, Any], attr: str) -> None:
     response = await service.post(POWER, {**POWER_EXAMPLE, **changes})
 
     assert (response.status_code, response.json()["attr"]) == (400, attr), response.text

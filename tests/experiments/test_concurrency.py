@@ -79,9 +79,7 @@ async def somebody_waits(database: Database) -> None:
                 return
 
 
-async def test_a_change_and_a_deletion_at_the_same_time_leave_no_living_flag(
-    service: Service, database: Database
-) -> None:
+async def test_a_concurrent_change_and_deletion_leave_the_flag_deleted(service: Service, database: Database) -> None:
     experiment = await service.create_experiment(start_date=None)
     path = f"/experiments/{experiment['id']}/"
 

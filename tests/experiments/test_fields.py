@@ -1,4 +1,4 @@
-"""The rules of single fields, which hold before anything is looked up."""
+"""The rules of single fields, which are checked before any query."""
 
 import datetime as dt
 import json
@@ -145,7 +145,7 @@ FAULTS_IN_ORDER: dict[str, object] = {
 
 @pytest.mark.parametrize("model", [ExperimentCreate, ExperimentUpdate])
 @pytest.mark.parametrize("first", range(len(FAULTS_IN_ORDER)))
-def test_of_many_faults_the_first_field_is_told_whatever_the_order_of_the_body(
+def test_the_first_invalid_field_is_reported_for_any_order_of_the_body(
     model: type[ExperimentCreate | ExperimentUpdate], first: int
 ) -> None:
     fields = list(FAULTS_IN_ORDER)
@@ -210,7 +210,7 @@ def test_booleans_may_be_written_in_many_ways(given: object, *, meant: bool) -> 
         ("9999-12-31T23:59:59-14:00", None),
     ],
 )
-def test_moments_are_read_in_the_documented_forms(text: str, moment: tuple[int, ...] | None) -> None:
+def test_times_are_read_in_the_documented_forms(text: str, moment: tuple[int, ...] | None) -> None:
     expected = None
     if moment is not None:
         year, month, day, hour, minute, second, microsecond = (*moment, 0, 0, 0, 0)[:7]
@@ -228,7 +228,7 @@ def test_moments_are_read_in_the_documented_forms(text: str, moment: tuple[int, 
         ),
     )
 )
-def test_a_moment_written_in_any_zone_is_read_back(moment: dt.datetime) -> None:
+def test_a_time_written_in_any_zone_is_read_back(moment: dt.datetime) -> None:
     assert parse_moment(moment.isoformat()) == moment
 
 

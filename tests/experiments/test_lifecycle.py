@@ -1,4 +1,4 @@
-"""Actions on experiments: what each does, when it is refused, and that no order of them leads anywhere else."""
+"""Actions on experiments: what each does, when it is refused, and that no order of them leads to another state."""
 
 import asyncio
 from collections import Counter
@@ -106,7 +106,7 @@ async def test_an_experiment_that_starts_later_can_be_ended_before(service: Serv
 
 
 @pytest.mark.parametrize("status", ["running", "paused", "stopped"])
-async def test_a_shipped_variant_goes_to_everybody_and_the_old_conditions_stay(
+async def test_a_shipped_variant_is_released_to_everyone_and_old_conditions_stay(
     service: Service, database: Database, status: str
 ) -> None:
     before = await experiment_that_is(service, status)
@@ -209,7 +209,7 @@ async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> N
         ("draft", "snapshots", NOT_LAUNCHED),
     ],
 )
-async def test_what_makes_no_sense_is_refused_and_changes_nothing(
+async def test_an_action_that_the_status_forbids_is_refused_and_changes_nothing(
     service: Service, database: Database, status: str, action: str, detail: str
 ) -> None:
     experiment, flag = await experiment_that_is(service, status), await only_flag(database)
@@ -278,7 +278,7 @@ async def test_a_wrong_body_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
-async def test_an_action_on_nothing_is_a_404_whatever_the_body(service: Service, action: str) -> None:
+async def test_an_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
     for reference in ("999", "abc"):
         response = await service.request("POST", f"/experiments/{reference}/{action}/", content=b"{")
         assert response.status_code == 404

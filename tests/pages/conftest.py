@@ -1,4 +1,4 @@
-"""A person with a browser, and experiments to look at."""
+"""A visitor with a browser, and experiments to show."""
 
 import html
 import json
@@ -63,13 +63,13 @@ class Page:
 
 @pytest.fixture
 async def stranger(service: Service) -> Visitor:
-    """Somebody who has not signed in."""
+    """A visitor who has not signed in."""
     return Visitor(service.client, service.project_id)
 
 
 @pytest.fixture
 async def visitor(service: Service) -> Visitor:
-    """Somebody who has."""
+    """A visitor who has signed in."""
     visitor = Visitor(service.client, service.project_id)
     assert (await visitor.sign_in(service.key)).status_code == 303
     return visitor
@@ -80,7 +80,7 @@ def shown(count: int, variant: str, flag: str = "checkout") -> list[dict[str, ob
 
 
 def viewed(count: int, buyers: int, variant: str) -> list[dict[str, object]]:
-    """Return a funnel's events: so many enter, so many of them buy."""
+    """Return a funnel's events: `count` persons enter, `buyers` of them buy."""
     entered = [event("$pageview", f"{variant}-{number}", variant=variant) for number in range(count)]
     return entered + [event("purchase", f"{variant}-{n}", "2022-11-03T09:00:00Z") for n in range(buyers)]
 

@@ -1,4 +1,4 @@
-"""Pages in a browser: drawn, usable by keyboard and on a phone, without a complaint of the browser or of axe."""
+"""Pages in a browser: charts are drawn, keyboard and phone work, browser and axe report no errors."""
 
 import asyncio
 import json
@@ -91,7 +91,7 @@ def kinds(page: Any) -> list[str]:
     return [chart["kind"] for chart in page["charts"]]
 
 
-async def test_signing_in_takes_nothing_but_a_keyboard(seen: Any) -> None:
+async def test_sign_in_works_by_keyboard_alone(seen: Any) -> None:
     assert seen["pages"]["sign-in"]["heading"] == "Sign in"
     assert seen["alert"].startswith("Invalid API key")
     assert seen["pages"]["funnel"]["heading"] == "Checkout button"
@@ -123,7 +123,7 @@ async def test_every_chart_is_drawn_and_has_a_name(seen: Any) -> None:
         assert chart["marks"] >= 4, chart
 
 
-async def test_darkness_and_narrowness_are_respected(seen: Any) -> None:
+async def test_pages_follow_the_color_scheme_and_the_width_of_the_screen(seen: Any) -> None:
     for name, page in seen["pages"].items():
         dark = page["background"] == "rgb(17, 22, 29)"
         assert dark == name.endswith("dark"), name
@@ -131,7 +131,7 @@ async def test_darkness_and_narrowness_are_respected(seen: Any) -> None:
     assert seen["paper"] == "rgb(255, 255, 255)"
 
 
-async def test_browsers_have_nothing_to_complain_of(seen: Any) -> None:
+async def test_browsers_report_no_errors(seen: Any) -> None:
     assert seen["complaints"] == [UNAUTHORIZED]  # of the wrong key
     assert seen["foreign"] == []
 

@@ -1,4 +1,4 @@
-"""Curves against what every density is: it holds all probability, and has the posterior's mean."""
+"""Density curves integrate to 1, and have the posterior's mean."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers formatted for people."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_changes_have_a_sign(value: float | None, written: str) -> None:
     ("value", "written"),
     [(1.0, "100.00%"), (0.99995, "over 99.99%"), (0.5, "50.00%"), (0.00001, "under 0.01%"), (0.0, "0.00%")],
 )
-def test_nothing_is_certain_that_is_not(value: float, written: str) -> None:
+def test_probabilities_are_not_rounded_to_certainty(value: float, written: str) -> None:
     assert format_probability(value) == written
 
 

@@ -1,4 +1,4 @@
-"""What pages show: the same figures as the API, in every state of an experiment, and nothing that bites."""
+"""Pages show the figures of the API in every state of an experiment, and escape everything."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> \" &
 VARIANT = "</script><img src=x onerror=alert(1)>"
 
 
-async def test_a_funnel_is_told_and_drawn_with_the_figures_of_the_api(service: Service, visitor: Visitor) -> None:
+async def test_a_funnel_page_shows_the_figures_of_the_api(service: Service, visitor: Visitor) -> None:
     experiment = await clear_win(service)
     path = f"/experiments/{experiment['id']}"
 
@@ -56,7 +56,7 @@ async def test_exposures_are_drawn_beside_the_planned_split(service: Service, vi
     assert drawn["planned"] == [{"day": "2022-11-02", "count": 400.0}]
 
 
-async def test_a_trend_is_told_as_a_mean_per_person(service: Service, visitor: Visitor) -> None:
+async def test_a_trend_page_shows_means_per_person(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(filters=TREND)
     await send(service, [*shown(120, "control"), *shown(120, "test")])
     await send(service, [event("$pageview", f"control-{n}", variant="control") for n in range(30)])
@@ -81,7 +81,7 @@ async def test_more_is_not_called_best_where_less_is_better(service: Service, vi
     assert text.index("Probability of being best") < text.index("Probability of being highest")
 
 
-async def test_a_draft_says_what_is_planned(service: Service, visitor: Visitor) -> None:
+async def test_a_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 
     page = await visitor.look(draft)
@@ -93,7 +93,7 @@ async def test_a_draft_says_what_is_planned(service: Service, visitor: Visitor) 
     assert "<script" not in page.response.text
 
 
-async def test_without_data_nothing_is_drawn_and_the_reason_is_told(service: Service, visitor: Visitor) -> None:
+async def test_a_page_without_data_shows_the_reason_and_no_charts(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment()
 
     page = await visitor.look(experiment)
@@ -104,7 +104,7 @@ async def test_without_data_nothing_is_drawn_and_the_reason_is_told(service: Ser
     assert "The target metric has no events" in page.text
 
 
-async def test_broken_figures_are_not_to_be_decided_on(service: Service, visitor: Visitor) -> None:
+async def test_a_broken_split_is_shown_as_no_decision(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment()
     await send(service, [*shown(300, "control"), *shown(150, "test"), *viewed(300, 30, "control")])
     await send(service, viewed(150, 40, "test"))
@@ -130,7 +130,7 @@ async def test_an_end_with_its_conclusion_and_the_archive_are_shown(service: Ser
     assert "Checkout button stopped archived won" in listed.text
 
 
-async def test_what_cannot_be_worked_out_is_told(service: Service, visitor: Visitor) -> None:
+async def test_a_page_shows_why_an_experiment_cannot_be_analyzed(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(stats_config={"baseline_variant_key": "nobody"})
 
     page = await visitor.look(experiment)
@@ -152,7 +152,7 @@ async def test_what_cannot_be_worked_out_is_told(service: Service, visitor: Visi
     ],
     ids=str,
 )
-async def test_no_experiment_is_too_odd_to_be_shown(service: Service, visitor: Visitor, fields: dict[str, Any]) -> None:
+async def test_odd_experiments_are_shown(service: Service, visitor: Visitor, fields: dict[str, Any]) -> None:
     experiment = await service.create_experiment(**fields)
     await send(service, [*shown(5, "control"), *shown(5, "test"), *viewed(5, 2, "control"), *viewed(5, 1, "test")])
 
@@ -177,7 +177,7 @@ async def test_a_long_experiment_is_drawn_in_longer_steps(service: Service, visi
 
 
 @pytest.mark.parametrize("price", [1e140, -1e140, 1e-300, 0.0])
-async def test_no_amount_is_too_odd_to_be_drawn(service: Service, visitor: Visitor, price: float) -> None:
+async def test_odd_amounts_are_drawn(service: Service, visitor: Visitor, price: float) -> None:
     metric = {"id": "purchase", "type": "events", "math": "sum", "math_property": "price"}
     experiment = await service.create_experiment(filters={"insight": "TRENDS", "events": [metric]})
     await send(service, [*shown(20, "control"), *shown(20, "test")])
@@ -190,7 +190,7 @@ async def test_no_amount_is_too_odd_to_be_drawn(service: Service, visitor: Visit
     assert "Checkout button" in page.text
 
 
-async def test_names_are_text_wherever_they_stand(service: Service, visitor: Visitor) -> None:
+async def test_names_are_escaped_everywhere(service: Service, visitor: Visitor) -> None:
     variants = [
         {"key": "control", "rollout_percentage": 50},
         {"key": VARIANT, "name": HOSTILE, "rollout_percentage": 50},
@@ -242,7 +242,7 @@ async def test_an_empty_list_says_how_to_begin(visitor: Visitor) -> None:
     assert "No experiments yet" in (await visitor.look()).text
 
 
-async def test_without_a_project_named_ones_own_is_opened(service: Service, visitor: Visitor) -> None:
+async def test_the_callers_own_project_is_opened_by_default(service: Service, visitor: Visitor) -> None:
     answer = await visitor.browser.get("/experiments")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/experiments/{service.project_id}/")
@@ -273,7 +273,7 @@ async def test_a_lost_database_is_reported_as_a_page(
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
 
-async def test_pages_load_from_here_only_and_are_not_kept(service: Service, visitor: Visitor) -> None:
+async def test_pages_load_from_their_own_host_and_are_not_cached(service: Service, visitor: Visitor) -> None:
     experiment = await clear_win(service)
     pages = [
         await visitor.look(),
@@ -306,7 +306,7 @@ async def test_nothing_else_is_served_as_an_asset(stranger: Visitor, name: str) 
     assert (await stranger.browser.get(f"/experiments/assets/0/{name}")).status_code == 404
 
 
-async def test_under_a_prefix_every_address_has_it(service: Service, application: FastAPI) -> None:
+async def test_every_link_carries_the_path_prefix(service: Service, application: FastAPI) -> None:
     experiment = await clear_win(service)
     transport = httpx.ASGITransport(app=application, root_path="/abacus")
     async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as browser:
@@ -320,11 +320,11 @@ async def test_under_a_prefix_every_address_has_it(service: Service, application
     assert [one for one in page.addresses if not one.startswith(("/abacus/experiments/", "data:", "#main"))] == []
 
 
-async def test_pages_are_no_part_of_the_documented_api(application: FastAPI) -> None:
+async def test_pages_are_not_part_of_the_documented_api(application: FastAPI) -> None:
     assert [path for path in application.openapi()["paths"] if path.startswith("/experiments")] == []
 
 
-async def test_a_report_is_one_file_that_asks_for_nothing(
+async def test_a_report_is_one_file_that_loads_nothing(
     service: Service, database_url: str, tmp_path: Any, visitor: Visitor
 ) -> None:
     experiment = await clear_win(service)
@@ -349,7 +349,7 @@ async def test_a_report_is_one_file_that_asks_for_nothing(
     assert written.data == page.data
 
 
-async def test_a_report_of_nothing_is_refused_in_one_line(service: Service, database_url: str) -> None:
+async def test_a_report_of_an_unknown_experiment_is_refused_in_one_line(service: Service, database_url: str) -> None:
     environment = {"ABACUS_DATABASE_URL": database_url, "PATH": ""}
 
     told = abacus(environment, "report", "999", "--project", str(service.project_id), status=1)

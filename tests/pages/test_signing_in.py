@@ -1,4 +1,4 @@
-"""Who gets to see pages, and what the cookie is good for."""
+"""Sign-in, access to pages, and the cookie."""
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ from tests.pages.conftest import Visitor
 from tests.support.service import Service
 
 
-async def test_who_has_not_signed_in_is_asked_for_a_key_on_every_page(service: Service, stranger: Visitor) -> None:
+async def test_every_page_asks_visitors_without_a_session_for_a_key(service: Service, stranger: Visitor) -> None:
     experiment = await service.create_experiment(name="Secret")
 
     for path in ("/experiments", stranger.path(), stranger.path(experiment), stranger.path({"id": 999})):
@@ -23,7 +23,7 @@ async def test_who_has_not_signed_in_is_asked_for_a_key_on_every_page(service: S
         assert "set-cookie" not in page.headers
 
 
-async def test_a_key_opens_the_page_that_was_asked_for(service: Service, stranger: Visitor) -> None:
+async def test_sign_in_opens_the_requested_page(service: Service, stranger: Visitor) -> None:
     experiment = await service.create_experiment()
 
     answer = await stranger.sign_in(f" {service.key}\n", stranger.path(experiment))
@@ -34,7 +34,7 @@ async def test_a_key_opens_the_page_that_was_asked_for(service: Service, strange
 
 
 @pytest.mark.parametrize("key", ["", "phx_wrong", "\x00\r\nSet-Cookie: a=b", "ключ", "x" * 10_000])
-async def test_a_key_that_opens_nothing_is_told_so(stranger: Visitor, key: str) -> None:
+async def test_sign_in_refuses_an_invalid_key(stranger: Visitor, key: str) -> None:
     answer = await stranger.sign_in(key)
 
     assert answer.status_code == 401
@@ -53,7 +53,7 @@ async def test_no_body_breaks_the_form(stranger: Visitor, body: bytes) -> None:
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-async def test_a_revoked_key_ends_the_visit(service: Service, visitor: Visitor, database: Database) -> None:
+async def test_a_revoked_key_signs_the_user_out(service: Service, visitor: Visitor, database: Database) -> None:
     async with database.write() as session:
         await AccountService(session).revoke_key(1)
 
@@ -77,7 +77,7 @@ async def test_the_cookie_opens_pages_only(service: Service, stranger: Visitor) 
         assert (await stranger.browser.get(path, headers=cookie)).status_code == 401
 
 
-async def test_what_is_not_ones_own_does_not_exist(service: Service, visitor: Visitor, database: Database) -> None:
+async def test_projects_of_others_are_not_found(service: Service, visitor: Visitor, database: Database) -> None:
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
             name="Rival", email="bob@example.org", organization_name="Rivals", timezone="UTC"
@@ -137,7 +137,7 @@ async def test_forms_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://abacus.test"}])
-async def test_the_own_form_is_not(service: Service, stranger: Visitor, headers: dict[str, str]) -> None:
+async def test_the_own_form_is_accepted(service: Service, stranger: Visitor, headers: dict[str, str]) -> None:
     assert (await stranger.sign_in(service.key, **headers)).status_code == 303
 
 

@@ -17,6 +17,16 @@
   const dash = (variant) => dashes[places.get(variant) ?? 0];
   const toDate = (day) => new Date(day.replace(" ", "T") + (day.length > 10 ? "Z" : ""));
 
+  const overTime = (width) => ({
+    className: "plot",
+    width,
+    height: 290,
+    marginLeft: 52,
+    marginRight: 14,
+    marginTop: 28,
+    x: { type: "utc", label: null, ticks: width / 90 },
+  });
+
   const draw = {
     densities({ isShare, measure, curves }, width) {
       return Plot.plot({
@@ -83,13 +93,7 @@
       const [low, high] = d3.extent(later.flatMap((point) => [0, point.change, point.low, point.high]).filter((one) => one !== undefined));
       const last = days.at(-1);
       return Plot.plot({
-        className: "plot",
-        width,
-        height: 290,
-        marginLeft: 52,
-        marginRight: 14,
-        marginTop: 28,
-        x: { type: "utc", label: null, ticks: width / 90 },
+        ...overTime(width),
         y: { label: `change against ${baseline}`, tickFormat: change, domain: [low, high], nice: true, grid: true },
         marks: [
           Plot.ruleY([0], { strokeWidth: 1.5 }),
@@ -107,13 +111,7 @@
       const next = (day) => new Date(+toDate(day) + step * 86_400_000);
       const placed = (row) => ({ ...row, x1: toDate(row.day), x2: next(row.day) });
       return Plot.plot({
-        className: "plot",
-        width,
-        height: 290,
-        marginLeft: 52,
-        marginRight: 14,
-        marginTop: 28,
-        x: { type: "utc", label: null, ticks: width / 90 },
+        ...overTime(width),
         y: { label: "new persons", grid: true, ticks: 6 },
         marks: [
           Plot.rectY(bars.map(placed), {

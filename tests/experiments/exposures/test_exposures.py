@@ -1,4 +1,4 @@
-"""Who was exposed, and where every event of exposure went."""
+"""Exposures, and how every exposure event is counted."""
 
 import datetime as dt
 from typing import Any
@@ -52,7 +52,7 @@ async def test_a_person_counts_once_on_the_day_of_the_first_exposure(service: Se
     }
 
 
-async def test_who_was_shown_several_variants_is_analyzed_under_none(service: Service) -> None:
+async def test_persons_in_several_variants_are_not_analyzed(service: Service) -> None:
     body = await exposures_of(
         service,
         exposure("ann", "control", "2022-11-02T09:00:00Z"),
@@ -106,7 +106,7 @@ async def test_test_accounts_are_left_out_and_counted(service: Service) -> None:
     assert (body["accounting"]["persons_seen"], body["total_exposures"]["test"]) == (1, 0)
 
 
-async def test_an_experiment_may_say_what_exposure_is(service: Service) -> None:
+async def test_custom_exposure_filter_defines_exposure(service: Service) -> None:
     custom = {"insight": "TRENDS", "events": [{"id": "checkout opened", "type": "events"}]}
 
     body = await exposures_of(
@@ -121,7 +121,7 @@ async def test_an_experiment_may_say_what_exposure_is(service: Service) -> None:
     assert body["total_exposures"] == {"control": 0, "test": 1, "$multiple": 0}
 
 
-async def test_what_is_new_is_added_to_what_was_counted(service: Service) -> None:
+async def test_new_exposures_are_added_to_stored_counts(service: Service) -> None:
     await exposures_of(service, exposure("ann", "control"), exposure("bob", "test"))
     [experiment] = (await service.read("/experiments/"))["results"]
     await service.capture(
@@ -154,7 +154,7 @@ FACTS = st.lists(st.tuples(st.integers(1, 6), st.integers(-3, 9), st.integers(0,
 
 
 @given(FACTS)
-def test_the_sums_close_whatever_was_sent(facts: list[tuple[int, int, int]]) -> None:
+def test_accounting_sums_add_up_for_any_events(facts: list[tuple[int, int, int]]) -> None:
     counts = counted(facts)
 
     assert counts.event_count == len(facts)

@@ -1,4 +1,4 @@
-"""What is found wrong with an experiment, and why results are what they are: through the API."""
+"""Health findings and the explanation of results through the API."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,13 +53,13 @@ async def test_a_broken_split_is_found_with_its_figures(service: Service) -> Non
     }
 
 
-async def test_a_difference_that_chance_makes_is_no_finding(service: Service) -> None:
+async def test_random_imbalance_is_not_a_finding(service: Service) -> None:
     events = [*shown(240, "control"), *shown(210, "test"), *viewed(3, "control"), *viewed(3, "test")]
 
     assert codes(await health(service, await experiment_with(service, events))) == []
 
 
-async def test_what_is_missing_is_named(service: Service) -> None:
+async def test_findings_name_missing_data(service: Service) -> None:
     experiment = await experiment_with(service, [])
     nothing = await health(service, experiment)
     await service.capture(event("$pageview", "ann"))
@@ -72,7 +72,7 @@ async def test_what_is_missing_is_named(service: Service) -> None:
     assert (half["status"], codes(half)) == ("unhealthy", ["NO_CONTROL_VARIANT", "ZERO_EXPOSURES"])
 
 
-async def test_a_draft_waits(service: Service) -> None:
+async def test_a_draft_is_waiting(service: Service) -> None:
     draft = await experiment_with(service, [], start_date=None, end_date=None)
 
     report = await health(service, draft)
@@ -80,7 +80,7 @@ async def test_a_draft_waits(service: Service) -> None:
     assert (report["status"], report["findings"]) == ("waiting", [])
 
 
-async def test_the_flag_is_looked_at_too(service: Service) -> None:
+async def test_findings_cover_the_flag(service: Service) -> None:
     experiment = await experiment_with(service, [], end_date=None, start_date="2022-11-01T00:00:00Z")
     flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
     filters = flag["filters"]
@@ -170,14 +170,14 @@ async def test_a_split_is_tested_as_it_was_when_the_experiment_ended(service: Se
     assert codes(await health(service, experiment)) == []
 
 
-async def test_groups_are_assigned_together_so_their_persons_prove_nothing(service: Service) -> None:
+async def test_split_of_a_group_flag_is_not_tested(service: Service) -> None:
     events = [*shown(300, "control"), *shown(150, "test"), *viewed(3, "control"), *viewed(3, "test")]
     experiment = await experiment_with(service, events, filters={**TREND, "aggregation_group_type_index": 0})
 
     assert codes(await health(service, experiment)) == []
 
 
-async def test_an_exposure_that_cannot_be_read_is_told_and_left_aside(service: Service) -> None:
+async def test_unreadable_exposure_filter_is_reported_and_ignored(service: Service) -> None:
     own = {"insight": "TRENDS", "events": "nonsense"}
     experiment = await experiment_with(
         service,
@@ -192,7 +192,7 @@ async def test_an_exposure_that_cannot_be_read_is_told_and_left_aside(service: S
     assert (codes(report), results.status_code) == (["EXPOSURE_UNREADABLE"], 200)
 
 
-async def test_an_experiment_waits_until_it_begins_and_until_something_arrives(service: Service) -> None:
+async def test_experiment_is_waiting_before_its_start_and_before_data(service: Service) -> None:
     later = await experiment_with(service, [], start_date="2199-01-01T00:00:00Z", end_date=None)
     silent = await experiment_with(service, [], end_date=None, feature_flag_key="silent")
 

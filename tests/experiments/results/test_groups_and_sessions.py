@@ -1,4 +1,4 @@
-"""Metrics in which groups and sessions act, and what they leave out as tests."""
+"""Metrics of groups and sessions, and their filters of test accounts."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def of(company: str, name: str, who: str, time: str = "2022-11-02T10:00:00Z", **
     return event(name, who, time, properties={"$groups": {"company": company}}, **members)
 
 
-async def test_a_funnel_of_groups_counts_groups_whoever_acts(service: Service) -> None:
+async def test_group_funnel_counts_groups_across_persons(service: Service) -> None:
     results = await results_of(
         service,
         of("acme", "$pageview", "ann", variant="control"),
@@ -73,7 +73,7 @@ async def test_maths_beyond_single_events_are_counted_in_each_bucket(
     assert (data(results)["control"], data(results)["test"]) == (control, test)
 
 
-async def test_a_project_says_who_is_a_test_account(service: Service) -> None:
+async def test_project_filters_define_test_accounts(service: Service) -> None:
     real = [{"key": "email", "value": "@example.com", "operator": "not_icontains", "type": "person"}]
     changed = await service.request("PATCH", "/", json={"test_account_filters": real})
     assert (changed.status_code, changed.json()["test_account_filters"]) == (200, real)
@@ -120,7 +120,7 @@ async def test_a_filter_on_test_accounts_that_could_not_be_tested_is_refused(
     )
 
 
-async def test_an_experiment_may_say_itself_what_exposure_is(service: Service) -> None:
+async def test_custom_exposure_filter_sets_the_exposure_of_results(service: Service) -> None:
     own = {"events": [{"id": "saw it", "math": "dau", "properties": [{"key": "where", "value": "home"}]}]}
     results = await results_of(
         service,

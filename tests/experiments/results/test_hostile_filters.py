@@ -1,4 +1,4 @@
-"""Experiments keep whatever filters they are given; results answer or refuse them, and never break."""
+"""Experiments store any filters; results answer or refuse them, and never fail."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Results as a client reads them."""
+"""Results through the API."""
 
 import asyncio
 import datetime as dt
@@ -292,7 +292,7 @@ async def test_results_need_control_and_a_test(
         ),
     ],
 )
-async def test_a_metric_that_cannot_be_computed_is_refused_when_results_are_asked_for(
+async def test_results_refuse_a_metric_that_cannot_be_computed(
     service: Service, changes: dict[str, Any], detail: str
 ) -> None:
     experiment = await service.create_experiment(filters={**FUNNEL, **changes})
@@ -460,7 +460,7 @@ async def test_other_projects_events_do_not_count(service: Service) -> None:
     assert [funnel[0]["count"] for funnel in results["insight"]] == [1, 1]
 
 
-async def test_everybody_who_waits_shares_one_recount(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_requests_share_one_recount(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = 0
     recompute = MetricCounter.recompute
 
@@ -480,7 +480,7 @@ async def test_everybody_who_waits_shares_one_recount(service: Service, monkeypa
     assert counted <= 2 * 2  # the metric and the exposures, for those before the first count began and those after
 
 
-async def test_a_started_experiment_is_counted_before_anybody_asks(
+async def test_refresh_counts_a_started_experiment_before_any_request(
     service: Service, database: Database, application: FastAPI
 ) -> None:
     state = application.state

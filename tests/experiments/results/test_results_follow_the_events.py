@@ -1,4 +1,4 @@
-"""Whatever happened, in any order, however often anybody looked: results equal a plain recount of the events."""
+"""Results equal a plain recount of the events, for any order of events and any number of reads."""
 
 import datetime as dt
 from collections import Counter, defaultdict
@@ -46,7 +46,7 @@ METRICS: Sequence[Mapping[str, Any]] = (
     },
 )
 
-# Both variants have somebody, or there would be nothing to judge.
+# Both variants have persons, or there would be nothing to judge.
 BASE = [
     {
         "event": name,
@@ -209,7 +209,7 @@ def passes(event: Mapping[str, Any], entity: Mapping[str, Any]) -> bool:
 
 def number(amount: object) -> float | None:
     try:
-        return float(amount)  # type: ignore[arg-type]  # what is no number is refused below
+        return float(amount)  # type: ignore[arg-type]  # anything else is refused below
     except (TypeError, ValueError):
         return None
 

@@ -57,9 +57,7 @@ async def test_a_secondary_metric_is_one_figure_per_variant_with_data(
         ([{"filters": {"insight": "PATHS"}}], "?id=0", "Secondary metrics need to be funnel or trend insights"),
     ],
 )
-async def test_a_secondary_metric_that_is_not_there_is_refused(
-    service: Service, metrics: Any, query: str, detail: str
-) -> None:
+async def test_a_missing_secondary_metric_is_refused(service: Service, metrics: Any, query: str, detail: str) -> None:
     experiment = await service.create_experiment(secondary_metrics=metrics)
 
     response = await service.get(f"/experiments/{experiment['id']}/secondary_results/{query}")
@@ -107,7 +105,7 @@ async def test_a_flag_that_no_recent_event_names_is_warned_of(
         ({"actions": '[{"id": 1}]'}, "Action ID 1 does not exist!", None),
     ],
 )
-async def test_an_unreadable_question_about_the_flag_is_refused(
+async def test_flag_check_refuses_an_unparsable_query(
     service: Service, query: dict[str, str], detail: str, attr: str | None
 ) -> None:
     response = await service.get("/experiments/requires_flag_implementation/", **query)

@@ -1,4 +1,4 @@
-"""What facts are analyzed as is what `analyze` makes of the same counts, whatever the facts are."""
+"""The analysis of any facts equals that of `analyze` for the same counts."""
 
 import datetime as dt
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is kept of an experiment's results, and that nothing changes it."""
+"""What snapshots hold, and that nothing changes them."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ async def verdict_and_health(service: Service, experiment: Json) -> tuple[Json, 
     """Return the body of 2022, and what is added to it."""
     results = await service.read(f"/experiments/{experiment['id']}/results/")
     health, explanation = results.pop("health"), results.pop("explain")
-    assert explanation is None  # nobody asked
+    assert explanation is None  # it was not requested
     return results, health
 
 
@@ -47,7 +47,7 @@ async def snapshots_of(service: Service, experiment: Json) -> list[Json]:
 
 
 @pytest.mark.parametrize("filters", [FUNNEL, TREND])
-async def test_ending_keeps_the_results_as_everybody_sees_them_then(service: Service, filters: Json) -> None:
+async def test_ending_stores_the_results_that_the_api_returns(service: Service, filters: Json) -> None:
     running = await running_experiment(service, filters=filters)
     path = f"/experiments/{running['id']}/"
     flag = await service.read(f"/feature_flags/{running['feature_flag']}/")
@@ -206,7 +206,7 @@ async def test_a_change_while_results_are_counted_has_them_counted_again(
     assert (ended["name"], snapshot["experiment"]["name"]) == ("Second", "Second")
 
 
-async def test_an_experiment_that_never_comes_to_rest_is_not_ended_without_a_snapshot(
+async def test_ending_an_experiment_under_constant_change_is_refused(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await running_experiment(service)
