@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.common.errors import NotFound, ValidationFailed
-from app.common.ids import read_id
+from app.common.ids import read_id, read_reference
 from app.db.models import FeatureFlag, User
 from app.flags.filters import (
     DEFAULT_VARIANTS,
@@ -178,8 +178,8 @@ class FlagService:
     async def _validate(self, filters: JsonDict) -> None:
         validate_filters(filters)
         references = cohorts_of(filters)
-        ids = [read_id(str(reference)) or 0 for reference in references]
-        known = await self._cohorts.find(ids) if ids else {}
+        ids = [read_reference(reference) for reference in references]
+        known = await self._cohorts.find(cohort_id for cohort_id in ids if cohort_id is not None) if ids else {}
         for reference, cohort_id in zip(references, ids, strict=True):
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"

@@ -7,8 +7,9 @@ from typing import Final, Literal, TypeAlias
 import re2
 
 from app.properties.filters import Condition, Conjunction, Group, Node, Operator, parse_filter
-from app.properties.matcher import PropertyMatcher, compile_filter
+from app.properties.matcher import compile_filter
 from app.properties.patterns import regular_expression
+from app.properties.subjects import is_cohort, require_cohort_id
 
 Matching: TypeAlias = Literal["contains", "regex", "exact"]
 Step: TypeAlias = Mapping[str, object]
@@ -66,7 +67,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def check_properties(properties: object) -> None:
-    """Refuse properties of a step that cannot be read, or that compare with an impossible pattern.
+    """Refuse properties of a step that cannot be read, that compare with an invalid pattern, or that name no cohort.
 
     Raises
     ------
@@ -74,7 +75,10 @@ def check_properties(properties: object) -> None:
         Says why.
     """
     for condition in _leaves(parse_filter(properties)):
-        compile_filter(condition, resolve=_accept)
+        if is_cohort(condition):
+            require_cohort_id(condition)
+        else:
+            compile_filter(condition)
 
 
 def _filter(event: str, step: Step) -> Conjunction:
@@ -139,8 +143,3 @@ def _leaves(node: Node) -> Iterator[Condition]:
         return
     for child in node.children:
         yield from _leaves(child)
-
-
-def _accept(_condition: Condition) -> PropertyMatcher:
-    """Stand in for types that are resolved elsewhere: here it matters only that the filter can be read."""
-    return PropertyMatcher(frozenset(), lambda _properties: True)

@@ -27,12 +27,12 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.subjects import cohort_id
 from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
-_LONGEST_ID: Final = 10  # characters
 _OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
 _LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
 # Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
@@ -356,10 +356,7 @@ def _nobody(_properties: Properties) -> bool:
 
 
 def _cohort_of(condition: Condition) -> int | None:
-    if condition.type != "cohort":
-        return None
-    text = str(condition.value)
-    return int(text) if text.isdecimal() and len(text) <= _LONGEST_ID else None
+    return cohort_id(condition) if condition.type == "cohort" else None
 
 
 def _cohort_key(cohort: int) -> str:

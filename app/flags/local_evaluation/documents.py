@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
 from app.flags.filters import JsonDict, groups_of, with_groups
 
@@ -76,9 +77,7 @@ def _entries(group: JsonDict) -> list[dict[str, Any]]:
 
 
 def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
-    reference = str(entry.get("value"))
-    is_reference = entry.get("type") == "cohort" and reference.isdecimal() and len(reference) <= 10
-    return int(reference) if is_reference else None
+    return read_reference(entry.get("value")) if entry.get("type") == "cohort" else None
 
 
 def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:

@@ -7,7 +7,6 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from app.common.ids import read_id
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -19,8 +18,8 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
+from app.properties.subjects import is_cohort, require_cohort_id
 
-_COHORT_TYPES: Final[frozenset[PropertyType]] = frozenset({"cohort", "static-cohort", "precalculated-cohort"})
 _PERSON_TYPES: Final[frozenset[PropertyType]] = frozenset({"person", "event"})
 _BEHAVIORAL: Final = "Behavioral criteria cannot be evaluated: only properties of persons, and other cohorts, can"
 
@@ -83,13 +82,8 @@ def referred_cohorts(criteria: "Node | None") -> frozenset[int]:
     if criteria is None:
         return frozenset()
     if isinstance(criteria, Condition):
-        return frozenset({cohort_of(criteria)}) if criteria.type == "cohort" else frozenset()
+        return frozenset({require_cohort_id(criteria)}) if criteria.type == "cohort" else frozenset()
     return frozenset[int]().union(*map(referred_cohorts, criteria.children))
-
-
-def cohort_of(condition: Condition) -> int:
-    """Return the id in a condition of a type that names a cohort; 0, which no cohort has, when there is none."""
-    return (read_id(str(condition.value)) or 0) if isinstance(condition.value, int | str) else 0
 
 
 def _read(properties: object) -> "Group | None":
@@ -129,10 +123,9 @@ def _of_persons(node: Node) -> Node:
         return Conjunction(children) if isinstance(node, Conjunction) else Disjunction(children)
     if node.type in _PERSON_TYPES:
         return replace(node, type="person")
-    if node.type not in _COHORT_TYPES:
+    if not is_cohort(node):
         raise InvalidFilter(f"A cohort is made of properties of persons, and of other cohorts, not of {node.type!r}")
-    if not isinstance(node.value, int | str) or isinstance(node.value, bool) or not cohort_of(node):
-        raise InvalidFilter(f"A cohort is referred to by its id, got {json.dumps(node.value)[:100]}")
+    require_cohort_id(node)
     return replace(node, type="cohort")
 
 

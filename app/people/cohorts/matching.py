@@ -5,9 +5,10 @@ from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from app.people.cohorts.criteria import cohort_of, referred_cohorts
+from app.people.cohorts.criteria import referred_cohorts
 from app.properties.filters import Condition, Group
 from app.properties.matcher import Properties, PropertyMatcher, compile_filter
+from app.properties.subjects import require_cohort_id
 
 _IS_IN: Final = b"true"
 
@@ -65,7 +66,7 @@ def _in_order(criteria: Mapping[int, Group]) -> list[int]:
 
 
 def _resolve(condition: Condition) -> PropertyMatcher:
-    mark = _mark(cohort_of(condition))
+    mark = _mark(require_cohort_id(condition))
     if condition.negation:
         return PropertyMatcher(frozenset(), lambda tokens: mark not in tokens)
     return PropertyMatcher(frozenset(), lambda tokens: mark in tokens)
