@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.common.errors import Unavailable
-from app.events.capture.decoding import CapturedEvent
+from app.events.capture.decoding.events import CapturedEvent
 
 # In characters of properties, with an allowance for what else an event has.
 MAX_WAITING_SIZE = 64 * 1024 * 1024

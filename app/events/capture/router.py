@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.events.capture.decoding import Envelope, decode_batch
+from app.events.capture.decoding.requests import Envelope, decode_batch
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import MAX_PAYLOAD_BYTES, SdkRequest, decode_payload

@@ -15,7 +15,8 @@ from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
-from app.events.capture.decoding import CapturedBatch, CapturedEvent
+from app.events.capture.decoding.events import CapturedEvent
+from app.events.capture.decoding.requests import CapturedBatch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, GroupCommit, size_of
 from app.events.repository import EventRepository, NewEvent
 from app.flags.evaluation.enrichment import EnrichmentService

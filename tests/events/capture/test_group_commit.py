@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from app.common.errors import Unavailable
-from app.events.capture.decoding import CapturedEvent, decode_batch
+from app.events.capture.decoding.events import CapturedEvent
+from app.events.capture.decoding.requests import decode_batch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, MAX_WAITING_SIZE, GroupCommit, size_of
 
 UNKNOWN = "unknown"
