@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.activity_log.changes import NOTHING, State, changes_between
+from app.activity_log.changes import ABSENT, State, changes_between
 from tests.experiments.test_lifecycle import act, acted
 from tests.support.service import Json, Service
 
@@ -129,9 +129,9 @@ def test_fields_that_are_equal_are_no_change() -> None:
     state: State = {"a": 1, "b": None, "c": {"d": [1]}}
 
     assert changes_between(state, {**state}) == []
-    assert [(change["field"], change["action"]) for change in changes_between(NOTHING, state)] == [
+    assert [(change["field"], change["action"]) for change in changes_between(ABSENT, state)] == [
         ("a", "created"),
         ("c", "created"),
     ]
-    assert [change["action"] for change in changes_between(state, NOTHING)] == ["deleted", "deleted"]
+    assert [change["action"] for change in changes_between(state, ABSENT)] == ["deleted", "deleted"]
     assert changes_between({"a": 1}, {"a": 2}) == [{"field": "a", "action": "changed", "before": 1, "after": 2}]

@@ -268,7 +268,7 @@ async def test_a_cohort_cannot_refer_to_itself(service: Service) -> None:
     refusal = {
         "type": "validation_error",
         "code": "invalid_input",
-        "detail": "A cohort cannot refer to itself, nor through other cohorts",
+        "detail": "A cohort cannot refer to itself, neither directly nor through other cohorts",
         "attr": "filters",
     }
     assert [(response.status_code, response.json()) for response in responses] == [(400, refusal)] * 3
@@ -294,7 +294,7 @@ async def test_cohorts_refer_to_each_other_over_few_levels_only(service: Service
     response = await service.post("/cohorts/", {"name": "Top", "filters": filters("AND", cohort(below["id"]))})
 
     assert (response.status_code, response.json()["attr"]) == (400, "filters")
-    assert response.json()["detail"] == "Cohorts refer to each other over more than 10 levels"
+    assert response.json()["detail"] == "Cohorts refer to each other through more than 10 levels"
 
 
 @pytest.mark.parametrize("reference", [555, "555", 2**31 - 1])
