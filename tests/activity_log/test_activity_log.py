@@ -1,4 +1,4 @@
-"""Who changed what and when."""
+"""The log of changes: user, time and differing fields."""
 
 import pytest
 
@@ -118,7 +118,7 @@ async def test_what_never_was_has_no_log(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_nobody_can_change_the_log(service: Service, method: str) -> None:
+async def test_the_log_cannot_be_changed(service: Service, method: str) -> None:
     experiment = await service.create_experiment()
 
     for path in (f"experiments/{experiment['id']}", "experiments", "feature_flags"):

@@ -1,4 +1,4 @@
-"""From bytes to events, without a database."""
+"""The decoding of requests to events, without a database."""
 
 import datetime as dt
 import json

@@ -71,7 +71,7 @@ async def test_a_created_cohort_has_every_field_of_2022(service: Service) -> Non
     assert await service.read(f"/cohorts/{created['id']}/") == {**created, "count": 0}
 
 
-async def test_nobody_is_in_a_cohort_without_criteria(service: Service) -> None:
+async def test_a_cohort_without_criteria_has_no_members(service: Service) -> None:
     await meet(service, ann="pro")
 
     created = await create(service)
