@@ -1,4 +1,4 @@
-"""What differs between two states of an item. Pure."""
+"""The differences between two states of an item."""
 
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, TypedDict
@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 State: TypeAlias = Mapping[str, JsonValue]
 
-NOTHING: State = {}  # the state of what does not exist
+ABSENT: State = {}  # the state of an item that does not exist
 
 
 class Change(TypedDict):

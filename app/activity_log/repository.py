@@ -11,7 +11,7 @@ from app.db.models import ActivityEntry
 
 
 class ActivityRepository:
-    """Bound to one project when built, so no query can forget the tenant. It can add and read, and nothing else."""
+    """Bound to one project when built, so no query can forget the tenant. It only adds and reads."""
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
@@ -38,7 +38,7 @@ class ActivityRepository:
         return found.all()
 
     async def since(self, scope: str, item_id: int, moment: dt.datetime) -> Sequence[ActivityEntry]:
-        """Return entries of an item from a moment on with their users, oldest first."""
+        """Return entries of an item since a time, with their users, oldest first."""
         found = await self._session.scalars(
             select(ActivityEntry)
             .where(*self._conditions(scope, item_id), ActivityEntry.created_at >= moment)

@@ -20,14 +20,16 @@ class ChangeRead(ResponseBody):
 
 
 class ActivityDetail(ResponseBody):
-    name: str = Field(description="What the item was called then: a flag by its key.", examples=["Checkout button"])
-    changes: list[ChangeRead] = Field(description="The fields that differ; of a new or deleted item, all it has.")
+    name: str = Field(
+        description="The name of the item at that time; of a flag, its key.", examples=["Checkout button"]
+    )
+    changes: list[ChangeRead] = Field(description="The fields that differ; of a new or deleted item, all its fields.")
 
 
 class ActivityRead(ResponseBody):
-    id: int = Field(description="Grows with time.", examples=[1])
+    id: int = Field(description="Ascending in time.", examples=[1])
     activity: str = Field(
-        description="`created`, `updated`, `deleted`, or what was done to an experiment: `launched`, `paused`, "
+        description="`created`, `updated`, `deleted`, or an action on an experiment: `launched`, `paused`, "
         "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`.",
         examples=["launched"],
     )

@@ -1,9 +1,9 @@
-"""Who changed what and when: written in the transaction of the change itself, by the service that makes it."""
+"""The log of changes: each is written in the transaction of the change itself, by the service that makes it."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from app.activity_log.changes import NOTHING, State, changes_between
+from app.activity_log.changes import ABSENT, State, changes_between
 from app.activity_log.repository import ActivityRepository
 from app.db.models import ActivityEntry, User
 
@@ -21,11 +21,11 @@ class ActivityLog:
         activity: str,
         user: User,
         *,
-        before: State = NOTHING,
-        after: State = NOTHING,
+        before: State = ABSENT,
+        after: State = ABSENT,
         name: str,
     ) -> None:
-        """Add what happened to an item; nothing at all is added for an update that changes nothing."""
+        """Add an entry about an item, unless it is an update that changes nothing."""
         changes = changes_between(before, after)
         if changes or activity != "updated":
             await self._entries.add(
@@ -41,5 +41,5 @@ class ActivityLog:
     async def page(
         self, scope: Scope, item_id: int | None, limit: int, offset: int
     ) -> tuple[int, Sequence[ActivityEntry]]:
-        """Return how many entries there are about one item, or about all of a scope, and a window of them."""
+        """Return the number of entries about one item, or about a whole scope, and one page of them."""
         return await self._entries.count(scope, item_id), await self._entries.page(scope, item_id, limit, offset)

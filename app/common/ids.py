@@ -18,6 +18,16 @@ def read_id(text: str) -> int | None:
     return number if 0 < number <= MAX_ID else 0
 
 
+def read_reference(value: object) -> int | None:
+    """Read the id by which a JSON document refers to a stored item: an integer, or a text of its ASCII digits.
+
+    None for anything else, booleans and floats included, and for numbers that no item can have.
+    """
+    if isinstance(value, str):
+        return read_id(value) or None
+    return value if type(value) is int and 0 < value <= MAX_ID else None
+
+
 def read_uuid(text: str) -> UUID | None:
     """Read the UUID that a path names, written with hyphens; None for what is none."""
     return UUID(text) if _UUID.fullmatch(text) else None

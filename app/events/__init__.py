@@ -1,1 +1,1 @@
-"""The stored events."""
+"""Events: capture, storage, and the actions that give them names."""

@@ -1,4 +1,4 @@
-"""Events in the database: appended, counted through, never changed."""
+"""Events in the database: appended, read and removed, never changed."""
 
 import datetime as dt
 import functools
@@ -29,23 +29,23 @@ from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
 
-# First number of the advisory lock that every transaction adding events holds (shared); the second is the project.
+# First key of the advisory lock that every transaction that adds events holds, shared; the second key is the project.
 APPEND_LOCK = 1
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
-_MOST_COLUMNS = 500
+_MAX_COLUMNS = 500
 
-# SQLite joins 500 queries at most; more names than this are looked up together, however long it takes.
-_MOST_LOOK_UPS = 100
+# SQLite combines at most 500 queries; more names than this are read by a single condition, which is slower.
+_MAX_SUBQUERIES = 100
 
-# Events of each name in which the variants of flags are looked for.
-_MOST_LOOKED_AT = 10_000
+# The number of newest events of each name that are searched for flag properties.
+_MAX_SEARCHED = 10_000
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
 
 
 class NewEvent(NamedTuple):
-    """An event to be stored; times in microseconds since 1970 UTC, properties as JSON text."""
+    """An event to store: times in microseconds since 1970 UTC, properties as JSON text."""
 
     uuid: UUID
     name: str
@@ -61,13 +61,13 @@ _COLUMNS = ("project_id", *NewEvent._fields)
 
 @dataclass(frozen=True)
 class EventSelection:
-    """Which events to look at; times in microseconds, both bounds exclusive."""
+    """The events to list: times in microseconds since 1970 UTC, both bounds exclusive."""
 
     name: str | None = None
     distinct_id: str | None = None
     after: int | None = None
     before: int | None = None
-    cursor: tuple[int, int] | None = None  # time and sequence of the last event already seen
+    cursor: tuple[int, int] | None = None  # time and sequence number of the last event of the previous page
 
 
 @functools.cache
@@ -82,7 +82,7 @@ _EXCLUSIVE = select(func.pg_advisory_xact_lock(APPEND_LOCK, bindparam("project_i
 
 @functools.lru_cache(maxsize=64)
 def _last_of(count: int) -> Select[*tuple[Any, ...]]:
-    """Return a query for the last events of so many names: a row with a column for each."""
+    """Return a query for the last events of ``count`` names: one row with a column for each name."""
     return select(
         *(
             select(func.max(Event.sequence))
@@ -95,18 +95,18 @@ def _last_of(count: int) -> Select[*tuple[Any, ...]]:
 
 
 class EventQueries:
-    """How far the events of one project reach, each question on a connection of its own."""
+    """Reads the positions of one project's events, each query on a connection of its own."""
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database
         self._project_id = project_id
 
     async def high_water_mark(self) -> int:
-        """Return a sequence number below which this project gets no further event.
+        """Return a sequence number up to which this project gets no further events.
 
-        Sequence numbers are handed out before they are committed, so the highest visible one may have a lower one still
-        on its way. Writers hold a shared lock from before they draw numbers until they have committed: having the
-        exclusive lock once, after the number was read, means that whoever drew a lower one is done.
+        Sequence numbers are allocated before they are committed, so a number below the highest visible one may not be
+        committed yet. Writers hold a shared lock from before the allocation until their commit: once the exclusive lock
+        was held, after the number was read, every writer with a lower number has finished.
         """
         [(highest,)] = await self._database.fetch(_HIGHEST, {})
         if not self._database.is_sqlite:
@@ -116,10 +116,10 @@ class EventQueries:
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
         """Return the sequence number of the last event of each name; 0 where there is none."""
         found: dict[str, int] = {}
-        for some in chunks(list(names), _MOST_COLUMNS):
-            bound = {f"name_{place}": name for place, name in enumerate(some)}
-            [row] = await self._database.fetch(_last_of(len(some)), {"project_id": self._project_id, **bound})
-            found |= {name: sequence or 0 for name, sequence in zip(some, row, strict=True)}
+        for chunk in chunks(list(names), _MAX_COLUMNS):
+            bound = {f"name_{place}": name for place, name in enumerate(chunk)}
+            [row] = await self._database.fetch(_last_of(len(chunk)), {"project_id": self._project_id, **bound})
+            found |= {name: sequence or 0 for name, sequence in zip(chunk, row, strict=True)}
         return found
 
 
@@ -131,13 +131,13 @@ class EventRepository:
         self._project_id = project_id
 
     async def append(self, events: Sequence[NewEvent]) -> int:
-        """Store events; one whose uuid is known in the project changes nothing. Return how many are new."""
+        """Store the events whose uuid is new in the project; return their number."""
         await self._hold_append_lock()
         rows = [(self._project_id, *event) for event in events]
         return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
     async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
-        """Return those of the uuids that are stored already."""
+        """Return those of the uuids that are stored."""
         dialect = self._session.get_bind().dialect.name
         values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
         parameters = {"project_id": self._project_id, "uuids": values}
@@ -151,21 +151,21 @@ class EventRepository:
             )
 
     async def count_before(self, moment: int, high_water_mark: int) -> int:
-        """Return how many events up to the mark happened before a moment, but for the very last one of all."""
+        """Return the number of events up to the mark that happened before a time, without the last event of all."""
         counted = await self._session.scalar(select(func.count()).where(*self._removable(moment, high_water_mark)))
         return counted or 0
 
     async def remove_before(self, moment: int, high_water_mark: int, limit: int) -> int:
-        """Remove some of the events that ``count_before`` counts; return how many."""
-        some = select(Event.sequence).where(*self._removable(moment, high_water_mark)).limit(limit)
-        done = await self._session.execute(delete(Event).where(Event.sequence.in_(some)))
-        return cast("CursorResult[Any]", done).rowcount
+        """Remove at most ``limit`` of the events that ``count_before`` counts; return their number."""
+        removable = select(Event.sequence).where(*self._removable(moment, high_water_mark)).limit(limit)
+        result = await self._session.execute(delete(Event).where(Event.sequence.in_(removable)))
+        return cast("CursorResult[Any]", result).rowcount
 
     def _removable(self, moment: int, high_water_mark: int) -> Sequence[ColumnElement[bool]]:
         return (
             Event.project_id == self._project_id,
             Event.time < moment,
-            # What comes later has not been looked at; and the last one stays, because it says how far events have come.
+            # Later events were not read yet. The last event stays, because its number is the position of the event log.
             Event.sequence <= high_water_mark,
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
@@ -173,24 +173,24 @@ class EventRepository:
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
     ) -> Sequence[EventRow]:
-        """Return events in the order they came; None: of all names."""
+        """Return at most ``limit`` events after a sequence number, in order of arrival; names None means all names."""
         events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
             Event.project_id == self._project_id, Event.sequence > sequence
         )
         if names is not None:
             events = events.where(Event.name.in_(names))
-            if 1 < len(names) <= _MOST_LOOK_UPS:
-                high_water_mark = await self._place_of(names, sequence, high_water_mark, limit)
+            if 1 < len(names) <= _MAX_SUBQUERIES:
+                high_water_mark = await self._end_of_page(names, sequence, high_water_mark, limit)
         events = events.where(Event.sequence <= high_water_mark).order_by(Event.sequence).limit(limit)
         return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
 
-    async def _place_of(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
-        """Return where the first so many events of several names end, found in the index alone.
+    async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
+        """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
 
-        Without it a database would collect all later events of the names, to sort them and return the first few. It is
-        asked for by itself because a planner that knows the range reads it in the order of the table.
+        Without it a database would collect and sort all later events of the names to return the first ones. It is a
+        separate query, because a planner that knows the range reads it in the order of the table.
         """
-        each = [
+        subqueries = [
             select(Event.sequence)
             .where(
                 Event.project_id == self._project_id,
@@ -203,14 +203,14 @@ class EventRepository:
             .subquery()
             for name in names
         ]
-        together = union_all(*(select(one.c.sequence) for one in each)).subquery()
-        first = select(together.c.sequence).order_by(together.c.sequence).limit(limit).subquery()
+        combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
+        first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
         return await self._session.scalar(select(func.max(first.c.sequence))) or sequence
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
-        """Return the places of the buckets of time that have any event; the last one ends at ``until``.
+        """Return the indexes of the time buckets that contain events; the last bucket ends at ``until``.
 
-        One look at the index for each bucket with events, whatever their number.
+        One index lookup for each such bucket, regardless of the number of its events.
         """
         found: list[int] = []
         since = starts[0]
@@ -222,24 +222,24 @@ class EventRepository:
             )
             if time is None:
                 return found
-            place = bisect_right(starts, time) - 1
-            found.append(place)
-            if place + 1 == len(starts):
+            index = bisect_right(starts, time) - 1
+            found.append(index)
+            if index + 1 == len(starts):
                 return found
-            since = starts[place + 1]
+            since = starts[index + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names carries a property ``$feature/...``.
+        """Whether an event with one of the names has a property ``$feature/...``.
 
-        Of each name only the newest so many are looked at, whenever they happened: without a flag in the code there are
-        none to be found, however long one looks.
+        Only the newest 10,000 events of each name are searched, whatever their time: if the client's code has no flag,
+        no event has the property, and a full search would read all of them.
         """
         for name in names:
             newest = (
                 select(Event.time, Event.properties)
                 .where(Event.project_id == self._project_id, Event.name == name)
                 .order_by(Event.sequence.desc())
-                .limit(_MOST_LOOKED_AT)
+                .limit(_MAX_SEARCHED)
                 .subquery()
             )
             properties = newest.c.properties

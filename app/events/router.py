@@ -1,4 +1,4 @@
-"""Looking at the events that arrived."""
+"""The endpoint that lists events."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -49,11 +49,11 @@ async def list_events(
     after: Annotated[MomentText, Query(description="Only events later than this date and time.")] = None,
     before: Annotated[MomentText, Query(description="Only events earlier than this date and time.")] = None,
     limit: LimitText = None,
-    cursor: Annotated[str | None, Query(description="Where a page starts, as written into `next`.")] = None,
+    cursor: Annotated[str | None, Query(description="The start of a page, as in `next`.")] = None,
 ) -> Response:
-    """Return events, newest first, with the persons they belong to today. `next` never skips or repeats an event.
+    """Return events, newest first, with their current persons. `next` neither skips nor repeats an event.
 
-    A page has a thousand events at most.
+    A page has at most a thousand events.
     """
     size = min(read_count(limit, DEFAULT_LIMIT, minimum=1), MAX_LIMIT)
     selection = EventSelection(
@@ -65,14 +65,14 @@ async def list_events(
     )
     rows = await events.page(selection, size + 1)
     page = rows[:size]
-    people = await persons.by_ids([row.person_id for row in page])
+    persons_by_id = await persons.by_ids([row.person_id for row in page])
     following = Links(request).replacing(cursor=f"{page[-1].time}_{page[-1].sequence}") if len(rows) > size else None
-    body = {"next": following, "results": [_read(row, people.get(row.person_id)) for row in page]}
+    body = {"next": following, "results": [_read(row, persons_by_id.get(row.person_id)) for row in page]}
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 def _read(event: Event, person: Person | None) -> Mapping[str, object]:
-    """Return what `EventRead` documents. Properties pass through as text: any JSON that was stored can be shown."""
+    """Return the fields of `EventRead`. Properties are passed on as text, so that any stored JSON can be returned."""
     return {
         "id": event.uuid,
         "distinct_id": event.distinct_id,

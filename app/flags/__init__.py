@@ -1,1 +1,1 @@
-"""Feature flags: who sees what."""
+"""Feature flags: which person sees which variant."""

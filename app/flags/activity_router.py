@@ -1,4 +1,4 @@
-"""Who changed which feature flag and when."""
+"""The endpoints of the activity log of feature flags."""
 
 from fastapi import APIRouter
 from fastapi.params import Depends
@@ -20,24 +20,24 @@ router = APIRouter(
 
 @router.get(
     "/activity/",
-    summary="List what happened to feature flags",
+    summary="List the activity of feature flags",
 )
 async def list_feature_flags_activity(log: ActivityLogDep, pagination: PaginationDep) -> Page[ActivityRead]:
-    """Return who changed which feature flag and when, newest first."""
+    """Return the changes of all feature flags with their users and times, newest first."""
     count, entries = await log.page("FeatureFlag", None, pagination.limit, pagination.offset)
     return pagination.page(count, [read_entry(entry) for entry in entries])
 
 
 @router.get(
     "/{feature_flag_id}/activity/",
-    summary="List what happened to a feature flag",
+    summary="List the activity of a feature flag",
 )
 async def list_feature_flag_activity(
     feature_flag_id: FeatureFlagId, log: ActivityLogDep, flags: FlagsDep, pagination: PaginationDep
 ) -> Page[ActivityRead]:
-    """Return who changed the flag and when, newest first, with the fields before and after.
+    """Return the changes of a flag with their users and times, newest first, with the fields before and after.
 
-    What was done to it through its experiment is here too.
+    Changes that were made through the flag's experiment are included.
     """
     count, entries = await log.page(
         "FeatureFlag", (await flags.get(feature_flag_id)).id, pagination.limit, pagination.offset

@@ -25,7 +25,7 @@ async def get_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> Feature
 
 
 async def get_locked_flag(feature_flag_id: FeatureFlagId, flags: "FlagsDep") -> FeatureFlag:
-    """The flag, held against other writers until this request is done."""
+    """The flag, locked against other writers until the request ends."""
     return await flags.get(feature_flag_id, for_update=True)
 
 

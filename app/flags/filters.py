@@ -1,4 +1,4 @@
-"""The JSON of a flag's filters: who is released to, and the variants. Pure."""
+"""The JSON of a flag's filters: release conditions and variants."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MAX_VARIANTS = 10  # of an experiment
 MAX_FLAG_VARIANTS = 100  # one for each percent
 CONTROL = "control"
 
-SHIPPED = "Added when a variant was shipped to everybody."
+SHIPPED = "Added when a variant was shipped to everyone."
 
 DEFAULT_VARIANTS: Sequence[JsonDict] = (
     {"key": "control", "name": "Control Group", "rollout_percentage": 50},
@@ -27,7 +27,7 @@ DEFAULT_VARIANTS: Sequence[JsonDict] = (
 def build_filters(
     properties: Sequence[JsonDict], variants: Sequence[JsonDict], aggregation_group_type_index: int | None
 ) -> JsonDict:
-    """Return the filters of a flag that splits those who match ``properties`` between ``variants``."""
+    """Return the filters of a flag that splits the persons who match ``properties`` between ``variants``."""
     filters: JsonDict = {
         "groups": [{"properties": list(properties), "rollout_percentage": None}],
         "multivariate": {"variants": list(variants)},
@@ -40,7 +40,7 @@ def build_filters(
 def rewrite_filters(
     old: JsonDict, properties: Sequence[JsonDict] | None, aggregation_group_type_index: int | None
 ) -> JsonDict:
-    """Return the filters with other participants (None keeps them) and another unit of aggregation."""
+    """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation."""
     new = dict(old)
     if properties is not None:
         new["groups"] = [{"properties": list(properties)}]
@@ -49,7 +49,7 @@ def rewrite_filters(
 
 
 def with_groups(filters: JsonDict) -> JsonDict:
-    """Return the filters with a release condition: those without say it in an older form, or mean everybody."""
+    """Return the filters with ``groups``, made of ``properties``, the older form, or matching everyone."""
     if "groups" in filters:
         return filters
     properties = filters.get("properties")
@@ -58,18 +58,18 @@ def with_groups(filters: JsonDict) -> JsonDict:
 
 
 def ship(filters: JsonDict, variant_key: str) -> JsonDict:
-    """Return the filters that give one variant to everybody.
+    """Return the filters that give one variant to everyone.
 
-    The release conditions stay behind the one that is put first: without it they decide again who is released to.
+    A release condition that matches everyone is put first; once it is removed, the old ones apply again.
     """
-    everybody: JsonDict = {"properties": [], "rollout_percentage": 100, "description": SHIPPED}
+    everyone: JsonDict = {"properties": [], "rollout_percentage": 100, "description": SHIPPED}
     variants: list[JsonValue] = [
         {**variant, "rollout_percentage": 100 if variant.get("key") == variant_key else 0}
         for variant in variants_of(filters)
     ]
     old = filters.get("multivariate")
     multivariate: JsonDict = {**(old if isinstance(old, dict) else {}), "variants": variants}
-    return {**filters, "multivariate": multivariate, "groups": [everybody, *groups_of(filters)]}
+    return {**filters, "multivariate": multivariate, "groups": [everyone, *groups_of(filters)]}
 
 
 def groups_of(filters: JsonDict) -> list[JsonDict]:
@@ -78,14 +78,14 @@ def groups_of(filters: JsonDict) -> list[JsonDict]:
 
 
 def is_simple(filters: JsonDict) -> bool:
-    """Whether the flag is released by one percentage alone, of persons of all kinds. Variants do not matter."""
+    """Whether the flag has a single release condition, a percentage of all persons. Variants do not matter."""
     groups = groups_of(filters)
     is_of_persons = filters.get("aggregation_group_type_index") is None
     return is_of_persons and len(groups) == 1 and not groups[0].get("properties")
 
 
 def simple_rollout_percentage(filters: JsonDict) -> int | float | None:
-    """Return the percentage of a simple flag (None there means everybody); None for other flags."""
+    """Return the percentage of a simple flag, where None means everyone; None for other flags."""
     share = groups_of(filters)[0].get("rollout_percentage") if is_simple(filters) else None
     return share if isinstance(share, int | float) else None
 
@@ -97,24 +97,24 @@ def variants_of(filters: JsonDict) -> list[JsonDict]:
 
 
 def variant_keys(filters: JsonDict) -> list[str]:
-    """Return the keys of the variants, control first, the others in the flag's order."""
+    """Return the keys of the variants: control first, then the others in the flag's order."""
     keys = [str(variant.get("key")) for variant in variants_of(filters)]
     return sorted(keys, key=lambda key: key != CONTROL)
 
 
 def cohorts_of(filters: JsonDict) -> list[JsonValue]:
-    """Return what the release conditions name cohorts by, in their order."""
+    """Return the references to cohorts in the release conditions, in their order."""
     conditions = [condition for group in groups_of(filters) for condition in _conditions(group)]
     return [condition.get("value") for condition in conditions if condition.get("type") == "cohort"]
 
 
 def validate_filters(filters: JsonDict) -> None:
-    """Refuse filters that evaluation or results could make no sense of. What neither looks at may be anything.
+    """Refuse filters that could not be evaluated or analyzed. Fields that neither reads are not checked.
 
     Raises
     ------
     ValidationFailed
-        With ``attr`` ``filters`` and, where it had one, the message of the 2022 API.
+        With ``attr`` ``filters``, and the message of the 2022 API where that had one.
     """
     keys = _read_variant_keys(filters.get("multivariate"))
     index = filters.get("aggregation_group_type_index")
@@ -135,7 +135,7 @@ def validate_filters(filters: JsonDict) -> None:
 
 
 def validate_split(filters: JsonDict) -> None:
-    """Refuse variants that do not add up to everybody."""
+    """Refuse variants whose percentages do not sum to 100."""
     shares = [variant["rollout_percentage"] for variant in variants_of(filters)]
     if shares and math.fsum(share for share in shares if isinstance(share, int | float)) != 100:
         raise ValidationFailed("Invalid variant definitions: Variant rollout percentages must sum to 100.")
@@ -187,7 +187,7 @@ def _validate_condition(condition: JsonDict, group_type_index: int | None) -> No
     if group_type_index is not None and (kind != "group" or condition.get("group_type_index") != group_type_index):
         raise _refusal("can only use group properties")
     tree = parse_filter([condition])
-    if not tree.children:  # matching would pass over it, and release to everybody
+    if not tree.children:  # evaluation would skip the condition, and release to everyone
         raise ValidationFailed("Filters are not valid", attr="filters")
     if kind != "cohort":
         try:

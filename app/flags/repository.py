@@ -9,11 +9,11 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from app.db.models import Experiment, FeatureFlag
 
-CHANGED_FLAGS = "changed_flags"  # in a session's ``info``: the projects whose flags its transaction changes
+CHANGED_FLAGS = "changed_flags"  # key in a session's ``info``: the projects whose flags the transaction changes
 
 
 class KeyTaken(Exception):
-    """A undeleted flag of the project has this key."""
+    """An undeleted flag of the project has this key."""
 
 
 class FlagRepository:
@@ -34,14 +34,14 @@ class FlagRepository:
         )
 
     async def get(self, flag_id: int, *, for_update: bool = False) -> FeatureFlag | None:
-        """Return a flag, deleted or not, with its author and experiments, on request locked against other writers."""
+        """Return a flag, deleted or not, with its author and experiments; ``for_update`` locks it for this writer."""
         query = self._select().where(FeatureFlag.id == flag_id)
         if for_update:
             query = query.with_for_update(of=FeatureFlag)
         return await self._session.scalar(query)
 
     async def with_key(self, key: str) -> FeatureFlag | None:
-        """Return the undeleted flag that has the key, by itself."""
+        """Return the undeleted flag that has the key, without its author and experiments."""
         return await self._session.scalar(
             select(FeatureFlag).where(
                 FeatureFlag.project_id == self._project_id, FeatureFlag.key == key, ~FeatureFlag.deleted
@@ -60,7 +60,7 @@ class FlagRepository:
         return found.all()
 
     async def all_undeleted(self) -> Sequence[FeatureFlag]:
-        """Return all flags that are not deleted, oldest first, by themselves."""
+        """Return all undeleted flags, oldest first, without authors and experiments."""
         found = await self._session.scalars(
             select(FeatureFlag)
             .where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
@@ -73,7 +73,13 @@ class FlagRepository:
         return await self._session.scalar(undeleted) or 0
 
     async def add(self, flag: FeatureFlag) -> None:
-        """Store a new flag; the database decides whether its key is free."""
+        """Store a new flag.
+
+        Raises
+        ------
+        KeyTaken
+            The database has an undeleted flag with this key.
+        """
         flag.project_id = self._project_id
         self._note_change()
         try:
@@ -89,7 +95,13 @@ class FlagRepository:
         return await self._session.scalar(undeleted) is not None
 
     async def flush(self) -> None:
-        """Store what has changed; the database decides whether a changed key is free."""
+        """Store changes of flags.
+
+        Raises
+        ------
+        KeyTaken
+            The database has another undeleted flag with a changed key.
+        """
         self._note_change()
         try:
             await self._session.flush()

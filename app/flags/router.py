@@ -53,7 +53,7 @@ def _write(flag: FeatureFlag) -> bytes:
 
 
 async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> FeatureFlag:
-    """The flag, held against other writers, if it still is what the client believes it to be."""
+    """The flag, locked against other writers, if its current state has the entity tag in `If-Match`."""
     refuse_changed(_write(flag), if_match)
     return flag
 
@@ -72,16 +72,16 @@ async def list_feature_flags(flags: FlagsDep, pagination: PaginationDep) -> Page
 async def create_feature_flag(
     user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
 ) -> Response:
-    """Create a feature flag. The shares of its variants, if it has any, must add up to 100.
+    """Create a feature flag. The percentages of its variants, if it has any, must sum to 100.
 
-    Experiments bring flags of their own: one that is created here cannot become an experiment's.
+    An experiment creates its own flag: a flag that is created here cannot be used by an experiment.
     """
     return answer(_write(await flags.create(body, user)), 201)
 
 
 @router.get("/{feature_flag_id}/", summary="Retrieve a feature flag", responses=tagged(FlagRead))
 async def retrieve_feature_flag(flag: Annotated[FeatureFlag, Depends(get_flag)]) -> Response:
-    """Return one feature flag, also a deleted one."""
+    """Return one feature flag, deleted or not."""
     return answer(_write(flag))
 
 
@@ -89,7 +89,7 @@ async def retrieve_feature_flag(flag: Annotated[FeatureFlag, Depends(get_flag)])
 async def replace_feature_flag(
     flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagReplace, body_of(FlagReplace)]
 ) -> Response:
-    """Change a feature flag as PATCH does. The key has to be sent; other fields that are left out stay."""
+    """Change a feature flag as PATCH does. The key is required; other fields that are left out keep their values."""
     return answer(_write(await flags.update(flag, body, user)))
 
 
@@ -97,17 +97,17 @@ async def replace_feature_flag(
 async def update_feature_flag(
     flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagUpdate, body_of(FlagUpdate)]
 ) -> Response:
-    """Change the fields that are sent; `filters` are replaced whole. `{"deleted": true}` deletes the flag.
+    """Change the fields that are sent; `filters` are replaced as a whole. `{"deleted": true}` deletes the flag.
 
-    A flag may be changed while its experiment runs: results are about the variants that it has by then. A deleted flag
-    leaves its experiment in place, and comes back with `{"deleted": false}` unless its key was taken meanwhile.
+    A flag may be changed while its experiment runs: results are about its current variants. Deleting a flag keeps its
+    experiment. `{"deleted": false}` restores the flag, unless another flag has taken its key.
     """
     return answer(_write(await flags.update(flag, body, user)))
 
 
 @router.delete("/{feature_flag_id}/", status_code=405, include_in_schema=False, dependencies=[Depends(get_project)])
 async def refuse_deletion() -> Response:
-    """Refuse without a body, as the 2022 API does: flags are deleted by a change."""
+    """Refuse without a body, as the 2022 API does: flags are deleted with PATCH."""
     return Response(status_code=405)
 
 

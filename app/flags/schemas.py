@@ -24,21 +24,25 @@ FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "payloads": {"test": '{"color": "green"}'},
 }
 
-Name = Annotated[BlankableText, Field(description="What the flag is for.", examples=["Green checkout button"])]
+Name = Annotated[BlankableText, Field(description="What the flag is used for.", examples=["Green checkout button"])]
 Key = Annotated[
-    Text, Field(description="What SDKs ask for. No two undeleted flags of a project share one.", examples=["checkout"])
+    Text,
+    Field(
+        description="The key by which SDKs request the flag, unique among the undeleted flags of a project.",
+        examples=["checkout"],
+    ),
 ]
 Filters = Annotated[
     JsonObject,
     Field(
-        description="`groups`: release conditions, of which one has to hold. `multivariate`: the variants and their"
-        " shares in percent. `payloads`: what SDKs get with a variant. Other members are kept as they are.",
+        description="`groups`: release conditions, of which at least one must hold. `multivariate`: the variants and"
+        " their percentages. `payloads`: JSON texts that SDKs get with a variant. Other fields are stored as sent.",
         examples=[FILTERS_EXAMPLE],
     ),
 ]
-Deleted = Annotated[Boolean, Field(description="A deleted flag is off and in no list, and its key is free.")]
-Active = Annotated[Boolean, Field(description="Nobody gets a flag that is not active.")]
-Continuity = Annotated[Boolean, Field(description="Keep a person's variant when he logs in.")]
+Deleted = Annotated[Boolean, Field(description="A deleted flag is off and is not listed, and its key is free.")]
+Active = Annotated[Boolean, Field(description="Inactive flags evaluate to false for everyone.")]
+Continuity = Annotated[Boolean, Field(description="Keep a person's variant when they log in.")]
 
 
 class FlagCreate(RequestBody):
@@ -50,7 +54,7 @@ class FlagCreate(RequestBody):
 
     name: Name = ""
     key: Key
-    filters: Filters = Field(default={}, description="Without `groups` the flag is released to everybody.")
+    filters: Filters = Field(default={}, description="Without `groups` the flag is released to everyone.")
     deleted: Deleted = False
     active: Active = True
     ensure_experience_continuity: Continuity = False
@@ -63,7 +67,7 @@ class FlagUpdate(RequestBody):
 
     name: Omittable[Name] = None
     key: Omittable[Key] = None
-    filters: Omittable[Filters] = Field(default=None, description="Replaced whole; ignored when it has no `groups`.")
+    filters: Omittable[Filters] = Field(default=None, description="Replaced as a whole; ignored without `groups`.")
     deleted: Omittable[Deleted] = None
     active: Omittable[Active] = None
     ensure_experience_continuity: Omittable[Continuity] = None
@@ -82,14 +86,18 @@ class FlagRead(ResponseBody):
     name: str = Field(examples=["Green checkout button"])
     key: str = Field(examples=["checkout"])
     filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
-    deleted: bool = Field(description="A deleted flag is off and in no list, and its key is free.")
-    active: bool = Field(description="Nobody gets a flag that is not active.", examples=[True])
+    deleted: bool = Field(description="A deleted flag is off and is not listed, and its key is free.")
+    active: bool = Field(description="Inactive flags evaluate to false for everyone.", examples=[True])
     created_by: UserBasic | None
     created_at: UtcDatetime
-    is_simple_flag: bool = Field(description="Whether one percentage of all persons says who is released to.")
-    rollout_percentage: int | float | None = Field(description="That percentage, if the flag is simple.", examples=[50])
-    ensure_experience_continuity: bool = Field(description="Keep a person's variant when he logs in.")
-    experiment_set: list[int] = Field(description="The ids of the experiments behind which it is.", examples=[[]])
-    rollback_conditions: None = Field(description="Always null: flags are not rolled back by the service.")
+    is_simple_flag: bool = Field(
+        description="Whether the flag has a single release condition, a percentage of all persons."
+    )
+    rollout_percentage: int | float | None = Field(
+        description="The percentage of a simple flag, where null means everyone; null for other flags.", examples=[50]
+    )
+    ensure_experience_continuity: bool = Field(description="Keep a person's variant when they log in.")
+    experiment_set: list[int] = Field(description="The ids of the experiments that use the flag.", examples=[[]])
+    rollback_conditions: None = Field(description="Always null: the service does not roll back flags.")
     performed_rollback: None = Field(description="Always null.")
-    can_edit: bool = Field(description="Whether the caller may change it: every member may.", examples=[True])
+    can_edit: bool = Field(description="Always true: every member may change the flag.", examples=[True])

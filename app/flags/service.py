@@ -1,4 +1,4 @@
-"""The rules of feature flags, for their own endpoints and for the flag behind an experiment."""
+"""The rules of feature flags, for their own endpoints and for the flag of an experiment."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.common.errors import NotFound, ValidationFailed
-from app.common.ids import read_id
+from app.common.ids import read_id, read_reference
 from app.db.models import FeatureFlag, User
 from app.flags.filters import (
     DEFAULT_VARIANTS,
@@ -35,7 +35,7 @@ class FlagService:
         self._log = log
 
     async def get(self, reference: str, *, for_update: bool = False) -> FeatureFlag:
-        """Return the flag that a path names, deleted or not; whatever is no number names none."""
+        """Return the flag that a path names, deleted or not; ``NotFound`` also for a reference that is not a number."""
         flag_id = read_id(reference)
         flag = await self._flags.get(flag_id, for_update=for_update) if flag_id else None
         if flag is None:
@@ -46,14 +46,14 @@ class FlagService:
         return await self._flags.count(), await self._flags.page(limit, offset)
 
     async def with_key(self, key: str) -> FeatureFlag:
-        """Return the undeleted flag that has the key, by itself."""
+        """Return the undeleted flag that has the key, without its author and experiments."""
         flag = await self._flags.with_key(key)
         if flag is None:
             raise NotFound
         return flag
 
     async def all_undeleted(self) -> Sequence[FeatureFlag]:
-        """Return all flags that are not deleted, oldest first, without authors and experiments."""
+        """Return all undeleted flags, oldest first, without authors and experiments."""
         return await self._flags.all_undeleted()
 
     async def create(self, body: FlagCreate, created_by: User) -> FeatureFlag:
@@ -80,7 +80,7 @@ class FlagService:
         aggregation_group_type_index: int | None,
         created_by: User,
     ) -> FeatureFlag:
-        """Create the flag of a new experiment; no variants means control and test, half each."""
+        """Create the flag of a new experiment; without variants it has control and test, 50 percent each."""
         if len(key) > MAX_KEY_CHARACTERS:
             detail = f"Ensure this field has no more than {MAX_KEY_CHARACTERS} characters."
             raise ValidationFailed(detail, code="max_length", attr="key")
@@ -96,7 +96,7 @@ class FlagService:
         return flag
 
     async def update(self, flag: FeatureFlag, body: FlagUpdate, changed_by: User) -> FeatureFlag:
-        """Change what was sent. That percentages add up is not asked: a split may be moved in steps."""
+        """Change the fields that were sent. Percentages need not sum to 100: a split may be changed in steps."""
         before = _state(flag)
         key = flag.key if body.key is None else body.key
         is_deleted = flag.deleted if body.deleted is None else body.deleted
@@ -110,7 +110,7 @@ class FlagService:
                 setattr(flag, field, getattr(body, field))
         try:
             await self._store(flag, before, changed_by)
-        except KeyTaken as error:  # by a request that ran at the same time
+        except KeyTaken as error:  # by a concurrent request
             raise _key_taken() from error
         return flag
 
@@ -139,7 +139,7 @@ class FlagService:
         await self._store(flag, before, changed_by)
 
     async def ship(self, flag: FeatureFlag, variant_key: str, changed_by: User) -> None:
-        """Give one variant to everybody, from now on."""
+        """Give one variant to everyone."""
         before = _state(flag)
         flag.filters = ship(flag.filters, variant_key)
         flag.active = True
@@ -152,9 +152,9 @@ class FlagService:
         await self._store(flag, before, changed_by)
 
     async def suggest_copy_key(self, key: str) -> str:
-        """Return a key that no undeleted flag has, made of another one's."""
-        endings = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
-        while await self._flags.key_is_taken(free := _with_ending(key, next(endings))):
+        """Return a key derived from another, that no undeleted flag has."""
+        suffixes = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
+        while await self._flags.key_is_taken(free := _with_suffix(key, next(suffixes))):
             pass
         return free
 
@@ -171,27 +171,27 @@ class FlagService:
         validate_split(flag.filters)
         try:
             await self._flags.add(flag)
-        except KeyTaken as error:  # by a request that ran at the same time
+        except KeyTaken as error:  # by a concurrent request
             raise _key_taken() from error
         await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
     async def _validate(self, filters: JsonDict) -> None:
         validate_filters(filters)
         references = cohorts_of(filters)
-        ids = [read_id(str(reference)) or 0 for reference in references]
-        known = await self._cohorts.find(ids) if ids else {}
+        ids = [read_reference(reference) for reference in references]
+        known = await self._cohorts.find(cohort_id for cohort_id in ids if cohort_id is not None) if ids else {}
         for reference, cohort_id in zip(references, ids, strict=True):
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"
                 raise ValidationFailed(detail, code="cohort_does_not_exist", attr="filters")
 
 
-def _with_ending(key: str, ending: str) -> str:
-    return key[: MAX_KEY_CHARACTERS - len(ending)] + ending
+def _with_suffix(key: str, suffix: str) -> str:
+    return key[: MAX_KEY_CHARACTERS - len(suffix)] + suffix
 
 
 def _state(flag: FeatureFlag) -> State:
-    """Return the flag as the activity log shows it."""
+    """Return the fields of a flag that the activity log compares."""
     return {
         "key": flag.key,
         "name": flag.name,

@@ -1,9 +1,10 @@
 """What the conditions of a filter are about: persons, cohorts, groups or sessions."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
-from app.properties.filters import Condition, Node, PropertyType
+from app.common.ids import read_reference
+from app.properties.filters import Condition, InvalidFilter, Node, PropertyType
 
 DURATION_PROPERTY = "$session_duration"
 _COHORTS: frozenset[PropertyType] = frozenset({"cohort", "static-cohort", "precalculated-cohort"})
@@ -36,7 +37,7 @@ def subject(node: Node) -> Subject | None:
     return subjects.pop() if len(subjects) == 1 else None
 
 
-def is_cohort(node: Node) -> bool:
+def is_cohort(node: Node) -> TypeGuard[Condition]:
     """Whether the node asks for the members of a cohort."""
     return isinstance(node, Condition) and node.type in _COHORTS
 
@@ -46,11 +47,21 @@ def cohort_id(condition: Node) -> int | None:
 
     Nothing but the id counts: in 2022 neither the operator nor a negation made a difference here.
     """
-    value = condition.value if isinstance(condition, Condition) else None
-    try:
-        return int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    except ValueError:
-        return None
+    return read_reference(condition.value) if isinstance(condition, Condition) else None
+
+
+def require_cohort_id(condition: Condition) -> int:
+    """Return the id of the cohort that a condition names.
+
+    Raises
+    ------
+    InvalidFilter
+        When its value is not an id.
+    """
+    found = cohort_id(condition)
+    if found is None:
+        raise InvalidFilter(f"A cohort is referred to by its id, got {condition.value_json[:100]}")
+    return found
 
 
 def _subject(condition: Condition) -> Subject:

@@ -3,7 +3,7 @@
 from app.properties.filters import Condition, Group, InvalidFilter, Node
 from app.properties.matcher import compile_filter
 from app.properties.splitting import alternatives
-from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort
+from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require_cohort_id
 
 
 def validate_filter(tree: Group) -> None:
@@ -12,14 +12,16 @@ def validate_filter(tree: Group) -> None:
     Raises
     ------
     InvalidFilter
-        For a pattern that RE2 refuses, for a property that sessions or elements do not have, and for more combinations
-        of conditions than are looked at.
+        For a pattern that RE2 refuses, for a property that sessions or elements do not have, for a cohort that is not
+        referred to by its id, and for more combinations of conditions than are looked at.
     """
     for one in alternatives(tree):
         compile_filter(one.event)
         for atom in atoms(one.later):
             _refuse_other_session_properties(atom)
-            if not is_cohort(atom):
+            if is_cohort(atom):
+                require_cohort_id(atom)
+            else:
                 compile_filter(atom)
 
 

@@ -1,8 +1,8 @@
-"""Who changed what and when."""
+"""The log of changes: user, time and differing fields."""
 
 import pytest
 
-from app.activity_log.changes import NOTHING, State, changes_between
+from app.activity_log.changes import ABSENT, State, changes_between
 from tests.experiments.test_lifecycle import act, acted
 from tests.support.service import Json, Service
 
@@ -118,7 +118,7 @@ async def test_what_never_was_has_no_log(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_nobody_can_change_the_log(service: Service, method: str) -> None:
+async def test_the_log_cannot_be_changed(service: Service, method: str) -> None:
     experiment = await service.create_experiment()
 
     for path in (f"experiments/{experiment['id']}", "experiments", "feature_flags"):
@@ -129,9 +129,9 @@ def test_fields_that_are_equal_are_no_change() -> None:
     state: State = {"a": 1, "b": None, "c": {"d": [1]}}
 
     assert changes_between(state, {**state}) == []
-    assert [(change["field"], change["action"]) for change in changes_between(NOTHING, state)] == [
+    assert [(change["field"], change["action"]) for change in changes_between(ABSENT, state)] == [
         ("a", "created"),
         ("c", "created"),
     ]
-    assert [change["action"] for change in changes_between(state, NOTHING)] == ["deleted", "deleted"]
+    assert [change["action"] for change in changes_between(state, ABSENT)] == ["deleted", "deleted"]
     assert changes_between({"a": 1}, {"a": 2}) == [{"field": "a", "action": "changed", "before": 1, "after": 2}]

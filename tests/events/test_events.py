@@ -1,4 +1,4 @@
-"""Looking at what arrived."""
+"""The list of events."""
 
 import pytest
 
@@ -111,4 +111,4 @@ async def test_a_person_is_found_by_any_of_its_ids(service: Service) -> None:
     for distinct_id in ("ann", "device"):
         [person] = (await service.read("/persons/", distinct_id=distinct_id))["results"]
         assert sorted(person["distinct_ids"]) == ["ann", "device"]
-    assert (await service.read("/persons/", distinct_id="nobody"))["results"] == []
+    assert (await service.read("/persons/", distinct_id="unknown"))["results"] == []

@@ -223,7 +223,7 @@ async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> 
 
     created = await service.post("/feature_flags/", {"key": "testers-only", "filters": filters})
     await service.delete(f"/cohorts/{cohort['id']}/")
-    refused = await service.post("/feature_flags/", {"key": "nobody", "filters": filters})
+    refused = await service.post("/feature_flags/", {"key": "deleted-cohort", "filters": filters})
 
     assert created.status_code == 201
     assert (refused.status_code, refused.json()["code"]) == (400, "cohort_does_not_exist")

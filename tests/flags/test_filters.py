@@ -1,4 +1,4 @@
-"""The flag API's rules of `filters`: what evaluation and results look into has its shape, the rest is the client's."""
+"""The rules of `filters` in the flag API: fields that evaluation or results read are validated, others are stored."""
 
 from collections.abc import Mapping
 

@@ -22,7 +22,7 @@ async def get_action(action_id: ActionId, actions: "ActionsDep") -> Action:
 
 
 async def get_locked_action(action_id: ActionId, actions: "ActionsDep") -> Action:
-    """The action, held against other writers until this request is done."""
+    """The action, locked against other writers until the request ends."""
     return await actions.get(action_id, for_update=True)
 
 

@@ -1,4 +1,4 @@
-"""What the steps of an action look for: event names, each with a property filter. Pure."""
+"""The steps of an action as event names, each with a property filter."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from typing import Final, Literal, TypeAlias
 import re2
 
 from app.properties.filters import Condition, Conjunction, Group, Node, Operator, parse_filter
-from app.properties.matcher import PropertyMatcher, compile_filter
+from app.properties.matcher import compile_filter
 from app.properties.patterns import regular_expression
+from app.properties.subjects import is_cohort, require_cohort_id
 
 Matching: TypeAlias = Literal["contains", "regex", "exact"]
 Step: TypeAlias = Mapping[str, object]
@@ -26,9 +27,9 @@ _LIKE_WILDCARDS: Final = {"%": ".*", "_": "."}
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One way to match an action: an event of this name that passes the filter.
+    """One step of an action: an event of this name that passes the filter.
 
-    The filter is the conjunction of the step's own properties, of its page (a condition on ``$current_url``) and, for
+    The filter is the conjunction of the step's own properties, of its URL (a condition on ``$current_url``) and, for
     autocaptured events, of conditions of the type ``element`` with the keys ``tag_name``, ``text``, ``href`` and
     ``selector``.
     """
@@ -38,14 +39,14 @@ class Alternative:
 
 
 def alternatives(steps: Sequence[Step]) -> tuple[Alternative, ...]:
-    """Return the ways to match an action, in the order of its steps; an event that fits any of them matches.
+    """Return the alternatives of an action, in the order of its steps; an event that passes one of them matches.
 
-    A step without an event's name matches nothing and is left out; so an action without steps matches nothing either.
+    A step without an event's name matches no event and is left out; an action without steps matches no event either.
 
     Raises
     ------
     InvalidFilter
-        When the properties of a step cannot be read. Stored actions have none such: they were checked when written.
+        When the properties of a step cannot be read. They are validated before an action is stored.
     """
     return tuple(
         Alternative(event, _filter(event, step))
@@ -55,26 +56,29 @@ def alternatives(steps: Sequence[Step]) -> tuple[Alternative, ...]:
 
 
 def check_pattern(pattern: str) -> None:
-    """Refuse a regular expression that could not be run.
+    """Refuse a regular expression that RE2 does not accept.
 
     Raises
     ------
     InvalidFilter
-        Says why.
+        Its ``detail`` is the reason.
     """
     regular_expression(pattern)
 
 
 def check_properties(properties: object) -> None:
-    """Refuse properties of a step that cannot be read, or that compare with an impossible pattern.
+    """Refuse properties of a step that cannot be read, an invalid pattern, and a cohort that is not named by its id.
 
     Raises
     ------
     InvalidFilter
-        Says why.
+        Its ``detail`` is the reason.
     """
     for condition in _leaves(parse_filter(properties)):
-        compile_filter(condition, resolve=_accept)
+        if is_cohort(condition):
+            require_cohort_id(condition)
+        else:
+            compile_filter(condition)
 
 
 def _filter(event: str, step: Step) -> Conjunction:
@@ -91,25 +95,25 @@ def _filter(event: str, step: Step) -> Conjunction:
 
 def _url_condition(url: str, matching: Matching) -> Condition:
     if matching == "exact":
-        return Condition(URL, "exact", (url,))  # in a list it is compared as text, even if it looks like JSON
+        return Condition(URL, "exact", (url,))  # values in a list are compared as text, even if they are JSON
     return Condition(URL, "regex", url if matching == "regex" else _like(url))
 
 
 def _like(fragment: str) -> str:
-    r"""Return a regular expression that is found where ``LIKE '%fragment%'`` holds, upper and lower case apart.
+    r"""Return a regular expression that is found where a case-sensitive ``LIKE '%fragment%'`` holds.
 
     ``%`` stands for any text and ``_`` for any character; ``\%``, ``\_`` and ``\\`` are literal.
     """
-    pieces = ["(?s)"]
+    parts = ["(?s)"]
     characters = iter(fragment)
     for character in characters:
         if character == "\\":
             following = next(characters, "")
             literal = following if following and following in "%_\\" else "\\" + following
-            pieces.append(re2.escape(literal))
+            parts.append(re2.escape(literal))
         else:
-            pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
-    return "".join(pieces)
+            parts.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
+    return "".join(parts)
 
 
 def _element_conditions(step: Step) -> Iterator[Condition]:
@@ -139,8 +143,3 @@ def _leaves(node: Node) -> Iterator[Condition]:
         return
     for child in node.children:
         yield from _leaves(child)
-
-
-def _accept(_condition: Condition) -> PropertyMatcher:
-    """Stand in for types that are resolved elsewhere: here it matters only that the filter can be read."""
-    return PropertyMatcher(frozenset(), lambda _properties: True)

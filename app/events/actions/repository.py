@@ -21,7 +21,7 @@ class ActionRepository:
         return select(Action).where(Action.project_id == self._project_id, ~Action.deleted)
 
     async def get(self, action_id: int, *, for_update: bool = False) -> Action | None:
-        """Return an action with its author, on request locked against other writers."""
+        """Return an action with its author; with ``for_update`` it is locked against other writers."""
         query = self._select().where(Action.id == action_id).options(joinedload(Action.created_by))
         return await self._session.scalar(query.with_for_update(of=Action) if for_update else query)
 

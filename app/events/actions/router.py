@@ -50,17 +50,17 @@ async def list_actions(actions: ActionsDep, pagination: PaginationDep) -> Page[A
 async def create_action(
     user: UserDep, actions: ActionsDep, body: Annotated[ActionCreate, body_of(ActionCreate)]
 ) -> ActionRead:
-    """Create an action: a name for all events that fit any of its steps.
+    """Create an action: a name for all events that match at least one of its steps.
 
-    A step fits when everything in it holds: the event's name, the address of the page, the properties, and for
-    `$autocapture` the element. Metrics refer to an action by its id, and follow it when its steps change.
+    An event matches a step when all conditions of the step hold: the event's name, the URL of the page, the properties,
+    and for `$autocapture` the element. Metrics refer to an action by its id, and apply its current steps.
     """
     return _read(await actions.create(body, user))
 
 
 @router.get("/{action_id}/", summary="Retrieve an action")
 async def retrieve_action(action: Annotated[Action, Depends(get_action)]) -> ActionRead:
-    """Return one action with its steps. A deleted one is not found."""
+    """Return one action with its steps. A deleted action is not found."""
     return _read(action)
 
 
@@ -68,7 +68,7 @@ async def retrieve_action(action: Annotated[Action, Depends(get_action)]) -> Act
 async def replace_action(
     action: LockedActionDep, actions: ActionsDep, body: Annotated[ActionReplace, body_of(ActionReplace)]
 ) -> ActionRead:
-    """Change an action as PATCH does. The name has to be sent; other fields that are left out stay."""
+    """Change an action as PATCH does. The name is required; other fields that are left out keep their values."""
     return _read(await actions.update(action, body))
 
 
@@ -76,13 +76,13 @@ async def replace_action(
 async def update_action(
     action: LockedActionDep, actions: ActionsDep, body: Annotated[ActionUpdate, body_of(ActionUpdate)]
 ) -> ActionRead:
-    """Change the fields that are sent; `steps` are replaced whole. `deleted: true` deletes the action."""
+    """Change the fields that are sent; `steps` are replaced as a whole. `deleted: true` deletes the action."""
     return _read(await actions.update(action, body))
 
 
 @router.delete("/{action_id}/", status_code=204, summary="Delete an action")
 async def delete_action(action: LockedActionDep, actions: ActionsDep) -> Response:
-    """Delete an action. It is kept in the database and found by nobody; metrics that refer to it say so."""
+    """Delete an action. It stays in the database, hidden from the API; metrics that refer to it report an error."""
     await actions.delete(action)
     return Response(status_code=204)
 

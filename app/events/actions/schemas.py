@@ -37,7 +37,7 @@ _MATCHINGS = ("contains", "regex", "exact")
 
 
 def _refusal(message: str) -> PydanticCustomError:
-    # A message is a template: what comes from a client must not be taken for its fields.
+    # The message is a template: text from a client must not be read as its fields.
     return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
 
 
@@ -52,7 +52,7 @@ def _read_matching(value: object) -> object:
 
 def _check_properties(properties: JsonValue) -> JsonValue:
     if isinstance(properties, str):
-        raise _refusal("Properties are unparsable!")  # text of JSON is for queries, not for documents
+        raise _refusal("Properties are unparsable!")  # JSON text is accepted in queries, not in stored documents
     try:
         check_properties(properties)
     except InvalidFilter as error:
@@ -80,7 +80,7 @@ _MatchingField = Annotated[
 _PROPERTIES_SCHEMA = WithJsonSchema(
     {
         "anyOf": [
-            {"type": "array", "items": {}},  # what is no property in a list is passed over
+            {"type": "array", "items": {}},  # entries that are not properties are skipped
             {"type": "object", "additionalProperties": True},
             {"type": "null"},
         ]
@@ -96,32 +96,34 @@ _STEP_EXAMPLE: dict[str, JsonValue] = {
 
 
 class ActionStep(RequestBody):
-    """One way to match: all that is given must hold."""
+    """One step: an event must meet all of its conditions."""
 
-    # Each way of matching stands before the text it says how to read, because that is checked with it.
-    id: OptionalText = Field(default=None, description="The client's own name for the step.", examples=["1"])
+    # Each `..._matching` precedes its text, because the text is validated by it.
+    id: OptionalText = Field(
+        default=None, description="An identifier that the client chooses for the step.", examples=["1"]
+    )
     event: OptionalText = Field(
-        default=None, description="The event's name. A step without one matches nothing.", examples=["$pageview"]
+        default=None, description="The event's name. A step without a name matches no event.", examples=["$pageview"]
     )
     tag_name: OptionalText = Field(default=None, description="`$autocapture` only.", examples=[None])
-    text_matching: _MatchingField = Field(default=None, description="`exact` unless said otherwise.", examples=[None])
+    text_matching: _MatchingField = Field(default=None, description="`exact` if unset.", examples=[None])
     text: OptionalLongText = Field(default=None, description="`$autocapture` only.", examples=[None])
-    href_matching: _MatchingField = Field(default=None, description="`exact` unless said otherwise.", examples=[None])
+    href_matching: _MatchingField = Field(default=None, description="`exact` if unset.", examples=[None])
     href: OptionalLongText = Field(default=None, description="`$autocapture` only.", examples=[None])
     selector: OptionalLongText = Field(
         default=None, description="A CSS selector; `$autocapture` only.", examples=[None]
     )
     url_matching: _MatchingField = Field(
         default="contains",
-        description="`contains` tells upper case from lower, and reads `%` as any text and `_` as any character; "
-        "`regex` is RE2.",
+        description="`contains` is case-sensitive, with `%` for any text and `_` for any character; `regex` is RE2.",
         examples=["contains"],
     )
-    url: OptionalText = Field(default=None, description="Tested on `$current_url`.", examples=["/checkout"])
+    url: OptionalText = Field(default=None, description="Compared with `$current_url`.", examples=["/checkout"])
     name: OptionalText = Field(default=None, examples=[None])
     properties: Annotated[JsonValue, AfterValidator(_check_properties), _PROPERTIES_SCHEMA] = Field(
         default=[],
-        description="A property filter: a list, all of which must hold, or nested groups.",
+        description="A property filter: a list of conditions, all of which must hold, or nested groups. A condition "
+        "of the type `cohort` has the cohort's id as value, an integer or its digits as text.",
         examples=[_PROPERTIES_EXAMPLE],
     )
 
@@ -169,7 +171,7 @@ Steps = Annotated[
     NotNull,
     StorableJson,
     Field(
-        description="Any of them makes an event match; without steps nothing does.",
+        description="An event matches the action if it matches at least one step; without steps no event does.",
         examples=[[_STEP_EXAMPLE]],
         json_schema_extra={"maxItems": MAX_STEPS},
     ),
@@ -217,8 +219,8 @@ class ActionRead(ResponseBody):
     steps: list[ActionStepRead]
     created_at: UtcDatetime
     created_by: UserBasic | None
-    deleted: bool = Field(description="Deleted actions are found by nobody.")
-    is_calculating: Literal[False] = Field(description="Always false: actions are matched whenever results are asked.")
+    deleted: bool = Field(description="Deleted actions are hidden from the API.")
+    is_calculating: Literal[False] = Field(description="Always false: events are matched when results are read.")
     last_calculated_at: UtcDatetime = Field(description="When the action was created.")
     team_id: int = Field(description="The project's id.", examples=[1])
     is_action: Literal[True]

@@ -12,13 +12,13 @@ _STORED_AS_SENT = ("name", "description", "deleted")
 
 
 class ActionService:
-    """Actions of one project. Deleted ones stay in the database, and nobody gets to see them."""
+    """Actions of one project. Deleted actions stay in the database and are hidden from the API."""
 
     def __init__(self, actions: ActionRepository) -> None:
         self._actions = actions
 
     async def get(self, reference: str, *, for_update: bool = False) -> Action:
-        """Return the action that a path names; whatever is no number names none."""
+        """Return the action that a path names; a reference that is not a number is reported as not found."""
         action_id = read_id(reference)
         action = await self._actions.get(action_id, for_update=for_update) if action_id else None
         if action is None:
@@ -26,9 +26,9 @@ class ActionService:
         return action
 
     async def by_ids(self, action_ids: Iterable[int]) -> dict[int, Action]:
-        """Return the actions that metrics refer to, by id; those that are unknown or deleted are absent.
+        """Return the actions that metrics refer to, by id; unknown and deleted ones are absent.
 
-        What the steps of one look for, `app.events.actions.matching.alternatives` tells.
+        `app.events.actions.matching.alternatives` reads their steps.
         """
         return await self._actions.by_ids([action_id for action_id in set(action_ids) if 0 < action_id <= MAX_ID])
 
@@ -55,6 +55,6 @@ class ActionService:
         return action
 
     async def delete(self, action: Action) -> None:
-        """Mark the action as deleted: metrics that refer to it no longer find it."""
+        """Mark the action as deleted: metrics that refer to it report that it does not exist."""
         action.deleted = True
         await self._actions.flush()

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.common.errors import Unavailable
-from app.events.capture.decoding import CapturedEvent
+from app.events.capture.decoding.events import CapturedEvent
 
-# In characters of properties, with an allowance for what else an event has.
+# In characters of properties, with an allowance for the other fields of an event.
 MAX_WAITING_SIZE = 64 * 1024 * 1024
 MAX_GROUP_SIZE = 2 * 1024 * 1024
-_SIZE_OF_AN_EVENT = 500
+_EVENT_OVERHEAD = 500
 
 Write = Callable[[str, Sequence[CapturedEvent]], Awaitable[None]]
 
@@ -23,29 +23,29 @@ class _PendingWrite:
 
 
 class GroupCommit:
-    """Writes the events of one token together, in the order they came, and tells every request when its own are in.
+    """Writes the events of one token together, in order of arrival; each request waits until its own are committed.
 
-    Nobody waits for company: the first request starts a write at once, and those that come meanwhile are the next
-    group. A group gathers for as long as a commit takes, so it grows with the load and is gone without it.
+    No request is delayed to form a group: the first one starts a write at once, and those that arrive meanwhile are the
+    next group. A group collects requests for as long as a commit takes, so its size grows with the load.
     """
 
-    def __init__(self, write: Write, concerns_all: Callable[[Exception], bool]) -> None:
+    def __init__(self, write: Write, is_batch_wide: Callable[[Exception], bool]) -> None:
         self._write = write
-        self._is_batch_wide = concerns_all
+        self._is_batch_wide = is_batch_wide
         self._queues: dict[str, deque[_PendingWrite]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._waiting_size = 0
 
     async def add(self, token: str, events: Sequence[CapturedEvent]) -> None:
-        """Write events with those of other requests; return when they are committed, raise what kept them out.
+        """Write events together with those of other requests; return when they are committed, raise if they are not.
 
         Raises
         ------
         Unavailable
-            So many events wait already that it is better to ask the client to come again.
+            Too many events are waiting already; the client should retry.
         """
-        member = _PendingWrite(events)
-        if self._waiting_size + member.size > MAX_WAITING_SIZE:
+        pending = _PendingWrite(events)
+        if self._waiting_size + pending.size > MAX_WAITING_SIZE:
             raise Unavailable("Too many events are waiting to be stored. Please try again.")
         queue = self._queues.get(token)
         if queue is None:
@@ -53,15 +53,15 @@ class GroupCommit:
             worker = asyncio.create_task(self._work(token, queue))
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
-        queue.append(member)
-        self._waiting_size += member.size
+        queue.append(pending)
+        self._waiting_size += pending.size
         try:
-            await member.written
+            await pending.written
         finally:
-            self._waiting_size -= member.size
+            self._waiting_size -= pending.size
 
     async def close(self) -> None:
-        """Wait until everything that was accepted is written. Whoever gives up does not wait for what hangs to end."""
+        """Wait until all accepted events are written. Cancelling the wait does not cancel the writes."""
         if self._workers:
             await asyncio.wait(self._workers)
 
@@ -74,19 +74,19 @@ class GroupCommit:
 
     async def _write_group(self, token: str, group: Sequence[_PendingWrite]) -> None:
         try:
-            await self._write(token, [event for member in group for event in member.events])
-        except Exception as error:  # whatever it is, it belongs to the requests that wait
+            await self._write(token, [event for pending in group for event in pending.events])
+        except Exception as error:  # any error is raised in the requests that wait
             if len(group) == 1 or self._is_batch_wide(error):
                 _finish(group, error)
                 return
-            for member in group:  # one of them is to blame: the others must not suffer for it
-                await self._write_group(token, [member])
+            for pending in group:  # one request causes the error: the others must not fail with it
+                await self._write_group(token, [pending])
         else:
             _finish(group)
 
 
 def size_of(events: Sequence[CapturedEvent]) -> int:
-    return sum(len(event.properties) + _SIZE_OF_AN_EVENT for event in events)
+    return sum(len(event.properties) + _EVENT_OVERHEAD for event in events)
 
 
 def _next_group(queue: deque[_PendingWrite]) -> Sequence[_PendingWrite]:
@@ -99,10 +99,10 @@ def _next_group(queue: deque[_PendingWrite]) -> Sequence[_PendingWrite]:
 
 
 def _finish(group: Sequence[_PendingWrite], error: Exception | None = None) -> None:
-    for member in group:
-        if member.written.done():  # its request was given up meanwhile
+    for pending in group:
+        if pending.written.done():  # its request was cancelled meanwhile
             continue
         if error is None:
-            member.written.set_result(None)
+            pending.written.set_result(None)
         else:
-            member.written.set_exception(error)
+            pending.written.set_exception(error)

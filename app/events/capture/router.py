@@ -1,22 +1,22 @@
-"""Where SDKs send events."""
+"""The endpoints to which SDKs send events."""
 
 import datetime as dt
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.events.capture.decoding import Envelope, decode_batch
+from app.events.capture.decoding.requests import Envelope, decode_batch
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import MAX_PAYLOAD_BYTES, SdkRequest, decode_payload
 from app.sdk.requests import read_sdk_request, run_in_thread_if_large
 
-# Names under which SDKs of all ages know the one endpoint; /engage alone means something more.
+# Paths of the endpoint in older and newer SDKs; on /engage the event is also `$identify`.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": CaptureRead},
-    204: {"description": "Committed; the answer to `?beacon=1`."},
+    204: {"description": "Committed; the response to `?beacon=1`."},
 }
 _COMMITTED = CaptureRead(status=1).model_dump_json().encode()
 
@@ -32,19 +32,19 @@ router = APIRouter(tags=["Capture"])
 )
 @router.post("/capture/", summary="Send events", openapi_extra=capture_body, responses=_ANSWERS)
 async def capture_events(request: Request) -> Response:
-    """Store events and answer when they are committed.
+    """Store events and respond when they are committed.
 
     The body names the project by its public token (`api_key` or `token`) and holds one event, a list of events, or a
-    `batch` of them. An event whose `uuid` is known is not stored twice, so a request may safely be sent again. One bad
-    event refuses the whole request.
+    `batch` of them. An event whose `uuid` is known is not stored twice, so a request can safely be repeated. One
+    invalid event refuses the whole request.
 
     The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
-    addresses `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the
-    answer has no body.
+    paths `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the response
+    has no body.
 
-    Events get the client's address as `$ip` unless they have one, the request says `?ip=0`, or the project has
-    `anonymize_ips`. What they say of their person's origin is kept on the person: the first of each as `$initial_...`
-    (`$initial_referrer`, `$initial_utm_source` and so on), and the campaign (`utm_source` and so on) as it was last.
+    Events get the client's address as `$ip` unless they have one, the request has `?ip=0`, or the project has
+    `anonymize_ips`. Properties of origin are also stored on the person: the first value of each as `$initial_...`
+    (`$initial_referrer`, `$initial_utm_source` and so on), and the latest campaign (`utm_source` and so on).
     """
     received_at = dt.datetime.now(dt.UTC)
     sdk_request = await read_sdk_request(request, MAX_PAYLOAD_BYTES)
@@ -58,12 +58,12 @@ async def capture_events(request: Request) -> Response:
 
 
 async def drop_recording() -> Response:
-    """Acknowledge a piece of a session recording: clients would send it again and again, and nothing here plays it."""
+    """Acknowledge a part of a session recording and discard it; otherwise clients would send it again and again."""
     return _acknowledge()
 
 
 def _acknowledge() -> Response:
-    """Written ahead: validating and writing a model would take as long as decoding an event."""
+    """Respond with a prepared body: validating and encoding a model would take as long as decoding an event."""
     return Response(_COMMITTED, media_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""Bodies of the capture endpoints. Requests are decoded from bytes; their schema here is for people."""
+"""The OpenAPI of the capture endpoints, whose requests are decoded from bytes."""
 
 from typing import Any, Literal
 
@@ -16,10 +16,14 @@ _EVENT: dict[str, Any] = {  # a piece of OpenAPI
     "required": ["event", "distinct_id"],
     "properties": {
         "event": {"type": "string", "description": "The event's name."},
-        "distinct_id": {"type": "string", "description": "Who did it, as the client knows him."},
+        "distinct_id": {"type": "string", "description": "The identifier of the person, as the client knows them."},
         "properties": {"type": "object"},
-        "timestamp": {"type": "string", "format": "date-time", "description": "When; the time of arrival if unset."},
-        "uuid": {"type": "string", "format": "uuid", "description": "Makes sending again harmless."},
+        "timestamp": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it happened; the time of arrival if unset.",
+        },
+        "uuid": {"type": "string", "format": "uuid", "description": "An event with a known uuid is not stored twice."},
     },
 }
 
@@ -36,7 +40,7 @@ capture_body: dict[str, Any] = {  # a piece of OpenAPI
                         "sent_at": {
                             "type": "string",
                             "format": "date-time",
-                            "description": "The client's clock when it sent; times of events are corrected by it.",
+                            "description": "When the client sent it, by its own clock, which corrects event times.",
                         },
                         "batch": {"type": "array", "minItems": 1, "items": _EVENT},
                     },

@@ -1,4 +1,4 @@
-"""Storing captured events with their persons, in one transaction."""
+"""Stores captured events with their persons, in one transaction."""
 
 import asyncio
 import contextlib
@@ -15,10 +15,12 @@ from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
-from app.events.capture.decoding import CapturedBatch, CapturedEvent
+from app.events.capture.decoding.events import CapturedEvent
+from app.events.capture.decoding.requests import CapturedBatch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, GroupCommit, size_of
 from app.events.repository import EventRepository, NewEvent
 from app.flags.evaluation.enrichment import EnrichmentService
+from app.flags.evaluation.service import WHERE_TO_FIND_TOKENS
 from app.people.groups.decoding import GROUP_IDENTIFY
 from app.people.groups.repository import GroupRepository
 from app.people.groups.service import GroupService
@@ -26,22 +28,21 @@ from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
 from app.telemetry.prometheus import CAPTURED
 
-# Below, sharing a commit with others pays; above, a request is a group by itself.
-GATHERED_EVENTS = 100
+# Smaller requests share commits; larger ones are written by themselves.
+GROUPED_EVENTS = 100
 _SLICE_SECONDS = 0.0005
-_WHERE_TO_FIND_IT = "You can find your project API key in PostHog project settings."
 
 
 class CaptureService:
-    """Opens its transaction when the whole request has been read: a slow client must not hold up other writers.
+    """Opens a transaction only after the whole request was read, so that a slow client does not delay other writers.
 
-    One for the process: requests that are small share commits.
+    There is one instance for the process, because small requests share commits.
     """
 
     def __init__(self, database: Database, enrichment: EnrichmentService) -> None:
         self._database = database
         self._enrichment = enrichment
-        self._gathering = GroupCommit(self._store_under_token, _is_batch_wide)
+        self._group_commit = GroupCommit(self._store_under_token, _is_batch_wide)
 
     async def store(self, batch: CapturedBatch) -> None:
         """Store a batch under the project that its token names.
@@ -51,25 +52,25 @@ class CaptureService:
         AuthenticationFailed
             With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_api_key``.
         ValidationFailed
-            One of the events is bad, or the token is none and the project beside it no number: ``invalid_project``.
+            An event is invalid, or the token is unknown and the project id is not a number: ``invalid_project``.
         Unavailable
-            The database is away or busy.
+            The database is unavailable or busy.
         """
         captured = await _decode_in_slices(batch)
         if not batch.token:
-            raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
-        async with _telling_clients_to_try_again():
+            raise AuthenticationFailed(f"API key not provided. {WHERE_TO_FIND_TOKENS}", code="missing_api_key")
+        async with _asking_clients_to_retry():
             if batch.project_id:
                 await self._store_beside_project_id(batch.token, batch.project_id, captured)
                 return
             events = await self._with_flags(batch.token, captured)
-            if len(events) < GATHERED_EVENTS and size_of(events) < MAX_GROUP_SIZE:
-                await self._gathering.add(batch.token, events)
+            if len(events) < GROUPED_EVENTS and size_of(events) < MAX_GROUP_SIZE:
+                await self._group_commit.add(batch.token, events)
             else:
                 await self._store_under_token(batch.token, events)
 
     async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
-        """Add the flags that browsers did not know yet: a visit's first page view has none of its own."""
+        """Add flags that browsers had not received yet: the first page view of a visit has none of its own."""
         enriched = await self._enrichment.enrich(token, events)
         return [
             event if properties is event.properties else msgspec.structs.replace(event, properties=properties)
@@ -77,22 +78,22 @@ class CaptureService:
         ]
 
     async def close(self) -> None:
-        """Wait until everything that was accepted is written."""
-        await self._gathering.close()
+        """Wait until all accepted events are written."""
+        await self._group_commit.close()
 
     async def _store_under_token(self, token: str, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.write() as session:
             project = await AccountRepository(session).find_ingestion_project(token)
             if project is None:
-                raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
+                raise AuthenticationFailed(f"Project API key invalid. {WHERE_TO_FIND_TOKENS}", code="invalid_api_key")
             await self._store(session, project, captured)
 
     async def _store_beside_project_id(self, token: str, project_id: object, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.read() as session:
             project = await AccountRepository(session).find_project_by_token(token)
         if project is None:
-            members = AuthenticationService(self._database)
-            project = await members.project_beside_key(token, project_id, code="invalid_personal_api_key")
+            authentication = AuthenticationService(self._database)
+            project = await authentication.project_beside_key(token, project_id, code="invalid_personal_api_key")
         events = await self._with_flags(project.api_token, captured)
         async with self._database.write() as session:
             await self._store(session, IngestionProject(project.id, project.anonymize_ips), events)
@@ -102,12 +103,12 @@ class CaptureService:
         stored_events = EventRepository(session, project_id)
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
-        properties = await self._learn_groups(session, project_id, events)
+        properties = await self._store_groups(session, project_id, events)
         person_ids = await persons.resolve_unchanged(events)
         identity_events = [event for event in events if event.distinct_id not in person_ids]
         if identity_events:
             await persons.lock()
-            # What is sent again must not change persons again, so what is known is left out first.
+            # A repeated event must not change persons again, so stored events are left out first.
             known = await stored_events.known([event.uuid for event in identity_events])
             person_ids |= await persons.apply([event for event in identity_events if event.uuid not in known])
             events = [event for event in events if event.uuid not in known]
@@ -129,10 +130,10 @@ class CaptureService:
         )
         session.info[CAPTURED] = (len(captured), stored)
 
-    async def _learn_groups(
+    async def _store_groups(
         self, session: AsyncSession, project_id: int, events: Sequence[CapturedEvent]
     ) -> Mapping[UUID, str]:
-        """Work in what events say of groups; return the properties of those that belong to any, by uuid."""
+        """Store the groups that events name; return the properties of events that belong to groups, by uuid."""
         groups = GroupService(GroupRepository(session, project_id))
         properties = await groups.assign(events)
         describing = [event for event in events if event.name == GROUP_IDENTIFY]
@@ -143,25 +144,25 @@ class CaptureService:
 
 
 async def _decode_in_slices(batch: CapturedBatch) -> Sequence[CapturedEvent]:
-    """Decode events, a few at a time: a request that holds locks must not wait until the last of another's is read.
+    """Decode events in short slices, so that a request that holds locks does not wait for another's whole batch.
 
-    A thread, which competes for the interpreter all the while, would have it wait longer.
+    Decoding in a thread would delay it longer, because the thread competes for the interpreter all the time.
     """
     if batch.are_long:
         return await asyncio.to_thread(list, batch.events)
     clock = asyncio.get_running_loop().time
-    taken: list[CapturedEvent] = []
+    decoded: list[CapturedEvent] = []
     ends = clock() + _SLICE_SECONDS
     for event in batch.events:
-        taken.append(event)
+        decoded.append(event)
         if clock() > ends:
             await asyncio.sleep(0)
             ends = clock() + _SLICE_SECONDS
-    return taken
+    return decoded
 
 
 def _with_address(properties: str, address: str | None) -> str:
-    """Return properties, as JSON text, with where the event came from, which they do not say themselves."""
+    """Return properties, as JSON text, with the address that the event came from."""
     if address is None:
         return properties
     head = properties.rstrip()[:-1].rstrip()
@@ -174,12 +175,12 @@ def _address_member(address: str) -> str:
 
 
 def _is_batch_wide(error: Exception) -> bool:
-    """Whether an error is no fault of one request's events: the token, which a group shares, or the database."""
+    """Whether an error concerns all requests of a group: their shared token, or the database."""
     return isinstance(error, AppError) or is_transient_database_error(error)
 
 
 @contextlib.asynccontextmanager
-async def _telling_clients_to_try_again() -> AsyncIterator[None]:
+async def _asking_clients_to_retry() -> AsyncIterator[None]:
     try:
         yield
     except DATABASE_ERRORS as error:

@@ -1,4 +1,4 @@
-"""The active flags of projects, prepared and kept in memory for a moment."""
+"""The active flags of projects, prepared and cached in memory for a second."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ _MAX_PROJECTS: Final = 1_000
 
 @dataclass(frozen=True)
 class FlagSet:
-    """Flags that are evaluated together, and what they ask for together."""
+    """Flags that are evaluated together, with the data that they need together."""
 
     flags: Sequence[PreparedFlag] = ()
 
     @cached_property
     def personal(self) -> "FlagSet":
-        """Those that look at persons, not at groups."""
+        """The flags that are evaluated for persons, not for groups."""
         return FlagSet([flag for flag in self.flags if flag.group_type_index is None])
 
     @cached_property
@@ -36,8 +36,8 @@ class FlagSet:
         return {flag.group_type_index for flag in self.flags if flag.group_type_index is not None}
 
     @cached_property
-    def continuing(self) -> Sequence[str]:
-        """The keys of those that go on with a person's former identifier."""
+    def continuity_keys(self) -> Sequence[str]:
+        """The keys of the flags that ensure experience continuity."""
         return [flag.key for flag in self.flags if flag.ensure_experience_continuity]
 
     @cached_property
@@ -46,21 +46,21 @@ class FlagSet:
 
     @cached_property
     def keys(self) -> Set[str]:
-        """The properties that any of the flags looks at."""
+        """The properties that at least one of the flags reads."""
         return frozenset[str]().union(*(flag.keys for flag in self.flags))
 
     @cached_property
-    def _asks_for_more(self) -> bool:
+    def _needs_stored_data(self) -> bool:
         return any(flag.ensure_experience_continuity or flag.cohorts or flag.tests_absence for flag in self.flags)
 
-    def is_clear(self, sent: Set[str]) -> bool:
-        """Whether nothing stored of a person can change the answers, given properties of these names."""
-        return not self._asks_for_more and self.keys <= sent
+    def is_decided_by(self, sent: Set[str]) -> bool:
+        """Whether properties of these names are enough, so that stored data of a person cannot change the results."""
+        return not self._needs_stored_data and self.keys <= sent
 
 
 @dataclass(frozen=True)
 class ProjectFlags:
-    """A project's active flags, and what they need to know."""
+    """A project's active flags, with the names of its group types."""
 
     project_id: int
     active: FlagSet
@@ -68,7 +68,7 @@ class ProjectFlags:
 
     @cached_property
     def reader(self) -> PropertyReader:
-        """Reads the properties that any of the flags looks at."""
+        """Reads the properties that at least one of the flags needs."""
         return PropertyReader(self.active.keys)
 
 
@@ -81,11 +81,11 @@ class _Entry:
 
 
 class ActiveFlags:
-    """Hands out a project's active flags by its token.
+    """A cache of projects' active flags, by token.
 
-    What this process changes is seen by the next request: a commit that changes flags makes the project's entry stale.
-    What other processes change is seen when the entry is a second old. A flag whose row did not change is not prepared
-    again. Unknown tokens are not remembered.
+    Changes by this process are visible to the next request, because a commit that changes flags makes the project's
+    entry stale. Changes by other processes are visible once the entry is a second old. A flag whose row did not change
+    is not prepared again. Unknown tokens are not cached.
     """
 
     def __init__(self, database: Database, groups: GroupsOf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -94,7 +94,7 @@ class ActiveFlags:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._changes = 0
-        database.on_commit(self._forget)
+        database.on_commit(self._expire_changed)
 
     async def find(self, token: str) -> ProjectFlags | None:
         """Return the active flags of the project that has the token; None where no project has it."""
@@ -103,7 +103,7 @@ class ActiveFlags:
             return await self._load(token, {}) if is_storable_json(token) else None
         if self._clock() < entry.fresh_until:
             return entry.project
-        async with entry.reload:  # one of many requests that come at once does the work
+        async with entry.reload:  # only one of several concurrent requests reloads
             current = self._entries.get(token)
             if current is not None and self._clock() < current.fresh_until:
                 return current.project
@@ -120,19 +120,19 @@ class ActiveFlags:
             group_types = await self._groups(session, project_id).type_names()
         flags = {row: known.get(row) or _prepare(row) for row in rows}
         project = ProjectFlags(project_id, FlagSet(tuple(flags.values())), group_types)
-        # What was committed meanwhile may not be in what was read: then this is good for one request only.
+        # A commit during the read may be missing from its result: then the entry serves this request only.
         fresh_until = self._clock() + FRESH_SECONDS if changes == self._changes else self._clock()
-        self._keep(token, _Entry(project, flags, fresh_until))
+        self._store(token, _Entry(project, flags, fresh_until))
         return project
 
-    def _keep(self, token: str, entry: _Entry) -> None:
+    def _store(self, token: str, entry: _Entry) -> None:
         self._entries.pop(token, None)
         self._entries[token] = entry
         if len(self._entries) > _MAX_PROJECTS:
             del self._entries[next(iter(self._entries))]
 
-    def _forget(self, noted: Mapping[Any, Any]) -> None:
-        changed = noted.get(CHANGED_FLAGS)
+    def _expire_changed(self, committed: Mapping[Any, Any]) -> None:
+        changed = committed.get(CHANGED_FLAGS)
         if not changed:
             return
         self._changes += 1

@@ -1,6 +1,6 @@
-"""From a request for flags to what it says. Pure.
+"""Decodes requests for flags.
 
-Properties stay raw JSON: what no condition looks at is never decoded.
+Properties stay raw JSON: properties that no condition reads are never decoded.
 """
 
 import json
@@ -21,20 +21,20 @@ Texts = Mapping[str, str]
 
 
 class FlagsRequest(msgspec.Struct, frozen=True):
-    """Whose flags are asked for.
+    """A request for the flags of one person.
 
     Attributes
     ----------
     distinct_id : str or None
-        None where the request has none; an empty text is an identifier like any other.
+        None where the request does not state one; an empty text is a valid identifier.
     anonymous_id : str or None
-        The identifier that the person had before.
+        The identifier that the person had before they logged in.
     flag_keys : collection of str or None
-        The only flags that are asked for; None is all of them.
+        The requested flags; None requests all.
     is_disabled : bool
-        Whether the client wants everything but flags.
+        Whether the client requests no flags, only configuration.
     project_id : object
-        What a client states that sends a personal key in place of a token.
+        The project's id as a client states it that sends a personal API key in place of a token.
     """
 
     token: str | None
@@ -83,12 +83,12 @@ class _Body(
 
 
 _decode_body: Callable[[bytes], _Body] = msgspec.json.Decoder(_Body).decode
-_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_properties = msgspec.json.Decoder(_Properties).decode
 
 
 def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsRequest:
-    """Read a request for flags: its JSON, and the form that it came in, if any.
+    """Decode a request for flags: its JSON, and the other fields of its form, if it is one.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
         distinct_id=_read_identifier(document),
         anonymous_id=_as_text(document.anonymous_id) if document.anonymous_id else None,
         groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
-        person_properties=_members_of(document.person_properties) or _members_of(document.dollar_properties),
+        person_properties=_raw_values(document.person_properties) or _raw_values(document.dollar_properties),
         group_properties=_properties_of_groups(document.group_properties)
         or _properties_of_groups(document.dollar_group_properties),
         flag_keys=frozenset(map(_as_text, keys)) if isinstance(keys, list) else None,
@@ -113,14 +113,14 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
 
 
 def decode_flags_payload(sdk_request: SdkRequest) -> bytes:
-    """Return the JSON that a request carries; nothing where it carries nothing.
+    """Return the JSON payload of a request; empty where the request has none.
 
     Raises
     ------
     ValidationFailed
         With the 2022 code ``malformed_data``.
     PayloadTooLarge
-        When it decompresses to too much.
+        When the decompressed payload is too large.
     """
     try:
         return decode_payload(sdk_request)
@@ -134,7 +134,7 @@ def _parse(payload: bytes) -> _Body:
     if not payload.strip():
         return _Body()
     try:
-        payload.decode()  # the decoder does not look inside what it passes through
+        payload.decode()  # the decoder does not validate the text that it passes through
         return _decode_body(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_leniently(payload)
@@ -158,7 +158,7 @@ def _token_in(properties: Raw | UnsetType) -> str | None:
         return None
     try:
         token = _decode_properties(properties).token
-    except msgspec.DecodeError:  # no object
+    except msgspec.DecodeError:  # not an object
         return None
     return _as_text(token) if token else None
 
@@ -168,31 +168,31 @@ def _read_identifier(document: _Body) -> str | None:
     return None if value is None else _as_text(value)
 
 
-def _members_of(raw: Raw | UnsetType) -> RawProperties:
-    """Return an object's members; nothing for null and for what is no object."""
+def _raw_values(raw: Raw | UnsetType) -> RawProperties:
+    """Return the raw values of an object by key; empty for anything but an object."""
     if isinstance(raw, UnsetType):
         return {}
     try:
-        return {key: bytes(member) for key, member in _decode_members(raw).items()}
-    except msgspec.ValidationError:  # no object
+        return {key: bytes(raw_value) for key, raw_value in _decode_object(raw).items()}
+    except msgspec.ValidationError:  # not an object
         return {}
-    except msgspec.DecodeError:  # a name that holds half of a surrogate pair
-        return _members_of(Raw(dump(load(bytes(raw).decode())).encode()))
+    except msgspec.DecodeError:  # a key has an unpaired surrogate
+        return _raw_values(Raw(dump(load(bytes(raw).decode())).encode()))
 
 
 def _texts_of(raw: Raw | UnsetType) -> Texts:
     try:
-        values = {key: msgspec.json.decode(member) for key, member in _members_of(raw).items()}
-    except msgspec.DecodeError:  # a text that holds half of a surrogate pair
+        values = {key: msgspec.json.decode(raw_value) for key, raw_value in _raw_values(raw).items()}
+    except msgspec.DecodeError:  # a text has an unpaired surrogate
         return _texts_of(Raw(dump(load(bytes(raw).decode())).encode())) if not isinstance(raw, UnsetType) else {}
     return {key: _as_text(value) for key, value in values.items() if value is not None}
 
 
 def _properties_of_groups(raw: Raw | UnsetType) -> Mapping[str, RawProperties]:
-    return {name: _members_of(Raw(members)) for name, members in _members_of(raw).items()}
+    return {name: _raw_values(Raw(properties)) for name, properties in _raw_values(raw).items()}
 
 
 def _as_text(value: object) -> str:
-    """Text as it is, anything else as JSON; without NUL, which databases refuse. Capture names persons like this."""
+    """Return a text as it is and other JSON as its text, without NUL, as capture writes distinct ids."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

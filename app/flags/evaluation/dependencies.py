@@ -1,4 +1,4 @@
-"""Builds the evaluation of flags; one serves the whole process."""
+"""Builds the evaluation of flags, one instance for the process."""
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +14,7 @@ from app.people.groups.repository import GroupRepository
 
 
 def evaluation_of(request: Request) -> EvaluationService:
-    """Return the one of the process. To be called, not declared: solving a dependency costs more than evaluating."""
+    """Return the instance of the process. Endpoints call this: a FastAPI dependency costs more than the evaluation."""
     evaluation: EvaluationService = request.app.state.evaluation
     return evaluation
 
@@ -28,7 +28,7 @@ def evaluated_cohorts(session: AsyncSession, project_id: int) -> Cohorts:
 
 
 def build_evaluation(database: Database) -> tuple[EvaluationService, EnrichmentService]:
-    """Build what evaluates flags for clients, and for events that lack them. One of each serves the whole process."""
+    """Build the services that evaluate flags for clients and for events without flags, one of each for the process."""
     active_flags = ActiveFlags(database, evaluated_groups)
     evaluation = EvaluationService(database, active_flags, evaluated_groups, evaluated_cohorts)
     return evaluation, EnrichmentService(active_flags, evaluation)

@@ -1,4 +1,4 @@
-"""Adding flags to the events of browsers that did not know theirs yet."""
+"""Adds flags to events that browsers sent before they had received their flags."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from app.flags.evaluation.service import EvaluationService
 
 
 class SentEvent(Protocol):
-    """What enrichment looks at in an event; ``properties`` is JSON text."""
+    """The fields of an event that enrichment reads; ``properties`` is JSON text."""
 
     @property
     def distinct_id(self) -> str: ...
@@ -19,16 +19,16 @@ class SentEvent(Protocol):
 
 
 class EnrichmentService:
-    """To be called before the transaction that stores the events is opened: it reads by itself."""
+    """Must be called before the transaction that stores the events: it opens connections of its own."""
 
     def __init__(self, active_flags: ActiveFlags, evaluation: EvaluationService) -> None:
         self._active_flags = active_flags
         self._evaluation = evaluation
 
     async def enrich(self, token: str, events: Sequence[SentEvent]) -> Sequence[str]:
-        """Return the properties of all events, as JSON text, with flags where they lack them.
+        """Return the properties of all events, as JSON text, with flags added where they are missing.
 
-        Of a project that is unknown or has no active flags they come back as they are.
+        They are returned unchanged for an unknown project, and for one without active flags.
         """
         may_lack = any(may_lack_flags(event.properties) for event in events)
         project = await self._active_flags.find(token) if may_lack else None
@@ -39,7 +39,7 @@ class EnrichmentService:
             return [event.properties for event in events]
         distinct_ids = {event.distinct_id: None for event, lacks in zip(events, lacking, strict=True) if lacks}
         evaluations = await self._evaluation.evaluate_stored(project, list(distinct_ids))
-        values = {distinct_id: enabled_values(one.answers) for distinct_id, one in evaluations.items()}
+        values = {distinct_id: enabled_values(evaluation.results) for distinct_id, evaluation in evaluations.items()}
         return [
             with_flags(event.properties, values[event.distinct_id]) if lacks else event.properties
             for event, lacks in zip(events, lacking, strict=True)

@@ -1,4 +1,4 @@
-"""Flags in the properties of events: browsers send their first events before they know their flags. Pure."""
+"""Flags in the properties of events: browsers send their first events before they receive their flags."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,31 +15,31 @@ class _Sender(msgspec.Struct, rename={"library": "$lib", "active_flags": ACTIVE_
 
 
 _read_sender = msgspec.json.Decoder(_Sender).decode
-_read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def may_lack_flags(properties: str) -> bool:
-    """Whether they may be a browser's: most events of servers are passed over without being read."""
+    """Whether the properties may come from a browser: most events of servers are skipped without decoding."""
     return '"web"' in properties
 
 
 def lacks_flags(properties: str) -> bool:
-    """Whether an event's properties, as JSON text, are those of a browser that did not know its flags yet."""
+    """Whether properties, as JSON text, come from a browser that had not received its flags yet."""
     if not may_lack_flags(properties):
         return False
     try:
         sender = _read_sender(properties)
-    except (msgspec.DecodeError, RecursionError):  # whoever stores the event will say what is wrong with it
+    except (msgspec.DecodeError, RecursionError):  # the code that stores the event reports the error
         return False
     return sender.library == "web" and sender.active_flags is msgspec.UNSET
 
 
 def with_flags(properties: str, values: Mapping[str, bool | str]) -> str:
-    """Return properties, as JSON text, with flags that are on. What the client says itself stays as it is."""
-    present = _read_members(properties)
+    """Return properties, as JSON text, with the enabled flags. Values that the client sent are kept."""
+    present = _read_object(properties)
     added: dict[str, object] = {ACTIVE_FLAGS: list(values)}
     added |= {f"{_FEATURE}{key}": value for key, value in values.items()}
     missing = {name: value for name, value in added.items() if name not in present}
-    members = msgspec.json.encode(missing).decode()[1:-1]
-    separator = "," if present and members else ""
-    return f"{properties.rstrip().removesuffix('}')}{separator}{members}}}"
+    appended = msgspec.json.encode(missing).decode()[1:-1]
+    separator = "," if present and appended else ""
+    return f"{properties.rstrip().removesuffix('}')}{separator}{appended}}}"

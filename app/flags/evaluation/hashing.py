@@ -1,4 +1,4 @@
-"""Where somebody stands between 0 and 1 for a flag: the arithmetic that every SDK shares, to the last bit. Pure."""
+"""The position of an identifier between 0 and 1 for a flag, bit for bit as all SDKs compute it."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -9,24 +9,24 @@ _BYTES: Final = 8
 _SCALE: Final = float(2**_BITS - 1)
 VARIANT_SALT: Final = "variant"
 
-# A variant's key, and from where (included) to where (excluded) it reaches.
+# A variant's key, with the bounds of its range: the lower one included, the upper one excluded.
 VariantRange: TypeAlias = tuple[str, float, float]
 
 
 def hash_fraction(flag_key: str, identifier: str, salt: str = "") -> float:
-    """Return the same number from 0 to 1 for the same flag and identifier, spread evenly over identifiers."""
+    """Return a number from 0 to 1, uniform over identifiers and constant for a flag and an identifier."""
     digest = hashlib.sha1(f"{flag_key}.{identifier}{salt}".encode(), usedforsecurity=False).digest()
     return (int.from_bytes(digest[:_BYTES]) >> (8 * _BYTES - _BITS)) / _SCALE
 
 
-def variant_ranges(shares: Iterable[tuple[str, float]]) -> Sequence[VariantRange]:
-    """Return each variant's range, given keys and shares in percent in the flag's order.
+def variant_ranges(percentages: Iterable[tuple[str, float]]) -> Sequence[VariantRange]:
+    """Return each variant's range, given keys and percentages in the flag's order.
 
-    Bounds are added up as the SDKs do it, rounding and all: another order of summation would move people on the edge.
+    Bounds are summed in the order of the SDKs, rounding included: another order would move persons near a bound.
     """
     ranges = []
     lower = 0.0
-    for key, percentage in shares:
+    for key, percentage in percentages:
         upper = lower + percentage / 100
         ranges.append((key, lower, upper))
         lower = upper
@@ -34,11 +34,11 @@ def variant_ranges(shares: Iterable[tuple[str, float]]) -> Sequence[VariantRange
 
 
 def pick_variant(flag_key: str, identifier: str, ranges: Sequence[VariantRange]) -> str | None:
-    """Return the variant of somebody; None where the shares leave him out."""
+    """Return the variant of an identifier; None where no range covers it."""
     if not ranges:
         return None
-    at = hash_fraction(flag_key, identifier, VARIANT_SALT)
+    fraction = hash_fraction(flag_key, identifier, VARIANT_SALT)
     for key, lower, upper in ranges:
-        if lower <= at < upper:
+        if lower <= fraction < upper:
             return key
     return None

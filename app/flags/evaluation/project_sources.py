@@ -1,4 +1,4 @@
-"""What a project's own groups and cohorts say to evaluation."""
+"""The groups and cohorts of a project, as evaluation reads them."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -30,9 +30,9 @@ class ProjectCohorts:
 
     async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:
         found = await self._cohorts.find(cohorts)
-        written = {
+        definitions = {
             cohort_id: property_groups(cohort.filters, cohort.groups)
             for cohort_id, cohort in found.items()
             if not cohort.is_static
         }
-        return {cohort_id: groups for cohort_id, groups in written.items() if groups is not None}
+        return {cohort_id: groups for cohort_id, groups in definitions.items() if groups is not None}

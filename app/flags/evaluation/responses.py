@@ -1,4 +1,4 @@
-"""The answers that SDKs of all ages understand. Pure: from evaluated flags to JSON."""
+"""The responses to SDKs of all versions, made from evaluated flags."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import msgspec
 
 from app.flags.evaluation.rules import Evaluation, FlagResult, PreparedFlag, enabled_values
 
-JsonDict = dict[str, object]  # JSON, parts of it written already
+JsonDict = dict[str, object]  # JSON, parts of which may be encoded already
 
 _DESCRIPTIONS: Final = {
     "no_condition_match": "No matching condition set",
@@ -14,12 +14,12 @@ _DESCRIPTIONS: Final = {
     "no_group_type": "No group type",
     "flag_disabled": "Feature flag is disabled",
 }
-# What there is no field for in the tables; clients expect a number.
+# Flags have no stored version; clients expect a number.
 _FLAG_VERSION: Final = 1
 
 
 class ResponseMetadata(msgspec.Struct, frozen=True):
-    """When an answer is given, and to which request."""
+    """The time and the request of a response."""
 
     request_id: str
     milliseconds: int  # since 1970 UTC
@@ -28,7 +28,7 @@ class ResponseMetadata(msgspec.Struct, frozen=True):
 def decide_body(
     version: int, evaluation: Evaluation, metadata: ResponseMetadata, *, has_flags: bool, token_is_known: bool = True
 ) -> JsonDict:
-    """Return what ``/decide`` answers to a client of this version."""
+    """Return the response of ``/decide`` in a version."""
     if version >= 4:
         return {**_flags(evaluation, metadata), **client_config(has_flags=has_flags)}
     body: JsonDict = {
@@ -42,14 +42,14 @@ def decide_body(
         body["siteApps"] = []
     if version >= 3:
         return {**body, **_values(evaluation)}
-    enabled = enabled_values(evaluation.answers)
+    enabled = enabled_values(evaluation.results)
     return {**body, "featureFlags": dict(enabled) if version == 2 else list(enabled)}
 
 
 def flags_body(
     version: int, evaluation: Evaluation, metadata: ResponseMetadata, *, has_flags: bool, with_config: bool
 ) -> JsonDict:
-    """Return what ``/flags`` answers to a client of this version."""
+    """Return the response of ``/flags`` in a version."""
     body = _flags(evaluation, metadata)
     if version < 2:
         body = {**_values(evaluation), **_response_metadata(metadata)}
@@ -57,7 +57,7 @@ def flags_body(
 
 
 def client_config(*, has_flags: bool) -> JsonDict:
-    """Return how a browser's SDK should behave: send compressed events, and nothing that is not asked for."""
+    """Return the configuration of the browser SDK: compressed events, and no features beyond events and flags."""
     return {
         "config": {"enable_collect_everything": True},
         "toolbarParams": {},
@@ -68,7 +68,7 @@ def client_config(*, has_flags: bool) -> JsonDict:
 
 
 def remote_config(*, has_flags: bool) -> JsonDict:
-    """Return the part of the configuration that does not depend on who asks."""
+    """Return the part of the configuration that is the same for all clients of a project."""
     return {
         "supportedCompression": ["gzip", "gzip-js"],
         "hasFeatureFlags": has_flags,
@@ -87,11 +87,11 @@ def remote_config(*, has_flags: bool) -> JsonDict:
 
 
 def _values(evaluation: Evaluation) -> JsonDict:
-    """Return the flags as values by key: of those that are off too, and payloads of those that are on."""
+    """Return the values of all flags and the payloads of enabled flags, by key."""
     return {
-        "featureFlags": {answer.flag.key: answer.value for answer in evaluation.answers},
+        "featureFlags": {result.flag.key: result.value for result in evaluation.results},
         "featureFlagPayloads": {
-            answer.flag.key: payload for answer in evaluation.answers if (payload := answer.payload) is not None
+            result.flag.key: payload for result in evaluation.results if (payload := result.payload) is not None
         },
         "errorsWhileComputingFlags": bool(evaluation.failed),
     }
@@ -101,7 +101,7 @@ def _flags(evaluation: Evaluation, metadata: ResponseMetadata) -> JsonDict:
     """Return the flags as records by key."""
     return {
         "flags": {
-            **{answer.flag.key: _record(answer) for answer in evaluation.answers},
+            **{result.flag.key: _record(result) for result in evaluation.results},
             **{flag.key: _failed_record(flag) for flag in evaluation.failed},
         },
         "errorsWhileComputingFlags": bool(evaluation.failed),
@@ -113,26 +113,26 @@ def _response_metadata(metadata: ResponseMetadata) -> JsonDict:
     return {"requestId": metadata.request_id, "evaluatedAt": metadata.milliseconds}
 
 
-def _record(answer: FlagResult) -> msgspec.Raw:
-    """Return the JSON of an answer."""
-    kind = (answer.reason, answer.variant, answer.condition_index)
-    written = answer.flag.written.get(kind)
-    if written is None:
-        written = answer.flag.written[kind] = msgspec.Raw(msgspec.json.encode(_document(answer)))
-    return written
+def _record(result: FlagResult) -> msgspec.Raw:
+    """Return the JSON of a result, encoded once for each kind of result."""
+    kind = (result.reason, result.variant, result.condition_index)
+    encoded = result.flag.encoded_results.get(kind)
+    if encoded is None:
+        encoded = result.flag.encoded_results[kind] = msgspec.Raw(msgspec.json.encode(_document(result)))
+    return encoded
 
 
-def _document(answer: FlagResult) -> JsonDict:
+def _document(result: FlagResult) -> JsonDict:
     return {
-        "key": answer.flag.key,
-        "enabled": answer.enabled,
-        "variant": answer.variant,
+        "key": result.flag.key,
+        "enabled": result.enabled,
+        "variant": result.variant,
         "reason": {
-            "code": answer.reason,
-            "condition_index": answer.condition_index,
-            "description": _describe(answer),
+            "code": result.reason,
+            "condition_index": result.condition_index,
+            "description": _describe(result),
         },
-        "metadata": _flag_metadata(answer.flag, answer.payload),
+        "metadata": _flag_metadata(result.flag, result.payload),
     }
 
 
@@ -157,7 +157,7 @@ def _flag_metadata(flag: PreparedFlag, payload: str | None) -> JsonDict:
     }
 
 
-def _describe(answer: FlagResult) -> str:
-    if answer.reason == "condition_match" and answer.condition_index is not None:
-        return f"Matched condition set {answer.condition_index + 1}"
-    return _DESCRIPTIONS[answer.reason]
+def _describe(result: FlagResult) -> str:
+    if result.reason == "condition_match" and result.condition_index is not None:
+        return f"Matched condition set {result.condition_index + 1}"
+    return _DESCRIPTIONS[result.reason]

@@ -1,4 +1,4 @@
-"""Where SDKs ask for a person's flags."""
+"""The endpoints that evaluate flags for SDKs."""
 
 import time
 from typing import Final
@@ -20,10 +20,10 @@ from app.flags.evaluation.responses import JsonDict, ResponseMetadata, decide_bo
 from app.flags.evaluation.rules import Evaluation
 from app.flags.evaluation.schemas import (
     config_parameter,
-    decide_answer,
     decide_request,
-    flags_answer,
+    decide_response,
     flags_request,
+    flags_response,
     version_parameter,
 )
 from app.sdk.requests import read_query, read_sdk_request, run_in_thread_if_large
@@ -31,7 +31,7 @@ from app.telemetry.logging import request_id
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 _UNREADABLE_VERSION: Final = 2
-_NOBODY: Final = Evaluation()
+_NO_FLAGS: Final = Evaluation()
 
 router = APIRouter(tags=["Flags for SDKs"])
 
@@ -39,66 +39,65 @@ router = APIRouter(tags=["Flags for SDKs"])
 @router.post(
     "/flags/",
     summary="Evaluate flags",
-    responses={200: flags_answer},
+    responses={200: flags_response},
     openapi_extra={
         "requestBody": flags_request,
         "parameters": [version_parameter("1: values by key. 2 and above: records by key.", "2"), config_parameter],
     },
 )
 async def evaluate_flags(request: Request) -> Response:
-    """Return the project's active flags as they are for one person, with the reason for each answer.
+    """Evaluate the project's active flags for one person, with the reason for each result.
 
-    Equal identifiers and properties get equal answers, here and in SDKs that evaluate by themselves. What the request
-    says about the person counts more than what is stored of him. Without `v` and `config` the answer is that of `v=2`
-    with the configuration.
+    Equal identifiers and properties give equal results, here and in local evaluation by SDKs. Properties in the request
+    take precedence over stored ones. Without `v` and `config` the response is that of `v=2` with the configuration.
     """
     evaluation = evaluation_of(request)
-    asked = await _read(request)
-    project = await evaluation.find_project(asked.token, asked.project_id)
-    if asked.distinct_id is None:
+    flags_query = await _read(request)
+    project = await evaluation.find_project(flags_query.token, flags_query.project_id)
+    if flags_query.distinct_id is None:
         raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
-    distinct_id = asked.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
-    result = await evaluation.evaluate(project, asked, distinct_id)
-    return _answer_flags(request, result, has_flags=bool(project.active.flags))
+    distinct_id = flags_query.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
+    result = await evaluation.evaluate(project, flags_query, distinct_id)
+    return _respond_with_flags(request, result, has_flags=bool(project.active.flags))
 
 
 @router.post(
     "/decide/",
     summary="Evaluate flags, for older SDKs",
-    responses={200: decide_answer},
+    responses={200: decide_response},
     openapi_extra={
         "requestBody": decide_request,
-        "parameters": [version_parameter("1 to 4: how the flags are written.", "1")],
+        "parameters": [version_parameter("The version of the response, 1 to 4.", "1")],
     },
 )
 async def decide_flags(request: Request) -> Response:
-    """Return how a browser's SDK should behave, and the project's flags as they are for one person.
+    """Return the configuration of the browser SDK, and the project's flags evaluated for one person.
 
-    Up to version 2 only flags that are on are listed, from version 3 all active ones, and version 4 has the records of
-    `/flags`. Without a token there are no flags.
+    Versions 1 and 2 list enabled flags only, version 3 all active flags, and version 4 the records of `/flags`. Without
+    a token no flags are returned.
     """
     evaluation = evaluation_of(request)
-    asked = await _read(request)
+    flags_query = await _read(request)
     version = _read_version(read_query(request).get("v", "1"))
-    if asked.token is None:
-        return _json(decide_body(version, _NOBODY, _metadata(), has_flags=False, token_is_known=False))
-    project = await evaluation.find_project(asked.token, asked.project_id)
-    if asked.distinct_id is None:
+    if flags_query.token is None:
+        return _json(decide_body(version, _NO_FLAGS, _metadata(), has_flags=False, token_is_known=False))
+    project = await evaluation.find_project(flags_query.token, flags_query.project_id)
+    if flags_query.distinct_id is None:
         raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
-    result = await evaluation.evaluate(project, asked, asked.distinct_id)
+    result = await evaluation.evaluate(project, flags_query, flags_query.distinct_id)
     return _json(decide_body(version, result, _metadata(), has_flags=bool(project.active.flags)))
 
 
 @router.get("/flags/", include_in_schema=False)
 async def describe_flags_endpoint(request: Request) -> Response:
-    """FlagResult without flags: who asks is said in a body."""
-    return _answer_flags(request, _NOBODY, has_flags=False, with_config=True)
+    """Respond without flags: only a body can name a person."""
+    return _respond_with_flags(request, _NO_FLAGS, has_flags=False, with_config=True)
 
 
 @router.get("/decide/", include_in_schema=False)
 async def describe_decide_endpoint() -> Response:
-    """FlagResult without flags: who asks is said in a body."""
-    return _json(decide_body(1, _NOBODY, _metadata(), has_flags=False, token_is_known=False))
+    """Respond without flags: only a body can name a person."""
+    return _json(decide_body(1, _NO_FLAGS, _metadata(), has_flags=False, token_is_known=False))
 
 
 async def _read(request: Request) -> FlagsRequest:
@@ -107,7 +106,9 @@ async def _read(request: Request) -> FlagsRequest:
     return await run_in_thread_if_large(len(payload), decode_flags_request, payload, sdk_request.form)
 
 
-def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False) -> Response:
+def _respond_with_flags(
+    request: Request, evaluation: Evaluation, *, has_flags: bool, with_config: bool = False
+) -> Response:
     query = read_query(request)
     stated, config = query.get("v"), query.get("config")
     is_bare = stated is None and config is None
@@ -123,7 +124,7 @@ def _answer_flags(request: Request, evaluation: Evaluation, *, has_flags: bool, 
 
 
 def _read_version(text: str) -> int:
-    """Return the version of the answer; an old SDK states it twice in a way that makes it no number, and means 2."""
+    """Return the version of the response: 2 for anything but a number, because an old SDK sends `v` twice."""
     try:
         return int(text)
     except ValueError:
@@ -131,9 +132,9 @@ def _read_version(text: str) -> int:
 
 
 def _metadata() -> ResponseMetadata:
-    """Return what an answer says of itself: the id that logs know its request by, where clients can read it as one."""
-    named = read_uuid(request_id.get())
-    return ResponseMetadata(str(named or uuid4()), time.time_ns() // 1_000_000)
+    """Return the time and the id of the response: the request's id in logs if it is a UUID, or a new one."""
+    logged = read_uuid(request_id.get())
+    return ResponseMetadata(str(logged or uuid4()), time.time_ns() // 1_000_000)
 
 
 def _json(body: JsonDict) -> Response:

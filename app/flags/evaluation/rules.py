@@ -1,6 +1,6 @@
-"""What a flag answers for somebody. Pure: works on prepared flags and on what was loaded about persons and groups.
+"""The evaluation of prepared flags for a person and the person's groups.
 
-These are PostHog's rules of late 2022, which its SDKs follow too when they evaluate by themselves.
+These are PostHog's rules of late 2022, which its SDKs also follow in local evaluation.
 """
 
 import json
@@ -27,16 +27,16 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.subjects import cohort_id
 from app.properties.text import text_form
 
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
-_LONGEST_ID: Final = 10  # characters
-_OF_SOMEBODY: Final = frozenset({"event", "person", "group"})
+_PROPERTY_HOLDERS: Final = frozenset({"event", "person", "group"})
 _LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
-# Whose properties conditions are about is known from the flag. Elements and sessions are things of events.
-_ANSWERABLE: Final[frozenset[PropertyType]] = frozenset(
+# The flag determines whose properties a condition is about. Elements and sessions belong to events, not to persons.
+_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset(
     {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
 )
 
@@ -48,19 +48,19 @@ class ReleaseCondition:
     Attributes
     ----------
     index : int
-        Its place among the flag's conditions as they are written.
+        Its index among the flag's conditions as they are stored.
     matches : callable or None
-        The test of the properties; None when everybody passes.
+        The test of the properties; None where the condition matches everyone.
     keys : frozenset of str
-        The properties it looks at.
+        The properties it reads.
     cohorts : frozenset of int
-        The cohorts it asks about.
+        The cohorts it reads.
     tests_absence : bool
-        Whether it asks if a property is absent. What a client sends is never all there is, so that needs the database.
+        Whether it tests if a property is absent. A client never sends all properties, so this needs stored ones.
     rollout_fraction : float or None
-        How many of those who match, from 0 to 1; None is all of them.
+        The fraction of matching persons that it releases to, from 0 to 1; None is all of them.
     variant : str or None
-        What those it releases to get, whatever their number says.
+        The variant of all persons that it releases to, regardless of their hash.
     """
 
     index: int
@@ -72,7 +72,7 @@ class ReleaseCondition:
     variant: str | None
 
     def is_decided_by(self, sent: Set[str]) -> bool:
-        """Whether properties of these names are enough, so that it does not matter what is stored."""
+        """Whether properties of these names are enough, so that stored data does not matter."""
         return not self.cohorts and not self.tests_absence and self.keys <= sent
 
 
@@ -80,7 +80,7 @@ class ReleaseCondition:
 class PreparedFlag:
     """A flag ready to be evaluated, with its release conditions in the order in which they are tried.
 
-    It is equal to itself alone.
+    Equality is identity.
     """
 
     id: int
@@ -95,8 +95,8 @@ class PreparedFlag:
     keys: frozenset[str]
     cohorts: frozenset[int]
     tests_absence: bool
-    # The JSON of its answers, which are few and the same for most people. It goes when the flag does.
-    written: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
+    # The JSON of results, of which there are few, most of them shared by many persons. It is freed with the flag.
+    encoded_results: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -106,18 +106,18 @@ class PreparedFlag:
 
 
 class KnownProperties(msgspec.Struct, frozen=True):
-    """What is known of a person or a group.
+    """The known properties and cohorts of a person or a group.
 
     Attributes
     ----------
     properties : mapping of str to bytes
-        Raw JSON tokens: those stored, under those the client sent.
+        Raw JSON tokens: stored ones, replaced by those that the client sent.
     sent : set of str
-        The names of those the client sent.
+        The names of the properties that the client sent.
     is_stored : bool
-        Whether there is such a person or group at all. About others a condition holds only if what was sent decides it.
+        Whether the person or group is stored. For others a condition holds only if sent properties decide it.
     cohorts : collection of int
-        Those that the person is in.
+        The cohorts that the person is in.
     """
 
     properties: Properties = {}
@@ -127,10 +127,10 @@ class KnownProperties(msgspec.Struct, frozen=True):
 
 
 class EvaluationContext(msgspec.Struct, frozen=True):
-    """For whom flags are evaluated.
+    """The person and the groups for whom flags are evaluated.
 
-    ``hash_keys`` are identifiers that a person had before, by the keys of the flags that go on using them; ``groups``
-    are keys and what is known of the groups, by the index of their type.
+    ``hash_keys`` are identifiers to hash in place of the distinct id, by flag key; ``groups`` are the keys and known
+    properties of groups, by the index of their type.
     """
 
     distinct_id: str
@@ -140,7 +140,7 @@ class EvaluationContext(msgspec.Struct, frozen=True):
 
 
 class FlagResult(msgspec.Struct, frozen=True):
-    """A flag's answer and the reason for it; ``condition_index`` counts the conditions as they are written, from 0."""
+    """The result of a flag with its reason; ``condition_index`` is the index among the stored conditions."""
 
     flag: PreparedFlag
     enabled: bool
@@ -154,14 +154,14 @@ class FlagResult(msgspec.Struct, frozen=True):
 
     @property
     def payload(self) -> str | None:
-        """The JSON text that goes with the answer, if the flag is on and has one."""
+        """The payload of the result, as JSON text, if the flag is enabled and has one."""
         return self.flag.payloads.get(self.variant or "true") if self.enabled else None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """The answers of several flags, and the flags that could not be evaluated."""
+    """The results of several flags, and the flags that could not be evaluated."""
 
-    answers: Sequence[FlagResult] = ()
+    results: Sequence[FlagResult] = ()
     failed: Sequence[PreparedFlag] = ()
 
 
@@ -174,12 +174,12 @@ def prepare(
     ensure_experience_continuity: bool = False,
     has_experiment: bool = False,
 ) -> PreparedFlag:
-    """Compile a flag. A condition that cannot be read holds for nobody; nothing is refused here."""
+    """Compile a flag. An unparsable condition matches no one; validation happens on write."""
     groups = groups_of(with_groups(filters))
-    shares = [
+    percentages = [
         (str(variant.get("key")), _number(variant.get("rollout_percentage")) or 0) for variant in variants_of(filters)
     ]
-    known = {name for name, _ in shares}
+    known = {name for name, _ in percentages}
     group_type_index = filters.get("aggregation_group_type_index")
     releases = [_prepare_release(index, groups[index], known) for index in order_of_trial(groups)]
     return PreparedFlag(
@@ -190,7 +190,7 @@ def prepare(
         has_experiment=has_experiment,
         group_type_index=group_type_index if isinstance(group_type_index, int) else None,
         releases=tuple(releases),
-        variants=variant_ranges(shares),
+        variants=variant_ranges(percentages),
         payloads=payloads_of(filters),
         keys=frozenset[str]().union(*(release.keys for release in releases)),
         cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
@@ -199,7 +199,7 @@ def prepare(
 
 
 def payloads_of(filters: JsonDict) -> Mapping[str, str]:
-    """Return the JSON texts that go with a flag's answers, by variant; ``true`` is the flag without one."""
+    """Return a flag's payloads, as JSON texts, by variant; ``true`` is the key of a flag without variants."""
     payloads = filters.get("payloads")
     return {name: _payload(value) for name, value in payloads.items()} if isinstance(payloads, dict) else {}
 
@@ -207,13 +207,13 @@ def payloads_of(filters: JsonDict) -> Mapping[str, str]:
 def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
     """Return the indexes of release conditions in the order in which they are tried: those that name a variant first.
 
-    So somebody who was given a variant by hand has it, also when an earlier condition would have released the flag.
+    So a person who was assigned a variant gets it, even if an earlier condition would have released the flag.
     """
     return sorted(range(len(groups)), key=lambda index: not groups[index].get("variant"))
 
 
 def evaluate(flag: PreparedFlag, context: EvaluationContext) -> FlagResult:
-    """Evaluate a flag. Equal context give equal answers, whenever and wherever they are asked for."""
+    """Evaluate a flag. Equal contexts give equal results, in every process and at any time."""
     if not flag.active:
         return FlagResult(flag, enabled=False, reason="flag_disabled")
     if flag.group_type_index is None:
@@ -239,7 +239,7 @@ def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> 
             return FlagResult(
                 flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index
             )
-        if reason == "out_of_rollout_bound" or best == "no_condition_match":  # to have come further tells more
+        if reason == "out_of_rollout_bound" or best == "no_condition_match":  # the reason that came closest to a match
             best, best_index = reason, release.index
     return FlagResult(flag, enabled=False, reason=best, condition_index=best_index)
 
@@ -275,64 +275,67 @@ def _is_about_absence(condition: Condition) -> bool:
 
 
 def _read_conditions(entries: JsonValue) -> Sequence[Condition]:
-    """Read the properties of a release condition; nothing when there is one that means nothing."""
+    """Read the properties of a release condition; empty when one of them cannot be evaluated."""
     if not isinstance(entries, list):
         return ()
     try:
         conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
     except InvalidFilter:
         return ()
-    is_answerable = len(conditions) == len(entries) and all(condition.type in _ANSWERABLE for condition in conditions)
-    return conditions if is_answerable else ()
+    is_evaluable = len(conditions) == len(entries) and all(
+        condition.type in _EVALUABLE_TYPES for condition in conditions
+    )
+    return conditions if is_evaluable else ()
 
 
 def _compile(conditions: Sequence[Condition]) -> Predicate:
     if not conditions:
-        return _nobody
+        return _never
     try:
-        return compile_filter(Conjunction(tuple(map(_of_a_person, conditions))), _resolve).matches
-    except InvalidFilter:  # a pattern that is none
-        return _nobody
+        return compile_filter(Conjunction(tuple(map(_as_person_condition, conditions))), _resolve).matches
+    except InvalidFilter:  # an invalid pattern
+        return _never
 
 
 def _resolve(condition: Condition) -> PropertyMatcher:
     cohort = _cohort_of(condition)
     if cohort is None:
         raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
-    is_member = partial(_has, _cohort_key(cohort))
+    is_member = partial(_contains, _cohort_key(cohort))
     if condition.negation != (condition.operator == "is_not"):
         return PropertyMatcher(frozenset(), lambda properties: not is_member(properties))
     return PropertyMatcher(frozenset(), is_member)
 
 
-def _of_a_person(condition: Condition) -> Condition:
-    """Return a condition on properties as one on a person's: whose they are is known from the flag."""
-    if condition.type not in _OF_SOMEBODY:
+def _as_person_condition(condition: Condition) -> Condition:
+    """Return a condition on properties typed as ``person``: the flag determines whose properties are tested."""
+    if condition.type not in _PROPERTY_HOLDERS:
         return condition
-    return Condition(condition.key, condition.operator, _meant_by(condition), "person", negation=condition.negation)
+    return Condition(
+        condition.key, condition.operator, _matcher_value(condition), "person", negation=condition.negation
+    )
 
 
-def _meant_by(condition: Condition) -> Value:
-    """Return what the matcher has to look for.
+def _matcher_value(condition: Condition) -> Value:
+    """Return the value for the matcher that gives a condition the meaning it has for flags and SDKs.
 
-    To flags, and to SDKs, values are what they are: true is true, as a value or as its text, quotes and backslashes
-    may be in a text, nothing stands for any character, and a day begins at midnight. Metrics see all this otherwise, as
-    it was in 2022.
+    There ``true`` equals its text, texts may contain quotes and backslashes, there are no wildcards, and a day begins
+    at midnight. The matcher follows the rules of metrics in 2022, which differ in all of these.
     """
     value = condition.value
     if condition.operator in {"is_date_before", "is_date_after"} and isinstance(value, str):
-        moment = parse_moment(value)
-        return value if moment is None else moment.at.isoformat()
+        parsed = parse_moment(value)
+        return value if parsed is None else parsed.at.isoformat()
     if condition.operator in {"exact", "is_not"}:
         values = value if isinstance(value, tuple) else (value,)
-        return tuple(text for one in values for text in dict.fromkeys(_texts_of(one)))
+        return tuple(text for scalar in values for text in dict.fromkeys(_property_texts(scalar)))
     if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
         return _LIKE_WILDCARD.sub(r"\\\g<0>", _as_property(value))
     return value
 
 
-def _texts_of(value: Scalar) -> Iterator[Scalar]:
-    """Return what properties that have the value may be, in their text form; the text "2.50" may mean a number."""
+def _property_texts(value: Scalar) -> Iterator[Scalar]:
+    """Yield the text forms of properties that equal the value; the text "2.50" may also mean a number."""
     yield value
     if isinstance(value, bool | str):
         yield _as_property(value)
@@ -347,19 +350,16 @@ def _as_property(value: object) -> str:
     return text_form(json.dumps(value).encode())
 
 
-def _has(key: str, properties: Properties) -> bool:
+def _contains(key: str, properties: Properties) -> bool:
     return key in properties
 
 
-def _nobody(_properties: Properties) -> bool:
+def _never(_properties: Properties) -> bool:
     return False
 
 
 def _cohort_of(condition: Condition) -> int | None:
-    if condition.type != "cohort":
-        return None
-    text = str(condition.value)
-    return int(text) if text.isdecimal() and len(text) <= _LONGEST_ID else None
+    return cohort_id(condition) if condition.type == "cohort" else None
 
 
 def _cohort_key(cohort: int) -> str:
@@ -374,6 +374,6 @@ def _payload(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def enabled_values(answers: Iterable[FlagResult]) -> dict[str, bool | str]:
-    """Return the value of every flag that is on, by its key."""
-    return {answer.flag.key: answer.value for answer in answers if answer.enabled}
+def enabled_values(results: Iterable[FlagResult]) -> dict[str, bool | str]:
+    """Return the values of the enabled flags, by key."""
+    return {result.flag.key: result.value for result in results if result.enabled}

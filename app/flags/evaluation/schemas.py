@@ -1,4 +1,4 @@
-"""Bodies of the flag endpoints, described for people: requests are decoded from bytes, answers follow the version."""
+"""The OpenAPI of the flag endpoints: requests are decoded from bytes, and responses depend on the version."""
 
 from typing import Any, Final
 
@@ -6,25 +6,25 @@ JsonDict = dict[str, Any]  # a piece of OpenAPI
 
 _PROPERTIES: Final = {"type": ["object", "null"], "additionalProperties": True}
 
-_ASKED: Final[JsonDict] = {
-    "token": {"type": "string", "description": "The project's public token; also as `api_key`."},
-    "distinct_id": {"type": "string", "description": "Who asks, as the client knows him."},
+_REQUEST_PROPERTIES: Final[JsonDict] = {
+    "token": {"type": "string", "description": "The project's public token; also accepted as `api_key`."},
+    "distinct_id": {"type": "string", "description": "The person's identifier, as the client knows them."},
     "$anon_distinct_id": {
         "type": ["string", "null"],
-        "description": "What he was called before he logged in: flags that ensure continuity go on"
-        " with his variant of then.",
+        "description": "The identifier that the person had before they logged in: flags that ensure continuity keep"
+        " the variant of that time.",
     },
-    "groups": {**_PROPERTIES, "description": "The keys of his groups, by the name of their type."},
-    "person_properties": {**_PROPERTIES, "description": "They count more than those stored."},
-    "group_properties": {**_PROPERTIES, "description": "Properties of his groups, by type."},
+    "groups": {**_PROPERTIES, "description": "The keys of the person's groups, by the name of their type."},
+    "person_properties": {**_PROPERTIES, "description": "They take precedence over stored properties."},
+    "group_properties": {**_PROPERTIES, "description": "Properties of the person's groups, by the name of their type."},
     "flag_keys_to_evaluate": {
         "type": ["array", "null"],
         "items": {"type": "string"},
-        "description": "Only these flags.",
+        "description": "Evaluate only these flags.",
     },
-    "disable_flags": {"type": "boolean", "description": "No flags, only configuration."},
+    "disable_flags": {"type": "boolean", "description": "Return no flags, only configuration."},
 }
-_ASKED_EXAMPLE: Final[JsonDict] = {
+_REQUEST_EXAMPLE: Final[JsonDict] = {
     "token": "phc_3xAmPl3",
     "distinct_id": "ann",
     "groups": {"company": "acme"},
@@ -33,8 +33,8 @@ _ASKED_EXAMPLE: Final[JsonDict] = {
 
 
 def _request(*required: str) -> JsonDict:
-    schema = {"type": "object", "required": list(required), "properties": _ASKED}
-    content = {"application/json": {"schema": schema, "example": _ASKED_EXAMPLE}}
+    schema = {"type": "object", "required": list(required), "properties": _REQUEST_PROPERTIES}
+    content = {"application/json": {"schema": schema, "example": _REQUEST_EXAMPLE}}
     return {"required": bool(required), "content": content}
 
 
@@ -50,30 +50,30 @@ _RECORD: Final[JsonDict] = {
 }
 _VALUES: Final[JsonDict] = {
     "type": "object",
-    "description": "True, false or the variant, by key.",
+    "description": "True, false or the variant, by flag key.",
     "additionalProperties": {"type": ["boolean", "string"]},
 }
 _PAYLOADS: Final[JsonDict] = {
     "type": "object",
-    "description": "JSON texts, by the key of the flag.",
+    "description": "Payloads as JSON texts, by flag key.",
     "additionalProperties": {"type": "string"},
 }
 _ERRORS: Final[JsonDict] = {
     "type": "boolean",
-    "description": "Whether a flag could not be evaluated: clients then keep what they know of it.",
+    "description": "Whether a flag could not be evaluated: clients then keep its previous value.",
 }
 
 
-def _answer(description: str, properties: JsonDict, example: JsonDict) -> JsonDict:
+def _response(description: str, properties: JsonDict, example: JsonDict) -> JsonDict:
     schema = {"type": "object", "properties": properties}
     return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
-flags_answer: Final = _answer(
-    "The flags, in the form of the version that was asked for.",
+flags_response: Final = _response(
+    "The flags, in the form of the requested version.",
     {
-        "flags": {"type": "object", "description": "Version 2: records by key.", "additionalProperties": True},
-        "featureFlags": {**_VALUES, "description": "Version 1: true, false or the variant, by key."},
+        "flags": {"type": "object", "description": "Version 2: records by flag key.", "additionalProperties": True},
+        "featureFlags": {**_VALUES, "description": "Version 1: true, false or the variant, by flag key."},
         "featureFlagPayloads": _PAYLOADS,
         "errorsWhileComputingFlags": _ERRORS,
         "requestId": {"type": "string", "format": "uuid"},
@@ -86,11 +86,11 @@ flags_answer: Final = _answer(
         "evaluatedAt": 1_667_300_000_000,
     },
 )
-decide_answer: Final = _answer(
-    "How the client should behave, and the flags in the form of its version.",
+decide_response: Final = _response(
+    "The configuration of the client, and the flags in the form of the requested version.",
     {
         "featureFlags": {
-            "description": "Version 1: the keys of flags that are on. 2: their values by key. 3: those of all flags.",
+            "description": "Version 1: the keys of enabled flags. 2: their values by key. 3: the values of all flags.",
             "anyOf": [{"type": "array", "items": {"type": "string"}}, _VALUES],
         },
         "featureFlagPayloads": _PAYLOADS,
@@ -123,6 +123,6 @@ config_parameter: Final[JsonDict] = {
     "name": "config",
     "in": "query",
     "required": False,
-    "description": "`true` adds how the client should behave.",
+    "description": "`true` adds the configuration of the client.",
     "schema": {"type": "string", "examples": ["true"]},
 }

@@ -1,4 +1,4 @@
-"""Evaluating a project's flags for somebody, with what is stored of him."""
+"""Evaluates a project's flags for a person, with the data stored about the person."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
@@ -18,25 +18,25 @@ from app.properties.decoding import PropertyReader
 
 logger = logging.getLogger("abacus")
 
-_WHERE_TO_FIND_IT: Final = "You can find your project API key in PostHog project settings."
+WHERE_TO_FIND_TOKENS: Final = "`abacus project create` prints the project's token, and GET /api/projects/ returns it."
 
 
 @dataclass(frozen=True, slots=True)
 class _KnownPerson:
-    """What evaluation has read about somebody."""
+    """The data that evaluation has read about a person."""
 
     properties: str | None = None
     hash_keys: Mapping[str, str] = field(default_factory=dict)
     cohorts: Collection[int] = ()
-    unkept: Sequence[str] = ()  # keys of flags that have yet to be told to go on with the former identifier
+    missing_hash_keys: Sequence[str] = ()  # keys of flags for which the former identifier is not stored yet
     former_id: str | None = None
 
 
-_NOBODY: Final = _KnownPerson()
+_UNKNOWN_PERSON: Final = _KnownPerson()
 
 
 class EvaluationService:
-    """Reads in short transactions of its own, and only what the flags in question ask for: often nothing."""
+    """Reads in short transactions of its own, and only data that the requested flags need: often none."""
 
     def __init__(self, database: Database, active_flags: ActiveFlags, groups: GroupsOf, cohorts: CohortsOf) -> None:
         self._database = database
@@ -45,51 +45,52 @@ class EvaluationService:
         self._cohorts = cohorts
 
     async def find_project(self, token: str | None, project_id: object = None) -> ProjectFlags:
-        """Return the flags of the project that a public token names, or a member's key beside the project's number.
+        """Return the flags of the project that a public token names, or a personal API key with a project id.
 
         Raises
         ------
         AuthenticationFailed
             With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_key``.
         ValidationFailed
-            The token is none and the project beside it no number: ``invalid_project``.
+            The token is unknown, and the project id is not a number: ``invalid_project``.
         """
         if token is None:
-            raise AuthenticationFailed(f"API key not provided. {_WHERE_TO_FIND_IT}", code="missing_api_key")
+            raise AuthenticationFailed(f"API key not provided. {WHERE_TO_FIND_TOKENS}", code="missing_api_key")
         project = await self._active_flags.find(token)
         if project is None and project_id:
-            members = AuthenticationService(self._database)
-            named = await members.project_beside_key(token, project_id, code="invalid_personal_key")
+            authentication = AuthenticationService(self._database)
+            named = await authentication.project_beside_key(token, project_id, code="invalid_personal_key")
             project = await self._active_flags.find(named.api_token)
         if project is None:
-            raise AuthenticationFailed(f"Project API key invalid. {_WHERE_TO_FIND_IT}", code="invalid_api_key")
+            raise AuthenticationFailed(f"Project API key invalid. {WHERE_TO_FIND_TOKENS}", code="invalid_api_key")
         return project
 
-    async def evaluate(self, project: ProjectFlags, asked: FlagsRequest, distinct_id: str) -> Evaluation:
-        """FlagResult a client's question. What it sends about persons and groups counts more than what is stored."""
-        flags = _asked_for(project.active, asked)
+    async def evaluate(self, project: ProjectFlags, flags_query: FlagsRequest, distinct_id: str) -> Evaluation:
+        """Evaluate the requested flags. Properties that the client sends take precedence over stored ones."""
+        flags = _requested_flags(project.active, flags_query)
         reader = project.reader
-        sent = _relevant(reader, asked.person_properties)
-        group_keys = _group_keys(flags, project.group_types, asked.groups)
-        sent_of_groups = {
-            index: _relevant(reader, asked.group_properties.get(project.group_types[index], {})) for index in group_keys
+        sent = _needed(reader, flags_query.person_properties)
+        group_keys = _group_keys(flags, project.group_types, flags_query.groups)
+        sent_by_group = {
+            index: _needed(reader, flags_query.group_properties.get(project.group_types[index], {}))
+            for index in group_keys
         }
-        unclear_groups = _unclear_groups(flags, group_keys, sent_of_groups)
-        person = _NOBODY
+        undecided_groups = _undecided_groups(flags, group_keys, sent_by_group)
+        person = _UNKNOWN_PERSON
         stored_groups: Mapping[tuple[int, str], str] = {}
-        if unclear_groups:
+        if undecided_groups:
             async with self._database.read() as session:
-                stored_groups = await self._groups(session, project.project_id).properties_of(unclear_groups)
-        if not flags.personal.is_clear(sent.keys()):
-            person = await self._read_person(project.project_id, flags.personal, distinct_id, asked)
-        if person.unkept:
-            person = await self._keep_hash_keys(project.project_id, person, distinct_id)
+                stored_groups = await self._groups(session, project.project_id).properties_of(undecided_groups)
+        if not flags.personal.is_decided_by(sent.keys()):
+            person = await self._read_person(project.project_id, flags.personal, distinct_id, flags_query)
+        if person.missing_hash_keys:
+            person = await self._store_hash_keys(project.project_id, person, distinct_id)
         context = EvaluationContext(
             distinct_id=distinct_id,
-            person=_subject(reader, person.properties, sent, person.cohorts),
+            person=_known_properties(reader, person.properties, sent, person.cohorts),
             hash_keys=person.hash_keys,
             groups={
-                index: (key, _subject(reader, stored_groups.get((index, key)), sent_of_groups[index]))
+                index: (key, _known_properties(reader, stored_groups.get((index, key)), sent_by_group[index]))
                 for index, key in group_keys.items()
             },
         )
@@ -100,22 +101,22 @@ class EvaluationService:
         project_id: int,
         flags: FlagSet,
         distinct_id: str,
-        asked: FlagsRequest,
+        flags_query: FlagsRequest,
     ) -> _KnownPerson:
         persons = self._persons(project_id)
-        continuing = flags.continuing
-        former = asked.anonymous_id if continuing else None
-        known_as = _known_as(distinct_id, former)
-        found = await persons.persons(known_as)
-        person = found.get(known_as[0])
-        owner = _owner(found, known_as)
-        hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuing else {}
+        continuity_keys = flags.continuity_keys
+        former_id = flags_query.anonymous_id if continuity_keys else None
+        identifiers = _stored_identifiers(distinct_id, former_id)
+        found = await persons.persons(identifiers)
+        person = found.get(identifiers[0])
+        owner = _owner(found, identifiers)
+        hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuity_keys else {}
         return _KnownPerson(
             properties=person.properties if person else None,
             hash_keys=hash_keys,
             cohorts=await self._containing(project_id, person, flags.cohorts) if person and flags.cohorts else (),
-            unkept=[key for key in continuing if key not in hash_keys] if owner and former else (),
-            former_id=former,
+            missing_hash_keys=[key for key in continuity_keys if key not in hash_keys] if owner and former_id else (),
+            former_id=former_id,
         )
 
     def _persons(self, project_id: int) -> EvaluatedPersonQueries:
@@ -125,28 +126,28 @@ class EvaluationService:
         async with self._database.read() as session:
             return await self._cohorts(session, project_id).containing(person.id, person.properties, cohorts)
 
-    async def _keep_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
-        """Have flags go on with a person's former identifier."""
-        known_as = _known_as(distinct_id, person.former_id)
+    async def _store_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
+        """Store the person's former identifier as the one that flags hash."""
+        identifiers = _stored_identifiers(distinct_id, person.former_id)
         async with self._database.write() as session:
-            await PersonRepository(session, project_id).lock_identities()  # a merge could take the person away
+            await PersonRepository(session, project_id).lock_identities()  # a concurrent merge could remove the person
             persons = EvaluatedPersonRepository(session, project_id)
-            owner = _owner(await persons.persons(known_as), known_as)
+            owner = _owner(await persons.persons(identifiers), identifiers)
             if owner is None:
                 return person
-            await persons.add_hash_keys(owner.id, dict.fromkeys(person.unkept, known_as[-1]))
+            await persons.add_hash_keys(owner.id, dict.fromkeys(person.missing_hash_keys, identifiers[-1]))
             return replace(person, hash_keys=(await persons.hash_keys([owner.id]))[owner.id])
 
     async def evaluate_stored(self, project: ProjectFlags, distinct_ids: Collection[str]) -> Mapping[str, Evaluation]:
-        """FlagResult for persons about whom there is nothing but what is stored, and without groups."""
+        """Evaluate flags for persons from stored data alone, without groups."""
         flags = project.active.personal
         found: Mapping[str, StoredPerson] = {}
         hash_keys: Mapping[int, Mapping[str, str]] = {}
         cohorts: dict[str, Collection[int]] = {}
-        if not flags.is_clear(frozenset()):
+        if not flags.is_decided_by(frozenset()):
             persons = self._persons(project.project_id)
             found = await persons.persons(list(distinct_ids))
-            if flags.continuing:
+            if flags.continuity_keys:
                 hash_keys = await persons.hash_keys([person.id for person in found.values()])
             if flags.cohorts and found:
                 async with self._database.read() as session:
@@ -158,7 +159,7 @@ class EvaluationService:
             stored = found.get(distinct_id)
             context = EvaluationContext(
                 distinct_id=distinct_id,
-                person=_subject(
+                person=_known_properties(
                     project.reader, stored.properties if stored else None, {}, cohorts.get(distinct_id, ())
                 ),
                 hash_keys=hash_keys.get(stored.id, {}) if stored else {},
@@ -168,48 +169,48 @@ class EvaluationService:
 
 
 def evaluate_all(flags: Iterable[PreparedFlag], context: EvaluationContext) -> Evaluation:
-    """Evaluate flags; one that fails, which is a bug, does not keep the others from answering."""
-    answers = []
+    """Evaluate flags; an exception in one flag, which is a bug, does not affect the others."""
+    results = []
     failed = []
     for flag in flags:
         try:
-            answers.append(evaluate(flag, context))
+            results.append(evaluate(flag, context))
         except Exception:
-            logger.exception("flag %s could not be evaluated", flag.id)
+            logger.exception("evaluation of flag %s failed", flag.id)
             failed.append(flag)
-    return Evaluation(answers, failed)
+    return Evaluation(results, failed)
 
 
-def _asked_for(active: FlagSet, asked: FlagsRequest) -> FlagSet:
-    if asked.is_disabled:
+def _requested_flags(active: FlagSet, flags_query: FlagsRequest) -> FlagSet:
+    if flags_query.is_disabled:
         return FlagSet()
-    if asked.flag_keys is None:
+    if flags_query.flag_keys is None:
         return active
-    return FlagSet([flag for flag in active.flags if flag.key in asked.flag_keys])
+    return FlagSet([flag for flag in active.flags if flag.key in flags_query.flag_keys])
 
 
-def _known_as(distinct_id: str, former_id: str | None) -> Sequence[str]:
-    """Return the identifiers of a person as they are stored, the present one first."""
+def _stored_identifiers(distinct_id: str, former_id: str | None) -> Sequence[str]:
+    """Return the identifiers of a person as they are stored, the current one first."""
     return [text[:MAX_DISTINCT_ID_CHARACTERS] for text in (distinct_id, former_id) if text is not None]
 
 
-def _owner(found: Mapping[str, StoredPerson], known_as: Sequence[str]) -> StoredPerson | None:
-    return next((found[distinct_id] for distinct_id in known_as if distinct_id in found), None)
+def _owner(found: Mapping[str, StoredPerson], identifiers: Sequence[str]) -> StoredPerson | None:
+    return next((found[distinct_id] for distinct_id in identifiers if distinct_id in found), None)
 
 
-def _relevant(reader: PropertyReader, sent: RawProperties) -> RawProperties:
+def _needed(reader: PropertyReader, sent: RawProperties) -> RawProperties:
     return {key: sent[key] for key in reader.keys if key in sent} if sent else {}
 
 
 def _group_keys(flags: FlagSet, type_names: Mapping[int, str], sent: Mapping[str, str]) -> Mapping[int, str]:
-    """Return the keys of the groups that flags ask for and the client names, by the index of their type."""
+    """Return the keys of the groups that flags need and the client names, by the index of their type."""
     return {index: sent[type_names[index]] for index in flags.group_type_indexes if type_names.get(index) in sent}
 
 
-def _unclear_groups(
+def _undecided_groups(
     flags: FlagSet, keys: Mapping[int, str], sent: Mapping[int, Mapping[str, bytes]]
 ) -> Set[tuple[int, str]]:
-    """Return the groups about which the client did not say enough."""
+    """Return the groups of which the client did not send all properties that flags read."""
     if not keys:
         return frozenset()
     return {
@@ -219,7 +220,7 @@ def _unclear_groups(
     }
 
 
-def _subject(
+def _known_properties(
     reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()
 ) -> KnownProperties:
     properties = reader.read(stored) if stored is not None else {}

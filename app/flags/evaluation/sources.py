@@ -1,4 +1,4 @@
-"""What evaluation asks about groups and cohorts."""
+"""The interfaces through which evaluation reads groups and cohorts."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeAlias
@@ -23,11 +23,11 @@ class Cohorts(Protocol):
     """The cohorts of one project."""
 
     async def containing(self, person_id: int, properties: str, cohorts: Collection[int]) -> Collection[int]:
-        """Return which of the cohorts a person is in, given his properties as JSON text. Unknown ones have nobody."""
+        """Return those of the cohorts that a person is in, given the person's properties as JSON text."""
         ...
 
     async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:
-        """Return by id the property groups of cohorts that properties alone define, as SDKs read them."""
+        """Return the criteria of dynamic cohorts by id, as SDKs read them."""
         ...
 
 

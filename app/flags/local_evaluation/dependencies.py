@@ -1,4 +1,4 @@
-"""Builds the definitions of a project, which its path or its token names."""
+"""Builds the flag definitions of a project, which is named by path or by token."""
 
 from typing import Annotated
 
@@ -20,7 +20,10 @@ async def get_definitions_by_id_or_token(
     request: Request,
     project_id: ProjectId,
     session: SessionDep,
-    token: Annotated[str | None, Query(description="Which project `@current` is.", examples=["phc_3xAmPl3"])] = None,
+    token: Annotated[
+        str | None,
+        Query(description="The public token of the project that `@current` means.", examples=["phc_3xAmPl3"]),
+    ] = None,
 ) -> DefinitionService:
     access = await get_access(request)
     token = read_text(token) if project_id == CURRENT else None

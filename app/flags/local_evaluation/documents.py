@@ -1,10 +1,11 @@
-"""A flag as SDKs that evaluate by themselves read it. Pure."""
+"""The definition of a flag that SDKs read for local evaluation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import JsonValue
 
+from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
 from app.flags.filters import JsonDict, groups_of, with_groups
 
@@ -24,9 +25,9 @@ def definition(
 ) -> JsonDict:
     """Return a flag's definition.
 
-    Its conditions stand in the order in which the server tries them: SDKs of 2022 put them in this order themselves,
-    later ones take them as they come, and so all agree with the server. Cohorts that are in ``cohorts`` and are nothing
-    but a list of properties that must all hold are written out.
+    Its conditions are in the order in which the server tries them: SDKs of 2022 sort them in this order, later ones
+    keep the order of the document, so both agree with the server. A cohort in ``cohorts`` that is a plain list of
+    properties that must all hold is replaced by these properties.
     """
     groups = groups_of(with_groups(filters))
     return {
@@ -47,7 +48,7 @@ def definition(
 
 
 def cohort_ids(flags: Sequence[JsonDict]) -> frozenset[int]:
-    """Return the cohorts that the filters of flags name, whether there are such cohorts or not."""
+    """Return the ids of the cohorts that the filters of flags name, whether the cohorts exist or not."""
     entries = [entry for filters in flags for group in groups_of(filters) for entry in _entries(group)]
     found = (_cohort_of(entry) for entry in entries)
     return frozenset(cohort for cohort in found if cohort is not None)
@@ -76,13 +77,11 @@ def _entries(group: JsonDict) -> list[dict[str, Any]]:
 
 
 def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
-    reference = str(entry.get("value"))
-    is_reference = entry.get("type") == "cohort" and reference.isdecimal() and len(reference) <= 10
-    return int(reference) if is_reference else None
+    return read_reference(entry.get("value")) if entry.get("type") == "cohort" else None
 
 
 def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
-    """Return the properties of a cohort that all must hold; None where it is anything else."""
+    """Return the properties of a cohort if they must all hold; None for other definitions."""
     if not isinstance(definition, dict) or definition.get("type") != "AND":
         return None
     conditions: list[JsonValue] = []

@@ -1,4 +1,4 @@
-"""Where SDKs of servers get the flags that they evaluate by themselves."""
+"""The endpoints from which server-side SDKs get flag definitions for local evaluation."""
 
 from typing import Annotated, Any
 
@@ -19,16 +19,17 @@ router = APIRouter(tags=["Flags for SDKs"], dependencies=[require_scope("feature
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
     200: {
         "model": FlagDefinitionsRead,
-        "headers": {"ETag": {"description": "Tells these definitions.", "schema": {"type": "string"}}},
+        "headers": {"ETag": {"description": "Identifies these definitions.", "schema": {"type": "string"}}},
     },
-    304: {"description": "The client has them: its `If-None-Match` is their `ETag`."},
+    304: {"description": "The definitions are unchanged: `If-None-Match` holds their `ETag`."},
 }
 SendCohorts = Annotated[
     str | None,
-    Query(description="Present, whatever it says: leave cohorts in the conditions, and send what defines them."),
+    Query(description="If present, with any value: keep cohorts in the conditions, and add their definitions."),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="An `ETag`: answer 304 if the definitions still have it.")
+    str | None,
+    Header(alias="If-None-Match", description="An `ETag`; the response is 304 if the definitions still have it."),
 ]
 
 
@@ -36,10 +37,10 @@ IfNoneMatch = Annotated[
 async def retrieve_flag_definitions(
     definitions: DefinitionsByTokenDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Return the project's flags for an SDK that evaluates them by itself, also under the older address.
+    """Return the project's flags for an SDK that evaluates them locally.
 
-    `token` names the project by its public token; without it it is the caller's current project. Evaluated by these
-    definitions a flag has the same answer as from `/flags`.
+    `token` is the project's public token; without it the project is the caller's current one. Local evaluation of these
+    definitions gives the same values as `/flags`. `/api/feature_flag/local_evaluation/` is the older address.
     """
     return await _answer(definitions, send_cohorts, if_none_match)
 
@@ -57,7 +58,7 @@ router.add_api_route(
 async def retrieve_project_flag_definitions(
     definitions: DefinitionsDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Return the project's flags for an SDK that evaluates them by itself."""
+    """Return the project's flags for an SDK that evaluates them locally."""
     return await _answer(definitions, send_cohorts, if_none_match)
 
 
@@ -70,9 +71,9 @@ async def retrieve_flag_payload(
     key: Annotated[str, Path(description="The flag's key.", examples=["checkout"])],
     definitions: DefinitionsByIdOrTokenDep,
 ) -> Response:
-    """Return the payload of a flag without variants as the JSON text that it is; null while the flag is off.
+    """Return the payload of a flag without variants, as JSON text; null while the flag is inactive.
 
-    SDKs of servers ask for it under `@current`, with the project's public token as `token`.
+    Server-side SDKs request it under `@current`, with the project's public token as `token`.
     """
     return JSONResponse(await definitions.payload(key))
 

@@ -1,4 +1,4 @@
-"""The definitions of a project's flags."""
+"""The bodies of local evaluation."""
 
 from typing import Annotated
 
@@ -20,18 +20,18 @@ class FlagDefinition(ResponseBody):
     name: str = Field(examples=["Green checkout button"])
     key: str = Field(examples=["checkout"])
     filters: dict[str, JsonValue] = Field(
-        description="Conditions are in the order in which they are to be tried.", examples=[FILTERS_EXAMPLE]
+        description="Conditions are in the order in which they must be tried.", examples=[FILTERS_EXAMPLE]
     )
     deleted: bool = Field(description="Always false: deleted flags are left out.")
-    active: bool = Field(description="One that is not active is sent too, and is off for everybody.", examples=[True])
-    ensure_experience_continuity: bool = Field(description="Such flags are to be left to the server.")
+    active: bool = Field(description="Inactive flags are included, and are off for everyone.", examples=[True])
+    ensure_experience_continuity: bool = Field(description="Whether the flag must be evaluated by the server.")
 
 
 class FlagDefinitionsRead(ResponseBody):
     flags: list[FlagDefinition]
     group_type_mapping: dict[str, str] = Field(
-        description="The names of types of groups, by their index.", examples=[{"0": "company"}]
+        description="The names of group types, by index.", examples=[{"0": "company"}]
     )
     cohorts: dict[str, JsonValue] = Field(
-        description="With `send_cohorts`: cohorts that properties define, by id.", examples=[_COHORT_EXAMPLE]
+        description="With `send_cohorts`: the definitions of dynamic cohorts, by id.", examples=[_COHORT_EXAMPLE]
     )

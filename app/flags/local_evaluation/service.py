@@ -1,4 +1,4 @@
-"""Collecting what an SDK needs to evaluate a project's flags by itself."""
+"""Collects the data with which an SDK evaluates a project's flags locally."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -21,23 +21,23 @@ class DefinitionService:
         self._cohorts = cohorts
 
     async def payload(self, key: str) -> str | None:
-        """Return the JSON text that a flag without variants carries; None while the flag is off."""
+        """Return the payload of a flag without variants, as JSON text; None while the flag is inactive."""
         if not is_storable_json(key):
             raise NotFound
         flag = await self._flags.with_key(key)
         return payloads_of(flag.filters).get("true") if flag.active else None
 
     async def read(self, *, with_cohorts: bool) -> FlagDefinitionsRead:
-        """Return all flags that are not deleted; those that are off too, so that an SDK knows that they are.
+        """Return all undeleted flags, inactive ones included, so that an SDK knows that they are inactive.
 
         Parameters
         ----------
         with_cohorts
-            Whether the client knows cohorts. For others they are written out as properties where that can be done.
+            Whether the client supports cohorts. For others they are replaced by their properties where possible.
         """
         flags = await self._flags.all_undeleted()
-        named = cohort_ids([flag.filters for flag in flags])
-        cohorts = await self._cohorts.definitions(named) if named else {}
+        named_cohorts = cohort_ids([flag.filters for flag in flags])
+        cohorts = await self._cohorts.definitions(named_cohorts) if named_cohorts else {}
         return FlagDefinitionsRead(
             flags=[
                 FlagDefinition.model_validate(
@@ -54,10 +54,10 @@ class DefinitionService:
                 )
                 for flag in flags
             ],
-            group_type_mapping=_by_text(await self._groups.type_names()),
-            cohorts=_by_text(cohorts) if with_cohorts else {},
+            group_type_mapping=_with_text_keys(await self._groups.type_names()),
+            cohorts=_with_text_keys(cohorts) if with_cohorts else {},
         )
 
 
-def _by_text(members: Mapping[int, Item]) -> dict[str, Item]:
-    return {str(index): member for index, member in members.items()}
+def _with_text_keys(items: Mapping[int, Item]) -> dict[str, Item]:
+    return {str(number): item for number, item in items.items()}

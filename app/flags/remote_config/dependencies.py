@@ -1,4 +1,4 @@
-"""Finds the scripts that the process serves."""
+"""Provides the scripts that the process serves."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The configuration of a browser's SDK, as JSON and as a script. Pure."""
+"""The configuration of the browser SDK, as JSON and as a script."""
 
 import json
 
@@ -10,8 +10,8 @@ def config_document(token: str, *, has_flags: bool) -> JsonDict:
 
 
 def config_script(token: str, *, has_flags: bool) -> str:
-    """Return a script that leaves the configuration where the SDK looks for it."""
-    # As a text inside a page's script "</" would end it; that "<" may be written otherwise is JSON's own rule.
+    """Return a script that stores the configuration in the global variable that the SDK reads."""
+    # "</" in a text would end the script of a page, so "<" is written as an escape, which JSON allows.
     name = _literal(token)
     entry = _literal({"config": config_document(token, has_flags=has_flags), "siteApps": []})
     return (

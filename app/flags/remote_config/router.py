@@ -1,4 +1,4 @@
-"""What browsers' SDKs fetch before they do anything."""
+"""The endpoints that the browser SDK requests at its start."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -16,8 +16,8 @@ from app.http.openapi import error_responses
 router = APIRouter(tags=["Flags for SDKs"])
 
 _SCRIPT: Final = "application/javascript"
-_BRIEFLY: Final = {"Cache-Control": "public, max-age=60"}
-_LONGER: Final = {"Cache-Control": "public, max-age=3600"}
+_CACHE_ONE_MINUTE: Final = {"Cache-Control": "public, max-age=60"}
+_CACHE_ONE_HOUR: Final = {"Cache-Control": "public, max-age=3600"}
 _MEDIA_TYPES: Final = {".js": _SCRIPT, ".map": "application/json", ".css": "text/css"}
 
 Token = Annotated[str, Path(description="The project's public token.", examples=["phc_3xAmPl3"])]
@@ -36,9 +36,9 @@ _CONFIG_SCRIPT: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/array/{token}/config/", summary="Get the configuration of the browser SDK", responses=_CONFIG)
 async def retrieve_remote_config(token: Token, request: Request) -> Response:
-    """Return how a browser's SDK should behave: send compressed events, and nothing that is not asked for."""
+    """Return the configuration of the browser SDK: compressed events, and no features beyond events and flags."""
     project = await _find(request, token)
-    return JSONResponse(config_document(token, has_flags=bool(project.active.flags)), headers=_BRIEFLY)
+    return JSONResponse(config_document(token, has_flags=bool(project.active.flags)), headers=_CACHE_ONE_MINUTE)
 
 
 @router.get(
@@ -50,45 +50,47 @@ async def retrieve_remote_config(token: Token, request: Request) -> Response:
 async def retrieve_remote_config_script(token: Token, request: Request) -> Response:
     """Return a script that sets `window._POSTHOG_REMOTE_CONFIG[token]`."""
     project = await _find(request, token)
-    return Response(config_script(token, has_flags=bool(project.active.flags)), headers=_BRIEFLY, media_type=_SCRIPT)
+    return Response(
+        config_script(token, has_flags=bool(project.active.flags)), headers=_CACHE_ONE_MINUTE, media_type=_SCRIPT
+    )
 
 
 @router.get("/array/{token}/array.js/", include_in_schema=False)
 async def retrieve_array_script(token: Token, request: Request, scripts: ScriptsDep) -> Response:
-    """Return the browser SDK with the configuration before it."""
+    """Return the browser SDK, preceded by its configuration."""
     project = await _find(request, token)
     file = await asyncio.to_thread(scripts.find, "array.js")
     if file is None:
-        raise NotFound("There is no copy of the browser SDK here.")
+        raise NotFound("This server has no copy of the browser SDK.")
     config = config_script(token, has_flags=bool(project.active.flags))
     sdk = await asyncio.to_thread(file.read_bytes)
-    return Response(config.encode() + sdk, headers=_BRIEFLY, media_type=_SCRIPT)
+    return Response(config.encode() + sdk, headers=_CACHE_ONE_MINUTE, media_type=_SCRIPT)
 
 
 @router.get("/static/{path:path}", include_in_schema=False)
 async def retrieve_script(path: str, scripts: ScriptsDep) -> Response:
-    """Return a file of the browser SDK, if the operator put one there. To clients its absence is harmless."""
+    """Return a file of the browser SDK, if the operator provides one. Clients work without it."""
     file = await asyncio.to_thread(scripts.find, path.removesuffix("/"))
     if file is None:
-        raise NotFound("There is no copy of the browser SDK here.")
-    return FileResponse(file, headers=_LONGER, media_type=_MEDIA_TYPES[file.suffix])
+        raise NotFound("This server has no copy of the browser SDK.")
+    return FileResponse(file, headers=_CACHE_ONE_HOUR, media_type=_MEDIA_TYPES[file.suffix])
 
 
 @router.get("/api/surveys/", include_in_schema=False)
 async def list_surveys() -> JSONResponse:
-    """Return none: browsers ask, and there are none."""
+    """Return an empty list, because the browser SDK requests it."""
     return JSONResponse({"surveys": []})
 
 
 @router.get("/api/web_experiments/", include_in_schema=False)
 async def list_web_experiments() -> JSONResponse:
-    """Return none: browsers ask, and there are none."""
+    """Return an empty list, because the browser SDK requests it."""
     return JSONResponse({"experiments": []})
 
 
 @router.get("/api/early_access_features/", include_in_schema=False)
 async def list_early_access_features() -> JSONResponse:
-    """Return none: browsers ask, and there are none."""
+    """Return an empty list, because the browser SDK requests it."""
     return JSONResponse({"earlyAccessFeatures": []})
 
 

@@ -1,10 +1,10 @@
-"""The scripts of an operator's copy of the browser SDK: finding a file, and nothing but such a file."""
+"""Finds files of the operator's copy of the browser SDK, and no other files."""
 
 import re
 from pathlib import Path
 from typing import Final
 
-# Names as the package has them. None begins with a dot, so that none leads out of the directory.
+# Names that occur in the package. They do not begin with a dot, so that they cannot lead out of the directory.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _KINDS: Final = (".js", ".map", ".css")
 
@@ -16,9 +16,9 @@ class ScriptDirectory:
         self._directory = directory.resolve() if directory is not None else None
 
     def find(self, path: str) -> Path | None:
-        """Return the file for ``name`` or ``version/name``; a version without a directory of its own is the only one.
+        """Return the file for ``name`` or ``version/name``; without a directory for the version, the file in the root.
 
-        None for whatever is no regular file inside the directory, links out of it included.
+        None for anything but a regular file inside the directory; links out of the directory are not followed.
         """
         parts = path.split("/")
         if self._directory is None or len(parts) > 2 or not all(map(_NAME.fullmatch, parts)):

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.ids import MAX_ID
+from app.common.ids import read_reference
 from app.metrics.facts.series import ActionSource, EventSource
 from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
 from app.properties.splitting import both
@@ -96,7 +96,7 @@ def mentioned_actions(filters: Filters) -> set[int]:
     """Return the ids of the actions that an insight mentions, exclusions included."""
     items = read_list(filters, "actions")
     items += [item for item in read_list(filters, "exclusions") if item.get("type") == "actions"]
-    return {number for item in items if (number := _action_id(item.get("id"))) is not None}
+    return {number for item in items if (number := read_reference(item.get("id"))) is not None}
 
 
 def refuse_missing_actions(entities: Sequence[Entity]) -> None:
@@ -150,7 +150,7 @@ def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions:
         raise invalid_filters()
     identifier = str(identifier) if kind == "events" else identifier
     own, shown = _read_properties(item.get("properties"))
-    number = _action_id(identifier) if kind == "actions" else None
+    number = read_reference(identifier) if kind == "actions" else None
     action = actions.get(number) if number is not None else None
     name = _text(item.get("name"))
     custom_name = _text(item.get("custom_name"))
@@ -183,15 +183,6 @@ def _checked(source: EventSource) -> EventSource:
     except InvalidFilter as error:
         raise invalid_filters(str(error)) from error
     return source
-
-
-def _action_id(value: JsonValue) -> int | None:
-    """Return the id of an action, also one that was sent as text; None for what cannot be one."""
-    try:
-        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0
-    except ValueError:
-        return None
-    return number if 0 < number <= MAX_ID else None
 
 
 def _read_properties(properties: JsonValue) -> tuple[Group, JsonValue]:

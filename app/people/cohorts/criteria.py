@@ -1,4 +1,4 @@
-"""What a dynamic cohort asks of a person, read from the two forms in which clients write it. Pure."""
+"""The criteria of a dynamic cohort, read from the two forms in which clients write them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from app.common.ids import read_id
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -19,23 +18,23 @@ from app.properties.filters import (
     parse_filter,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
+from app.properties.subjects import is_cohort, require_cohort_id
 
-_COHORT_TYPES: Final[frozenset[PropertyType]] = frozenset({"cohort", "static-cohort", "precalculated-cohort"})
 _PERSON_TYPES: Final[frozenset[PropertyType]] = frozenset({"person", "event"})
 _BEHAVIORAL: Final = "Behavioral criteria cannot be evaluated: only properties of persons, and other cohorts, can"
 
 
 def read_filters(filters: object) -> "Group | None":
-    """Read ``{"properties": {"type": "AND" | "OR", "values": [...]}}``; None when it asks for nothing.
+    """Read ``{"properties": {"type": "AND" | "OR", "values": [...]}}``; None when it holds no condition.
 
-    Conditions are on properties of persons (also those that are typed as of events), or have the type ``cohort`` and
+    Conditions are on properties of persons (the type ``event`` is read as ``person``), or have the type ``cohort`` and
     the other cohort's id as their value.
 
     Raises
     ------
     InvalidFilter
-        For anything that could not be evaluated. Unlike metrics, a cohort skips no malformed condition: without it, it
-        would let in more people.
+        For anything that could not be evaluated. Unlike a metric, a cohort does not skip a malformed condition: without
+        the condition it would contain more persons.
     """
     if not filters:
         return None
@@ -45,7 +44,7 @@ def read_filters(filters: object) -> "Group | None":
 
 
 def read_groups(groups: Sequence[object]) -> "Group | None":
-    """Read the older form, ``[{"properties": [...]}]``: all properties of any of the groups.
+    """Read the older form, ``[{"properties": [...]}]``: all properties of at least one group.
 
     Raises
     ------
@@ -65,15 +64,15 @@ def read_groups(groups: Sequence[object]) -> "Group | None":
 
 
 def read_criteria(filters: object, groups: Sequence[object]) -> "Group | None":
-    """Return what a cohort asks of a person; None when it asks for nothing, and so has nobody in it.
+    """Return the criteria of a cohort; None when it has no condition, and therefore no members.
 
-    Where both forms say something, ``filters`` count.
+    Where both forms hold conditions, those of ``filters`` apply.
     """
     return read_filters(filters) or read_groups(groups)
 
 
 def property_groups(filters: object, groups: Sequence[object]) -> JsonValue:
-    """Return what a cohort asks of a person as one tree of properties, as SDKs read it; None when it asks nothing."""
+    """Return the criteria of a cohort as one tree of properties, as SDKs read it; None when it has no condition."""
     criteria = read_criteria(filters, groups)
     return None if criteria is None else criteria.to_json()
 
@@ -83,13 +82,8 @@ def referred_cohorts(criteria: "Node | None") -> frozenset[int]:
     if criteria is None:
         return frozenset()
     if isinstance(criteria, Condition):
-        return frozenset({cohort_of(criteria)}) if criteria.type == "cohort" else frozenset()
+        return frozenset({require_cohort_id(criteria)}) if criteria.type == "cohort" else frozenset()
     return frozenset[int]().union(*map(referred_cohorts, criteria.children))
-
-
-def cohort_of(condition: Condition) -> int:
-    """Return the id in a condition of a type that names a cohort; 0, which no cohort has, when there is none."""
-    return (read_id(str(condition.value)) or 0) if isinstance(condition.value, int | str) else 0
 
 
 def _read(properties: object) -> "Group | None":
@@ -97,7 +91,7 @@ def _read(properties: object) -> "Group | None":
         raise InvalidFilter("Properties are unparsable!")
     for entry in _entries(properties):
         _check_entry(entry)
-    tree = _of_persons(parse_filter(properties))
+    tree = _typed(parse_filter(properties))
     if isinstance(tree, Condition) or not tree.children:
         return None
     compile_filter(tree, resolve=_accept)  # refuses patterns that cannot be run
@@ -105,7 +99,7 @@ def _read(properties: object) -> "Group | None":
 
 
 def _entries(document: object) -> Iterator[object]:
-    """Yield what stands where a property is expected, as `parse_filter` sees it."""
+    """Yield the entries of a document that `parse_filter` reads as properties."""
     if isinstance(document, Mapping) and "type" in document and "values" in document:
         values = document["values"]
         for value in values if isinstance(values, list) else []:
@@ -122,20 +116,21 @@ def _check_entry(entry: object) -> None:
         raise InvalidFilter(f"Not a valid property: {json.dumps(entry, ensure_ascii=False)[:100]}")
 
 
-def _of_persons(node: Node) -> Node:
+def _typed(node: Node) -> Node:
     """Return the criteria with every condition typed as ``person`` or ``cohort``."""
     if not isinstance(node, Condition):
-        children = tuple(map(_of_persons, node.children))
+        children = tuple(map(_typed, node.children))
         return Conjunction(children) if isinstance(node, Conjunction) else Disjunction(children)
     if node.type in _PERSON_TYPES:
         return replace(node, type="person")
-    if node.type not in _COHORT_TYPES:
-        raise InvalidFilter(f"A cohort is made of properties of persons, and of other cohorts, not of {node.type!r}")
-    if not isinstance(node.value, int | str) or isinstance(node.value, bool) or not cohort_of(node):
-        raise InvalidFilter(f"A cohort is referred to by its id, got {json.dumps(node.value)[:100]}")
+    if not is_cohort(node):
+        raise InvalidFilter(
+            f"Criteria are about properties of persons and about other cohorts, not about {node.type!r}"
+        )
+    require_cohort_id(node)
     return replace(node, type="cohort")
 
 
 def _accept(_condition: Condition) -> PropertyMatcher:
-    """Stand in for cohorts: here it matters only that the criteria can be read."""
+    """Stand in for cohorts, because here the criteria are only validated."""
     return PropertyMatcher(frozenset(), lambda _properties: True)

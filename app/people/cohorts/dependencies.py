@@ -24,14 +24,14 @@ async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService
 async def get_cohorts_in_a_snapshot(
     request: Request, project: ProjectDep, _time: LimitedTimeDep
 ) -> AsyncIterator[CohortService]:
-    """Cohorts whose members are going to be counted: that streams persons, which takes a transaction."""
+    """Cohorts whose members are counted: that streams persons, which needs a transaction."""
     database = get_database(request)
     async with database.aggregation_slots, database.snapshot() as session:
         yield build_cohorts(session, project.id)
 
 
 async def get_locked_cohort(cohort_id: CohortId, cohorts: "CohortsDep") -> Cohort:
-    """The cohort, held against other writers until this request is done."""
+    """The cohort, locked against other writers until the request ends."""
     return await cohorts.get(cohort_id, for_update=True)
 
 

@@ -1,30 +1,31 @@
-"""Which cohorts a person is in, by their criteria. Pure."""
+"""Which cohorts a person is in, according to criteria."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
-from app.people.cohorts.criteria import cohort_of, referred_cohorts
+from app.people.cohorts.criteria import referred_cohorts
 from app.properties.filters import Condition, Group
 from app.properties.matcher import Properties, PropertyMatcher, compile_filter
+from app.properties.subjects import require_cohort_id
 
-_IS_IN: Final = b"true"
+_TRUE: Final = b"true"
 
 
 class CohortMatcher:
-    """Tells of one person after the other which of some cohorts they are in.
+    """Evaluates cohorts for one person after another.
 
     Parameters
     ----------
     criteria : mapping of int to Group
-        Dynamic cohorts by id. A cohort that they refer to must be among them, or be given with each person; one that is
-        neither has nobody in it.
+        Dynamic cohorts by id. A cohort that they refer to must be among them, or be passed with each person; otherwise
+        it has no members.
 
     Notes
     -----
-    Every cohort is decided once for a person, after those it refers to, so that it costs the same however often others
-    refer to it. Cohorts that refer to each other in a circle have nobody in them: the service lets none arise.
+    Each cohort is evaluated once for a person, after those it refers to, so its cost does not depend on how many others
+    refer to it. Cohorts that refer to each other in a circle have no members; the service refuses such references.
     """
 
     def __init__(self, criteria: Mapping[int, Group]) -> None:
@@ -39,23 +40,23 @@ class CohortMatcher:
         Parameters
         ----------
         properties
-            Raw JSON tokens of the person's properties, as far as ``keys`` name them.
+            Raw JSON tokens of those of the person's properties that are in ``keys``.
         listed_in
-            The static cohorts that the person is in.
+            The static cohorts whose lists contain the person.
         """
         found = set(listed_in)
-        tokens = {**properties, **dict.fromkeys(map(_mark, found), _IS_IN)}
+        tokens = {**properties, **dict.fromkeys(map(_membership_key, found), _TRUE)}
         for cohort_id, matcher in self._matchers:
             if matcher.matches(tokens):
                 found.add(cohort_id)
-                tokens[_mark(cohort_id)] = _IS_IN
+                tokens[_membership_key(cohort_id)] = _TRUE
         return found
 
 
 def _in_order(criteria: Mapping[int, Group]) -> list[int]:
-    """Return the cohorts with those that others refer to before them."""
+    """Return the cohorts in an order in which each one follows those it refers to."""
     sorter = TopologicalSorter({cohort_id: referred_cohorts(group) for cohort_id, group in criteria.items()})
-    with suppress(CycleError):  # what is not part of a circle still comes out
+    with suppress(CycleError):  # cohorts outside the circle are still returned
         sorter.prepare()
     ordered: list[int] = []
     while ready := sorter.get_ready():
@@ -65,12 +66,12 @@ def _in_order(criteria: Mapping[int, Group]) -> list[int]:
 
 
 def _resolve(condition: Condition) -> PropertyMatcher:
-    mark = _mark(cohort_of(condition))
+    key = _membership_key(require_cohort_id(condition))
     if condition.negation:
-        return PropertyMatcher(frozenset(), lambda tokens: mark not in tokens)
-    return PropertyMatcher(frozenset(), lambda tokens: mark in tokens)
+        return PropertyMatcher(frozenset(), lambda tokens: key not in tokens)
+    return PropertyMatcher(frozenset(), lambda tokens: key in tokens)
 
 
-def _mark(cohort_id: int) -> str:
-    """Return a key under which membership stands beside properties: none of them can be called so."""
+def _membership_key(cohort_id: int) -> str:
+    """Return the key of a membership among the tokens; stored properties cannot have it, because it holds a NUL."""
     return f"\0cohort {cohort_id}"

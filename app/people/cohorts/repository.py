@@ -12,7 +12,7 @@ from sqlalchemy.orm import joinedload
 from app.db.bulk import chunks, insert_missing_rows, read_columns
 from app.db.models import Cohort, CohortDistinctId, PersonDistinctId
 
-# First number of the advisory lock under which references between cohorts change; the second is the project.
+# First key of the advisory lock under which references between cohorts change; the second key is the project.
 REFERENCE_LOCK = 3
 
 
@@ -49,7 +49,7 @@ class CohortRepository:
         return select(Cohort).where(self._is_undeleted())
 
     async def get(self, cohort_id: int, *, for_update: bool = False) -> Cohort | None:
-        """Return a cohort with its author, on request locked against other writers."""
+        """Return a cohort with its author; with ``for_update`` it is locked against other writers."""
         query = self._select().where(Cohort.id == cohort_id).options(joinedload(Cohort.created_by))
         return await self._session.scalar(query.with_for_update(of=Cohort) if for_update else query)
 
@@ -83,7 +83,7 @@ class CohortRepository:
         await self._session.flush()
 
     async def lock_references(self) -> None:
-        """Wait until no other transaction changes which cohort refers to which (SQLite has one writer anyway)."""
+        """Wait until no other transaction changes references between cohorts (SQLite has a single writer)."""
         if self._session.get_bind().dialect.name == "postgresql":
             await self._session.execute(
                 text("SELECT pg_advisory_xact_lock(:space, :project)"),
@@ -91,18 +91,18 @@ class CohortRepository:
             )
 
     async def add_distinct_ids(self, cohort: Cohort, distinct_ids: Sequence[str]) -> None:
-        """Put ids on the list of a static cohort that are not on it."""
+        """Add ids to the list of a static cohort; ids that are on it already are skipped."""
         rows = [(cohort.id, distinct_id) for distinct_id in distinct_ids]
         await insert_missing_rows(self._session, CohortDistinctId, ("cohort_id", "distinct_id"), rows)
 
     async def listed_persons(self, cohort_id: int) -> NDArray[np.int64]:
-        """Return the persons on a static cohort's list, each one once, in ascending order."""
+        """Return the distinct persons on a static cohort's list, in ascending order."""
         bound = {"project_id": self._project_id, "cohort_id": cohort_id}
         columns = await read_columns(self._session, _LISTED_PERSONS, bound)
         return np.unique(columns["person_id"].astype(np.int64))
 
     async def listed_counts(self, cohort_ids: Sequence[int]) -> dict[int, int]:
-        """Return how many persons are on the lists of static cohorts; one without anybody is absent."""
+        """Return the number of persons on the lists of static cohorts; an empty cohort is absent."""
         found: dict[int, int] = {}
         for chunk in chunks(cohort_ids):
             rows = await self._session.execute(
@@ -114,7 +114,7 @@ class CohortRepository:
         return found
 
     async def lists_with(self, person_id: int, cohort_ids: Sequence[int]) -> set[int]:
-        """Return those of the cohorts that have a person on their list."""
+        """Return those of the cohorts whose list contains the person."""
         found: set[int] = set()
         for chunk in chunks(cohort_ids):
             rows = await self._session.execute(

@@ -52,16 +52,16 @@ async def create_cohort(
 ) -> CohortRead:
     """Create a cohort: a list of persons (`is_static`, with `distinct_ids`), or criteria that persons meet.
 
-    Who is in it is found out whenever it is asked for, from the persons as they are then: merged persons are one, and
-    properties count as they are now. Criteria are properties of persons and membership of other cohorts. Behavioral
-    criteria, about what persons did, cannot be evaluated and are refused. Without criteria nobody is in it.
+    Membership is evaluated at each request, from the current persons: merged persons are one person, and current
+    properties apply. Criteria are properties of persons and membership of other cohorts. Behavioral criteria, about
+    what persons did, cannot be evaluated and are refused. A cohort without criteria has no members.
     """
     return _read(await cohorts.count_list(await cohorts.create(body, user)))
 
 
 @router.get("/{cohort_id}/", summary="Retrieve a cohort")
 async def retrieve_cohort(cohort_id: CohortId, cohorts: CountingCohortsDep) -> CohortRead:
-    """Return one cohort with the number of persons who are in it now."""
+    """Return one cohort with its current number of persons."""
     return _read(await cohorts.count_members(await cohorts.get(cohort_id)))
 
 
@@ -69,7 +69,7 @@ async def retrieve_cohort(cohort_id: CohortId, cohorts: CountingCohortsDep) -> C
 async def replace_cohort(
     cohort: LockedCohortDep, cohorts: CohortsDep, body: Annotated[CohortReplace, body_of(CohortReplace)]
 ) -> CohortRead:
-    """Change a cohort as PATCH does. The name has to be sent; other fields that are left out stay."""
+    """Change a cohort as PATCH does. The name is required; other fields that are left out keep their values."""
     return _read(await cohorts.count_list(await cohorts.update(cohort, body)))
 
 
@@ -77,16 +77,16 @@ async def replace_cohort(
 async def update_cohort(
     cohort: LockedCohortDep, cohorts: CohortsDep, body: Annotated[CohortUpdate, body_of(CohortUpdate)]
 ) -> CohortRead:
-    """Change the fields that are sent. Criteria are replaced whole; `distinct_ids` are added to a static cohort's list.
+    """Change the fields that are sent. `deleted: true` deletes the cohort.
 
-    `deleted: true` deletes the cohort.
+    Criteria are replaced as a whole; `distinct_ids` are added to a static cohort's list.
     """
     return _read(await cohorts.count_list(await cohorts.update(cohort, body)))
 
 
 @router.delete("/{cohort_id}/", status_code=204, summary="Delete a cohort")
 async def delete_cohort(cohort: LockedCohortDep, cohorts: CohortsDep) -> Response:
-    """Delete a cohort. It is kept in the database and found by nobody; filters that refer to it match nobody."""
+    """Delete a cohort. It stays in the database, hidden from the API; filters that refer to it match no one."""
     await cohorts.delete(cohort)
     return Response(status_code=204)
 

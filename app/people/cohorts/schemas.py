@@ -22,7 +22,7 @@ from app.http.schemas import RequestBody, ResponseBody
 from app.people.cohorts.criteria import read_filters, read_groups
 from app.properties.filters import InvalidFilter
 
-MAX_DISTINCT_ID_CHARACTERS = 200  # of events too: longer ones are cut
+MAX_DISTINCT_ID_CHARACTERS = 200  # as in capture: longer ones are truncated
 
 FILTERS_EXAMPLE: dict[str, JsonValue] = {
     "properties": {
@@ -56,7 +56,7 @@ _GROUPS_EXAMPLE = [{"properties": [{"key": "plan", "value": ["pro"], "operator":
 
 
 def _refusal(message: str) -> PydanticCustomError:
-    # A message is a template: what comes from a client must not be taken for its fields.
+    # The message is a template: text from a client must not be read as its fields.
     return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
 
 
@@ -77,7 +77,7 @@ def _check_groups(groups: list[JsonValue]) -> list[JsonValue]:
 
 
 def _read_distinct_ids(values: list[JsonValue]) -> list[str]:
-    """Return the ids as capture keeps them, each one once."""
+    """Return the ids as capture stores them, without duplicates."""
     for value in values:
         if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
             raise _refusal("Distinct ids must be a list of texts that are not blank.")
@@ -88,7 +88,7 @@ Name = Annotated[Text, Field(examples=["Paying customers"])]
 Description = Annotated[
     BlankableText,
     max_characters(1000),
-    Field(examples=["Everybody on a paid plan"], json_schema_extra={"maxLength": 1000}),
+    Field(examples=["Everyone on a paid plan"], json_schema_extra={"maxLength": 1000}),
 ]
 Filters = Annotated[
     JsonObject,
@@ -96,9 +96,9 @@ Filters = Annotated[
     _FILTERS_SCHEMA,
     Field(
         description="The criteria of a dynamic cohort: nested groups of conditions on properties of persons, or of the "
-        "type `cohort` with another cohort's id as value; or short `{key: value}`, all of which must hold. "
-        "`negation` turns a condition round. Behavioral criteria (what persons did) are refused: they cannot be "
-        "evaluated.",
+        "type `cohort` with another cohort's id as value, an integer or its digits as text; or, in short, "
+        "`{key: value}`, all of which must hold. `negation` inverts a condition. Behavioral criteria (what persons "
+        "did) are refused: they cannot be evaluated.",
         examples=[FILTERS_EXAMPLE],
     ),
 ]
@@ -110,8 +110,8 @@ Groups = Annotated[
     StorableJson,
     _GROUPS_SCHEMA,
     Field(
-        description="The older form of the criteria: all properties of any of the groups. It counts where `filters` "
-        "say nothing.",
+        description="The older form of the criteria: all properties of at least one group. It applies where `filters` "
+        "hold no condition.",
         examples=[_GROUPS_EXAMPLE],
     ),
 ]
@@ -123,7 +123,7 @@ DistinctIds = Annotated[
     StorableJson,
     WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "integer"}]}}),
     Field(
-        description="Ids to put on a static cohort's list. One that nobody is known by yet counts once somebody is.",
+        description="Ids to add to a static cohort's list. An unknown id counts as soon as a person has it.",
         examples=[["ann", "device-7"]],
     ),
 ]
@@ -135,7 +135,7 @@ class CohortCreate(RequestBody):
             "examples": [
                 {
                     "name": "Paying customers",
-                    "description": "Everybody on a paid plan",
+                    "description": "Everyone on a paid plan",
                     "filters": FILTERS_EXAMPLE,
                 }
             ]
@@ -146,7 +146,9 @@ class CohortCreate(RequestBody):
     description: Description = ""
     groups: Groups = Field(default=[])
     filters: Filters = Field(default={})
-    is_static: Boolean = Field(default=False, description="A list of persons rather than criteria. It cannot change.")
+    is_static: Boolean = Field(
+        default=False, description="Whether the cohort is a list of persons rather than criteria. This cannot change."
+    )
     distinct_ids: DistinctIds = Field(default=[])
 
 
@@ -157,11 +159,11 @@ class CohortUpdate(RequestBody):
 
     name: Omittable[Name] = None
     description: Omittable[Description] = None
-    groups: Omittable[Groups] = Field(default=None, description="Sent without `filters`, they take the place of both.")
+    groups: Omittable[Groups] = Field(default=None, description="If sent without `filters`, they replace both.")
     deleted: Omittable[Boolean] = Field(default=None, description="`true` deletes the cohort.")
     filters: Omittable[Filters] = None
     is_static: Omittable[Boolean] = Field(default=None, description="Cannot change.")
-    distinct_ids: Omittable[DistinctIds] = Field(default=None, description="Added to those that are on the list.")
+    distinct_ids: Omittable[DistinctIds] = Field(default=None, description="Ids to add to the list.")
 
 
 class CohortReplace(CohortUpdate):
@@ -177,18 +179,18 @@ class CohortReplace(CohortUpdate):
 class CohortRead(ResponseBody):
     id: int = Field(examples=[1])
     name: str = Field(examples=["Paying customers"])
-    description: str = Field(examples=["Everybody on a paid plan"])
+    description: str = Field(examples=["Everyone on a paid plan"])
     groups: list[JsonValue] = Field(examples=[[]])
-    deleted: bool = Field(description="Deleted cohorts are found by nobody.")
+    deleted: bool = Field(description="Deleted cohorts are hidden from the API.")
     filters: dict[str, JsonValue] = Field(examples=[FILTERS_EXAMPLE])
-    is_calculating: Literal[False] = Field(description="Always false: members are found whenever they are asked for.")
+    is_calculating: Literal[False] = Field(description="Always false: membership is evaluated at each request.")
     created_by: UserBasic | None
     created_at: UtcDatetime
-    last_calculation: None = Field(description="Always null, as nothing is calculated ahead.")
+    last_calculation: None = Field(description="Always null: nothing is calculated in advance.")
     errors_calculating: Literal[0] = Field(description="Always 0.")
     count: int | None = Field(
-        description="How many persons are in it now. Of a dynamic cohort only where one cohort is retrieved, and null "
-        "elsewhere: it takes a look at every person.",
+        description="The current number of persons. For a dynamic cohort it is null except where a single cohort is "
+        "retrieved, because counting reads every person.",
         examples=[42],
     )
-    is_static: bool = Field(description="A list of persons rather than criteria.")
+    is_static: bool = Field(description="Whether the cohort is a list of persons rather than criteria.")

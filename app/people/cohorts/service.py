@@ -1,4 +1,4 @@
-"""The rules of cohorts, and who is in them."""
+"""The rules of cohorts, and their members."""
 
 import json
 from collections import defaultdict
@@ -24,26 +24,26 @@ Members = NDArray[np.int64]
 
 MAX_NESTING = 10
 _STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
-_NOBODY: Members = np.empty(0, dtype=np.int64)
+_NO_MEMBERS: Members = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class CountedCohort:
-    """A cohort, and how many persons are in it; None where nobody has counted."""
+    """A cohort with its number of persons; None where they were not counted."""
 
     cohort: Cohort
     count: int | None
 
 
 class CohortService:
-    """Cohorts of one project. Deleted ones stay in the database, and nobody gets to see them."""
+    """Cohorts of one project. Deleted cohorts stay in the database and are hidden from the API."""
 
     def __init__(self, cohorts: CohortRepository, persons: PersonService) -> None:
         self._cohorts = cohorts
         self._persons = persons
 
     async def get(self, reference: str, *, for_update: bool = False) -> Cohort:
-        """Return the cohort that a path names; whatever is no number names none."""
+        """Return the cohort that a path names; a reference that is not a number is reported as not found."""
         cohort_id = read_id(reference)
         cohort = await self._cohorts.get(cohort_id, for_update=for_update) if cohort_id else None
         if cohort is None:
@@ -51,23 +51,20 @@ class CohortService:
         return cohort
 
     async def find(self, cohort_ids: Iterable[int]) -> dict[int, Cohort]:
-        """Return the cohorts that filters refer to, by id; those that are unknown or deleted are absent.
-
-        None of them has behavioral criteria: those are refused before they are stored.
-        """
+        """Return the cohorts that filters refer to, by id; unknown and deleted ones are absent."""
         return await self._cohorts.by_ids([cohort_id for cohort_id in set(cohort_ids) if 0 < cohort_id <= MAX_ID])
 
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[CountedCohort]]:
-        """Return how many cohorts there are, and some of them, newest first."""
+        """Return the number of all cohorts, and one page of them, newest first."""
         return await self._cohorts.count(), await self._counted(await self._cohorts.page(limit, offset))
 
     async def count_list(self, cohort: Cohort) -> CountedCohort:
-        """Count a cohort if it is static: one query does."""
+        """Count a cohort if it is static, which takes one query."""
         [counted] = await self._counted([cohort])
         return counted
 
     async def count_members(self, cohort: Cohort) -> CountedCohort:
-        """Count a cohort; a dynamic one by looking at every person. Needs a transaction around it."""
+        """Count a cohort; a dynamic one by reading every person. Must be called inside a transaction."""
         return CountedCohort(cohort, len(await self.members(cohort.id)))
 
     async def _counted(self, cohorts: Sequence[Cohort]) -> list[CountedCohort]:
@@ -83,49 +80,49 @@ class CohortService:
             filters=body.filters or None,
             created_by_id=created_by.id,
         )
-        _refuse_what_does_not_fit(cohort, body.distinct_ids)
+        _refuse_mixed_kinds(cohort, body.distinct_ids)
         await self._check_references(cohort)
         await self._cohorts.add(cohort)
-        await self._cohorts.add_distinct_ids(cohort, _texts(body.distinct_ids))
+        await self._cohorts.add_distinct_ids(cohort, _as_texts(body.distinct_ids))
         return await self.get(str(cohort.id))
 
     async def update(self, cohort: Cohort, body: CohortUpdate) -> Cohort:
         sent = body.model_fields_set
         if body.is_static is not None and body.is_static != cohort.is_static:
-            detail = "A cohort cannot change between a list and criteria: create another one"
+            detail = "A cohort cannot change between a list and criteria: create another cohort"
             raise ValidationFailed(detail, attr="is_static")
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(cohort, field, getattr(body, field))
         if "groups" in sent and "filters" not in sent:
-            cohort.filters = None  # they would count, and the groups that were just sent would not
+            cohort.filters = None  # otherwise they would take precedence over the groups that were sent
         distinct_ids = body.distinct_ids or []
-        _refuse_what_does_not_fit(cohort, distinct_ids)
+        _refuse_mixed_kinds(cohort, distinct_ids)
         if sent & {"groups", "filters"}:
             await self._check_references(cohort)
         await self._cohorts.flush()
-        await self._cohorts.add_distinct_ids(cohort, _texts(distinct_ids))
+        await self._cohorts.add_distinct_ids(cohort, _as_texts(distinct_ids))
         return cohort
 
     async def delete(self, cohort: Cohort) -> None:
-        """Mark the cohort as deleted: for those that refer to it, it has nobody in it."""
+        """Mark the cohort as deleted: cohorts that refer to it see it without members."""
         cohort.deleted = True
         await self._cohorts.flush()
 
     async def members(self, cohort_id: int) -> Members:
-        """Return the ids of the persons that are in a cohort today, ascending; nobody is in an unknown one.
+        """Return the ids of the persons that are currently in a cohort, ascending; an unknown one has no members.
 
-        A list is joined with today's distinct ids, so it follows merges; criteria look at the properties of every
-        person. Needs a transaction around it (``Database.snapshot`` or ``Database.write``).
+        A list is joined with the current distinct ids, so it follows merges; criteria are tested on every person. Must
+        be called inside a transaction (``Database.snapshot`` or ``Database.write``).
         """
         return (await self.members_of([cohort_id]))[cohort_id]
 
     async def members_of(self, cohort_ids: Iterable[int]) -> dict[int, Members]:
-        """Return the `members` of several cohorts, with one look at every person for all of them."""
+        """Return the `members` of several cohorts; every person is read once for all of them."""
         wanted = set(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
         lists = {cohort.id: await self._cohorts.listed_persons(cohort.id) for cohort in cohorts if cohort.is_static}
-        found = {cohort_id: lists.get(cohort_id, _NOBODY) for cohort_id in wanted}
+        found = {cohort_id: lists.get(cohort_id, _NO_MEMBERS) for cohort_id in wanted}
         criteria = _criteria(cohorts)
         dynamic = wanted & criteria.keys()
         if dynamic:
@@ -135,16 +132,16 @@ class CohortService:
     async def containing(
         self, cohort_ids: Iterable[int], person_id: int | None, properties: Mapping[str, JsonValue]
     ) -> set[int]:
-        """Return those of the cohorts that one person is in. Looks at nobody else, and needs no transaction.
+        """Return those of the cohorts that one person is in. Reads no other person, and needs no transaction.
 
         Parameters
         ----------
         cohort_ids
-            Unknown ones have nobody in them.
+            Unknown ones have no members.
         person_id
-            Today's id of the person, as the lists of static cohorts know it; None for somebody who is not known yet.
+            The person's current id, by which static cohorts contain it; None for a person that is not stored yet.
         properties
-            The person's properties, with whatever should be taken for them this time.
+            The person's properties, with those that replace them for this call.
         """
         wanted = set(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
@@ -155,7 +152,7 @@ class CohortService:
         return wanted & matcher.cohorts_of(tokens, listed_in)
 
     async def contains(self, cohort_id: int, person_id: int | None, properties: Mapping[str, JsonValue]) -> bool:
-        """Whether one person is in a cohort; for more than one cohort ask `containing`."""
+        """Whether one person is in a cohort; for several cohorts see `containing`."""
         return bool(await self.containing([cohort_id], person_id, properties))
 
     async def _matching(
@@ -175,55 +172,59 @@ class CohortService:
         return {cohort_id: np.sort(np.array(persons, dtype=np.int64)) for cohort_id, persons in found.items()}
 
     async def _with_references(self, cohort_ids: Iterable[int]) -> tuple[list[Cohort], int]:
-        """Return cohorts and all that they refer to, with the number of looks it took to find them."""
+        """Return cohorts and all cohorts they refer to, with the number of levels of references."""
         found: dict[int, Cohort] = {}
-        asked: set[int] = set()
-        looks = 0
+        requested: set[int] = set()
+        levels = 0
         missing = set(cohort_ids)
         while missing:
-            looks += 1
-            asked |= missing
+            levels += 1
+            requested |= missing
             cohorts = await self.find(missing)
             found |= cohorts
-            missing = set().union(*map(referred_cohorts, _criteria(cohorts.values()).values())) - asked
-        return list(found.values()), looks
+            missing = set().union(*map(referred_cohorts, _criteria(cohorts.values()).values())) - requested
+        return list(found.values()), levels
 
     async def _check_references(self, cohort: Cohort) -> None:
-        """Refuse criteria that refer to what is not there, to the cohort itself, or too deeply."""
+        """Refuse criteria that refer to a missing cohort, to the cohort itself, or through too many levels."""
         wanted = referred_cohorts(read_criteria(cohort.filters, cohort.groups))
         if not wanted:
             return
         attr = _deciding_field(cohort)
         await self._cohorts.lock_references()
-        cohorts, looks = await self._with_references(wanted)
+        cohorts, levels = await self._with_references(wanted)
         unknown = wanted - {found.id for found in cohorts}
         if unknown:
             detail = f"Cohort with id {min(unknown)} does not exist"
             raise ValidationFailed(detail, code="cohort_does_not_exist", attr=attr)
         if any(found is cohort for found in cohorts):
-            raise ValidationFailed("A cohort cannot refer to itself, nor through other cohorts", attr=attr)
-        if looks >= MAX_NESTING:
-            raise ValidationFailed(f"Cohorts refer to each other over more than {MAX_NESTING} levels", attr=attr)
+            raise ValidationFailed(
+                "A cohort cannot refer to itself, neither directly nor through other cohorts", attr=attr
+            )
+        if levels >= MAX_NESTING:
+            raise ValidationFailed(f"Cohorts refer to each other through more than {MAX_NESTING} levels", attr=attr)
 
 
 def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:
-    """Return the criteria of the dynamic cohorts; those that ask for nothing have nobody in them and are left out."""
-    read = {cohort.id: read_criteria(cohort.filters, cohort.groups) for cohort in cohorts if not cohort.is_static}
-    return {cohort_id: criteria for cohort_id, criteria in read.items() if criteria is not None}
+    """Return the criteria of the dynamic cohorts; cohorts without a condition have no members and are left out."""
+    criteria_by_id = {
+        cohort.id: read_criteria(cohort.filters, cohort.groups) for cohort in cohorts if not cohort.is_static
+    }
+    return {cohort_id: criteria for cohort_id, criteria in criteria_by_id.items() if criteria is not None}
 
 
 def _deciding_field(cohort: Cohort) -> str:
     return "filters" if read_filters(cohort.filters) else "groups"
 
 
-def _refuse_what_does_not_fit(cohort: Cohort, distinct_ids: Sequence[JsonValue]) -> None:
-    """A list takes no criteria, and criteria no list."""
+def _refuse_mixed_kinds(cohort: Cohort, distinct_ids: Sequence[JsonValue]) -> None:
+    """Refuse criteria of a static cohort, and distinct ids of a dynamic one."""
     if cohort.is_static and read_criteria(cohort.filters, cohort.groups) is not None:
-        detail = "A static cohort is a list of distinct ids and takes no criteria"
+        detail = "A static cohort is a list of distinct ids and does not take criteria"
         raise ValidationFailed(detail, attr=_deciding_field(cohort))
     if not cohort.is_static and distinct_ids:
         raise ValidationFailed("Only a static cohort takes distinct ids", attr="distinct_ids")
 
 
-def _texts(distinct_ids: Iterable[JsonValue]) -> list[str]:
+def _as_texts(distinct_ids: Iterable[JsonValue]) -> list[str]:
     return [str(distinct_id) for distinct_id in distinct_ids]

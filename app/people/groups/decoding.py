@@ -1,4 +1,4 @@
-"""Reading groups out of the properties of an event. Pure."""
+"""Reads the groups in the properties of an event."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _decode_groups = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @dataclass(frozen=True, slots=True)
 class DescribedGroup:
-    """A group that a ``$groupidentify`` event describes."""
+    """The type, key and properties of a group in a ``$groupidentify`` event."""
 
     type_name: str
     key: str
@@ -44,17 +44,17 @@ def groups_of(properties: str) -> dict[str, str]:
 def with_group_keys(properties: str, keys: Sequence[tuple[int, str]]) -> str:
     """Return properties with ``$group_<index>`` for each (index, JSON of the key) appended.
 
-    Nothing else of the text changes. Whoever reads a key that is repeated takes the last.
+    Nothing else in the text changes. Where a key is repeated, readers use the last value.
     """
     if not keys:
         return properties
     head = properties.rstrip()[:-1].rstrip()
-    members = ",".join(f'"$group_{index}":{key}' for index, key in keys)
-    return f"{head}{'' if head.endswith('{') else ','}{members}}}"
+    appended = ",".join(f'"$group_{index}":{key}' for index, key in keys)
+    return f"{head}{'' if head.endswith('{') else ','}{appended}}}"
 
 
 def described_group(properties: str) -> DescribedGroup | None:
-    """Return what a ``$groupidentify`` event says, or None when it lacks the type or the key."""
+    """Return the group of a ``$groupidentify`` event, or None when the event lacks the type or the key."""
     try:
         tokens = _identify_reader.read(properties)
     except UnreadablePropertiesError:
@@ -62,28 +62,28 @@ def described_group(properties: str) -> DescribedGroup | None:
     type_name, key = (_name(tokens.get(name)) for name in ("$group_type", "$group_key"))
     if not 0 < len(type_name) <= MAX_CHARACTERS or not key:
         return None
-    return DescribedGroup(type_name, key[:MAX_CHARACTERS], _members(tokens.get("$group_set")))
+    return DescribedGroup(type_name, key[:MAX_CHARACTERS], _read_properties(tokens.get("$group_set")))
 
 
 def _name(raw: bytes | None) -> str:
-    """Return a text as it was meant, and anything else in its text form; nothing for what is no name."""
+    """Return a text decoded, and other JSON in its text form; an empty text for a falsy value."""
     if raw is None or raw in {b"null", b"false", b"0", b'""'}:
         return ""
     value = json.loads(raw.decode(errors="replace")) if raw.startswith(b'"') else text_form(raw)
     return _storable(value) if isinstance(value, str) else ""
 
 
-def _members(raw: bytes | None) -> dict[str, Any]:
+def _read_properties(raw: bytes | None) -> dict[str, Any]:
     try:
         value = json.loads((raw or b"{}").decode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(value, dict):
         return {}
-    return {name: member for name, member in value.items() if is_storable_json(name) and is_storable_json(member)}
+    return {key: nested for key, nested in value.items() if is_storable_json(key) and is_storable_json(nested)}
 
 
 def _storable(text: str) -> str:
-    """Return text without NUL and halves of surrogate pairs, which databases refuse."""
+    """Return text without NUL and unpaired surrogates, which databases refuse."""
     clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return clean.replace("\0", "\N{REPLACEMENT CHARACTER}")

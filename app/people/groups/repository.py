@@ -37,7 +37,7 @@ class GroupRepository:
         return {row.name: row.type_index for row in rows}
 
     async def add_type(self, name: str, type_index: int) -> None:
-        """Add a type; when the name or the index is taken, once it is known to be, nothing happens."""
+        """Add a type, unless the name or the index is taken."""
         await self._session.execute(
             self._insert(GroupType)
             .values(project_id=self._project_id, name=name, type_index=type_index)
@@ -74,13 +74,13 @@ class GroupRepository:
         return found
 
     async def locked(self, type_index: int, keys: Sequence[str]) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Return the id and the properties of groups by their keys, held against other writers."""
+        """Return the id and the properties of groups by their keys, locked against other writers."""
         found: dict[str, tuple[int, dict[str, Any]]] = {}
         for chunk in chunks(sorted(keys)):
             rows = await self._session.execute(
                 select(Group.key, Group.id, Group.properties)
                 .where(self._of_type(type_index), Group.key.in_(chunk))
-                .order_by(Group.key)  # two writers cannot wait for each other
+                .order_by(Group.key)  # one order for all writers, so that they cannot deadlock
                 .with_for_update()
             )
             found |= {row.key: (row.id, row.properties) for row in rows}
@@ -93,7 +93,10 @@ class GroupRepository:
             update(Group)
             .where(Group.project_id == self._project_id, Group.id == bindparam("group_id"))
             .values(properties=bindparam("new_properties")),
-            [{"group_id": group_id, "new_properties": members} for group_id, members in properties.items()],
+            [
+                {"group_id": group_id, "new_properties": new_properties}
+                for group_id, new_properties in properties.items()
+            ],
         )
 
     async def page(self, type_index: int, search: str, limit: int, offset: int) -> Sequence[Group]:
@@ -106,7 +109,7 @@ class GroupRepository:
         return await self._session.scalar(query) or 0
 
     async def acting(self, type_index: int, actor_property: str) -> AsyncIterator[tuple[int, str]]:
-        """Yield the actor number and the properties, as JSON text, of every described group that facts speak of."""
+        """Yield the actor number and the properties, as JSON text, of every described group that occurs in facts."""
         rows = await self._session.stream(
             select(ActorKey.id, cast(Group.properties, Text))
             .join(

@@ -1,4 +1,4 @@
-"""Looking at groups."""
+"""The endpoints that list groups and their types."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ router = APIRouter(
 
 @router.get("/groups_types/", summary="List group types")
 async def list_group_types(groups: GroupsDep) -> list[GroupTypeRead]:
-    """Return the kinds of groups that events have named, in the order of first sight; there are five at most."""
+    """Return the types of groups that events have named, in the order of their first event; there are at most five."""
     return [
         GroupTypeRead(group_type=row.name, group_type_index=row.type_index, name_singular=None, name_plural=None)
         for row in await groups.types()
@@ -36,7 +36,7 @@ async def list_groups(
     group_type_index: Annotated[
         str | None,
         WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_TYPES - 1}),
-        Query(description="Required. Which type of groups, as listed under `groups_types`.", examples=["0"]),
+        Query(description="Required. The type of the groups, as listed under `groups_types`.", examples=["0"]),
     ] = None,
     search: Annotated[str | None, Query(description="Only groups whose key contains this text.")] = None,
 ) -> GroupPage:

@@ -7,10 +7,12 @@ from app.http.schemas import ResponseBody
 
 
 class GroupTypeRead(ResponseBody):
-    group_type: str = Field(description="The name that clients use.", examples=["organization"])
-    group_type_index: int = Field(description="Its place in the order of first sight, 0 to 4.", examples=[0])
-    name_singular: str | None = Field(description="A name for people; none can be given.", examples=[None])
-    name_plural: str | None = Field(examples=[None])
+    group_type: str = Field(description="The name that clients send.", examples=["organization"])
+    group_type_index: int = Field(
+        description="Its position in the order of the types' first events, 0 to 4.", examples=[0]
+    )
+    name_singular: str | None = Field(description="Always null: display names cannot be set.", examples=[None])
+    name_plural: str | None = Field(description="Always null.", examples=[None])
 
 
 class GroupRead(ResponseBody):

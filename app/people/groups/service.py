@@ -1,4 +1,4 @@
-"""Learning of groups from events, and asking about them."""
+"""Stores the groups that events name, and reads groups."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from app.properties.matcher import compile_filter
 
 
 class GroupEvent(Protocol):
-    """What groups need to know of an event."""
+    """The fields of an event that the service reads."""
 
     @property
     def uuid(self) -> UUID: ...
@@ -38,9 +38,8 @@ class GroupService:
     async def assign(self, events: Sequence[GroupEvent]) -> dict[UUID, str]:
         """Return, by uuid, the properties of the events that belong to groups, with ``$group_<index>`` added.
 
-        A type that was never seen, here or in what describes a group, gets the next index; once a project has five,
-        others are left out. Call this before anything that locks who is who: all transactions must take these locks in
-        one order.
+        A new type, also one in a ``$groupidentify`` event, gets the next index; once a project has five types, others
+        are left out. Call this before identities are locked: all transactions must take these locks in one order.
         """
         mentioned = {event.uuid: groups for event in events if (groups := groups_of(event.properties))}
         described = {event.uuid: _described_types(event) for event in events if event.name == GROUP_IDENTIFY}
@@ -58,7 +57,7 @@ class GroupService:
         return assigned
 
     async def describe(self, events: Sequence[GroupEvent]) -> None:
-        """Add to the properties of groups what ``$groupidentify`` events say, in their order: the later one wins."""
+        """Add the properties in ``$groupidentify`` events to their groups, in order: the later event wins."""
         described = [(event, group) for event in events if (group := described_group(event.properties)) is not None]
         if not described:
             return
@@ -86,23 +85,23 @@ class GroupService:
         return await self._groups.count(type_index, search), await self._groups.page(type_index, search, limit, offset)
 
     async def _indexes(self, names: Sequence[str]) -> dict[str, int]:
-        """Return the indexes of types by name, giving new ones the next in the order of their sight."""
+        """Return the indexes of types by name; new types get the next indexes in the order of ``names``."""
         known = await self._groups.type_indexes()
         for name in dict.fromkeys(names):
             while name not in known and len(known) < MAX_TYPES:
                 await self._groups.add_type(name, len(known))
-                known = await self._groups.type_indexes()  # somebody else may have been first
+                known = await self._groups.type_indexes()  # another request may have added a type first
         return known
 
 
 class GroupFilterService:
-    """Which groups pass a filter on group properties, as they are now."""
+    """Finds the groups whose current properties pass a filter."""
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._groups = GroupRepository(session, project_id)
 
     async def matching(self, condition: Filter, type_index: int, actor_property: str) -> NDArray[np.int64]:
-        """Return the actor numbers of the groups that pass. A group that nobody described passes nothing."""
+        """Return the actor numbers of the groups that pass. A group without a ``$groupidentify`` event never passes."""
         matcher = compile_filter(condition)
         reader = PropertyReader(matcher.keys)
         return np.fromiter(

@@ -1,8 +1,8 @@
-"""Who is who: the rules by which events create, change and merge persons. Pure: works on what was loaded.
+"""The rules by which events create, change and merge persons.
 
-These are the rules of PostHog's ingestion in late 2022, in arrival order: a person is merged into another only while it
-is anonymous (``$merge_dangerously``, of 2023, merges in any case), and the person an event belongs to keeps its
-properties where both have one.
+These are the rules of PostHog's ingestion in late 2022, in order of arrival: a person is merged into another only while
+it is anonymous (``$merge_dangerously``, of 2023, merges in any case), and the person that an event belongs to keeps its
+own value of a property that both have.
 """
 
 import datetime as dt
@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from app.common.timestamps import from_microseconds
 
-# Ids that many strangers share by mistake: joining persons by them would join the world.
+# Ids that unrelated clients send by mistake: merging by them would merge unrelated persons.
 _ILLEGAL_IN_ANY_CASE = frozenset(
     {
         "anonymous",
@@ -34,7 +34,7 @@ Properties = dict[str, Any]  # whatever JSON clients set on persons
 
 
 class IdentityEvent(Protocol):
-    """What the rules look at in an event."""
+    """The fields of an event that the rules read."""
 
     @property
     def uuid(self) -> UUID: ...
@@ -56,7 +56,7 @@ class IdentityEvent(Protocol):
 
 @dataclass(eq=False)
 class PersonState:
-    """A person while a batch is worked through. ``id`` is None until it is stored."""
+    """A person while a batch is applied. ``id`` is None until the person is stored."""
 
     id: int | None
     uuid: UUID
@@ -67,7 +67,7 @@ class PersonState:
     merged_into: "PersonState | None" = None
 
     def survivor(self) -> "PersonState":
-        """Return the person that this one has become."""
+        """Return the person that this one was merged into, or the person itself."""
         state = self
         while state.merged_into is not None:
             state = state.merged_into
@@ -80,7 +80,7 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
-        if not self._learns_from(event):
+        if not self._is_changed_by(event):
             return
         removed = set(event.unset)
         updated = {**event.set_once, **self.properties, **event.set}
@@ -89,8 +89,8 @@ class PersonState:
             self.properties = updated
             self.changed = True
 
-    def _learns_from(self, event: IdentityEvent) -> bool:
-        """Whether anything would change: browsers say with every event what they have said before."""
+    def _is_changed_by(self, event: IdentityEvent) -> bool:
+        """Whether an event would change a property: browsers repeat the same properties with every event."""
         known = self.properties
         return (
             any(key not in known for key in event.set_once)
@@ -101,7 +101,7 @@ class PersonState:
 
 @dataclass
 class IdentityChanges:
-    """What is to be stored after a batch."""
+    """The changes to store after a batch."""
 
     created: list[PersonState] = field(default_factory=list)
     merged: list[PersonState] = field(default_factory=list)
@@ -109,16 +109,16 @@ class IdentityChanges:
 
 
 class IdentityGraph:
-    """Distinct ids and their persons, changed by one event after the other."""
+    """Distinct ids and their persons, changed by one event after another."""
 
     def __init__(self, known: Mapping[str, PersonState]) -> None:
         self._persons = dict(known)
         self.changes = IdentityChanges()
 
     def apply(self, event: IdentityEvent) -> PersonState:
-        """Work one event in and return its person (which a later event may merge into another)."""
+        """Apply one event and return its person (which a later event may merge into another)."""
         if event.alias is not None and can_merge(event.alias, event.distinct_id):
-            self._join(event.alias, event)
+            self._identify(event.alias, event)
         person = self._find(event.distinct_id)
         if person is None:
             return self._create(event, [event.distinct_id], is_identified=False)
@@ -129,15 +129,15 @@ class IdentityGraph:
         person = self._persons.get(distinct_id)
         return person.survivor() if person else None
 
-    def _join(self, previous_id: str, event: IdentityEvent) -> None:
+    def _identify(self, previous_id: str, event: IdentityEvent) -> None:
         previous, target = self._find(previous_id), self._find(event.distinct_id)
         if previous is None and target is None:
             self._create(event, [event.distinct_id, previous_id], is_identified=True)
         elif previous is None and target is not None:
-            self._name(previous_id, target)
+            self._assign(previous_id, target)
             target.mark_identified()
         elif target is None and previous is not None:
-            self._name(event.distinct_id, previous)
+            self._assign(event.distinct_id, previous)
             previous.mark_identified()
         elif previous is not None and target is not None:
             target.mark_identified()
@@ -161,10 +161,10 @@ class IdentityGraph:
         )
         self.changes.created.append(person)
         for distinct_id in distinct_ids:
-            self._name(distinct_id, person)
+            self._assign(distinct_id, person)
         return person
 
-    def _name(self, distinct_id: str, person: PersonState) -> None:
+    def _assign(self, distinct_id: str, person: PersonState) -> None:
         self._persons[distinct_id] = person
         self.changes.distinct_ids[distinct_id] = person
 

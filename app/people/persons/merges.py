@@ -1,4 +1,4 @@
-"""Who the persons of events are after merges. Pure."""
+"""The current persons of stored events, after merges."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class MergeLog:
-    """Lines of a project's log of merges, each an int64: ``merged[i]`` became part of ``into[i]``."""
+    """Entries of a project's log of merges, each an int64: ``merged[i]`` became part of ``into[i]``."""
 
     sequence: NDArray[np.int64]
     merged: NDArray[np.int64]
@@ -20,32 +20,32 @@ class MergeLog:
 
     @property
     def last(self) -> int:
-        """The place of the last line; 0 where there is none."""
+        """The sequence number of the last entry; 0 where there is none."""
         return int(self.sequence.max(initial=0))
 
     def up_to(self, mark: int) -> Self:
-        """Return the log as it was when this was its last line."""
+        """Return the log as it was when ``mark`` was its last sequence number."""
         rows = self.sequence <= mark
         return type(self)(self.sequence[rows], self.merged[rows], self.into[rows])
 
     def persons(self) -> NDArray[np.int64]:
-        """Return everybody the lines are about, each once."""
+        """Return every person that an entry is about, without duplicates."""
         return np.union1d(self.merged, self.into)
 
 
 @dataclass(frozen=True)
 class MergedPersons:
-    """Persons that were merged away (ascending), and who they are at the end of a log."""
+    """Persons that were merged into others (ascending), and the persons they are part of at the end of a log."""
 
     merged: NDArray[np.int64]
     current: NDArray[np.int64]
 
     @classmethod
     def of(cls, log: MergeLog) -> Self:
-        """Follow the log: no person is merged away twice, so it is a forest, and its roots are the living persons."""
+        """Follow the log, a forest because a person is merged only once, to its roots, the current persons."""
         order = np.argsort(log.merged)
         persons = cls(log.merged[order], log.into[order])
-        while True:  # each round doubles how far it has been followed
+        while True:  # each round doubles the length of the paths that are resolved
             further = persons.resolve(persons.current)
             if np.array_equal(further, persons.current):
                 return persons

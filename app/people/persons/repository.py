@@ -32,10 +32,10 @@ from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.merges import MergedPersons, MergeLog
 
-# First number of the advisory lock under which a project's identities change; the second is the project.
+# First key of the advisory lock under which a project's identities change; the second key is the project.
 IDENTITY_LOCK = 2
 
-_DRAWN_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
+_ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
     func.generate_series(1, bindparam("count", type_=Integer))
 )
 
@@ -88,7 +88,7 @@ class PersonRepository:
         self._project_id = project_id
 
     async def ids(self, distinct_ids: Sequence[str]) -> dict[str, int]:
-        """Return the person id of every distinct id that is known."""
+        """Return the person id of every known distinct id."""
         query = _ids_query(self._session.get_bind().dialect.name)
         return dict(await fetch_within(self._session, query, self._bound(distinct_ids)))
 
@@ -96,13 +96,13 @@ class PersonRepository:
         return {"project_id": self._project_id, "distinct_ids": distinct_ids}
 
     async def lock_identities(self) -> None:
-        """Wait until no other transaction changes who is who in this project (SQLite has one writer anyway)."""
+        """Wait until no other transaction changes identities of this project (SQLite has a single writer)."""
         if self._session.get_bind().dialect.name == "postgresql":
             connection = await self._session.connection()
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1, $2)", (IDENTITY_LOCK, self._project_id))
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
-        """Load the persons behind distinct ids; ids of one person share one state."""
+        """Load the persons of distinct ids; ids of one person share one state."""
         by_id: dict[int, PersonState] = {}
         query = _states_query(self._session.get_bind().dialect.name)
         rows = await fetch_within(self._session, query, self._bound(distinct_ids))
@@ -114,9 +114,8 @@ class PersonRepository:
         }
 
     async def store(self, changes: IdentityChanges, known: Iterable[PersonState]) -> None:
-        """Write what a batch changed. Persons that were created and merged away within it leave no row."""
-        living = [person for person in changes.created if person.merged_into is None]
-        await self._insert(living)
+        """Store the changes of a batch. Persons that were both created and merged within it leave no row."""
+        await self._insert([person for person in changes.created if person.merged_into is None])
         for person in changes.merged:
             if person.id is not None:
                 await self._merge(person.id, _id(person.survivor()))
@@ -126,7 +125,7 @@ class PersonRepository:
     async def _insert(self, persons: Sequence[PersonState]) -> None:
         if not persons:
             return
-        for person, person_id in zip(persons, await self._draw_ids(len(persons)), strict=True):
+        for person, person_id in zip(persons, await self._allocate_ids(len(persons)), strict=True):
             person.id = person_id
         rows = [
             (person.id, self._project_id, person.uuid, person.properties, person.is_identified, person.created_at)
@@ -135,13 +134,14 @@ class PersonRepository:
         columns = ("id", "project_id", "uuid", "properties", "is_identified", "created_at")
         await insert_rows(self._session, Person, columns, rows)
 
-    async def _draw_ids(self, count: int) -> Sequence[int]:
+    async def _allocate_ids(self, count: int) -> Sequence[int]:
         """Return ids that no other person has or had.
 
-        Drawn ahead, persons are inserted as one batch; asking SQLite to return generated ids makes it one by one.
+        With ids allocated in advance, persons are inserted as one batch; returning generated ids would make SQLite
+        insert them one by one.
         """
         if self._session.get_bind().dialect.name == "postgresql":
-            return [row[0] for row in await fetch_within(self._session, _DRAWN_IDS, {"count": count})]
+            return [row[0] for row in await fetch_within(self._session, _ALLOCATED_IDS, {"count": count})]
         last = await self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'person'")) or 0
         return range(last + 1, last + 1 + count)
 
@@ -173,7 +173,7 @@ class PersonRepository:
         )
 
     async def _merge(self, merged_id: int, person_id: int) -> None:
-        """Give the merged person's distinct ids to the other one, and write the log."""
+        """Move the merged person's distinct ids to the other person, and log the merge."""
         await self._session.execute(
             update(PersonDistinctId)
             .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id == merged_id)
@@ -186,7 +186,7 @@ class PersonRepository:
         await self._session.execute(delete(Person).where(Person.project_id == self._project_id, Person.id == merged_id))
 
     async def _move_hash_keys(self, merged_id: int, person_id: int) -> None:
-        """Let the survivor go on with the variants of the merged person, where it has none of its own to keep."""
+        """Move the merged person's hash keys to the survivor, except for flags for which the survivor has its own."""
         own = select(HashKeyOverride.feature_flag_key).where(HashKeyOverride.person_id == person_id)
         await self._session.execute(
             update(HashKeyOverride)
@@ -196,7 +196,7 @@ class PersonRepository:
         )
 
     async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:
-        """Return persons, newest first; with ``distinct_id`` only the one it belongs to."""
+        """Return persons, newest first; with ``distinct_id`` only the person that has it."""
         query = select(Person).where(Person.project_id == self._project_id)
         if distinct_id is not None:
             query = query.where(Person.id.in_(self._owner(distinct_id)))
@@ -215,7 +215,7 @@ class PersonRepository:
         )
 
     async def distinct_ids(self, person_ids: Sequence[int]) -> dict[int, list[str]]:
-        """Return all distinct ids of persons, in the order they became known."""
+        """Return all distinct ids of persons, oldest first."""
         found: dict[int, list[str]] = {person_id: [] for person_id in person_ids}
         for chunk in chunks(person_ids):
             rows = await self._session.execute(
@@ -236,41 +236,41 @@ class PersonRepository:
             yield row[0], row[1]
 
     async def merges(self, after: int = 0) -> MergeLog:
-        """Return the lines of the log that follow a place of it."""
+        """Return the entries of the log after a sequence number."""
         return await self._merges("after", {"after": after})
 
     async def merges_of(self, person_ids: NDArray[np.int64]) -> MergeLog:
-        """Return every merge in which any of the persons, or whoever they were joined with, had a part."""
-        known = asked = np.unique(person_ids)
-        lines: dict[int, tuple[int, int]] = {}
-        while asked.size:
+        """Return every merge of the persons, and of the persons they were merged with, directly or not."""
+        known = pending = np.unique(person_ids)
+        entries: dict[int, tuple[int, int]] = {}
+        while pending.size:
             for choice in ("merged", "into"):
-                for chunk in chunks(asked.tolist()):
+                for chunk in chunks(pending.tolist()):
                     found = await self._merges(choice, {"persons": chunk})
                     pairs = zip(found.merged.tolist(), found.into.tolist(), strict=True)
-                    lines.update(zip(found.sequence.tolist(), pairs, strict=True))
-            persons = np.array([person for pair in lines.values() for person in pair], dtype=np.int64)
-            asked = np.setdiff1d(persons, known)
-            known = np.union1d(known, asked)
-        merged, into = np.array(list(lines.values()), dtype=np.int64).reshape(-1, 2).T
-        return MergeLog(np.array(list(lines), dtype=np.int64), merged, into)
+                    entries.update(zip(found.sequence.tolist(), pairs, strict=True))
+            persons = np.array([person for pair in entries.values() for person in pair], dtype=np.int64)
+            pending = np.setdiff1d(persons, known)
+            known = np.union1d(known, pending)
+        merged, into = np.array(list(entries.values()), dtype=np.int64).reshape(-1, 2).T
+        return MergeLog(np.array(list(entries), dtype=np.int64), merged, into)
 
-    async def _merges(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> MergeLog:
-        columns = await read_columns(self._session, _MERGES[choice], {"project_id": self._project_id, **numbers})
+    async def _merges(self, choice: str, bound: Mapping[str, int | Sequence[int]]) -> MergeLog:
+        columns = await read_columns(self._session, _MERGES[choice], {"project_id": self._project_id, **bound})
         return MergeLog(*(columns[name].astype(np.int64) for name in ("sequence", "merged_id", "person_id")))
 
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
-        """Return living persons, also under the ids of persons that were merged into them."""
-        asked = np.array(person_ids, dtype=np.int64)
-        living = MergedPersons.of(await self.merges_of(asked)).resolve(asked)
-        current = dict(zip(person_ids, living.tolist(), strict=True))
+        """Return current persons, also under the ids of persons that were merged into them."""
+        requested = np.array(person_ids, dtype=np.int64)
+        resolved = MergedPersons.of(await self.merges_of(requested)).resolve(requested)
+        current = dict(zip(person_ids, resolved.tolist(), strict=True))
         persons: dict[int, Person] = {}
         for chunk in chunks(list(set(current.values()))):
             found = await self._session.scalars(
                 select(Person).where(Person.project_id == self._project_id, Person.id.in_(chunk))
             )
             persons |= {person.id: person for person in found}
-        return {person_id: persons[today] for person_id, today in current.items() if today in persons}
+        return {person_id: persons[survivor] for person_id, survivor in current.items() if survivor in persons}
 
 
 def _id(person: PersonState) -> int:

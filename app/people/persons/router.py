@@ -1,4 +1,4 @@
-"""Looking at persons."""
+"""The endpoint that lists persons."""
 
 from typing import Annotated
 
@@ -25,9 +25,9 @@ router = APIRouter(
 async def list_persons(
     persons: PersonsDep,
     pagination: PaginationDep,
-    distinct_id: Annotated[str | None, Query(description="Only the person known by this id.")] = None,
+    distinct_id: Annotated[str | None, Query(description="Only the person that has this id.")] = None,
 ) -> PersonPage:
-    """Return persons, newest first. A person that was merged into another is part of that one."""
+    """Return persons, newest first. A person that was merged into another is shown as part of the other."""
     count, found = await persons.page(read_text(distinct_id), pagination.limit, pagination.offset)
     return PersonPage(
         next=pagination.next(count), previous=pagination.previous(), results=[_read(person) for person in found]

@@ -11,9 +11,9 @@ from app.http.schemas import ResponseBody
 class PersonRead(ResponseBody):
     id: int = Field(examples=[1])
     uuid: UUID
-    distinct_ids: list[str] = Field(description="Every id the person is known by.", examples=[["ann", "device-7"]])
+    distinct_ids: list[str] = Field(description="All distinct ids of the person.", examples=[["ann", "device-7"]])
     properties: dict[str, JsonValue] = Field(examples=[{"email": "ann@example.com"}])
-    is_identified: bool = Field(description="Whether a client has said who it is.")
+    is_identified: bool = Field(description="Whether a client has identified the person.")
     created_at: UtcDatetime
 
 

@@ -1,4 +1,4 @@
-"""Finding the persons of events, and looking at them."""
+"""Resolves the persons of events, and reads persons."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class PersonService:
         self._persons = persons
 
     async def resolve_unchanged(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
-        """Return the person id of each distinct id about which the events say nothing new.
+        """Return the person id of each distinct id whose person the events do not change.
 
-        That is the common case, and needs no lock: should one of them be merged meanwhile, the old id leads to the
-        survivor. Where events may join persons, nothing is resolved: who learns what depends on their order.
+        That is the common case, and needs no lock: if a person is merged meanwhile, the log of merges leads from the
+        old id to the survivor. If an event may merge persons, nothing is resolved: the result depends on their order.
         """
         if any(event.alias is not None for event in events):
             return {}
@@ -38,7 +38,7 @@ class PersonService:
         if not changing:
             return await self._persons.ids(wanted)
         states = await self._persons.states(wanted)
-        # Browsers say who came from where with every event: after the first one it is nothing new.
+        # Browsers repeat the origin of their person with every event: only the first one changes the person.
         for event in changing:
             if event.distinct_id in states:
                 states[event.distinct_id].update(event)
@@ -47,11 +47,11 @@ class PersonService:
         }
 
     async def lock(self) -> None:
-        """Take this transaction's turn at changing who is who."""
+        """Wait until no other transaction changes identities of the project, and keep others waiting."""
         await self._persons.lock_identities()
 
     async def apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
-        """Work events in one after the other; return the person id of each distinct id. Call ``lock`` first."""
+        """Apply events one after another; return the person id of each distinct id. Call ``lock`` first."""
         mentioned = {event.distinct_id for event in events} | {
             event.alias for event in events if event.alias is not None
         }
@@ -76,16 +76,16 @@ class PersonService:
         return count, [PersonWithDistinctIds(person, names[person.id]) for person in persons]
 
     def iter_properties(self) -> AsyncIterator[tuple[int, str]]:
-        """Yield the id and the properties, as JSON text, of every person. Needs a transaction around it."""
+        """Yield the id and the properties, as JSON text, of every person. Must be called inside a transaction."""
         return self._persons.properties()
 
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
-        """Return today's persons under the ids that events carry."""
+        """Return the current persons, by the person ids that events carry."""
         return await self._persons.by_ids(person_ids)
 
 
 class PersonFilterService:
-    """Who passes a filter on person properties, as they are now."""
+    """Finds the persons whose current properties pass a filter."""
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._persons = PersonRepository(session, project_id)

@@ -1,4 +1,4 @@
-"""What steps look for, decided by the matcher that metrics use."""
+"""The events that steps match, by the matcher that metrics use."""
 
 import json
 from collections.abc import Mapping
@@ -144,7 +144,7 @@ def test_texts_and_links_of_elements_are_compared_as_their_step_says(matching: s
     )
 
 
-def test_properties_keep_their_types_for_whoever_resolves_them() -> None:
+def test_properties_keep_their_types() -> None:
     properties = [{"key": "id", "type": "cohort", "value": 3}, {"key": "plan", "type": "person", "value": "pro"}]
 
     [alternative] = alternatives([{"event": "a", "properties": properties}])

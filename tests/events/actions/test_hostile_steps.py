@@ -1,4 +1,4 @@
-"""Whatever is sent as steps is refused by name, or can be stored, matched and shown."""
+"""Any JSON sent as steps is refused with its field's name, or can be stored, matched and shown."""
 
 import json
 

@@ -50,7 +50,7 @@ async def test_events_need_a_projects_token(service: Service, token: str | None,
     assert response.json() == {
         "type": "authentication_error",
         "code": code,
-        "detail": f"{detail} You can find your project API key in PostHog project settings.",
+        "detail": f"{detail} `abacus project create` prints the project's token, and GET /api/projects/ returns it.",
         "attr": None,
     }
 

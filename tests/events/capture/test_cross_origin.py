@@ -1,4 +1,4 @@
-"""Pages of any origin may send events, as their browsers demand it."""
+"""Pages of any origin may send events: the headers that browsers require."""
 
 from collections.abc import AsyncIterator
 

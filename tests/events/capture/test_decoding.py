@@ -1,4 +1,4 @@
-"""From bytes to events, without a database."""
+"""The decoding of requests to events, without a database."""
 
 import datetime as dt
 import json
@@ -9,7 +9,8 @@ import pytest
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
-from app.events.capture.decoding import CapturedEvent, Envelope, decode_batch
+from app.events.capture.decoding.events import CapturedEvent
+from app.events.capture.decoding.requests import Envelope, decode_batch
 
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
 

@@ -1,4 +1,4 @@
-"""Small requests share commits, and nothing else."""
+"""Small requests share commits, but not errors."""
 
 import asyncio
 import datetime as dt
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from app.common.errors import Unavailable
-from app.events.capture.decoding import CapturedEvent, decode_batch
+from app.events.capture.decoding.events import CapturedEvent
+from app.events.capture.decoding.requests import decode_batch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, MAX_WAITING_SIZE, GroupCommit, size_of
 
 UNKNOWN = "unknown"
@@ -74,7 +75,7 @@ async def test_a_member_that_fails_does_not_fail_the_others() -> None:
     assert ledger.groups == [["a"], ["c"]]
 
 
-async def test_a_trouble_that_concerns_all_is_told_to_all_at_once() -> None:
+async def test_a_batch_wide_error_fails_all_requests_at_once() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     requests = [asyncio.create_task(group.add(UNKNOWN, events("a"))) for _ in range(3)]
@@ -129,7 +130,7 @@ async def test_closing_waits_for_what_was_accepted() -> None:
     assert sum(names.count("a") for names in ledger.groups) == 3
 
 
-async def test_whoever_gives_closing_up_leaves_what_is_being_written_alone() -> None:
+async def test_cancelling_close_does_not_cancel_writes() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     request = asyncio.create_task(group.add("token", events("first")))

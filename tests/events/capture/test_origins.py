@@ -1,4 +1,4 @@
-"""Where persons and events come from: ``$initial_*`` and campaign properties of persons, ``$ip`` of events."""
+"""The origin of persons and events: ``$initial_*`` and campaign properties of persons, ``$ip`` of events."""
 
 import json
 from typing import Any

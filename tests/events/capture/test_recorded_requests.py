@@ -1,4 +1,4 @@
-"""What clients really sent, at every address that takes events (with a slash; test_sdk_requests has both forms)."""
+"""Recorded requests of clients, at every path that takes events (with a slash; test_sdk_requests has both forms)."""
 
 import datetime as dt
 from typing import Any
@@ -47,7 +47,7 @@ async def test_every_event_is_stored_as_its_client_meant_it(service: Service, da
     plans = {user: person["properties"]["plan"] for person in persons for user in person["distinct_ids"]}
     assert (plans["distinct_id_0"], plans["distinct_id_1"]) == ("pro", "pro")
     anonymous = {event["properties"]["distinct_id"] for event, *_ in expected if event["event"] == "$pageview"}
-    assert anonymous <= plans.keys()  # whoever looked is whoever was identified
+    assert anonymous <= plans.keys()  # the visitors became the identified persons
 
 
 def stored_of(event: Json, *, is_renamed: bool) -> Json:

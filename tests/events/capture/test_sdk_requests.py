@@ -1,4 +1,4 @@
-"""Every address with every encoding and every shape of body: what SDKs of all ages send."""
+"""Requests of SDKs of all versions: every path with every encoding and every shape of body."""
 
 import base64
 import contextlib

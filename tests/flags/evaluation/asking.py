@@ -1,4 +1,4 @@
-"""Asking for flags as SDKs do."""
+"""Requests for flags as SDKs send them."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ EVERYBODY: dict[str, Any] = {"groups": [{"properties": [], "rollout_percentage":
 
 
 async def create_flag(service: Service, key: str = "beta-feature", **fields: Any) -> Json:
-    """Create a flag; without filters it is released to everybody."""
+    """Create a flag; without filters it is released to everyone."""
     response = await service.post("/feature_flags/", {"key": key, "filters": EVERYBODY, **fields})
     assert response.status_code == 201, response.text
     return response.json()

@@ -1,4 +1,4 @@
-"""A person who logs in keeps the variants that he had before, where a flag ensures it."""
+"""A person who logs in keeps their variants where a flag ensures continuity."""
 
 from tests.flags.evaluation.asking import HALVES, ask, create_flag, values
 from tests.support.service import Service, event
@@ -12,7 +12,7 @@ async def set_up(service: Service) -> None:
     await service.capture(event("visit", BEFORE))
 
 
-async def test_without_it_and_without_a_former_identifier_everybody_has_his_own_variant(service: Service) -> None:
+async def test_without_continuity_or_a_former_identifier_each_identifier_has_its_own_variant(service: Service) -> None:
     await set_up(service)
 
     assert await values(service, BEFORE) == {"beta-feature": "test"}
@@ -23,7 +23,7 @@ async def test_the_variant_from_before_the_login_is_kept(service: Service) -> No
     await set_up(service)
     await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
 
-    assert await values(service, AFTER) == {"beta-feature": "control"}  # nobody has said who he was
+    assert await values(service, AFTER) == {"beta-feature": "control"}  # no request has named the former identifier
     assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "test"}
     assert await values(service, AFTER) == {"beta-feature": "test"}
     assert await values(service, BEFORE) == {"beta-feature": "test"}
@@ -71,7 +71,7 @@ async def test_a_flag_that_is_added_later_keeps_the_identifier_given_then(servic
     await create_flag(service, "checkout-experiment", filters=HALF, ensure_experience_continuity=True)
     own = await values(service, AFTER)
 
-    kept = await values(service, AFTER, **{"$anon_distinct_id": "distinct_id_5"})  # "control" by his number
+    kept = await values(service, AFTER, **{"$anon_distinct_id": "distinct_id_5"})  # "control" by the hash
 
     assert own == {"beta-feature": "test", "checkout-experiment": "control"}
     assert kept == {"beta-feature": "test", "checkout-experiment": "control"}

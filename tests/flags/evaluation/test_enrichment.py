@@ -1,4 +1,4 @@
-"""Events of browsers that did not know their flags yet get them from the server."""
+"""Events that browsers sent before they had received their flags get them from the server."""
 
 import json
 from collections import Counter

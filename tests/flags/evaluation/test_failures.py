@@ -1,4 +1,4 @@
-"""A flag that cannot be evaluated, which is a bug, leaves the others alone and is told as what it is."""
+"""A flag whose evaluation fails, which is a bug, does not affect other flags and is reported as an error."""
 
 from collections.abc import Mapping
 from dataclasses import replace

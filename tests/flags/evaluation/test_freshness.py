@@ -1,4 +1,4 @@
-"""What is remembered of flags never outlives a change for long."""
+"""Cached flags follow changes within a second."""
 
 from app.db.database import Database
 from app.flags.evaluation.active_flags import FRESH_SECONDS, ActiveFlags

@@ -1,4 +1,4 @@
-"""Server and SDK on the same flags: what /flags answers is what the SDK finds by the definitions it fetched."""
+"""The server and an SDK that fetched its definitions evaluate the same flags to the same values."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "multivariate": HALVES,
     },
     "text": {"groups": [{"properties": [condition("country", "regex", "^(nl|fr)$")], "rollout_percentage": 60}]},
-    "nobody": {"groups": []},
+    "no one": {"groups": []},
     "off": {"groups": [{}]},
 }
 
@@ -54,7 +54,7 @@ async def test_a_hundred_people_get_the_same_flags_from_the_server_and_from_the_
         f"/flags/definitions?token={service.token}&send_cohorts", headers={"Authorization": f"Bearer {service.key}"}
     )
     assert response.status_code == 200
-    client = Client(service.token, host="http://127.0.0.1:9", send=False, sync_mode=True)  # nobody listens there
+    client = Client(service.token, host="http://127.0.0.1:9", send=False, sync_mode=True)  # no server listens there
     client.feature_flags = response.json()["flags"]
     client.group_type_mapping = response.json()["group_type_mapping"]
     client.cohorts = response.json()["cohorts"]

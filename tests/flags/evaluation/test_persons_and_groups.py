@@ -1,4 +1,4 @@
-"""Flags that look at what is stored of persons and groups."""
+"""Flags that read stored persons and groups."""
 
 import pytest
 from pydantic import JsonValue
@@ -101,7 +101,7 @@ async def test_a_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
     assert await values(service, "ann", groups=groups, group_properties=group_properties) == {"beta-feature": expected}
 
 
-async def test_everybody_of_a_group_stands_where_its_key_does(service: Service) -> None:
+async def test_all_persons_of_a_group_get_the_value_of_its_key(service: Service) -> None:
     await service.capture(event("visit", "ann", properties={"$groups": {"project": "4"}}))
     half = {"groups": [{"properties": [], "rollout_percentage": 50}], "aggregation_group_type_index": 0}
     await create_flag(service, filters=half)

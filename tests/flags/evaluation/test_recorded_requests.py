@@ -1,4 +1,4 @@
-"""Requests for flags as clients really sent them, at every address and in every version of the answer."""
+"""Recorded requests of clients for flags, at every path and in every version of the response."""
 
 from typing import Any
 

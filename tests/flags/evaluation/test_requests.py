@@ -1,4 +1,4 @@
-"""What a request for flags may look like."""
+"""The forms of a request for flags."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""The answers of /decide and /flags in every version."""
+"""The responses of /decide and /flags in every version."""
 
 from typing import Any
 from uuid import UUID
@@ -43,7 +43,7 @@ PAYLOADS = {"test": '{"color": "green"}'}
 
 
 async def set_up(service: Service) -> dict[str, int]:
-    """Create three flags, which for ``example_id`` are a variant, on, and off; and two that nobody sees."""
+    """Create three flags, which for ``example_id`` are a variant, on, and off; and two that are not evaluated."""
     variant = await create_flag(service, filters={**EVERYBODY, "multivariate": HALVES, "payloads": PAYLOADS})
     on = await create_flag(service, "on")
     off = await create_flag(service, "off", filters={"groups": [{"properties": [COUNTRY]}], "payloads": {"true": "1"}})
@@ -195,7 +195,7 @@ async def test_flags_need_a_projects_token(client: httpx.AsyncClient, path: str,
     assert response.json() == {
         "type": "authentication_error",
         "code": code,
-        "detail": f"{detail} You can find your project API key in PostHog project settings.",
+        "detail": f"{detail} `abacus project create` prints the project's token, and GET /api/projects/ returns it.",
         "attr": None,
     }
 
@@ -227,7 +227,7 @@ async def test_a_members_key_beside_the_projects_number_does_for_a_token(
 
 
 @pytest.mark.parametrize(("path", "who"), [("/decide/?v=2", "Decide requires"), ("/flags/?v=2", "Flags require")])
-async def test_flags_are_somebodys(service: Service, path: str, who: str) -> None:
+async def test_flags_require_a_distinct_id(service: Service, path: str, who: str) -> None:
     response = await service.client.post(path, json={"token": service.token, "distinct_id": None})
 
     assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""What flags answer: the rules of release conditions, on what is sent and on what is stored."""
+"""The rules of release conditions, with sent and with stored properties."""
 
 import json
 from collections.abc import Collection
@@ -40,7 +40,7 @@ def told(found: FlagResult) -> tuple[bool | str, str, int | None]:
         ([], (False, "no_condition_match", None)),
         ([{}], (True, "condition_match", 0)),
         ([{"properties": [], "rollout_percentage": None}], (True, "condition_match", 0)),
-        ([{"rollout_percentage": 50}], (True, "condition_match", 0)),  # he stands at 0.209
+        ([{"rollout_percentage": 50}], (True, "condition_match", 0)),  # the hash fraction is 0.209
         ([{"rollout_percentage": 20}], (False, "out_of_rollout_bound", 0)),
         ([{"rollout_percentage": 0}], (False, "out_of_rollout_bound", 0)),
         ([{"rollout_percentage": 20}, {"rollout_percentage": 21}], (True, "condition_match", 1)),
@@ -58,13 +58,13 @@ def test_the_first_condition_that_holds_decides_and_else_the_one_that_came_furth
 
 
 def test_conditions_that_name_a_variant_are_tried_first() -> None:
-    everybody: dict[str, Any] = {}
+    everyone: dict[str, Any] = {}
     chosen = {"properties": [COUNTRY], "variant": "control"}
 
-    found = answer(flag(everybody, chosen, multivariate=HALVES), subject(sent={"country": "NL"}))
+    found = answer(flag(everyone, chosen, multivariate=HALVES), subject(sent={"country": "NL"}))
 
-    assert told(found) == ("control", "condition_match", 1)  # by his number he would get "test"
-    assert told(answer(flag(everybody, chosen, multivariate=HALVES))) == ("test", "condition_match", 0)
+    assert told(found) == ("control", "condition_match", 1)  # the hash alone would give "test"
+    assert told(answer(flag(everyone, chosen, multivariate=HALVES))) == ("test", "condition_match", 0)
 
 
 def test_a_variant_that_the_flag_does_not_have_is_not_given() -> None:
@@ -77,17 +77,17 @@ def test_whom_no_variant_has_gets_the_flag_without_one() -> None:
     assert told(answer(flag({}, multivariate=few))) == (True, "condition_match", 0)
 
 
-def test_an_inactive_flag_is_off_for_everybody() -> None:
+def test_an_inactive_flag_is_off_for_everyone() -> None:
     off = prepare(flag_id=1, key="beta-feature", filters={"groups": [{}]}, active=False)
 
     assert told(answer(off)) == (False, "flag_disabled", None)
 
 
 def test_filters_of_the_oldest_form_are_one_condition() -> None:
-    everybody = prepare(flag_id=1, key="beta-feature", filters={})
+    everyone = prepare(flag_id=1, key="beta-feature", filters={})
     some = prepare(flag_id=1, key="beta-feature", filters={"properties": [COUNTRY]})
 
-    assert answer(everybody).enabled
+    assert answer(everyone).enabled
     assert answer(some, subject(sent={"country": "NL"})).enabled
     assert not answer(some, subject(sent={"country": "DE"})).enabled
 
@@ -100,7 +100,7 @@ def test_filters_of_the_oldest_form_are_one_condition() -> None:
         ("exact", subject(stored={"country": "NL"}), True),
         ("exact", subject(stored={"country": "DE"}, sent={"country": "NL"}), True),
         ("exact", subject(stored={"country": "NL"}, sent={"country": "DE"}), False),
-        ("is_not", subject(), False),  # of somebody unknown nothing is true
+        ("is_not", subject(), False),  # no condition holds for an unknown person
         ("is_not", subject(stored={}), True),
         ("is_not", subject(sent={"country": "DE"}), True),
         ("is_set", subject(), False),
@@ -181,7 +181,7 @@ def test_a_person_goes_on_with_the_identifier_that_a_flag_keeps_for_him() -> Non
         None,
     ],
 )
-def test_a_condition_that_cannot_be_read_holds_for_nobody(condition: object) -> None:
+def test_an_unparsable_condition_matches_no_one(condition: object) -> None:
     assert not answer(flag({"properties": [condition, COUNTRY]}), subject(stored={}, sent={"country": "NL"})).enabled
 
 

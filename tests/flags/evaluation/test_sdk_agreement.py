@@ -1,4 +1,4 @@
-"""The server and PostHog's own SDK, evaluating by itself, have one opinion."""
+"""The server and local evaluation by PostHog's SDK give the same values."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What SDKs of servers fetch to evaluate flags by themselves."""
+"""The definitions that server-side SDKs fetch for local evaluation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Payloads of flags, as SDKs of servers fetch them one by one."""
+"""Payloads of single flags, as server-side SDKs fetch them."""
 
 from typing import Any
 

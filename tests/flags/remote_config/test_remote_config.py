@@ -1,4 +1,4 @@
-"""What browsers' SDKs fetch first: their configuration and their own scripts."""
+"""The configuration and the scripts of the browser SDK."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ async def test_what_does_not_exist_here_is_answered_as_nothing(client: httpx.Asy
 
 @pytest.fixture
 def dist(tmp_path: Path) -> Path:
-    """A directory with scripts, beside things that are nobody's business."""
+    """A directory with scripts, beside files that must not be served."""
     directory = tmp_path / "dist"
     (directory / "1.0.0").mkdir(parents=True)
     (directory / "array.js").write_text("/* the SDK */")

@@ -1,4 +1,4 @@
-"""Criteria and membership as pure functions."""
+"""Criteria and membership, without a database."""
 
 import json
 from collections.abc import Mapping
@@ -116,8 +116,8 @@ REFUSED = [
     (filters("AND", plan("pro"), None), "Not a valid property: null"),
     ({"properties": [group("AND", plan("pro"))]}, "Not a valid property"),
     (filters("AND", plan("pro", type="person_and_event")), "Not a valid property"),
-    (filters("AND", plan("pro", type="group", group_type_index=0)), "not of 'group'"),
-    (filters("AND", plan("pro", type="element")), "not of 'element'"),
+    (filters("AND", plan("pro", type="group", group_type_index=0)), "not about 'group'"),
+    (filters("AND", plan("pro", type="element")), "not about 'element'"),
     (filters("AND", plan("(", operator="regex")), "Invalid regular expression"),
     (filters("AND", cohort("all")), 'referred to by its id, got "all"'),
     (filters("AND", cohort(0)), "referred to by its id, got 0"),
@@ -161,13 +161,13 @@ def test_a_cohort_may_refer_to_others_of_both_kinds() -> None:
     assert cohorts_of(criteria, plan="vip") == {2, 3}
 
 
-def test_nobody_is_in_an_unknown_cohort() -> None:
+def test_an_unknown_cohort_has_no_members() -> None:
     criteria = {1: read(filters("AND", cohort(404))), 2: read(filters("AND", cohort(404, negation=True)))}
 
     assert cohorts_of(criteria) == {2}
 
 
-def test_nobody_is_in_a_circle_and_others_are_not_disturbed() -> None:
+def test_cohorts_in_a_circle_have_no_members_and_others_keep_theirs() -> None:
     criteria = {
         1: read(filters("AND", cohort(2, negation=True))),
         2: read(filters("AND", cohort(1, negation=True))),

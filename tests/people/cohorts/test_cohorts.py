@@ -71,7 +71,7 @@ async def test_a_created_cohort_has_every_field_of_2022(service: Service) -> Non
     assert await service.read(f"/cohorts/{created['id']}/") == {**created, "count": 0}
 
 
-async def test_nobody_is_in_a_cohort_without_criteria(service: Service) -> None:
+async def test_a_cohort_without_criteria_has_no_members(service: Service) -> None:
     await meet(service, ann="pro")
 
     created = await create(service)
@@ -268,7 +268,7 @@ async def test_a_cohort_cannot_refer_to_itself(service: Service) -> None:
     refusal = {
         "type": "validation_error",
         "code": "invalid_input",
-        "detail": "A cohort cannot refer to itself, nor through other cohorts",
+        "detail": "A cohort cannot refer to itself, neither directly nor through other cohorts",
         "attr": "filters",
     }
     assert [(response.status_code, response.json()) for response in responses] == [(400, refusal)] * 3
@@ -294,7 +294,7 @@ async def test_cohorts_refer_to_each_other_over_few_levels_only(service: Service
     response = await service.post("/cohorts/", {"name": "Top", "filters": filters("AND", cohort(below["id"]))})
 
     assert (response.status_code, response.json()["attr"]) == (400, "filters")
-    assert response.json()["detail"] == "Cohorts refer to each other over more than 10 levels"
+    assert response.json()["detail"] == "Cohorts refer to each other through more than 10 levels"
 
 
 @pytest.mark.parametrize("reference", [555, "555", 2**31 - 1])

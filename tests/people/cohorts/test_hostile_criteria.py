@@ -1,4 +1,4 @@
-"""Whatever is sent as criteria is refused by name, or can be stored and evaluated."""
+"""Any JSON sent as criteria is refused with its field's name, or can be stored and evaluated."""
 
 import json
 

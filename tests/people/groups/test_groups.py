@@ -1,4 +1,4 @@
-"""Groups: learned from events, and shown."""
+"""Groups are stored from events, and listed."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who is who, told as stories of events; a person is written as its distinct ids and properties."""
+"""The rules of identity, as sequences of events; a person is written as its distinct ids and properties."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ async def persons(service: Service) -> dict[tuple[str, ...], tuple[bool, dict[st
             {("ann", "bob", "device", "phone"): (True, {"a": 2, "b": 1})},
         ),
         (
-            "but joins nobody by ids that strangers share",
+            "but does not merge by ids that unrelated persons share",
             [visit("ann"), merge_dangerously("ann", "null")],
             {("ann",): (False, {})},
         ),
@@ -114,8 +114,12 @@ async def persons(service: Service) -> dict[tuple[str, ...], tuple[bool, dict[st
             [visit("a"), visit("b"), identify("b", "a"), visit("c"), alias("c", "d"), identify("b", "e")],
             {("a", "b", "e"): (True, {}), ("c", "d"): (True, {})},
         ),
-        ("the same id is no other", [identify("ann", "ann")], {("ann",): (False, {})}),
-        ("ids that strangers share join nobody", [visit("ann"), identify("ann", "undefined")], {("ann",): (False, {})}),
+        ("an id is not merged with itself", [identify("ann", "ann")], {("ann",): (False, {})}),
+        (
+            "ids that unrelated persons share do not merge",
+            [visit("ann"), identify("ann", "undefined")],
+            {("ann",): (False, {})},
+        ),
         ("in any case", [visit("ann"), alias("ann", "GUEST")], {("ann",): (False, {})}),
         ("blank ids neither", [visit("ann"), alias("ann", "  ")], {("ann",): (False, {})}),
     ],
@@ -149,7 +153,7 @@ IN_ANY_CASE = [
 AS_WRITTEN = ["[object Object]", "NaN", "None", "none", "null", "0", "", " "]
 
 
-async def test_nobody_is_joined_by_an_id_that_strangers_share(service: Service) -> None:
+async def test_an_id_that_unrelated_persons_share_does_not_merge_them(service: Service) -> None:
     shared = [*IN_ANY_CASE, *map(str.upper, IN_ANY_CASE), *AS_WRITTEN]
     names = ["nan", "NULL", "00", "ids", "anonymous 7"]
 
@@ -162,7 +166,7 @@ async def test_nobody_is_joined_by_an_id_that_strangers_share(service: Service) 
 
 
 @pytest.mark.parametrize("early", ["ann", "device"])
-async def test_a_person_is_as_old_as_the_first_event_of_whoever_became_it(service: Service, early: str) -> None:
+async def test_a_merged_person_is_as_old_as_the_first_event_of_its_parts(service: Service, early: str) -> None:
     first, later = "2022-11-01T10:00:00Z", "2022-11-02T10:00:00Z"
     moments = {name: first if name == early else later for name in ("ann", "device")}
 

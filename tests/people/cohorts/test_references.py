@@ -1,0 +1,91 @@
+"""A cohort's id is read alike wherever a condition names a cohort."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.common.ids import MAX_ID
+from app.events.actions.matching import check_properties
+from app.flags.evaluation.rules import prepare
+from app.flags.local_evaluation.documents import cohort_ids
+from app.people.cohorts.criteria import read_filters, referred_cohorts
+from app.properties.filters import InvalidFilter, parse_filter
+from app.properties.subjects import atoms, cohort_id
+from tests.support.service import Service
+
+IDS = [(3, 3), ("3", 3), ("003", 3), ("0" * 20 + "3", 3), (MAX_ID, MAX_ID), (str(MAX_ID), MAX_ID)]
+NOT_IDS = [
+    *(
+        " 3",
+        "3 ",
+        "3\n",
+        "+3",
+        "-3",
+        "3.0",
+        "3e0",
+        "3_0",
+        "\N{ARABIC-INDIC DIGIT THREE}",
+        "",
+        "all",
+        "true",
+        "9" * 5000,
+    ),
+    *(0, -3, MAX_ID + 1, 10**4000, str(MAX_ID + 1), 3.0, True, False, [3], {"id": 3}),
+]
+
+
+def condition(value: object) -> dict[str, Any]:
+    return {"key": "id", "value": value, "type": "cohort"}
+
+
+def in_flag(value: object) -> set[int]:
+    return set(prepare(flag_id=1, key="f", filters={"groups": [{"properties": [condition(value)]}]}).cohorts)
+
+
+def in_definition(value: object) -> set[int]:
+    return set(cohort_ids([{"groups": [{"properties": [condition(value)]}]}]))
+
+
+def in_fact(value: object) -> set[int]:
+    [atom] = atoms(parse_filter([condition(value)]))
+    found = cohort_id(atom)
+    return set() if found is None else {found}
+
+
+def in_criteria(value: object) -> set[int]:
+    return set(referred_cohorts(read_filters({"properties": [condition(value)]})))
+
+
+@pytest.mark.parametrize(("value", "expected"), IDS)
+@pytest.mark.parametrize("read", [in_flag, in_definition, in_fact, in_criteria])
+def test_every_place_reads_the_same_id(read: Callable[[object], set[int]], value: object, expected: int) -> None:
+    assert read(value) == {expected}
+
+
+@pytest.mark.parametrize("value", NOT_IDS, ids=lambda value: repr(value)[:20])
+def test_no_place_reads_an_id_from_other_values(value: object) -> None:
+    assert [in_flag(value), in_definition(value), in_fact(value)] == [set(), set(), set()]
+    with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
+        in_criteria(value)
+    with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
+        check_properties([condition(value)])
+
+
+async def test_every_write_and_every_metric_refuses_a_reference_that_is_not_an_id(service: Service) -> None:
+    cohort = (await service.post("/cohorts/", {"name": "Testers", "is_static": True, "distinct_ids": ["ann"]})).json()
+    properties = [condition(f" {cohort['id']}")]
+    events = [{"id": name, "order": place, "properties": properties} for place, name in enumerate(["seen", "bought"])]
+    experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": events})
+
+    responses = [
+        await service.post("/feature_flags/", {"key": "a", "filters": {"groups": [{"properties": properties}]}}),
+        await service.post("/cohorts/", {"name": "Others", "filters": {"properties": properties}}),
+        await service.post("/actions/", {"name": "Seen", "steps": [{"event": "a", "properties": properties}]}),
+        await service.get(f"/experiments/{experiment['id']}/results/"),
+    ]
+
+    assert [(response.status_code, response.json()["detail"]) for response in responses] == [
+        (400, f"Cohort with id  {cohort['id']} does not exist"),
+        *[(400, f'A cohort is referred to by its id, got " {cohort["id"]}"')] * 3,
+    ]
