@@ -2,27 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks, Window
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    buckets: int
-    first: list[int]
-    events: list[int]
-    outside: int
-    test_accounts: int
-    persons: int
-
-
 @dataclass(frozen=True)
-class ExposureCounts:
+class ExposureCounts(BucketedCounts):
     """Exposures to k variants over b buckets of time.
 
     Attributes
@@ -59,52 +49,6 @@ class ExposureCounts:
     def event_count(self) -> int:
         """All events of exposure."""
         return int(self.events.sum()) + self.outside + self.test_accounts
-
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other persons."""
-        return type(self)(
-            self.first + other.first,
-            self.events + other.events,
-            self.outside + other.outside,
-            self.test_accounts + other.test_accounts,
-            self.persons + other.persons,
-        )
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(
-            self.first - other.first,
-            self.events - other.events,
-            self.outside - other.outside,
-            self.test_accounts - other.test_accounts,
-            self.persons - other.persons,
-        )
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
-        missing = buckets - self.first.shape[1]
-        if missing < 0:
-            return None
-        first = np.pad(self.first, ((0, 0), (0, missing)))
-        return type(self)(first, self.events, self.outside, self.test_accounts, self.persons)
-
-    def to_bytes(self) -> bytes:
-        return msgspec.msgpack.encode(
-            _Stored(
-                self.first.shape[1],
-                self.first.ravel().tolist(),
-                self.events.tolist(),
-                self.outside,
-                self.test_accounts,
-                self.persons,
-            )
-        )
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        stored = msgspec.msgpack.decode(body, type=_Stored)
-        first = np.array(stored.first, dtype=np.int64).reshape(-1, stored.buckets)
-        events = np.array(stored.events, dtype=np.int64)
-        return cls(first, events, stored.outside, stored.test_accounts, stored.persons)
 
 
 def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window, variant_count: int) -> ExposureCounts:

@@ -5,13 +5,13 @@ persons, and the sums up to a bucket are those of an analysis at its end.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 SampleMath: TypeAlias = Literal["total", "dau", "sum", "avg"]
@@ -24,13 +24,8 @@ def is_sample_math(name: str) -> TypeGuard[SampleMath]:
     return name in get_args(SampleMath)
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    shape: tuple[int, int, int]
-    moments: bytes
-
-
 @dataclass(frozen=True)
-class SampleCounts:
+class SampleCounts(BucketedCounts):
     """Sums over the persons of k variants up to the end of each of b buckets of time.
 
     Attributes
@@ -42,26 +37,7 @@ class SampleCounts:
 
     cumulative: Floats
 
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other persons; exact where the values are whole numbers."""
-        return type(self)(self.cumulative + other.cumulative)
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(self.cumulative - other.cumulative)
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with more buckets at the end, as time has gone on; None where it has gone back."""
-        missing = buckets - self.cumulative.shape[2]
-        return None if missing < 0 else type(self)(np.pad(self.cumulative, ((0, 0), (0, 0), (0, missing)), "edge"))
-
-    def to_bytes(self) -> bytes:
-        first, second, third = self.cumulative.shape
-        return msgspec.msgpack.encode(_Stored((first, second, third), self.cumulative.tobytes()))
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        stored = msgspec.msgpack.decode(body, type=_Stored)
-        return cls(np.frombuffer(stored.moments).reshape(stored.shape))
+    padding = "edge"
 
 
 @np.errstate(over="ignore", invalid="ignore")

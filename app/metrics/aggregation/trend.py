@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 Math: TypeAlias = Literal[
@@ -51,7 +51,7 @@ def is_math(name: str | None) -> TypeGuard[Math]:
 
 
 @dataclass(frozen=True)
-class TrendCounts:
+class TrendCounts(BucketedCounts):
     """A trend of b buckets for k variants.
 
     Attributes
@@ -87,27 +87,6 @@ class TrendCounts:
     def cumulative(self) -> NDArray[np.float64]:
         """Running total of each variant, float64[k, b]."""
         return np.cumsum(self.values, axis=1)
-
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other facts. It is exact for whole numbers; see ``additive_over``."""
-        return type(self)(self.values + other.values, self.events + other.events)
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(self.values - other.values, self.events - other.events)
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
-        if buckets < self.values.shape[1]:
-            return None
-        return type(self)(np.pad(self.values, ((0, 0), (0, buckets - self.values.shape[1]))), self.events)
-
-    def to_bytes(self) -> bytes:
-        return msgspec.msgpack.encode((self.values.shape[1], self.values.ravel().tolist(), self.events.tolist()))
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        buckets, values, events = msgspec.msgpack.decode(body, type=tuple[int, list[float], list[int]])
-        return cls(np.array(values, dtype=np.float64).reshape(-1, buckets), np.array(events, dtype=np.int64))
 
 
 def additive_over(math: Math) -> Literal["events", "actors"] | None:

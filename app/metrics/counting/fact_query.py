@@ -4,26 +4,18 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from app.metrics.aggregation.calendar import Window
+from app.metrics.aggregation.counts import Counts
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.facts.series import RULES
 
-
-class Counts(Protocol):
-    """What a metric counts. Where its ``additive_over`` are given, counts of different ones can be added."""
-
-    def __add__(self, other: Self) -> Self: ...
-    def __sub__(self, other: Self) -> Self: ...
-    def to_bytes(self) -> bytes: ...
-
-
 CountsT = TypeVar("CountsT", bound=Counts)
 
 # To be raised when ``to_bytes`` of any counts changes: replicas of two versions then keep theirs apart.
-COUNTS: Final = 2
+COUNTS: Final = 3
 
 
 @dataclass(frozen=True)

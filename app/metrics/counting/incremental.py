@@ -74,8 +74,8 @@ class Counted(Generic[CountsT]):
         try:
             body = msgspec.msgpack.decode(stored.body, type=_Body)
             counts = decode(body.counts)
-        except (msgspec.DecodeError, ValueError):  # whatever it is: everything can be counted again
-            logger.warning("a stored count cannot be read, and is made anew")
+        except (msgspec.DecodeError, ValueError, TypeError):  # written by other code, or damaged
+            logger.warning("discarding unreadable stored count; recomputing")
             return None
         if counts is None:
             return None
