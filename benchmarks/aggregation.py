@@ -25,7 +25,7 @@ from app.db.database import Database
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
-from app.metrics.facts.repository import SeriesFacts
+from app.metrics.facts.series_facts import SeriesFacts
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets

@@ -1,4 +1,4 @@
-"""Exposures: who was shown which variant first and when, and where every event of exposure went. Pure."""
+"""Exposures: persons by variant and first exposure, and a balance of all exposure events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class ExposureCounts(BucketedCounts):
     Attributes
     ----------
     first : int64[k + 1, b]
-        Persons by the bucket of their first exposure: those of each variant, last those who were shown several.
+        Persons by the bucket of their first exposure: a row for each variant, the last row for persons with several.
     events : int64[k + 2]
-        Events inside the window of each variant: first those that name none, last those that name none of the flag's.
+        Events inside the window by variant: first those without a variant, last those with one the flag does not have.
     outside : int
         Events before the window or after it.
     test_accounts : int
-        Events, wherever they lie in time, that a filter on test accounts left out of all of the above.
+        Events at any time that a filter on test accounts left out of all of the above.
     persons : int
-        Persons with events inside the window, whatever these name.
+        Persons with events inside the window, with or without a variant.
     """
 
     first: NDArray[np.int64]
@@ -37,17 +37,17 @@ class ExposureCounts(BucketedCounts):
 
     @property
     def exposed(self) -> NDArray[np.int64]:
-        """Persons of each variant who were shown no other, int64[k]."""
+        """Persons that were exposed to one variant only, by variant, int64[k]."""
         return np.asarray(self.first[:-1].sum(axis=1))
 
     @property
     def in_several(self) -> int:
-        """Persons who were shown several variants."""
+        """Persons that were exposed to several variants."""
         return int(self.first[-1].sum())
 
     @property
     def event_count(self) -> int:
-        """All events of exposure."""
+        """All exposure events."""
         return int(self.events.sum()) + self.outside + self.test_accounts
 
 
@@ -57,12 +57,12 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
     Parameters
     ----------
     columns : sequence of FactColumns
-        All facts of exposure, inside the window and outside; where test accounts are left out, those without them
-        first and then those of everybody.
+        All exposure facts, inside the window and outside; where test accounts are left out, first the facts without
+        test accounts and then all facts.
     ticks
         Buckets that hold the whole window.
     """
-    facts, everybody = columns[0], columns[-1]
+    facts, unfiltered = columns[0], columns[-1]
     inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
     known = inside.select((inside.variant > NO_VARIANT) & (inside.variant <= variant_count))
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
@@ -72,7 +72,7 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
         first=first,
         events=np.bincount(inside.variant, minlength=variant_count + 2).astype(np.int64),
         outside=len(facts) - len(inside),
-        test_accounts=len(everybody) - len(facts),
+        test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
     )
 
@@ -80,7 +80,7 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
 def _first_exposures(
     facts: FactColumns, ticks: Ticks, variant_count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each actor a row of ``ExposureCounts.first`` and the bucket of his first exposure."""
+    """Return for each actor a row of ``ExposureCounts.first`` and the bucket of the first exposure."""
     order = np.lexsort((facts.time, facts.actor))
     actor, variant = facts.actor[order], facts.variant[order]
     starts = np.flatnonzero(np.diff(actor, prepend=actor[:1] - 1))

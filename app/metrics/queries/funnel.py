@@ -73,5 +73,5 @@ def _bounds(query: FunnelQuery) -> list[tuple[int, int]]:
 
 
 def _parameters(query: FunnelQuery) -> tuple[str, ...]:
-    """Return what the counts of a funnel depend on beside the facts."""
+    """Return what the counts of a funnel depend on besides the facts."""
     return (repr((_repeats(query), _bounds(query), query.window, query.order_type, query.attribution)),)
