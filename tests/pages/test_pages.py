@@ -134,7 +134,7 @@ async def test_what_cannot_be_worked_out_is_told(service: Service, visitor: Visi
     page = await visitor.look(experiment)
 
     assert page.status == 200
-    assert "the baseline 'nobody' is none of the variants" in page.text
+    assert "the baseline 'nobody' is not one of the variants" in page.text
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ FIRST_TOUCH = Attribution()
 
 
 def attribute(parts: Sequence[FactColumns], attribution: Attribution) -> list[FactColumns]:
-    """Return facts on which first-touch attribution gives what the attribution asks for.
+    """Rewrite facts so that first-touch attribution of the result equals the attribution.
 
     Parameters
     ----------

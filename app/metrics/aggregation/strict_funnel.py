@@ -17,9 +17,9 @@ def strict_attempts(steps: Sequence[FactColumns], neighbors: FactColumns, window
     Parameters
     ----------
     steps : sequence of FactColumns
-        At least one. Steps are told by the sequence numbers of their events.
+        At least one. Their events are found among the neighbors by sequence number.
     neighbors : FactColumns
-        All events of the actors inside the window, whatever their name: a series of one source without a name and a
+        All events of the actors inside the window, of any name: a series of one source without a name and a
         filter. Events at one moment follow each other in the order of arrival. The variants that they name count, too.
     """
     facts = neighbors.select(np.lexsort((neighbors.sequence, neighbors.time, neighbors.actor)))

@@ -199,7 +199,7 @@ async def test_a_baseline_that_the_flag_does_not_have_is_told(service: Service) 
 
     answer = await service.get(f"/experiments/{experiment['id']}/analysis/")
 
-    assert (answer.status_code, answer.json()["detail"]) == (400, "the baseline 'gone' is none of the variants")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the baseline 'gone' is not one of the variants")
 
 
 async def test_sums_beyond_all_numbers_are_told(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""Funnels over time, held against counting them again at the end of every bucket."""
+"""Funnels over time, compared with a recount at the end of every bucket."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Strict and unordered funnels, and other attributions, against walks through each actor's events."""
+"""Strict and unordered funnels, and attributions, compared with walks through each actor's events."""
 
 import statistics
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Samples: what exposed persons did, held against going through them one by one."""
+"""Samples of exposed persons, compared with a recount person by person."""
 
 import datetime as dt
 from collections.abc import Sequence
