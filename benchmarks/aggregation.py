@@ -1,11 +1,11 @@
-"""Results: from facts to counts, all of them and only what is new, beside SQL over the raw JSON and beside reading.
+"""Counting results from facts: full and incremental, compared with SQL over the raw JSON and with reading alone.
 
 python -m benchmarks.aggregation [--events 1000000] [--variants 2] [--rounds 3] [--database SQLite]
 
 Prints for the three-step funnel (with conversion times), the total and the persons per day (dau) of page views:
-counting all facts (cold), the same counts by SQL over the properties in the same database, the floor (the columns of
-the facts read once and nothing done), the memory at its highest; then a repeated call with nothing new, and with 1,000
-and 100,000 new events since the last one.
+counting all facts (cold), the same counts by SQL over the properties in the same database, the floor (reading the
+columns of the facts and doing nothing), the peak memory; then a repeated call with nothing new, and with 1,000 and
+100,000 new events since the last one.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from app.db.database import Database
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
-from app.metrics.facts.repository import SeriesFacts
+from app.metrics.facts.series_facts import SeriesFacts
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
@@ -91,7 +91,7 @@ WHERE project_id = :project AND name = '$feature_flag_called' AND time >= :since
 
 
 @dataclass(frozen=True)
-class Question:
+class Case:
     """One results request: the metrics it counts, and the SQL that counts the same."""
 
     name: str
@@ -99,16 +99,16 @@ class Question:
     sql: Sequence[str]
 
 
-def questions(variants: Sequence[str]) -> Iterator[Question]:
+def cases(variants: Sequence[str]) -> Iterator[Case]:
     scope = ExperimentScope(FLAG, variants, START, None, END, ZoneInfo("UTC"))
     funnel = read_funnel({"events": [{"id": step, "order": order} for order, step in enumerate(STEPS)]})
-    yield Question("funnel", [funnel_metric(funnel, scope)], [FUNNEL_SQL])
+    yield Case("funnel", [funnel_metric(funnel, scope)], [FUNNEL_SQL])
     for math, sql in (("total", TOTAL_SQL), ("dau", DAU_SQL)):
         trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
         if trend is None:
             raise ValueError("a trend of page views has an event")
         metrics = [trend_metric(trend, buckets(scope, trend.interval), scope), exposure_fact_query(scope)]
-        yield Question(math, metrics, [sql, EXPOSURE_SQL])
+        yield Case(math, metrics, [sql, EXPOSURE_SQL])
 
 
 class Run:
@@ -119,16 +119,16 @@ class Run:
         self._variants = variants
         self._facts = FactService(database, Materializer(database), project_id)
 
-    async def count(self, question: Question, *, recompute: bool = False) -> list[Any]:
-        series = await self._facts.catch_up(question.metrics)
-        return [await self._facts.count(metric, series, recompute=recompute) for metric in question.metrics]
+    async def count(self, case: Case, *, recompute: bool = False) -> list[Any]:
+        series = await self._facts.catch_up(case.metrics)
+        return [await self._facts.count(metric, series, recompute=recompute) for metric in case.metrics]
 
-    async def by_sql(self, question: Question) -> list[list[int]]:
-        window = question.metrics[0].window
+    async def by_sql(self, case: Case) -> list[list[int]]:
+        window = case.metrics[0].window
         bound = {"project": self._project_id, "since": window.since, "until": window.until}
         names = dict(zip(("first", "second", "third"), STEPS, strict=True))
         found = []
-        for sql in question.sql:
+        for sql in case.sql:
             statement = sql.format(
                 variant=VARIANT[self._name],
                 response=RESPONSE[self._name],
@@ -142,12 +142,12 @@ class Run:
             found.append([int(value) for row in sorted(rows) for value in row[1:]])
         return found
 
-    async def read_only(self, question: Question) -> int:
-        """Read the columns and do nothing; return how many facts there are."""
-        series = await self._facts.catch_up(question.metrics)
+    async def read_only(self, case: Case) -> int:
+        """Read the columns and do nothing; return the number of facts."""
+        series = await self._facts.catch_up(case.metrics)
         count = 0
         async with self._database.snapshot() as session:
-            for metric in question.metrics:
+            for metric in case.metrics:
                 for part in (part for event_set in metric.event_sets for part in event_set.parts):
                     source = SeriesFacts(session, [series.ids[part.series.digest]], metric.variants, metric.columns)
                     [facts] = await source.since(metric.window.since, series.high_water_mark)
@@ -172,19 +172,19 @@ async def measure(name: str, database: Database, count: int, variants: Sequence[
         f"\n{name}, {count:,} events, {len(variants)} variants: loaded at {count / seconds:,.0f} events/s", flush=True
     )
     run = Run(name, database, project_id, variants)
-    asked = list(questions(variants))
-    for question in asked:
-        seconds = await timed(partial(run.count, question), 1)
-        ours, theirs = agreed(await run.count(question), variants), await run.by_sql(question)
+    measured = list(cases(variants))
+    for case in measured:
+        seconds = await timed(partial(run.count, case), 1)
+        ours, theirs = agreed(await run.count(case), variants), await run.by_sql(case)
         if ours != theirs:
-            raise ValueError(f"{question.name} differs: {ours} from facts, {theirs} from JSON")
-        facts = await run.read_only(question)
-        cold = await timed(partial(run.count, question, recompute=True), rounds)
-        sql = await timed(partial(run.by_sql, question), max(1, rounds // 2))
-        floor = await timed(partial(run.read_only, question), rounds)
-        highest = await peak(partial(run.count, question, recompute=True))
+            raise ValueError(f"{case.name} differs: {ours} from facts, {theirs} from JSON")
+        facts = await run.read_only(case)
+        cold = await timed(partial(run.count, case, recompute=True), rounds)
+        sql = await timed(partial(run.by_sql, case), max(1, rounds // 2))
+        floor = await timed(partial(run.read_only, case), rounds)
+        highest = await peak(partial(run.count, case, recompute=True))
         print(
-            f"  {question.name:7} {facts:9,} facts, first asked {seconds:6.1f} s ({facts / seconds:,.0f}/s)"
+            f"  {case.name:7} {facts:9,} facts, first call {seconds:6.1f} s ({facts / seconds:,.0f}/s)"
             f"   counting all {cold * 1000:8.1f} ms"
             f"   SQL over JSON {sql * 1000:9.1f} ms (ratio {cold / sql:.3f})"
             f"   reading alone {floor * 1000:7.1f} ms (ratio {cold / floor:.2f})"
@@ -193,22 +193,22 @@ async def measure(name: str, database: Database, count: int, variants: Sequence[
         )
     later = generate(3 * rounds * (1_000 + 100_000), variants, persons=count // 10, seed=2)
     for new in (0, 1_000, 100_000):
-        for question in asked:
+        for case in measured:
             seconds_each = []
             for _ in range(rounds):
                 await load(database, project_id, itertools.islice(later, new))
-                seconds_each.append(await timed(partial(run.count, question), 1))
+                seconds_each.append(await timed(partial(run.count, case), 1))
             print(
-                f"  {question.name:7} {new:7,} new events since: {statistics.median(seconds_each) * 1000:8.1f} ms",
+                f"  {case.name:7} {new:7,} new events since: {statistics.median(seconds_each) * 1000:8.1f} ms",
                 flush=True,
             )
-    for question in asked:
-        if agreed(await run.count(question), variants) != agreed(await run.count(question, recompute=True), variants):
-            raise ValueError(f"{question.name}: what was added up differs from what is counted recompute")
+    for case in measured:
+        if agreed(await run.count(case), variants) != agreed(await run.count(case, recompute=True), variants):
+            raise ValueError(f"{case.name}: incremental counts differ from recomputed ones")
 
 
 async def peak(work: Callable[[], Awaitable[object]]) -> int:
-    """Return the bytes that the work holds at its highest; tracing slows it down, so it is a run of its own."""
+    """Return the peak memory of the work in bytes; tracing slows it down, so it is a run of its own."""
     tracemalloc.start()
     await work()
     _, highest = tracemalloc.get_traced_memory()

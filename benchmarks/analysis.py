@@ -1,4 +1,4 @@
-"""Keeps the analysis to its word: false calls when nothing differs, how often intervals hold the truth, and speed.
+"""The analysis: its false positive rate in A/A experiments, the coverage of its intervals, and its speed.
 
 python -m benchmarks.analysis [--runs 20000] [--rounds 200]
 """
@@ -26,9 +26,9 @@ Calls = NDArray[np.bool_]
 
 
 def simulate(runs: int, generator: np.random.Generator) -> dict[str, Calls]:
-    """Return for each rule in which experiments, and on which days, it calls a winner where there is none.
+    """Return for each rule the experiments and days on which it calls a winner, although variants are equal.
 
-    Probabilities and losses come from the normal approximation of the posteriors: so many looks, all at once.
+    Probabilities and losses come from the normal approximation of the posteriors, to compute all looks at once.
     """
     successes = generator.binomial(PERSONS_PER_DAY, RATE, (runs, 2, DAYS)).cumsum(axis=2)
     totals = PERSONS_PER_DAY * np.arange(1, DAYS + 1)
@@ -40,7 +40,7 @@ def simulate(runs: int, generator: np.random.Generator) -> dict[str, Calls]:
     errors = np.sqrt((rates * (1 - rates) / totals).sum(axis=1))
     observed = np.abs(rates[:, 1] - rates[:, 0]) / errors
     factors = np.array([sequential_factor(float(2 * total), 0.05) for total in totals])
-    # An upper bound of the better one's loss: even it is below the limit where the probability is high.
+    # An upper bound of the loss of the better one: even this is below the limit where the probability is high.
     loss = np.sqrt(variances) * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     return {
         "rule of 2022": (z >= quantile(MIN_PROBABILITY)) & (loss < MAX_EXPECTED_LOSS),
@@ -54,7 +54,7 @@ def quantile(probability: float) -> float:
 
 
 def coverage(generator: np.random.Generator, experiments: int = 200_000) -> dict[str, float]:
-    """Return how often 95 % credible intervals hold the rate that made the counts, by persons and rates."""
+    """Return the shares of 95 % credible intervals that contain the true rate, by number of persons."""
     result = {}
     for persons in (100, 1_000, 5_000):
         rates = generator.uniform(0, 1, experiments)
@@ -92,10 +92,10 @@ def main() -> None:
         found = [calls[:, -1].mean(), calls.any(axis=1).mean(), calls[:, 6:].any(axis=1).mean()]
         figures = f"{found[0]:14.1%} {found[1]:12.1%} {found[2]:11.1%}"
         print(f"{name:20} {figures}   {' / '.join(f'{value} %' for value in PUBLISHED[name])}")
-    print("\n95 % credible intervals hold the truth")
+    print("\ncoverage of 95 % credible intervals")
     for name, share in coverage(generator).items():
         print(f"{name:36} {share:8.2%}")
-    print(f"\nsimulated in {time.perf_counter() - started:.1f} s\n\nanalyse, four variants and their split")
+    print(f"\nsimulated in {time.perf_counter() - started:.1f} s\n\nanalysis of four variants with their split")
     split = dict.fromkeys(["control", "a", "b", "c"], 1.0)
     for name, variants in cases().items():
         seconds = fastest(partial(analyze_metric, variants, AnalysisConfig(), split), arguments.rounds)

@@ -1,4 +1,4 @@
-"""Exact probabilities and losses, beside a vectorised simulation of 100,000 draws with its error.
+"""Exact probabilities and losses, compared with a vectorized simulation of 100,000 draws and its error.
 
 python -m benchmarks.comparison [--rounds 200]
 """
@@ -47,7 +47,7 @@ def compare_with_intervals(posteriors: Sequence[Posterior]) -> np.ndarray:
 
 
 def fastest(work: Callable[[], object], rounds: int) -> float:
-    """Return the 10th percentile of the seconds that the work takes: what it takes when nothing else runs."""
+    """Return the 10th percentile of the seconds that the work takes, which other processes disturb little."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Materialization: events/s from stored events to facts, beside storing the same facts and nothing else.
+"""Materialization: events/s from stored events to facts, compared with storing the same facts alone.
 
 python -m benchmarks.facts [--events 200000] [--rounds 3]
 """

@@ -1,1 +1,1 @@
-"""Exact Bayesian statistics of experiments: deterministic quadrature in numpy, no sampling."""
+"""Statistics of experiments: exact Bayesian quadrature without sampling, and frequentist tests."""

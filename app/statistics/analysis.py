@@ -1,6 +1,6 @@
-"""The analysis of one experiment: every variant's mean and its contrast with a baseline, by several methods at once.
+"""The analysis of metrics: every variant's mean and its contrast with a baseline, by several methods at once.
 
-Plain functions over counts: no events, no database, nothing sampled. The same counts give the same digits.
+Everything is a function of counts; nothing is sampled, so that the same counts give the same digits.
 """
 
 import math
@@ -42,7 +42,7 @@ from app.statistics.results import (
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
 
 MAX_VARIANTS = 20
-MIN_EXPECTED = 5  # below so many expected events the normal approximation of a rate is none
+MIN_EXPECTED = 5  # with fewer expected events the normal approximation of a rate does not hold
 _STANDARD_NORMAL = NormalDist()
 
 
@@ -61,7 +61,7 @@ def analyze_metric(
     Raises
     ------
     ValueError
-        When variants cannot be compared, the baseline is none of them, or the split does not fit them.
+        When variants cannot be compared, the baseline is not one of them, or the split does not fit them.
     """
     [analysis] = analyze_metrics([variants], config, split)
     return analysis
@@ -97,7 +97,7 @@ def analyze_metrics(
 
 
 def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig) -> list[VariantAnalysis]:
-    """Work out everything of one metric but the decisions, which depend on other metrics too."""
+    """Analyze one metric except for the decisions, which depend on the other metrics too."""
     baseline = _baseline_of(variants, config)
     ordered = [variants[baseline], *variants[:baseline], *variants[baseline + 1 :]]
     samples = [sample_of(variant) for variant in ordered]
@@ -121,14 +121,14 @@ def _baseline_of(variants: Sequence[MetricVariant], config: AnalysisConfig) -> i
     if config.baseline is None:
         return keys.index(CONTROL) if CONTROL in keys else 0
     if config.baseline not in keys:
-        raise ValueError(f"the baseline {config.baseline!r} is none of the variants")
+        raise ValueError(f"the baseline {config.baseline!r} is not one of the variants")
     return keys.index(config.baseline)
 
 
 def _with_posteriors(described: list[VariantAnalysis], config: AnalysisConfig) -> list[VariantAnalysis]:
-    """Compare the variants that have a posterior; the others, and all without the baseline's, stay as they are.
+    """Add the comparison of the variants that have a posterior; without the baseline's, no variant is compared.
 
-    So do means whose standard errors differ beyond all reason.
+    Means whose standard errors differ by more than the quadrature allows are not compared either.
     """
     known = [(index, one.sample.posterior) for index, one in enumerate(described) if one.sample.posterior is not None]
     if len(known) < 2 or known[0][0] != 0:
@@ -178,7 +178,7 @@ def _credible_intervals(
 def _credible_contrasts(
     comparison: Comparison, samples: Sequence[Sample], config: AnalysisConfig
 ) -> tuple[list[Interval], Sequence[Interval | None]]:
-    """Return credible intervals of absolute and relative differences, of all but the first."""
+    """Return credible intervals of absolute and relative differences, for all variants but the first."""
     baseline, *tests = samples
     if not isinstance(baseline.posterior, NormalPosterior):
         exact = contrast_intervals(comparison.grid, config.confidence_level)
@@ -196,7 +196,7 @@ def _credible_contrasts(
 def _with_tests(
     described: list[VariantAnalysis], ordered: Sequence[MetricVariant], config: AnalysisConfig
 ) -> list[VariantAnalysis]:
-    """Add differences as they were observed, with confidence intervals and p-values."""
+    """Add observed differences with confidence intervals and p-values."""
     baseline = described[0].sample
     pairs = [(index, one) for index, one in enumerate(described) if index > 0 and _is_comparable(baseline, one.sample)]
     if not pairs:
@@ -261,7 +261,7 @@ def _failures(one: VariantAnalysis, baseline: VariantAnalysis, ordered: Sequence
 
 
 def _expects_too_few(baseline: Sample, sample: Sample, kind: MetricVariant) -> bool:
-    """Whether, both being equal, either would have fewer than five conversions or events on average, or failures."""
+    """Whether, at equal rates, either variant would expect fewer than five events, conversions or failures."""
     if not isinstance(kind, FunnelVariant | CountVariant):
         return False
     total = baseline.number_of_samples + sample.number_of_samples

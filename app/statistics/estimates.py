@@ -1,4 +1,4 @@
-"""What a variant's counts say about its mean: the estimate, its variance, and the posterior, whatever the metric."""
+"""Estimates of a variant's mean from its counts: mean, variance and posterior, for every kind of metric."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ Interval: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Sample:
-    """A variant as every metric sees it.
+    """The estimate of a variant, in the form that all kinds of metrics share.
 
-    ``mean`` is None without data. ``variance`` is that of the mean, None where it cannot be told (fewer than two
-    samples). ``degrees`` of freedom of the variance are infinite where it follows from the mean. ``posterior`` is None
-    where data leave it undefined: without any variance, a mean has no distribution.
+    ``mean`` is None without data. ``variance`` is that of the mean, None for fewer than two samples. ``degrees`` of
+    freedom of the variance are infinite where it follows from the mean. ``posterior`` is None where the data leave it
+    undefined: without variance, a mean has no distribution.
     """
 
     key: str
@@ -33,15 +33,15 @@ class Sample:
 def sample_of(variant: MetricVariant) -> Sample:
     """Return mean, variance and posterior of a variant.
 
-    Rates of conversion have the posterior Beta(successes + 1, failures + 1), counts Gamma(count + 1, exposure). Means
-    and ratios have a normal one around the observed mean with its standard error, that of a ratio by the delta method:
-    it is what the central limit theorem promises for the many samples that experiments have.
+    Conversion rates have the posterior Beta(successes + 1, failures + 1), counts Gamma(count + 1, exposure). Means
+    and ratios have a normal posterior around the observed mean with its standard error, that of a ratio by the delta
+    method: the central limit theorem justifies it for the many samples of experiments.
     """
     if isinstance(variant, FunnelVariant):
         return _conversions(variant)
     if isinstance(variant, CountVariant):
         return _events(variant)
-    return _amounts(variant)
+    return _values(variant)
 
 
 def _conversions(variant: FunnelVariant) -> Sample:
@@ -72,7 +72,7 @@ def _events(variant: CountVariant) -> Sample:
     )
 
 
-def _amounts(variant: MeanVariant | RatioVariant) -> Sample:
+def _values(variant: MeanVariant | RatioVariant) -> Sample:
     mean, variance = _ratio(variant) if isinstance(variant, RatioVariant) else _mean(variant)
     posterior = None
     if mean is not None and variance is not None and math.isfinite(mean) and 0 < variance < math.inf:
@@ -100,14 +100,14 @@ def _mean(variant: MeanVariant) -> tuple[float | None, float | None]:
 
 
 def _ratio(variant: RatioVariant) -> tuple[float | None, float | None]:
-    r"""Return the quotient and its variance, :math:`E[(Y - R X)^2] / (n \bar x^2)`: the delta method."""
+    r"""Return the ratio and its variance, :math:`E[(Y - R X)^2] / (n \bar x^2)`: the delta method."""
     n, denominator = variant.number_of_samples, Fraction(variant.denominator_sum)
     if n == 0 or denominator == 0:
         return None, None
     quotient = Fraction(variant.sum) / denominator
     if n == 1:
         return _to_float(quotient), None
-    # Residuals sum to zero, so that their squares need no correction for the mean.
+    # Residuals sum to zero, so that their squares are not corrected for the mean.
     spread = (
         Fraction(variant.sum_squares)
         - 2 * quotient * Fraction(variant.numerator_denominator_sum_product)
@@ -117,7 +117,7 @@ def _ratio(variant: RatioVariant) -> tuple[float | None, float | None]:
 
 
 def _to_float(number: Fraction) -> float:
-    """Return the nearest floating-point number; an infinite one beyond the largest."""
+    """Return the nearest float; infinity beyond the largest."""
     try:
         return float(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Posterior distributions of rates."""
+"""Posterior distributions of rates and means."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class BetaPosterior:
     beta: float
 
     def __post_init__(self) -> None:
-        """Refuse parameters that are no distribution."""
+        """Refuse parameters that do not define a distribution."""
         _require_positive(alpha=self.alpha, beta=self.beta)
 
     @classmethod
@@ -34,7 +34,7 @@ class GammaPosterior:
     rate: float
 
     def __post_init__(self) -> None:
-        """Refuse parameters that are no distribution."""
+        """Refuse parameters that do not define a distribution."""
         _require_positive(shape=self.shape, rate=self.rate)
 
     @classmethod
@@ -55,10 +55,10 @@ class NormalPosterior:
     deviation: float
 
     def __post_init__(self) -> None:
-        """Refuse parameters that are no distribution."""
+        """Refuse parameters that do not define a distribution."""
         _require_positive(deviation=self.deviation)
         if not math.isfinite(self.mean):
-            raise ValueError(f"mean must be a number, got {self.mean!r}")
+            raise ValueError(f"mean must be a finite number, got {self.mean!r}")
 
 
 Posterior: TypeAlias = BetaPosterior | GammaPosterior | NormalPosterior

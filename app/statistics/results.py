@@ -1,4 +1,4 @@
-"""What an analysis takes and returns: its configuration, contrasts, decisions and variants."""
+"""The configuration of an analysis, and its results: contrasts, decisions and variants."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -17,11 +17,12 @@ Code: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class AnalysisConfig:
-    """How to analyze_metric. Without ``baseline`` it is control, or the first variant where there is none.
+    """How to analyze metrics. The default ``baseline`` is control, or the first variant if there is no control.
 
-    ``method`` and ``is_sequential`` say what significance rests on: the credible interval, the confidence interval, or
-    (however often one looks) the anytime-valid one. ``correction`` is made over all comparisons that are decided
-    together. ``tuning`` is the number of samples at which the anytime-valid interval is narrowest for its kind.
+    ``method`` and ``is_sequential`` choose what significance rests on: the credible interval, the confidence interval,
+    or the anytime-valid one, which allows repeated looks. ``correction`` is made over all comparisons that are decided
+    together. ``tuning`` is the number of samples at which the anytime-valid interval is narrowest, relative to that of
+    a single look.
     """
 
     method: Method = "bayesian"
@@ -38,7 +39,7 @@ class AnalysisConfig:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A variant's difference from the baseline, absolute or relative to the baseline's mean, as it was observed."""
+    """A variant's observed difference from the baseline, absolute or relative to the baseline's mean."""
 
     estimate: float | None = None
     credible_interval: Interval | None = None
@@ -48,7 +49,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Decision:
-    """``evidence`` is the p-value that significance rests on: for the Bayesian method both tails of the posterior."""
+    """Whether a variant is significant. ``evidence`` is the p-value, or twice the smaller tail of the posterior."""
 
     evidence: float | None
     adjusted: float | None
@@ -61,10 +62,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class VariantAnalysis:
-    """What is known of a variant. None stands for what the data leave open, and for the baseline against itself.
+    """The analysis of a variant. None stands for figures that the data do not determine, and for the baseline itself.
 
-    ``expected_loss`` is what choosing the variant costs on average, should another one be better, and
-    ``expected_loss_against_baseline`` the same should the baseline be.
+    ``expected_loss`` is the average cost of choosing the variant when another one is better, and
+    ``expected_loss_against_baseline`` the same for the baseline.
     """
 
     sample: Sample
@@ -85,7 +86,7 @@ class VariantAnalysis:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The variants in the order they were given. ``leader`` is the one most probably best; None without any data."""
+    """The analysis of a metric, with the variants in the order in which they were given."""
 
     config: AnalysisConfig
     variants: tuple[VariantAnalysis, ...]
@@ -97,8 +98,9 @@ class Analysis:
 
     @property
     def leader(self) -> VariantAnalysis | None:
+        """The variant most probably best; None with data of fewer than two variants."""
         known = [variant for variant in self.variants if variant.sample.mean is not None]
         if len(known) < 2:
             return None
-        # Equal ones: the baseline leads, as nothing speaks for a change.
+        # Among equals the baseline leads, because there is no evidence for a change.
         return max(known, key=lambda one: (one.probability_best or 0.0, one.sample.mean or 0.0, one.is_baseline))

@@ -1,4 +1,4 @@
-"""Counts of one variant, by kind of metric. Counts that no data can have are refused."""
+"""Counts of one variant, by kind of metric. Impossible counts are refused."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class FunnelVariant:
     failure_count: int
 
     def __post_init__(self) -> None:
-        """Refuse counts that no funnel has."""
+        """Refuse negative counts."""
         for name, count in (("success_count", self.success_count), ("failure_count", self.failure_count)):
             if count < 0:
                 raise ValueError(f"{name} of {self.key!r} cannot be negative, got {count}")
@@ -29,20 +29,20 @@ class FunnelVariant:
         return self.success_count / self.total if self.total else 0.0
 
 
-# Sums that are floating-point numbers carry their own rounding: a variance below zero by less than this is zero.
+# Relative rounding error of sums of floats: a variance below zero by less than this is zero.
 _ROUNDING = Fraction(1, 10**9)
 
 
 @dataclass(frozen=True)
 class CountVariant:
-    """Independent events, and how many persons (or how much time) they could happen to."""
+    """The number of independent events, and the exposure: persons or time at risk."""
 
     key: str
     count: int
     exposure: float
 
     def __post_init__(self) -> None:
-        """Refuse counts and exposures that nothing has."""
+        """Refuse negative counts and exposures that are not positive."""
         if self.count < 0:
             raise ValueError(f"count of {self.key!r} cannot be negative, got {self.count}")
         if not (math.isfinite(self.exposure) and self.exposure > 0):
@@ -51,7 +51,7 @@ class CountVariant:
 
 @dataclass(frozen=True)
 class MeanVariant:
-    """An amount per sample: how many samples, the sum of their amounts and of the amounts' squares."""
+    """A value per sample: the number of samples, the sum of values and the sum of their squares."""
 
     key: str
     number_of_samples: int
@@ -59,13 +59,13 @@ class MeanVariant:
     sum_squares: float
 
     def __post_init__(self) -> None:
-        """Refuse sums that no samples have."""
+        """Refuse sums that samples cannot have."""
         _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
 
 
 @dataclass(frozen=True)
 class RatioVariant:
-    """The quotient of two amounts per sample, with sums of both, of their squares and of their products."""
+    """The ratio of two values per sample, with the sums of both, of their squares and of their products."""
 
     key: str
     number_of_samples: int
@@ -76,7 +76,7 @@ class RatioVariant:
     numerator_denominator_sum_product: float
 
     def __post_init__(self) -> None:
-        """Refuse sums that no samples have."""
+        """Refuse sums that samples cannot have."""
         _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
         _require_moments(
             self.key, "denominator_", self.number_of_samples, self.denominator_sum, self.denominator_sum_squares
@@ -107,7 +107,7 @@ def _require_moments(key: str, prefix: str, n: int, total: float, squares: float
         raise ValueError(f"number_of_samples of {key!r} cannot be negative, got {n}")
     for name, value in (("sum", total), ("sum_squares", squares)):
         if not math.isfinite(value):
-            raise ValueError(f"{prefix}{name} of {key!r} must be a number, got {value!r}")
+            raise ValueError(f"{prefix}{name} of {key!r} must be a finite number, got {value!r}")
     if n == 0 and (total or squares):
         raise ValueError(f"{prefix}sum of {key!r} is not zero, but it has no samples")
     if n and Fraction(squares) * (1 + _ROUNDING) < Fraction(total) ** 2 / n:

@@ -136,7 +136,7 @@ async def test_a_page_shows_why_an_experiment_cannot_be_analyzed(service: Servic
     page = await visitor.look(experiment)
 
     assert page.status == 200
-    assert "the baseline 'nobody' is " in page.text
+    assert "the baseline 'nobody' is not one of the variants" in page.text
 
 
 @pytest.mark.parametrize(

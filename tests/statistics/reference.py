@@ -1,4 +1,4 @@
-"""Posteriors in arbitrary precision, by definition and in the variable itself: slow, plain, and written apart."""
+"""Posteriors in arbitrary precision, by their definitions: a slow, independent implementation."""
 
 from collections.abc import Sequence
 

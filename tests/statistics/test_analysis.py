@@ -1,4 +1,4 @@
-"""The analysis of counts: published figures of real experiments, and what holds for any counts."""
+"""The analysis of counts: published figures of real experiments, and properties of any counts."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def of(analysis: Analysis, key: str) -> VariantAnalysis:
         ((17_489, 145_274), (17_264, 145_310), -0.001578, (-0.003938, 0.000781), 0.18988, 0.09494),
     ],
 )
-def test_published_conversions_have_their_published_figures(
+def test_published_conversions_give_published_figures(
     control: tuple[int, int],
     test: tuple[int, int],
     difference: float,
@@ -71,9 +71,7 @@ def test_published_conversions_have_their_published_figures(
         (mean("control", 21_306, 0.652789, 134.2864), mean("test", 21_387, 1.077202, 228.4967), 0.0011294),
     ],
 )
-def test_published_amounts_have_their_published_p_value(
-    control: MeanVariant, test: MeanVariant, p_value: float
-) -> None:
+def test_published_amounts_give_published_p_value(control: MeanVariant, test: MeanVariant, p_value: float) -> None:
     found = of(analyze_metric([control, test], CONFIG), "test")
 
     assert found.p_value == pytest.approx(p_value, rel=5e-3)
@@ -90,7 +88,7 @@ def test_published_amounts_have_their_published_p_value(
         ({"control": 0, "test": 30}, 4.3e-8, False),
     ],
 )
-def test_published_splits_have_their_published_p_value(
+def test_published_splits_give_published_p_value(
     observed: dict[str, float], p_value: float, *, is_mismatch: bool
 ) -> None:
     found = check_sample_ratio(observed, dict.fromkeys(observed, 50.0))
@@ -99,7 +97,7 @@ def test_published_splits_have_their_published_p_value(
     assert found.is_mismatch == is_mismatch
 
 
-def test_a_variant_without_weight_takes_no_part_in_the_split() -> None:
+def test_split_ignores_variant_without_weight() -> None:
     found = check_sample_ratio({"a": 500, "b": 480, "off": 7}, {"a": 1, "b": 1, "off": 0})
 
     assert found.expected == {"a": 490, "b": 490}
@@ -107,7 +105,7 @@ def test_a_variant_without_weight_takes_no_part_in_the_split() -> None:
 
 
 @given(statistic=st.floats(1e-3, 500))
-def test_two_and_four_degrees_have_closed_forms(statistic: float) -> None:
+def test_chi_square_equals_closed_forms(statistic: float) -> None:
     half = statistic / 2
     assert chi_square_p_value(statistic, 2) == pytest.approx(math.exp(-half), rel=1e-12)
     assert chi_square_p_value(statistic, 4) == pytest.approx(math.exp(-half) * (1 + half), rel=1e-12)
@@ -116,14 +114,14 @@ def test_two_and_four_degrees_have_closed_forms(statistic: float) -> None:
 
 
 @given(t=st.floats(1e-3, 1e3))
-def test_student_with_one_and_two_degrees_has_closed_forms(t: float) -> None:
+def test_student_p_value_equals_closed_forms(t: float) -> None:
     one, two = student_p_values(np.array([t, -t]), np.array([1.0, 2.0]))
     assert one == pytest.approx(2 * math.atan(1 / t) / math.pi, rel=1e-10)
     assert two == pytest.approx(2 / (math.sqrt(t * t + 2) * (math.sqrt(t * t + 2) + t)), rel=1e-10)
 
 
 @given(samples=st.floats(1, 1e9), alpha=st.floats(0.001, 0.4), tuning=st.floats(10, 1e6))
-def test_an_anytime_p_value_is_alpha_at_the_end_of_the_interval(samples: float, alpha: float, tuning: float) -> None:
+def test_anytime_p_value_is_alpha_at_end_of_interval(samples: float, alpha: float, tuning: float) -> None:
     factor = sequential_factor(samples, alpha, tuning)
 
     assert sequential_p_value(factor, samples, alpha, tuning) == pytest.approx(alpha, rel=1e-9)
@@ -138,11 +136,11 @@ def test_an_anytime_p_value_is_alpha_at_the_end_of_the_interval(samples: float, 
         ("benjamini_hochberg", [0.02, 0.04, 0.04, 0.02]),
     ],
 )
-def test_p_values_are_adjusted_as_in_the_textbook(correction: str, adjusted: list[float]) -> None:
+def test_adjusted_p_values_equal_textbook_values(correction: str, adjusted: list[float]) -> None:
     assert adjust([0.01, 0.04, 0.03, 0.005], correction) == pytest.approx(adjusted)  # type: ignore[arg-type]  # a parameter
 
 
-def test_corrections_span_all_metrics_that_are_decided_together() -> None:
+def test_correction_spans_all_metrics_decided_together() -> None:
     metric = funnel(control=(1000, 10_000), test=(1085, 10_000))
     config = replace(ONE_LOOK, correction="holm")
 
@@ -153,7 +151,7 @@ def test_corrections_span_all_metrics_that_are_decided_together() -> None:
     assert together.adjusted == pytest.approx(2 * (alone.adjusted or 0))
 
 
-def test_control_is_the_baseline_wherever_it_stands_and_the_order_stays() -> None:
+def test_control_is_baseline_in_any_order_of_variants() -> None:
     variants = funnel(test=(150, 1000), control=(100, 1000), other=(90, 1000))
 
     found = analyze_metric(variants, CONFIG)
@@ -185,14 +183,14 @@ def test_control_may_lead() -> None:
         ([MeanVariant("control", 200, 0, 0), MeanVariant("test", 200, 200, 200)], "not_enough_data"),
     ],
 )
-def test_a_verdict_says_what_it_lacks(variants: Sequence[FunnelVariant | MeanVariant], code: str) -> None:
+def test_decision_names_its_reason(variants: Sequence[FunnelVariant | MeanVariant], code: str) -> None:
     decision = of(analyze_metric(variants, CONFIG), "test").decision
 
     assert decision is not None
     assert decision.code == code
 
 
-def test_a_ratio_with_constant_denominators_is_a_mean() -> None:
+def test_ratio_with_constant_denominator_equals_mean() -> None:
     numbers = {"control": (500, 800.0, 2100.0), "test": (400, 700.0, 1900.0)}
     means = analyze_metric([MeanVariant(key, *sums) for key, sums in numbers.items()], CONFIG)
     ratios = analyze_metric(
@@ -248,7 +246,7 @@ configs = st.builds(
 
 @settings(max_examples=25)
 @given(variants=st.one_of(funnels, count_variants, mean_variants), config=configs)
-def test_any_counts_have_an_analysis_that_hangs_together(
+def test_any_counts_give_consistent_analysis(
     variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig
 ) -> None:
     found = analyze_metric(variants, config, {variant.key: 1.0 for variant in variants})
@@ -275,7 +273,7 @@ def test_any_counts_have_an_analysis_that_hangs_together(
         ([FunnelVariant("a", 1, 1), CountVariant("b", 1, 1)], "one kind"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(variants: list[FunnelVariant | CountVariant], message: str) -> None:
+def test_incomparable_variants_are_refused(variants: list[FunnelVariant | CountVariant], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         analyze_metric(variants, CONFIG)
 
@@ -290,6 +288,6 @@ def test_impossible_sums_are_refused(sums: tuple[int, float, float]) -> None:
         RatioVariant("control", *sums, 10.0, 10.0, 0.0)
 
 
-def test_a_product_that_no_samples_have_is_refused() -> None:
+def test_impossible_product_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         RatioVariant("control", 10, 0.0, 10.0, 0.0, 10.0, 11.0)

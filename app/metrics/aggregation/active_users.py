@@ -1,4 +1,4 @@
-"""Trend mathematics that look beyond one bucket's events of persons: activity over days, groups and sessions. Pure."""
+"""Aggregations of trends that need more than a bucket's events of persons: activity over days, groups and sessions."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -12,18 +12,19 @@ from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 ActivityMath: TypeAlias = Literal["weekly_active", "monthly_active", "unique_group", "unique_session"]
 
-# Days before a day that still count as active on it: those of 2022, one short of a week and of 30 days with the day.
+# Days before a day on which an event makes its actor active on that day, as in PostHog of 2022: with the day itself,
+# one short of a week and of 30 days.
 TRAILING_DAYS: dict[ActivityMath, int] = {"weekly_active": 5, "monthly_active": 28}
 
 
 def is_activity_math(name: str | None) -> TypeIs[ActivityMath]:
-    """Whether there is such mathematics of this name."""
+    """Whether a name is that of an activity aggregation."""
     return name in get_args(ActivityMath)
 
 
 @dataclass(frozen=True)
 class Days:
-    """The calendar days of a window in a project's time zone, and on which of them it has any event at all."""
+    """The calendar days of a window in a project's time zone, and on which of them the project has any event."""
 
     ticks: Ticks
     busy: NDArray[np.bool_]
@@ -32,25 +33,25 @@ class Days:
 def active_actors(
     facts: FactColumns, ticks: Ticks, days: Days, trailing: int, variant_count: int
 ) -> NDArray[np.float64]:
-    """Count who was active on each day or shortly before it.
+    """Count the actors that were active on each day or shortly before it.
 
     Parameters
     ----------
     days : Days
         Days without any event of the project count as 0.
     trailing : int
-        Days before a day that still count.
+        Days before a day that count for it too.
 
     Returns
     -------
     numpy.ndarray of shape (variant_count, len(ticks))
-        The days' numbers of distinct actors, added up where a bucket holds several days.
+        Distinct actors of each day, summed where a bucket holds several days.
     """
     known = _known(facts, variant_count)
     slot = known.variant.astype(np.int64) - 1
     triples = np.unique(np.stack((slot, known.actor, days.ticks.bucket(known.time))), axis=1)
     starts = triples[2]
-    # Active from an event's day on, until it is too long ago or the actor's next day takes over.
+    # Active from an event's day on, for the trailing days or until the actor's next active day.
     ends = np.minimum(starts + trailing + 1, len(days.busy))
     same_actor = (triples[0, 1:] == triples[0, :-1]) & (triples[1, 1:] == triples[1, :-1])
     ends[:-1] = np.where(same_actor, np.minimum(ends[:-1], starts[1:]), ends[:-1])
@@ -58,7 +59,7 @@ def active_actors(
     np.add.at(changes, (triples[0], starts), 1)
     np.add.at(changes, (triples[0], ends), -1)
     active = np.where(days.busy, np.cumsum(changes, axis=1)[:, :-1], 0)
-    # The first bucket may begin in the middle of the first day: that day is its own all the same.
+    # The first bucket may begin in the middle of the first day, which belongs to it all the same.
     bucket = np.maximum(ticks.bucket(days.ticks.starts), 0)
     values = np.zeros((variant_count, len(ticks)))
     for row in range(variant_count):
@@ -67,7 +68,7 @@ def active_actors(
 
 
 def unique_per_bucket(facts: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.float64]:
-    """Return the number of distinct actors of each bucket, float64[k, b]; who comes back counts again.
+    """Return the number of distinct actors of each bucket, float64[k, b]; an actor counts in several buckets.
 
     Actors are groups or sessions. Events without one share an actor, which counts.
     """

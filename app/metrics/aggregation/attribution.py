@@ -1,4 +1,4 @@
-"""Which variant an actor of a funnel belongs to, where it is not the one that was named first. Pure."""
+"""Attribution: which variant an actor of a funnel belongs to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ATTRIBUTION_TYPES: tuple[AttributionType, ...] = get_args(AttributionType)
 
 @dataclass(frozen=True)
 class Attribution:
-    """``step`` counts from 0 and matters for the type of that name only."""
+    """An attribution type; ``step``, from 0, applies to the type of that name only."""
 
     type: AttributionType = "first_touch"
     step: int = 0
@@ -25,7 +25,7 @@ FIRST_TOUCH = Attribution()
 
 
 def attribute(parts: Sequence[FactColumns], attribution: Attribution) -> list[FactColumns]:
-    """Return facts whose first touch is what another attribution says.
+    """Rewrite facts so that first-touch attribution of the result equals the attribution.
 
     Parameters
     ----------
@@ -34,9 +34,10 @@ def attribute(parts: Sequence[FactColumns], attribution: Attribution) -> list[Fa
 
     Notes
     -----
-    ``last_touch``: every fact gets the variant that its actor named last. ``all_events``: an actor becomes one actor
-    for each text it named, none included, each with the facts under that text. ``step``: an actor becomes one for each
-    text on its facts of the step, each with all of the facts; who has no such fact disappears.
+    ``last_touch``: every fact gets the variant that its actor named last. ``all_events``: an actor is split into one
+    actor per variant that it named, including no variant, each with the facts of that variant. ``step``: an actor is
+    split into one per variant on its facts of the step, each with all of the facts; actors without such facts are left
+    out.
     """
     if attribution.type == "first_touch":
         return list(parts)
@@ -78,7 +79,7 @@ def _by_step(parts: Sequence[FactColumns], step: FactColumns) -> list[FactColumn
 
 
 def _numbered(parts: Sequence[FactColumns]) -> list[FactColumns]:
-    """Give each pair of an actor and a variant an actor number of its own."""
+    """Give each pair of an actor and a variant its own actor number."""
     facts = concatenate(parts)
     pairs = np.stack((facts.actor, facts.variant.astype(np.int64)))
     _, number = np.unique(pairs, axis=1, return_inverse=True)

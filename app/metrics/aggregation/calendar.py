@@ -18,7 +18,20 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _HOUR = dt.timedelta(hours=1)
 _DAY = dt.timedelta(days=1)
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # whatever the locale
+_MONTHS = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)  # independent of the locale
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Ticks:
     ----------
     starts : int64[n]
         First microsecond (since 1970 UTC) of each bucket, ascending. A bucket ends where the next one starts.
-    labels, days : sequences of n texts
+    labels, days : sequences of n strings
         ``2-Jan-2020`` and ``2020-01-02``; for hours ``2-Jan-2020 13:00`` and ``2020-01-02 13:00:00``.
     """
 
@@ -48,7 +61,7 @@ class Ticks:
 def ticks(start: dt.datetime, end: dt.datetime, interval: Interval, timezone: ZoneInfo) -> Ticks:
     """Return the buckets from the one that holds ``start`` to the one that holds ``end``.
 
-    Days, weeks (from Sunday) and months follow the calendar: where the clock changes, a day has 23 or 25 hours, and
+    Days, weeks (from Sunday) and months follow the calendar: when the clock changes, a day has 23 or 25 hours, and it
     begins at one o'clock where midnight does not exist.
 
     Raises
@@ -73,7 +86,7 @@ def ticks(start: dt.datetime, end: dt.datetime, interval: Interval, timezone: Zo
 
 
 def _hours(first: dt.datetime, last: dt.datetime) -> Iterator[dt.datetime]:
-    """Step through absolute time: an hour that the clock repeats is two buckets."""
+    """Step through absolute time, so that an hour that the clock repeats is two buckets."""
     moment = first.replace(minute=0, second=0, microsecond=0).astimezone(dt.UTC)
     end = last.astimezone(dt.UTC)
     while moment <= end:
@@ -105,9 +118,9 @@ def _label(moment: dt.datetime, interval: Interval) -> str:
 
 @dataclass(frozen=True)
 class Window:
-    """Moments in microseconds since 1970 UTC; ``since`` belongs to the window, ``until`` does not.
+    """A half-open range of time, in microseconds since 1970 UTC: ``since`` belongs to it, ``until`` does not.
 
-    ``is_open`` while the end moves on with the clock.
+    ``is_open``: the end moves with the clock.
     """
 
     since: int

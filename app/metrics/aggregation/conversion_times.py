@@ -1,4 +1,4 @@
-"""Sums and samples that can be added to and taken from without losing a digit."""
+"""Conversion times: averages and medians that stay exact when counts are added and subtracted."""
 
 import math
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ ExactSum = tuple[float, ...]
 
 
 def exact_sum(values: Iterable[float]) -> ExactSum:
-    """Return a few numbers whose sum is exactly that of the values: the rounded sum, what it misses, and so on.
+    """Return a few floats whose sum is exactly that of the values: the rounded sum, its rounding error, and so on.
 
     Notes
     -----
-    Each part is the correctly rounded sum of the values less the parts before it (Shewchuk's expansions [1]_, by
-    ``math.fsum``), so ``math.fsum(parts)`` is the correctly rounded sum of the values, in whatever order they came.
+    Each part is the correctly rounded sum of the values minus the parts before it (Shewchuk's expansions [1]_, by
+    ``math.fsum``), so ``math.fsum(parts)`` is the correctly rounded sum of the values, in any order.
 
     References
     ----------
@@ -33,7 +33,7 @@ def exact_sum(values: Iterable[float]) -> ExactSum:
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    """Whole numbers from 0, in as few bytes each as the largest takes."""
+    """Non-negative integers, each in as few bytes as the largest needs."""
 
     kind: str
     body: bytes
@@ -48,9 +48,9 @@ class _Packed(msgspec.Struct, array_like=True):
 
 
 class StoredTimes(msgspec.Struct, array_like=True):
-    """Conversion times as bytes hold them: they are written whenever something is new, however many there are.
+    """Conversion times in a compact form, because all of them are written whenever a count changes.
 
-    ``gaps`` are half seconds from one of the different medians to the next.
+    ``gaps`` are half seconds from one distinct median to the next.
     """
 
     total: ExactSum
@@ -60,14 +60,14 @@ class StoredTimes(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True)
 class ConversionTimes:
-    """How long actors took from one step to the next: each one's average and each one's median, over its tries.
+    """How long actors took from one step to the next: the average and the median of each actor's attempts.
 
     Attributes
     ----------
     total : ExactSum
         Seconds: the sum of the averages.
     values, counts : float64[m], int64[m]
-        The different medians in ascending order, which are whole or half seconds, and how many actors have each.
+        The distinct medians in ascending order, which are whole or half seconds, and how many actors have each.
     """
 
     total: ExactSum
@@ -76,7 +76,7 @@ class ConversionTimes:
 
     @classmethod
     def of(cls, averages: NDArray[np.float64], medians: NDArray[np.float64]) -> Self:
-        """Take one average and one median of each actor."""
+        """Return the conversion times of actors, from one average and one median of each."""
         values, counts = np.unique(medians, return_counts=True)
         return cls(exact_sum(averages.tolist()), values, counts.astype(np.int64))
 
@@ -95,13 +95,13 @@ class ConversionTimes:
 
     @property
     def average(self) -> float:
-        """Mean over actors; nan where there are none."""
+        """Mean over actors; nan without actors."""
         actors = int(self.counts.sum())
         return math.fsum(self.total) / actors if actors else math.nan
 
     @property
     def median(self) -> float:
-        """Median over actors, between the two middle ones where their number is even; nan where there are none."""
+        """Median over actors, the mean of the two middle values for an even number of actors; nan without actors."""
         ends = np.cumsum(self.counts)
         actors = int(ends[-1]) if len(ends) else 0
         if not actors:

@@ -1,42 +1,32 @@
-"""Exposures: who was shown which variant first and when, and where every event of exposure went. Pure."""
+"""Exposures: persons by variant and first exposure, and a balance of all exposure events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks, Window
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    buckets: int
-    first: list[int]
-    events: list[int]
-    outside: int
-    test_accounts: int
-    persons: int
-
-
 @dataclass(frozen=True)
-class ExposureCounts:
+class ExposureCounts(BucketedCounts):
     """Exposures to k variants over b buckets of time.
 
     Attributes
     ----------
     first : int64[k + 1, b]
-        Persons by the bucket of their first exposure: those of each variant, last those who were shown several.
+        Persons by the bucket of their first exposure: a row for each variant, the last row for persons with several.
     events : int64[k + 2]
-        Events inside the window of each variant: first those that name none, last those that name none of the flag's.
+        Events inside the window by variant: first those without a variant, last those with one the flag does not have.
     outside : int
         Events before the window or after it.
     test_accounts : int
-        Events, wherever they lie in time, that a filter on test accounts left out of all of the above.
+        Events at any time that a filter on test accounts left out of all of the above.
     persons : int
-        Persons with events inside the window, whatever these name.
+        Persons with events inside the window, with or without a variant.
     """
 
     first: NDArray[np.int64]
@@ -47,64 +37,18 @@ class ExposureCounts:
 
     @property
     def exposed(self) -> NDArray[np.int64]:
-        """Persons of each variant who were shown no other, int64[k]."""
+        """Persons that were exposed to one variant only, by variant, int64[k]."""
         return np.asarray(self.first[:-1].sum(axis=1))
 
     @property
     def in_several(self) -> int:
-        """Persons who were shown several variants."""
+        """Persons that were exposed to several variants."""
         return int(self.first[-1].sum())
 
     @property
     def event_count(self) -> int:
-        """All events of exposure."""
+        """All exposure events."""
         return int(self.events.sum()) + self.outside + self.test_accounts
-
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other persons."""
-        return type(self)(
-            self.first + other.first,
-            self.events + other.events,
-            self.outside + other.outside,
-            self.test_accounts + other.test_accounts,
-            self.persons + other.persons,
-        )
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(
-            self.first - other.first,
-            self.events - other.events,
-            self.outside - other.outside,
-            self.test_accounts - other.test_accounts,
-            self.persons - other.persons,
-        )
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
-        missing = buckets - self.first.shape[1]
-        if missing < 0:
-            return None
-        first = np.pad(self.first, ((0, 0), (0, missing)))
-        return type(self)(first, self.events, self.outside, self.test_accounts, self.persons)
-
-    def to_bytes(self) -> bytes:
-        return msgspec.msgpack.encode(
-            _Stored(
-                self.first.shape[1],
-                self.first.ravel().tolist(),
-                self.events.tolist(),
-                self.outside,
-                self.test_accounts,
-                self.persons,
-            )
-        )
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        stored = msgspec.msgpack.decode(body, type=_Stored)
-        first = np.array(stored.first, dtype=np.int64).reshape(-1, stored.buckets)
-        events = np.array(stored.events, dtype=np.int64)
-        return cls(first, events, stored.outside, stored.test_accounts, stored.persons)
 
 
 def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window, variant_count: int) -> ExposureCounts:
@@ -113,12 +57,12 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
     Parameters
     ----------
     columns : sequence of FactColumns
-        All facts of exposure, inside the window and outside; where test accounts are left out, those without them
-        first and then those of everybody.
+        All exposure facts, inside the window and outside; where test accounts are left out, first the facts without
+        test accounts and then all facts.
     ticks
         Buckets that hold the whole window.
     """
-    facts, everybody = columns[0], columns[-1]
+    facts, unfiltered = columns[0], columns[-1]
     inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
     known = inside.select((inside.variant > NO_VARIANT) & (inside.variant <= variant_count))
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
@@ -128,7 +72,7 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
         first=first,
         events=np.bincount(inside.variant, minlength=variant_count + 2).astype(np.int64),
         outside=len(facts) - len(inside),
-        test_accounts=len(everybody) - len(facts),
+        test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
     )
 
@@ -136,7 +80,7 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
 def _first_exposures(
     facts: FactColumns, ticks: Ticks, variant_count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each actor a row of ``ExposureCounts.first`` and the bucket of his first exposure."""
+    """Return for each actor a row of ``ExposureCounts.first`` and the bucket of the first exposure."""
     order = np.lexsort((facts.time, facts.actor))
     actor, variant = facts.actor[order], facts.variant[order]
     starts = np.flatnonzero(np.diff(actor, prepend=actor[:1] - 1))

@@ -1,17 +1,17 @@
-"""Samples: what each exposed person did after the first exposure, as the moments that means are analyzed by. Pure.
+"""Samples: sums and sums of squares over exposed persons, of what each did after the first exposure.
 
-A person belongs to the one variant that was shown; who was shown several belongs to none. Everything is a sum over
-persons, and the sums up to a bucket are those of an analysis at its end.
+A person belongs to the only variant they were exposed to; persons exposed to several are left out. The sums up to a
+bucket are those of an analysis at its end.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 SampleMath: TypeAlias = Literal["total", "dau", "sum", "avg"]
@@ -20,55 +20,31 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 def is_sample_math(name: str) -> TypeGuard[SampleMath]:
-    """Whether persons can be compared by a mathematics."""
+    """Whether an aggregation gives a value per person."""
     return name in get_args(SampleMath)
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    shape: tuple[int, int, int]
-    moments: bytes
-
-
 @dataclass(frozen=True)
-class SampleCounts:
+class SampleCounts(BucketedCounts):
     """Sums over the persons of k variants up to the end of each of b buckets of time.
 
     Attributes
     ----------
     cumulative : float64[m, k, b]
-        Persons; the sum of their values; the sum of the squares of their values. With six rows a person has a second
-        value, the denominator: its sum, the sum of its squares, the sum of the products of both values.
+        Persons; the sum of their values; the sum of the squares. With six rows a person has a second value, the
+        denominator: its sum, the sum of its squares, the sum of the products of both values.
     """
 
     cumulative: Floats
 
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other persons; exact where the values are whole numbers."""
-        return type(self)(self.cumulative + other.cumulative)
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(self.cumulative - other.cumulative)
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with more buckets at the end, as time has gone on; None where it has gone back."""
-        missing = buckets - self.cumulative.shape[2]
-        return None if missing < 0 else type(self)(np.pad(self.cumulative, ((0, 0), (0, 0), (0, missing)), "edge"))
-
-    def to_bytes(self) -> bytes:
-        first, second, third = self.cumulative.shape
-        return msgspec.msgpack.encode(_Stored((first, second, third), self.cumulative.tobytes()))
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        stored = msgspec.msgpack.decode(body, type=_Stored)
-        return cls(np.frombuffer(stored.moments).reshape(stored.shape))
+    padding = "edge"
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def count_samples(
     exposures: FactColumns, events: FactColumns, ticks: Ticks, math: SampleMath, variant_count: int
 ) -> SampleCounts:
-    """Sum up what exposed persons did; sums beyond all numbers are infinite, or no numbers.
+    """Sum up what exposed persons did; sums that overflow are infinite or nan.
 
     Parameters
     ----------
@@ -79,7 +55,7 @@ def count_samples(
     exposed = _Exposed.of(exposures, variant_count)
     persons = np.zeros((variant_count, len(ticks)))
     np.add.at(persons, (exposed.slot, ticks.bucket(exposed.time)), 1)
-    row, events = exposed.did(events)
+    row, events = exposed.events_after(events)
     if math in {"sum", "avg"}:
         has_number = ~np.isnan(events.value)
         row, events = row[has_number], events.select(has_number)
@@ -89,7 +65,7 @@ def count_samples(
 
 
 def _values(cells: "_Cells", events: FactColumns, math: SampleMath) -> list[Floats]:
-    """Return what is summed over persons, as each has it from each of the cells on."""
+    """Return the values to sum over persons: each person's running value from each of their cells on."""
     counts = cells.running(np.ones(len(events)))
     if math == "dau":
         return [np.minimum(counts, 1)] * 2
@@ -101,7 +77,7 @@ def _values(cells: "_Cells", events: FactColumns, math: SampleMath) -> list[Floa
 
 @dataclass(frozen=True)
 class _Exposed:
-    """Persons who were shown one variant, in ascending order, and when that was first."""
+    """Persons that were exposed to one variant only, in ascending order, and when they were exposed first."""
 
     actor: NDArray[np.int64]
     slot: NDArray[np.int64]  # the variant, from 0
@@ -119,8 +95,8 @@ class _Exposed:
         one = lowest == highest
         return cls(actor[one], lowest[one].astype(np.int64) - 1, np.minimum.reduceat(time, first)[one])
 
-    def did(self, events: FactColumns) -> tuple[NDArray[np.int64], FactColumns]:
-        """Return the events at or after their person's first exposure, each with the person's row."""
+    def events_after(self, events: FactColumns) -> tuple[NDArray[np.int64], FactColumns]:
+        """Return the events at or after the first exposure of their person, each with the person's row."""
         if not len(self.actor):
             return np.empty(0, np.int64), events.select(np.zeros(len(events), dtype=np.bool_))
         row = np.minimum(np.searchsorted(self.actor, events.actor), len(self.actor) - 1)
@@ -130,10 +106,10 @@ class _Exposed:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The buckets in which each person did anything, in the order of time."""
+    """The buckets in which each person has events, in the order of time."""
 
     order: NDArray[np.intp]  # of the events
-    first: NDArray[np.intp]  # [cells], the place of a cell's first event in that order
+    first: NDArray[np.intp]  # [cells], the position of a cell's first event in that order
     row: NDArray[np.int64]  # [cells], the person
     bucket: NDArray[np.intp]  # [cells]
 
@@ -147,10 +123,10 @@ class _Cells:
         return cls(order, first, sorted_row[first], sorted_bucket[first])
 
     def running(self, values: Floats) -> Floats:
-        """Return the sum of each person's values up to the end of each of its cells.
+        """Return the sum of each person's values up to the end of each of the person's cells.
 
-        The cells of a person are added one after the other, without those of others in between: nothing is lost by
-        large sums of others.
+        The cells of a person are added one after the other, not as differences of a sum over all persons: the large
+        values of others would cost digits.
         """
         if not len(self.first):
             return np.empty(0)
@@ -162,10 +138,10 @@ class _Cells:
         return sums
 
     def over_persons(self, running: Floats, slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
-        """Return the sum over the persons of each variant of a value at the end of each bucket.
+        """Return the sum over the persons of each variant of their values at the end of each bucket.
 
-        A person's value holds from a cell to the next one. Values are added, never taken away again: a large one that
-        was undone leaves no trace.
+        A person's value holds from a cell to the next one. Values are added and never subtracted, so that a large one
+        that was undone leaves no rounding error.
         """
         until = np.full(len(self.row), shape[1])
         is_followed = self._rank()[1:] > 0
@@ -178,7 +154,7 @@ class _Cells:
         return levels
 
     def _rank(self) -> NDArray[np.intp]:
-        """Return the place of each cell among those of its person, from 0."""
+        """Return the position of each cell among those of its person, from 0."""
         index = np.arange(len(self.row))
         starts = np.ones(len(self.row), dtype=np.bool_)
         starts[1:] = np.diff(self.row) != 0

@@ -1,14 +1,14 @@
-"""Trends: what happened in each bucket of time, under the variant that each event names itself."""
+"""Trends: events or actors per bucket of time, under the variant that each event names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias, TypeGuard, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 Math: TypeAlias = Literal[
@@ -46,20 +46,20 @@ _REDUCTIONS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def is_math(name: str | None) -> TypeGuard[Math]:
-    """Whether there is mathematics of this name."""
+    """Whether a name is that of an aggregation of trends."""
     return name in get_args(Math)
 
 
 @dataclass(frozen=True)
-class TrendCounts:
+class TrendCounts(BucketedCounts):
     """A trend of b buckets for k variants.
 
     Attributes
     ----------
     values : float64[k, b]
-        What the mathematics makes of each bucket; 0 where there is nothing.
+        The aggregated value of each bucket; 0 without facts.
     events : int64[k + 2]
-        Events of each variant: first those that name none, last those that name none of the flag's.
+        Events by variant: first those without a variant, last those with a variant the flag does not have.
     """
 
     values: NDArray[np.float64]
@@ -72,10 +72,12 @@ class TrendCounts:
 
     @property
     def without_variant(self) -> int:
+        """Events that name no variant."""
         return int(self.events[NO_VARIANT])
 
     @property
     def other_variant(self) -> int:
+        """Events that name a variant which the flag does not have."""
         return int(self.events[-1])
 
     @property
@@ -88,30 +90,9 @@ class TrendCounts:
         """Running total of each variant, float64[k, b]."""
         return np.cumsum(self.values, axis=1)
 
-    def __add__(self, other: Self) -> Self:
-        """Add counts of other facts. It is exact for whole numbers; see ``additive_over``."""
-        return type(self)(self.values + other.values, self.events + other.events)
-
-    def __sub__(self, other: Self) -> Self:
-        return type(self)(self.values - other.values, self.events - other.events)
-
-    def widened(self, buckets: int) -> Self | None:
-        """Return the same counts with empty buckets at the end, as time has gone on; None where it has gone back."""
-        if buckets < self.values.shape[1]:
-            return None
-        return type(self)(np.pad(self.values, ((0, 0), (0, buckets - self.values.shape[1]))), self.events)
-
-    def to_bytes(self) -> bytes:
-        return msgspec.msgpack.encode((self.values.shape[1], self.values.ravel().tolist(), self.events.tolist()))
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> Self:
-        buckets, values, events = msgspec.msgpack.decode(body, type=tuple[int, list[float], list[int]])
-        return cls(np.array(values, dtype=np.float64).reshape(-1, buckets), np.array(events, dtype=np.int64))
-
 
 def additive_over(math: Math) -> Literal["events", "actors"] | None:
-    """Return what the counts of a mathematics are sums over; None where they are no sums of whole numbers."""
+    """Return what the counts of an aggregation are sums over; None when they are not sums of whole numbers."""
     if math == "total":
         return "events"
     return "actors" if math == "dau" else None
@@ -121,8 +102,8 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
     """Aggregate the facts of one series by variant and bucket.
 
     ``total`` counts events; ``dau`` counts each actor once per variant, in the bucket of its first event, so that the
-    running total is the number of distinct actors. The other mathematics reduce, inside each bucket, either the numbers
-    of a property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
+    running total is the number of distinct actors. The others reduce, inside each bucket, either the values of a
+    numeric property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
     """
     events = np.bincount(facts.variant, minlength=variant_count + 2)
     known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
@@ -146,7 +127,7 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
 
 
 def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
-    """Count the distinct actors of each variant, in a single bucket; who met several variants counts in each."""
+    """Count the distinct actors of each variant, in a single bucket; an actor with several variants counts in each."""
     always = Ticks(np.array([np.iinfo(np.int64).min]), ["always"], ["always"])
     return aggregate_trend(facts, always, "dau", variant_count)
 
@@ -162,7 +143,7 @@ def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[n
 def _reduce(cell: NDArray[np.int64], values: NDArray[np.float64], name: str, cell_count: int) -> NDArray[np.float64]:
     """Apply a reduction to the values of each cell; cells without values are 0.
 
-    Values are sorted inside a cell, so that a result does not depend on the order of arrival.
+    Values are sorted inside a cell, so that the result does not depend on the order of arrival.
     """
     order = np.lexsort((values, cell))
     cells, first = np.unique(cell[order], return_index=True)

@@ -1,53 +1,45 @@
-"""What is to be counted: the facts a metric looks at, and what it makes of them."""
+"""Fact queries: which facts a metric reads, and how it counts them."""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from app.metrics.aggregation.calendar import Window
+from app.metrics.aggregation.counts import Counts
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.facts.series import RULES
 
-
-class Counts(Protocol):
-    """What a metric counts. Where its ``additive_over`` are given, counts of different ones can be added."""
-
-    def __add__(self, other: Self) -> Self: ...
-    def __sub__(self, other: Self) -> Self: ...
-    def to_bytes(self) -> bytes: ...
-
-
 CountsT = TypeVar("CountsT", bound=Counts)
 
-# To be raised when ``to_bytes`` of any counts changes: replicas of two versions then keep theirs apart.
-COUNTS: Final = 2
+# Raise when ``to_bytes`` of any counts changes: replicas of two versions then store their counts separately.
+COUNTS: Final = 3
 
 
 @dataclass(frozen=True)
 class FactQuery(Generic[CountsT]):
-    """A question to the facts.
+    """Which facts to read, and how to count them.
 
     Attributes
     ----------
     event_sets : sequence of EventSet
         Their facts are handed to ``count`` in this order.
     variants : sequence of str
-        Facts number them by their place, from 1; 0 is none, ``len(variants) + 1`` any other text.
+        Facts number them by their position, from 1; 0 is no variant, ``len(variants) + 1`` any other text.
     count : callable
-        Makes counts of the facts inside the window. Pure.
+        Counts the facts inside the window; a function of its argument and ``parameters`` alone.
     decode_counts : callable
-        Makes counts of what their ``to_bytes`` wrote; None where that is about more time than is asked for.
+        Reads what ``to_bytes`` of the counts wrote; None when that covers more time than the query.
     additive_over : {"events", "actors"} or None
-        Counts are sums over events, or over actors (so that all facts of one must be counted together), or no sums.
+        Counts are sums over events, or over actors (all facts of one must be counted together), or not sums.
     columns : set of {"actor", "sequence"}
-        What ``count`` looks at beside times, variants and the values of value properties.
+        What ``count`` reads besides times, variants and the values of value properties.
     parameters : sequence of str
         Everything else that ``count`` depends on.
     needed_since : int, optional
-        The moment from which on no event may be missing, where that is not the beginning of the window.
+        The moment from which on no event may be missing, where that is not the start of the window.
     """
 
     event_sets: Sequence[EventSet]
@@ -62,16 +54,16 @@ class FactQuery(Generic[CountsT]):
 
     @property
     def needs_events_since(self) -> int:
-        """The earliest moment whose events must be there: without them the counts would be wrong."""
+        """The earliest moment whose events are needed: without them the counts would be wrong."""
         beginning = self.window.since if self.needed_since is None else self.needed_since
         return beginning - max((event_set.padding for event_set in self.event_sets), default=0)
 
     @property
     def is_incremental(self) -> bool:
-        """Whether stored counts stay true until there are new facts.
+        """Whether stored counts stay valid until there are new facts.
 
-        Not where properties of persons or groups are asked for, which change without any, nor where others than
-        persons act, whose numbers mean nothing in the log of merged persons.
+        Not where filters read properties of persons or groups, which change without new facts, nor where actors are
+        not persons, because the log of merges does not know their numbers.
         """
         return self.additive_over is not None and all(
             event_set.only_series is not None for event_set in self.event_sets
@@ -79,7 +71,7 @@ class FactQuery(Generic[CountsT]):
 
     @property
     def digest(self) -> str:
-        """Equal for metrics that count the same, while the clock of an open window moves on."""
+        """Equal for queries that count the same; the end of an open window, which moves with the clock, is left out."""
         document = [
             RULES,
             COUNTS,

@@ -1,10 +1,10 @@
-"""Counting a metric: all its facts once, and from then on only what is new.
+"""Incremental aggregation: a stored count plus the delta of new facts and merges.
 
-A stored count is complete in itself: it counts the facts of events up to a watermark, under the merges of persons up to
-a mark in their log, that happened before a moment. Facts and merges are only ever appended, so what a person had
-contributed to a stored count can be found out again at any time. To bring a count up to date, the persons that
-something new is about are counted twice, as they were for the stored count and as they are now, and the difference is
-added. That is exact for late events and merges alike, needs no memory of persons, and costs what is new.
+A stored count is complete in itself: it covers the facts of events up to a watermark, under the merges of persons up to
+a mark in their log, that happened before a moment. Facts and merges are only ever appended, so that the contribution of
+a person to a stored count can be recomputed at any time. To bring a count up to date, the persons with new facts or
+merges are counted twice, as of the stored count and as of now, and the difference is added. That is exact for late
+events and merges alike, stores nothing per person, and costs time in proportion to what is new.
 """
 
 import asyncio
@@ -21,30 +21,31 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.counting.fact_query import CountsT, FactQuery
+from app.metrics.counting.repository import CountRepository, StoredCount
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
-from app.metrics.facts.repository import CountRepository, SeriesFacts, StoredCount
 from app.metrics.facts.series import SeriesDefinition
+from app.metrics.facts.series_facts import SeriesFacts
 from app.people.persons.merges import NO_MERGES, MergedPersons, MergeLog
 from app.people.persons.repository import PersonRepository
 
 logger = logging.getLogger("abacus")
 
-# With more new facts or persons than this, counting everything is faster.
+# With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
 FACTS_AT_A_TIME = 10_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
-# Moments of actors are numbered in 63 bits.
+# Funnels number the moments of actors in 63 bits.
 _MAX_MOMENTS = 2**62
 
 
 class FutureFact(msgspec.Struct, frozen=True, array_like=True):
-    """A fact that will have happened later than now, by a clock that is ahead. It counts when its time has come."""
+    """A fact with a time in the future, from a client whose clock is ahead. It counts once that time has come."""
 
-    place: int  # of its series in the metric
+    place: int  # of its event set in the query
     sequence: int
     time: int
 
@@ -56,7 +57,7 @@ class _Body(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True)
 class Counted(Generic[CountsT]):
-    """Counts and what they cover; ``pending`` are the facts up to the watermark that are not inside the window yet."""
+    """Counts and what they cover; ``pending`` are the facts up to the watermark that happen after ``as_of``."""
 
     counts: CountsT
     watermark: int
@@ -70,12 +71,12 @@ class Counted(Generic[CountsT]):
 
     @classmethod
     def from_stored(cls, stored: StoredCount, decode: Callable[[bytes], CountsT | None]) -> "Counted[CountsT] | None":
-        """Return the counts; None where they do not fit the question any more."""
+        """Return the counts; None when they are unreadable, or cover more time than the query."""
         try:
             body = msgspec.msgpack.decode(stored.body, type=_Body)
             counts = decode(body.counts)
-        except (msgspec.DecodeError, ValueError):  # whatever it is: everything can be counted again
-            logger.warning("a stored count cannot be read, and is made anew")
+        except (msgspec.DecodeError, ValueError, TypeError):  # written by other code, or damaged
+            logger.warning("discarding unreadable stored count; recomputing")
             return None
         if counts is None:
             return None
@@ -108,25 +109,25 @@ class MetricCounter(Generic[CountsT]):
         self._last_merge = 0
 
     async def find_stored(self) -> Counted[CountsT] | None:
-        """Return the count that is stored, if it is any use. Call this first: it sees to it that the series are there.
+        """Return the stored count, if it is usable. Call this first: it checks that the series still exist.
 
         Raises
         ------
         SeriesGone
             When one of the series was removed.
         """
-        numbers = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.event_sets)}
-        return self.restore(*await self._counts.find(self._metric.digest, numbers))
+        digests = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.event_sets)}
+        return self.restore(*await self._counts.find(self._metric.digest, digests))
 
     def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
-        """Return a count that was found, if it is any use; ``last_merge`` is the project's last, found with it."""
+        """Return a count that was found, if it is usable; ``last_merge`` is the project's last merge, read with it."""
         self._last_merge = last_merge
         if stored is None:
             return None
         counted = Counted.from_stored(stored, self._metric.decode_counts)
         if counted is None or counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
             return None
-        if counted.as_of > self._window.until:  # by a clock that is a little ahead: then it is as late as that
+        if counted.as_of > self._window.until:  # stored by a process whose clock is slightly ahead
             self._window = replace(self._window, until=counted.as_of)
         return counted
 
@@ -150,7 +151,7 @@ class MetricCounter(Generic[CountsT]):
     async def _read(
         self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
     ) -> FactColumns:
-        """Return the facts of a series from the start of the window on, under today's persons."""
+        """Return the facts of a series from the start of the window on, with merges of persons applied."""
         source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
         [found] = await source.since(self._window.since - padding, self._high_water_mark)
         if definition.actor_property is not None or "actor" not in columns:
@@ -158,7 +159,7 @@ class MetricCounter(Generic[CountsT]):
         return found.of_actors(self._merged.resolve(found.actor))
 
     async def _pending_facts(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
-        """Return which of a series' facts, as far as they were read, will have happened later than now."""
+        """Return the facts of a series with a time in the future, if any of those that were read has one."""
         if not self._window.is_open or not (found.time >= self._window.until).any():
             return []
         [later] = await self._source([definition]).since(self._window.until, self._high_water_mark)
@@ -174,7 +175,7 @@ class MetricCounter(Generic[CountsT]):
         return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
-        """Whether a count that was found covers everything there is by now."""
+        """Whether a count that was found covers all events, merges and due facts."""
         return self._last_event <= known.watermark and not self._due(known) and not self._has_merges_after(known)
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
@@ -184,14 +185,14 @@ class MetricCounter(Generic[CountsT]):
         return self._metric.additive_over == "actors" and self._last_merge > known.merge_mark
 
     async def apply_delta(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
-        """Bring a count up to date; None when counting everything is faster."""
+        """Bring a count up to date; None when recomputing is faster."""
         if self.is_up_to_date(known):
             return known
         source, due = self._all_sources(), self._due(known)
         watermark = max(known.watermark, self._high_water_mark)
         log = await self._persons.merges(after=known.merge_mark) if self._has_merges_after(known) else NO_MERGES
         new = await source.after(known.watermark, watermark, MAX_DELTA)
-        if max(len(log), len(due), sum(map(len, new))) >= MAX_DELTA:  # and what was read of the new may not be all
+        if max(len(log), len(due), sum(map(len, new))) >= MAX_DELTA:  # then not all new facts may have been read
             return None
         new = [facts.select(facts.time >= self._window.since) for facts in new]
         pending = [fact for fact in known.pending if fact.time >= self._window.until]
@@ -199,9 +200,9 @@ class MetricCounter(Generic[CountsT]):
         visible = [self._visible(facts) for facts in new]
         if due:
             places = [[one.sequence for one in due if one.place == place] for place in range(len(new))]
-            met = await source.of_events([one.sequence for one in due])
-            came = [facts.select(np.isin(facts.sequence, at)) for facts, at in zip(met, places, strict=True)]
-            visible = [concatenate(pair) for pair in zip(visible, came, strict=True)]
+            found = await source.of_events([one.sequence for one in due])
+            arrived = [facts.select(np.isin(facts.sequence, at)) for facts, at in zip(found, places, strict=True)]
+            visible = [concatenate(pair) for pair in zip(visible, arrived, strict=True)]
         counts = known.counts
         if not len(log) and not any(map(len, visible)):
             pass
@@ -218,7 +219,7 @@ class MetricCounter(Generic[CountsT]):
     async def _difference(
         self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
     ) -> CountsT | None:
-        """Return what some persons count for now, less what they counted for."""
+        """Return what some persons contribute now, minus what they contributed to the stored count."""
         log = await self._persons.merges_of(touched) if self._last_merge else NO_MERGES
         persons = np.union1d(touched, log.persons())
         if len(persons) >= MAX_DELTA:
@@ -234,7 +235,7 @@ class MetricCounter(Generic[CountsT]):
         return self._count_in_shares([part.of_actors(persons.resolve(part.actor)) for part in facts])
 
     def _count_in_shares(self, facts: Sequence[FactColumns]) -> CountsT:
-        """Count some facts after others, all of one actor together, so that the arrays made on the way stay small."""
+        """Count the facts share by share, those of an actor in the same share, to keep intermediate arrays small."""
         total = sum(map(len, facts))
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
         if shares == 1 or self._metric.additive_over is None:
@@ -245,7 +246,7 @@ class MetricCounter(Generic[CountsT]):
         return functools.reduce(operator.add, counts)
 
     def _span(self, facts: Sequence[FactColumns]) -> int:
-        """Return how many microseconds the facts lie apart at most."""
+        """Return the microseconds from the first of the facts to the last."""
         firsts = [int(part.time.min()) for part in facts if len(part)]
         return max((int(part.time.max()) for part in facts if len(part)), default=0) - min(firsts, default=0)
 
@@ -255,7 +256,7 @@ class MetricCounter(Generic[CountsT]):
 
     def _in_the_future(self, place: int, facts: FactColumns) -> list[FutureFact]:
         if not self._window.is_open:
-            return []  # what comes after the end never counts
+            return []  # facts after a fixed end never count
         later = np.flatnonzero(facts.time >= self._window.until)
         pairs = zip(facts.sequence[later].tolist(), facts.time[later].tolist(), strict=True)
         return [FutureFact(place, sequence, time) for sequence, time in pairs]

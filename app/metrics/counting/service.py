@@ -1,4 +1,4 @@
-"""Counting metrics, from stored counts where that is faster and never less exact."""
+"""Counts of metrics: brings series up to date, then counts incrementally where that is exact."""
 
 import contextlib
 import datetime as dt
@@ -11,16 +11,17 @@ from app.db.database import Database
 from app.db.models import utc_now
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
+from app.metrics.counting.repository import CountQueries, CountRepository
 from app.metrics.facts.event_sets import EventSet, series_of
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
-from app.metrics.facts.repository import CountQueries, CountRepository, FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository, SeriesGone
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
 
 
 class EventsRemoved(ValidationFailed):
-    """The question is about a time whose events are gone: the numbers would be too small."""
+    """A metric needs events that were removed: its counts would be too small."""
 
     def __init__(self, since: int) -> None:
         super().__init__(
@@ -30,7 +31,7 @@ class EventsRemoved(ValidationFailed):
 
 
 class FactService:
-    """Facts of one project."""
+    """Counts the facts of one project."""
 
     def __init__(
         self, database: Database, materializer: Materializer, project_id: int, cohorts: CohortMembers | None = None
@@ -41,12 +42,12 @@ class FactService:
         self._cohorts = cohorts or ProjectCohorts()
 
     async def counts(self, metrics: Sequence[FactQuery[CountsT]], *, recompute: bool = False) -> list[CountsT]:
-        """Return the counts of metrics as of one moment; ``recompute``: from all facts.
+        """Return the counts of metrics as of one moment; with ``recompute`` from all facts.
 
         Raises
         ------
         EventsRemoved
-            When one of them cannot be counted any more.
+            When one of them needs events that were removed.
         """
         found: list[CountsT] = []
         for counts in await self.counts_or_refusals(metrics, recompute=recompute):
@@ -58,13 +59,11 @@ class FactService:
     async def counts_or_refusals(
         self, metrics: Sequence[FactQuery[CountsT]], *, recompute: bool = False
     ) -> list[CountsT | EventsRemoved]:
-        """Return what ``counts`` does, and for a metric that cannot be counted any more the refusal."""
+        """Return what ``counts`` does, with the error in place of the counts of a metric that needs removed events."""
         while True:
             async with self._database.aggregation_slots:
                 series = await self.catch_up(metrics)
-                with contextlib.suppress(
-                    SeriesGone
-                ):  # nobody had used them for long; those made now are young and stay
+                with contextlib.suppress(SeriesGone):  # removed as unused; those created now are too young for that
                     return [await self._count_or_refuse(metric, series, recompute=recompute) for metric in metrics]
 
     async def _count_or_refuse(
@@ -83,16 +82,16 @@ class FactService:
     async def count(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
     ) -> CountsT:
-        """Return the counts of a metric whose series were brought up to date. ``recompute``: from all facts.
+        """Return the counts of a metric whose series were brought up to date; with ``recompute`` from all facts.
 
-        Of several requests for one metric the first does the work, and the others add what is new since.
+        Of several requests for one metric the first does the work, and the others add only what is new since.
 
         Raises
         ------
         SeriesGone
-            When one of the series was removed meanwhile: bring them up to date again.
+            When one of the series was removed meanwhile: call ``catch_up`` again.
         EventsRemoved
-            When the metric is about a time whose events were removed before it was first asked.
+            When the metric needs events that were removed before its series were created.
         """
         events_since = max(
             (series.events_available_since[one.digest] for one in series_of(metric.event_sets)), default=0
@@ -100,8 +99,8 @@ class FactService:
         if metric.needs_events_since < events_since:
             raise EventsRemoved(events_since)
         async with self._materializer.lock_for((self._project_id, metric.digest)):
-            counted, is_news = await self._count(metric, series, recompute=recompute or not metric.is_incremental)
-            if metric.is_incremental and is_news and len(counted.pending) < MAX_DELTA:
+            counted, is_new = await self._count(metric, series, recompute=recompute or not metric.is_incremental)
+            if metric.is_incremental and is_new and len(counted.pending) < MAX_DELTA:
                 async with self._database.write(durable=False) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         return counted.counts
@@ -109,10 +108,10 @@ class FactService:
     async def _count(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
     ) -> tuple[Counted[CountsT], bool]:
-        """Return the counts, and whether they differ enough from the stored ones to be kept."""
+        """Return the counts, and whether they differ from the stored ones."""
         if not recompute:
             found = await CountQueries(self._database, self._project_id).find(metric.digest)
-            async with self._database.read() as session:  # which it does not need yet
+            async with self._database.read() as session:  # passed on, but not used to find the count
                 counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
                 known = counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
@@ -125,9 +124,9 @@ class FactService:
             return await counter.recompute(), True
 
     async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
-        """Remove the series, facts and counts that none of the metrics uses, a few at a time.
+        """Remove the series, facts and counts that not one of the metrics uses, a chunk at a time.
 
-        Young ones stay: an edit may be taken back, and others than results have questions too.
+        Young ones stay: an edit may be undone, and not only results create them.
         """
         before = utc_now() - older_than
         async with self._database.write(durable=False) as session:
@@ -136,9 +135,9 @@ class FactService:
         await self._remove_retired()
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
-        """Let events before a moment go: note it, and remove the series that would lack them.
+        """Prepare the removal of events before a moment: record it, and remove all series but those of the metrics.
 
-        The series of the metrics must have been brought up to date; they are complete without events.
+        The latter must have been brought up to date: their facts no longer need the events.
         """
         async with self._database.write() as session:
             facts = FactRepository(session, self._project_id)

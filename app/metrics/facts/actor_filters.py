@@ -1,4 +1,4 @@
-"""Conditions on who is behind a fact: persons, cohorts, groups and sessions, as they are when somebody asks. Pure."""
+"""Filters on the actors of facts: persons, cohorts, groups and sessions, as they are when facts are read."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -13,7 +13,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 def holds(node: Node, masks: Mapping[int, Mask], count: int) -> Mask:
-    """Combine the answers to the atoms of a filter.
+    """Combine the results of the atoms of a filter.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def holds(node: Node, masks: Mapping[int, Mask], count: int) -> Mask:
     if id(node) in masks:
         return masks[id(node)]
     if isinstance(node, Condition):
-        raise LookupError(f"no answer to the condition {node!r}")
+        raise LookupError(f"no result for the condition {node!r}")
     parts = [holds(child, masks, count) for child in node.children]
     if not parts:
         return np.ones(count, dtype=np.bool_)
@@ -32,7 +32,7 @@ def holds(node: Node, masks: Mapping[int, Mask], count: int) -> Mask:
 
 
 def actors_of(facts: FactColumns, companion: FactColumns) -> tuple[NDArray[np.int64], Mask]:
-    """Return who is behind each fact according to another series of the same events, and where anybody is."""
+    """Return the actor of each fact from another series of the same events, and which facts have one there."""
     if companion is facts:
         return facts.actor, np.ones(len(facts), dtype=np.bool_)
     if not len(companion):

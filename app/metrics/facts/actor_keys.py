@@ -1,4 +1,4 @@
-"""Numbers for actors that are no persons, since facts hold numbers only."""
+"""Numbers for actors other than persons, because facts hold numbers only."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from app.metrics.facts.matching import Match
 _COLUMNS = ("project_id", "property", "key")
 
 
-# First number of the advisory lock under which actors get numbers; the second is the project.
+# First key of the advisory lock under which actors get numbers; the second is the project.
 ACTOR_LOCK = 4
 
 
@@ -25,7 +25,7 @@ class ActorKeyRepository:
         self._project_id = project_id
 
     async def resolve_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
-        """Return the matches with the numbers of their actors where persons were, giving new actors a number."""
+        """Return the matches with the number of their actor in place of the person; new actors get a number."""
         numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
         return [
             Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
@@ -44,7 +44,7 @@ class ActorKeyRepository:
         return numbers
 
     async def _wait_for_turn(self) -> None:
-        """Keep out others that intern for the project: in two orders they would wait for each other for ever."""
+        """Serialize interning in the project: two transactions with different orders of keys would deadlock."""
         if self._session.get_bind().dialect.name == "postgresql":
             await self._session.execute(
                 text("SELECT pg_advisory_xact_lock(:space, :project)"),

@@ -8,12 +8,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# What facts have beside their time and variant.
+# The columns that facts have besides their time and variant.
 Column: TypeAlias = Literal["actor", "sequence", "value"]
 WITHOUT_VALUES: Set[Column] = frozenset({"actor", "sequence"})
 
 NO_VARIANT = 0
-NO_ACTOR = 0  # where others than persons act: whoever has an empty name
+NO_ACTOR = 0  # the actor of events without the actor property, where actors are not persons
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class FactColumns:
     Attributes
     ----------
     actor : int64[n]
-        Who did it; merged persons are one already.
+        Who did it; merged persons have one number.
     time : int64[n]
         Microseconds since 1970 UTC.
     variant : int32[n]
-        0 where the event names no variant, 1 to k for the flag's variants, k + 1 for any other text.
+        0 for events without a variant, 1 to k for the flag's variants, k + 1 for any other text.
     value : float64[n]
-        The property that mathematics works on; nan where it is no number.
+        The numeric property of the metric; nan where it is not a number.
     sequence : int64[n]
-        The event's place in the order of arrival. One event may be in several series.
+        The event's position in the order of arrival. One event may be in several series.
     """
 
     actor: NDArray[np.int64]
@@ -48,19 +48,19 @@ class FactColumns:
         return replace(self, actor=actors)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "FactColumns":
-        """Return the rows that a mask, an index or a slice picks."""
+        """Return the rows that a mask, an index or a slice selects."""
         return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
 
     def in_pieces(self, count: int) -> "Iterator[FactColumns]":
-        """Cut the facts into so many pieces, whoever acted."""
+        """Cut the facts into `count` pieces, regardless of their actors."""
         ends = np.linspace(0, len(self), count + 1).astype(int).tolist()
         for start, end in pairwise(ends):
             yield self.select(slice(start, end))
 
     def by_actor(self, shares: int) -> "Iterator[FactColumns]":
-        """Deal the facts out, all of one actor into the same of so many shares."""
+        """Distribute the facts over `shares`, all facts of an actor into the same one."""
         share = (self.actor % shares).astype(np.uint16 if shares <= 2**16 else np.int64)
-        order = np.argsort(share, kind="stable")  # which is quick for numbers of 16 bits
+        order = np.argsort(share, kind="stable")  # a radix sort for numbers of 16 bits
         ends = np.cumsum(np.bincount(share, minlength=shares))
         for rows in np.split(order, ends[:-1]):
             yield self.select(rows)
@@ -72,7 +72,7 @@ _NONE = FactColumns(
 
 
 def concatenate(parts: Sequence[FactColumns]) -> FactColumns:
-    """Return the facts of all parts, one after the other."""
+    """Return the facts of all parts, in the order of the parts."""
     if len(parts) == 1:
         return parts[0]
     parts = parts or [_NONE]
@@ -86,7 +86,7 @@ def concatenate(parts: Sequence[FactColumns]) -> FactColumns:
 
 
 def union(parts: Sequence[FactColumns]) -> FactColumns:
-    """Return the facts of all parts, each event once: of several facts of an event the first part's."""
+    """Return the facts of all parts, each event once: if several parts have the event, the fact of the first."""
     if len(parts) == 1:
         return parts[0]
     facts = concatenate(parts)

@@ -1,4 +1,4 @@
-"""What has to be read to see all events of an entity. Pure."""
+"""The series and filters that select all events of an entity."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def group_property(type_index: int) -> str:
 
 @dataclass(frozen=True)
 class FilteredSeries:
-    """A series, and the condition on who is behind its facts, which is tested against what they are today."""
+    """A series, and a filter on its actors that is evaluated when facts are read, against their properties today."""
 
     series: SeriesDefinition
     condition: Group
@@ -34,7 +34,7 @@ class FilteredSeries:
     def companions(self) -> Mapping[Subject, SeriesDefinition]:
         """The series to read for each subject of the condition: the same events, with that subject as the actor.
 
-        A fact is found in them by its sequence number. It is the part's own series where that has such actors.
+        Facts of both are joined by sequence number. Where the series has such actors already, it is the series itself.
         """
         found: dict[Subject, SeriesDefinition] = {}
         for atom in atoms(self.condition):
@@ -55,7 +55,7 @@ class FilteredSeries:
 
     @property
     def all_series(self) -> list[SeriesDefinition]:
-        """Everything that has to be materialized before the part can be read."""
+        """All series that have to be materialized before this one can be read."""
         companions = self.companions
         sessions = [SESSIONS] if any(about.kind == "session" for about in companions) else []
         return [self.series, *companions.values(), *sessions]
@@ -63,9 +63,9 @@ class FilteredSeries:
 
 @dataclass(frozen=True)
 class EventSet:
-    """The events of an entity: those of any of the parts, each once. Without parts: none.
+    """The events of an entity: the union of the parts, each event once.
 
-    ``padding`` makes the window wider for them on both sides, in microseconds.
+    ``padding`` widens the window for them on both sides, in microseconds.
     """
 
     parts: tuple[FilteredSeries, ...]
@@ -73,7 +73,7 @@ class EventSet:
 
     @property
     def only_series(self) -> SeriesDefinition | None:
-        """The one series of persons' facts that is all there is to read; None where more has to be looked at."""
+        """The single series of persons' facts that holds all events; None where more has to be read."""
         if len(self.parts) != 1 or self.padding:
             return None
         [part] = self.parts
@@ -81,12 +81,13 @@ class EventSet:
 
     @property
     def digest(self) -> str:
-        """Equal for event_sets that see the same."""
+        """Equal for sets that select the same events."""
         document = [self.padding, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property
     def all_series(self) -> list[SeriesDefinition]:
+        """All series that have to be materialized before the set can be read."""
         return [series for part in self.parts for series in part.all_series]
 
 
@@ -101,9 +102,9 @@ def event_set(
     actor_property: str | None = None,
     actor_required: bool = False,
 ) -> EventSet:
-    """Take sources with any filters apart: into series of what events tell, and conditions for when they are read.
+    """Split the filters of sources: into series, for what events tell, and conditions to evaluate when facts are read.
 
-    There is one part unless sources differ in such conditions, or a disjunction mixes both kinds.
+    There is one part unless the sources differ in such conditions, or a disjunction mixes both kinds.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def event_set(
 
 
 def series_of(event_sets: Sequence[EventSet]) -> list[SeriesDefinition]:
-    """Return all series that the event_sets need, each once."""
+    """Return all series that the event sets need, each once."""
     return list({series.digest: series for event_set in event_sets for series in event_set.all_series}.values())
 
 

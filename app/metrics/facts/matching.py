@@ -1,4 +1,4 @@
-"""From events to facts: which events a series event_sets, and what stays of each. Pure."""
+"""From events to facts: which events belong to a series, and what a fact keeps of each."""
 
 import functools
 import logging
@@ -12,9 +12,9 @@ from app.properties.text import number, text_form
 
 logger = logging.getLogger("abacus")
 
-# Texts longer than this are no variant's key and no actor's; what is kept of them has to fit into an index.
+# Longer texts are not keys of variants or actors; what is kept of them has to fit into an index.
 MAX_KEY_CHARACTERS = 400
-# SQLite stores not-a-number as null, and no property can hold an infinite number, so this one says "no number".
+# Stands for a missing number: SQLite stores nan as null, and a property cannot hold an infinite number.
 NO_NUMBER = float("-inf")
 
 # (sequence, person id, time, name, properties) of an event; times in microseconds since 1970 UTC
@@ -24,10 +24,10 @@ _NOTHING: Mapping[str, bytes] = {}
 
 
 class Match(NamedTuple):
-    """What stays of an event that a series event_sets.
+    """What a fact keeps of an event.
 
-    ``variant`` is empty where the event names none. ``actor`` is None where persons act, else the text of the actor
-    property, which is empty where the event has none.
+    ``variant`` is empty where the event names none. ``actor`` is None where actors are persons, else the text of the
+    actor property, empty where the event has none.
     """
 
     sequence: int
@@ -39,7 +39,7 @@ class Match(NamedTuple):
 
 
 class SeriesMatcher:
-    """Picks the events of a series out of those of any names. Decodes only properties that the definition mentions."""
+    """Selects the events of a series. Decodes only the properties that the definition mentions."""
 
     def __init__(self, definition: SeriesDefinition) -> None:
         self.digest = definition.digest
@@ -60,12 +60,14 @@ class SeriesMatcher:
         for sequence, person_id, time, name, properties in rows:
             if names is not None and name not in names:
                 continue
-            # A key may be written with escapes; without any it has to be there as it is, or nothing need be decoded.
+            # Keys may be written with escapes. Without a backslash, properties that lack the key need no decoding.
             if only_key in properties or "\\" in properties:
                 try:
                     values: Mapping[str, bytes] = read(properties)
-                except UnreadablePropertiesError:  # capture lets none in; one put there by hand must not stop others
-                    logger.warning("event %d was skipped: its properties cannot be read", sequence)
+                except (
+                    UnreadablePropertiesError
+                ):  # capture refuses these; one inserted by hand must not stop the others
+                    logger.warning("skipping event %d: its properties cannot be decoded", sequence)
                     continue
             else:
                 values = _NOTHING
@@ -86,7 +88,7 @@ class SeriesMatcher:
 
 
 class _Conditions:
-    """What each name of event has to satisfy: one of its sources, or one of the sources of all names."""
+    """The condition on events of each name: any of the sources of that name, or of the sources of all names."""
 
     def __init__(self, sources: Sequence[EventSource]) -> None:
         compiled = [(source.name, compile_filter(source.filter), bool(source.filter.children)) for source in sources]
@@ -99,7 +101,7 @@ class _Conditions:
         self._named = {name: condition(name) for name, _, _ in compiled if name is not None}
 
     def of(self, name: str) -> Predicate | None:
-        """Return the condition on events of a name; None when every one belongs."""
+        """Return the condition on events of a name; None when every event of the name belongs to the series."""
         return self._named.get(name, self._others)
 
 
@@ -112,7 +114,7 @@ def _any_of(alternatives: Sequence[tuple[PropertyMatcher, bool]]) -> Predicate |
     return lambda values: any(matches(values) for matches in predicates)
 
 
-@functools.lru_cache(maxsize=4096)  # variants are few, and an event in two names one of them
+@functools.lru_cache(maxsize=4096)  # variants are few, and about half of the events name one
 def _key(raw: bytes | None) -> str:
     if raw is None:
         return ""

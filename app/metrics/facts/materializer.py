@@ -1,4 +1,4 @@
-"""Keeping facts up with events."""
+"""Materialization: facts of series from the events after their watermarks."""
 
 import asyncio
 import contextlib
@@ -17,22 +17,24 @@ from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
 
-# Events at a time: many, so that their facts find neighbors in the index of persons (which halves what storing costs),
-# few enough for memory and for SQLite's other writers to get a turn.
+# Events per transaction: many, so that their facts share pages of the index of persons (which halves the cost of
+# storing), yet few enough for memory and for other writers of SQLite.
 CHUNK = 30_000
 SECONDS_BETWEEN_REPORTS = 5.0
 
 logger = logging.getLogger("abacus")
 
-Report: TypeAlias = Callable[[int, int], None]  # gets the last event that was worked in, and the last there is
+Report: TypeAlias = Callable[
+    [int, int], None
+]  # gets the last event that was materialized, and the last event to materialize
 
 
 @dataclass(frozen=True)
 class MaterializedSeries:
     """Series that are complete up to an event's sequence number (some may be further).
 
-    The mappings are by the digest of the definition. ``last_event_sequences`` holds the last event
-    that may belong to a series; events before ``events_available_since`` may be missing, because they were removed.
+    The mappings are by the digest of the definition. ``last_event_sequences`` holds the last event that may belong to a
+    series; events before ``events_available_since`` may be missing, because they were removed.
     """
 
     high_water_mark: int
@@ -42,9 +44,9 @@ class MaterializedSeries:
 
 
 class Materializer:
-    """Reads the events after a series' watermark, stores the facts they make and moves the watermark, all at once.
+    """Reads the events after a series' watermark, stores their facts and moves the watermark, in one transaction.
 
-    A new series starts at watermark 0, so looking back is the same code. Of several requests for one series the first
+    A new series starts at watermark 0, so backfilling is the same code. Of several requests for one series the first
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
     """
 
@@ -52,32 +54,35 @@ class Materializer:
         self._database = database
         self._chunk = chunk
         self._report = report
-        self.shared = SingleFlight()  # what several requests of this process want at once
+        self.shared = SingleFlight()  # work that several requests of this process need at once
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:
-        """Return the lock under which a piece of work is done once, however many requests need it."""
+        """Return the lock under which a piece of work is done by one request, while the others wait."""
         return self._locks.setdefault(work, asyncio.Lock())
 
     async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
         """Bring series up to the last committed event, creating those that do not exist."""
         while True:
-            with contextlib.suppress(SeriesGone):  # then they are made again
+            with contextlib.suppress(SeriesGone):  # then they are created again
                 return await self._try_to_catch_up(project_id, definitions)
 
     async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
         series = await self._find_or_create(project_id, definitions)
         events = EventQueries(self._database, project_id)
         high_water_mark = await events.high_water_mark()
-        last = await events.last_named({name for one in definitions for name in one.names or ()})
-        lasts = {digest: _last(stored.definition, last, high_water_mark) for digest, stored in series.items()}
-        behind = [stored for digest, stored in series.items() if stored.watermark < lasts[digest]]
-        if behind:  # or there is nothing to do, and nothing to write
+        last_by_name = await events.last_named({name for one in definitions for name in one.names or ()})
+        last_sequences = {
+            digest: _last_sequence(stored.definition, last_by_name, high_water_mark)
+            for digest, stored in series.items()
+        }
+        behind = [stored for digest, stored in series.items() if stored.watermark < last_sequences[digest]]
+        if behind:
             await self._catch_up(project_id, behind, high_water_mark)
         return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
-            lasts,
+            last_sequences,
             {digest: stored.events_since for digest, stored in series.items()},
         )
 
@@ -96,23 +101,23 @@ class Materializer:
 
     async def _catch_up(self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int) -> None:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
-        async with contextlib.AsyncExitStack() as turns:
-            for series_id in matchers:  # in the order of their ids, so that nobody waits for somebody who waits for him
-                await turns.enter_async_context(self.lock_for(series_id))
+        async with contextlib.AsyncExitStack() as locks:
+            for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
+                await locks.enter_async_context(self.lock_for(series_id))
             async with self._database.read() as session:
                 watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
-                # Whoever is about as far reads along, the others when they have been caught up with.
+                # Series within one chunk are read together; the others join when these have caught up with them.
                 together = [one for one, reached in watermarks.items() if reached <= lowest + self._chunk]
                 until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
-                await self._work_through(project_id, {one: matchers[one] for one in together}, lowest, until)
+                await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until)
                 watermarks |= dict.fromkeys(together, until)
 
-    async def _work_through(
+    async def _materialize(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int
     ) -> None:
-        """Bring several series to an event together. The next events are read while those at hand are worked in."""
+        """Bring several series up to an event. The next chunk is read while the current one is stored."""
         names, reported = _names(matchers.values()), time.monotonic()
         reading = asyncio.create_task(self._read(project_id, names, watermark, until))
         try:
@@ -121,12 +126,12 @@ class Materializer:
                 watermark = rows[-1][0] if len(rows) >= self._chunk else until
                 if watermark < until:
                     reading = asyncio.create_task(self._read(project_id, names, watermark, until))
-                await self._work_in(project_id, matchers, rows, watermark)
+                await self._store(project_id, matchers, rows, watermark)
                 self._report(watermark, until)
                 if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
                     reported = time.monotonic()
                     percent = watermark / until * 100
-                    logger.info("project %d: looked through %.0f %% of the events for %s", project_id, percent, names)
+                    logger.info("project %d: materialized %.0f %% of events for %s", project_id, percent, names)
         finally:
             reading.cancel()
 
@@ -136,15 +141,15 @@ class Materializer:
         async with self._database.read() as session:
             return await EventRepository(session, project_id).named_after(names, watermark, until, self._chunk)
 
-    async def _work_in(
+    async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
     ) -> None:
-        """Store what the next events are to each series, and move the watermarks, all in one transaction."""
+        """Store the facts of the next events, and move the watermarks, in one transaction."""
         matches = await asyncio.to_thread(_match, matchers, rows)
         async with self._database.write(durable=False) as session:
             facts = FactRepository(session, project_id)
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
-            # Where another process has been meanwhile, there is less to do, or nothing.
+            # Another process may have stored some of them meanwhile.
             watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
             for series_id, watermark in watermarks.items():
                 new = [match for match in matches[series_id] if match.sequence > watermark]
@@ -156,11 +161,11 @@ class Materializer:
             await facts.move_watermarks(watermarks, reached)
 
 
-def _last(definition: SeriesDefinition, last: Mapping[str, int], high_water_mark: int) -> int:
-    """Return the last event that a series may be interested in."""
+def _last_sequence(definition: SeriesDefinition, last_by_name: Mapping[str, int], high_water_mark: int) -> int:
+    """Return the sequence number of the last event that may belong to a series."""
     if definition.names is None:
         return high_water_mark
-    return max((last[name] for name in definition.names), default=0)
+    return max((last_by_name[name] for name in definition.names), default=0)
 
 
 def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:

@@ -1,4 +1,4 @@
-"""Answering the conditions of event_sets when they are read: who passes today."""
+"""Filters that are evaluated when facts are read, against persons, groups, cohorts and sessions as of today."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
@@ -20,18 +20,18 @@ from app.people.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
 from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
 
-# Reads the facts of a series inside the window, made wider by so many microseconds on both sides.
+# Reads the facts of a series inside the window, padded by a number of microseconds on both sides.
 ReadFacts: TypeAlias = Callable[[SeriesDefinition, int], Awaitable[FactColumns]]
 
 
 class CohortMembers(Protocol):
-    """Who belongs to the cohorts of a project; nobody belongs to one that does not exist."""
+    """Looks up the members of cohorts; a cohort that does not exist has none."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]: ...
 
 
 class ProjectCohorts:
-    """The cohorts that projects keep."""
+    """The cohorts stored in the database."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
         persons = PersonService(PersonRepository(session, project_id))
@@ -39,7 +39,7 @@ class ProjectCohorts:
 
 
 class ConditionService:
-    """Tells which facts pass the condition of a event_set's part. Works inside the snapshot in which facts are read."""
+    """Evaluates the conditions of filtered series, inside the snapshot in which facts are read."""
 
     def __init__(self, session: AsyncSession, project_id: int, cohorts: CohortMembers, read: ReadFacts) -> None:
         self._session = session
@@ -48,7 +48,7 @@ class ConditionService:
         self._read = read
 
     async def passing(self, part: FilteredSeries, facts: FactColumns) -> FactColumns:
-        """Return those of the facts of a part that pass its condition."""
+        """Return the facts of a filtered series that pass its condition."""
         if not part.condition.children:
             return facts
         companions = part.companions

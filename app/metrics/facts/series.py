@@ -1,4 +1,4 @@
-"""What a metric event_sets: the events of one entity of an insight, and the properties that stay of them."""
+"""Series: the events of one entity of an insight, and the properties that facts keep of them."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.properties.filters import Group, canonical
 
-# To be raised when the rules by which facts are made and counted change: nothing is added to what older rules made.
+# Raise when the rules change by which facts are made and counted: facts of older rules are not extended.
 RULES = 1
 
 
@@ -21,7 +21,7 @@ class EventSource:
 
 @dataclass(frozen=True)
 class ActionSource:
-    """An action of a project: several ways for an event to be it."""
+    """An action of a project: the sources of which an event has to match one."""
 
     name: str
     sources: Sequence[EventSource]
@@ -31,10 +31,10 @@ class ActionSource:
 class SeriesDefinition:
     """Events that come from any of several sources, each event once.
 
-    The filters of ``sources`` look at nothing but the event itself. ``variant_property`` names the variant, if any does
-    (``$feature/<flag key>``, or ``$feature_flag_response`` for exposures); ``value_property`` holds the number that
-    property mathematics works on. ``actor_property`` tells who acts where that is no person (``$group_0``,
-    ``$session_id``): with ``actor_required`` events without it do not belong to the series, else they share one actor.
+    The filters of ``sources`` look at the event itself only. ``variant_property`` names the variant, if any does
+    (``$feature/<flag key>``, or ``$feature_flag_response`` for exposures); ``value_property`` holds the number
+    of numeric metrics. ``actor_property`` names the actor where that is not a person (``$group_0``, ``$session_id``):
+    with ``actor_required`` events without it do not belong to the series, else they share one actor.
     """
 
     sources: tuple[EventSource, ...]

@@ -1,4 +1,4 @@
-"""Sessions: how long they lasted. Pure."""
+"""Durations of sessions."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from app.properties.filters import Group
 from app.properties.matcher import compile_filter
 from app.properties.subjects import DURATION_PROPERTY
 
-# A session may have begun before a window or end after it: events so much outside still belong to it.
+# A session may begin before a window or end after it: events up to this far outside still belong to it.
 MARGIN = 24 * 3_600 * 1_000_000  # microseconds
 
 _SECOND = 1_000_000
@@ -40,7 +40,7 @@ def sessions_matching(condition: Group, sessions: FactColumns) -> NDArray[np.int
 
 
 def with_durations(facts: FactColumns, sessions: FactColumns) -> FactColumns:
-    """Return facts whose actors are sessions with the session's duration as the value; nan where there is none."""
+    """Return facts whose actors are sessions with the session's duration as the value; nan without a session."""
     actors, seconds = durations(sessions)
     value = np.full(len(facts), np.nan)
     if len(actors):

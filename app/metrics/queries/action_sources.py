@@ -1,4 +1,4 @@
-"""What the actions are that metrics mention."""
+"""Looks up the actions that metrics mention."""
 
 from app.db.database import Database
 from app.events.actions.matching import alternatives
@@ -9,14 +9,14 @@ from app.metrics.queries.entities import NO_ACTIONS, Actions, Filters, mentioned
 
 
 class ActionSources:
-    """Looks up the actions of one project."""
+    """The actions of one project, as sources of events."""
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database
         self._project_id = project_id
 
     async def of(self, filters: Filters) -> Actions:
-        """Return the actions that an insight mentions, as they are today; those that are gone are absent."""
+        """Return the actions that an insight mentions, as they are today, without deleted ones."""
         mentioned = mentioned_actions(filters)
         if not mentioned:
             return NO_ACTIONS

@@ -1,4 +1,4 @@
-"""Which days of a project have any event at all."""
+"""Looks up the days on which a project has any event."""
 
 import numpy as np
 
@@ -11,20 +11,20 @@ from app.metrics.queries.scope import ExperimentScope, buckets
 
 
 class ActivityService:
-    """Asks the events of one project."""
+    """The days with events of one project."""
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database
         self._project_id = project_id
 
     async def days(self, scope: ExperimentScope) -> Days:
-        """Return the days of an experiment, and on which of them anything happened inside its window."""
+        """Return the days of an experiment, and which of them have events inside its window."""
         days = buckets(scope, "day")
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)
         async with self._database.read() as session:
             found = await EventRepository(session, self._project_id).busy_buckets(starts, scope.window.until)
-            # Asked afterwards: whoever removes events says so first.
+            # Read afterwards, because a removal of events is recorded before it begins.
             events_since = await AccountRepository(session).events_since(self._project_id)
         if scope.window.since < events_since:
             raise EventsRemoved(events_since)

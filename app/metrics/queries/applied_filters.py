@@ -1,4 +1,4 @@
-"""Metrics as they took effect, in the form that results show. Pure."""
+"""Filters of a metric as they were applied, in the form that results show."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from app.metrics.queries.scope import ExperimentScope
 JsonDict: TypeAlias = dict[str, JsonValue]
 
 # Keys that results show when they are set, with the type of their values.
-_OPTIONAL_ECHOES: Mapping[str, type[int] | type[str]] = {
+_OPTIONAL_FILTERS: Mapping[str, type[int] | type[str]] = {
     "aggregation_group_type_index": int,
     "breakdown_attribution_value": int,
     "breakdown_limit": int,
@@ -90,7 +90,7 @@ def _entity_filters(entities: Sequence[Entity]) -> JsonDict:
 
 def _optional_filters(filters: Filters) -> JsonDict:
     applied: JsonDict = {"filter_test_accounts": True} if filters_test_accounts(filters) else {}
-    for key, kind in _OPTIONAL_ECHOES.items():
+    for key, kind in _OPTIONAL_FILTERS.items():
         value = filters.get(key)
         if kind is int and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)

@@ -1,4 +1,4 @@
-"""Reading the entities of an insight: the events it is about, with their own filters and mathematics. Pure."""
+"""Reads the entities of an insight: events and actions, with their filters and aggregations."""
 
 import json
 import math
@@ -25,9 +25,9 @@ NO_FILTER = Conjunction()
 
 @dataclass(frozen=True)
 class Entity:
-    """One event or action of an insight. ``order`` is its place among all of them, from 0.
+    """One event or action of an insight. ``order`` is its position among all of them, from 0.
 
-    ``sources`` are the ways for an event to be it, filters of the entity included; None for an action that is gone.
+    ``sources`` select its events, with the filters of the entity; None for an action that does not exist.
     """
 
     id: str | int
@@ -43,7 +43,7 @@ class Entity:
 
     @property
     def step_name(self) -> str:
-        """The name as a step of a funnel: of an event its id, whatever it was called in the metric."""
+        """The name as a step of a funnel: for an event its id, even if the metric renames it."""
         return str(self.id) if self.kind == "events" or self.name is None else self.name
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -61,7 +61,7 @@ class Entity:
         }
 
     def repeats(self, previous: "Entity") -> bool:
-        """Whether every event of ``previous`` that passes its filters could be taken for this one's.
+        """Whether every event of ``previous`` is an event of this entity too.
 
         Then one event must not count as both: this step needs a later one.
         """
@@ -75,9 +75,9 @@ def read_entities(filters: Filters, actions: Actions = NO_ACTIONS, always: Group
     Parameters
     ----------
     actions
-        What the actions that the insight mentions are; one that is missing does not exist.
+        The actions that the insight mentions; one that is missing does not exist.
     always
-        A filter that all entities have beside their own.
+        A filter that applies to all entities besides their own.
 
     Raises
     ------
@@ -100,14 +100,14 @@ def mentioned_actions(filters: Filters) -> set[int]:
 
 
 def refuse_missing_actions(entities: Sequence[Entity]) -> None:
-    """Refuse entities that are actions which do not exist."""
+    """Refuse actions that do not exist."""
     for entity in entities:
         if entity.sources is None:
             raise ValidationFailed(f"Action ID {entity.id} does not exist!")
 
 
 def event_names(entities: Sequence[Entity]) -> list[str]:
-    """Return the names of all events that entities can be, for actions those of all their ways."""
+    """Return the names of all events of the entities, for actions those of all their steps."""
     sources = [source for entity in entities for source in entity.sources or ()]
     return sorted({source.name for source in sources if source.name is not None})
 
@@ -134,14 +134,14 @@ def invalid_filters(detail: str = "Filters are not valid") -> ValidationFailed:
 
 
 def _order(value: JsonValue) -> float:
-    """Missing, null and 0 all come first, and keep the order in which they were given."""
+    """Return the sort key of an entity: missing, null and 0 come first, in the order in which they were given."""
     try:
-        place = float(value) if isinstance(value, str | int | float) else 0.0
+        order = float(value) if isinstance(value, str | int | float) else 0.0
     except (ValueError, OverflowError) as error:
         raise invalid_filters() from error
-    if not math.isfinite(place):
+    if not math.isfinite(order):
         raise invalid_filters()
-    return place or -1.0
+    return order or -1.0
 
 
 def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions: Actions, always: Group) -> Entity:
@@ -177,7 +177,7 @@ def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Gr
 
 
 def _checked(source: EventSource) -> EventSource:
-    """Return a source whose filter can be evaluated; others are refused before anything is stored."""
+    """Return the source; refuse one whose filter cannot be evaluated, before anything is stored."""
     try:
         validate_filter(source.filter)
     except InvalidFilter as error:

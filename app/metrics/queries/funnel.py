@@ -1,17 +1,14 @@
-"""What a funnel asks of the facts. Pure."""
+"""The fact queries of funnels."""
 
 from collections.abc import Sequence
 
 from app.metrics.aggregation.attribution import attribute
 from app.metrics.aggregation.calendar import Interval, Ticks
-from app.metrics.aggregation.funnel import FunnelCounts, FunnelExclusion, FunnelStep, aggregate_funnel, ordered_tries
+from app.metrics.aggregation.funnel import Attempts, FunnelCounts, count_funnel
 from app.metrics.aggregation.funnel_by_day import FunnelProgress, count_progress
-from app.metrics.aggregation.funnel_orders import (
-    aggregate_strict_funnel,
-    aggregate_unordered_funnel,
-    strict_tries,
-    unordered_tries,
-)
+from app.metrics.aggregation.ordered_funnel import FunnelExclusion, FunnelStep, ordered_attempts
+from app.metrics.aggregation.strict_funnel import strict_attempts
+from app.metrics.aggregation.unordered_funnel import unordered_attempts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import FunnelQuery
@@ -19,22 +16,12 @@ from app.metrics.queries.scope import ExperimentScope
 
 
 def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[FunnelCounts]:
-    """Return what a funnel asks of the facts."""
-    variant_count = len(scope.variants)
-
-    def count(columns: Sequence[FactColumns]) -> FunnelCounts:
-        steps, others = _attributed(query, columns)
-        if query.order_type == "strict":
-            return aggregate_strict_funnel(steps, others[-1], query.window, variant_count)
-        if query.order_type == "unordered":
-            return aggregate_unordered_funnel(steps, others, query.window, variant_count)
-        return aggregate_funnel(_steps(query, steps), _exclusions(query, others), query.window, variant_count)
-
+    """Return the fact query that counts a funnel."""
     return FactQuery(
         event_sets=query.event_sets(scope),
         window=scope.window,
         variants=scope.variants,
-        count=count,
+        count=lambda columns: count_funnel(_attempts(query, columns), len(scope.variants)),
         decode_counts=FunnelCounts.from_bytes,
         additive_over="actors",
         parameters=("funnel", *_parameters(query)),
@@ -44,33 +31,29 @@ def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[Funne
 def progress_metric(
     query: FunnelQuery, scope: ExperimentScope, ticks: Ticks, interval: Interval
 ) -> FactQuery[FunnelProgress]:
-    """Return the question how a funnel grew; with the last bucket it says what ``funnel_metric`` does of variants."""
-
-    def count(columns: Sequence[FactColumns]) -> FunnelProgress:
-        steps, others = _attributed(query, columns)
-        if query.order_type == "strict":
-            tries = strict_tries(steps, others[-1], query.window)
-        elif query.order_type == "unordered":
-            tries = unordered_tries(steps, others, query.window)
-        else:
-            tries = ordered_tries(_steps(query, steps), _exclusions(query, others), query.window)
-        return count_progress(tries, ticks, len(scope.variants))
-
+    """Return the fact query that counts a funnel over time; its end is what ``funnel_metric`` counts."""
     return FactQuery(
         event_sets=query.event_sets(scope),
         window=scope.window,
         variants=scope.variants,
-        count=count,
+        count=lambda columns: count_progress(_attempts(query, columns), ticks, len(scope.variants)),
         decode_counts=lambda body: FunnelProgress.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
         parameters=("funnel progress", interval, scope.timezone.key, *_parameters(query)),
     )
 
 
-def _attributed(query: FunnelQuery, columns: Sequence[FactColumns]) -> tuple[list[FactColumns], list[FactColumns]]:
-    """Return the facts of the steps, and those of the other event sets, as the funnel attributes them."""
+def _attempts(query: FunnelQuery, columns: Sequence[FactColumns]) -> Attempts:
+    """Return the attempts that the facts of the query's event sets hold, attributed as the query says."""
     parts = attribute(columns, query.attribution)
-    return parts[: len(query.steps)], parts[len(query.steps) :]
+    steps, others = parts[: len(query.steps)], parts[len(query.steps) :]
+    if not steps:
+        raise ValueError("a funnel needs at least one step, got none")
+    if query.order_type == "strict":
+        return strict_attempts(steps, others[-1], query.window)
+    if query.order_type == "unordered":
+        return unordered_attempts(steps, others, query.window)
+    return ordered_attempts(_steps(query, steps), _exclusions(query, others), query.window)
 
 
 def _steps(query: FunnelQuery, facts: Sequence[FactColumns]) -> list[FunnelStep]:
@@ -90,5 +73,5 @@ def _bounds(query: FunnelQuery) -> list[tuple[int, int]]:
 
 
 def _parameters(query: FunnelQuery) -> tuple[str, ...]:
-    """Return what the counts of a funnel depend on beside the facts."""
+    """Return what the counts of a funnel depend on besides the facts."""
     return (repr((_repeats(query), _bounds(query), query.window, query.order_type, query.attribution)),)

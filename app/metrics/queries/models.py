@@ -1,4 +1,4 @@
-"""What metrics and exposures look at: their filters, read. Pure."""
+"""Parsed queries of metrics and exposures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ OrderType: TypeAlias = Literal["ordered", "strict", "unordered"]
 
 @dataclass(frozen=True)
 class Exclusion:
+    """Events that, strictly between two steps, disqualify an attempt."""
+
     entity: Entity
     from_step: int
     to_step: int
@@ -28,7 +30,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class FunnelQuery:
-    """``group_type_index`` is the type of groups that act instead of persons."""
+    """A parsed funnel. With ``group_type_index`` its actors are groups of that type instead of persons."""
 
     steps: Sequence[Entity]
     exclusions: Sequence[Exclusion]
@@ -54,7 +56,7 @@ class FunnelQuery:
 
 @dataclass(frozen=True)
 class TrendQuery:
-    """``always`` is the filter on test accounts, where the metric has it: exposures follow it too."""
+    """A parsed trend. ``always`` is the filter on test accounts, if the metric has it: it applies to exposures too."""
 
     entity: Entity
     math: Math | ActivityMath
@@ -64,7 +66,7 @@ class TrendQuery:
 
     @property
     def measures_sessions(self) -> bool:
-        """Whether the numbers are durations of sessions, which no single event tells."""
+        """Whether the values are durations of sessions, which a single event does not hold."""
         return self.value_property == DURATION_PROPERTY
 
     def event_set(self, scope: ExperimentScope) -> EventSet:
@@ -83,7 +85,7 @@ class ExposureQuery:
     """What counts as exposure in an experiment.
 
     ``event_sets`` are the events; where test accounts are left out, first the events without those, then all.
-    ``problem`` says why what the experiment asks for as exposure is not that.
+    ``problem`` says why the experiment's own filters of exposure do not apply.
     """
 
     event_sets: Sequence[EventSet]

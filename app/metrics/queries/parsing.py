@@ -1,4 +1,4 @@
-"""Reading the filters of an experiment's metrics and of its exposure. Pure."""
+"""Parses the filters of an experiment's metrics and of its exposure."""
 
 from collections.abc import Sequence
 from typing import TypeVar, get_args
@@ -28,14 +28,14 @@ from app.properties.filters import Group
 
 DEFAULT_WINDOW = 14
 ORDER_TYPES: tuple[OrderType, ...] = get_args(OrderType)
-# As a target metric, whatever is known and no trend is counted as a funnel, as it was in 2022.
+# As a target metric, every known insight other than a trend is counted as a funnel, as in PostHog of 2022.
 _INSIGHTS = frozenset({"TRENDS", "FUNNELS", "RETENTION", "PATHS", "STICKINESS", "LIFECYCLE", "SESSIONS"})
 
 Choice = TypeVar("Choice", bound=str)
 
 
 def read_insight(filters: Filters) -> str:
-    """Return the insight's name in capitals; TRENDS where there is none."""
+    """Return the insight's name in capitals; TRENDS by default."""
     insight = filters.get("insight", "TRENDS")
     if not isinstance(insight, str) or insight.upper() not in _INSIGHTS:
         raise invalid_filters()
@@ -43,14 +43,14 @@ def read_insight(filters: Filters) -> str:
 
 
 def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> FunnelQuery:
-    """Return the question that a funnel asks.
+    """Return the query of a funnel.
 
     Parameters
     ----------
     actions
-        What the actions that the filters mention are.
+        The actions that the filters mention.
     test_accounts
-        The project's filter on test accounts, which holds for metrics that ask for it.
+        The project's filter on test accounts, which applies to metrics that ask for it.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
 
 
 def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> TrendQuery | None:
-    """Return the question that the first series of a trend asks; None when it has none that can have events."""
-    read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but has to be one
+    """Return the query of the first series of a trend; None without a series that can have events."""
+    read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but must be valid
     always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
     interval = _read_interval(filters)
@@ -93,19 +93,19 @@ def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: G
 def read_exposure(
     parameters: JsonValue, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER
 ) -> TrendQuery | None:
-    """Return what counts as exposure instead of ``$feature_flag_called``, where an experiment says so."""
+    """Return the query of an experiment's own exposure, which replaces ``$feature_flag_called``; None without one."""
     own = custom_exposure(parameters)
     return read_trend(own, actions, test_accounts) if own else None
 
 
 def custom_exposure(parameters: JsonValue) -> Filters:
-    """Return an experiment's own filters of exposure, which may mention actions; empty where it has none."""
+    """Return an experiment's own filters of exposure, which may mention actions; empty by default."""
     own = parameters.get("custom_exposure_filter") if isinstance(parameters, dict) else None
     return own if isinstance(own, dict) else {}
 
 
 def test_account_filter(filters: Filters, test_accounts: Group) -> Group:
-    """Return the project's filter on test accounts where a metric asks for it, else one that everything passes."""
+    """Return the project's filter on test accounts if the metric asks for it, else one that all events pass."""
     return test_accounts if filters_test_accounts(filters) else NO_FILTER
 
 
@@ -115,7 +115,7 @@ def filters_test_accounts(filters: Filters) -> bool:
 
 
 def _read_math(entity: Entity) -> Math | ActivityMath:
-    """Return the mathematics of an entity; a name that nobody knows means counting, as it always did."""
+    """Return the aggregation of an entity; an unknown name means the total, as in PostHog of 2022."""
     if is_activity_math(entity.math):
         if entity.math == "unique_group" and entity.math_group_type_index is None:
             raise ValidationFailed("math_group_type_index is required to be at least 0 and less than 5")
@@ -185,7 +185,7 @@ def _read_exclusions(filters: Filters, steps: Sequence[Entity], actions: Actions
     for item in read_list(filters, "exclusions"):
         kind = "actions" if item.get("type") == "actions" else "events"
         [entity] = read_entities({kind: [dict(item)]}, actions, always)
-        first, last = _read_place(item.get("funnel_from_step")), _read_place(item.get("funnel_to_step"))
+        first, last = _read_step(item.get("funnel_from_step")), _read_step(item.get("funnel_to_step"))
         if first is None or last is None:
             raise ValidationFailed("Exclusion event needs to define funnel steps")
         _refuse_bad_range(first, last, len(steps))
@@ -196,7 +196,7 @@ def _read_exclusions(filters: Filters, steps: Sequence[Entity], actions: Actions
     return exclusions
 
 
-def _read_place(value: JsonValue) -> int | None:
+def _read_step(value: JsonValue) -> int | None:
     return value if isinstance(value, int) else None
 
 

@@ -1,4 +1,4 @@
-"""The variants and the time that an experiment asks about. Pure."""
+"""The variants and the period that all metrics of an experiment share."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SECOND = dt.timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class ExperimentScope:
-    """What all metrics of an experiment share: its flag's variants (control first), its time and its time zone."""
+    """What all metrics of an experiment share: its flag's variants (control first), its period and its time zone."""
 
     flag_key: str
     variants: Sequence[str]
@@ -37,7 +37,7 @@ class ExperimentScope:
 
     @property
     def so_far(self) -> "ExperimentScope":
-        """The same up to now, where the end still lies ahead."""
+        """The scope up to now, where the end still lies ahead."""
         return replace(self, end=min(self.last, self.now))
 
     @property
@@ -59,7 +59,7 @@ class ExperimentScope:
         actor_property: str | None = None,
         actor_required: bool = False,
     ) -> EventSet:
-        """Return what to read for an entity; nothing for an action that is gone."""
+        """Return the event set of an entity; an empty one for an action that does not exist."""
         return event_set(
             entity.sources or (),
             self.variant_property,
@@ -69,7 +69,7 @@ class ExperimentScope:
         )
 
     def exposures(self, always: Group = NO_FILTER) -> EventSet:
-        """Return the persons to whom an SDK reported to have shown a variant, those that pass a filter."""
+        """Return the event set of exposures that SDKs reported, of events that pass a filter."""
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
         return event_set([source], "$feature_flag_response")
@@ -81,7 +81,7 @@ def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:
     Raises
     ------
     ValidationFailed
-        When there would be too many.
+        When there would be more than ``MAX_TICKS``.
     """
     try:
         return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone)

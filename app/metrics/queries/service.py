@@ -1,4 +1,4 @@
-"""From the metrics of an experiment to the questions that they ask of the facts."""
+"""From the metrics of an experiment to fact queries."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ from app.properties.filters import parse_filter
 
 
 class MetricQueryBuilder:
-    """Reads the metrics of one project's experiments."""
+    """Builds the queries of one project's experiments."""
 
     def __init__(self, database: Database, project: Project) -> None:
         self._timezone = ZoneInfo(project.timezone)
@@ -46,7 +46,7 @@ class MetricQueryBuilder:
         Raises
         ------
         ValidationFailed
-            When it has not started.
+            When the experiment has not started.
         """
         if experiment.start_date is None:
             raise ValidationFailed("Experiment has not started yet", code="no_data")
@@ -72,14 +72,14 @@ class MetricQueryBuilder:
     async def exposure_fact_query(
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
     ) -> FactQuery[TrendCounts]:
-        """Return what counts as exposure: what the experiment says it is, else persons who were shown a variant."""
+        """Return the fact query of exposure: the experiment's own if it has one, else calls of the feature flag."""
         own = await self._own_exposure(parameters)
         return await self.trend_metric(own, scope) if own else exposure_fact_query(scope, query.always)
 
     async def metrics(
         self, filters: Filters, parameters: JsonValue, scope: ExperimentScope
     ) -> Sequence[FactQuery[Any]]:
-        """Return the questions that a metric asks, exposures included where it needs them."""
+        """Return the fact queries of a metric, with that of exposure where the metric needs it."""
         if read_insight(filters) != "TRENDS":
             query = await self.funnel(filters)
             return [funnel_metric(query, scope)] if query.steps else []
@@ -89,25 +89,25 @@ class MetricQueryBuilder:
         return [await self.trend_metric(trend, scope), await self.exposure_fact_query(trend, parameters, scope)]
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
-        """Return what counts as exposure in an experiment; test accounts are left out as its target metric says."""
-        own, everybody, problem = None, None, ""
+        """Return what counts as exposure in an experiment; its target metric decides whether test accounts do."""
+        own, unfiltered, problem = None, None, ""
         if filters := custom_exposure(experiment.parameters):
             try:
                 actions = await self._actions.of(filters)
                 own = read_exposure(experiment.parameters, actions, self._test_accounts)
-                everybody = read_exposure(experiment.parameters, actions)
+                unfiltered = read_exposure(experiment.parameters, actions)
             except ValidationFailed as refusal:
                 problem = refusal.detail
             else:
                 problem = "" if own else "It has no event or action that exists."
-        if own is not None and everybody is not None:
-            event_sets = [scope.event_set(own.entity), scope.event_set(everybody.entity)]
-            name, variant_property, real = own.entity.step_name, scope.variant_property, own.always
+        if own is not None and unfiltered is not None:
+            event_sets = [scope.event_set(own.entity), scope.event_set(unfiltered.entity)]
+            name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
-            real = test_account_filter(experiment.filters, self._test_accounts)
-            event_sets = [scope.exposures(real), scope.exposures()]
+            always = test_account_filter(experiment.filters, self._test_accounts)
+            event_sets = [scope.exposures(always), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
-        leaves_out = real != NO_FILTER
+        leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:

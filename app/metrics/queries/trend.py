@@ -1,4 +1,4 @@
-"""What a trend asks of the facts, and what exposure to it is. Pure."""
+"""The fact queries of trends and of their exposure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from app.properties.filters import Group
 def trend_metric(
     query: TrendQuery, ticks: Ticks, scope: ExperimentScope, days: Days | None = None
 ) -> FactQuery[TrendCounts]:
-    """Return what a trend asks of the facts; activity over days needs to know the ``days``."""
+    """Return the fact query of a trend; aggregations of activity over days need the ``days``."""
     math = query.math
     return FactQuery(
         event_sets=[query.event_set(scope), ALL_SESSIONS] if query.measures_sessions else [query.event_set(scope)],
@@ -58,7 +58,7 @@ def _count(
 
 
 def exposure_fact_query(scope: ExperimentScope, always: Group = NO_FILTER) -> FactQuery[TrendCounts]:
-    """Return the question how many persons, of those that pass a filter, were exposed to each variant."""
+    """Return the fact query that counts the persons exposed to each variant, of events that pass a filter."""
     return FactQuery(
         event_sets=[scope.exposures(always)],
         window=scope.window,

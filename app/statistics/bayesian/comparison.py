@@ -1,4 +1,4 @@
-"""Comparing variants: who is best, who beats control, and what a wrong choice costs."""
+"""Comparison of posteriors: win probabilities, probabilities to beat control, and expected losses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class Comparison:
-    r"""Everything that one pass over the shared grid tells about k variants, the first being control.
+    r"""The results of one pass over the shared grid for k variants, the first being control.
 
     Attributes
     ----------
@@ -29,8 +29,8 @@ class Comparison:
     means : float64[k]
         Posterior means.
     sum_error, mass_error : float
-        The two checks that every call makes: how far win probabilities were from summing to 1, and densities from their
-        closed-form integrals.
+        The two checks of every call: the deviation of the sum of win probabilities from 1, and of densities' integrals
+        from their closed forms.
     grid : SharedGrid
         For quantiles of the same posteriors.
     """
@@ -54,9 +54,9 @@ def compare(posteriors: Sequence[Posterior]) -> Comparison:
     Raises
     ------
     ValueError
-        For fewer than two posteriors, or families mixed.
+        For fewer than two posteriors, or mixed families.
     QuadratureError
-        When a check fails; no such input is known.
+        When a check fails; such an input is not known.
     """
     if len(posteriors) < 2:
         raise ValueError(f"need at least two posteriors, got {len(posteriors)}")
@@ -102,8 +102,8 @@ def _log_product_of_others(log_cdf: Array) -> Array:
 def _value_weights(grid: SharedGrid) -> Array:
     """Return weights of the integral over the rate itself, [p, n].
 
-    Between variants that are far apart the rate is no smooth function of the axis, but all distribution functions are
-    constant there: such a panel only needs its exact width.
+    Between variants that are far apart the rate is not a smooth function of the axis, but all distribution functions
+    are constant there: such a panel only needs its exact width.
     """
     first = slice(0, 1)
     jacobian = np.exp(grid.kernel.log_jacobian(grid.nodes[None], first))[0]

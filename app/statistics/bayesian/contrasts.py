@@ -1,13 +1,13 @@
-r"""How much better a variant is than the baseline: exact quantiles of :math:`X_i - X_0` and of :math:`X_i / X_0`.
+r"""Contrasts of variants with the baseline: exact quantiles of :math:`X_i - X_0` and of :math:`X_i / X_0`.
 
 For independent rates the probability that a contrast lies below some value is one integral,
 
 .. math:: P(X_i \le m X_0 + d) = \int f_0(x) \, F_i(m x + d) \, dx,
 
-and so it is with the roles exchanged. The variable with the narrower distribution is integrated over, on panels of its
-own: the other one's distribution function is smooth there, but for the points where m x + d leaves the range of a rate,
-which become edges. Distribution functions are read off the grid on which the variants were compared. All quantiles are
-solved for at once.
+and so with the roles exchanged. The variable with the narrower distribution is integrated over, on panels of its
+own: the other one's distribution function is smooth there, except at the points where m x + d leaves the range of a
+rate, which become edges. Distribution functions are read off the grid on which the variants were compared. All
+quantiles are solved for at once.
 """
 
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ class _Solver:
         return np.asarray(theta)
 
     def _inside(self, low: Array, high: Array, theta: Array) -> Array:
-        """Return the middle of each bracket; where one side is still open, a step beyond."""
+        """Return the middle of each bracket; for a bracket that is open on one side, a step beyond the other."""
         is_open = np.isinf(low) | np.isinf(high)
         beyond = np.where(np.isinf(low), theta - 2 * self._scale, theta + 2 * self._scale)
         return np.where(is_open, beyond, (np.where(is_open, 0.0, low) + np.where(is_open, 0.0, high)) / 2)
@@ -122,7 +122,7 @@ class _Solver:
         u = (edges[:, :-1, None] + half * (1 + rule.nodes)).reshape(len(theta), -1)
         mass = np.exp(kernel.log_density(u, self._outer)) * (half * rule.weights).reshape(u.shape)
         mass /= mass.sum(axis=1)[:, None]
-        value, rest, speed = self._carry(u, moved)
+        value, rest, speed = self._map(u, moved)
         is_rate = (value > 0) & (rest > 0)
         odds = np.where(is_rate, value, 1.0) / np.where(is_rate, rest, 1.0)
         inner_u = np.log(odds / kernel.center[self._inner][:, None])
@@ -135,11 +135,11 @@ class _Solver:
         slope = (mass * density).sum(axis=1) / kernel.mass[self._inner]
         return np.where(self._is_over_baseline, below, 1 - below), slope
 
-    def _carry(self, u: Array, moved: Array) -> tuple[Array, Array, Array]:
-        """Take the outer variable at ``u`` to a value of the inner one.
+    def _map(self, u: Array, moved: Array) -> tuple[Array, Array, Array]:
+        """Map the outer variable at ``u`` to a value of the inner one.
 
-        Returns the value, what is left of it to 1 (1 for counts, which have no end), and how fast the inner variable's
-        place on its axis changes with theta. Of these the last two mean nothing where the value is no rate.
+        Returns the value, its distance to 1 (1 for counts, which are unbounded), and the derivative by theta of the
+        inner variable's position on its axis. The last two are meaningless where the value is not a rate.
         """
         odds = np.exp(u) * self._kernel.center[self._outer][:, None]
         is_ratio, moved = self._is_ratio[:, None], moved[:, None]
@@ -156,7 +156,7 @@ class _Solver:
         return value, rest, np.where(is_ratio, 1.0, 1 / safe_value) / safe_rest
 
     def _breaks(self, moved: Array) -> Array:
-        """Return where, on the outer variable's axis, the carried value becomes 0 and 1; else an edge that is there."""
+        """Return the points on the outer variable's axis where the mapped value becomes 0 and 1; else an outer edge."""
         log_factor, shift = _affine(moved, self._is_ratio)
         if isinstance(self._kernel, BetaKernel):
             odds = np.stack((_quotient(-shift, 1 + shift), _quotient(1 - shift, np.expm1(log_factor) + shift)), axis=1)
@@ -167,7 +167,7 @@ class _Solver:
         return np.clip(np.where(is_there, u, -np.inf), self._edges[:, :1], self._edges[:, -1:])
 
     def _cdf(self, inner_u: Array) -> Array:
-        """Return the inner variables' distribution functions, from the series of their panels by Clenshaw's scheme."""
+        """Return the inner variables' distribution functions from their panels' series, by Clenshaw's algorithm."""
         edges = self._grid.edges
         count = len(edges) - 1
         position = np.clip(inner_u + self._kernel.offset[self._inner][:, None], edges[0], edges[-1])
@@ -182,7 +182,7 @@ class _Solver:
 
 
 def _affine(moved: Array, is_ratio: Mask) -> tuple[Array, Array]:
-    """Return the logarithm of the factor, and the shift, by which values are carried."""
+    """Return the logarithm of the factor, and the shift, by which values are mapped."""
     return np.where(is_ratio, np.clip(moved, -_LARGEST_LOGARITHM, _LARGEST_LOGARITHM), 0.0), np.where(
         is_ratio, 0.0, moved
     )
@@ -195,7 +195,7 @@ def _quotient(numerator: Array, denominator: Array) -> Array:
 
 
 def _newton_steps(below: Array, density: Array, targets: Array) -> Array:
-    """Return Newton's steps on normal scores; not a number where the score cannot be told."""
+    """Return Newton's steps on normal scores; nan where the score is too extreme to compute."""
     steps = np.full_like(below, np.nan)
     for index, (probability, slope) in enumerate(zip(below.tolist(), density.tolist(), strict=True)):
         if 1e-15 < probability < 1 - 1e-15 and slope > 0:

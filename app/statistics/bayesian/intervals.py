@@ -10,11 +10,11 @@ from app.statistics.posteriors import Posterior
 
 _HALLEY_STEPS = 2
 _NEWTON_STEPS = 40
-_FURTHEST_TAIL = 1e-9  # quantiles beyond would need the distribution function to more digits than it has
+_FURTHEST_TAIL = 1e-9  # further quantiles would need more digits of the distribution function
 
 
 def equal_tailed_intervals(posteriors: Sequence[Posterior], level: float = 0.95) -> Array:
-    """Return the credible intervals that leave the same probability on both sides, float64[k, 2].
+    """Return equal-tailed credible intervals, float64[k, 2].
 
     Relative error of the ends about 1e-14.
 
@@ -44,7 +44,7 @@ def quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[float]) -
 
 
 def axis_quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[float]) -> Array:
-    """Return quantiles as distances from the mode on the axis of the family, accurate also where values are near 1.
+    """Return quantiles as distances from the mode on the axis of the family, accurate even for values near 1.
 
     Raises
     ------
@@ -61,8 +61,8 @@ def highest_density_intervals(posteriors: Sequence[Posterior], level: float = 0.
     """Return the shortest credible intervals, float64[k, 2].
 
     Density at both ends is the same, or the interval begins where the rate does: a posterior that falls from 0 on has
-    the interval [0, q(level)], one that rises up to 1 has [q(1 - level), 1]. The uniform one has no shortest interval
-    and gets the equal-tailed one.
+    the interval [0, q(level)], one that rises up to 1 has [q(1 - level), 1]. For the uniform distribution, which does
+    not have a shortest interval, it is the equal-tailed one.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def highest_density_intervals(posteriors: Sequence[Posterior], level: float = 0.
 
 def _level(level: float) -> float:
     if not 0 < level < 1:
-        raise ValueError(f"a level lies between 0 and 1, got {level!r}")
+        raise ValueError(f"level must lie between 0 and 1, got {level!r}")
     return level
 
 
@@ -106,7 +106,7 @@ def _offsets(grid: SharedGrid, probabilities: Array) -> Array:
 
 
 def _cdf_at(grid: SharedGrid, position: Array) -> Array:
-    """Return the distribution functions anywhere on the axis, float64[k, q]: whole panels, and a rule on the rest."""
+    """Return the distribution functions anywhere on the axis, float64[k, q]: full panels, and a rule on the rest."""
     panel = np.clip(np.searchsorted(grid.edges, position, side="right") - 1, 0, len(grid.edges) - 2)
     left = grid.edges[panel]
     half = (position - left) / 2

@@ -1,4 +1,4 @@
-"""Comparing normal posteriors: closed forms for pairs, and the shared grid for who is the best of all."""
+"""Comparison of normal posteriors: closed forms for pairs, and the shared grid for win probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from app.statistics.numerics.quadrature import QuadratureError
 from app.statistics.posteriors import NormalPosterior
 
 _LARGEST_SPREAD = 1e5
-_REACH = 12.0  # in deviations: what lies further away has a probability below 1e-32
+_REACH = 12.0  # in deviations: the probability beyond is below 1e-32
 _STANDARD_NORMAL = NormalDist()
 
 
 def compare_normals(posteriors: Sequence[NormalPosterior]) -> Comparison:
-    """Compare normal posteriors, the baseline first, however far they are apart.
+    """Compare normal posteriors, the baseline first, at any distance from each other.
 
     The grid's nodes are rounded to the distance between variables. Where that is much larger than their deviations it
-    is cut down first, which changes no probability, and losses by just what was cut.
+    is reduced first, which keeps all probabilities and changes losses by the reduction.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def compare_normals(posteriors: Sequence[NormalPosterior]) -> Comparison:
     deviations = [one.deviation for one in posteriors]
     if max(deviations) > _LARGEST_SPREAD * min(deviations):
         raise QuadratureError("standard errors are too different for one axis")
-    cut = _needless_distances(posteriors)
+    cut = _removable_distances(posteriors)
     near = [NormalPosterior(one.mean - less, one.deviation) for one, less in zip(posteriors, cut.tolist(), strict=True)]
     comparison = compare(near)
     pairs = [_pair(one, posteriors[0]) for one in posteriors]
@@ -46,8 +46,8 @@ def compare_normals(posteriors: Sequence[NormalPosterior]) -> Comparison:
     )
 
 
-def _needless_distances(posteriors: Sequence[NormalPosterior]) -> Array:
-    """Return by how much each mean can come down so that no gap is left between what variables reach."""
+def _removable_distances(posteriors: Sequence[NormalPosterior]) -> Array:
+    """Return the amounts by which means can be lowered until the variables' supports have no gap between them."""
     cut = np.zeros(len(posteriors))
     order = sorted(
         range(len(posteriors)), key=lambda index: posteriors[index].mean - _REACH * posteriors[index].deviation

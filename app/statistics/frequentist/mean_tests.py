@@ -14,14 +14,14 @@ from app.statistics.posteriors import BetaPosterior
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
 
 _STANDARD_NORMAL = NormalDist()
-_LARGEST_DEGREES = 1e15  # a t distribution of more is a normal one to the last digit
+_LARGEST_DEGREES = 1e15  # beyond, Student's t is normal to the last digit
 
 
 def fieller_interval(baseline: Sample, sample: Sample, factor: float) -> Interval | None:
     r"""Return the relative differences r that put :math:`m - (1 + r) m_0` within ``factor`` standard errors of zero.
 
-    It leaves zero out just when the interval of the absolute difference does, which the delta method's would not. None
-    where it has no end: the baseline's mean is not far enough from zero, or nothing varies.
+    It excludes zero exactly when the interval of the absolute difference does, unlike the delta method's. None where it
+    is unbounded, because the baseline's mean is too close to zero, and where nothing varies.
 
     References
     ----------
@@ -65,7 +65,7 @@ def two_sided_p_values(
     errors: Sequence[float],
     degrees: Sequence[float],
 ) -> list[float | None]:
-    """Return two-sided p-values of each test against the baseline, by what suits the metric.
+    """Return two-sided p-values of each test against the baseline, by the test for the kind of metric.
 
     ``estimates`` are the differences of the means from the baseline's, with their standard ``errors`` and ``degrees``
     of freedom.

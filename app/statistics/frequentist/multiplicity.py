@@ -1,4 +1,4 @@
-"""Correction of p-values for how many comparisons are made."""
+"""Correction of p-values for multiple comparisons."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -9,10 +9,10 @@ Correction: TypeAlias = Literal["none", "holm", "benjamini_hochberg"]
 
 
 def adjust(p_values: Sequence[float], correction: Correction) -> list[float]:
-    """Return adjusted p-values, in the order given; a comparison counts when its adjusted value is below alpha.
+    """Return adjusted p-values, in the order given; a comparison is significant when its adjusted value is below alpha.
 
-    Holm's keep the probability of any false call below alpha, those of Benjamini and Hochberg the expected share of
-    false calls among all calls.
+    Holm's method controls the probability of any false discovery (family-wise error rate), that of Benjamini and
+    Hochberg the expected share of false ones among all discoveries (false discovery rate).
 
     References
     ----------

@@ -1,6 +1,6 @@
-r"""How many samples an experiment needs, and what effect so many can show.
+r"""Sample sizes, and the smallest effects that samples of a size can detect.
 
-All formulas are of two groups of equal size, a two-sided test and a difference d from the baseline. With
+All formulas are for two groups of equal size, a two-sided test and a difference d from the baseline. With
 :math:`z_a = \Phi^{-1}(1 - \alpha/2)` and :math:`z_b = \Phi^{-1}(power)`:
 
 * proportions: :math:`n = (z_a \sqrt{2 p q} + z_b \sqrt{p q + (p + d)(1 - p - d)})^2 / d^2`,
@@ -26,9 +26,9 @@ SizeOf = Callable[[float], float]
 
 @dataclass(frozen=True)
 class PowerInputs:
-    """What is planned for. ``baseline`` is a rate of conversion, events per exposure, or a mean, by the metric.
+    """The inputs of a power calculation. ``baseline`` is a conversion rate, events per exposure, or a mean.
 
-    ``variance`` is of one sample; proportions and counts bring their own.
+    ``variance`` is that of one sample; for proportions and counts it follows from the baseline.
     """
 
     baseline: float
@@ -37,46 +37,46 @@ class PowerInputs:
     variance: float | None = None
 
 
-def proportion_size(question: PowerInputs, difference: float) -> float:
-    """Return how many persons each group needs, not rounded."""
-    p, changed = question.baseline, question.baseline + difference
-    return _size(question, 2 * p * (1 - p), p * (1 - p) + changed * (1 - changed), difference)
+def proportion_size(inputs: PowerInputs, difference: float) -> float:
+    """Return the persons that each group needs, not rounded."""
+    p, changed = inputs.baseline, inputs.baseline + difference
+    return _size(inputs, 2 * p * (1 - p), p * (1 - p) + changed * (1 - changed), difference)
 
 
-def count_size(question: PowerInputs, difference: float) -> float:
-    """Return how much exposure each group needs, for events that happen independently of each other."""
-    rate = question.baseline
-    return _size(question, 2 * rate, 2 * rate + difference, difference)
+def count_size(inputs: PowerInputs, difference: float) -> float:
+    """Return the exposure that each group needs, for independent events."""
+    rate = inputs.baseline
+    return _size(inputs, 2 * rate, 2 * rate + difference, difference)
 
 
-def mean_size(question: PowerInputs, difference: float) -> float:
-    """Return how many samples each group needs."""
-    if question.variance is None:
-        raise ValueError("a mean needs its variance")
-    return _size(question, 2 * question.variance, 2 * question.variance, difference)
+def mean_size(inputs: PowerInputs, difference: float) -> float:
+    """Return the samples that each group needs, not rounded."""
+    if inputs.variance is None:
+        raise ValueError("the sample size of a mean requires its variance")
+    return _size(inputs, 2 * inputs.variance, 2 * inputs.variance, difference)
 
 
-def _size(question: PowerInputs, same: float, different: float, difference: float) -> float:
-    z_alpha = _STANDARD_NORMAL.inv_cdf(1 - question.alpha / 2)
-    z_power = _STANDARD_NORMAL.inv_cdf(question.power)
+def _size(inputs: PowerInputs, same: float, different: float, difference: float) -> float:
+    z_alpha = _STANDARD_NORMAL.inv_cdf(1 - inputs.alpha / 2)
+    z_power = _STANDARD_NORMAL.inv_cdf(inputs.power)
     root = (z_alpha * math.sqrt(same) + z_power * math.sqrt(max(different, 0.0))) / abs(difference)
     return root * root if root < 1e150 else math.inf
 
 
-def rule_of_2022_size(question: PowerInputs, difference: float) -> float:
-    """Return the frontend's figure of 2022 for proportions: 16 p q / d^2, which is about alpha 0.05 and power 0.8."""
-    root = 4 * math.sqrt(question.baseline * (1 - question.baseline)) / abs(difference)
+def rule_of_2022_size(inputs: PowerInputs, difference: float) -> float:
+    """Return PostHog's figure of 2022 for proportions: 16 p q / d^2, roughly alpha 0.05 and power 0.8."""
+    root = 4 * math.sqrt(inputs.baseline * (1 - inputs.baseline)) / abs(difference)
     return root * root if root < 1e150 else math.inf
 
 
 def rule_of_2022_days(events_per_day: float, changed_per_day: float) -> float:
-    """Return the frontend's figure of 2022 for counts: in so many days the roots of both totals are 4 apart."""
+    """Return PostHog's figure of 2022 for counts: the days until the roots of both totals are 4 apart."""
     root = math.sqrt(events_per_day) - math.sqrt(changed_per_day)
     return 4 / root**2 if root * root > 0 else math.inf
 
 
 def rule_of_2022_change(events_per_day: float, days: float) -> float:
-    """Return by how many events per day a count has to rise for the rule of 2022 to be content with so many days."""
+    """Return the rise in events per day for which ``rule_of_2022_days`` gives a number of days."""
     return 4 / math.sqrt(days) * math.sqrt(events_per_day) + 4 / days
 
 
@@ -86,9 +86,9 @@ def round_to_tenth(value: float) -> float:
 
 
 def smallest_difference(size_of: SizeOf, size: float, largest: float) -> float | None:
-    """Return the smallest rise that groups of a size can show; None where even the largest one takes more.
+    """Return the smallest rise that groups of a size can detect; None where even the largest one needs more.
 
-    Needed sizes fall as differences grow, so that bisection, on a logarithmic scale, finds it to the last digits.
+    Sizes fall as differences grow, so that bisection on a logarithmic scale finds the rise to the last digits.
     """
     low, high = math.log(largest) - 690, math.log(largest)
     if size_of(math.exp(high)) > size or size_of(math.exp(low)) < size:

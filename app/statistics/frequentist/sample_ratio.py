@@ -1,4 +1,4 @@
-"""Whether as many were assigned to each variant as the split says."""
+"""Sample ratio mismatch: whether the observed split of samples fits the planned one."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.statistics.numerics.tail_probabilities import chi_square_p_value
 
-MISMATCH_LEVEL = 0.001  # the test is repeated at every look, and a false alarm costs an experiment
+MISMATCH_LEVEL = 0.001  # strict, because the test is repeated at every look and a false alarm costs an experiment
 MIN_SAMPLES = 100
 
 
@@ -21,19 +21,19 @@ class SampleRatio:
 
 
 def check_sample_ratio(observed: Mapping[str, float], weights: Mapping[str, float]) -> SampleRatio:
-    """Compare how many each variant has with what weights, on any scale, promise.
+    """Test the samples of each variant against weights on any scale.
 
     Variants of weight zero are left out on both sides.
 
     Raises
     ------
     ValueError
-        When weights are negative or no numbers, all zero, or not those of the variants.
+        When weights are negative or not finite, all zero, or not those of the variants.
     """
     if observed.keys() != weights.keys():
-        raise ValueError(f"the split has to name every variant and no other, got {sorted(weights)}")
+        raise ValueError(f"the split must name exactly the variants, got {sorted(weights)}")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights.values()):
-        raise ValueError("weights of the split must be numbers from 0")
+        raise ValueError("weights of the split must be finite and not negative")
     largest = max(weights.values())
     if largest == 0:
         raise ValueError("at least one weight of the split must be above 0")

@@ -1,11 +1,11 @@
-r"""Intervals and p-values that hold however often one looks: an asymptotic confidence sequence.
+r"""Anytime-valid intervals and p-values, which allow repeated looks: an asymptotic confidence sequence.
 
 With n samples in all, a standard error and :math:`K = n \rho^2 + 1`, the interval is the estimate plus and minus
 
 .. math:: se \sqrt{\frac{2 K}{n \rho^2} \log \frac{\sqrt K}{\alpha}},
     \qquad \rho^2 = \frac{-2 \log \alpha + \log(1 - 2 \log \alpha)}{N^*},
 
-and it is narrowest, compared with that of a single look, near n = :math:`N^*`, the tuning parameter.
+which is narrowest, relative to that of a single look, near n = :math:`N^*`, the tuning parameter.
 
 References
 ----------
@@ -29,8 +29,8 @@ def sequential_factor(samples: float, alpha: float, tuning: float = DEFAULT_TUNI
 def sequential_p_value(z: float, samples: float, alpha: float, tuning: float = DEFAULT_TUNING) -> float:
     """Return the anytime-valid p-value of an estimate that is ``z`` standard errors away from zero.
 
-    It is below ``alpha`` just when the interval leaves zero out: the reciprocal of the e-value, which bounds how
-    probable it is that evidence ever gets so strong without any effect (Ville's inequality).
+    It is below ``alpha`` exactly when the interval excludes zero. It is the reciprocal of the e-value, which by Ville's
+    inequality bounds the probability that evidence ever gets as strong without an effect.
     """
     information = samples * _rho_squared(alpha, tuning)
     log_evidence = z * z * (information / (1 + information)) / 2 - math.log1p(information) / 2

@@ -1,8 +1,8 @@
 r"""Log densities on an axis where posteriors are smooth, accurate for counts from 0 to 1e9 and beyond.
 
-A Beta variable is looked at through :math:`t = \operatorname{logit} x`, a Gamma variable through :math:`t = \log x`, a
-normal one as it is. All densities are log-concave and analytic there, whatever the counts. Everything is relative to
-the mode, with :math:`u = t - t_{mode}`, so that no large numbers are subtracted from each other.
+A Beta variable is transformed by :math:`t = \operatorname{logit} x`, a Gamma variable by :math:`t = \log x`, a normal
+one not at all. All densities are log-concave and analytic there, for all counts. Everything is relative to the mode,
+with :math:`u = t - t_{mode}`, so that large numbers are not subtracted from each other.
 """
 
 import math
@@ -36,7 +36,7 @@ class Kernel(ABC):
     mass : float64[k]
         Integral of ``exp(log_density)`` over the axis, in closed form.
     center : float64[k]
-        What lies at the mode: odds of a Beta variable, the value of others.
+        The variable at the mode: odds of a Beta variable, the value of others.
     """
 
     offset: Array
@@ -52,7 +52,7 @@ class Kernel(ABC):
         """Return log f(u) - log f(0) for ``u`` of shape (rows, ...)."""
 
     def places(self, z: Array) -> Array:
-        """Guess where densities have fallen as a normal one has at ``z``: Newton's method needs no better start."""
+        """Return starting points for Newton's method: where densities have fallen about as a normal one at ``z``."""
         u = z * self.scale[:, None]
         # Towards its steep side a density falls faster than a normal one: start nearer to the mode there.
         return np.sign(u) * np.log1p(np.abs(u) + u**2 / 3)
@@ -67,14 +67,14 @@ class Kernel(ABC):
 
     @abstractmethod
     def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        """Return the derivative of log(dx/du): what takes densities from the axis to the variable itself."""
+        """Return the derivative of ``log_jacobian``."""
 
     @abstractmethod
     def log_jacobian(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        """Return log(dx/du)."""
+        """Return log(dx/du), which transforms densities from the axis to the variable itself."""
 
 
-# e to the power of more is beyond all numbers when it is multiplied, and beside it 1 is nothing.
+# Beyond, exp(u) overflows in products, and 1 + exp(u) equals exp(u).
 _LARGEST_EXPONENT = 700.0
 
 
@@ -110,7 +110,7 @@ class BetaKernel(Kernel):
             v,
             self._is_narrow[rows],
             lambda: _polynomial(self._series[rows], v),
-            # Beyond the largest exponent the logarithm goes on in a straight line.
+            # Beyond the largest exponent the logarithm is linear.
             lambda: (
                 smaller * v - total * (np.log1p(share * np.expm1(_exponent(v))) + np.maximum(v - _LARGEST_EXPONENT, 0))
             ),
@@ -169,7 +169,7 @@ class GammaKernel(Kernel):
 
 
 class NormalKernel(Kernel):
-    """Normal variables, which need no other axis."""
+    """Normal variables, whose axis is that of the values."""
 
     def __init__(self, posteriors: Sequence[NormalPosterior]) -> None:
         self.center = np.array([posterior.mean for posterior in posteriors], dtype=np.float64)
@@ -202,7 +202,7 @@ def kernel_of(posteriors: Sequence[Posterior]) -> Kernel:
     Raises
     ------
     ValueError
-        When there are none, or Beta and Gamma are mixed.
+        When there are none, or families are mixed.
     """
     betas = [posterior for posterior in posteriors if isinstance(posterior, BetaPosterior)]
     gammas = [posterior for posterior in posteriors if isinstance(posterior, GammaPosterior)]
@@ -263,7 +263,7 @@ def _bernoulli_series(p: Array, total: Array) -> Array:
 
 
 def log_ratio(numerator: Array | float, denominator: Array | float) -> Array:
-    """Return log(numerator / denominator), to full relative accuracy also where the two are nearly equal."""
+    """Return log(numerator / denominator), to full relative accuracy even where the two are nearly equal."""
     numerator, denominator = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     ratio = numerator / denominator
     near = (ratio > 0.5) & (ratio < 2)
@@ -272,7 +272,7 @@ def log_ratio(numerator: Array | float, denominator: Array | float) -> Array:
 
 
 def stirling_remainder(x: Array) -> Array:
-    r"""Return what Stirling's formula leaves of :math:`\log\Gamma(x)`; from 12 on by its series (DLMF 5.11.1)."""
+    r"""Return the remainder of Stirling's formula for :math:`\log\Gamma(x)`; from 12 on by its series (DLMF 5.11.1)."""
     x = np.asarray(x, dtype=np.float64)
     large = np.maximum(x, 12.0)
     square = 1 / large**2

@@ -2,8 +2,8 @@ r"""One axis for all variants, covered by few Gauss-Legendre panels on which eve
 
 Each variable brings 13 edges: its mode, and on both sides the points where its density has fallen by steps of a normal
 curve's :math:`z^2/2` up to :math:`z = 9.2` (tail mass 1e-18). Edges of all variables are united and neighboring panels
-are merged as long as no variable would notice. Densities are integrated from both sides by a spectral integration
-matrix, so that distribution functions are known at the same nodes to machine precision.
+are merged while that does not cost any variable accuracy. Densities are integrated from both sides by a spectral
+integration matrix, so that distribution functions are known at the same nodes to machine precision.
 
 References
 ----------
@@ -42,6 +42,7 @@ class Rule:
 
 @cache
 def gauss_legendre(count: int) -> Rule:
+    """Return the rule with ``count`` nodes."""
     nodes, weights = legendre.leggauss(count)
     degrees = np.arange(count)
     # P_n at the nodes for n = 0 to count, and the integral of each from -1: (P_{n+1} - P_{n-1}) / (2 n + 1).
@@ -56,7 +57,7 @@ def gauss_legendre(count: int) -> Rule:
 
 
 class QuadratureError(ArithmeticError):
-    """The integrals of densities fail their check: the result would not be exact."""
+    """The integrals of densities deviate from their closed forms: the result would not be exact."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class SharedGrid:
     nodes, weights : float64[p, n]
         Nodes and weights of the integral over the axis.
     density, cdf, survival : float64[k, p, n]
-        Normalized; ``survival`` is not 1 - cdf but integrated from the right, accurate where it is tiny.
+        Normalized; ``survival`` is integrated from the right, not 1 - cdf, to be accurate where it is tiny.
     below : float64[k, p + 1]
         Distribution function at the edges.
     is_gap : bool[p]
-        Panels in which no variable has any mass.
+        Panels in which all variables have zero mass.
     mass_error : float
         Largest relative difference between the integral of a density and its closed form: a check of everything.
     """
@@ -93,7 +94,7 @@ class SharedGrid:
 
     @classmethod
     def covering(cls, kernel: Kernel) -> "SharedGrid":
-        """Build the grid; on a failed check once more, finer.
+        """Build the grid; if its check fails, build a finer one.
 
         Raises
         ------
@@ -112,8 +113,8 @@ class SharedGrid:
         rule = gauss_legendre(node_count)
         supports = panel_edges(kernel, levels)
         edges, is_active = _merge(supports + kernel.offset[:, None])
-        # A narrow variable far from the first one must not see its nodes rounded to that distance: the nodes of a panel
-        # are placed relative to the mode of the narrowest variable in it.
+        # The nodes of a panel are placed relative to the mode of the narrowest variable in it: relative to the first
+        # one's, those of a narrow variable far away would be rounded to that distance.
         anchor = kernel.offset[np.where(is_active, kernel.scale[:, None], np.inf).argmin(axis=0)]
         left, right = edges[:-1] - anchor, edges[1:] - anchor
         half = (right - left) / 2
@@ -148,7 +149,7 @@ class SharedGrid:
 def panel_edges(kernel: Kernel, levels: int = 6) -> Array:
     """Return each variable's panel edges relative to its mode, ascending, float64[k, 2 * levels + 1].
 
-    They need not be precise: any edges integrate correctly, good ones with few nodes.
+    They need not be precise: quadrature is correct for any edges, and needs few nodes for good ones.
     """
     z = _DEEPEST / levels * np.arange(1, levels + 1)
     sides = np.concatenate((-z[::-1], z))

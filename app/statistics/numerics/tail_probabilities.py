@@ -9,7 +9,7 @@ from app.statistics.numerics.log_densities import Array, BetaKernel, log_ratio
 from app.statistics.numerics.quadrature import gauss_legendre
 from app.statistics.posteriors import BetaPosterior
 
-# Where panels end: the density has fallen by these exponents. Beyond the last 1e-18 of the tail is left.
+# Panels end where the density has fallen by these exponents. Beyond the last, 1e-18 of the tail is left.
 _DROPS = np.array([1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 42.0])
 _NODES = 16
 _LARGEST_ODDS = 1e300
@@ -18,7 +18,7 @@ _LARGEST_ODDS = 1e300
 def beta_tails(variables: Sequence[BetaPosterior], odds: Array) -> tuple[Array, Array]:
     """Return P(X <= x) and P(X > x) of each variable, at x = odds / (1 + odds).
 
-    The smaller one is integrated from x outwards, so that it is accurate however small it is (relative error about
+    The smaller one is integrated from x outwards, so that it is accurate even where it is tiny (relative error about
     1e-13); the other is its complement.
     """
     kernel = BetaKernel(variables)
@@ -36,15 +36,15 @@ def binomial_tails(successes: Sequence[int], trials: Sequence[int], odds: Sequen
     Raises
     ------
     ValueError
-        When the counts are no outcome of a binomial experiment, or odds are not positive.
+        When successes are not between 0 and trials, or odds are not positive.
     """
     for k, n, chance in zip(successes, trials, odds, strict=True):
         if not 0 <= k <= n:
-            raise ValueError(f"{k} successes in {n} trials are impossible")
+            raise ValueError(f"successes must be between 0 and {n} trials, got {k}")
         if not (math.isfinite(chance) and chance > 0):
             raise ValueError(f"odds must be a positive number, got {chance!r}")
     pairs = list(zip(successes, trials, strict=True))
-    # At the ends, where one of the tails is everything, any parameters do.
+    # At the ends, where one of the tails is 1, the parameters do not matter.
     upper = [BetaPosterior(k + 1, max(n - k, 1)) for k, n in pairs]
     lower = [BetaPosterior(max(k, 1), n - k + 1) for k, n in pairs]
     below, above = beta_tails([*upper, *lower], np.array([*odds, *odds]))
@@ -55,7 +55,7 @@ def binomial_tails(successes: Sequence[int], trials: Sequence[int], odds: Sequen
 
 
 def poisson_comparison(control_count: int, test_counts: Sequence[int], exposure_ratios: Sequence[float]) -> Array:
-    r"""Return two-sided p-values of equal rates of Poisson counts and control's, conditional on the sum of the two.
+    r"""Return two-sided p-values of Poisson counts against control's at equal rates, conditional on their sum.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _tails_from(kernel: BetaKernel, u: Array, outward: Array) -> Array:
     """Integrate each density from ``u`` outwards."""
     here = u[:, None]
     level = kernel.log_density(here)
-    # A normal curve would fall by the next exponent at this distance; Newton's method finds where this one does.
+    # A normal density would fall by the next exponent at this distance; Newton's method refines it.
     ends = outward[:, None] * np.sqrt(here * here + 2 * _DROPS * kernel.scale[:, None] ** 2)
     for _ in range(4):
         ends = ends - (kernel.log_density(ends) - (level - _DROPS)) / kernel.slope(ends)

@@ -1,4 +1,4 @@
-"""Data that no verdict can be reached on; the messages are those of the 2022 API.
+"""Errors for data without a verdict; the messages are those of the 2022 API.
 
 ExperimentDataError
 ├── NoControlVariant
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class ExperimentDataError(ValueError):
-    """The variants that have data are not enough, or too many, for a comparison."""
+    """Too few or too many variants have data for a comparison."""
 
     code: ClassVar[str]
     message: ClassVar[str]

@@ -18,9 +18,9 @@ from app.statistics.variants import FunnelVariant
 
 @dataclass(frozen=True)
 class FunnelVerdict:
-    """What the 2022 rule says of a funnel, with exact numbers. Mappings are by variant, control first.
+    """The verdict of the 2022 rule on a funnel, from exact probabilities. Mappings are by variant, control first.
 
-    ``expected_loss`` is in conversion rate, and 1 where the rule stopped before it.
+    ``expected_loss`` is in conversion rate; 1 where the rule decided before computing it.
     """
 
     probability: Mapping[str, float]
@@ -34,7 +34,7 @@ class FunnelVerdict:
 
 
 def evaluate_funnel(variants: Sequence[FunnelVariant]) -> FunnelVerdict:
-    """Judge a funnel.
+    """Apply the 2022 rule to a funnel.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def evaluate_funnel(variants: Sequence[FunnelVariant]) -> FunnelVerdict:
 
     Notes
     -----
-    The rate of a variant is Beta(successes + 1, failures + 1). The loss is always that of the test variant with the
-    best raw rate against control, as in 2022: a clear win of control therefore ends as ``high_loss``.
+    The rate of a variant is Beta(successes + 1, failures + 1). As in 2022, the loss is always that of the test variant
+    with the best raw rate against control: a clear win of control therefore ends as ``high_loss``.
     """
     require_comparable(variants)
     comparison = compare([BetaPosterior.from_counts(one.success_count, one.failure_count) for one in variants])

@@ -1,4 +1,4 @@
-"""The 2022 rule by which a result is called significant, and its thresholds."""
+"""The 2022 rule of significance: its codes and thresholds."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -15,7 +15,7 @@ MAX_P_VALUE = 0.05
 
 
 class SignificanceCode(StrEnum):
-    """What the rule says, in the order in which it looks."""
+    """The outcomes of the rule, in the order in which it tests for them."""
 
     NOT_ENOUGH_EXPOSURE = "not_enough_exposure"
     LOW_WIN_PROBABILITY = "low_win_probability"
@@ -30,7 +30,7 @@ class Variant(Protocol):
 
 
 def require_comparable(variants: Sequence[Variant]) -> None:
-    """Refuse what cannot be compared: no control in the first place, no test, or more than ten variants.
+    """Refuse variants without control as the first, without tests, or more than ten.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def require_comparable(variants: Sequence[Variant]) -> None:
 
 
 def win_probability_is_low(probability: Mapping[str, float]) -> bool:
-    """Whether neither control nor the tests together are likely enough to hold the best."""
+    """Whether neither control nor the tests together contain the best variant with sufficient probability."""
     control = probability[CONTROL]
     tests = sum(value for key, value in probability.items() if key != CONTROL)
     return control < MIN_PROBABILITY and tests < MIN_PROBABILITY

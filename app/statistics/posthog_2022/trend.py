@@ -19,7 +19,7 @@ from app.statistics.posthog_2022.significance import (
 
 @dataclass(frozen=True)
 class TrendVariant:
-    """Events of a variant, and the persons it was shown to: as a ratio to control's (1 for control), and in number."""
+    """Events of a variant, and its exposed persons: as a ratio to control's (1 for control), and in number."""
 
     key: str
     count: int
@@ -27,7 +27,7 @@ class TrendVariant:
     absolute_exposure: float
 
     def __post_init__(self) -> None:
-        """Refuse counts and exposures that nothing has."""
+        """Refuse negative counts and exposures that are not positive."""
         if self.count < 0:
             raise ValueError(f"count of {self.key!r} cannot be negative, got {self.count}")
         for name, value in (("exposure", self.exposure), ("absolute_exposure", self.absolute_exposure)):
@@ -37,9 +37,9 @@ class TrendVariant:
 
 @dataclass(frozen=True)
 class TrendVerdict:
-    """What the 2022 rule says of a trend, with exact numbers. Mappings are by variant, control first.
+    """The verdict of the 2022 rule on a trend, from exact probabilities. Mappings are by variant, control first.
 
-    ``p_value`` is 1 where the rule stopped before it. Intervals are of events per exposed person.
+    ``p_value`` is 1 where the rule decided before computing it. Intervals are of events per exposed person.
     """
 
     probability: Mapping[str, float]
@@ -53,7 +53,7 @@ class TrendVerdict:
 
 
 def evaluate_trend(variants: Sequence[TrendVariant]) -> TrendVerdict:
-    """Judge a trend.
+    """Apply the 2022 rule to a trend.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def evaluate_trend(variants: Sequence[TrendVariant]) -> TrendVerdict:
 
     Notes
     -----
-    The rate of a variant is Gamma(count + 1, exposure). The p-value compares the test variant with the highest count
-    with control, as in 2022, whatever their exposures.
+    The rate of a variant is Gamma(count + 1, exposure). As in 2022, the p-value compares the test variant with
+    the highest count to control, regardless of exposures.
     """
     require_comparable(variants)
     comparison = compare([GammaPosterior.from_counts(variant.count, variant.exposure) for variant in variants])

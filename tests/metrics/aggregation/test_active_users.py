@@ -1,4 +1,4 @@
-"""Activity, groups and sessions against a plain recount of the rows."""
+"""Activity, groups and sessions, compared with a plain recount of the rows."""
 
 import datetime as dt
 from zoneinfo import ZoneInfo
@@ -39,7 +39,7 @@ def date_of(hour: int) -> dt.date:
 
 
 @given(rows_of_few, st.sampled_from([5, 28]), st.sets(st.integers(0, 40)), st.sampled_from(["day", "week", "month"]))
-def test_an_actor_is_active_on_the_day_of_an_event_and_the_days_after(
+def test_actor_is_active_on_day_of_event_and_trailing_days(
     rows: list[tuple[int, int, int]], trailing: int, quiet: set[int], interval: str
 ) -> None:
     days, shown = buckets(), buckets(interval)
@@ -58,7 +58,7 @@ def test_an_actor_is_active_on_the_day_of_an_event_and_the_days_after(
 
 
 @given(rows_of_few)
-def test_actors_are_counted_once_in_each_bucket(rows: list[tuple[int, int, int]]) -> None:
+def test_actor_counts_once_in_each_bucket(rows: list[tuple[int, int, int]]) -> None:
     days = buckets()
 
     counted = unique_per_bucket(facts(rows), days, 2)
@@ -77,12 +77,12 @@ def test_actors_are_counted_once_in_each_bucket(rows: list[tuple[int, int, int]]
 
 
 @given(rows_of_few, rows_of_few)
-def test_a_session_lasts_from_its_first_event_to_its_last(
+def test_session_lasts_from_first_event_to_last(
     sessions: list[tuple[int, int, int]], rows: list[tuple[int, int, int]]
 ) -> None:
     hours: dict[int, list[int]] = {}
     for who, hour, _ in sessions:
-        if who:  # nobody is actor 0
+        if who:  # actor 0 stands for events without an actor
             hours.setdefault(who, []).append(hour)
     lasted = {who: (max(of) - min(of)) * 3600 for who, of in hours.items()}
 

@@ -1,4 +1,4 @@
-"""Days are days where the project lives."""
+"""Buckets follow the calendar of the project's time zone."""
 
 import datetime as dt
 from zoneinfo import ZoneInfo
@@ -24,13 +24,11 @@ def utc(text: str) -> dt.datetime:
         ("2022-11-30T00:00", "2023-01-01T00:00", "month", ["2022-11-01", "2022-12-01", "2023-01-01"]),
     ],
 )
-def test_buckets_reach_from_the_one_of_the_start_to_the_one_of_the_end(
-    start: str, end: str, interval: Interval, days: list[str]
-) -> None:
+def test_buckets_cover_start_and_end(start: str, end: str, interval: Interval, days: list[str]) -> None:
     assert list(ticks(utc(start), utc(end), interval, UTC).days) == days
 
 
-def test_labels_have_no_leading_zeros_and_english_months() -> None:
+def test_labels_use_english_months_without_leading_zeros() -> None:
     assert list(ticks(utc("2020-01-02T13:20"), utc("2020-01-02T14:00"), "hour", UTC).labels) == [
         "2-Jan-2020 13:00",
         "2-Jan-2020 14:00",
@@ -47,7 +45,7 @@ def test_labels_have_no_leading_zeros_and_english_months() -> None:
         ("Europe/Amsterdam", "2022-10-30", "2022-10-29T22:00", 25),
     ],
 )
-def test_days_follow_the_calendar_where_the_clock_changes(zone: str, day: str, begins: str, hours: int) -> None:
+def test_day_of_clock_change_follows_calendar(zone: str, day: str, begins: str, hours: int) -> None:
     around = ticks(
         utc(f"{day}T00:00") - dt.timedelta(days=2), utc(f"{day}T00:00") + dt.timedelta(days=3), "day", ZoneInfo(zone)
     )
@@ -57,13 +55,13 @@ def test_days_follow_the_calendar_where_the_clock_changes(zone: str, day: str, b
     assert around.starts[position + 1] - around.starts[position] == hours * 3_600_000_000
 
 
-def test_a_repeated_hour_is_two_buckets() -> None:
+def test_repeated_hour_is_two_buckets() -> None:
     hours = ticks(utc("2022-11-06T04:30"), utc("2022-11-06T07:30"), "hour", ZoneInfo("America/New_York"))
 
     assert [label[-5:] for label in hours.labels] == ["00:00", "01:00", "01:00", "02:00"]
 
 
-def test_a_time_belongs_to_the_bucket_that_began_last() -> None:
+def test_time_belongs_to_bucket_that_began_last() -> None:
     days = ticks(utc("2022-11-01T00:00"), utc("2022-11-03T00:00"), "day", UTC)
 
     assert days.bucket(days.starts).tolist() == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Sums and samples lose nothing when parts are added and taken away."""
+"""Conversion times stay exact when parts are added and subtracted."""
 
 import math
 from fractions import Fraction
@@ -25,14 +25,12 @@ def summary(of: ConversionTimes) -> tuple[list[float], list[int], float]:
 
 
 @given(values=st.lists(st.floats(-1e15, 1e15)))
-def test_an_exact_sum_is_the_sum_of_the_values_as_fractions(values: list[float]) -> None:
+def test_exact_sum_equals_sum_of_fractions(values: list[float]) -> None:
     assert sum(map(Fraction, exact_sum(values))) == sum(map(Fraction, values))
 
 
 @given(some=tries, others=tries)
-def test_the_times_of_all_are_those_of_some_and_of_the_others(
-    some: list[tuple[float, float]], others: list[tuple[float, float]]
-) -> None:
+def test_times_of_parts_add_up(some: list[tuple[float, float]], others: list[tuple[float, float]]) -> None:
     together = times(some + others)
 
     assert summary(times(some) + times(others)) == summary(together)
@@ -40,15 +38,15 @@ def test_the_times_of_all_are_those_of_some_and_of_the_others(
 
 
 @given(actors=tries.filter(bool))
-def test_the_median_lies_between_the_two_middle_ones(actors: list[tuple[float, float]]) -> None:
+def test_median_equals_that_of_numpy(actors: list[tuple[float, float]]) -> None:
     assert times(actors).median == pytest.approx(np.median([median for _, median in actors]), abs=0)
 
 
-def test_nobody_has_no_time() -> None:
+def test_times_without_actors_are_nan() -> None:
     assert math.isnan(times([]).average)
     assert math.isnan(times([]).median)
 
 
 @given(actors=tries)
-def test_times_are_read_as_they_were_written(actors: list[tuple[float, float]]) -> None:
+def test_stored_times_are_read_back(actors: list[tuple[float, float]]) -> None:
     assert summary(ConversionTimes.from_stored(times(actors).to_stored())) == summary(times(actors))

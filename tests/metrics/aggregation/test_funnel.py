@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.timestamps import to_microseconds
-from app.metrics.aggregation.funnel import ConversionWindow, FunnelExclusion, FunnelStep, aggregate_funnel
+from app.metrics.aggregation.funnel import ConversionWindow, FunnelCounts, count_funnel
+from app.metrics.aggregation.ordered_funnel import FunnelExclusion, FunnelStep, ordered_attempts
 from app.metrics.facts.columns import FactColumns
 
 Row = tuple[int, float, int, int]  # actor, minute, source (steps, then exclusions), variant
@@ -30,6 +31,21 @@ def facts(rows: Sequence[Row], source: int) -> FactColumns:
     )
 
 
+def counted(
+    rows: Sequence[Row],
+    steps: int = 2,
+    repeats: Sequence[int] = (),
+    exclusions: Sequence[tuple[int, int]] = (),
+    window: ConversionWindow = HOUR,
+) -> FunnelCounts:
+    attempts = ordered_attempts(
+        [FunnelStep(facts(rows, step), step in repeats) for step in range(steps)],
+        [FunnelExclusion(facts(rows, steps + index), *bounds) for index, bounds in enumerate(exclusions)],
+        window,
+    )
+    return count_funnel(attempts, 2)
+
+
 def reached(
     rows: Sequence[Row],
     steps: int = 2,
@@ -37,14 +53,9 @@ def reached(
     exclusions: Sequence[tuple[int, int]] = (),
     window: ConversionWindow = HOUR,
 ) -> list[list[int]]:
-    """Return how many of control and of test reached each step."""
-    counts = aggregate_funnel(
-        [FunnelStep(facts(rows, step), step in repeats) for step in range(steps)],
-        [FunnelExclusion(facts(rows, steps + index), *bounds) for index, bounds in enumerate(exclusions)],
-        window,
-        2,
-    )
-    return [[int(count) for count in row] for row in counts.of_variants]
+    """Return how many actors of control and of test reached each step."""
+    found: list[list[int]] = counted(rows, steps, repeats, exclusions, window).of_variants.tolist()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -52,28 +63,28 @@ def reached(
     [
         ("a step after the first converts", [(1, 0, 0, CONTROL), (1, 5, 1, 0)], [[1, 1], [0, 0]]),
         ("a step before the first does not", [(1, 5, 0, CONTROL), (1, 0, 1, 0)], [[1, 0], [0, 0]]),
-        ("without the first step nobody enters", [(1, 5, 1, CONTROL)], [[0, 0], [0, 0]]),
+        ("without the first step no actor enters", [(1, 5, 1, CONTROL)], [[0, 0], [0, 0]]),
         ("steps at the same moment convert", [(1, 0, 1, CONTROL), (1, 0, 0, 0)], [[1, 1], [0, 0]]),
         ("the window includes its end", [(1, 0, 0, TEST), (1, 60, 1, 0)], [[0, 0], [1, 1]]),
         ("and nothing after it", [(1, 0, 0, TEST), (1, 60.01, 1, 0)], [[0, 0], [1, 0]]),
-        ("a later try may succeed", [(1, 0, 0, TEST), (1, 100, 0, 0), (1, 120, 1, 0)], [[0, 0], [1, 1]]),
-        ("a later try takes nothing away", [(1, 0, 0, TEST), (1, 1, 1, 0), (1, 99, 0, 0)], [[0, 0], [1, 1]]),
+        ("a later attempt may succeed", [(1, 0, 0, TEST), (1, 100, 0, 0), (1, 120, 1, 0)], [[0, 0], [1, 1]]),
+        ("a later attempt takes nothing away", [(1, 0, 0, TEST), (1, 1, 1, 0), (1, 99, 0, 0)], [[0, 0], [1, 1]]),
         ("each actor counts once", [(1, 0, 0, TEST), (1, 1, 0, TEST), (1, 2, 1, 0)], [[0, 0], [1, 1]]),
         ("any step may name the variant", [(1, 0, 0, 0), (1, 1, 1, TEST)], [[0, 0], [1, 1]]),
         ("even one before the start", [(1, 5, 0, 0), (1, 0, 1, TEST)], [[0, 0], [1, 0]]),
         ("the variant named first counts", [(1, 0, 0, TEST), (1, 1, 1, CONTROL)], [[0, 0], [1, 1]]),
         ("of two at one moment the one that arrived first", [(1, 0, 1, TEST), (1, 0, 0, CONTROL)], [[0, 0], [1, 1]]),
         ("an unknown variant captures its actor", [(1, 0, 0, OTHER), (1, 1, 1, TEST)], [[0, 0], [0, 0]]),
-        ("who names no variant is left out", [(1, 0, 0, 0), (1, 1, 1, 0)], [[0, 0], [0, 0]]),
+        ("an actor without a variant is left out", [(1, 0, 0, 0), (1, 1, 1, 0)], [[0, 0], [0, 0]]),
         ("actors do not mix", [(1, 0, 0, CONTROL), (2, 1, 1, TEST)], [[1, 0], [0, 0]]),
         ("nothing at all counts nothing", [], [[0, 0], [0, 0]]),
     ],
 )
-def test_a_funnel_of_two_steps(told: str, rows: list[Row], expected: list[list[int]]) -> None:
+def test_funnel_of_two_steps_counts_actors(told: str, rows: list[Row], expected: list[list[int]]) -> None:
     assert reached(rows) == expected, told
 
 
-def test_a_repeated_step_needs_a_strictly_later_event() -> None:
+def test_repeated_step_needs_strictly_later_event() -> None:
     once = [(1, 0, 0, TEST), (1, 0, 1, TEST)]  # one event, taken for both steps
     twice = [*once, (1, 5, 0, 0), (1, 5, 1, 0)]
 
@@ -81,18 +92,18 @@ def test_a_repeated_step_needs_a_strictly_later_event() -> None:
     assert reached(twice, repeats=[1])[1] == [1, 1]
 
 
-def test_steps_between_have_to_come_in_order() -> None:
+def test_steps_must_come_in_order() -> None:
     assert reached([(1, 0, 0, TEST), (1, 5, 2, 0), (1, 9, 1, 0)], steps=3)[1] == [1, 1, 0]
     assert reached([(1, 0, 0, TEST), (1, 5, 2, 0), (1, 9, 1, 0), (1, 12, 2, 0)], steps=3)[1] == [1, 1, 1]
 
 
-def test_the_window_is_measured_from_the_start() -> None:
+def test_window_is_measured_from_start() -> None:
     rows = [(1, 0, 0, TEST), (1, 40, 1, 0), (1, 80, 2, 0)]
 
     assert reached(rows, steps=3)[1] == [1, 1, 0]
 
 
-def test_a_month_ends_on_the_last_day_where_it_is_shorter() -> None:
+def test_window_of_month_ends_on_last_day_of_shorter_month() -> None:
     start = to_microseconds(dt.datetime(2022, 1, 31, 12, tzinfo=dt.UTC))
     end = ConversionWindow(1, "month").ends(np.array([start], dtype=np.int64))
 
@@ -102,31 +113,31 @@ def test_a_month_ends_on_the_last_day_where_it_is_shorter() -> None:
 @pytest.mark.parametrize(
     ("told", "rows", "expected"),
     [
-        ("an exclusion between the steps drops the try", [(1, 0, 0, TEST), (1, 2, 2, 0), (1, 5, 1, 0)], [0, 0]),
+        ("an exclusion between the steps drops the attempt", [(1, 0, 0, TEST), (1, 2, 2, 0), (1, 5, 1, 0)], [0, 0]),
         ("one after the last step does not", [(1, 0, 0, TEST), (1, 5, 1, 0), (1, 6, 2, 0)], [1, 1]),
         ("nor one at the moment of a step", [(1, 0, 0, TEST), (1, 0, 2, 0), (1, 5, 1, 0)], [1, 1]),
         ("without the last step it counts to the window's end", [(1, 0, 0, TEST), (1, 59, 2, 0)], [0, 0]),
         ("and not beyond", [(1, 0, 0, TEST), (1, 61, 2, 0)], [1, 0]),
-        ("another try is left", [(1, 0, 0, TEST), (1, 2, 2, 0), (1, 3, 0, 0), (1, 5, 1, 0)], [1, 1]),
+        ("another attempt is left", [(1, 0, 0, TEST), (1, 2, 2, 0), (1, 3, 0, 0), (1, 5, 1, 0)], [1, 1]),
     ],
 )
-def test_exclusions(told: str, rows: list[Row], expected: list[int]) -> None:
+def test_exclusion_disqualifies_attempts(told: str, rows: list[Row], expected: list[int]) -> None:
     assert reached(rows, exclusions=[(0, 1)])[1] == expected, told
 
 
-def test_conversion_times_are_those_of_the_best_tries_in_whole_seconds() -> None:
+def test_conversion_times_are_whole_seconds_of_best_attempts() -> None:
     rows: list[Row] = [(1, 0, 0, TEST), (1, 10, 0, 0), (1, 20, 1, 0), (2, 0, 0, TEST), (2, 2.51, 1, 0), (3, 0, 0, TEST)]
-    counts = aggregate_funnel([FunnelStep(facts(rows, 0)), FunnelStep(facts(rows, 1))], [], HOUR, 2)
+    counts = counted(rows)
 
-    # The first actor has tries of 20 and of 10 minutes, the second one of 150.6 seconds, floored.
+    # The first actor has attempts of 20 and of 10 minutes, the second one of 150.6 seconds, floored.
     assert counts.average_conversion_time[1].tolist() == pytest.approx([np.nan, (900 + 150) / 2], nan_ok=True)
     assert counts.median_conversion_time[1].tolist() == pytest.approx([np.nan, (900 + 150) / 2], nan_ok=True)
     assert np.isnan(counts.average_conversion_time[0]).all()
 
 
-def test_who_is_left_out_is_counted() -> None:
+def test_actors_outside_variants_are_counted_apart() -> None:
     rows: list[Row] = [(1, 0, 0, 0), (2, 0, 0, OTHER), (3, 0, 0, OTHER), (4, 0, 0, TEST), (5, 0, 1, OTHER)]
-    counts = aggregate_funnel([FunnelStep(facts(rows, 0)), FunnelStep(facts(rows, 1))], [], HOUR, 2)
+    counts = counted(rows)
 
     assert (counts.without_variant, counts.other_variant) == (1, 2)
 
@@ -137,12 +148,12 @@ rows_of_few = st.lists(
 
 
 @given(rows=rows_of_few, window=st.integers(1, 12), order=st.randoms(use_true_random=False))
-def test_a_funnel_equals_trying_every_chain(rows: list[Row], window: int, order: object) -> None:
-    assert reached(rows, steps=3, window=ConversionWindow(window, "minute")) == by_trying(rows, 3, window)
+def test_funnel_equals_search_of_every_chain(rows: list[Row], window: int, order: object) -> None:
+    assert reached(rows, steps=3, window=ConversionWindow(window, "minute")) == by_search(rows, 3, window)
 
 
-def by_trying(rows: Sequence[Row], steps: int, window: int) -> list[list[int]]:
-    """Count by looking at every combination of events that could be a try."""
+def by_search(rows: Sequence[Row], steps: int, window: int) -> list[list[int]]:
+    """Count by looking at every combination of events that could be an attempt."""
     counts = [[0] * steps for _ in (CONTROL, TEST)]
     for actor in {row[0] for row in rows}:
         own = [row for row in rows if row[0] == actor]

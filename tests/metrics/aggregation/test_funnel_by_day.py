@@ -1,4 +1,4 @@
-"""How funnels grow, held against counting them again at the end of every bucket."""
+"""Funnels over time, compared with a recount at the end of every bucket."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.funnel import (
-    ConversionWindow,
-    FunnelCounts,
-    FunnelExclusion,
-    FunnelStep,
-    aggregate_funnel,
-    ordered_tries,
-)
+from app.metrics.aggregation.funnel import Attempts, ConversionWindow, count_funnel
 from app.metrics.aggregation.funnel_by_day import FunnelProgress, count_progress
-from app.metrics.aggregation.funnel_orders import (
-    aggregate_strict_funnel,
-    aggregate_unordered_funnel,
-    strict_tries,
-    unordered_tries,
-)
+from app.metrics.aggregation.ordered_funnel import FunnelExclusion, FunnelStep, ordered_attempts
+from app.metrics.aggregation.strict_funnel import strict_attempts
+from app.metrics.aggregation.unordered_funnel import unordered_attempts
 from app.metrics.facts.columns import FactColumns, concatenate
 
 Row = tuple[int, int, int, int]  # actor, minute, source (steps, then an exclusion), variant
@@ -51,48 +41,39 @@ def columns(rows: Sequence[Row]) -> list[FactColumns]:
     ]
 
 
-def counted(kind: str, rows: Sequence[Row]) -> FunnelCounts:
+def attempts(kind: str, rows: Sequence[Row]) -> Attempts:
     parts = columns(rows)
     steps, others = parts[:STEPS], parts[STEPS:]
     if kind == "strict":
-        return aggregate_strict_funnel(steps, concatenate(parts), WINDOW, VARIANTS)
+        return strict_attempts(steps, concatenate(parts), WINDOW)
     if kind == "unordered":
-        return aggregate_unordered_funnel(steps, others, WINDOW, VARIANTS)
+        return unordered_attempts(steps, others, WINDOW)
     exclusions = [FunnelExclusion(others[0], 0, STEPS - 1)] if kind == "excluding" else []
-    return aggregate_funnel([FunnelStep(step) for step in steps], exclusions, WINDOW, VARIANTS)
+    return ordered_attempts([FunnelStep(step) for step in steps], exclusions, WINDOW)
 
 
 def progress(kind: str, rows: Sequence[Row]) -> FunnelProgress:
-    parts = columns(rows)
-    steps, others = parts[:STEPS], parts[STEPS:]
-    if kind == "strict":
-        tries = strict_tries(steps, concatenate(parts), WINDOW)
-    elif kind == "unordered":
-        tries = unordered_tries(steps, others, WINDOW)
-    else:
-        exclusions = [FunnelExclusion(others[0], 0, STEPS - 1)] if kind == "excluding" else []
-        tries = ordered_tries([FunnelStep(step) for step in steps], exclusions, WINDOW)
-    return count_progress(tries, BUCKETS, VARIANTS)
+    return count_progress(attempts(kind, rows), BUCKETS, VARIANTS)
 
 
-def by_step(counts: FunnelCounts) -> NDArray[np.int64]:
-    return counts.of_variants.T
+def by_step(kind: str, rows: Sequence[Row]) -> NDArray[np.int64]:
+    return count_funnel(attempts(kind, rows), VARIANTS).of_variants.T
 
 
 @pytest.mark.parametrize("kind", ["ordered", "excluding", "strict", "unordered"])
 @given(rows=ROWS)
-def test_the_last_bucket_ends_with_the_funnel_itself(kind: str, rows: list[Row]) -> None:
-    assert progress(kind, rows).cumulative[:, :, -1].tolist() == by_step(counted(kind, rows)).tolist()
+def test_last_bucket_ends_with_counts_of_funnel(kind: str, rows: list[Row]) -> None:
+    assert progress(kind, rows).cumulative[:, :, -1].tolist() == by_step(kind, rows).tolist()
 
 
 @pytest.mark.parametrize("kind", ["ordered", "strict"])
 @given(rows=ROWS)
-def test_each_bucket_ends_with_the_funnel_of_what_had_happened(kind: str, rows: list[Row]) -> None:
+def test_each_bucket_ends_with_counts_of_events_so_far(kind: str, rows: list[Row]) -> None:
     found = progress(kind, rows).cumulative
 
     for bucket in range(len(BUCKETS)):
         until = [row for row in rows if row[1] < 4 * (bucket + 1)]
-        assert found[:, :, bucket].tolist() == by_step(counted(kind, until)).tolist()
+        assert found[:, :, bucket].tolist() == by_step(kind, until).tolist()
 
 
 @pytest.mark.parametrize("kind", ["excluding", "strict", "unordered"])
@@ -100,6 +81,6 @@ def test_each_bucket_ends_with_the_funnel_of_what_had_happened(kind: str, rows: 
 def test_counts_of_different_actors_add_up(kind: str, some: list[Row], others: list[Row]) -> None:
     others = [(actor + 10, *rest) for actor, *rest in others]  # type: ignore[misc]  # three numbers are left
 
-    added = FunnelProgress.from_bytes((progress(kind, some) + progress(kind, others)).to_bytes())
+    added = progress(kind, some) + progress(kind, others)
 
     assert added.reached.tolist() == progress(kind, some + others).reached.tolist()

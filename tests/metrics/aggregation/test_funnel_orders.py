@@ -1,4 +1,4 @@
-"""Strict and unordered funnels, and other attributions, against walks through each actor's events."""
+"""Strict and unordered funnels, and attributions, compared with walks through each actor's events."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.metrics.aggregation.attribution import ATTRIBUTION_TYPES, Attribution, AttributionType, attribute
-from app.metrics.aggregation.funnel import ConversionWindow, FunnelCounts, FunnelStep, aggregate_funnel
-from app.metrics.aggregation.funnel_orders import aggregate_strict_funnel, aggregate_unordered_funnel
+from app.metrics.aggregation.funnel import ConversionWindow, FunnelCounts, count_funnel
+from app.metrics.aggregation.ordered_funnel import FunnelStep, ordered_attempts
+from app.metrics.aggregation.strict_funnel import strict_attempts
+from app.metrics.aggregation.unordered_funnel import unordered_attempts
 from app.metrics.facts.columns import FactColumns
 
 Row = tuple[int, int, int, int]  # actor, minute, source (steps, then others), variant
@@ -38,20 +40,20 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def recount(
-    rows: Sequence[Row], tries_of: "dict[int, list[list[int]]]"
+    rows: Sequence[Row], attempts_of: "dict[int, list[list[int]]]"
 ) -> tuple[list[list[int]], list[list[float | None]]]:
-    """Return actors that reached each step and the mean seconds to it, per variant, from the times of all tries."""
+    """Return actors that reached each step and the mean seconds to it, per variant, from the times of all attempts."""
     reached = [[0] * STEPS, [0] * STEPS]
     seconds: list[list[list[float]]] = [[[] for _ in range(STEPS)] for _ in range(2)]
-    for actor, tries in tries_of.items():
+    for actor, attempts in attempts_of.items():
         named = [variant for who, _, _, variant in in_order(rows) if who == actor and variant]
-        if not tries or not named or named[0] not in {1, 2}:
+        if not attempts or not named or named[0] not in {1, 2}:
             continue
-        best = max(map(len, tries))
+        best = max(map(len, attempts))
         for step in range(best):
             reached[named[0] - 1][step] += 1
         for step in range(1, best):
-            gaps = [(one[step] - one[step - 1]) * 60.0 for one in tries if len(one) == best]
+            gaps = [(one[step] - one[step - 1]) * 60.0 for one in attempts if len(one) == best]
             seconds[named[0] - 1][step].append(statistics.fmean(gaps))
     return reached, [[round(statistics.fmean(step), 6) if step else None for step in row] for row in seconds]
 
@@ -64,8 +66,8 @@ def shown(counts: FunnelCounts) -> tuple[list[list[int]], list[list[float | None
 
 
 @given(rows_of_few)
-def test_a_strict_funnel_takes_the_very_next_events(rows: list[Row]) -> None:
-    tries: dict[int, list[list[int]]] = {}
+def test_strict_funnel_takes_next_events(rows: list[Row]) -> None:
+    attempts: dict[int, list[list[int]]] = {}
     for actor in {row[0] for row in rows}:
         events = [row for row in in_order(rows) if row[0] == actor]
         for place, start in enumerate(events):
@@ -76,19 +78,18 @@ def test_a_strict_funnel_takes_the_very_next_events(rows: list[Row]) -> None:
                 if following[2] != step or following[1] > start[1] + WINDOW.interval:
                     break
                 times.append(following[1])
-            tries.setdefault(actor, []).append(times)
+            attempts.setdefault(actor, []).append(times)
 
-    counts = aggregate_strict_funnel(
-        [facts(rows, step) for step in range(STEPS)], facts(rows, *range(STEPS + 1)), WINDOW, 2
-    )
+    steps, everything = [facts(rows, step) for step in range(STEPS)], facts(rows, *range(STEPS + 1))
+    counts = count_funnel(strict_attempts(steps, everything, WINDOW), 2)
 
-    assert shown(counts)[0] == recount(rows, tries)[0]
+    assert shown(counts)[0] == recount(rows, attempts)[0]
 
 
 @given(rows_of_few)
-def test_an_unordered_funnel_takes_any_step_first(rows: list[Row]) -> None:
+def test_unordered_funnel_takes_any_step_first(rows: list[Row]) -> None:
     """Source 3 is an exclusion."""
-    tries: dict[int, list[list[int]]] = {}
+    attempts: dict[int, list[list[int]]] = {}
     for actor, minute, source, _ in rows:
         if source == STEPS:
             continue
@@ -100,17 +101,16 @@ def test_an_unordered_funnel_takes_any_step_first(rows: list[Row]) -> None:
         found = sorted(min(times) for times in later if times and min(times) <= minute + WINDOW.interval)
         until = found[-1] if len(found) == STEPS - 1 else minute + WINDOW.interval
         if not any(row[0] == actor and row[2] == STEPS and minute < row[1] < until for row in rows):
-            tries.setdefault(actor, []).append([minute, *found])
+            attempts.setdefault(actor, []).append([minute, *found])
 
-    counts = aggregate_unordered_funnel([facts(rows, step) for step in range(STEPS)], [facts(rows, STEPS)], WINDOW, 2)
+    steps = [facts(rows, step) for step in range(STEPS)]
+    counts = count_funnel(unordered_attempts(steps, [facts(rows, STEPS)], WINDOW), 2)
 
-    assert shown(counts) == recount(rows, tries)
+    assert shown(counts) == recount(rows, attempts)
 
 
 @given(rows_of_few, st.sampled_from(ATTRIBUTION_TYPES), st.integers(0, STEPS - 1))
-def test_an_attribution_says_under_which_variants_an_actor_is_counted(
-    rows: list[Row], kind: AttributionType, step: int
-) -> None:
+def test_attribution_decides_variants_of_actor(rows: list[Row], kind: AttributionType, step: int) -> None:
     rows = [row for row in rows if row[2] < STEPS]
     expected = [[0] * STEPS, [0] * STEPS]
     for actor in {row[0] for row in rows}:
@@ -122,7 +122,7 @@ def test_an_attribution_says_under_which_variants_an_actor_is_counted(
                     expected[variant - 1][place] += 1
 
     parts = attribute([facts(rows, source) for source in range(STEPS)], Attribution(kind, step))
-    counts = aggregate_funnel([FunnelStep(part) for part in parts], [], WINDOW, 2)
+    counts = count_funnel(ordered_attempts([FunnelStep(part) for part in parts], [], WINDOW), 2)
 
     assert counts.of_variants.tolist() == expected
 

@@ -1,4 +1,4 @@
-"""Trends: what each event adds to the variant that it names itself."""
+"""Trends: events and actors by the variant that each event names."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ ROWS: list[Row] = [
         ("p90_count_per_actor", [1.9, 1, 0], [0, 1, 1]),
     ],
 )
-def test_mathematics_of_a_bucket(math: Math, control: list[float], test: list[float]) -> None:
+def test_aggregation_reduces_values_of_bucket(math: Math, control: list[float], test: list[float]) -> None:
     counts = aggregate_trend(facts(ROWS), three_days(), math, 2)
 
     assert counts.values.tolist() == [pytest.approx(control), pytest.approx(test)]
@@ -85,12 +85,12 @@ def test_events_without_a_variant_or_with_another_are_counted_apart() -> None:
     assert (counts.of_variants.tolist(), counts.without_variant, counts.other_variant) == ([4, 2], 1, 1)
 
 
-def test_who_met_two_variants_is_exposed_to_both() -> None:
+def test_actor_with_two_variants_is_exposed_to_both() -> None:
     assert count_exposed(facts(ROWS), 2).count.tolist() == [2, 2]
 
 
 @given(rows=rows_of_few)
-def test_totals_lose_no_event_and_count_no_person_twice(rows: list[Row]) -> None:
+def test_totals_count_every_event_and_person_once(rows: list[Row]) -> None:
     total = aggregate_trend(facts(rows), three_days(), "total", 2)
     persons = aggregate_trend(facts(rows), three_days(), "dau", 2)
 

@@ -1,4 +1,4 @@
-"""Adding what is new to a stored count gives what counting everything gives, whatever is new."""
+"""Incremental counts equal recomputed ones after any history of events, merges, edits and clocks."""
 
 import asyncio
 import datetime as dt
@@ -43,7 +43,7 @@ happened = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["visit", "cart", "buy", "$feature_flag_called"]),
         "person": st.sampled_from(PERSONS),
-        "hour": st.integers(-1, 60),  # also before the start, and in the future of whoever counts
+        "hour": st.integers(-1, 60),  # also before the start, and in the future of the counting process
         "variant": st.sampled_from(["control", "test", "junk", None]),
     }
 )
@@ -70,11 +70,11 @@ edited = st.builds(
     st.integers(0, 5),
     st.none() | st.integers(5, 40),
 )
-sent_again = st.just("sent again")  # everything, as a client does that never heard that it had arrived
+sent_again = st.just("sent again")  # all events, as by a client that did not receive the response
 history = st.lists(st.one_of(st.lists(happened, max_size=6), merged, hours_that_pass, edited, sent_again), max_size=12)
 
 
-def questions(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  # frozen
+def fact_queries(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  # frozen
     """Return metrics of an experiment that has been running for some hours."""
     start = START + edit.start_hour * HOUR
     end = None if edit.end_hour is None else START + edit.end_hour * HOUR
@@ -96,7 +96,7 @@ def questions(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  # f
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
-async def test_what_is_added_up_equals_what_is_counted_afresh(
+async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,19 +106,19 @@ async def test_what_is_added_up_equals_what_is_counted_afresh(
     monkeypatch.setattr(counting, "MAX_DELTA", most_new)
     project_id = (await new_service(client, database)).project_id
     facts = FactService(database, Materializer(database, chunk=5), project_id)
-    living = await create_persons(database, project_id)
+    persons = await create_persons(database, project_id)
     hours, edit, sent = 1, Edit(), list[NewEvent]()
     for step in history:
         if isinstance(step, int):
             hours += step
         elif isinstance(step, tuple):
-            await merge(database, project_id, living, *step)
+            await merge(database, project_id, persons, *step)
         elif isinstance(step, Edit):
             edit = step
         else:
-            sent += [] if step == "sent again" else stored_under(living, step)
+            sent += [] if step == "sent again" else stored_under(persons, step)
             await append(database, project_id, sent)
-        metrics = questions(hours, edit)
+        metrics = fact_queries(hours, edit)
         series = await facts.catch_up(metrics)
         added = [shown(await facts.count(metric, series)) for metric in metrics]
         counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
@@ -132,19 +132,19 @@ async def create_persons(database: Database, project_id: int) -> dict[int, Perso
     return states
 
 
-async def merge(database: Database, project_id: int, living: dict[int, PersonState], old: int, new: int) -> None:
-    """Merge one person into another; later events of both are the survivor's."""
-    previous, target = living[old].survivor(), living[new].survivor()
+async def merge(database: Database, project_id: int, persons: dict[int, PersonState], old: int, new: int) -> None:
+    """Merge one person into another; later events of both belong to the survivor."""
+    previous, target = persons[old].survivor(), persons[new].survivor()
     if previous is not target:
         previous.merged_into = target
         async with database.write() as session:
             await PersonRepository(session, project_id).store(IdentityChanges(merged=[previous]), [])
 
 
-def stored_under(living: dict[int, PersonState], events: Sequence[dict[str, Any]]) -> list[NewEvent]:
-    """Return events, the even ones under the person as it once was: who wrote them had not heard of the merge."""
+def stored_under(persons: dict[int, PersonState], events: Sequence[dict[str, Any]]) -> list[NewEvent]:
+    """Return events, the even ones under the person before a merge that their writer did not see."""
     return [
-        stored(event, (living[event["person"]] if number % 2 else living[event["person"]].survivor()).id)
+        stored(event, (persons[event["person"]] if number % 2 else persons[event["person"]].survivor()).id)
         for number, event in enumerate(events)
     ]
 
@@ -172,13 +172,11 @@ def shown(counts: FunnelCounts | TrendCounts) -> Any:
     return counts.reached.tolist(), *(str(part.tolist()) for part in times)
 
 
-async def test_writers_and_readers_at_the_same_time_count_every_event_once(
-    service: Service, database: Database
-) -> None:
-    """Transactions commit in another order than they got their numbers in, and counts are stored all the while."""
+async def test_concurrent_writers_and_readers_count_every_event_once(service: Service, database: Database) -> None:
+    """Transactions commit in another order than that of their sequence numbers, while counts are stored."""
     facts = FactService(database, Materializer(database, chunk=5), service.project_id)
     elsewhere = FactService(database, Materializer(database, chunk=5), service.project_id)  # as in another process
-    metrics = questions(48)
+    metrics = fact_queries(48)
     moment = (START + HOUR).isoformat()
 
     async def write(writer: int) -> None:
@@ -203,10 +201,10 @@ async def test_writers_and_readers_at_the_same_time_count_every_event_once(
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
 
 
-async def test_a_stored_count_that_cannot_be_read_is_made_anew(service: Service, database: Database) -> None:
+async def test_unreadable_stored_count_is_recomputed(service: Service, database: Database) -> None:
     await service.capture(event("visit", "ann", (START + HOUR).isoformat(), variant="test"))
     facts = FactService(database, Materializer(database), service.project_id)
-    metrics = questions(48)
+    metrics = fact_queries(48)
     before = [shown(counts) for counts in await facts.counts(metrics)]
 
     for body in (b"", b"\x93\x01", b"what another version wrote"):
@@ -216,14 +214,14 @@ async def test_a_stored_count_that_cannot_be_read_is_made_anew(service: Service,
         assert [shown(counts) for counts in await facts.counts(metrics)] == before
 
 
-async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_for(
+async def test_unused_series_is_removed_and_created_again_on_demand(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.metrics.counting.service.CHUNK", 2)
     moment = (START + HOUR).isoformat()
     await service.capture(*(event("visit", str(number), moment, variant="test") for number in range(5)))
     facts = FactService(database, Materializer(database), service.project_id)
-    _, exposure, total, _ = questions(48)
+    _, exposure, total, _ = fact_queries(48)
     series = await facts.catch_up([exposure, total])
     before = [shown(await facts.count(metric, series)) for metric in (exposure, total)]
 
@@ -238,11 +236,11 @@ async def test_what_no_metric_uses_is_removed_and_made_again_when_it_is_asked_fo
     assert [shown(await facts.count(metric, series)) for metric in (exposure, total)] == before
 
 
-async def test_what_is_removed_is_not_added_to(service: Service, database: Database) -> None:
-    """Not even when another series has its number by then."""
+async def test_removed_series_is_not_appended_to(service: Service, database: Database) -> None:
+    """Not even when another series has its id by then."""
     await service.capture(event("visit", "ann", variant="test"))
     facts = FactService(database, Materializer(database), service.project_id)
-    series = await facts.catch_up([questions(48)[2]])
+    series = await facts.catch_up([fact_queries(48)[2]])
     numbers = dict.fromkeys(series.ids.values(), "another")
 
     async with database.write() as session:

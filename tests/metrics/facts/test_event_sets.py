@@ -1,4 +1,4 @@
-"""Facts of entities whose filters look at persons, groups, sessions and cohorts: as these are when somebody asks."""
+"""Facts of entities with filters on persons, groups, sessions and cohorts, as of the time of reading."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ EVER = Window(0, 10**18)
 
 
 class Cohorts:
-    """Cohort 1 holds whoever is known as Ann; no other exists."""
+    """Cohort 1 holds the person with the distinct id Ann; it is the only one."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
         ids = await PersonRepository(session, project_id).ids(["ann"]) if cohort_id == 1 else {}
@@ -114,7 +114,7 @@ EVENTS = numbered(
         ([], ""),
     ],
 )
-async def test_an_entity_has_the_events_that_pass_all_of_its_filter(
+async def test_entity_has_events_that_pass_its_filter(
     service: Service, application: FastAPI, sources: list[tuple[str, object]], expected: str
 ) -> None:
     await service.capture(*IDENTIFIED, *EVENTS)
@@ -132,7 +132,7 @@ async def test_an_entity_has_the_events_that_pass_all_of_its_filter(
         ([{"key": "id", "value": 1, "type": "cohort"}], "12"),
     ],
 )
-async def test_where_groups_act_the_persons_behind_them_can_be_asked_for(
+async def test_groups_as_actors_can_be_filtered_by_person(
     service: Service, application: FastAPI, properties: object, expected: str
 ) -> None:
     await service.capture(*IDENTIFIED, *EVENTS)
@@ -140,7 +140,7 @@ async def test_where_groups_act_the_persons_behind_them_can_be_asked_for(
     assert await found(service, application, ("a", properties), actor="$group_0") == list(expected)
 
 
-async def test_persons_and_groups_are_tested_as_they_are_today(service: Service, application: FastAPI) -> None:
+async def test_filters_read_current_properties_of_persons_and_groups(service: Service, application: FastAPI) -> None:
     await service.capture(*IDENTIFIED, *EVENTS)
     paid, large = ("a", [person("plan", "paid")]), ("a", [group("size", 5, operator="gt")])
     assert (await found(service, application, paid), await found(service, application, large)) == (["1", "2"], ["1"])

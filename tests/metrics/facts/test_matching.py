@@ -1,4 +1,4 @@
-"""Which events belong to a series, and what stays of them."""
+"""Which events belong to a series, and what facts keep of them."""
 
 from app.metrics.facts.matching import NO_NUMBER, Match, SeriesMatcher
 from app.metrics.facts.series import EventSource, SeriesDefinition
@@ -16,7 +16,7 @@ def sequences(definition: SeriesDefinition, *events: tuple[str, str]) -> list[in
     return [match.sequence for match in SeriesMatcher(definition).match(rows)]
 
 
-def test_an_event_belongs_once_if_any_source_fits() -> None:
+def test_event_belongs_once_if_any_source_matches() -> None:
     definition = SeriesDefinition((source("a", x="1"), source("a", y="1"), source("b"), source(None, z="1")), None)
 
     found = sequences(
@@ -33,11 +33,11 @@ def test_an_event_belongs_once_if_any_source_fits() -> None:
     assert definition.names is None
 
 
-def test_a_series_without_sources_has_no_events() -> None:
+def test_series_without_sources_is_empty() -> None:
     assert sequences(SeriesDefinition((), "v"), ("a", "{}")) == []
 
 
-def test_equal_series_have_equal_digests_whatever_the_order_of_their_sources() -> None:
+def test_digest_is_independent_of_order_of_sources() -> None:
     one = SeriesDefinition((source("a", x="1"), source("b")), "v")
     same = SeriesDefinition((source("b"), source("a", x="1"), source("b")), "v")
     others = [
@@ -50,7 +50,7 @@ def test_equal_series_have_equal_digests_whatever_the_order_of_their_sources() -
     assert len({one.digest, *(other.digest for other in others)}) == 4
 
 
-def test_a_property_is_found_however_its_key_is_written() -> None:
+def test_property_is_found_under_escaped_key() -> None:
     matcher = SeriesMatcher(SeriesDefinition((source("a"),), "$feature/x"))
     texts = ['{"$feature/x": "test"}', r'{"$feature\/x": "test"}', r'{"\u0024feature/x": "test"}', '{"other": 1}']
 
@@ -60,7 +60,7 @@ def test_a_property_is_found_however_its_key_is_written() -> None:
     assert found[0] == Match(1, 7, 0, NO_NUMBER, "test", None)
 
 
-def test_events_without_a_required_actor_stay_out() -> None:
+def test_event_without_required_actor_is_left_out() -> None:
     texts = ['{"$group_0": "acme"}', '{"$group_0": ""}', "{}", '{"$group_0": 5}']
     rows = [(1, 7, 0, "a", text) for text in texts]
 

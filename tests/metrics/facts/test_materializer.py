@@ -1,4 +1,4 @@
-"""Facts keep up with events, whoever writes at the same time."""
+"""Facts keep up with events under concurrent writers."""
 
 import asyncio
 from uuid import UUID
@@ -24,9 +24,7 @@ async def count_facts(database: Database) -> int:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10_000])
-async def test_every_event_becomes_a_fact_once_however_it_is_cut(
-    service: Service, database: Database, chunk: int
-) -> None:
+async def test_event_becomes_one_fact_for_any_chunk_size(service: Service, database: Database, chunk: int) -> None:
     materializer = Materializer(database, chunk)
     for batch in range(3):
         await service.capture(*[event("$pageview", f"{batch} {number}") for number in range(4)], event("other", "ann"))
@@ -36,7 +34,7 @@ async def test_every_event_becomes_a_fact_once_however_it_is_cut(
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10_000])
-async def test_events_of_several_names_become_facts_in_the_order_they_came(
+async def test_events_of_several_names_become_facts_in_order_of_arrival(
     service: Service, database: Database, chunk: int
 ) -> None:
     sources = tuple(EventSource(name, parse_filter(None)) for name in ("a", "b", "a"))
@@ -48,7 +46,7 @@ async def test_events_of_several_names_become_facts_in_the_order_they_came(
     assert await count_facts(database) == 12
 
 
-async def test_equal_definitions_share_a_series(service: Service, database: Database) -> None:
+async def test_equal_definitions_share_series(service: Service, database: Database) -> None:
     condition_a = {"key": "a", "value": "1", "type": "event"}
     condition_b = {"key": "b", "value": "2", "type": "event"}
     same = [
@@ -61,9 +59,7 @@ async def test_equal_definitions_share_a_series(service: Service, database: Data
     assert len(series.ids) == 1
 
 
-async def test_requests_at_the_same_time_materialize_once(
-    service: Service, database: Database, application: FastAPI
-) -> None:
+async def test_concurrent_requests_materialize_once(service: Service, database: Database, application: FastAPI) -> None:
     await service.capture(*[event("$pageview", str(number)) for number in range(50)])
     here, elsewhere = Materializer(database, 7), Materializer(database, 7)  # the second as in another process
 
@@ -74,9 +70,7 @@ async def test_requests_at_the_same_time_materialize_once(
     assert await count_facts(database) == 50
 
 
-async def test_writers_and_readers_at_the_same_time_lose_and_double_nothing(
-    service: Service, database: Database
-) -> None:
+async def test_concurrent_writers_and_readers_store_every_fact_once(service: Service, database: Database) -> None:
     materializer = Materializer(database, 5)
 
     async def write(writer: int) -> None:
@@ -94,9 +88,11 @@ async def test_writers_and_readers_at_the_same_time_lose_and_double_nothing(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_an_event_that_commits_after_a_later_one_is_not_passed_over(service: Service, database: Database) -> None:
+async def test_event_that_commits_after_later_one_is_not_skipped(service: Service, database: Database) -> None:
     async with database.write() as slow:
-        await EventRepository(slow, service.project_id).append([pageview(1)])  # has its number, and is not committed
+        await EventRepository(slow, service.project_id).append(
+            [pageview(1)]
+        )  # has its sequence number, but is not committed
         await service.capture(event("$pageview", "fast"))
         reading = asyncio.create_task(Materializer(database).catch_up(service.project_id, [PAGEVIEWS]))
         await until_somebody_waits(database)

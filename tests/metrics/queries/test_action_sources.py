@@ -1,4 +1,4 @@
-"""Metrics about actions: an event counts once if it is the action in any of its ways."""
+"""Metrics of actions: an event counts once if it matches any step of the action."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ BUY = ActionSource("Buy", [EventSource("purchase", where("paid", "yes")), EventS
 ACTIONS = {3: BUY, 4: ActionSource("Nothing", [])}
 
 
-def test_an_entity_is_the_action_in_any_of_its_ways_and_passes_its_own_filter() -> None:
+def test_entity_combines_steps_of_action_with_its_own_filter() -> None:
     [entity] = read_entities({"actions": [{"id": 3, "properties": [{"key": "x", "value": 1}]}]}, ACTIONS)
 
     assert entity.sources == (
@@ -30,7 +30,7 @@ def test_an_entity_is_the_action_in_any_of_its_ways_and_passes_its_own_filter() 
     assert event_names([entity]) == ["order", "purchase"]
 
 
-def test_a_filter_on_test_accounts_stands_before_all_others() -> None:
+def test_filter_on_test_accounts_precedes_all_others() -> None:
     always = where("email", "real")
     entities = read_entities({"events": [{"id": "a", "order": 1}], "actions": [{"id": "3"}]}, ACTIONS, always)
 
@@ -41,7 +41,7 @@ def test_a_filter_on_test_accounts_stands_before_all_others() -> None:
 
 
 @pytest.mark.parametrize("key", ["actions", "exclusions"])
-def test_a_funnel_with_an_action_that_is_gone_is_refused(key: str) -> None:
+def test_funnel_with_missing_action_is_refused(key: str) -> None:
     gone = {"id": 9, "type": "actions", "funnel_from_step": 0, "funnel_to_step": 1}
     filters: Any = {"events": [{"id": "a"}, {"id": "b", "order": 1}], key: [gone]}
 
@@ -55,11 +55,11 @@ def test_a_funnel_with_an_action_that_is_gone_is_refused(key: str) -> None:
     )
 
 
-def test_a_trend_of_an_action_that_is_gone_has_no_data() -> None:
+def test_trend_of_missing_action_is_empty() -> None:
     assert read_trend({"actions": [{"id": 9}]}, ACTIONS) is None
 
 
-def test_an_action_without_steps_matches_nothing() -> None:
+def test_action_without_steps_matches_nothing() -> None:
     [entity] = read_entities({"actions": [{"id": 4}]}, ACTIONS)
 
     refuse_missing_actions([entity])
@@ -74,5 +74,5 @@ def test_an_action_without_steps_matches_nothing() -> None:
         ({"actions": '[{"id": 5}]', "exclusions": [{"id": 6, "type": "actions"}, {"id": "7"}]}, {5, 6}),
     ],
 )
-def test_the_actions_that_an_insight_mentions_are_found(filters: Any, mentioned: set[int]) -> None:
+def test_mentioned_actions_are_found(filters: Any, mentioned: set[int]) -> None:
     assert mentioned_actions(filters) == mentioned

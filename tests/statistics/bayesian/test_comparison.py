@@ -1,4 +1,4 @@
-"""Probabilities and losses, held against closed forms and arbitrary precision."""
+"""Probabilities and losses, compared with closed forms and arbitrary precision."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPoste
 from tests.statistics import reference
 from tests.statistics.reference import Posterior
 
-ACCURACY = 1e-12  # what the documentation promises, absolute
-ROUNDING = 1e-14  # what is left between two ways to compute the same number here
+ACCURACY = 1e-12  # documented absolute accuracy
+ROUNDING = 1e-14  # rounding between two ways to compute the same number
 
 beta = BetaPosterior.from_counts
 gamma = GammaPosterior.from_counts
@@ -25,8 +25,8 @@ gamma = GammaPosterior.from_counts
 HARD_CASES: dict[str, Sequence[Posterior]] = {
     "no data": [beta(0, 0), beta(0, 0)],
     "hardly any data": [beta(0, 1), beta(1, 0)],
-    "nobody converts": [beta(0, 1000), beta(3, 997)],
-    "everybody converts": [beta(20, 0), beta(15, 1)],
+    "zero conversions": [beta(0, 1000), beta(3, 997)],
+    "conversions only": [beta(20, 0), beta(15, 1)],
     "close": [beta(10, 90), beta(18, 82), beta(15, 85)],
     "far apart": [beta(2, 500), beta(400, 4)],
     "a narrow one inside a wide one": [beta(1, 9), beta(50, 450)],
@@ -67,14 +67,14 @@ def test_hard_cases_agree_with_arbitrary_precision(posteriors: Sequence[Posterio
         ((10**6, 10**9), (1000, 10**6)),
     ],
 )
-def test_beating_control_agrees_with_the_finite_sum(control: tuple[int, int], test: tuple[int, int]) -> None:
+def test_probability_to_beat_control_equals_finite_sum(control: tuple[int, int], test: tuple[int, int]) -> None:
     result = compare([beta(*control), beta(*test)])
 
     assert abs(result.probabilities_to_beat_control[1] - reference.beats(beta(*test), beta(*control))) < ROUNDING
 
 
 @pytest.mark.parametrize(("counts", "rates"), [((20, 30), (1.0, 1.0)), ((7, 7), (2.0, 1.0)), ((300, 380), (1.0, 1.01))])
-def test_one_rate_beating_another_is_a_beta_probability(counts: tuple[int, int], rates: tuple[float, float]) -> None:
+def test_probability_to_beat_rate_equals_beta_probability(counts: tuple[int, int], rates: tuple[float, float]) -> None:
     control, test = (gamma(count, rate) for count, rate in zip(counts, rates, strict=True))
     share = mpf(rates[1]) / (mpf(rates[0]) + mpf(rates[1]))
     expected = 1 - betainc(test.shape, control.shape, 0, share, regularized=True)
@@ -98,7 +98,7 @@ def test_identical_variants_share_the_probability_equally(posterior: Posterior, 
 
 
 @given(data=st.data(), posteriors=comparable)
-def test_the_order_of_variants_changes_nothing(data: st.DataObject, posteriors: list[Posterior]) -> None:
+def test_result_is_independent_of_order_of_variants(data: st.DataObject, posteriors: list[Posterior]) -> None:
     order = data.draw(st.permutations(range(len(posteriors))))
     shuffled = compare([posteriors[index] for index in order]).win_probabilities
 
@@ -106,9 +106,7 @@ def test_the_order_of_variants_changes_nothing(data: st.DataObject, posteriors: 
 
 
 @given(control=betas, successes=st.integers(0, 10**6), failures=st.integers(0, 10**6))
-def test_one_more_success_never_makes_a_variant_less_likely_to_win(
-    control: BetaPosterior, successes: int, failures: int
-) -> None:
+def test_additional_success_never_lowers_win_probability(control: BetaPosterior, successes: int, failures: int) -> None:
     before = compare([control, beta(successes, failures)])
     after = compare([control, beta(successes + 1, failures)])
 
@@ -117,14 +115,14 @@ def test_one_more_success_never_makes_a_variant_less_likely_to_win(
 
 
 @given(control=betas, test=betas)
-def test_of_two_variants_one_wins(control: BetaPosterior, test: BetaPosterior) -> None:
+def test_win_probabilities_of_two_variants_are_complementary(control: BetaPosterior, test: BetaPosterior) -> None:
     result = compare([control, test])
 
     assert result.win_probabilities[1] == pytest.approx(result.probabilities_to_beat_control[1], rel=0, abs=ACCURACY)
 
 
 @given(posteriors=comparable)
-def test_the_same_counts_give_the_same_bits(posteriors: list[Posterior]) -> None:
+def test_same_counts_give_same_bits(posteriors: list[Posterior]) -> None:
     first, second = compare(posteriors), compare(posteriors)
 
     assert first.win_probabilities.tobytes() == second.win_probabilities.tobytes()
@@ -138,7 +136,7 @@ def test_fewer_than_two_or_mixed_posteriors_are_refused() -> None:
 
 
 @pytest.mark.parametrize("parameters", [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))])
-def test_parameters_of_no_distribution_are_refused(parameters: tuple[float, float]) -> None:
+def test_impossible_parameters_are_refused(parameters: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="positive"):
         BetaPosterior(*parameters)
     with pytest.raises(ValueError, match="positive"):
@@ -149,9 +147,7 @@ def test_parameters_of_no_distribution_are_refused(parameters: tuple[float, floa
     means=st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)),
     deviations=st.tuples(st.floats(1e-2, 1e2), st.floats(1e-2, 1e2)),
 )
-def test_normal_variables_beat_each_other_as_the_normal_curve_says(
-    means: tuple[float, float], deviations: tuple[float, float]
-) -> None:
+def test_normal_comparison_equals_closed_forms(means: tuple[float, float], deviations: tuple[float, float]) -> None:
     result = compare_normals([NormalPosterior(*parameters) for parameters in zip(means, deviations, strict=True)])
 
     error = math.hypot(*deviations)
@@ -164,7 +160,7 @@ def test_normal_variables_beat_each_other_as_the_normal_curve_says(
         assert found == pytest.approx(loss, rel=1e-9, abs=1e-9 * error)
 
 
-def test_of_three_equal_normal_variables_each_is_as_good_as_the_others() -> None:
+def test_equal_normal_variables_share_probability_equally() -> None:
     """The largest of three standard normal variables is 3 / (2 sqrt(pi)) on average, that of two 1 / sqrt(pi)."""
     result = compare_normals([NormalPosterior(5.0, 2.0)] * 3)
 

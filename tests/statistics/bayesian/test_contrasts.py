@@ -43,7 +43,7 @@ def below(control: BetaPosterior, test: BetaPosterior, factor: mpf, shift: mpf) 
         (beta(20, 0), beta(15, 1)),
     ],
 )
-def test_ends_of_intervals_leave_their_tails(control: BetaPosterior, test: BetaPosterior) -> None:
+def test_interval_ends_leave_equal_tails(control: BetaPosterior, test: BetaPosterior) -> None:
     found = contrasts(control, test)
 
     for ratio, difference, tail in zip(found.ratio[0], found.difference[0], TAILS, strict=True):
@@ -53,9 +53,7 @@ def test_ends_of_intervals_leave_their_tails(control: BetaPosterior, test: BetaP
 
 @settings(max_examples=10)  # arbitrary precision takes its time
 @given(pairs=st.tuples(st.integers(0, 40), st.integers(0, 40)), exposures=st.tuples(*[st.floats(0.01, 100)] * 2))
-def test_the_ratio_of_counts_is_the_odds_of_a_beta_variable(
-    pairs: tuple[int, int], exposures: tuple[float, float]
-) -> None:
+def test_ratio_of_counts_equals_odds_of_beta_variable(pairs: tuple[int, int], exposures: tuple[float, float]) -> None:
     control, test = (gamma(count, exposure) for count, exposure in zip(pairs, exposures, strict=True))
     [ratios] = contrasts(control, test).ratio
 
@@ -65,7 +63,7 @@ def test_the_ratio_of_counts_is_the_odds_of_a_beta_variable(
         assert abs(cdf(BetaPosterior(test.shape, control.shape), share) - tail) < ACCURACY
 
 
-def test_the_difference_of_waiting_times_is_laplace_distributed() -> None:
+def test_difference_of_waiting_times_is_laplace_distributed() -> None:
     """Gamma(1, 1) is exponential: the difference of two has the quantiles log(2 tail) and -log(2 tail)."""
     [[low, high]] = contrasts(gamma(0, 1.0), gamma(0, 1.0)).difference
 
@@ -73,7 +71,7 @@ def test_the_difference_of_waiting_times_is_laplace_distributed() -> None:
     assert (low, high) == (pytest.approx(-expected, rel=1e-8), pytest.approx(expected, rel=1e-8))
 
 
-def test_the_difference_of_uniform_variables_is_triangular() -> None:
+def test_difference_of_uniform_variables_is_triangular() -> None:
     [[low, high]] = contrasts(beta(0, 0), beta(0, 0)).difference
 
     expected = 1 - 0.05**0.5
@@ -81,7 +79,7 @@ def test_the_difference_of_uniform_variables_is_triangular() -> None:
 
 
 @given(figures=st.tuples(counts, counts, counts, counts), level=st.floats(0.5, 0.999))
-def test_exchanging_the_two_mirrors_both_contrasts(figures: tuple[int, int, int, int], level: float) -> None:
+def test_exchanged_variants_mirror_both_contrasts(figures: tuple[int, int, int, int], level: float) -> None:
     first, second = beta(*figures[:2]), beta(*figures[2:])
     there, back = contrasts(first, second, level=level), contrasts(second, first, level=level)
 
@@ -91,7 +89,7 @@ def test_exchanging_the_two_mirrors_both_contrasts(figures: tuple[int, int, int,
 
 
 @given(figures=st.tuples(counts, counts, counts, counts))
-def test_both_contrasts_leave_out_equality_together(figures: tuple[int, int, int, int]) -> None:
+def test_both_contrasts_exclude_equality_together(figures: tuple[int, int, int, int]) -> None:
     control, test = beta(*figures[:2]), beta(*figures[2:])
     comparison = compare([control, test])
     beats = comparison.probabilities_to_beat_control[1]
@@ -103,7 +101,7 @@ def test_both_contrasts_leave_out_equality_together(figures: tuple[int, int, int
         assert (found.difference[0, 1] < 0) == (found.ratio[0, 1] < 1) == (beats < TAILS[0])
 
 
-def test_contrasts_do_not_depend_on_what_else_is_compared() -> None:
+def test_contrast_is_independent_of_other_variants() -> None:
     alone = contrasts(beta(10, 90), beta(18, 82))
     together = contrasts(beta(10, 90), beta(5, 10**6), beta(18, 82), beta(10**6, 3))
 
@@ -111,6 +109,6 @@ def test_contrasts_do_not_depend_on_what_else_is_compared() -> None:
     assert together.difference[1] == pytest.approx(alone.difference[0], rel=1e-9)
 
 
-def test_normal_variables_have_other_ways() -> None:
+def test_normal_posteriors_are_refused() -> None:
     with pytest.raises(ValueError, match="Beta or Gamma"):
         contrast_intervals(compare([NormalPosterior(0, 1), NormalPosterior(1, 1)]).grid, LEVEL)

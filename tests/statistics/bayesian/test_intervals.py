@@ -25,7 +25,7 @@ POSTERIORS = [
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS, ids=str)
-def test_an_equal_tailed_interval_leaves_the_same_on_both_sides(posterior: Posterior) -> None:
+def test_equal_tailed_interval_leaves_equal_tails(posterior: Posterior) -> None:
     [[low, high]] = equal_tailed_intervals([posterior], 0.95)
 
     assert abs(cdf(posterior, mpf(low)) - mpf("0.025")) < 1e-12
@@ -33,7 +33,7 @@ def test_an_equal_tailed_interval_leaves_the_same_on_both_sides(posterior: Poste
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS, ids=str)
-def test_a_highest_density_interval_holds_its_level_and_is_no_longer(posterior: Posterior) -> None:
+def test_highest_density_interval_has_its_level_and_is_shortest(posterior: Posterior) -> None:
     [[low, high]] = highest_density_intervals([posterior], 0.9)
     [[tail_low, tail_high]] = equal_tailed_intervals([posterior], 0.9)
 
@@ -42,14 +42,14 @@ def test_a_highest_density_interval_holds_its_level_and_is_no_longer(posterior: 
 
 
 @pytest.mark.parametrize("posterior", [beta(10, 90), beta(3, 1), gamma(300, 1000.0)], ids=str)
-def test_both_ends_of_a_highest_density_interval_are_equally_dense(posterior: Posterior) -> None:
+def test_highest_density_interval_has_equal_density_at_ends(posterior: Posterior) -> None:
     [[low, high]] = highest_density_intervals([posterior])
 
     assert float(density(posterior, mpf(low)) / density(posterior, mpf(high))) == pytest.approx(1, abs=1e-9)
 
 
 @given(successes=st.integers(0, 10**9), failures=st.integers(0, 10**9), level=st.floats(0.01, 0.999))
-def test_intervals_grow_with_their_level_and_hold_the_median(successes: int, failures: int, level: float) -> None:
+def test_interval_grows_with_level_and_contains_median(successes: int, failures: int, level: float) -> None:
     posterior = beta(successes, failures)
     [[low, high]] = equal_tailed_intervals([posterior], level)
     [[median]] = quantiles([posterior], [0.5])
@@ -58,6 +58,6 @@ def test_intervals_grow_with_their_level_and_hold_the_median(successes: int, fai
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.5, float("nan")])
-def test_a_level_lies_between_zero_and_one(level: float) -> None:
+def test_level_outside_zero_and_one_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         equal_tailed_intervals([beta(1, 1)], level)

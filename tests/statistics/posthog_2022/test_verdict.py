@@ -34,7 +34,7 @@ def trend(**counts: tuple[int, float, float]) -> list[TrendVariant]:
         (funnel(control=(17_489, 145_274), new_page=(17_264, 145_310)), "control", 0.905060),
     ],
 )
-def test_published_experiments_have_their_published_probability(
+def test_published_experiments_give_published_probability(
     variants: list[FunnelVariant], best: str, probability: float
 ) -> None:
     assert evaluate_funnel(variants).probability[best] == pytest.approx(probability, abs=6e-6)
@@ -51,7 +51,7 @@ def test_published_experiments_have_their_published_probability(
         (funnel(control=(100, 1000), a=(112, 1000), b=(112, 1000)), SignificanceCode.SIGNIFICANT),
     ],
 )
-def test_a_funnel_is_judged_by_the_rule_of_2022(variants: list[FunnelVariant], code: SignificanceCode) -> None:
+def test_funnel_follows_rule_of_2022(variants: list[FunnelVariant], code: SignificanceCode) -> None:
     verdict = evaluate_funnel(variants)
 
     assert verdict.significance_code == code
@@ -69,22 +69,20 @@ def test_a_funnel_is_judged_by_the_rule_of_2022(variants: list[FunnelVariant], c
         (trend(control=(20, 1, 1000), test=(30, 1, 1000)), SignificanceCode.HIGH_P_VALUE, 0.20263875106454066),
     ],
 )
-def test_a_trend_is_judged_by_the_rule_of_2022(
-    variants: list[TrendVariant], code: SignificanceCode, p_value: float
-) -> None:
+def test_trend_follows_rule_of_2022(variants: list[TrendVariant], code: SignificanceCode, p_value: float) -> None:
     verdict = evaluate_trend(variants)
 
     assert verdict.significance_code == code
     assert verdict.p_value == pytest.approx(p_value, rel=1e-12)
 
 
-def test_the_p_value_is_of_the_test_with_the_highest_count() -> None:
+def test_p_value_compares_test_with_highest_count() -> None:
     verdict = evaluate_trend(trend(control=(300, 1, 1000), a=(380, 1, 1000), b=(400, 2, 2000)))
 
     assert verdict.p_value == pytest.approx(poisson_comparison(300, [400], [2])[0], rel=1e-12)
 
 
-def test_every_variant_has_a_credible_interval_around_its_rate() -> None:
+def test_credible_interval_contains_rate_of_variant() -> None:
     verdict = evaluate_funnel(funnel(control=(122, 21_306), mens=(267, 21_307)))
 
     low, high = verdict.credible_intervals["mens"]
@@ -92,7 +90,7 @@ def test_every_variant_has_a_credible_interval_around_its_rate() -> None:
     assert list(verdict.credible_intervals) == list(verdict.probability) == ["control", "mens"]
 
 
-def test_intervals_of_a_trend_are_per_exposed_person() -> None:
+def test_credible_interval_of_trend_is_per_exposed_person() -> None:
     low, high = evaluate_trend(trend(control=(300, 1, 1000), test=(380, 1.01, 1010))).credible_intervals["control"]
 
     assert low < 0.3 < high
@@ -111,7 +109,7 @@ def test_intervals_of_a_trend_are_per_exposed_person() -> None:
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(keys: list[str], code: str, message: str) -> None:
+def test_incomparable_variants_are_refused(keys: list[str], code: str, message: str) -> None:
     with pytest.raises(ExperimentDataError) as funnel_refusal:
         evaluate_funnel([FunnelVariant(key, 10, 90) for key in keys])
     with pytest.raises(ExperimentDataError) as trend_refusal:
@@ -130,7 +128,7 @@ def test_impossible_counts_are_refused(figures: tuple[int, float, float]) -> Non
 @given(
     control=st.integers(0, 60), test=st.integers(0, 60), ratio=st.fractions(Fraction(1, 10), 10, max_denominator=100)
 )
-def test_the_poisson_comparison_equals_the_sum_over_all_outcomes(control: int, test: int, ratio: Fraction) -> None:
+def test_poisson_comparison_equals_sum_over_outcomes(control: int, test: int, ratio: Fraction) -> None:
     trials, p = control + test, ratio / (1 + ratio)
     chances = [comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in range(trials + 1)]
     expected = min(Fraction(1), 2 * min(sum(chances[: test + 1]), sum(chances[test:])))
@@ -140,7 +138,7 @@ def test_the_poisson_comparison_equals_the_sum_over_all_outcomes(control: int, t
 
 
 @given(successes=st.integers(0, 10**9), failures=st.integers(0, 10**9), odds=st.floats(0.001, 1000))
-def test_both_tails_hold_the_outcome_itself(successes: int, failures: int, odds: float) -> None:
+def test_both_tails_include_outcome(successes: int, failures: int, odds: float) -> None:
     [low], [high] = binomial_tails([successes], [successes + failures], [odds])
 
     assert 0 <= low <= 1

@@ -1,0 +1,152 @@
+"""Facts of series, read as columns."""
+
+import functools
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, select, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.db.bulk import Columns, chunks, read_columns
+from app.db.models import Fact, SeriesVariant
+from app.metrics.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
+from app.metrics.facts.matching import NO_NUMBER
+
+_SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
+    "actor": Fact.person_id,
+    "sequence": Fact.sequence,
+    "value": Fact.value,
+}
+
+
+class Code(NamedTuple):
+    """The code of a variant in the facts of a series, and the variant's number in a query."""
+
+    series_id: int
+    code: int
+    number: int
+
+
+_CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
+    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
+    "of persons": (
+        Fact.time >= bindparam("since"),
+        Fact.sequence <= bindparam("mark"),
+        Fact.person_id.in_(bindparam("persons", expanding=True)),
+    ),
+    "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
+}
+
+
+@functools.lru_cache(maxsize=256)
+def _facts_query(
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement that reads facts. Time and variant share a column, because each column costs time.
+
+    A flag has at most a hundred variants; a time in the year 2200 leaves room for a thousand.
+    """
+    number = case(
+        (Fact.variant == 0, NO_VARIANT),
+        *(((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes),
+        else_=other,
+    )
+    moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
+    query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
+    if are_several:
+        query = query.add_columns(Fact.series_id)
+    query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    return query.limit(bindparam("limit")) if choice == "after" else query
+
+
+class SeriesFacts:
+    """The facts of series as columns. ``actor`` is the person that an event was stored for, before any later merge.
+
+    Every method returns one part for each of the series, in their order; a series may occur several times.
+
+    Parameters
+    ----------
+    variants : sequence of str
+        Numbered by their position, from 1; 0 is no variant, ``len(variants) + 1`` any other text.
+    columns : set of {"actor", "sequence", "value"}
+        What is read besides times and variants. Other columns hold placeholders, which cost neither time nor memory.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        series_ids: Sequence[int],
+        variants: Sequence[str],
+        columns: Set[Column] = WITHOUT_VALUES,
+    ) -> None:
+        self._session = session
+        self._series_ids = series_ids
+        self._columns = columns
+        self._variants = variants
+        self._other = len(variants) + 1
+        self._codes: tuple[Code, ...] | None = None
+
+    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
+        """Return the facts of events up to the high-water mark that happened at or after a moment."""
+        return await self._read("since", {"since": moment, "mark": high_water_mark})
+
+    async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
+        """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
+        return await self._read("after", {"watermark": watermark, "mark": high_water_mark, "limit": limit})
+
+    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
+        """Return the facts that ``since`` returns, of some persons only."""
+        parts = [
+            await self._read("of persons", {"since": since, "mark": high_water_mark, "persons": some})
+            for some in chunks(persons)
+        ]
+        return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
+
+    async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
+        """Return the facts of events by sequence number."""
+        parts = [await self._read("of events", {"sequences": some}) for some in chunks(sequences)]
+        return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
+
+    def _nothing(self) -> list[FactColumns]:
+        return [concatenate([]) for _ in self._series_ids]
+
+    async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
+        """Read the facts of all series in one statement: a round trip costs more than the rows."""
+        distinct = list(dict.fromkeys(self._series_ids))
+        if self._codes is None:
+            self._codes = await self._find_codes(distinct)
+        query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
+        together = await read_columns(self._session, query, {"series": distinct, **numbers})
+        if len(distinct) == 1:
+            found = {distinct[0]: self._as_facts(together)}
+        else:
+            of = {one: together["series_id"] == one for one in distinct}
+            found = {
+                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                for one, rows in of.items()
+            }
+        return [found[series_id] for series_id in self._series_ids]
+
+    async def _find_codes(self, series_ids: Sequence[int]) -> tuple[Code, ...]:
+        """Return the codes of the variants; a series may have stored any number of others."""
+        rows = await self._session.execute(
+            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
+            .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(self._variants))
+            .order_by(SeriesVariant.series_id, SeriesVariant.code)
+        )
+        return tuple(Code(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows)
+
+    def _as_facts(self, columns: Columns) -> FactColumns:
+        time, number = np.divmod(columns["moment"], self._other + 1)
+        nothing = np.broadcast_to(np.int64(0), time.shape)
+        value = columns.get("value", np.broadcast_to(np.nan, time.shape))
+        return FactColumns(
+            actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
+            time=time.astype(np.int64, copy=False),
+            variant=number.astype(np.int32),
+            value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
+            sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
+        )

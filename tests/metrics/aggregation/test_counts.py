@@ -1,0 +1,103 @@
+"""What holds for all counts: arithmetic, bytes, and buckets appended."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from app.metrics.aggregation.conversion_times import ConversionTimes
+from app.metrics.aggregation.counts import BucketedCounts, Counts
+from app.metrics.aggregation.exposures import ExposureCounts
+from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.samples import SampleCounts
+from app.metrics.aggregation.trend import TrendCounts
+
+VARIANTS, STEPS, BUCKETS = 2, 3, 4
+NUMBERS = st.integers(0, 2**40)
+
+
+def integers(*shape: int) -> st.SearchStrategy[NDArray[np.int64]]:
+    return arrays(np.int64, shape, elements=NUMBERS)
+
+
+def floats(*shape: int) -> st.SearchStrategy[NDArray[np.float64]]:
+    return integers(*shape).map(lambda values: values.astype(np.float64))
+
+
+def times() -> st.SearchStrategy[NDArray[np.object_]]:
+    seconds = st.lists(st.integers(0, 10**6), max_size=5).map(lambda values: np.array(values, dtype=np.float64) / 2)
+    one = seconds.map(lambda values: ConversionTimes.of(values / 3, values))
+    return arrays(np.object_, (VARIANTS, STEPS - 1), elements=one, fill=st.nothing())
+
+
+COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
+    TrendCounts: st.builds(TrendCounts, floats(VARIANTS, BUCKETS), integers(VARIANTS + 2)),
+    FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
+    FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
+    SampleCounts: st.builds(SampleCounts, floats(3, VARIANTS, BUCKETS)),
+    ExposureCounts: st.builds(
+        ExposureCounts, integers(VARIANTS + 1, BUCKETS), integers(VARIANTS + 2), NUMBERS, NUMBERS, NUMBERS
+    ),
+}
+# What stays as it is when time goes on.
+TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
+    TrendCounts: lambda counts: counts.cumulative[:, -1],
+    FunnelProgress: lambda counts: counts.cumulative[:, :, -1],
+    SampleCounts: lambda counts: counts.cumulative[:, :, -1],
+    ExposureCounts: lambda counts: np.append(counts.exposed, [counts.in_several, counts.event_count]),
+}
+
+every_class = pytest.mark.parametrize("kind", COUNTS, ids=lambda kind: kind.__name__)
+
+
+def plain(counts: Counts) -> list[Any]:
+    """Return the fields as lists and numbers."""
+    return [
+        [[times.to_stored() for times in row] for row in value]
+        if isinstance(value, np.ndarray) and value.dtype == np.object_
+        else np.asarray(value).tolist()
+        for value in vars(counts).values()
+    ]
+
+
+def test_every_class_of_counts_is_tested() -> None:
+    assert {*Counts.__subclasses__(), *BucketedCounts.__subclasses__()} - {BucketedCounts} == COUNTS.keys()
+    assert set(BucketedCounts.__subclasses__()) == TOTALS.keys()
+
+
+@every_class
+@given(data=st.data())
+def test_addition_is_undone_by_subtraction(kind: type[Counts], data: st.DataObject) -> None:
+    some, others = data.draw(COUNTS[kind]), data.draw(COUNTS[kind])
+
+    assert plain(some + others) == plain(others + some)
+    assert plain(some + others - others) == plain(some)
+
+
+@every_class
+@given(data=st.data())
+def test_bytes_hold_all_counts(kind: type[Counts], data: st.DataObject) -> None:
+    counts = data.draw(COUNTS[kind])
+
+    read = kind.from_bytes(counts.to_bytes())
+
+    assert type(read) is kind
+    assert plain(read) == plain(counts)
+
+
+@pytest.mark.parametrize("kind", TOTALS, ids=lambda kind: kind.__name__)
+@given(data=st.data(), more=st.integers(0, 3))
+def test_appended_buckets_keep_totals(kind: type[BucketedCounts], data: st.DataObject, more: int) -> None:
+    counts = data.draw(COUNTS[kind])
+
+    wider = counts.widened(BUCKETS + more)
+
+    assert TOTALS[kind](wider).tolist() == TOTALS[kind](counts).tolist()
+    assert plain(wider)[0] != plain(counts)[0] or more == 0
+    assert counts.widened(BUCKETS - 1) is None
