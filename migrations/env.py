@@ -9,15 +9,14 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 from sqlalchemy.types import TypeEngine
 
+from app.db.advisory_locks import lock_schema
 from app.db.engines import create_migration_engine
 from app.db.migrations import Revisions, stored_revisions
 from app.db.models import Base
 from app.db.models.base import UtcDateTime
 from app.settings import Settings
 
-# Replicas that start together migrate one after the other: the first does the work, the others find nothing to do.
-MIGRATION_LOCK = 7_236_180_011
-# A migration that waits for a long transaction makes everybody wait behind it: rather it fails, and is run again.
+# A migration that waits for a long transaction blocks every later request: it gives up instead, and is run again.
 LOCK_SECONDS = 10
 
 logger = logging.getLogger("abacus")
@@ -55,7 +54,8 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if not is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            # Replicas that start together migrate one after another: the first does the work, the others find it done.
+            lock_schema(connection)
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
             logger.warning("the schema was migrated by a newer version, which this one can work with: left as it is")

@@ -26,11 +26,6 @@ def load(text: str) -> object:
     return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
 
 
-def dump(document: object) -> str:
-    """Write a document that every reader of JSON and every database can take."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _read_integer(digits: str) -> int | None:
     """Return a whole number; None where it has so many digits that Python refuses to read it."""
     return int(digits) if len(digits) <= MAX_DIGITS else None

@@ -93,7 +93,7 @@ class Database:
             try:
                 listener(session.info)
             except Exception:  # the transaction is committed: its request must not fail any more
-                logger.exception("a commit listener failed")
+                logger.exception("commit listener failed")
 
     @contextlib.asynccontextmanager
     async def _hold_writer_lock(self) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.common.json_text import write_json
 from app.settings import Settings
 
 _SQLITE_PRAGMAS = (
@@ -149,13 +150,9 @@ def _options(limits: Limits) -> dict[str, Any]:
         "pool_timeout": limits.wait,
         "pool_recycle": 1800,
         "hide_parameters": True,  # bound values are people's data: they stay out of logs
-        "json_serializer": _dump_json,
+        "json_serializer": write_json,
         "json_deserializer": _load_json,
     }
-
-
-def _dump_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _load_json(text: str) -> object:

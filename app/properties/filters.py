@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
+from app.common.json_text import write_json
+
 Operator: TypeAlias = Literal[
     "exact",
     "is_not",
@@ -288,4 +290,4 @@ def _scalar(value: object) -> Scalar:
     """Return the value itself, or the JSON text of a container: that is what a property's text form compares with."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return write_json(value)

@@ -4,7 +4,6 @@ Properties stay JSON text from the wire to the table; only the few keys that cap
 """
 
 import datetime as dt
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.common import lenient_json
 from app.common.errors import ValidationFailed
+from app.common.json_text import storable_text, write_json
 from app.common.timestamps import to_microseconds
 
 MAX_NAME_CHARACTERS = 200
@@ -218,7 +218,7 @@ def _parse(body: bytes) -> list[_Request] | _Request:
 
 def _parse_leniently(body: bytes) -> list[_Request] | _Request:
     try:
-        return _decode_request(lenient_json.dump(_load(lenient_json.read_text(body))).encode())
+        return _decode_request(write_json(_load(lenient_json.read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(f"Malformed request data: {error}") from error
 
@@ -239,7 +239,7 @@ def _find_token(first: _Request, envelope: Envelope) -> str | None:
     found = next((candidate for candidate in candidates if candidate), None)
     if not found and first.batch is None:
         found = _read_properties(first)[1].token
-    return _as_text(found).strip() if found else None
+    return storable_text(found).strip() if found else None
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ def _read_event(event: _Event, clock: _Clock, address: str | None) -> CapturedEv
         return None  # a piece of a session recording: nothing here plays them
     if event.set or event.set_once or event.unset:
         text, known = _fold_in(event, text)
-    name = _as_text(event.event)
+    name = storable_text(event.event)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
@@ -382,7 +382,7 @@ def _read_properties(event: _Event) -> tuple[str, _Properties]:
 def _reread_properties(document: object) -> tuple[str, _Properties]:
     if not isinstance(document, dict):
         raise _invalid(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
-    text = lenient_json.dump(document)
+    text = write_json(document)
     return text, _decode_properties(text)
 
 
@@ -396,7 +396,7 @@ def _read_distinct_id(event: _Event, known: _Properties) -> str:
         raise _invalid('Invalid payload: All events must have the event field "distinct_id"!')
     if not value:
         raise _invalid('Invalid payload: Event field "distinct_id" should not be blank!')
-    return _as_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+    return storable_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
 
 
 def _read_uuid(value: object, clock: _Clock) -> UUID:
@@ -434,14 +434,14 @@ def _fold_in(event: _Event, text: str) -> tuple[str, _Properties]:
 
 def _read_alias(name: str, known: _Properties) -> str | None:
     other = known.anonymous_id if name == "$identify" else known.alias if name in _ALIASING else None
-    return _as_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
+    return storable_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
 def _read_object(value: object) -> JsonDict:
     """Return an object's members, without those that nest so deeply that a person could not be read again."""
     if not isinstance(value, dict):
         return {}
-    return {_as_text(key): member for key, member in value.items() if _depth_is_bounded(member)}
+    return {storable_text(key): member for key, member in value.items() if _depth_is_bounded(member)}
 
 
 def _depth_is_bounded(value: object, depth: int = 1) -> bool:
@@ -449,9 +449,3 @@ def _depth_is_bounded(value: object, depth: int = 1) -> bool:
         return False
     members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return all(_depth_is_bounded(member, depth + 1) for member in members)
-
-
-def _as_text(value: object) -> str:
-    """Text as it is, anything else as JSON; without NUL, which databases refuse."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

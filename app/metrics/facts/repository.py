@@ -24,14 +24,13 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.db.database import Database
 from app.db.models import Count, Fact, PersonMerge, Project, Series, SeriesVariant, utc_now
+from app.db.upserts import insert_if_absent, insert_or_update
 from app.metrics.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
 from app.metrics.facts.matching import NO_NUMBER, Match
 from app.metrics.facts.series import SeriesDefinition
@@ -99,18 +98,16 @@ class FactRepository:
         events_since = await self._session.scalar(
             select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
         )
-        insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        for definition in definitions:
-            await self._session.execute(
-                insert_(Series)
-                .values(
-                    project_id=self._project_id,
-                    digest=definition.digest,
-                    definition=definition.canonical(),
-                    events_since=events_since,
-                )
-                .on_conflict_do_nothing()
-            )
+        rows = [
+            {
+                "project_id": self._project_id,
+                "digest": definition.digest,
+                "definition": definition.canonical(),
+                "events_since": events_since,
+            }
+            for definition in definitions
+        ]
+        await insert_if_absent(self._session, Series, rows)
 
     async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
         rows = await self._session.execute(
@@ -429,14 +426,10 @@ class CountRepository:
 
     async def store(self, digest: str, count: StoredCount) -> None:
         """Keep a count in place of an older one. Each is complete in itself, so nothing is lost either way."""
-        insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        values = {**asdict(count), "updated_at": utc_now()}
-        await self._session.execute(
-            insert_(Count)
-            .values(project_id=self._project_id, digest=digest, **values)
-            .on_conflict_do_update(
-                index_elements=[Count.project_id, Count.digest],
-                set_=values,
-                where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
-            )
+        await insert_or_update(
+            self._session,
+            Count,
+            {Count.project_id: self._project_id, Count.digest: digest},
+            {**asdict(count), "updated_at": utc_now()},
+            where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
         )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.common.json_text import append_members
 from app.common.storable_json import is_storable_json
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
 from app.properties.text import text_form
@@ -42,15 +43,8 @@ def groups_of(properties: str) -> dict[str, str]:
 
 
 def with_group_keys(properties: str, keys: Sequence[tuple[int, str]]) -> str:
-    """Return properties with ``$group_<index>`` for each (index, JSON of the key) appended.
-
-    Nothing else of the text changes. Whoever reads a key that is repeated takes the last.
-    """
-    if not keys:
-        return properties
-    head = properties.rstrip()[:-1].rstrip()
-    members = ",".join(f'"$group_{index}":{key}' for index, key in keys)
-    return f"{head}{'' if head.endswith('{') else ','}{members}}}"
+    """Return properties with ``$group_<index>`` for each (index, JSON of the key) appended."""
+    return append_members(properties, ",".join(f'"$group_{index}":{key}' for index, key in keys))
 
 
 def described_group(properties: str) -> DescribedGroup | None:
