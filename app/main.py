@@ -168,7 +168,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         trusted=settings.trusted_proxies,
         allowed_hosts=frozenset(settings.allowed_hosts),
         prefix=settings.prefix,
-        believes_prefix=settings.trust_forwarded_prefix,
+        trusts_prefix=settings.trust_forwarded_prefix,
         probes=PROBES,
     )
     application.add_middleware(SecurityHeadersMiddleware)

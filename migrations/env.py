@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: the service's own settings and engine, on either database."""
+"""Alembic environment: runs migrations with the settings and the engine of the service."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger("abacus")
 
 
 def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str | Literal[False]:
-    """Keep migrations free of the application's types: they must run unchanged when the code has moved on."""
+    """Render types of the application as types of SQLAlchemy: migrations must not depend on the current code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     return False
@@ -32,7 +32,7 @@ def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str |
 def compare_type(
     _context: object, _inspected_column: object, _metadata_column: object, inspected: TypeEngine[object], model: object
 ) -> bool | None:
-    """Let Alembic compare, except where SQLite has one type for what we call two."""
+    """Leave comparisons to Alembic, except of datetimes: DATETIME on SQLite, TIMESTAMP on PostgreSQL."""
     if isinstance(model, UtcDateTime):
         return type(inspected).__name__ not in {"DATETIME", "TIMESTAMP"}
     return None
@@ -58,7 +58,7 @@ def migrate(connection: Connection) -> None:
             lock_schema(connection)
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
-            logger.warning("the schema was migrated by a newer version, which this one can work with: left as it is")
+            logger.warning("schema was migrated by a newer version and is compatible; leaving it as it is")
             return
         context.run_migrations()
 
