@@ -39,10 +39,10 @@ from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.settings import Settings
 
-app = typer.Typer(help="Abacus: experiments with verdicts that can be trusted.", no_args_is_help=True)
-project_app = typer.Typer(help="Projects.", no_args_is_help=True)
-key_app = typer.Typer(help="Personal API keys.", no_args_is_help=True)
-user_app = typer.Typer(help="Users.", no_args_is_help=True)
+app = typer.Typer(help="Abacus: an open experimentation service.", no_args_is_help=True)
+project_app = typer.Typer(help="Manage projects.", no_args_is_help=True)
+key_app = typer.Typer(help="Manage personal API keys.", no_args_is_help=True)
+user_app = typer.Typer(help="Manage users.", no_args_is_help=True)
 app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
 app.add_typer(user_app, name="user")
@@ -50,21 +50,21 @@ app.add_typer(user_app, name="user")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
-_TOLD_IN_ONE_LINE: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is told in one line."""
+    """Run the command line; an expected error is reported in one line."""
     try:
         app()
-    except _TOLD_IN_ONE_LINE as error:
-        errors.print(f"[red]abacus:[/red] {_in_one_line(error)}")
+    except _EXPECTED_ERRORS as error:
+        errors.print(f"[red]abacus:[/red] {_first_line(error)}")
         sys.exit(1)
 
 
-def _in_one_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
@@ -75,15 +75,15 @@ def _in_one_line(error: Exception) -> str:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; SQLite allows one.")] = 1,
-    root_path: Annotated[str, typer.Option(help="Where the service lies behind a proxy, such as /abacus.")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes; with SQLite only one.")] = 1,
+    root_path: Annotated[str, typer.Option(help="Path prefix behind a proxy, such as /abacus.")] = "",
 ) -> None:
-    """Serve the API."""
+    """Start the service."""
     if root_path:
-        os.environ["ABACUS_ROOT_PATH"] = root_path  # workers read their settings themselves
+        os.environ["ABACUS_ROOT_PATH"] = root_path  # each worker process reads the environment
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
-        raise ValueError("SQLite has one writer: use one worker, or PostgreSQL (ABACUS_DATABASE_URL)")
+        raise ValueError("SQLite supports one worker: use --workers 1, or PostgreSQL (ABACUS_DATABASE_URL)")
     if settings.uses_sqlite:
         migrations.upgrade(settings)
     serving.serve(settings, host=host, port=port, workers=workers)
@@ -91,36 +91,36 @@ def serve(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database schema up to date. Safe to run from several places at once."""
+    """Migrate the database schema to the newest revision. Safe to run concurrently."""
     migrations.upgrade(Settings.from_environment())
-    console.print("The schema is up to date.")
+    console.print("The database schema is up to date.")
 
 
 @app.command()
 def doctor(
-    url: Annotated[str | None, typer.Option(help="The address that clients use, if not ABACUS_PUBLIC_URL.")] = None,
+    url: Annotated[str | None, typer.Option(help="The address that clients use; ABACUS_PUBLIC_URL by default.")] = None,
 ) -> None:
-    """Check this deployment: settings, database, schema, clock, proxy. Exits with 1 when a check fails."""
+    """Check settings, database, schema, clock and proxy of this deployment. Exits with 1 when a check fails."""
     settings = Settings.from_environment()
     address = url or (str(settings.public_url) if settings.public_url else None)
 
     async def examine() -> int:
         database = Database(settings)
-        faults = 0
+        failures = 0
         try:
             async with httpx.AsyncClient(timeout=20) as client:
                 async for finding in Doctor(settings, database, client, address).examine():
                     console.print(
-                        f"{'FAULT' if finding.remedy else 'ok':5}  {finding.subject:12}  {escape(finding.detail)}",
+                        f"{'FAIL' if finding.remedy else 'OK':4}  {finding.subject:12}  {escape(finding.detail)}",
                         style="red" if finding.remedy else None,
                         highlight=False,
                     )
                     if finding.remedy:
-                        faults += 1
-                        console.print(f"{'':21}{escape(finding.remedy)}", highlight=False)
+                        failures += 1
+                        console.print(f"{'':20}Fix: {escape(finding.remedy)}", highlight=False)
         finally:
             await database.close()
-        return faults
+        return failures
 
     sys.exit(1 if asyncio.run(examine()) else 0)
 
@@ -128,38 +128,43 @@ def doctor(
 @app.command()
 def prune(
     before: Annotated[
-        dt.datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Events of earlier moments (UTC) go.")
+        dt.datetime,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Remove events before this time (UTC)."),
     ],
-    project_id: Annotated[int | None, typer.Option("--project", help="Of this project only.")] = None,
-    is_rehearsal: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,  # noqa: FBT002  # a flag of the command line
+    project_id: Annotated[int | None, typer.Option("--project", help="Only in the project with this id.")] = None,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the events.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Remove old events. Results of the experiments that there are do not change, not even those of old ones."""
+    """Remove old events. The results of existing experiments do not change."""
     moment = before.replace(tzinfo=dt.UTC)
     if moment > dt.datetime.now(dt.UTC):
-        raise ValueError(f"{before:%Y-%m-%d} lies in the future: that would remove everything")
+        raise ValueError(f"{before:%Y-%m-%d} is in the future: every event would be removed")
 
     async def remove(database: Database) -> None:
         materializer = Materializer(database)
         for project in await _find_projects(database, project_id):
             retention = RetentionService(database, lambda of: build_maintenance(database, materializer, of), project)
-            removal = await (retention.preview(moment) if is_rehearsal else retention.prune(moment))
-            says = "would be removed" if is_rehearsal else "removed"
-            console.print(f"Project {project.id} ({escape(project.name)}): {removal:,} events {says}", highlight=False)
+            removal = await (retention.preview(moment) if is_dry_run else retention.prune(moment))
+            outcome = "would be removed" if is_dry_run else "removed"
+            console.print(
+                f"Project {project.id} ({escape(project.name)}): {removal:,} events {outcome}", highlight=False
+            )
 
     _with_database(remove)
 
 
 @project_app.command("create")
 def create_project(
-    name: Annotated[str, typer.Option(help="The project's name.")],
+    name: Annotated[str, typer.Option(help="Name of the project.")],
     email: Email,
-    organization: Annotated[str, typer.Option(help="Created if it does not exist.")] = "Default",
-    timezone: Annotated[str, typer.Option(help="Days of results are days here.")] = "UTC",
+    organization: Annotated[
+        str, typer.Option(help="Name of the organization; created if it does not exist.")
+    ] = "Default",
+    timezone: Annotated[str, typer.Option(help="Time zone of the days in results.")] = "UTC",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Create a project, with organization, user and a personal API key, which is shown this once."""
+    """Create a project, with its organization and user if missing, and print a new personal API key, shown once."""
     if timezone not in zoneinfo.available_timezones():
-        raise ValueError(f"{timezone!r} is no time zone of the IANA database, such as Europe/Amsterdam")
+        raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
 
     async def create(accounts: AccountService) -> dict[str, object]:
         made = await accounts.set_up_project(name=name, email=email, organization_name=organization, timezone=timezone)
@@ -181,13 +186,13 @@ def create_project(
 @key_app.command("create")
 def create_key(
     email: Email,
-    label: Annotated[str, typer.Option(help="What it is for.")] = "Command line",
+    label: Annotated[str, typer.Option(help="A name for the key.")] = "Command line",
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="What it may do, such as experiment:read; may be repeated. Everything if none."),
+        typer.Option(help="A scope of the key, such as experiment:read. Repeatable; all scopes if not given."),
     ] = None,
 ) -> None:
-    """Issue a personal API key and print it, this once."""
+    """Create a personal API key and print it. It is shown once."""
 
     async def create(accounts: AccountService) -> str:
         return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]
@@ -197,7 +202,7 @@ def create_key(
 
 @key_app.command("list")
 def list_keys(email: Email) -> None:
-    """List a user's keys; their values are not stored."""
+    """List the keys of a user. Their values are not stored."""
     table = Table("id", "label", "key", "scopes", "created", "last used")
     for key in _with_accounts(lambda accounts: accounts.list_keys(email)):
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
@@ -207,31 +212,31 @@ def list_keys(email: Email) -> None:
 
 
 @key_app.command("revoke")
-def revoke_key(key_id: Annotated[int, typer.Argument(help="The key's id, from `abacus key list`.")]) -> None:
-    """Make a key worthless, at once."""
+def revoke_key(key_id: Annotated[int, typer.Argument(help="The id of the key, from `abacus key list`.")]) -> None:
+    """Revoke a key. It stops working at once."""
     _with_accounts(lambda accounts: accounts.revoke_key(key_id))
-    console.print(f"Key {key_id} is revoked.")
+    console.print(f"Revoked key {key_id}.")
 
 
 @user_app.command("deactivate")
 def deactivate_user(email: Email) -> None:
-    """Let none of a user's keys in any more; what he made stays."""
+    """Deactivate a user. Their keys stop working; everything that they created stays."""
     _with_accounts(lambda accounts: accounts.deactivate_user(email))
-    console.print(f"{email} is deactivated.")
+    console.print(f"Deactivated {email}.")
 
 
 @app.command()
-def refresh(project: Annotated[int, typer.Option(help="The project's id.")]) -> None:
-    """Count the metrics of a project's running experiments ahead of the first reader.
+def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]) -> None:
+    """Refresh the stored metric counts of a project's running experiments.
 
-    The server does the same by itself as soon as an experiment starts or changes. This is for after an import.
+    The service does so in the background. Use this after a large import, so that the first reader does not wait.
     """
 
     async def count(database: Database) -> None:
         raise_gc_threshold()
         [found] = await _find_projects(database, project)
         with Progress(console=console) as progress:
-            bar = progress.add_task("Looking through events", total=None)
+            bar = progress.add_task("Processing events", total=None)
             materializer = Materializer(
                 database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
             )
@@ -244,30 +249,30 @@ def refresh(project: Annotated[int, typer.Option(help="The project's id.")]) -> 
     _with_database(count)
 
 
-app.command("materialise", hidden=True)(refresh)  # its former name
+app.command("materialise", hidden=True)(refresh)  # the former name
 
 
 @app.command()
 def demo(
-    stay: Annotated[bool, typer.Option("--serve", help="Stay up afterwards, to look around.")] = False,  # noqa: FBT002  # a flag of the command line
+    stay: Annotated[bool, typer.Option("--serve", help="Keep the service running afterwards.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Replay a real experiment's published counts through the API and read the verdict."""
+    """Replay the published counts of a real experiment through the API and print its results."""
     sys.exit(demonstration.run(console, stay=stay))
 
 
 @app.command()
 def report(
-    experiment: Annotated[int, typer.Argument(help="The experiment's id.")],
-    project: Annotated[int, typer.Option(help="The project's id.")],
-    output: Annotated[Path | None, typer.Option(help="Where to put it, instead of printing it.")] = None,
+    experiment: Annotated[int, typer.Argument(help="The id of the experiment.")],
+    project: Annotated[int, typer.Option(help="The id of the project.")],
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the standard output.")] = None,
 ) -> None:
-    """Write an experiment's page as one HTML file, to be sent or printed. It loads nothing from anywhere."""
+    """Export the results page of an experiment as one self-contained HTML file."""
     html = _with_database(lambda database: _render_report(database, str(experiment), project))
     if output is None:
         sys.stdout.write(html)
         return
     output.write_text(html, encoding="utf-8")
-    console.print(f"The report is in {output}.")
+    console.print(f"Report written to {output}.")
 
 
 async def _render_report(database: Database, experiment_id: str, project_id: int) -> str:
@@ -282,7 +287,7 @@ async def _render_report(database: Database, experiment_id: str, project_id: int
 
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
-    """Run work on accounts in one transaction, on a database that is up to date."""
+    """Run work on accounts in one transaction, on a migrated database."""
 
     async def in_one_transaction(database: Database) -> T:
         async with database.write() as session:
@@ -302,7 +307,7 @@ async def _find_projects(database: Database, project_id: int | None) -> Sequence
 
 
 def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run work on a database; an SQLite file is brought up to date first, as ``serve`` does."""
+    """Run work on a database; an SQLite file is migrated first, as ``serve`` does."""
     settings = Settings.from_environment()
     if settings.uses_sqlite:
         migrations.upgrade(settings)

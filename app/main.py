@@ -1,4 +1,4 @@
-"""Builds the application."""
+"""The application: routers, middleware and background tasks."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ from app.settings import Settings
 from app.telemetry.prometheus import count_captured
 
 DESCRIPTION = """
-Send events with the official PostHog SDKs, create experiments, read verdicts that can be trusted.
+Send events with the official PostHog SDKs, create experiments and read their results.
 
 * Private endpoints take a personal API key: press **Authorize** and paste it.
 * Capture takes the project's public token in the body.
@@ -69,21 +69,24 @@ Send events with the official PostHog SDKs, create experiments, read verdicts th
 
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
-    {"name": "Results", "description": "What the data say."},
-    {"name": "Analysis", "description": "The engine by itself: counts in, figures out; and planning."},
-    {"name": "Feature flags", "description": "Who sees what; the flags behind experiments too."},
-    {"name": "Actions", "description": "Name the events that a metric is about."},
-    {"name": "Cohorts", "description": "Name groups of persons."},
-    {"name": "Flags for SDKs", "description": "What SDKs ask: a person's flags, definitions, configuration."},
-    {"name": "Capture", "description": "Where SDKs send events."},
-    {"name": "Events and persons", "description": "Look at what arrived: events, persons, groups."},
+    {"name": "Results", "description": "Results, exposures, health and scorecards of experiments."},
+    {"name": "Analysis", "description": "Analyze counts from any source, and plan sample sizes."},
+    {"name": "Feature flags", "description": "Feature flags, including those of experiments."},
+    {"name": "Actions", "description": "Named sets of events, for use in metrics."},
+    {"name": "Cohorts", "description": "Named sets of persons."},
+    {
+        "name": "Flags for SDKs",
+        "description": "Endpoints that SDKs call: flag evaluation, flag definitions, configuration.",
+    },
+    {"name": "Capture", "description": "Endpoints that receive events from SDKs."},
+    {"name": "Events and persons", "description": "Captured events, persons and groups."},
     {"name": "Projects", "description": "Projects and their tokens."},
-    {"name": "Organizations", "description": "Who works together: their members reach all their projects."},
-    {"name": "Personal API keys", "description": "The caller's keys to this API."},
-    {"name": "Users", "description": "The caller."},
+    {"name": "Organizations", "description": "Organizations, whose members have access to all of their projects."},
+    {"name": "Personal API keys", "description": "The caller's own API keys."},
+    {"name": "Users", "description": "The calling user."},
 ]
 
-# Analysis, results, definitions and the log first: their fixed paths lie where an id could be.
+# Analysis, results, definitions and the log come first: their fixed paths would also match `/{id}/`.
 PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
@@ -105,14 +108,14 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
-# What an orchestrator or a monitoring system calls, by address and not by name.
+# What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
 _CLOSING_SECONDS = 5.0
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the service. Without arguments it is configured from the environment."""
+    """Build the application. Without settings it is configured from the environment."""
     settings = settings or Settings.from_environment()
     application = FastAPI(
         title="Abacus",
@@ -124,8 +127,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
-        # Traces and metrics go where the usual OTEL_* variables say, if they say so. What fails is logged here, not
-        # there: an exception's text may hold people's data.
+        # Traces and metrics are exported as the OTEL_* variables say. Exceptions are logged here and not exported,
+        # because their text may contain personal data.
         telemetry={"auto_configure": True, "logs": False, "operation_spans": False, "exclude": _is_probe},
     )
     application.state.settings = settings
@@ -165,7 +168,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         trusted=settings.trusted_proxies,
         allowed_hosts=frozenset(settings.allowed_hosts),
         prefix=settings.prefix,
-        believes_prefix=settings.trust_forwarded_prefix,
+        trusts_prefix=settings.trust_forwarded_prefix,
         probes=PROBES,
     )
     application.add_middleware(SecurityHeadersMiddleware)
@@ -175,11 +178,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
-    """Open the database lazily: the service starts without one, and says so at ``/_readyz``."""
+    """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     raise_gc_threshold()
     serving.stop_with_parent()
-    application.state.health = probes = health.Health(settings)
+    application.state.health = probes = health.HealthMonitor(settings)
     serving.drain_before_stopping(settings.drain_seconds, probes.drain)
     database = Database(settings)
     materializer = Materializer(database)
@@ -202,10 +205,10 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        # Whoever waited for an answer has had it or given up. A database that does not answer must not hold up the end.
+        # All requests are finished by now. A database that does not respond must not delay the shutdown.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
-                await asyncio.wait(tasks)  # which, unlike gather, can be given up while they do not end
+                await asyncio.wait(tasks)  # unlike gather, it can be cancelled while they run
                 await materializer.shared.close()
                 await capture.close()
                 await database.close()

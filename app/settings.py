@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 
 ENVIRONMENT_PREFIX = "ABACUS_"
 _FILE = "_FILE"
-# Settings that have a better name by now; the former one is still understood.
+# Former names of settings, which are accepted as aliases.
 _FORMER_NAMES = {
     "database_wait": "database_pool_timeout",
     "database_timeout": "database_statement_timeout",
@@ -30,7 +30,7 @@ _SQLITE_DRIVERS = frozenset({"sqlite", "sqlite+aiosqlite"})
 
 
 def _name_the_driver(text: str) -> str:
-    """Turn the URL that hosting providers hand out into one that names our asynchronous driver."""
+    """Return the URL with the asynchronous driver that this service uses."""
     scheme, separator, rest = text.partition("://")
     if not separator:
         raise ValueError("the database URL must look like postgresql://user@host/name or sqlite:///file.db")
@@ -43,7 +43,7 @@ def _name_the_driver(text: str) -> str:
 
 def _sqlite_url(rest: str) -> str:
     if rest.partition("?")[0] in ("", "/", "/:memory:"):
-        raise ValueError("an in-memory database is lost between connections: name a file, as in sqlite:///abacus.db")
+        raise ValueError("an in-memory database does not outlive a connection: name a file, as in sqlite:///abacus.db")
     return f"sqlite+aiosqlite://{rest}"
 
 
@@ -55,7 +55,7 @@ def _postgresql_url(rest: str) -> str:
     if unknown:
         raise ValueError(f"the database URL has a parameter that is not supported: {unknown[0]!r}")
     if "host" in parameters:
-        parameters.setdefault("port", "5432")  # with a socket directory asyncpg looks for no port of its own
+        parameters.setdefault("port", "5432")  # asyncpg has no default port for a socket directory
     url = f"postgresql+asyncpg://{address}" + (f"?{urlencode(parameters)}" if parameters else "")
     try:
         make_url(url)
@@ -75,9 +75,9 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas
 
 def _read_network(value: object) -> object:
     if value == "*":
-        raise ValueError("to trust everybody is to believe every client: name the networks of your proxies")
+        raise ValueError("'*' would trust every client; list the proxy networks instead")
     if isinstance(value, str):
-        return ipaddress.ip_network(value)  # what is neither address nor network is told so
+        return ipaddress.ip_network(value)  # its error names a value that is neither address nor network
     return value
 
 
@@ -93,11 +93,11 @@ def _read_prefix(text: str) -> str:
     if _PREFIX.fullmatch(prefix) is None:
         raise ValueError("a prefix looks like /abacus or /tools/abacus")
     if prefix.startswith("/api/") or prefix == "/api":
-        raise ValueError("a prefix cannot be /api: the paths of the service itself begin so")
+        raise ValueError("a prefix cannot be /api: the API of the service itself is below it")
     return prefix
 
 
-def _is_base(url: HttpUrl | None) -> HttpUrl | None:
+def _validate_public_url(url: HttpUrl | None) -> HttpUrl | None:
     if url is not None:
         _read_prefix(url.path or "")
         if url.query is not None or url.fragment is not None or url.username is not None:
@@ -106,7 +106,7 @@ def _is_base(url: HttpUrl | None) -> HttpUrl | None:
 
 
 class Settings(BaseSettings):
-    """Values that a deployment may choose. Secrets stay out of error messages."""
+    """The configuration of a deployment. Error messages do not contain values, which may be secret."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
@@ -116,106 +116,106 @@ class Settings(BaseSettings):
         default="sqlite+aiosqlite:///./abacus.db",
         validate_default=True,
         repr=False,
-        description="Where everything is stored: `sqlite:///file.db` or `postgresql://user:password@host/name`.",
+        description="The database: `sqlite:///file.db` or `postgresql://user:password@host/name`.",
     )
     database_password: SecretStr | None = Field(
-        default=None, description="The password, if the URL shall not hold it: as it is, where a URL wants it encoded."
+        default=None, description="The database password, not URL-encoded; overrides one in the URL."
     )
     database_pool_size: int = Field(
         default=5,
         ge=2,
         le=100,
-        description="Database connections that a process may hold: so many for looking up, and as many for the rest.",
+        description="Size of each of the two connection pools of a process: one for lookups, one for everything else.",
     )
     database_pgbouncer: bool = Field(
         default=False,
-        description="PgBouncer in transaction mode stands before PostgreSQL: prepare no statements that outlive a"
-        " transaction, and set nothing when connecting that it refuses.",
+        description="Connect through PgBouncer in transaction mode: no prepared statement outlives its transaction, and"
+        " no connection parameter is sent that PgBouncer refuses.",
     )
     database_pool_timeout: float = Field(
         default=5,
         gt=0,
         le=60,
-        description="Seconds to wait for a free connection, for the server to accept a new one, or for SQLite's lock.",
+        description="Seconds to wait for a free connection, for a new one to be accepted, or for the lock of SQLite.",
     )
     database_statement_timeout: float = Field(
         default=30,
         gt=0,
-        description="Seconds that one statement may take. Keep it below the time that a proxy in front waits.",
+        description="Seconds that one SQL statement may take. Set it below the read timeout of a proxy in front.",
     )
     results_timeout: float = Field(
         default=50,
         gt=0,
-        description="Seconds that one answer about results may take. Keep it below the time that a proxy waits.",
+        description="Seconds that a request for results may take. Set it below the read timeout of a proxy in front.",
     )
     migrate_on_start: bool = Field(
         default=False,
-        description="Let `abacus serve` bring a PostgreSQL schema up to date by itself (SQLite always does).",
+        description="Migrate a PostgreSQL schema when `abacus serve` starts. (An SQLite schema always is.)",
     )
     body_timeout: float = Field(
-        default=15, gt=0, description="Seconds to wait for the next piece of a request's body before it is given up."
+        default=15,
+        gt=0,
+        description="Seconds to wait for the next part of a request body before the request is refused.",
     )
     drain_seconds: float = Field(
         default=0,
         ge=0,
-        description="Seconds to go on serving after a signal to stop, not ready any more: load balancers see it.",
+        description="Seconds to keep serving after SIGTERM while `/_readyz` reports not ready, for load balancers.",
     )
     shutdown_timeout: int = Field(
-        default=25, ge=1, description="Seconds that requests under way get to finish when the service stops."
+        default=25, ge=1, description="Seconds that running requests get to finish when the service stops."
     )
-    public_url: Annotated[HttpUrl | None, AfterValidator(_is_base)] = Field(
+    public_url: Annotated[HttpUrl | None, AfterValidator(_validate_public_url)] = Field(
         default=None,
-        description="The address clients use, with its prefix: links then begin with it, whatever a request says.",
+        description="The address that clients use, with its prefix. All links begin with it.",
     )
     root_path: Annotated[str, AfterValidator(_read_prefix)] = Field(
         default="",
-        description="Where the service lies on its public host, such as `/abacus`, if not at its root and"
-        " `ABACUS_PUBLIC_URL` does not say so. The proxy may strip the prefix or keep it.",
+        description="The path prefix on the public host, such as `/abacus`, if `ABACUS_PUBLIC_URL` does not contain it."
+        " The proxy may strip the prefix or keep it.",
     )
     trusted_proxies: Networks = Field(
         default=["127.0.0.1", "::1"],
         validate_default=True,
-        description="Addresses and networks of proxies, separated by commas, that are believed about clients.",
+        description="Comma-separated addresses and networks of proxies whose forwarded headers are trusted.",
     )
     trust_forwarded_prefix: bool = Field(
         default=False,
-        description="Believe `X-Forwarded-Prefix` of trusted proxies. Only for proxies that set it or take it out:"
-        " most pass on what a client sends.",
+        description="Trust `X-Forwarded-Prefix` of trusted proxies. Only for proxies that set or remove it: most"
+        " proxies pass on the value that a client sends.",
     )
     allowed_hosts: CommaSeparated = Field(
         default=[],
-        description="Host names, separated by commas, that requests may be for, and of which `X-Forwarded-Host` may"
-        " name one; any if empty.",
+        description="Comma-separated host names that `Host` and `X-Forwarded-Host` may name; any if empty.",
     )
     rate_limit_enabled: bool = Field(
         default=False,
-        description="Hold each key, in each project and process, to 480 requests a minute and 4,800 an hour (240 and"
-        " 1,200 for results, events and persons). Capture and flags have no limit.",
+        description="Limit each key, per project and process, to 480 requests a minute and 4,800 an hour (240 and 1,200"
+        " for results, events and persons). Capture and flags are not limited.",
     )
     cors_allowed_origins: CommaSeparated = Field(
-        default=[], description="Origins, separated by commas, whose pages may call the private API."
+        default=[], description="Comma-separated origins whose pages may call the private API."
     )
     static_directory: Path | None = Field(
         default=None,
-        description="A directory with the `dist` files of the npm package `posthog-js`, served below `/static/` for"
-        " pages that load the SDK from here.",
+        description="A directory with the `dist` files of the npm package `posthog-js`, to be served below `/static/`.",
     )
     refresh_interval: float = Field(
-        default=10.0, ge=0, description="Seconds between runs of the task that keeps results warm; 0 turns it off."
+        default=10.0, ge=0, description="Seconds between background refreshes of metric counts; 0 turns them off."
     )
     metrics_token: SecretStr | None = Field(
         default=None,
         min_length=8,
-        description="Lets whoever sends it as `Authorization: Bearer` read `/metrics`; unset, nobody can.",
+        description="The bearer token that `/metrics` requires. If unset, `/metrics` does not exist.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="What is logged: a request is `info`, an SDK's that went well `debug`, one that failed `warning`.",
+        description="Lowest level to log. Requests are `info`, successful ones of SDKs `debug`, 5xx `warning`.",
     )
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the environment; a misspelled ``ABACUS_*`` name is refused rather than ignored.
+        """Read the environment; an unknown ``ABACUS_*`` name is refused rather than ignored.
 
         ``ABACUS_NAME_FILE`` names a file that holds the value of ``ABACUS_NAME``, as orchestrators hand out secrets.
         """
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
 
     @property
     def prefix(self) -> str:
-        """Where the service lies on its public host; empty at its root."""
+        """The path prefix on the public host; empty at its root."""
         in_public_url = "" if self.public_url is None else self.public_url.path or ""
         return self.root_path or in_public_url.rstrip("/")
 

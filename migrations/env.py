@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: the service's own settings and engine, on either database."""
+"""Alembic environment: runs migrations with the settings and the engine of the service."""
 
 import asyncio
 import logging
@@ -9,22 +9,21 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
 from sqlalchemy.types import TypeEngine
 
+from app.db.advisory_locks import lock_schema
 from app.db.engines import create_migration_engine
 from app.db.migrations import Revisions, stored_revisions
 from app.db.models import Base
 from app.db.models.base import UtcDateTime
 from app.settings import Settings
 
-# Replicas that start together migrate one after the other: the first does the work, the others find nothing to do.
-MIGRATION_LOCK = 7_236_180_011
-# A migration that waits for a long transaction makes everybody wait behind it: rather it fails, and is run again.
+# A migration that waits for a long transaction blocks every later request: it gives up instead, and is run again.
 LOCK_SECONDS = 10
 
 logger = logging.getLogger("abacus")
 
 
 def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str | Literal[False]:
-    """Keep migrations free of the application's types: they must run unchanged when the code has moved on."""
+    """Render types of the application as types of SQLAlchemy: migrations must not depend on the current code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     return False
@@ -33,7 +32,7 @@ def render_item(kind: str, item: object, _autogenerate: AutogenContext) -> str |
 def compare_type(
     _context: object, _inspected_column: object, _metadata_column: object, inspected: TypeEngine[object], model: object
 ) -> bool | None:
-    """Let Alembic compare, except where SQLite has one type for what we call two."""
+    """Leave comparisons to Alembic, except of datetimes: DATETIME on SQLite, TIMESTAMP on PostgreSQL."""
     if isinstance(model, UtcDateTime):
         return type(inspected).__name__ not in {"DATETIME", "TIMESTAMP"}
     return None
@@ -55,10 +54,11 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         if not is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            # Replicas that start together migrate one after another: the first does the work, the others find it done.
+            lock_schema(connection)
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
-            logger.warning("the schema was migrated by a newer version, which this one can work with: left as it is")
+            logger.warning("schema was migrated by a newer version and is compatible; leaving it as it is")
             return
         context.run_migrations()
 

@@ -58,7 +58,7 @@ def wait_until_ready(address: str) -> None:
     raise TimeoutError(f"nothing answers at {address}")
 
 
-def test_materializing_counts_ahead_of_the_first_request(environment: dict[str, str]) -> None:
+def test_refresh_counts_the_metrics_of_one_project(environment: dict[str, str]) -> None:
     made = abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     project_id = json.loads(made)["project_id"]
 
@@ -67,7 +67,16 @@ def test_materializing_counts_ahead_of_the_first_request(environment: dict[str, 
     assert refused == f"abacus: there is no project {project_id + 1}\n"
 
 
-def test_a_project_is_made_and_served(environment: dict[str, str]) -> None:
+def test_materialise_is_a_hidden_alias_of_refresh(environment: dict[str, str]) -> None:
+    abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
+
+    assert "100%" in abacus(environment, "materialise", "--project", "1")
+    commands = abacus(environment, "--help")
+    assert "refresh" in commands
+    assert "materialise" not in commands
+
+
+def test_project_is_created_and_served(environment: dict[str, str]) -> None:
     made = json.loads(
         abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     )
@@ -82,7 +91,7 @@ def test_a_project_is_made_and_served(environment: dict[str, str]) -> None:
     assert answer.json()["api_token"] == made["project_token"]
 
 
-def test_keys_are_made_listed_and_revoked_and_users_deactivated(environment: dict[str, str]) -> None:
+def test_keys_are_created_listed_and_revoked_and_users_deactivated(environment: dict[str, str]) -> None:
     abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
     value = abacus(environment, "key", "create", "--email", "ann@example.com", "--label", "Notebook").strip()
     listed = abacus(environment, "key", "list", "--email", "ann@example.com")
@@ -96,13 +105,13 @@ def test_keys_are_made_listed_and_revoked_and_users_deactivated(environment: dic
     assert "deactivated" in abacus(environment, "key", "create", "--email", "ann@example.com", status=1)
 
 
-def test_a_mistake_is_told_in_one_line(environment: dict[str, str]) -> None:
-    told = abacus(environment, "key", "list", "--email", "nobody@example.com", status=1)
+def test_expected_error_is_reported_in_one_line(environment: dict[str, str]) -> None:
+    reported = abacus(environment, "key", "list", "--email", "nobody@example.com", status=1)
 
-    assert told.strip() == "abacus: There is no user 'nobody@example.com'."
+    assert reported.strip() == "abacus: There is no user 'nobody@example.com'."
 
 
-def test_a_key_may_be_limited_to_scopes(environment: dict[str, str]) -> None:
+def test_key_is_limited_to_scopes(environment: dict[str, str]) -> None:
     abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
     limits = ["--scope", "experiment:read", "--scope", "feature_flag:read"]
 
@@ -114,7 +123,7 @@ def test_a_key_may_be_limited_to_scopes(environment: dict[str, str]) -> None:
     assert "There is no scope 'experiment:rd'" in refusal
 
 
-def test_a_prefix_may_be_given_whether_the_proxy_strips_it_or_not(environment: dict[str, str]) -> None:
+def test_prefix_works_whether_the_proxy_strips_it_or_not(environment: dict[str, str]) -> None:
     made = json.loads(
         abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     )
@@ -127,9 +136,7 @@ def test_a_prefix_may_be_given_whether_the_proxy_strips_it_or_not(environment: d
             assert page["previous"] == f"{address}/abacus/api/projects/?limit=100"
 
 
-def test_workers_answer_for_each_other_when_asked_for_metrics(
-    postgresql: PostgresServer, postgresql_template: str
-) -> None:
+def test_each_worker_reports_the_metrics_of_all_workers(postgresql: PostgresServer, postgresql_template: str) -> None:
     run_apart(postgresql.create_database("workers", template=postgresql_template))
     environment = {
         **os.environ,
@@ -138,17 +145,17 @@ def test_workers_answer_for_each_other_when_asked_for_metrics(
     }
     counted = 'abacus_http_requests_total{method="GET",route="none",status="404"} 20.0'
     with served(environment, "--workers", "2") as address:
-        for _ in range(20):  # each on a connection of its own, so that both workers get some
+        for _ in range(20):  # each on a connection of its own, so that both workers get requests
             httpx.get(f"{address}/nothing/")
-        # A request is counted when it is over, which its client may learn a moment earlier: hence more than one look.
+        # A request is counted when it has ended, which may be after its client has the response: hence several tries.
         headers = {"Authorization": "Bearer metrics-token"}
-        told = [counted in httpx.get(f"{address}/metrics", headers=headers).text for _ in range(12)]
+        is_counted = [counted in httpx.get(f"{address}/metrics", headers=headers).text for _ in range(12)]
 
-    assert all(told[4:])
+    assert all(is_counted[4:])
     run_apart(postgresql.drop_database("workers"))
 
 
-def test_old_events_are_removed_after_a_rehearsal(environment: dict[str, str]) -> None:
+def test_prune_removes_old_events_after_a_dry_run(environment: dict[str, str]) -> None:
     created = abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     sent = [
         {"event": "visit", "distinct_id": "ann", "timestamp": f"2022-11-{day:02}T00:00:00Z"} for day in range(1, 11)
@@ -165,32 +172,34 @@ def test_old_events_are_removed_after_a_rehearsal(environment: dict[str, str]) -
     assert "in the future" in abacus(environment, "prune", "--before", "2999-01-01", status=1)
 
 
-def test_the_doctor_exits_with_1_where_something_is_to_mend(environment: dict[str, str]) -> None:
+def test_doctor_exits_with_1_and_prints_a_fix_for_a_failed_check(environment: dict[str, str]) -> None:
     abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
-    told = subprocess.run(
+    done = subprocess.run(
         [*COMMAND, "doctor", "--url", "http://127.0.0.1:9"],
-        env=environment,
+        env={**environment, "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert told.returncode == 1
-    assert "ok     schema" in told.stdout
-    assert "FAULT  address" in told.stdout
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert any(line.startswith("OK    schema ") for line in lines)
+    [failure] = [number for number, line in enumerate(lines) if line.startswith("FAIL  address ")]
+    assert lines[failure + 1].strip() == "Fix: Check the name, the certificate and the proxy."
 
 
-def test_a_probe_tells_by_its_exit_code(environment: dict[str, str]) -> None:
+def test_healthcheck_reports_by_its_exit_code(environment: dict[str, str]) -> None:
     def probe(url: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.operations.healthcheck", url]
         behind_a_proxy = {**environment, "http_proxy": "http://127.0.0.1:9"}
         return subprocess.run(command, env=behind_a_proxy, capture_output=True, text=True, check=False)
 
     with served(environment) as address:
-        well = probe(f"{address}/_livez")
-        ill = probe(f"{address}/nothing")
+        healthy = probe(f"{address}/_livez")
+        missing = probe(f"{address}/nothing")
     gone = probe(f"{address}/_livez")
 
-    assert (well.returncode, ill.returncode, gone.returncode) == (0, 1, 1)
-    assert ill.stderr.strip() == f"{address}/nothing: HTTP Error 404: Not Found"
+    assert (healthy.returncode, missing.returncode, gone.returncode) == (0, 1, 1)
+    assert missing.stderr.strip() == f"{address}/nothing: HTTP Error 404: Not Found"
     assert len(gone.stderr.splitlines()) == 1

@@ -1,9 +1,18 @@
+"""Settings: what they accept, what stops the start, and their former names."""
+
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
+
+FORMER_NAMES = {
+    "ABACUS_DATABASE_WAIT": "ABACUS_DATABASE_POOL_TIMEOUT",
+    "ABACUS_DATABASE_TIMEOUT": "ABACUS_DATABASE_STATEMENT_TIMEOUT",
+    "ABACUS_MATERIALISE_INTERVAL": "ABACUS_REFRESH_INTERVAL",
+}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +31,7 @@ from app.settings import Settings
         ("sqlite:////var/lib/abacus.db", "sqlite+aiosqlite:////var/lib/abacus.db"),
     ],
 )
-def test_the_usual_database_urls_are_understood(given: str, used: str) -> None:
+def test_usual_database_urls_are_accepted(given: str, used: str) -> None:
     assert Settings(database_url=given).database_url == used
 
 
@@ -30,12 +39,12 @@ def test_the_usual_database_urls_are_understood(given: str, used: str) -> None:
     "refused",
     ["", "abacus.db", "mysql://db/abacus", "sqlite://", "sqlite:///:memory:", "postgres://db/a?sslmod=require"],
 )
-def test_other_database_urls_stop_the_start(refused: str) -> None:
+def test_other_database_urls_are_refused(refused: str) -> None:
     with pytest.raises(ValidationError):
         Settings(database_url=refused)
 
 
-def test_a_refused_url_does_not_show_its_password() -> None:
+def test_refused_url_does_not_show_its_password() -> None:
     with pytest.raises(ValidationError) as refusal:
         Settings(database_url="postgres://ann:hunter2@db/abacus?channel=9")
 
@@ -52,14 +61,38 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_environment().cors_allowed_origins == ["https://a.example", "https://b.example"]
 
 
-def test_a_misspelled_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABACUS_DATABSE_URL", "sqlite:///abacus.db")
 
-    with pytest.raises(ValueError, match="ABACUS_DATABSE_URL"):
+    with pytest.raises(ValueError, match="ABACUS_DATABSE_URL") as refusal:
         Settings.from_environment()
 
+    assert all(current in str(refusal.value) for current in FORMER_NAMES.values())
+    assert not any(re.search(rf"{former}\b", str(refusal.value)) for former in FORMER_NAMES)
 
-def test_a_value_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("former", "current"), FORMER_NAMES.items())
+@pytest.mark.parametrize("is_file", [False, True])
+def test_former_name_of_a_setting_is_an_alias(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, former: str, current: str, *, is_file: bool
+) -> None:
+    field = current.removeprefix("ABACUS_").lower()
+    (tmp_path / "value").write_text("7\n")
+    if is_file:
+        monkeypatch.setenv(f"{former}_FILE", str(tmp_path / "value"))
+    else:
+        monkeypatch.setenv(former, "7")
+
+    assert getattr(Settings.from_environment(), field) == 7
+
+    monkeypatch.setenv(current, "8")
+    with pytest.raises(ValueError, match="set twice") as refusal:
+        Settings.from_environment()
+    assert re.search(rf"{former}(_FILE)?\b", str(refusal.value))
+    assert re.search(rf"{current}\b", str(refusal.value))
+
+
+def test_setting_is_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("p@ss/w0rd:?\n")
     monkeypatch.setenv("ABACUS_DATABASE_URL", "postgresql://ann@db/abacus")
@@ -72,7 +105,7 @@ def test_a_value_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.mark.parametrize("value", [None, "by itself"])
-def test_a_file_that_is_not_there_or_one_too_many_stops_the_start(
+def test_missing_file_and_a_setting_given_twice_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
 ) -> None:
     monkeypatch.setenv("ABACUS_METRICS_TOKEN_FILE", str(tmp_path / "missing"))

@@ -1,17 +1,17 @@
-"""Every refusal the service makes.
+"""Errors that become responses, one class for each status.
 
 AppError
-├── ValidationFailed        400  the body or a parameter breaks a rule
-├── ParseError              400  the body cannot be read at all
-├── InvalidHost             400  the request names no host, or none that it may be for
+├── ValidationFailed        400  the body or a parameter is invalid
+├── ParseError              400  the body cannot be parsed
+├── InvalidHost             400  the request does not name an allowed host
 ├── NotAuthenticated        401  no key was sent
-├── AuthenticationFailed    401  a key was sent and is no good
+├── AuthenticationFailed    401  the key is invalid
 ├── PermissionDenied        403
-│   └── MissingScope            the key may do other things only
+│   └── MissingScope            the key lacks the required scope
 ├── NotFound                404
 ├── MethodNotAllowed        405
 ├── NotAcceptable           406
-├── RequestTimeout          408  the body does not come
+├── RequestTimeout          408  the body does not arrive
 ├── PreconditionFailed      412  the object has changed since the client read it
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
@@ -24,13 +24,13 @@ from typing import ClassVar, Final
 
 from pydantic import JsonValue
 
-_BEARER: Final = {"WWW-Authenticate": "Bearer"}  # how a key may be sent
+_BEARER: Final = {"WWW-Authenticate": "Bearer"}  # the scheme by which a key is sent
 
 
 class AppError(Exception):
-    """A refusal with everything its answer needs: status, type, code, detail, attr.
+    """An error with the content of its response: status, type, code, detail, attr.
 
-    ``extra`` is shown beside them, to those who asked for it.
+    ``extra`` has further members of the response.
     """
 
     status: ClassVar[int]
@@ -75,7 +75,7 @@ class InvalidHost(AppError):
     status = 400
     type = "invalid_request"
     default_code = "invalid_host"
-    default_detail = "The Host header names none of the hosts of this service."
+    default_detail = "The Host header does not name a host of this service."
 
 
 class NotAuthenticated(AppError):
@@ -144,7 +144,7 @@ class RequestTimeout(AppError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Connection": "close"}  # what may still come of the body is no next request
+        return {"Connection": "close"}  # the rest of the body must not be read as the next request
 
 
 class PreconditionFailed(AppError):

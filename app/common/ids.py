@@ -1,4 +1,4 @@
-"""Ids as paths and bodies name them: 32-bit numbers and UUIDs."""
+"""Parsing of ids in paths and bodies: 32-bit integers and UUIDs."""
 
 import re
 from uuid import UUID
@@ -9,11 +9,11 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 def read_id(text: str) -> int | None:
-    """Read the id that a path names: 0, which nothing has, for a number out of range; None for what is no number."""
+    """Parse an integer id: None if it is not an integer; 0, which no object has, if it is out of range."""
     if _WHOLE_NUMBER.fullmatch(text) is None:
         return None
     digits = text.lstrip("0")
-    # Python refuses to read thousands of digits, and databases refuse far fewer.
+    # Python refuses to parse thousands of digits, and databases accept far fewer.
     number = int(digits) if 0 < len(digits) <= len(str(MAX_ID)) else 0
     return number if 0 < number <= MAX_ID else 0
 
@@ -29,5 +29,5 @@ def read_reference(value: object) -> int | None:
 
 
 def read_uuid(text: str) -> UUID | None:
-    """Read the UUID that a path names, written with hyphens; None for what is none."""
+    """Parse a UUID that is written with hyphens; None if the text is not one."""
     return UUID(text) if _UUID.fullmatch(text) else None

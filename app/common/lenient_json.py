@@ -1,4 +1,4 @@
-"""JSON as clients truly send it, and as it may be stored. Pure."""
+"""Lenient parsing of the JSON that clients send."""
 
 import json
 import math
@@ -8,7 +8,7 @@ MAX_DIGITS: Final = 1_000
 
 
 def read_text(body: bytes) -> str:
-    """Return the text of bytes in which surrogate halves may be encoded one by one, as old browsers did it."""
+    """Decode UTF-8 in which surrogate halves may be encoded separately, as old browsers do."""
     try:
         return body.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -16,23 +16,18 @@ def read_text(body: bytes) -> str:
 
 
 def load(text: str) -> object:
-    """Read what JavaScript and Python clients send and JSON forbids: NaN, Infinity, halves of surrogate pairs.
+    """Parse JSON with what JavaScript and Python clients send beyond it: NaN, Infinity, lone surrogates.
 
     Raises
     ------
     ValueError, RecursionError
-        When it is no JSON by any measure, or nests too deeply.
+        When the text is not JSON even so, or is nested too deeply.
     """
     return _clean(json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer))
 
 
-def dump(document: object) -> str:
-    """Write a document that every reader of JSON and every database can take."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _read_integer(digits: str) -> int | None:
-    """Return a whole number; None where it has so many digits that Python refuses to read it."""
+    """Return an integer; None if it has more digits than Python parses."""
     return int(digits) if len(digits) <= MAX_DIGITS else None
 
 

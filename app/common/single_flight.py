@@ -1,4 +1,4 @@
-"""Work that several may ask for at once, done once for all of them."""
+"""Single flight: concurrent calls for the same work share one run."""
 
 import asyncio
 import weakref
@@ -9,21 +9,21 @@ T = TypeVar("T")
 
 
 class SingleFlight:
-    """Does pieces of work one at a time for each key; whoever asks before one begins gets its result.
+    """Runs work one at a time for each key; all callers that arrive before a run begins share its result.
 
-    Who asks while it is under way waits for the next one: what was read before he asked may miss what he knows of. So
-    however many ask, nobody waits for more than two runs.
+    A caller that arrives during a run waits for the next run, because the current one may not have seen the caller's
+    own writes. So no caller waits for more than two runs.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
-        self._turns: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def result(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work returns or raise what it raises; equal keys must stand for equal work.
 
-        The work goes on when who asked for it has gone: others may be waiting for the same.
+        The run continues when a caller is cancelled, because others may be waiting for it.
         """
         task = self._waiting.get(key)
         if task is None:
@@ -34,13 +34,13 @@ class SingleFlight:
         return result
 
     async def _begin(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        async with self._turns.setdefault(key, asyncio.Lock()):
+        async with self._locks.setdefault(key, asyncio.Lock()):
             del self._waiting[key]
             return await work()
 
     async def close(self) -> None:
-        """Stop what nobody waits for any more."""
+        """Cancel all runs, at the end of the process."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)  # which, unlike gather, can be given up while they do not end
+            await asyncio.wait(self._tasks)  # unlike gather, it can be cancelled while they run

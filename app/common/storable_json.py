@@ -1,4 +1,4 @@
-"""JSON that every database can hold."""
+"""Which JSON documents every database can store."""
 
 import math
 import re
@@ -8,7 +8,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_storable_json(value: object, depth: int = 0) -> bool:
-    """Whether every database can hold the document: finite numbers, no NUL, no lone surrogate, bounded depth."""
+    """Whether every database can store a document: finite numbers, no NUL, no lone surrogate, bounded depth."""
     if depth > MAX_JSON_DEPTH:
         return False
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Times: ISO 8601 text in and out, and whole microseconds since 1970 in UTC, as events, facts and numpy hold them."""
+"""Conversion of times between ISO 8601 texts and microseconds since 1970 UTC, as events, facts and numpy have them."""
 
 import datetime as dt
 import re
@@ -8,12 +8,12 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 
 def to_microseconds(moment: dt.datetime) -> int:
-    """Return an aware moment as microseconds. Exact: no floating point is involved."""
+    """Return an aware datetime as microseconds, without floating point."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(microseconds: int) -> dt.datetime:
-    """Return microseconds as a moment in UTC."""
+    """Return microseconds as a datetime in UTC."""
     return _EPOCH + dt.timedelta(microseconds=microseconds)
 
 
@@ -25,7 +25,7 @@ _MOMENT = re.compile(
 
 
 def parse_moment(text: str) -> dt.datetime | None:
-    """Read a date and time as the 2022 API does; None when it is not one. Without a zone it is UTC."""
+    """Parse a date and time as the 2022 API does; None if the text is not one. Without a zone it is UTC."""
     match = _MOMENT.fullmatch(text)
     if match is None:
         return None
@@ -43,7 +43,7 @@ def parse_moment(text: str) -> dt.datetime | None:
         ).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None
-    # Databases and arithmetic on moments stop short of Python's own limits.
+    # Databases and arithmetic have narrower limits than datetime.
     return moment if 1900 <= moment.year <= 2200 else None
 
 
@@ -56,5 +56,5 @@ def _zone(text: str | None) -> dt.tzinfo:
 
 
 def write_moment(value: dt.datetime) -> str:
-    """Return a moment as every answer shows it."""
+    """Write a datetime as all responses show it."""
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -1,7 +1,7 @@
-"""Queries compiled once and given to the driver as they are: a third of what SQLAlchemy's own execution costs.
+"""Queries that are compiled once and executed by the driver, at a third of the cost of SQLAlchemy's execution.
 
-Made for reading one or a few rows by key, where building, compiling and dispatching a query costs many times what the
-database does for it. Build such a query once, with ``bindparam`` for what changes.
+They read one or a few rows by key, where building, compiling and dispatching a query costs many times what the database
+needs for it. Build such a query once, with ``bindparam`` for values that change.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ _DRIVER = "driver"
 
 
 @dataclass(frozen=True)
-class _Prepared(Generic[*Columns]):
-    """A query as text, and how values are turned into the driver's and back."""
+class _CompiledQuery(Generic[*Columns]):
+    """A query as text, with the conversions of its parameters and columns to and from the driver."""
 
     text: str
-    parameters: Sequence[tuple[str, _Convert | None]]  # by name; None: the driver takes values as they are
+    parameters: Sequence[tuple[str, _Convert | None]]  # by name; None: no conversion
     constants: Mapping[str, object]
-    conversions: Sequence[tuple[int, _Convert]]  # by place; other columns are as they should be
+    conversions: Sequence[tuple[int, _Convert]]  # by position; other columns need none
 
     def values(self, parameters: Mapping[str, object]) -> list[object]:
         given = {**self.constants, **parameters}
@@ -65,45 +65,45 @@ async def fetch(
 ) -> Sequence[tuple[*Columns]]:
     """Return the rows of a query that only reads.
 
-    Without ``in_transaction`` the engine must be in autocommit mode. With it the query has one of its own, as long as
-    which a pooler between here and PostgreSQL keeps to one server: preparing and asking are two requests.
+    Without ``in_transaction`` the engine must be in autocommit mode. With it the query has a transaction of its own,
+    during which a pooler in front of PostgreSQL stays on one server: preparing and executing are two requests.
 
-    Whatever goes wrong is left to SQLAlchemy: the query is made again in the ordinary way, which may well succeed on
-    another connection, and otherwise raises the error that callers know.
+    After an error the query is executed again by SQLAlchemy, which may succeed on another connection, and otherwise
+    raises the error that callers handle.
     """
-    prepared = _prepare(query, engine.dialect)
-    values = prepared.values(parameters)
-    ask = _request_in_transaction if in_transaction else _request
+    compiled_query = _compile(query, engine.dialect)
+    values = compiled_query.values(parameters)
+    execute = _request_in_transaction if in_transaction else _request
 
     def request(driver: Driver) -> _Rows:
-        return ask(driver, prepared.text, values)
+        return execute(driver, compiled_query.text, values)
 
     def run() -> Sequence[tuple[*Columns]]:
         try:
-            return prepared.rows(_ask(engine.sync_engine.raw_connection(), request))
-        except (PoolTimeout, TimeoutError):  # trying again would wait as long again
+            return compiled_query.rows(_run_on(engine.sync_engine.raw_connection(), request))
+        except (PoolTimeout, TimeoutError):  # a retry would wait as long again
             raise
         except Exception:
             with engine.sync_engine.connect() as connection:
                 return connection.execute(query, parameters).all()
 
-    return await greenlet_spawn(run)  # taking a connection, asking and giving it back in one go
+    return await greenlet_spawn(run)  # one switch for checkout, query and return
 
 
 async def fetch_within(
     session: AsyncSession, query: Select[*Columns], parameters: Mapping[str, object]
 ) -> Sequence[tuple[*Columns]]:
-    """Return the rows of a query as the session's connection sees them; nothing is flushed before.
+    """Return the rows of a query on the connection of a session, without a flush before it.
 
-    On PostgreSQL that is inside the session's transaction once a first statement of the session has begun it.
+    On PostgreSQL it runs inside the session's transaction if a previous statement has begun it.
     """
-    prepared = _prepare(query, session.get_bind().dialect)
+    compiled_query = _compile(query, session.get_bind().dialect)
     driver = await driver_of(session)
-    return prepared.rows(await _request(driver, prepared.text, prepared.values(parameters)))
+    return compiled_query.rows(await _request(driver, compiled_query.text, compiled_query.values(parameters)))
 
 
 async def driver_of(session: AsyncSession) -> Driver:
-    """Return the driver's connection under a session, which keeps it until its one transaction ends."""
+    """Return the driver's connection of a session, which keeps it until its only transaction ends."""
     driver = session.info.get(_DRIVER)
     if driver is None:
         connection = await session.connection()
@@ -112,10 +112,10 @@ async def driver_of(session: AsyncSession) -> Driver:
 
 
 def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: str) -> ColumnElement[bool]:
-    """Return the condition that a column's value is in a list, which is bound as one value.
+    """Return the condition that a column's value is in a list, which is bound as one parameter.
 
-    The query's text is the same however long the list is; ``in_`` makes another one, to be compiled and planned anew,
-    for every length.
+    The text of the query does not depend on the length of the list; with ``in_`` each length would be compiled and
+    planned anew.
     """
     if dialect_name == "postgresql":
         return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
@@ -123,8 +123,8 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
 
 
 @contextlib.contextmanager
-def given_up_when_late(driver: Driver) -> Iterator[None]:
-    """Give a connection up when its server does not answer in time: to end it in order would be to wait once more."""
+def terminated_on_timeout(driver: Driver) -> Iterator[None]:
+    """Terminate a connection whose server does not respond in time: closing it properly would wait once more."""
     try:
         yield
     except TimeoutError:
@@ -134,11 +134,9 @@ def given_up_when_late(driver: Driver) -> Iterator[None]:
 
 
 async def _request(driver: Driver, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
-    with given_up_when_late(driver):
-        asked: _Rows = (
-            driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
-        )
-        return await asked
+    with terminated_on_timeout(driver):
+        rows: _Rows = driver.fetch(text, *values) if hasattr(driver, "fetch") else driver.execute_fetchall(text, values)
+        return await rows
 
 
 async def _request_in_transaction(driver: Driver, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
@@ -146,10 +144,10 @@ async def _request_in_transaction(driver: Driver, text: str, values: Sequence[ob
         return await _request(driver, text, values)
 
 
-def _ask(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows]) -> Sequence[Sequence[Any]]:
+def _run_on(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows]) -> Sequence[Sequence[Any]]:
     try:
         found = await_(request(connection.driver_connection))
-    except BaseException:  # also when the request is cancelled: an answer may still be under way
+    except BaseException:  # also on cancellation: a response may still be on its way
         connection.invalidate()
         raise
     connection.close()
@@ -157,12 +155,12 @@ def _ask(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows]) 
 
 
 @functools.lru_cache(maxsize=256)
-def _prepare(query: Select[*Columns], dialect: Dialect) -> _Prepared[*Columns]:
+def _compile(query: Select[*Columns], dialect: Dialect) -> _CompiledQuery[*Columns]:
     compiled = query.compile(dialect=dialect)
     from_driver = [
         column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns
     ]
-    return _Prepared(
+    return _CompiledQuery(
         text=compiled.string,
         parameters=[
             (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))

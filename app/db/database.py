@@ -1,4 +1,4 @@
-"""Connections and transactions: sessions that read and sessions that write."""
+"""Sessions and transactions: reading, snapshots, writing, and commit listeners."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,20 @@ logger = logging.getLogger("abacus")
 Columns = TypeVarTuple("Columns")
 
 
-CommitListener: TypeAlias = Callable[[Mapping[Any, Any]], None]  # gets what repositories noted in ``session.info``
+CommitListener: TypeAlias = Callable[
+    [Mapping[Any, Any]], None
+]  # takes ``session.info``, where repositories leave notes
 
 
 class Database:
-    """Two pools of connections, and the four ways in which the service uses them.
+    """Two connection pools, and the four ways in which the service uses them.
 
-    Most requests only read, one or two rows by key. Their connections are in autocommit mode and are handed out without
-    a question to the server, which makes them several times cheaper than transactions.
+    Most requests only read one or two rows by key. Their connections are in autocommit mode and are checked out without
+    a round trip, which makes them several times cheaper than transactions.
 
-    PostgreSQL lets any number of transactions write. SQLite has one writer: there, ``write`` waits for its turn inside
-    the process (a fair queue instead of SQLite's sleeping retries) and starts with ``BEGIN IMMEDIATE``, so that a
-    transaction that reads before it writes cannot lose an update.
+    PostgreSQL allows any number of concurrent writers. SQLite has one: there, ``write`` waits for a lock in the process
+    (a fair queue instead of SQLite's sleeping retries) and starts with ``BEGIN IMMEDIATE``, so that a transaction that
+    reads before it writes cannot lose an update.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,30 +51,33 @@ class Database:
             self.engine.execution_options(writes=True, synchronous_commit=False), expire_on_commit=False
         )
         self._listeners: list[CommitListener] = []
-        # Whoever counts takes one and holds at most one connection of each pool. However many ask, two of each are left
-        # to those who send events, ask for flags or change something.
+        # An aggregation takes a slot and at most one connection of each pool. So two connections of each are left for
+        # capture, flags and changes, however many aggregations run.
         self.aggregation_slots = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
 
     def on_commit(self, listener: CommitListener) -> None:
-        """Have a listener told of every commit of this process, with the ``info`` of the session that made it."""
+        """Call a listener after every commit of this process, with the ``info`` of the session.
+
+        It runs when the transaction is committed already: its exceptions are logged and not raised.
+        """
         self._listeners.append(listener)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """Yield a session that cannot write, and each of whose queries sees what is committed by then."""
+        """Yield a read-only session, each of whose queries sees what is committed by then."""
         async with self._readers() as session:
             yield session
 
     async def fetch(self, query: Select[*Columns], parameters: Mapping[str, object]) -> Sequence[tuple[*Columns]]:
-        """Return the rows of one query, which gets a connection for just as long as it runs.
+        """Return the rows of one query, on a connection that is returned at once.
 
-        For the queries that nearly every request makes: see ``app.db.compiled_queries``.
+        It is for the queries that nearly every request makes: see ``app.db.compiled_queries``.
         """
         return await fetch(self.reading_engine, query, parameters, in_transaction=self._is_pooled_outside)
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
-        """Yield a reading session all of whose queries see the same moment."""
+        """Yield a read-only session whose queries all see the same snapshot."""
         async with self._snapshots.begin() as session:
             yield session
 
@@ -80,11 +85,10 @@ class Database:
     async def write(self, *, durable: bool = True) -> AsyncIterator[AsyncSession]:
         """Yield a session whose transaction is committed on return and rolled back when the block raises.
 
-        Not to be nested: on SQLite the second one would wait for the first.
+        It cannot be nested: on SQLite the inner one would wait for the outer.
 
         A commit that is not ``durable`` does not wait for the disk. It is for derived rows, which can be computed again
-        from what others have committed: a loss of power may undo the last of these transactions, each as a whole and in
-        their order.
+        from durable ones: a power failure may undo the latest of these transactions, each completely and in order.
         """
         sessions = self._writers if durable else self._derived_writers
         async with self._hold_writer_lock(), sessions.begin() as session:
@@ -92,8 +96,8 @@ class Database:
         for listener in self._listeners:
             try:
                 listener(session.info)
-            except Exception:  # the transaction is committed: its request must not fail any more
-                logger.exception("a commit listener failed")
+            except Exception:  # the transaction is committed: the request must not fail
+                logger.exception("commit listener failed")
 
     @contextlib.asynccontextmanager
     async def _hold_writer_lock(self) -> AsyncIterator[None]:
@@ -108,7 +112,7 @@ class Database:
             self._writer_lock.release()
 
     def pools(self) -> Mapping[str, tuple[int, int]]:
-        """Return how many connections of each pool are in use, and how many may be."""
+        """Return the number of connections in use, and the limit, of each pool."""
         engines = {"reading": self.reading_engine, "writing": self.engine}
         pools = {name: engine.sync_engine.pool for name, engine in engines.items()}
         return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}

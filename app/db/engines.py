@@ -1,4 +1,4 @@
-"""Engines: how the service connects to SQLite and PostgreSQL, and how long it waits for them."""
+"""Engines: connections to SQLite and PostgreSQL, with their timeouts."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.common.json_text import write_json
 from app.settings import Settings
 
 _SQLITE_PRAGMAS = (
@@ -18,13 +19,14 @@ _SQLITE_PRAGMAS = (
     "PRAGMA synchronous = FULL",  # an acknowledged commit survives a loss of power
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -32000",  # kB at most: the index of facts by person has no order that 2 MB could follow
+    # 32 MB at most: the index of facts by person is accessed at random, for which the default of 2 MB is too small.
+    "PRAGMA cache_size = -32000",
 )
 _SESSION = {"application_name": "abacus", "timezone": "UTC"}
-_SERVER_CLOCKS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
+_SERVER_TIMEOUTS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
 _MILLISECONDS: Final = 1000
 PROBE_SECONDS: Final = 1.0
-# How long after the server should have given a statement up the client does: then the server is out of reach.
+# How long after the server's own statement timeout the client gives up: the server is unreachable then.
 _GRACE_SECONDS: Final = 1.0
 
 
@@ -50,18 +52,18 @@ class _PostgresConnection(Protocol):
 
 
 def create_probe_engine(settings: Settings) -> AsyncEngine:
-    """Create what probes ask with: one connection of its own, so that a full pool does not look like an outage."""
+    """Create the engine of probes, with a connection of its own: an exhausted pool must not look like an outage."""
     return create_engine(settings, Limits(pool=1, wait=PROBE_SECONDS, statement=PROBE_SECONDS))
 
 
 def create_migration_engine(settings: Settings) -> AsyncEngine:
-    """Create what migrations run on: their statements take as long as they take."""
+    """Create the engine of migrations, whose statements have no timeout."""
     return create_engine(settings, Limits(pool=1, wait=settings.database_pool_timeout, statement=None))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections an engine has, and how many seconds are spent on waiting for one, and for a statement."""
+    """Number of connections of an engine, and seconds to wait for a connection and for a statement."""
 
     pool: int
     wait: float
@@ -74,7 +76,7 @@ class Limits:
 
 def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
-        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it writes down every bound value
+        logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it logs every bound value
         engine = create_async_engine(settings.url, **_options(limits), connect_args={"timeout": limits.wait})
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -85,13 +87,13 @@ def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
 
 
 def create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
-    options = {  # there is never a transaction to end
+    options = {  # in autocommit mode there is no transaction to end
         **_options(limits),
         "isolation_level": "AUTOCOMMIT",
         "skip_autocommit_rollback": True,
         "pool_reset_on_return": None,
     }
-    if settings.database_pgbouncer and not settings.uses_sqlite:  # a statement and its preparation need one server
+    if settings.database_pgbouncer and not settings.uses_sqlite:  # preparing and executing need one server
         options = {**_options(limits), "execution_options": {"postgresql_readonly": True}}
     if settings.uses_sqlite:
         engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
@@ -103,7 +105,7 @@ def create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
 def _create_postgresql_engine(
     settings: Settings, limits: Limits, session: Mapping[str, str], options: Mapping[str, Any]
 ) -> AsyncEngine:
-    """Create an engine whose connections are tested, and given up when they are no good any more."""
+    """Create an engine that replaces closed connections and drops broken ones."""
     engine = create_async_engine(settings.url, connect_args=_connect_arguments(settings, limits, session), **options)
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     event.listen(engine.sync_engine, "handle_error", _drop_unusable)
@@ -111,72 +113,67 @@ def _create_postgresql_engine(
 
 
 def _connect_arguments(settings: Settings, limits: Limits, session: Mapping[str, str]) -> dict[str, Any]:
-    """Return how asyncpg connects.
+    """Return the connection arguments of asyncpg.
 
-    Statements end: first by the server's own clock, then by ours. The server's tells it to stop working; ours is for
-    servers that do not answer at all. A transaction that is left alone, because its process is stuck, ends too: it may
-    hold locks that others wait for.
+    Statements have two timeouts: the server's, which stops its work, and a later one of the client, for servers that do
+    not respond. An idle transaction of a stuck process is ended too, because it may hold locks.
 
-    PgBouncer gives every transaction another connection to the server: a statement that was prepared earlier may not be
-    there, and of settings it knows only its own few. So behind it there is only our clock, at which the driver has the
-    statement cancelled; PgBouncer has settings of its own for transactions that are left alone.
+    PgBouncer gives every transaction another server connection: a statement that was prepared earlier may not exist
+    there, and it supports few settings. So behind it only the client has a timeout, at which the driver cancels the
+    statement; for idle transactions PgBouncer has settings of its own.
     """
     arguments: dict[str, Any] = {"timeout": limits.wait, "server_settings": _SESSION}
     if limits.statement is not None:
         arguments["command_timeout"] = limits.statement + _GRACE_SECONDS
     if settings.database_pgbouncer:
         caches = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-        return {**arguments, **caches, "prepared_statement_name_func": _no_name}
-    clocks = {}
+        return {**arguments, **caches, "prepared_statement_name_func": _unnamed}
+    timeouts = {}
     if limits.statement is not None:
-        clocks = dict.fromkeys(_SERVER_CLOCKS, str(round(limits.statement * _MILLISECONDS)))
-    # A connection keeps the plans it has made, also those from when a table was too small for an index to pay: 800 of
-    # 8,000 persons then took 240 ms, until the server's next look at the table. (Behind PgBouncer none are kept.)
+        timeouts = dict.fromkeys(_SERVER_TIMEOUTS, str(round(limits.statement * _MILLISECONDS)))
+    # A connection caches plans, even those made when a table was too small for an index to pay off: then 800 of 8,000
+    # persons took 240 ms until the next ANALYZE of the table. (Behind PgBouncer none are cached.)
     plans = {"jit": "off", "enable_seqscan": "off"}
-    return {**arguments, "server_settings": {**_SESSION, **plans, **clocks, **session}}
+    return {**arguments, "server_settings": {**_SESSION, **plans, **timeouts, **session}}
 
 
-def _no_name() -> str:
-    """Return the name of a statement that the next one takes the place of, so that nothing is left on a server."""
+def _unnamed() -> str:
+    """Return the name of the unnamed statement, which the next one replaces, so that none stays on the server."""
     return ""
 
 
 def _options(limits: Limits) -> dict[str, Any]:
-    """Return what all engines share."""
+    """Return the options that all engines have in common."""
     return {
         "pool_size": limits.pool,
         "max_overflow": 0,
         "pool_timeout": limits.wait,
         "pool_recycle": 1800,
-        "hide_parameters": True,  # bound values are people's data: they stay out of logs
-        "json_serializer": _dump_json,
+        "hide_parameters": True,  # bound values are personal data and must not be logged
+        "json_serializer": write_json,
         "json_deserializer": _load_json,
     }
 
 
-def _dump_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _load_json(text: str) -> object:
-    """Read a stored document, at a third of the standard library's price where nothing in it is unusual."""
+    """Parse a stored document, in a third of the time of the standard library if nothing in it is unusual."""
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:  # a number beyond all bounds, half of a surrogate pair
+    except msgspec.DecodeError:  # a number out of range, a lone surrogate
         return json.loads(text)
 
 
 def _refuse_closed(connection: _PostgresConnection, _record: object, _proxy: object) -> None:
-    """Have the pool replace a connection that the server has closed: a look at the socket, not a question to it."""
+    """Make the pool replace a connection that the server has closed. It checks the socket, without a round trip."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
 
 
 def _drop_unusable(context: ExceptionContext) -> None:
-    """Give up a connection that an error leaves in no state to be used again.
+    """Terminate a connection that is unusable after an error.
 
-    One whose server did not answer: to undo the transaction would be to wait once more. And one on which no transaction
-    could be begun: the driver believes that it is in one.
+    Either its server did not respond, and a rollback would wait once more; or no transaction could be begun on it,
+    although the driver believes that there is one.
     """
     if context.connection is None or context.connection.invalidated or context.is_disconnect:
         return
@@ -194,8 +191,8 @@ def _lower(text: str | None) -> str | None:
 
 
 def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
-    connection.create_function("lower", 1, _lower)  # its own knows nothing beyond ASCII
-    connection.isolation_level = None  # the driver would begin by itself, too late and without IMMEDIATE
+    connection.create_function("lower", 1, _lower)  # the built-in one handles only ASCII
+    connection.isolation_level = None  # the driver would begin transactions itself, too late and without IMMEDIATE
     cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:
         cursor.execute(pragma)
@@ -213,7 +210,7 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get("writes", False):
         synchronous = "FULL" if options.get("synchronous_commit", True) else "NORMAL"
-        if connection.info.get("synchronous", "FULL") != synchronous:  # what it was when the connection was last used
+        if connection.info.get("synchronous", "FULL") != synchronous:  # as set when the connection was last used
             connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
             connection.info["synchronous"] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")

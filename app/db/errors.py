@@ -1,4 +1,4 @@
-"""Errors of the database: which there are, and which of them may pass."""
+"""Errors of the database, and which of them are transient."""
 
 import sqlite3
 from typing import Final
@@ -7,7 +7,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-# What may come out of anything that asks a database: bulk statements go to the driver, and nobody wraps its errors.
+# All errors that database access may raise: bulk statements run on the driver, whose errors are not wrapped.
 DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (
     SQLAlchemyError,
     OSError,
@@ -15,13 +15,13 @@ DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (
     asyncpg.InterfaceError,
     sqlite3.Error,
 )
-# SQLSTATE classes and codes that say "not now": connection, access, resources, the system, shutdown, read-only,
-# timeouts, locks; and tables or columns that are not there before the schema has been migrated.
+# SQLSTATE classes and codes of transient errors: connection, access, resources, system, shutdown, read-only, timeouts,
+# locks; and missing tables or columns, as long as the schema has not been migrated.
 _TRANSIENT_SQLSTATES: Final = (
     *("08", "28", "3D", "53", "57P", "58"),
     *("25006", "25P03", "40001", "40P01", "42P01", "42703", "55P03", "57014"),
 )
-# The same of SQLite: locked, no space, a file that cannot be opened, read or written.
+# The transient errors of SQLite: locked, disk full, a file that cannot be opened, read or written.
 _TRANSIENT_SQLITE_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -36,12 +36,12 @@ _TRANSIENT_SQLITE_CODES: Final = frozenset(
 
 
 def is_transient_database_error(error: BaseException | None) -> bool:
-    """Whether the database is away, busy or not ready yet, so that the same request may succeed later."""
+    """Whether the database is unavailable, busy or not migrated yet, so that the same request may succeed later."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or is_transient_database_error(error.orig)
     if isinstance(error, PoolTimeout | OSError | asyncpg.InterfaceError):
         return True
-    if isinstance(error, InvalidRequestError):  # of a connection that was lost while it was handed out or in use
+    if isinstance(error, InvalidRequestError):  # the connection was lost during checkout or use
         return "connection is closed" in str(error) or "invalid transaction" in str(error)
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _TRANSIENT_SQLITE_CODES or (

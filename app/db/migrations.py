@@ -1,4 +1,4 @@
-"""Bring the database schema up (or down) to a revision."""
+"""Migrates the database schema to a revision."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
 
 @dataclass(frozen=True)
 class Revisions:
-    """The revisions of the schema that this version of the service knows."""
+    """The schema revisions that this version of the service knows."""
 
     known: Set[str]
     heads: Set[str]
@@ -29,10 +29,10 @@ class Revisions:
         return cls(frozenset(one.revision for one in scripts.walk_revisions()), frozenset(scripts.get_heads()))
 
     def are_met_by(self, stored: Set[str]) -> bool:
-        """Whether a schema is good for this version: its own, or one that a newer version has migrated further.
+        """Whether this version can work with a schema: its own, or one that a newer version has migrated further.
 
-        Migrations add and leave the rest as it was until no running version needs it, so that a new version can be
-        taken back without its schema.
+        Migrations only add; they remove nothing that a running version needs, so that a new version can be rolled back
+        without its schema.
         """
         return self.heads <= stored or self.are_exceeded_by(stored)
 
@@ -41,7 +41,7 @@ class Revisions:
 
 
 def stored_revisions(connection: Connection) -> Set[str]:
-    """Return the revisions that the database says it is at; none before the first migration."""
+    """Return the revisions of the database; none before the first migration."""
     return frozenset(MigrationContext.configure(connection).get_current_heads())
 
 
@@ -54,17 +54,17 @@ def configuration(settings: Settings) -> Config:
 
 
 def upgrade(settings: Settings, revision: str = "head") -> None:
-    """Run the missing migrations. Starts an event loop of its own: call it from a thread that has none."""
+    """Run the missing migrations. It starts an event loop: call it from a thread without one."""
     config = configuration(settings)
     config.attributes["leaves_newer_schemas"] = True
     command.upgrade(config, revision)
 
 
 def downgrade(settings: Settings, revision: str) -> None:
-    """Undo migrations down to ``revision`` (``base`` removes every table)."""
+    """Revert migrations down to ``revision`` (``base`` removes every table)."""
     command.downgrade(configuration(settings), revision)
 
 
 def check(settings: Settings) -> None:
-    """Raise ``alembic.util.CommandError`` when the models and the migrated schema differ."""
+    """Raise ``alembic.util.CommandError`` if the models and the migrated schema differ."""
     command.check(configuration(settings))

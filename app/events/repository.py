@@ -24,13 +24,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
+from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, insert_missing_rows
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
 
-# First key of the advisory lock that every transaction that adds events holds, shared; the second key is the project.
-APPEND_LOCK = 1
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
 _MAX_COLUMNS = 500
 
@@ -77,7 +76,6 @@ def _known_query(dialect_name: str) -> Select[UUID]:
 
 
 _HIGHEST = select(func.max(Event.sequence))
-_EXCLUSIVE = select(func.pg_advisory_xact_lock(APPEND_LOCK, bindparam("project_id", type_=Integer)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,8 +107,7 @@ class EventQueries:
         was held, after the number was read, every writer with a lower number has finished.
         """
         [(highest,)] = await self._database.fetch(_HIGHEST, {})
-        if not self._database.is_sqlite:
-            await self._database.fetch(_EXCLUSIVE, {"project_id": self._project_id})
+        await wait_for_holders(self._database, ProjectLock.EVENT_APPEND, self._project_id)
         return highest or 0
 
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
@@ -132,7 +129,7 @@ class EventRepository:
 
     async def append(self, events: Sequence[NewEvent]) -> int:
         """Store the events whose uuid is new in the project; return their number."""
-        await self._hold_append_lock()
+        await lock_project(self._session, ProjectLock.EVENT_APPEND, self._project_id, shared=True)
         rows = [(self._project_id, *event) for event in events]
         return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
@@ -142,13 +139,6 @@ class EventRepository:
         values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
         parameters = {"project_id": self._project_id, "uuids": values}
         return {row[0] for row in await fetch_within(self._session, _known_query(dialect), parameters)}
-
-    async def _hold_append_lock(self) -> None:
-        if self._session.get_bind().dialect.name == "postgresql":
-            connection = await self._session.connection()
-            await connection.exec_driver_sql(
-                "SELECT pg_advisory_xact_lock_shared($1, $2)", (APPEND_LOCK, self._project_id)
-            )
 
     async def count_before(self, moment: int, high_water_mark: int) -> int:
         """Return the number of events up to the mark that happened before a time, without the last event of all."""

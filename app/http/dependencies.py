@@ -1,6 +1,6 @@
 """The database, the session and the time limit of a request.
 
-Every dependency of the service is a coroutine: the framework runs others in a thread.
+Every dependency is a coroutine, because the framework runs plain functions in a thread.
 """
 
 import asyncio
@@ -21,31 +21,31 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 def get_database(request: Request) -> Database:
     """Return the database.
 
-    A plain function, as is ``get_access``: solving a dependency, even a cached one, costs a fifth of a query.
+    Called as a function and not as a dependency: resolving one, even cached, costs a fifth of a query.
     """
     database: Database = request.app.state.database
     return database
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """One request, one transaction: committed when the endpoint returns, undone when it raises."""
+    """Yield the session of a request: committed when the endpoint returns, rolled back when it raises."""
     if request.method in _SAFE_METHODS:
         async with get_database(request).read() as session:
             yield session
         return
-    await read_bytes(request)  # first the slow part: a client that dawdles must not hold up other writers
+    await read_bytes(request)  # before the transaction: a slow client must not block other writers
     async with get_database(request).write() as session:
         yield session
 
 
-# With the default scope a failed commit would be found after the client was told of success.
+# With the default scope the commit would follow the response, which would report success even if it fails.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 async def limit_time(request: Request) -> AsyncIterator[None]:
-    """Give up an answer that takes too long to be counted: a proxy in front would, and tell the client less.
+    """Cancel a request for results after ``results_timeout``, with a clearer response than a proxy's 504.
 
-    What has been matched and counted so far is kept, so that the next attempt goes on there.
+    What has been counted by then is kept, so that the next attempt continues from there.
     """
     settings: Settings = request.app.state.settings
     deadline = asyncio.timeout(settings.results_timeout)
@@ -58,5 +58,5 @@ async def limit_time(request: Request) -> AsyncIterator[None]:
         raise Unavailable("Results are still being counted. Please try again.", retry_after=10) from error
 
 
-# For everything that an endpoint counts together, its waiting for a turn included.
+# The limit includes the time to wait for an aggregation slot.
 LimitedTimeDep = Annotated[None, Depends(limit_time, scope="function")]

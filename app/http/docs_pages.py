@@ -1,4 +1,4 @@
-"""The pages at /docs and /redoc, from files that come with the service: nothing is fetched from elsewhere."""
+"""The pages at /docs and /redoc, served from bundled files: browsers load nothing from other hosts."""
 
 from html import escape
 from importlib.resources import as_file, files
@@ -13,7 +13,7 @@ from app.common.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
 
-# Both tools put style sheets into the page as they go; ReDoc searches in a worker that it makes of a blob.
+# Both tools insert style sheets at run time; ReDoc runs its search in a worker made from a blob.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; "
     "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -62,7 +62,7 @@ async def show_redoc(request: Request) -> HTMLResponse:
 
 @router.get("/docs/start.js/")
 async def start_swagger_ui() -> Response:
-    """Return what the page would say in a script of its own if its policy allowed that."""
+    """Return the start script, which the content security policy does not allow inline."""
     return Response(_START, headers=_FILE_HEADERS, media_type="text/javascript")
 
 

@@ -1,4 +1,4 @@
-"""Writes the one error body for every refusal, whoever raised it."""
+"""Turns every error, of the service, the framework or the database, into the one error body."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,7 +28,7 @@ async def handle_app_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def handle_http_exception(request: Request, error: Exception) -> JSONResponse:
-    """Refusals of the framework itself: no such route, no such method."""
+    """Handle errors of the framework: unknown paths and methods."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class only
     if error.status_code == NotFound.status:
         return respond(NotFound("Endpoint not found."))
@@ -39,7 +39,7 @@ async def handle_http_exception(request: Request, error: Exception) -> JSONRespo
 
 
 async def handle_request_validation(_request: Request, error: Exception) -> JSONResponse:
-    """A path or query parameter of the wrong type names nothing that exists."""
+    """Path and query validation errors are reported as 404."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this class only
     return respond(NotFound())
 
@@ -48,9 +48,9 @@ async def handle_database_error(request: Request, error: Exception) -> JSONRespo
     if not is_transient_database_error(error):
         raise error
     cause = getattr(error, "orig", None) or error
-    told = str(cause).partition("\n")[0]
-    address = getattr(request.scope.get("route"), "path", "an unknown address")  # what was sent there may be secret
-    logger.warning("no database for %s %s: %s: %s", request.method, address, type(cause).__name__, told)
+    reason = str(cause).partition("\n")[0]
+    path = getattr(request.scope.get("route"), "path", "an unknown path")  # the path as sent may contain a secret
+    logger.warning("database unavailable during %s %s: %s: %s", request.method, path, type(cause).__name__, reason)
     return respond(Unavailable())
 
 
@@ -68,7 +68,7 @@ def install(application: FastAPI) -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """Return the answer to an error that an endpoint raised; raise it again if it is a bug."""
+    """Return the response for an error that an endpoint raised; raise it again if it is a bug."""
     handler = next((_HANDLERS[kind] for kind in type(error).__mro__ if kind in _HANDLERS), None)
     if handler is None:
         raise error

@@ -1,4 +1,4 @@
-"""Types that make values from outside safe once, at the door.
+"""Field types that validate values from clients once, where they enter the service.
 
 Messages and codes are those of the 2022 API, which clients match on.
 """
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class FormText(str):
-    """The text of a form's field: JSON in a field that holds a document, nothing in one that may be unset."""
+    """The text of a form field: parsed as JSON by document fields, and null if empty in optional fields."""
 
     __slots__ = ()
 
@@ -45,8 +45,8 @@ def refuse_null(value: object) -> object:
 def _read_text(value: object) -> object:
     if value is None:
         return None
-    is_endless = isinstance(value, float) and not math.isfinite(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_endless:
+    is_infinite = isinstance(value, float) and not math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or is_infinite:
         raise PydanticCustomError("invalid_input", "Not a valid string.")
     text = str(value).strip()
     if "\0" in text:
@@ -130,7 +130,7 @@ def _refuse_other_than_object(value: object) -> object:
 
 
 class _WithoutNull:
-    """Tells readers of the OpenAPI document that null is refused, though the type allows it as a default."""
+    """Removes null from the OpenAPI schema: the type allows it as a default only."""
 
     _NULL: Final = {"type": "null"}
 
@@ -141,15 +141,13 @@ class _WithoutNull:
 
 
 def _written_as(schema: JsonSchemaValue) -> WithJsonSchema:
-    """Tell readers of the OpenAPI document what a client may send; what it gets is always of the type itself."""
+    """Return the OpenAPI schema of what a client may send; responses always have the type itself."""
     return WithJsonSchema(schema, mode="validation")
 
 
-# In ``Annotated`` the validators before the type run from the last to the first, those after it from first to last.
+# In ``Annotated``, before-validators run from the last to the first, after-validators from the first to the last.
 NotNull = BeforeValidator(refuse_null)
-Omittable = Annotated[
-    T | None, NotNull, _WithoutNull()
-]  # a field of an update: it may be left out, and may not be null
+Omittable = Annotated[T | None, NotNull, _WithoutNull()]  # a field of a partial update: optional, but not null
 LongText = Annotated[
     str,
     AfterValidator(_refuse_blank),

@@ -1,4 +1,4 @@
-"""Form bodies: fields of text, as browsers and ``curl -d`` send them."""
+"""Form bodies, as browsers and ``curl -d`` send them."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -18,11 +18,11 @@ _MAX_FIELDS = 1000
 
 
 class Form(dict[str, FormText]):
-    """The fields of a form; of several with one name the last one counts."""
+    """The fields of a form; the last one of a repeated name counts."""
 
 
 def parse_url_encoded(body: bytes) -> Form:
-    """Read ``name=value&...``."""
+    """Parse ``name=value&...``."""
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError as error:
@@ -33,7 +33,7 @@ def parse_url_encoded(body: bytes) -> Form:
 
 
 async def parse_multipart(body: bytes, content_type: str) -> Form:
-    """Read a multipart form. Files are refused: no field takes one."""
+    """Parse a multipart form. Files are refused, because no field accepts one."""
 
     async def chunks() -> AsyncGenerator[bytes]:
         yield body
@@ -41,7 +41,7 @@ async def parse_multipart(body: bytes, content_type: str) -> Form:
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"").decode("latin-1")
     parser = MultiPartParser(
-        # Nothing but the boundary: a client could name a character set that takes minutes to decode.
+        # Only the boundary is passed on: a client could name a character set that takes minutes to decode.
         Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"' if boundary else MULTIPART}),
         chunks(),
         max_files=0,

@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document: keys, bodies that endpoints read by themselves, answers of errors, examples."""
+"""Completes the OpenAPI document: security, request bodies that endpoints read themselves, errors, examples."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,36 +18,36 @@ JsonDict = dict[str, Any]  # a piece of OpenAPI
 
 _REFERENCE = "#/components/schemas/{model}"
 
-# A key may also be in the body or in the query, which the scheme cannot say.
+# A key may also be in the body or in the query string, which the scheme cannot express.
 _KEY_SCHEME = {
     "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
 }
 
 _STATUS_DESCRIPTIONS = {
-    400: "The request breaks a rule; `attr` names the field where one is to blame.",
-    401: "No key was sent, or it is no good.",
-    403: "The caller is no member of the project's organization, or the key may not do this.",
-    404: "There is no such thing.",
-    405: "Not this method; `Allow` names those that are.",
-    406: "The client takes no JSON.",
+    400: "The request is invalid; `attr` names the field, if there is one.",
+    401: "The key is missing or invalid.",
+    403: "The caller is not a member of the project's organization, or the key lacks the required scope.",
+    404: "The object does not exist.",
+    405: "The path does not support the method; `Allow` lists those that it does.",
+    406: "The `Accept` header excludes JSON.",
     408: "The body did not arrive in time.",
-    412: "The object has changed since it was read: its `ETag` is another one.",
+    412: "The object has changed since it was read: its `ETag` differs.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",
-    429: "Too many requests, where they are limited: try again after the seconds in `Retry-After`.",
-    503: "The database is away or busy: try again after the seconds in `Retry-After`.",
+    429: "Too many requests: retry after the seconds in `Retry-After`.",
+    503: "The database is unavailable or busy: retry after the seconds in `Retry-After`.",
 }
 
 
 def error_responses(*statuses: int) -> dict[int | str, JsonDict]:
-    """Return the documentation of error answers, for ``responses=`` of a router."""
+    """Return the documentation of error responses, for ``responses=`` of a router."""
     return {status: {"model": ErrorBody, "description": _STATUS_DESCRIPTIONS[status]} for status in statuses}
 
 
 def install(
     application: FastAPI, routers: Iterable[APIRouter], required_scope: Callable[[APIRoute, str], str | None]
 ) -> None:
-    """Make the application's document complete. Built once, at the first request for it."""
+    """Install the completed document. It is built once, at the first request for it."""
     scopes = {
         (route.path, method.lower()): required_scope(route, method)
         for router in routers
@@ -68,7 +68,7 @@ def install(
                 routes=application.routes,
                 tags=application.openapi_tags,
             )
-            _without_unused_refusals(document)
+            _without_validation_errors(document)
             _with_bodies(document, bodies)
             _with_keys(document, scopes)
             application.openapi_schema = _with_examples(document)
@@ -85,8 +85,8 @@ def _bodies(routers: Iterable[APIRouter]) -> Iterator[tuple[APIRoute, type[BaseM
                 yield route, model
 
 
-def _without_unused_refusals(document: JsonDict) -> JsonDict:
-    """Take out the framework's own 422, which it adds wherever there are parameters: ours are 400 and 404."""
+def _without_validation_errors(document: JsonDict) -> JsonDict:
+    """Remove the framework's 422, which it adds wherever there are parameters: this service uses 400 and 404."""
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)
@@ -96,7 +96,7 @@ def _without_unused_refusals(document: JsonDict) -> JsonDict:
 
 
 def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None]) -> JsonDict:
-    """Say which operations take a key, and of which scope: then "Authorize" in /docs sends it."""
+    """Declare which operations require a key, and with which scope, so that "Authorize" in /docs sends it."""
     document["components"]["securitySchemes"] = _KEY_SCHEME
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -124,21 +124,21 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
 
 
 def _with_examples(document: JsonDict) -> JsonDict:
-    """Give every body a whole example: tools show what a media type says, and not all of them look into fields."""
+    """Add a complete example to every body: not all tools compose one from the examples of fields."""
     schemas = document["components"]["schemas"]
     for operations in document["paths"].values():
         for operation in operations.values():
-            answers = [answer for status, answer in operation["responses"].items() if status < "400"]
-            for body in (operation.get("requestBody", {}), *answers):
+            responses = [response for status, response in operation["responses"].items() if status < "400"]
+            for body in (operation.get("requestBody", {}), *responses):
                 media = body.get("content", {}).get("application/json", {})
                 if "schema" in media and not media.keys() & {"example", "examples"}:
-                    with contextlib.suppress(LookupError):  # then there is none; a test names the place
+                    with contextlib.suppress(LookupError):  # then there is none, and a test names it
                         media["example"] = compose(media["schema"], schemas)
     return document
 
 
 def _without_defaults(schema: JsonDict) -> JsonDict:
-    """Take out what fields are when they are left out: in an update that means "as it was", and not null."""
+    """Remove the defaults of fields: an omitted field of an update stays as it is."""
     for field in schema.get("properties", {}).values():
         field.pop("default", None)
     return schema

@@ -1,4 +1,4 @@
-"""Whole examples of bodies, put together from those that the fields of their schemas give."""
+"""Composes examples of whole bodies from the examples of their fields."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ _UUID = "0184305c-6f00-4000-8000-000000000000"
 
 
 def compose(schema: JsonDict, schemas: Mapping[str, JsonDict]) -> Any:  # noqa: ANN401  # any JSON
-    """Return an example of what a schema describes, with references looked up in ``schemas``.
+    """Return an example of a schema, whose references are looked up in ``schemas``.
 
     Raises
     ------
     LookupError
-        When something in it has no example: what a text means cannot be guessed.
+        When a part of it has no example and none can be derived from its type.
     """
     for given in ("examples", "enum"):
         if given in schema:

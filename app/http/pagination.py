@@ -1,4 +1,4 @@
-"""Limit and offset, and the links between pages."""
+"""Pagination by limit and offset, with links between pages."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -18,7 +18,7 @@ MAX_COUNT = 2**31 - 1  # longer than any list; the sum of two still fits the dat
 
 
 def read_count(text: str | None, default: int, *, minimum: int) -> int:
-    """Read a whole number from the query; anything else means the default, never an error."""
+    """Read an integer from the query string; an invalid value means the default, never an error."""
     try:
         number = int(text or "")
     except ValueError:
@@ -27,14 +27,14 @@ def read_count(text: str | None, default: int, *, minimum: int) -> int:
 
 
 class Links:
-    """Absolute addresses of the current request with some query parameters replaced."""
+    """Absolute URLs of the current request with some query parameters replaced."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
 
     def replacing(self, **changes: str | None) -> str:
-        """Return the address with parameters changed (None removes one), sorted by name."""
-        # Links get logged and shared: a key that a client sent in the address must not come back in them.
+        """Return the URL with parameters changed (None removes one), sorted by name."""
+        # Links are logged and shared: a key that a client sent in the query string must not appear in them.
         left_out = {PERSONAL_API_KEY, *changes}
         kept = [(name, value) for name, value in self._request.query_params.multi_items() if name not in left_out]
         new = [(name, value) for name, value in changes.items() if value is not None]
@@ -50,21 +50,21 @@ class Links:
         return f"{url.scheme}://{url.netloc}{path}"
 
 
-# A number to people, and any text to the code, for which what is no such number means the default.
+# Documented as a number; any other text is accepted and means the default.
 LimitText = Annotated[
     str | None,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "default": DEFAULT_LIMIT}),
-    Query(description="How many to return at most. What is no number from 1 means the default."),
+    Query(description="Maximum number of results. A value that is not a positive integer means the default."),
 ]
 OffsetText = Annotated[
     str | None,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}], "default": 0}),
-    Query(description="How many to leave out from the start. What is no number from 0 means 0."),
+    Query(description="Number of results to skip. A value that is not a non-negative integer means 0."),
 ]
 
 
 class Pagination:
-    """The window of a list that a request asks for, with the links to its neighbors."""
+    """The page of a list that a request asks for, with links to the next and the previous one."""
 
     def __init__(self, request: Request, limit: str | None, offset: str | None) -> None:
         self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)
@@ -76,7 +76,7 @@ class Pagination:
         return Page[Any].model_construct(**self.envelope(count, results))
 
     def envelope(self, count: int, results: Sequence[object]) -> dict[str, Any]:
-        """Return the same as its members, for items that are JSON already."""
+        """Return the members of a page, for items that are encoded already."""
         return {"count": count, "next": self.next(count), "previous": self.previous(), "results": results}
 
     def next(self, count: int) -> str | None:

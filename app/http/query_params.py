@@ -1,4 +1,4 @@
-"""Reading query parameters that reach the database."""
+"""Validation of query parameters that are used in database queries."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ PERSONAL_API_KEY: Final = "personal_api_key"
 
 
 def read_text(text: str | None) -> str | None:
-    """Return the text, or refuse what no database can hold and so none can be asked for."""
+    """Return the text; one with NUL or lone surrogates, which databases refuse, is invalid."""
     if text is not None and not is_storable_json(text):
         raise ValidationFailed("Null characters are not allowed.", code="null_characters_not_allowed")
     return text

@@ -1,7 +1,7 @@
-"""Reads request bodies: bytes under a limit, JSON or a form, one model with the first thing that is wrong with it.
+"""Reads and validates request bodies: bytes up to a limit, then JSON or a form, then a model.
 
-Endpoints take ``Annotated[Model, body_of(Model)]`` after the dependencies that authenticate and look up, so a body is
-looked at only when the caller may send one: the framework's own body parameters are read before everything else.
+Endpoints take ``Annotated[Model, body_of(Model)]`` after the dependencies that authenticate and look up, so that a body
+is validated only after the caller is authorized. The framework would read its own body parameters first.
 """
 
 import asyncio
@@ -19,34 +19,34 @@ from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, Unsup
 from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
-_MAX_DIGITS = 18  # of an announced length
+_MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
-_CHECKBOX_FIELDS = ("archived",)  # fields that are a box in forms
+_CHECKBOX_FIELDS = ("archived",)  # browsers omit an unchecked box from a form
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """Return the whole body; refuse it as soon as more than ``limit`` bytes have been announced or received.
+    """Return the whole body; refuse it as soon as more than ``limit`` bytes are declared or received.
 
     May be called again in the same request.
     """
     received: bytes | None = request.scope.get(_BODY)
     if received is not None:
         return received
-    announced = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    if announced.isdigit() and (len(announced) > _MAX_DIGITS or int(announced) > limit):
+    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    if declared.isdigit() and (len(declared) > _MAX_DIGITS or int(declared) > limit):
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
     chunks: list[bytes] = []
     size = 0
-    patience: float = request.app.state.settings.body_timeout
+    timeout: float = request.app.state.settings.body_timeout
     clock = asyncio.get_running_loop().time
     try:
-        async with asyncio.timeout(patience) as deadline:
+        async with asyncio.timeout(timeout) as deadline:
             while True:
                 message = await request.receive()
-                if message["type"] == "http.disconnect":  # nobody reads the answer, but it is no bug to be logged
+                if message["type"] == "http.disconnect":  # not a bug, although no client reads the response
                     raise ParseError("The request body ended early.")
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
@@ -54,7 +54,7 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
                     raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
                 if not message.get("more_body", False):
                     break
-                deadline.reschedule(clock() + patience)
+                deadline.reschedule(clock() + timeout)
     except TimeoutError as error:
         raise RequestTimeout from error
     body = request.scope[_BODY] = b"".join(chunks)
@@ -62,7 +62,7 @@ async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
 
 def parse_json(body: bytes) -> object:
-    """Read a JSON text. ``NaN`` and ``Infinity`` pass here and are refused by the field that holds them."""
+    """Parse a JSON text. ``NaN`` and ``Infinity`` pass here and are refused by the field that contains them."""
     try:
         return json.loads(body.decode())
     except json.JSONDecodeError as error:
@@ -76,7 +76,7 @@ def parse_json(body: bytes) -> object:
 
 
 async def read_document(request: Request) -> object:
-    """Return the request's body: JSON as it is, forms as an object of texts; an empty body is an empty object.
+    """Return the body of a request: JSON as it is, a form as an object of texts, an empty body as an empty object.
 
     May be called again in the same request.
     """
@@ -111,7 +111,7 @@ def _parse_json_body(body: bytes) -> object:
 
 
 def validate(model: type[Model], document: object) -> Model:
-    """Return the document as the model, or refuse it with its first error, in the order of the model's fields."""
+    """Return the document as a model, or refuse it with its first error in the order of the model's fields."""
     if document is None:
         raise ValidationFailed("No data provided", code="null")
     if not isinstance(document, dict):
@@ -119,7 +119,7 @@ def validate(model: type[Model], document: object) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        # Of several models in one, the first part of a place says which it was, and is no field.
+        # In a union of models, the first part of an error location is the tag and not a field.
         _refuse(error, unnamed=1 if issubclass(model, RootModel) else 0)
 
 
@@ -137,21 +137,21 @@ def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
 
 
 def _tag_field(error: ErrorDetails) -> str:
-    """Return the field that says which of several models a document is."""
+    """Return the field that selects one of several models."""
     return str(error["ctx"]["discriminator"]).strip("'")
 
 
 class _BodyReader:
-    """A dependency that reads one model; the OpenAPI document finds the model here."""
+    """A dependency that reads one model, from which the OpenAPI document takes the schema."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
-        self._boxes = [name for name in _CHECKBOX_FIELDS if name in model.model_fields]
+        self._checkboxes = [name for name in _CHECKBOX_FIELDS if name in model.model_fields]
 
     async def __call__(self, request: Request) -> BaseModel:
         document = await read_document(request)
         if isinstance(document, Form) and request.method != "PATCH":
-            document = {**dict.fromkeys(self._boxes, False), **document}  # browsers send nothing for an empty box
+            document = {**dict.fromkeys(self._checkboxes, False), **document}
         return validate(self.model, document)
 
 
@@ -160,7 +160,7 @@ def body_of(model: type[BaseModel]) -> Any:  # noqa: ANN401  # what Depends retu
 
 
 def body_model(dependant: Dependant) -> type[BaseModel] | None:
-    """Return the model that an endpoint reads its body as, if any."""
+    """Return the model of an endpoint's request body, if any."""
     return next((call.model for call in _calls(dependant) if isinstance(call, _BodyReader)), None)
 
 

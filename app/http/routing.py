@@ -1,4 +1,4 @@
-"""Which methods a path has, how others are answered, and which formats are served."""
+"""Methods of paths, responses for other methods, and content negotiation."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,14 +20,14 @@ def path_as_sent(request: Request) -> str:
 
 
 def negotiate(request: Request) -> None:
-    """Refuse a client that takes no JSON. It comes before the question who is asking.
+    """Refuse a client that does not accept JSON; before authentication, as the 2022 API does.
 
     Raises
     ------
     NotFound
         ``?format=`` names another format.
     NotAcceptable
-        ``Accept`` leaves JSON out.
+        ``Accept`` excludes JSON.
     """
     if request.query_params.get("format", "json") != "json":
         raise NotFound
@@ -38,7 +38,7 @@ def negotiate(request: Request) -> None:
 
 
 def allowed_methods(routers: Iterable[APIRouter]) -> dict[str, str]:
-    """Return what ``Allow`` says of each path."""
+    """Return the value of ``Allow`` for each path."""
     return {path: ", ".join(_with_general(methods)) for path, methods in _declared_methods(routers).items()}
 
 
@@ -52,12 +52,12 @@ def _declared_methods(routers: Iterable[APIRouter]) -> Mapping[str, set[str]]:
 
 
 def is_general(route: APIRoute) -> bool:
-    """Whether the route only answers the methods that its path has no other for."""
+    """Whether the route only handles the methods that its path does not declare."""
     return route.endpoint is _describe_or_refuse
 
 
 def _refuses(route: APIRoute) -> bool:
-    """Whether the route is there only to say no."""
+    """Whether the route exists only to refuse."""
     return is_general(route) or route.status_code == MethodNotAllowed.status
 
 
@@ -67,10 +67,10 @@ def _with_general(methods: set[str]) -> list[str]:
 
 
 def answer_other_methods(router: APIRouter, guard: Depends) -> None:
-    """Answer OPTIONS, and 405 for the methods that a path of the router lacks, once ``guard`` let the caller in.
+    """Answer OPTIONS, and undeclared methods of the router's paths with 405, once ``guard`` authenticated the caller.
 
-    Call it when all routes are declared. Left to the framework, a stranger would learn which addresses exist
-    before he is asked for a key.
+    Call it after all routes are declared. Otherwise an unauthenticated caller could learn which paths exist from 405
+    versus 404.
     """
     for path, methods in _declared_methods([router]).items():
         router.add_api_route(

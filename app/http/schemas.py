@@ -1,4 +1,4 @@
-"""Bodies that every feature shares."""
+"""Base classes of bodies, pages and errors."""
 
 from typing import Generic, TypeVar
 
@@ -8,13 +8,13 @@ Item = TypeVar("Item")
 
 
 class RequestBody(BaseModel):
-    """What a client sends. Fields that are not named are ignored, as in the 2022 API."""
+    """Base of request bodies. Unknown fields are ignored, as in the 2022 API."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class ResponseBody(BaseModel):
-    """What a client gets: every documented field, always."""
+    """Base of response bodies. Every documented field is always present."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -22,16 +22,16 @@ class ResponseBody(BaseModel):
 class Page(ResponseBody, Generic[Item]):
     """One page of a list."""
 
-    count: int = Field(description="How many there are in all.", examples=[1])
-    next: str | None = Field(description="Address of the next page.", examples=[None])
-    previous: str | None = Field(description="Address of the previous page.", examples=[None])
+    count: int = Field(description="Total number of results.", examples=[1])
+    next: str | None = Field(description="URL of the next page.", examples=[None])
+    previous: str | None = Field(description="URL of the previous page.", examples=[None])
     results: list[Item]
 
 
 class ErrorBody(ResponseBody):
-    """Every error has this body."""
+    """The body of every error."""
 
     type: str = Field(examples=["validation_error"])
     code: str = Field(examples=["required"])
-    detail: str = Field(description="A sentence for people.", examples=["This field is required."])
-    attr: str | None = Field(description="The field that is wrong, where one is.", examples=["name"])
+    detail: str = Field(description="A human-readable explanation.", examples=["This field is required."])
+    attr: str | None = Field(description="The invalid field, if there is one.", examples=["name"])

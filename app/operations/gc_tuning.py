@@ -1,9 +1,9 @@
-"""The collector of garbage, told what kind of program this is."""
+"""Garbage collector thresholds for a workload of many short-lived rows."""
 
 import gc
 
-# Many rows live for a moment and refer to nothing. Python's own threshold of 700 has them looked through over and over,
-# which took nearly half of the time in which events become facts: 6.7 microseconds an event, and 3.7 without it.
+# Rows are short-lived and refer to nothing. With Python's default threshold of 700 the collector scans them repeatedly,
+# which took nearly half of the time to turn events into facts: 6.7 microseconds an event, and 3.7 without it.
 _NEW_OBJECTS = 50_000
 
 

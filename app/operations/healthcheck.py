@@ -1,6 +1,6 @@
-"""Health check for images without curl: ``python -m app.operations.healthcheck [URL]`` exits with 0 on a good answer.
+"""Health check for images without curl: ``python -m app.operations.healthcheck [URL]`` exits with 0 on success.
 
-Of the standard library only, because it runs every few seconds: the command line takes twenty times as long to import.
+It runs every few seconds, so it uses only the standard library: importing the command line takes 20 times as long.
 """
 
 import sys
@@ -10,7 +10,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def main(url: str = "http://127.0.0.1:8000/_livez") -> None:
-    # The service itself is asked, whatever proxy the environment names for the way out.
+    # Proxies that the environment names are for outgoing requests; this one goes to the service itself.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         opener.open(url, timeout=TIMEOUT_SECONDS).close()

@@ -1,4 +1,4 @@
-"""Looks at what nobody reports by itself."""
+"""Samples connection pools and event loop delay for the metrics."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ INTERVAL_SECONDS = 5.0
 
 
 def sample(database: Database) -> None:
-    """Note how busy the pools of this process are."""
+    """Record how many connections of each pool are in use."""
     for name, (in_use, limit) in database.pools().items():
         CONNECTIONS.labels(name).set(in_use)
         MOST_CONNECTIONS.labels(name).set(limit)
 
 
 async def keep_sampling(database: Database) -> None:
-    """Sample until cancelled: with several workers, a scrape is answered by one of them and is about all."""
+    """Sample until cancelled, in every worker: a scrape is answered by one worker and reports on all of them."""
     loop = asyncio.get_running_loop()
     while True:
         sample(database)

@@ -1,7 +1,7 @@
-"""Probes: is the process alive, can it serve, is its schema up to date. As PostHog answers them.
+"""Liveness, readiness and schema probes, with the responses of PostHog's.
 
-They ask the database on a connection of their own and remember the answer for a second, so that neither a full pool nor
-many who ask make a process look worse than it is.
+They query the database on a connection of their own and cache the result for a second, so that neither an exhausted
+pool nor frequent probes make a process look worse than it is.
 """
 
 import asyncio
@@ -20,48 +20,48 @@ from app.settings import Settings
 router = APIRouter(include_in_schema=False)
 
 _FRESH_SECONDS: Final = 1.0
-_ROLES: Final = frozenset({"events", "web", "worker", "decide"})  # of PostHog's processes; here one does it all
-_NOT_STORED: Final = {"Cache-Control": "no-store"}
+_ROLES: Final = frozenset({"events", "web", "worker", "decide"})  # PostHog's processes; here one process has all roles
+_NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What a look at the database found."""
+class DatabaseStatus:
+    """What a probe of the database found."""
 
     is_reachable: bool
     is_migrated: bool
 
 
-class Health:
-    """Of one process."""
+class HealthMonitor:
+    """The health of one process: whether it drains, and the cached status of its database."""
 
     def __init__(self, settings: Settings) -> None:
         self.is_draining = False
         self.database_name = "sqlite" if settings.uses_sqlite else "postgres"
         self._engine = create_probe_engine(settings)
         self._revisions = Revisions.of(settings)
-        self._look = asyncio.Lock()
-        self._condition = Condition(is_reachable=False, is_migrated=False)
+        self._lock = asyncio.Lock()
+        self._status = DatabaseStatus(is_reachable=False, is_migrated=False)
         self._fresh_until = 0.0
 
     def drain(self) -> None:
-        """Have load balancers go elsewhere: the process has been asked to stop, and does so in a moment."""
+        """Report not ready from now on, so that load balancers send requests elsewhere before the process stops."""
         self.is_draining = True
 
-    async def condition(self) -> Condition:
-        async with self._look:
+    async def database_status(self) -> DatabaseStatus:
+        async with self._lock:
             if time.monotonic() >= self._fresh_until:
-                self._condition = await self._find_condition()
+                self._status = await self._probe_database()
                 self._fresh_until = time.monotonic() + _FRESH_SECONDS
-            return self._condition
+            return self._status
 
-    async def _find_condition(self) -> Condition:
+    async def _probe_database(self) -> DatabaseStatus:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._engine.connect() as connection:
                 stored = await connection.run_sync(stored_revisions)
         except DATABASE_ERRORS:
-            return Condition(is_reachable=False, is_migrated=False)
-        return Condition(is_reachable=True, is_migrated=self._revisions.are_met_by(stored))
+            return DatabaseStatus(is_reachable=False, is_migrated=False)
+        return DatabaseStatus(is_reachable=True, is_migrated=self._revisions.are_met_by(stored))
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -69,37 +69,38 @@ class Health:
 
 @router.get("/_livez")
 async def check_liveness() -> JSONResponse:
-    """Answer without touching the database: a restart does not mend a database."""
-    return JSONResponse({"http": True}, headers=_NOT_STORED)
+    """Answer without the database: restarting the process would not fix the database."""
+    return JSONResponse({"http": True}, headers=_NO_STORE)
 
 
 @router.get("/_readyz")
 async def check_readiness(
     request: Request, role: str | None = None, exclude: Annotated[list[str] | None, Query()] = None
 ) -> JSONResponse:
-    """Say of each component whether it works; those that are excluded are shown and do not count."""
+    """Report whether each component works; excluded components are shown but do not affect the status."""
     if role is not None and role not in _ROLES:
-        return JSONResponse({"error": "InvalidRole"}, status_code=400, headers=_NOT_STORED)
-    health = _health_of(request)
-    condition = await health.condition()
+        return JSONResponse({"error": "InvalidRole"}, status_code=400, headers=_NO_STORE)
+    health = _get_health(request)
+    status = await health.database_status()
     components = {
         "http": not health.is_draining,
-        health.database_name: condition.is_reachable,
-        f"{health.database_name}_migrations_uptodate": condition.is_migrated,
+        health.database_name: status.is_reachable,
+        f"{health.database_name}_migrations_uptodate": status.is_migrated,
     }
     is_ready = all(works for name, works in components.items() if name not in (exclude or ()))
-    return JSONResponse(components, status_code=200 if is_ready else 503, headers=_NOT_STORED)
+    return JSONResponse(components, status_code=200 if is_ready else 503, headers=_NO_STORE)
 
 
 @router.get("/_health")
 async def check_schema(request: Request) -> PlainTextResponse:
-    condition = await _health_of(request).condition()
-    if condition.is_migrated:
-        return PlainTextResponse("ok", headers=_NOT_STORED)
-    told = "Migrations are not up to date" if condition.is_reachable else "The database cannot be reached"
-    return PlainTextResponse(told, status_code=503, headers=_NOT_STORED)
+    """Report whether the schema is up to date."""
+    status = await _get_health(request).database_status()
+    if status.is_migrated:
+        return PlainTextResponse("ok", headers=_NO_STORE)
+    reason = "Migrations are not up to date" if status.is_reachable else "The database cannot be reached"
+    return PlainTextResponse(reason, status_code=503, headers=_NO_STORE)
 
 
-def _health_of(request: Request) -> Health:
-    health: Health = request.app.state.health
+def _get_health(request: Request) -> HealthMonitor:
+    health: HealthMonitor = request.app.state.health
     return health

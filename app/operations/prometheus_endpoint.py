@@ -1,4 +1,4 @@
-"""Where Prometheus looks."""
+"""The endpoint that Prometheus scrapes."""
 
 import hmac
 
@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/metrics")
 async def expose_metrics(request: Request) -> Response:
-    """Return the metrics to who has the token. Without a token in the settings there is nothing here."""
+    """Return the metrics to a caller that sends the token. Without a token in the settings the path is a 404."""
     settings: Settings = request.app.state.settings
     if settings.metrics_token is None:
         raise NotFound("Endpoint not found.")

@@ -1,4 +1,4 @@
-"""Processes that serve: how they start, are watched, and stop."""
+"""Server processes: start, supervision and graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -23,47 +23,47 @@ from app.telemetry.prometheus import DIRECTORY_VARIABLE
 logger = logging.getLogger("abacus")
 
 _RETRY_SECONDS = 1.0
-# Without an answer for so many seconds a worker is taken for stuck, and replaced. By the server's own 5 a machine that
-# is busy while workers start would kill them again and again.
-_WORKER_PATIENCE = 20
+# A worker that does not answer for this many seconds is replaced. With uvicorn's default of 5, a machine that is busy
+# while workers start would kill them again and again.
+_WORKER_HEALTHCHECK_SECONDS = 20
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve until a signal says stop. Exits with a status that says so when serving could not begin."""
+    """Serve until a stop signal. Exits with a non-zero status when the service could not start."""
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        proxy_headers=False,  # app.http.middleware.proxy_headers knows more of them
+        proxy_headers=False,  # app.http.middleware.proxy_headers handles more headers
         log_config=logs.configuration(settings.log_level),
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.shutdown_timeout,
-        timeout_worker_healthcheck=_WORKER_PATIENCE,
+        timeout_worker_healthcheck=_WORKER_HEALTHCHECK_SECONDS,
     )
     if workers == 1:
         uvicorn.Server(config).run()
         return
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])  # starts a worker anew when it dies
+    supervisor = Multiprocess(config, sockets=[config.bind_socket()])  # restarts a worker that dies
     with _shared_metrics():
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
-        sys.exit(STARTUP_FAILURE)  # left to the server, this would be a success to whoever event_sets the process
+        sys.exit(STARTUP_FAILURE)  # uvicorn itself would exit with 0 here
 
 
 @contextlib.contextmanager
 def _shared_metrics() -> Iterator[None]:
-    """Name a directory for the numbers of several workers, before they are started."""
+    """Name a directory for the metrics of all workers before they start."""
     with tempfile.TemporaryDirectory(prefix="abacus-metrics-") as folder:
         os.environ[DIRECTORY_VARIABLE] = folder
         yield
 
 
 def stop_with_parent() -> None:
-    """Have a worker stop when the process that started it is gone: it would hold the port for ever."""
+    """Stop a worker when its parent process is gone; otherwise it would hold the port forever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -72,16 +72,16 @@ def stop_with_parent() -> None:
 
     def stop() -> None:
         loop.remove_reader(sentinel)
-        logger.error("the process that started this worker is gone: stopping")
+        logger.error("parent process is gone; stopping this worker")
         os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(sentinel, stop)
 
 
 def drain_before_stopping(seconds: float, on_drain: Callable[[], None]) -> None:
-    """On SIGTERM go on serving for a while. ``on_drain`` is called at once, to tell load balancers to go elsewhere.
+    """Keep serving for a while after SIGTERM. ``on_drain`` is called at once, so that ``/_readyz`` reports not ready.
 
-    A second signal, and SIGINT of a terminal, stop at once.
+    A second SIGTERM, and SIGINT, stop at once.
     """
     if not seconds:
         return
@@ -97,12 +97,12 @@ def drain_before_stopping(seconds: float, on_drain: Callable[[], None]) -> None:
 
 
 async def migrate_when_possible(settings: Settings) -> None:
-    """Migrate as soon as the database can be reached. Until then the service is up, and says that it is not ready."""
+    """Migrate as soon as the database can be reached. Until then the service runs and reports not ready."""
     while True:
         try:
             await asyncio.to_thread(migrations.upgrade, settings)
-        except Exception as error:  # told, and tried again: to give up would leave a process that is never ready
-            logger.warning("not migrated yet: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        except Exception as error:  # giving up would leave a process that is never ready
+            logger.warning("migration failed, retrying: %s: %s", type(error).__name__, str(error).partition("\n")[0])
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return

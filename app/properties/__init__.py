@@ -1,4 +1,4 @@
-"""Property filters: what they say, and whether the properties of an event, a person or a group satisfy them.
+"""Property filters: parsing them, and matching the properties of an event, a person or a group.
 
-Pure, and the only place where a property is compared with anything, so that metrics, participants and flags agree.
+All comparisons of properties are here, so that metrics, participants and flags agree.
 """

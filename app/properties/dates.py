@@ -1,4 +1,4 @@
-"""Moments of time as people write them into properties and filters."""
+"""Parsing of dates and times in properties and filters."""
 
 import re
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ _LONGEST_MAIL_DATE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class ParsedDate:
-    """A point in UTC, cut to whole seconds; ``is_date`` when it was written without a time of day."""
+    """A time in UTC, truncated to seconds; ``is_date`` if it was written without a time of day."""
 
     at: datetime
     is_date: bool
 
 
 def parse_moment(text: str) -> ParsedDate | None:
-    """Read a moment, or None when the text is not one.
+    """Parse a date or time; None if the text is not one.
 
     Notes
     -----
-    Understood are ISO 8601 dates and date-times, ``d/m/Y`` with or without a time, RFC 822 dates, and Unix time as 9 or
-    10 digits. Times without a zone are UTC. A text that is none of these is tried again with its first 10 characters
-    only: that makes Unix time in milliseconds (13 digits) work, and dates that something follows. PostHog uses
-    ClickHouse's ``parseDateTimeBestEffort`` in this way.
+    Supported are ISO 8601 dates and date-times, ``d/m/Y`` with or without a time, RFC 822 dates, and Unix time of 9 or
+    10 digits. Times without a zone are UTC. Of any other text the first 10 characters are tried: this covers Unix time
+    in milliseconds (13 digits), and dates followed by other text. PostHog uses ClickHouse's
+    ``parseDateTimeBestEffort`` in this way.
     """
     text = text.strip()
     moment = _parse(text)
@@ -58,7 +58,7 @@ def _parse(text: str) -> ParsedDate | None:
                 return _from_parts(match.groupdict())
         if len(text) <= _LONGEST_MAIL_DATE and any(character.isalpha() for character in text):
             return ParsedDate(_in_utc(parsedate_to_datetime(text)), is_date=False)
-    except (ValueError, OverflowError, IndexError, TypeError):  # what the parser of RFC 822 dates raises on other texts
+    except (ValueError, OverflowError, IndexError, TypeError):  # errors of the RFC 822 parser on other texts
         return None
     return None
 

@@ -1,4 +1,4 @@
-"""Reading a few properties out of a stored JSON object without building the rest of it."""
+"""Decodes single properties of a JSON object without decoding the rest."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -19,13 +19,13 @@ class PropertyReader:
     Parameters
     ----------
     keys : iterable of str
-        Any text. One key with a quote, a backslash or a control character makes reading slower (1.3 times as long at
-        400 bytes, 2.5 times at 2 kB): msgspec takes no such field names, so every property has to be looked at.
+        Any text. A key with a quote, a backslash or a control character makes reading slower (1.3 times as long at 400
+        bytes, 2.5 times at 2 kB): msgspec does not support such field names, so every property is decoded.
 
     Notes
     -----
-    The decoder is made for these keys at run time (about 20 µs): a struct with one raw field for each. What it does not
-    name is checked for syntax and skipped. Of a repeated key the last one counts.
+    The decoder is created for these keys at run time (about 20 µs): a struct with a raw field for each. Other
+    properties are checked for syntax and skipped. The last one of a repeated key counts.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -39,8 +39,7 @@ class PropertyReader:
         Raises
         ------
         UnreadablePropertiesError
-            When the document is not one JSON object, nests too deeply for Python's stack, or holds what JSON does not
-            have: NaN, Infinity, half of a surrogate pair.
+            When the document is not a JSON object, is nested too deeply, or contains NaN, Infinity or a lone surrogate.
         """
         try:
             if self._decoder is None:

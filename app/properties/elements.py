@@ -1,6 +1,6 @@
-"""What somebody clicked: the chain of page elements that an event carries, and conditions on it.
+"""Element chains: the page elements that an autocaptured event carries, and conditions on them.
 
-A chain is a text, from the innermost element outwards, joined by semicolons:
+A chain is a text of elements from the innermost outwards, joined by semicolons:
 ``a.small:attr__href="/home"href="/home"nth-child="1"nth-of-type="0"text="Home";div.menu:nth-child="2"...``.
 """
 
@@ -19,7 +19,7 @@ LIST_PROPERTY: Final = "$elements"
 
 _NEGATIVE: Final[frozenset[Operator]] = frozenset({"is_not", "not_icontains", "not_regex", "is_not_set"})
 _EQUALITY: Final[frozenset[Operator]] = frozenset({"exact", "is_not"})
-# Inside an element a semicolon stands in quotes only.
+# Inside an element, semicolons occur only in quotes.
 _INSIDE: Final = r"""(?:[^;"]|"(?:[^"\\]|\\.)*")*?"""
 _REST_OF_ELEMENT: Final = rf"{_INSIDE}(?:;|$)"
 _OTHER_ELEMENTS: Final = r"(?:.*;)?"
@@ -31,24 +31,24 @@ _LONGEST_LINK: Final = 2048
 
 
 def chain_of(values: Mapping[str, bytes]) -> str:
-    """Return the chain of an event from the raw tokens of its two properties; empty where it has none."""
+    """Return the chain of an event from the raw tokens of its two properties; empty if there is none."""
     chain = _decode(values.get(CHAIN_PROPERTY))
     if not isinstance(chain, str):
         elements = _decode(values.get(LIST_PROPERTY))
         if not isinstance(elements, list):
             return ""
         chain = ";".join(_element(element) for element in elements if isinstance(element, dict))
-    # Half of a surrogate pair cannot be searched as UTF-8.
+    # A lone surrogate cannot be encoded as UTF-8.
     return chain if chain.isascii() else chain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def chain_test(condition: Condition) -> ChainTest:
-    """Compile a condition on ``selector``, ``tag_name``, ``href`` or ``text``; any of several values will do.
+    """Compile a condition on ``selector``, ``tag_name``, ``href`` or ``text``; one of several values suffices.
 
     Raises
     ------
     InvalidFilter
-        For another key, for an operator that the key does not have, and for a pattern that RE2 refuses.
+        For another key, an operator that the key does not support, and a pattern that RE2 refuses.
     """
     searches = [search_expression(f"(?s){expression}", text) for expression, text in _expressions(condition)]
     if condition.operator in _NEGATIVE:
@@ -57,7 +57,7 @@ def chain_test(condition: Condition) -> ChainTest:
 
 
 def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
-    """Yield a regular expression for each value, and what it was made from."""
+    """Yield a regular expression for each value, with the value itself."""
     key, operator = condition.key, condition.operator
     if key in {"selector", "tag_name"} and operator not in _EQUALITY:
         raise InvalidFilter(f"The operator {operator!r} is not available for {key} of an element")
@@ -69,7 +69,9 @@ def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
         elif key in {"href", "text"}:
             yield _value(key, operator, text), text
         else:
-            raise InvalidFilter(f"Elements have no {key[:100]!r}: selector, tag_name, href and text can be asked for")
+            raise InvalidFilter(
+                f"Elements do not have the property {key[:100]!r}: use selector, tag_name, href or text"
+            )
 
 
 def _texts(condition: Condition) -> Sequence[str]:
@@ -93,8 +95,8 @@ def _value(key: str, operator: Operator, text: str) -> str:
 
 
 def _selector(selector: str) -> str:
-    """Return the expression of a CSS selector: its parts from right to left, as elements follow each other outwards."""
-    # A star between two children of children says nothing that the chain could tell.
+    """Return the expression of a CSS selector: its parts from right to left, because chains begin innermost."""
+    # A star between two child combinators cannot be checked, because chains do not contain all elements.
     bare = selector.replace("> * > ", "").replace("> *", "").strip()
     parts = [part for part in reversed(_BLANK_OUTSIDE_BRACKETS.split(bare)) if part]
     expression = "(?:^|;)"
@@ -124,7 +126,7 @@ def _part(part: str) -> str:
 
 
 def _element(element: Mapping[str, object]) -> str:
-    """Return one element of a list that a client sent, as chains show it."""
+    """Return an element of the older list form, as chains write it."""
     classes = element.get("attr__class")
     names = classes.split(" ") if isinstance(classes, str) else classes if isinstance(classes, list) else []
     attributes = {

@@ -1,9 +1,11 @@
-"""What a property filter says: a tree of conditions, read from the shapes in which clients send it."""
+"""Property filters as trees of conditions, parsed from the forms in which clients send them."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
+
+from app.common.json_text import write_json
 
 Operator: TypeAlias = Literal[
     "exact",
@@ -40,7 +42,7 @@ _DEEPEST_NESTING: Final = 20
 
 
 class InvalidFilter(ValueError):
-    """A filter that is refused; ``detail`` is meant for whoever wrote it."""
+    """An invalid filter; ``detail`` explains it to the client."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -49,9 +51,9 @@ class InvalidFilter(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One property compared with one value, or with any of several.
+    """Compares one property with a value, or with any of several values.
 
-    Equality and hash go by the JSON of the value: ``1`` and ``true`` are equal in Python but filter differently.
+    Equality and hash use the JSON of the value: ``1`` and ``true`` are equal in Python but filter differently.
     """
 
     key: str
@@ -63,7 +65,7 @@ class Condition:
     value_json: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Derive what comparisons use.
+        """Derive the JSON of the value.
 
         Raises
         ------
@@ -92,7 +94,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Conjunction:
-    """All children hold. Without children: no restriction."""
+    """Matches if all children match; without children, always."""
 
     children: tuple[Node, ...] = ()
 
@@ -106,7 +108,7 @@ class Conjunction:
 
 @dataclass(frozen=True, slots=True)
 class Disjunction:
-    """At least one child holds. Without children: no restriction, as if there were no filter."""
+    """Matches if at least one child matches; without children, always, as if there were no filter."""
 
     children: tuple[Node, ...] = ()
 
@@ -119,24 +121,24 @@ class Disjunction:
 
 
 def parse_filter(value: object) -> Group:
-    """Read a property filter in any shape that clients send.
+    """Parse a property filter in any form that clients send.
 
     Parameters
     ----------
     value : JSON value or JSON text
-        - a list of properties: all of them must hold. Entries that are no valid property are skipped without a word;
-        - ``{"type": "AND" | "OR", "values": [...]}``: values are all groups or all properties;
-        - ``{"key": value, "key__operator": value}``: all of these event properties must hold;
-        - a text that holds one of these as JSON;
-        - None, or nothing in it: no restriction.
+        - a list of properties: all of them must match. Invalid entries are skipped silently;
+        - ``{"type": "AND" | "OR", "values": [...]}``: the values are all groups or all properties;
+        - ``{"key": value, "key__operator": value}``: all of these event properties must match;
+        - the JSON text of one of these;
+        - None or an empty value: no restriction.
 
         A property is ``{"key", "value", "operator", "type", "group_type_index", "negation"}``. The operator defaults to
-        ``exact``, also when it is unknown; the type to ``event``. ``is_set`` and ``is_not_set`` need no value.
+        ``exact``, even if it is unknown; the type to ``event``. ``is_set`` and ``is_not_set`` need no value.
 
     Raises
     ------
     InvalidFilter
-        When a text is no JSON, a list mixes groups and properties, or a group has another type than AND and OR.
+        When a text is not JSON, a list mixes groups and properties, or the type of a group is not AND or OR.
     """
     document = _from_text(value) if isinstance(value, str) else value
     if document is None:
@@ -151,10 +153,9 @@ def parse_filter(value: object) -> Group:
 
 
 def canonical(node: Node) -> str:
-    """Return a text that is equal for trees of equal meaning: for hashes and cache keys.
+    """Return a text that is equal for equivalent trees, for hashes and cache keys.
 
-    The order and repetition of children make no difference, nor do groups within a group of the same kind and groups of
-    one child.
+    It ignores the order and repetition of children, groups within a group of the same kind, and groups of one child.
     """
     return _json_text(_simplified(node))
 
@@ -176,7 +177,7 @@ def _simplified(node: Node) -> Node:
         members = child.children if isinstance(child, kind) else (child,)
         children.update((_json_text(member), member) for member in members)
     if not children:
-        return Conjunction()  # no restriction, whichever kind of group it was
+        return Conjunction()  # no restriction, for either kind of group
     if len(children) == 1:
         return next(iter(children.values()))
     return kind(tuple(children[text] for text in sorted(children)))
@@ -237,7 +238,7 @@ def _parse_old_style(properties: Mapping[object, object]) -> Conjunction:
 
 
 def _parse_condition(entry: object) -> Condition | None:
-    """Read one property, or None when it is not a valid one."""
+    """Parse a property; None if it is invalid."""
     if not isinstance(entry, Mapping):
         return None
     key = entry.get("key")
@@ -248,7 +249,7 @@ def _parse_condition(entry: object) -> Condition | None:
     if not isinstance(key, str) or not _is_type(property_type):
         return None
     if operator in _NEEDS_NO_VALUE:
-        value = operator  # whatever was sent means nothing
+        value = operator  # a value that was sent has no meaning
     group_type_index = entry.get("group_type_index")
     if value is None or not _fits_the_type(group_type_index, property_type):
         return None
@@ -256,7 +257,7 @@ def _parse_condition(entry: object) -> Condition | None:
         return Condition(
             key, operator, _frozen(value), property_type, group_type_index, negation=_is_true(entry.get("negation"))
         )
-    except (ValueError, TypeError, RecursionError):  # a value that JSON does not have, such as NaN
+    except (ValueError, TypeError, RecursionError):  # a value that JSON does not support, such as NaN
         return None
 
 
@@ -285,7 +286,7 @@ def _frozen(value: object) -> Value:
 
 
 def _scalar(value: object) -> Scalar:
-    """Return the value itself, or the JSON text of a container: that is what a property's text form compares with."""
+    """Return a scalar itself, and the JSON text of a container, which the text form of a property is compared with."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return write_json(value)

@@ -1,4 +1,4 @@
-"""Compiling a filter into a test of properties."""
+"""Compiles filters into predicates on properties."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -46,10 +46,10 @@ class PropertyMatcher:
     Attributes
     ----------
     keys : frozenset of str
-        The properties it looks at; nothing else has to be decoded.
+        The properties that it reads; no others have to be decoded.
     matches : callable
-        Takes raw JSON tokens by key, where a missing key is an absent property, and tells whether they satisfy the
-        filter. It never raises.
+        Takes raw JSON tokens by key, where a missing key is an absent property, and returns whether they match. It
+        never raises.
     """
 
     keys: frozenset[str]
@@ -60,28 +60,26 @@ Resolver: TypeAlias = Callable[[Condition], PropertyMatcher]
 
 
 def compile_filter(tree: Node, resolve: Resolver | None = None) -> PropertyMatcher:
-    """Compile a filter whose conditions all look at one set of properties.
+    """Compile a filter whose conditions all read the same set of properties.
 
     Parameters
     ----------
     tree : Condition, Conjunction or Disjunction
-        All conditions look at the same properties: those of an event (elements included), of a person, of a group, or
-        of a session. Negation swaps an operator with its opposite (``gt`` with ``lte``, ``is_date_before`` with
-        ``is_date_after``).
+        All conditions read the properties of an event (including elements), of a person, of a group, or of a session.
+        Negation replaces an operator by its opposite (``gt`` by ``lte``, ``is_date_before`` by ``is_date_after``).
     resolve : callable, optional
-        Makes the matcher for conditions on cohorts, which need more than the condition to be answered. It may ask for
-        keys of its own.
+        Returns the matcher of a condition on a cohort, which may read further properties.
 
     Raises
     ------
     InvalidFilter
-        For a pattern that RE2 refuses, and for a type that needs ``resolve`` when there is none.
+        For a pattern that RE2 refuses, and for a type that needs ``resolve`` if there is none.
     ValueError
-        When the properties of different things are mixed.
+        When conditions on the properties of different entities are mixed.
     """
-    things = {"event" if type_ == "element" else type_ for type_ in tree.types & _PROPERTY_HOLDERS}
-    if len(things) > 1:
-        raise ValueError(f"conditions look at the properties of different things, {sorted(things)}: split them first")
+    holders = {"event" if type_ == "element" else type_ for type_ in tree.types & _PROPERTY_HOLDERS}
+    if len(holders) > 1:
+        raise ValueError(f"conditions on the properties of several entities, {sorted(holders)}: split them first")
     return _compile(tree, resolve)
 
 
@@ -133,7 +131,7 @@ def _never(_raw: bytes | None) -> bool:
 def _exact(condition: Condition) -> TokenTest:
     value = condition.value
     if isinstance(value, str) and (document := _json_document(value)) is not None:
-        # A text such as "2.5" or "true" means the JSON value; the text property "true" is found by ["true"].
+        # A text such as "2.5" or "true" means the JSON value; the text property "true" is matched by ["true"].
         wanted = compact(document).replace(" ", "")
         return (lambda raw: compact(raw).replace(" ", "") == wanted) if wanted else _never
     return _one_of(value)
@@ -157,7 +155,7 @@ def _icontains(condition: Condition) -> TokenTest:
 
 def _regex(condition: Condition) -> TokenTest:
     if isinstance(condition.value, tuple):
-        raise InvalidFilter(f"Invalid regular expression {list(condition.value)!r}: a list is no pattern")
+        raise InvalidFilter(f"Invalid regular expression {list(condition.value)!r}: a list is not a pattern")
     found = regular_expression(_text_of(condition.value))
     return lambda raw: found(text_form(raw))
 
@@ -245,14 +243,14 @@ _BUILDERS: Final[Mapping[Operator, Callable[[Condition], TokenTest]]] = {
 
 
 def _text_of(value: Value) -> str:
-    """Return a value of a filter as text; ``true`` becomes ``True``, which no property is: PostHog compares so."""
+    """Return the value of a filter as text; as in PostHog, ``true`` becomes ``True``, which no property equals."""
     if isinstance(value, float):
         return print_float(value)
     return str(value)
 
 
 def _json_document(text: str) -> bytes | None:
-    """Return the UTF-8 of a text that is JSON but not an integer, else None."""
+    """Return the UTF-8 of a text that is JSON but not an integer; else None."""
     try:
         int(text)
     except ValueError:

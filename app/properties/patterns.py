@@ -1,4 +1,4 @@
-"""Regular expressions and LIKE patterns of users, run by RE2: linear time, so that no pattern can hang the service."""
+"""Regular expressions and LIKE patterns of users, run by RE2 in linear time, so that no pattern hangs the service."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -14,25 +14,26 @@ _LIKE_WILDCARDS = {"%": ".*", "_": "."}
 
 
 def regular_expression(pattern: str) -> Search:
-    """Return a function that tells whether the pattern is found anywhere in a text; upper and lower case differ.
+    """Return a case-sensitive search for a pattern anywhere in a text.
 
     Raises
     ------
     InvalidFilter
-        For a pattern of more than 1000 characters, and for one that RE2 does not accept: look-around, back-references
-        and repetitions above 1000 are beyond it.
+        For a pattern of more than 1000 characters, and for one that RE2 does not support, such as look-around,
+        back-references and repetitions above 1000.
     """
     if len(pattern) > _LONGEST_PATTERN:
         raise InvalidFilter(
-            f"A regular expression may have {_LONGEST_PATTERN} characters, got {len(pattern)}: {pattern[:50]!r}..."
+            f"A regular expression may have at most {_LONGEST_PATTERN} characters, got {len(pattern)}:"
+            f" {pattern[:50]!r}..."
         )
     return _compile(pattern, pattern, case_sensitive=True)
 
 
 def contains_like(fragment: str) -> Search:
-    r"""Return a function that tells whether a text is ``ILIKE '%fragment%'``.
+    r"""Return a function that tests whether a text is ``ILIKE '%fragment%'``.
 
-    ``%`` in the fragment stands for any text and ``_`` for any character; ``\%``, ``\_`` and ``\\`` are literal.
+    ``%`` in the fragment matches any text and ``_`` any character; ``\%``, ``\_`` and ``\\`` are literal.
     """
     pieces: list[str] = []
     characters = iter(fragment)
@@ -47,28 +48,28 @@ def contains_like(fragment: str) -> Search:
     if not fragment.isascii() or any(character in fragment for character in "%_\\"):
         return found
     lowered = fragment.lower()
-    # Most fragments and texts are plain: then looking for the one in the other says the same in a tenth of the time.
+    # Most fragments and texts are plain ASCII, for which a substring search is equivalent and ten times as fast.
     return lambda text: lowered in text.lower() if text.isascii() else found(text)
 
 
 def search_expression(expression: str, written: str) -> Search:
-    """Return a search for an expression that was made from what a user wrote.
+    """Return a search for an expression that was derived from the text of a user.
 
     Raises
     ------
     InvalidFilter
-        When RE2 does not accept it; it tells what was written.
+        When the text is too long or RE2 refuses the expression; the error names the text.
     """
     if len(written) > _LONGEST_PATTERN:
         raise InvalidFilter(
-            f"A pattern may have {_LONGEST_PATTERN} characters, got {len(written)}: {written[:50]!r}..."
+            f"A pattern may have at most {_LONGEST_PATTERN} characters, got {len(written)}: {written[:50]!r}..."
         )
     return _compile(expression, written, case_sensitive=True)
 
 
 def _compile(expression: str, written: str, *, case_sensitive: bool) -> Search:
     options = re2.Options()
-    options.log_errors = False  # RE2 would write what users type to standard error
+    options.log_errors = False  # RE2 would write the patterns of users to standard error
     options.case_sensitive = case_sensitive
     options.dot_nl = not case_sensitive
     try:

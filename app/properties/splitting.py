@@ -1,4 +1,4 @@
-"""Taking a filter apart by when it can be answered: from the event alone, or only from who is behind it today."""
+"""Splits filters into conditions on the event itself, and conditions on who sent it, which may change later."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -22,21 +22,21 @@ _MOST_ALTERNATIVES: Final = 32
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way to satisfy a filter: both parts hold. ``event`` looks at the event only, ``later`` at all else."""
+    """One way to satisfy a filter: both parts match. ``event`` reads only the event, ``later`` everything else."""
 
     event: Group
     later: Group
 
 
 def alternatives(tree: Group) -> list[Alternative]:
-    """Return the ways to satisfy a filter: it holds where at least one of them does.
+    """Return the alternatives of a filter, which matches if at least one of them does.
 
-    There is one unless a disjunction mixes conditions on events with others.
+    There is exactly one unless a disjunction mixes conditions on events with others.
 
     Raises
     ------
     InvalidFilter
-        When there are more than 32 ways.
+        When there are more than 32 alternatives.
     """
     return _merged(_alternatives(tree))
 
@@ -56,7 +56,7 @@ def _alternatives(node: Node) -> list[Alternative]:
 
 
 def _merged(found: list[Alternative]) -> list[Alternative]:
-    """Make one of those with equal later parts, and then of those with equal parts on events."""
+    """Merge alternatives with equal later parts, and then those with equal event parts."""
     by_later: dict[str, list[Alternative]] = {}
     for one in found:
         by_later.setdefault(canonical(one.later), []).append(one)
@@ -69,7 +69,7 @@ def _merged(found: list[Alternative]) -> list[Alternative]:
 
 def _bounded(found: list[Alternative]) -> list[Alternative]:
     if len(found) > _MOST_ALTERNATIVES:
-        raise InvalidFilter("Too many combinations of conditions on events with conditions on others")
+        raise InvalidFilter("Too many combinations of conditions on events with other conditions")
     return found
 
 
@@ -89,7 +89,7 @@ def _members(group: Group) -> tuple[Node, ...]:
 
 def _any(groups: list[Group]) -> Group:
     if any(not group.children for group in groups):
-        return Conjunction()  # one of them holds always
+        return Conjunction()  # one of them always matches
     return groups[0] if len(groups) == 1 else Disjunction(tuple(groups))
 
 
@@ -98,5 +98,5 @@ def _group(node: Node) -> Group:
 
 
 def both(one: Group, other: Group) -> Group:
-    """Return the filter that holds where both do."""
+    """Return the filter that matches if both do."""
     return _all(one, other)

@@ -1,4 +1,4 @@
-"""What the conditions of a filter are about: persons, cohorts, groups or sessions."""
+"""The subjects of filters: persons, cohorts, groups or sessions."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
@@ -12,17 +12,17 @@ _COHORTS: frozenset[PropertyType] = frozenset({"cohort", "static-cohort", "preca
 
 @dataclass(frozen=True)
 class Subject:
-    """What a condition is about. ``group_type_index`` is -1 but for groups."""
+    """What a condition is about. ``group_type_index`` is -1 except for groups."""
 
     kind: Literal["person", "group", "session"]
     group_type_index: int = -1
 
 
 def atoms(node: Node) -> list[Node]:
-    """Return the largest parts of a filter each of which can be answered by one look: the ids that pass.
+    """Return the largest parts of a filter each of which one query can evaluate, to the ids that match.
 
-    Conditions on the properties of persons stay together, so do those on groups of one type and those on sessions;
-    every cohort is one by itself.
+    Conditions on persons stay together, as do those on groups of one type and those on sessions; every cohort is a part
+    of its own.
     """
     if isinstance(node, Condition) or (subject(node) is not None and not node.types & _COHORTS):
         return [node]
@@ -30,7 +30,7 @@ def atoms(node: Node) -> list[Node]:
 
 
 def subject(node: Node) -> Subject | None:
-    """Return what all conditions of a filter are about, or None when they differ or there are none."""
+    """Return the subject that all conditions of a filter share; None if they differ or there are none."""
     if isinstance(node, Condition):
         return _subject(node)
     subjects = {subject(child) for child in node.children}
@@ -38,14 +38,14 @@ def subject(node: Node) -> Subject | None:
 
 
 def is_cohort(node: Node) -> TypeGuard[Condition]:
-    """Whether the node asks for the members of a cohort."""
+    """Whether the node is a condition on the members of a cohort."""
     return isinstance(node, Condition) and node.type in _COHORTS
 
 
 def cohort_id(condition: Node) -> int | None:
-    """Return the id of the cohort that a condition names, or None when it names none.
+    """Return the id of the cohort that a condition names; None if it does not name one.
 
-    Nothing but the id counts: in 2022 neither the operator nor a negation made a difference here.
+    As in the 2022 API, operator and negation are ignored.
     """
     return read_reference(condition.value) if isinstance(condition, Condition) else None
 
@@ -71,4 +71,4 @@ def _subject(condition: Condition) -> Subject:
         return Subject("session")
     if condition.type == "person" or condition.type in _COHORTS:
         return Subject("person")
-    raise ValueError(f"a condition on {condition.type!r} is decided when a fact is made")
+    raise ValueError(f"a condition on {condition.type!r} has no subject: it is evaluated when a fact is created")

@@ -1,4 +1,4 @@
-"""The text form of a property: the one text by which filters, breakdowns and sums see a JSON value."""
+"""The text form of a JSON value, which filters, breakdowns and sums compare."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Final
 _LARGEST_UNSIGNED: Final = 2**64 - 1
 _SMALLEST_SIGNED: Final = -(2**63)
 _LONGEST_INTEGER: Final = 20  # characters of either bound
-_SAFE_DIGITS: Final = 18  # so many digits always fit into 64 bits
+_SAFE_DIGITS: Final = 18  # this many digits always fit into 64 bits
 _SMALLEST_FIXED: Final = 1e-6
 _SMALLEST_SCIENTIFIC: Final = 1e21
 _ESCAPES: Final = {code: f"\\u{code:04X}" for code in range(0x20)} | {
@@ -28,7 +28,7 @@ _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASC
 
 
 class _PrintedNumber(str):
-    """A number inside an array or an object, already printed."""
+    """The text of a number inside an array or an object."""
 
     __slots__ = ()
 
@@ -44,15 +44,15 @@ def text_form(raw: bytes | None) -> str:
     Returns
     -------
     str
-        The JSON text without blanks, and without the quotes when it is a string: ``"x"`` is ``x``, ``true`` is ``true``
-        and ``null`` is the four letters ``null``, ``["a", "b"]`` is ``["a","b"]``. Absent is the empty text, and so is
-        a number that no 64-bit type holds. Numbers are printed anew: ``2.0``, ``2`` and ``20e-1`` are all ``2``.
-        Quotes, backslashes and control characters inside a string stay escaped (``a\"b``); other escapes are decoded.
+        The JSON text without blanks, and without the quotes of a string: ``"x"`` becomes ``x``, ``true`` stays
+        ``true``, ``null`` stays ``null``, ``["a", "b"]`` becomes ``["a","b"]``. An absent property, and a number beyond
+        64 bits, become the empty text. Numbers are normalized: ``2.0``, ``2`` and ``20e-1`` all become ``2``. Quotes,
+        backslashes and control characters inside a string stay escaped (``a\"b``); other escapes are decoded.
 
     Notes
     -----
     This is ``replaceRegexpAll(JSONExtractRaw(properties, key), '^"|"$', '')`` of ClickHouse, the expression by which
-    PostHog reads a property. A filter on ``2`` therefore finds both the number 2 and the text "2".
+    PostHog reads a property. A filter on ``2`` therefore matches both the number 2 and the text "2".
     """
     if raw is None:
         return ""
@@ -70,7 +70,7 @@ def compact(raw: bytes | None) -> str:
     first = raw[0]
     if first == 0x22:
         return f'"{text_form(raw)}"'
-    if first in b"tfn" or (len(raw) <= _SAFE_DIGITS and raw.isdigit()):  # true, false, null, or printed already
+    if first in b"tfn" or (len(raw) <= _SAFE_DIGITS and raw.isdigit()):  # true, false, null, or a normalized integer
         return raw.decode()
     try:
         return _compact_container(raw.decode(errors="replace")) if first in b"{[" else _printed_number(raw.decode())
@@ -79,9 +79,9 @@ def compact(raw: bytes | None) -> str:
 
 
 def number(raw: bytes | None) -> float | None:
-    """Return a raw JSON token as a finite number, or None when its text form is not one.
+    """Return a raw JSON token as a finite number; None if its text form is not one.
 
-    A text that looks like a decimal number counts (``"2.5"``); blanks and quotes in it are ignored. A boolean is none.
+    The text of a decimal number counts (``"2.5"``); blanks and quotes in it are ignored. A boolean is not a number.
     """
     if raw is None:
         return None
@@ -92,7 +92,7 @@ def number(raw: bytes | None) -> float | None:
 
 
 def number_of_text(text: str) -> float | None:
-    """Return a text as a finite number, ignoring blanks and quotes, or None."""
+    """Return a text as a finite number, ignoring blanks and quotes; None if it is not one."""
     bare = text.replace('"', "").replace(" ", "")
     if not _NUMBER.fullmatch(bare):
         return None
@@ -110,11 +110,11 @@ def print_float(value: float) -> str:
 
     Notes
     -----
-    Fixed notation from 1e-6 up to 1e21 and scientific notation beyond, as ``Number::toString`` of ECMA-262 lays digits
-    out, except that a positive exponent has no sign (``1e21``): ClickHouse prints so.
+    Fixed notation from 1e-6 up to 1e21 and scientific notation beyond, as in ``Number::toString`` of ECMA-262, except
+    that a positive exponent has no sign (``1e21``), as ClickHouse prints it.
     """
     if math.isinf(value):
-        raise OverflowError(f"no finite number: {value}")
+        raise OverflowError(f"not a finite number: {value}")
     digits = repr(value + 0.0)  # -0.0 becomes 0.0
     if "e" not in digits:
         return digits.removesuffix(".0")
@@ -125,7 +125,7 @@ def print_float(value: float) -> str:
 
 
 def _printed_number(digits: str) -> str:
-    """Print a JSON number anew; OverflowError when no 64-bit type holds it."""
+    """Normalize a JSON number; OverflowError if it exceeds 64 bits."""
     if "." in digits or "e" in digits or "E" in digits:
         return print_float(float(digits))
     if len(digits) > _LONGEST_INTEGER:  # before int(), which refuses thousands of digits
@@ -146,7 +146,7 @@ def _print_inside(digits: str) -> _PrintedNumber:
 
 
 def _pieces(value: object) -> list[str]:
-    """Print what the JSON parser made: objects are tuples of pairs, so that repeated keys keep their places."""
+    """Print parsed JSON, in which objects are tuples of pairs, so that repeated keys keep their positions."""
     if isinstance(value, tuple):
         members = [f'"{_escaped(key)}":{"".join(_pieces(member))}' for key, member in value]
         return ["{", ",".join(members), "}"]
@@ -161,6 +161,6 @@ def _pieces(value: object) -> list[str]:
 
 def _escaped(text: str) -> str:
     if not text.isascii():
-        # Half of a surrogate pair cannot leave as UTF-8: it becomes the replacement character.
+        # A lone surrogate cannot be encoded as UTF-8 and becomes the replacement character.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.translate(_ESCAPES)

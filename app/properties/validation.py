@@ -1,4 +1,4 @@
-"""Which filters can be answered at all. Pure."""
+"""Validation of filters before they are stored or used."""
 
 from app.properties.filters import Condition, Group, InvalidFilter, Node
 from app.properties.matcher import compile_filter
@@ -7,13 +7,13 @@ from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require
 
 
 def validate_filter(tree: Group) -> None:
-    """Refuse a filter that no event could be tested with, before anything is stored or read.
+    """Refuse a filter that cannot be evaluated, before anything is stored or read.
 
     Raises
     ------
     InvalidFilter
-        For a pattern that RE2 refuses, for a property that sessions or elements do not have, for a cohort that is not
-        referred to by its id, and for more combinations of conditions than are looked at.
+        For a pattern that RE2 refuses, a property that sessions or elements do not have, a cohort that is not referred
+        to by its id, and too many combinations of conditions.
     """
     for one in alternatives(tree):
         compile_filter(one.event)
@@ -30,4 +30,4 @@ def _refuse_other_session_properties(node: Node) -> None:
         for child in node.children:
             _refuse_other_session_properties(child)
     elif node.type == "session" and node.key != DURATION_PROPERTY:
-        raise InvalidFilter(f"Sessions have no {node.key[:100]!r}: only {DURATION_PROPERTY} can be asked for")
+        raise InvalidFilter(f"Sessions do not have the property {node.key[:100]!r}: use {DURATION_PROPERTY}")

@@ -1,14 +1,14 @@
-"""LZ-String in its base64 form, by which old browsers compress (``lz64``).
+"""Decoder of LZ-String in base64, the compression of old browser SDKs (``lz64``).
 
-A decoder of our own: none of the Python ports bounds its output, and the common one mistakes characters outside the
-basic plane. The output grows in one buffer, and what the dictionary holds are stretches of it.
+It is written here because the Python ports do not bound their output, and the common one mishandles characters outside
+the basic plane. The output grows in one buffer, and the entries of the dictionary are slices of it.
 """
 
 import binascii
 from array import array
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_EIGHT_BITS, _SIXTEEN_BITS, _END = 0, 1, 2  # codes that are no entries of the dictionary
+_EIGHT_BITS, _SIXTEEN_BITS, _END = 0, 1, 2  # codes that are not dictionary entries
 _FIRST_ENTRY = 3
 _UNIT_BYTES = 2  # UTF-16
 
@@ -23,18 +23,18 @@ def decompress(text: bytes, limit: int) -> str:
     Raises
     ------
     OutputTooLong
-        Before more than the limit is held in memory.
+        Before memory holds more than the limit.
     ValueError
-        The stream is broken or ends early.
+        The stream is invalid or truncated.
     """
     digits = text.rstrip(b"=")
-    # Every digit carries six bits of the stream: ``=`` would make the decoder drop some of the last ones.
+    # Every digit carries six bits of the stream: with ``=`` the decoder would drop some of the last bits.
     data = binascii.a2b_base64(digits + b"A" * (-len(digits) % 4))
     return _Decoder(data, limit).run().decode("utf-16-le", "replace")
 
 
 class _Decoder:
-    """Codes are written from their lowest bit on, so the bits of every byte are reversed once at the start."""
+    """Reads codes, whose lowest bit comes first: the bits of every byte are reversed once at the start."""
 
     def __init__(self, data: bytes, limit: int) -> None:
         self._data = data.translate(_REVERSED)
@@ -46,7 +46,7 @@ class _Decoder:
         self._ends = array("I", bytes(4 * _FIRST_ENTRY))
 
     def run(self) -> bytearray:
-        width, room = 2, 1  # the first code stands alone; from then on the width follows the dictionary
+        width, room = 2, 1  # of the first code; later the width grows with the dictionary
         previous: tuple[int, int] | None = None
         while (code := self._read(width)) != _END:
             start = len(self._output)
@@ -59,7 +59,7 @@ class _Decoder:
             else:
                 self._write_entry(code, previous)
             if previous is not None:
-                # The stretch before and one unit of this one lie side by side in the output.
+                # The previous slice and the first unit of this one are adjacent in the output.
                 self._define(previous[0], previous[1] + _UNIT_BYTES)
                 room -= 1
                 if room == 0:
@@ -86,7 +86,7 @@ class _Decoder:
     def _write_entry(self, code: int, previous: tuple[int, int] | None) -> None:
         if code < len(self._starts):
             self._output += self._output[self._starts[code] : self._ends[code]]
-        elif code == len(self._starts) and previous is not None:  # the entry that this very code completes
+        elif code == len(self._starts) and previous is not None:  # the entry that this code completes
             start, end = previous
             self._output += self._output[start:end] + self._output[start : start + _UNIT_BYTES]
         else:

@@ -1,7 +1,7 @@
-"""From a capture request as it came to the bytes of its JSON. Pure: bytes and texts in, bytes out.
+"""Extracts the JSON of an SDK's request: finds the payload, decodes base64 and decompresses.
 
-What a payload is gets decided by looking at it. The query, the form and the headers only name a compression, and often
-not even that: browsers send gzip as plain text, and a proxy may have decompressed what a header still calls gzip.
+The format of a payload is detected from its bytes. Query, form and headers name at most a compression, and not
+reliably: browsers send gzip as plain text, and a proxy may have decompressed what a header still calls gzip.
 """
 
 import binascii
@@ -17,7 +17,7 @@ from app.common.errors import PayloadTooLarge, ValidationFailed
 from app.sdk import lz_string
 
 MAX_PAYLOAD_BYTES: Final = 20 * 1024 * 1024  # after decompression too
-MAX_LZ_BYTES: Final = 1024 * 1024  # decoding takes a second of processor time for as much
+MAX_LZ_BYTES: Final = 1024 * 1024  # which takes a second of CPU time to decode
 _MAX_GZIP_MEMBERS = 64
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_NAMES = frozenset({"gzip", "gzip-js"})
@@ -27,22 +27,22 @@ _JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
 _BLANKS = b" \t\r\n"
 _BREAKS = b"\t\r\n"
 _BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"
-_TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # a blank was a plus before a form was read
+_TO_BASE64 = bytes.maketrans(b"-_ ", b"+/+")  # parsing a form turned a plus into a blank
 
 
 class SdkRequest(msgspec.Struct, frozen=True):
-    """A capture request as it came; ``form`` has the fields of a body that is a form, and is empty for any other."""
+    """A request of an SDK before decoding; ``form`` has the fields of a form body and is empty for other bodies."""
 
     method: str
     query: Mapping[str, str]
     form: Mapping[str, str]
     body: bytes
     content_encoding: str
-    address: str | None = None  # the client's
+    address: str | None = None  # of the client
 
 
 def decode_payload(sdk_request: SdkRequest) -> bytes:
-    """Return the JSON text that a request carries, as bytes that may still be no JSON.
+    """Return the payload of a request, decoded and decompressed. It is not validated as JSON.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _compression(sdk_request: SdkRequest) -> str:
 
 
 def has_known_signature(payload: bytes) -> bool:
-    """Whether the first bytes say what it is, an object, a list or gzip: nothing that base64 or a form begins with."""
+    """Whether a payload begins like a JSON object, a JSON list or gzip, as neither base64 nor a form does."""
     return _is_json(payload) or payload.startswith(_GZIP_MAGIC)
 
 
@@ -93,7 +93,7 @@ def _is_json(payload: bytes) -> bool:
 
 
 def _decode_base64(payload: bytes) -> bytes:
-    """Return what base64 holds if that is JSON or gzip, else the payload as it was."""
+    """Decode base64 if the result is JSON or gzip; else return the payload unchanged."""
     if has_known_signature(payload):
         return payload
     digits = payload.strip(_BLANKS).rstrip(b"=").translate(_TO_BASE64, _BREAKS)
@@ -121,7 +121,7 @@ def _decompress_gzip(payload: bytes) -> bytes:
             raise _too_large()
         if not inflate.eof:
             raise _undecompressable("Compressed file ended before the end-of-stream marker was reached")
-        rest = inflate.unused_data.lstrip(b"\0")  # some writers fill up with zeros
+        rest = inflate.unused_data.lstrip(b"\0")  # some writers pad with zeros
         if not rest:
             return b"".join(parts)
     raise _undecompressable(f"more than {_MAX_GZIP_MEMBERS} gzip members")

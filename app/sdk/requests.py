@@ -1,4 +1,4 @@
-"""Reads what SDKs send to the public addresses: in a body, a form or the address itself."""
+"""Reads requests of SDKs, whose payload is in the body, in a form or in the query string."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -13,15 +13,15 @@ from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_en
 from app.http.request_body import read_bytes
 from app.sdk.payloads import SdkRequest, has_known_signature
 
-# More is decoded beside the event loop, so that others are served meanwhile.
-_BYTES_DECODED_AT_ONCE = 64 * 1024
-_SHORT = 20  # no token fits into it
+# Larger payloads are decoded in a thread, so that the event loop serves other requests meanwhile.
+_MAX_INLINE_BYTES = 64 * 1024
+_MAX_CACHED_QUERY = 20  # too short to contain a token
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 async def read_sdk_request(request: Request, limit: int) -> SdkRequest:
-    """Return a request as it came; refuse a body of more than ``limit`` bytes."""
+    """Return a request before decoding; refuse a body of more than ``limit`` bytes."""
     body = await read_bytes(request, limit)
     headers: Mapping[bytes, bytes] = dict(request.scope["headers"])
     client = request.scope.get("client")
@@ -36,12 +36,12 @@ async def read_sdk_request(request: Request, limit: int) -> SdkRequest:
 
 
 def read_query(request: Request) -> Mapping[str, str]:
-    """Return the parameters of the address; of several with one name the last one counts."""
+    """Return the query parameters; the last one of a repeated name counts."""
     text: bytes = request.scope["query_string"]
-    return _read_short_query(text) if len(text) <= _SHORT else dict(QueryParams(text))
+    return _read_short_query(text) if len(text) <= _MAX_CACHED_QUERY else dict(QueryParams(text))
 
 
-@lru_cache(maxsize=256)  # most clients ask ``v=2`` and nothing else
+@lru_cache(maxsize=256)  # most clients send only ``v=2``
 def _read_short_query(text: bytes) -> Mapping[str, str]:
     return MappingProxyType(dict(QueryParams(text)))
 
@@ -49,14 +49,14 @@ def _read_short_query(text: bytes) -> Mapping[str, str]:
 async def run_in_thread_if_large(
     size: int, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
 ) -> Result:
-    """Do work on so many bytes, in a thread if they are many."""
-    if size > _BYTES_DECODED_AT_ONCE:
+    """Run work on a payload of ``size`` bytes, in a thread if it is large."""
+    if size > _MAX_INLINE_BYTES:
         return await asyncio.to_thread(work, *arguments, **named)
     return work(*arguments, **named)
 
 
 async def _read_form(body: bytes, content_type: str) -> dict[str, str]:
-    """Return a form's fields; none where the body is something else, whatever it is called (``curl -d`` says form)."""
+    """Return the fields of a form; empty for other bodies, even if they are declared as one (as by ``curl -d``)."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == URL_ENCODED and not has_known_signature(body):
         return {**await run_in_thread_if_large(len(body), parse_url_encoded, body)}

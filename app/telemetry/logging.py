@@ -1,4 +1,4 @@
-"""Log lines: JSON for collectors, short text for a terminal. Neither holds a secret, whoever wrote the line."""
+"""Log formats: JSON for collectors, short text for a terminal. Secrets are redacted in both."""
 
 import datetime as dt
 import json
@@ -8,20 +8,20 @@ import sys
 from contextvars import ContextVar
 from typing import Any, Final
 
-# The request on whose behalf a line is written; empty outside of requests.
+# The id of the current request; empty outside requests.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-# Keys and tokens by their prefix, and the user and password of a URL.
+# Keys and tokens, which have a known prefix, and user and password in a URL.
 _SECRET: Final = re.compile(r"\b(ph[a-z]_)[\w-]{4,}|(://)[^\s/@:\"]*:[^\s/\"]*@")
 
 
 def redact(text: str) -> str:
-    """Return the text with what may be a secret cut out."""
+    """Replace everything in a text that may be a secret."""
     return _SECRET.sub(lambda match: f"{match[1] or match[2]}***{'@' if match[2] else ''}", text)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object on one line: time, level, logger, message, request_id, the line's own ``fields``, exception."""
+    """One JSON object per line: time, level, logger, message, request_id, ``fields`` of the record, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -35,10 +35,12 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line))  # plain ASCII, so that no letter and no control character can break a line
+        return redact(json.dumps(line))  # ASCII, so that no character can break a line
 
 
 class TextFormatter(logging.Formatter):
+    """One short line of text: time, level, message."""
+
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
 
@@ -47,7 +49,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """Return what ``logging.config.dictConfig`` takes. All lines go to the standard error output."""
+    """Return the argument of ``logging.config.dictConfig``. All lines are written to standard error."""
     formatter = TextFormatter if sys.stderr.isatty() else JsonFormatter
     return {
         "version": 1,

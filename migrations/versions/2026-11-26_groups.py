@@ -51,7 +51,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_actor_key")),
         sa.UniqueConstraint("project_id", "property", "key", name=op.f("uq_actor_key_project_id_property_key")),
     )
-    # Not in a batch: on SQLite that copies the table, and dropping the old one would take all that refers to it along.
+    # Not in a batch: on SQLite it copies the table, and dropping the old one would delete all rows that refer to it.
     op.add_column(
         "project",
         sa.Column("test_account_filters", sa.JSON(none_as_null=True), nullable=False, server_default="[]"),

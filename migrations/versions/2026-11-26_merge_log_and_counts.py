@@ -31,7 +31,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_person_merge_person_id"), "person_merge", ["person_id"])
     op.create_index("ix_person_merge_project_id_sequence", "person_merge", ["project_id", "sequence"])
-    # What had been merged was already pointed to the living person: a log of one step each.
+    # Merged persons already pointed to the final person: each gets one entry of the log.
     op.execute(
         "INSERT INTO person_merge (project_id, merged_id, person_id)"
         " SELECT project_id, merged_id, person_id FROM old_merge ORDER BY merged_id"

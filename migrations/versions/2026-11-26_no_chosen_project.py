@@ -14,7 +14,7 @@ FOREIGN_KEY = "fk_user_current_project_id_project"
 
 
 def upgrade() -> None:
-    # Nothing ever wrote it: `@current` is the first project of the organization that a user joined first.
+    # The column was never written: `@current` is the first project of the organization that a user joined first.
     with op.batch_alter_table("user") as batch_op:
         batch_op.drop_constraint(FOREIGN_KEY, type_="foreignkey")
         batch_op.drop_column("current_project_id")

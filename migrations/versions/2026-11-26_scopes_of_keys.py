@@ -12,11 +12,11 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    # Keys from before could do everything, and so can those that an older version goes on issuing.
+    # Existing keys have all scopes, and so do those that an older version still creates.
     op.add_column("personal_api_key", sa.Column("scopes", sa.JSON(), nullable=False, server_default='["*"]'))
 
 
 def downgrade() -> None:
-    # A key that could do little would be one that can do everything: such keys go.
+    # Without scopes, a limited key would become an unlimited one: such keys are deleted.
     op.execute("DELETE FROM personal_api_key WHERE CAST(scopes AS TEXT) <> '[\"*\"]'")
     op.drop_column("personal_api_key", "scopes")

@@ -56,7 +56,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_snapshot_project_id_experiment_id_id", "snapshot", ["project_id", "experiment_id", "id"])
     op.create_index(op.f("ix_snapshot_experiment_id"), "snapshot", ["experiment_id"])
-    # Not in a batch: on SQLite that copies the table, and dropping the old one would take all that refers to it along.
+    # Not in a batch: on SQLite it copies the table, and dropping the old one would delete all rows that refer to it.
     op.add_column("experiment", sa.Column("conclusion", sa.String(length=32), nullable=True))
     op.add_column("experiment", sa.Column("conclusion_comment", sa.Text(), nullable=True))
 

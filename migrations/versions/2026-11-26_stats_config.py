@@ -12,7 +12,7 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    # Not in a batch: on SQLite that copies the table, and dropping the old one would take all that refers to it along.
+    # Not in a batch: on SQLite it copies the table, and dropping the old one would delete all rows that refer to it.
     op.add_column("experiment", sa.Column("stats_config", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("experiment", sa.Column("decision_criteria", sa.JSON(none_as_null=True), nullable=True))
 

@@ -337,7 +337,7 @@ async def test_a_report_is_one_file_that_loads_nothing(
 
     report = file.read_text()
     page = await visitor.look(experiment)
-    assert "The report is in" in told
+    assert "Report written to" in told
     assert re.findall(r'(?:src|action)="', report) == []
     assert re.findall(r'href="(?!#main|data:)', report) == []
     assert report.count("<script>") == 3

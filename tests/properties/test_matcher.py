@@ -219,8 +219,8 @@ def test_a_filter_without_conditions_matches_everything_and_needs_no_key(group: 
         ("a{1001}", "Invalid regular expression 'a{1001}': invalid repetition size: {1001}"),
         ("(a", "Invalid regular expression '(a': missing ): (a"),
         ("\ud800", r"Invalid regular expression '\ud800': not valid Unicode"),
-        ("é" * 1001, f"A regular expression may have 1000 characters, got 1001: '{'é' * 50}'..."),
-        (("a",), "Invalid regular expression ['a']: a list is no pattern"),
+        ("é" * 1001, f"A regular expression may have at most 1000 characters, got 1001: '{'é' * 50}'..."),
+        (("a",), "Invalid regular expression ['a']: a list is not a pattern"),
     ],
 )
 @pytest.mark.parametrize("operator", ["regex", "not_regex"])

@@ -1,4 +1,4 @@
-"""Making and recognising keys. Pure functions."""
+"""Generating, hashing and parsing of keys."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ _BEARER = re.compile(r"Bearer\s+(\S.+)")
 
 @dataclass(frozen=True)
 class NewKey:
-    """A fresh key: the value to show once, and what may be stored of it."""
+    """A new key: its value, which is shown once, and the digest and mask that are stored."""
 
     value: str
     digest: str
@@ -25,7 +25,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class Credential:
-    """A key as a request brought it, and the part of the request it was in."""
+    """A key that a request carries, and the part of the request that contained it."""
 
     value: str
     place: str
@@ -48,12 +48,12 @@ def generate_personal_key() -> NewKey:
 def digest(value: str) -> str:
     """Return the SHA-256 of a key in hexadecimal.
 
-    A slow password hash would buy nothing: 256 random bits cannot be guessed, and it would run in every request.
+    A slow password hash would add no security to 256 random bits, and it would run in every request.
     """
     return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def read_bearer(authorization: str | None) -> str | None:
-    """Return the key of an ``Authorization`` header; other schemes are as good as none."""
+    """Return the bearer token of an ``Authorization`` header; other schemes are ignored."""
     match = _BEARER.fullmatch(authorization.rstrip()) if authorization else None
     return match[1] if match else None

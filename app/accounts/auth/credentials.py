@@ -1,4 +1,4 @@
-"""Finding the personal API key of a request: in the header, then in the body, then in the address."""
+"""Finds the personal API key of a request: in the header, then in the body, then in the query string."""
 
 from fastapi import Request
 
@@ -21,11 +21,13 @@ async def find_credential(request: Request) -> Credential | None:
 
 
 async def _key_in_body(request: Request) -> str | None:
-    if PERSONAL_API_KEY.encode() not in await read_bytes(request):  # strangers must not make us parse megabytes
+    if PERSONAL_API_KEY.encode() not in await read_bytes(
+        request
+    ):  # an unauthenticated caller must not make the service parse megabytes
         return None
     try:
         document = await read_document(request)
-    except (ParseError, UnsupportedMediaType):  # whoever may write will be told, and first of all that a key is missing
+    except (ParseError, UnsupportedMediaType):  # reported after authentication, if at all
         return None
     key = document.get(PERSONAL_API_KEY) if isinstance(document, dict) else None
     return key if isinstance(key, str) else None

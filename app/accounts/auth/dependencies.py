@@ -18,12 +18,12 @@ from app.db.models import PersonalApiKey, Project, User
 from app.http.dependencies import SessionDep, get_database
 from app.http.routing import negotiate
 
-# Text to the code, so that what is no number is a 404 and not a quarrel about types; a number to readers of /docs.
-ProjectId = Annotated[str, Path(description="A project's id, or `@current`.", examples=["1"])]
+# A string, so that a non-numeric id is a 404 and not a validation error.
+ProjectId = Annotated[str, Path(description="The id of a project, or `@current`.", examples=["1"])]
 
 
 async def get_access(request: Request) -> Access:
-    """Return who is asking and what he may do, or refuse. May be called again in the same request."""
+    """Authenticate the caller and return their access. May be called again in the same request."""
     known: Access | None = getattr(request.state, "access", None)
     if known is not None:
         return known
@@ -36,7 +36,7 @@ async def get_access(request: Request) -> Access:
 
 
 class RequireScope:
-    """Lets in whose key may do what a route is for, as often as he may."""
+    """Requires a scope and applies the rate limit of a route."""
 
     def __init__(self, scope_object: ScopeObject, limit: RateLimit, action: ScopeAction | None) -> None:
         self._scope_object = scope_object
@@ -44,7 +44,7 @@ class RequireScope:
         self._action = action
 
     def scope(self, method: str) -> str:
-        """Return the scope that a request of a method needs."""
+        """Return the scope that a request with a method requires."""
         return scope_for(self._scope_object, method, self._action)
 
     async def __call__(self, request: Request) -> None:
@@ -56,7 +56,7 @@ class RequireScope:
 
 
 def count_request(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
-    """Count a request to a project, or refuse it."""
+    """Count a request to a project against its rate limit, or refuse it."""
     limiter: RateLimiter | None = request.app.state.rate_limiter
     wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
     if wait > 0:
@@ -66,15 +66,15 @@ def count_request(request: Request, limit: RateLimit, access: Access, project_id
 def require_scope(
     scope_object: ScopeObject, limit: RateLimit = GENERAL, *, action: ScopeAction | None = None
 ) -> params.Depends:
-    """Declare what the routes of a router are about: every private route says so, or a test names it.
+    """Return the dependency that requires a scope. Every private route has one; a test names those without.
 
-    ``action`` says what they do where their methods do not: a POST that changes nothing only reads.
+    ``action`` overrides what follows from the method: a POST that changes nothing requires only ``read``.
     """
     return params.Depends(RequireScope(scope_object, limit, action))
 
 
 def required_scope(route: APIRoute, method: str) -> str | None:
-    """Return the scope that a private route asks for."""
+    """Return the scope that a private route requires."""
     guards = (dependency.dependency for dependency in route.dependencies)
     return next((guard.scope(method) for guard in guards if isinstance(guard, RequireScope)), None)
 
@@ -87,7 +87,7 @@ UserDep = Annotated[User, Depends(get_user)]
 
 
 async def get_project(request: Request, project_id: ProjectId) -> Project:
-    """The tenant check: nothing of a project is reached but through here."""
+    """The tenant check: every access to a project passes through here."""
     return await _project_of(request, project_id)
 
 
@@ -121,7 +121,7 @@ async def get_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
 
 
 async def get_locked_key(key_id: KeyId, keys: "KeysDep") -> PersonalApiKey:
-    """The key, held against other writers until this request is done."""
+    """The key, locked against other writers until the end of this request."""
     return await keys.get(key_id, for_update=True)
 
 

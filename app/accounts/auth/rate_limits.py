@@ -1,7 +1,4 @@
-"""How often a caller may call: a log of his last requests, looked at through windows of time. Pure.
-
-The log is that of one process: with several, each allows as much.
-"""
+"""Sliding-window rate limits, per process: each of several processes allows as many requests."""
 
 import time
 from collections import deque
@@ -14,7 +11,7 @@ _HOUR: Final = 3600.0
 
 @dataclass(frozen=True)
 class RateLimit:
-    """Requests allowed in any minute and in any hour."""
+    """How many requests are allowed in any minute and in any hour."""
 
     name: str
     per_minute: int
@@ -23,16 +20,16 @@ class RateLimit:
 
 GENERAL: Final = RateLimit("general", 480, 4_800)
 ANALYTICS: Final = RateLimit("analytics", 240, 1_200)
-LOCAL_EVALUATION: Final = RateLimit("local evaluation", 600, 36_000)  # SDKs of whole fleets share a key
+LOCAL_EVALUATION: Final = RateLimit("local evaluation", 600, 36_000)  # all servers of a fleet share a key
 
 
 class RateLimiter:
-    """Counts the requests of callers. A refused request does not count, and a moved clock changes nothing."""
+    """Counts the requests of callers. Refused requests do not count; changes of the system clock have no effect."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._logs: dict[Hashable, deque[float]] = {}
-        self._tidied_at = clock()
+        self._pruned_at = clock()
 
     def count(self, limit: RateLimit, caller: Hashable) -> float:
         """Count a request and return 0, or return the seconds that the caller has to wait."""
@@ -47,8 +44,8 @@ class RateLimiter:
         return 0.0
 
     def _forget_idle(self, now: float) -> None:
-        """Drop the logs that say nothing any more, once an hour: else every caller there ever was would stay."""
-        if now - self._tidied_at < _HOUR:
+        """Drop the logs without recent requests, once an hour; otherwise memory would grow with every caller."""
+        if now - self._pruned_at < _HOUR:
             return
-        self._tidied_at = now
+        self._pruned_at = now
         self._logs = {caller: log for caller, log in self._logs.items() if log[-1] > now - _HOUR}

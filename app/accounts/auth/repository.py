@@ -17,7 +17,7 @@ _PROJECT = Project.__table__.columns
 
 Entity = TypeVar("Entity", bound=Base)
 
-# Whose the key is and what he may do with a project, in one query: every request to the private API begins with it.
+# Every request to the private API begins with this one query: the key, its user, and their membership of a project.
 _ACCESS: Select[*tuple[Any, ...]] = (
     select(
         PersonalApiKey.id,
@@ -41,7 +41,7 @@ _ACCESS: Select[*tuple[Any, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key of an active user, and how he stands to the project that was asked about."""
+    """A key of an active user, and whether the user is a member of the requested project."""
 
     id: int
     last_used_at: dt.datetime | None
@@ -73,9 +73,11 @@ class AccessRepository:
 
 
 def _build(kind: type[Entity], names: Iterable[str], values: Iterable[object]) -> Entity:
-    """Return an object of the model that belongs to no session; what it is related to is not loaded."""
+    """Return an object of the model outside any session; its relationships are not loaded."""
     entity = kind()
-    entity.__dict__.update(zip(names, values, strict=True))  # as loading does; the constructor notes each as a change
+    entity.__dict__.update(
+        zip(names, values, strict=True)
+    )  # as loading does; the constructor would track each value as a change
     return entity
 
 
@@ -104,7 +106,7 @@ class KeyRepository:
         return found.all()
 
     async def find_of_user(self, user_id: int, key_id: int, *, for_update: bool = False) -> PersonalApiKey | None:
-        """Return a key if it is the user's, on request locked against other writers."""
+        """Return a key if it belongs to the user, on request locked against other writers."""
         query = select(PersonalApiKey).where(PersonalApiKey.user_id == user_id, PersonalApiKey.id == key_id)
         return await self._session.scalar(query.with_for_update() if for_update else query)
 

@@ -29,7 +29,7 @@ def _read(key: PersonalApiKey) -> PersonalApiKeyRead:
 
 @router.get("/", summary="List personal API keys")
 async def list_personal_api_keys(keys: KeysDep) -> list[PersonalApiKeyRead]:
-    """Return the caller's own keys, newest first: all of them, without pages and without their values."""
+    """Return all of the caller's own keys, newest first, without their values and without pagination."""
     return [_read(key) for key in await keys.list_own()]
 
 
@@ -37,7 +37,7 @@ async def list_personal_api_keys(keys: KeysDep) -> list[PersonalApiKeyRead]:
 async def create_personal_api_key(
     keys: KeysDep, body: Annotated[PersonalApiKeyCreate, body_of(PersonalApiKeyCreate)]
 ) -> PersonalApiKeyCreated:
-    """Create a key for oneself, for everything or for some things. Its value is shown once: only a digest is stored."""
+    """Create a key for the caller, with all or some scopes. Its value is shown once: only a digest is stored."""
     key, value = await keys.create(body)
     return PersonalApiKeyCreated(value=value, **_read(key).model_dump())
 
@@ -50,7 +50,7 @@ async def retrieve_personal_api_key(key: Annotated[PersonalApiKey, Depends(get_k
 
 @router.delete("/{key_id}/", status_code=204, summary="Delete a personal API key")
 async def delete_personal_api_key(key: LockedKeyDep, keys: KeysDep) -> Response:
-    """Delete one of the caller's own keys, be it the one he calls with. From then on it opens nothing."""
+    """Delete one of the caller's own keys, even the one that the request was made with. It stops working at once."""
     await keys.delete(key)
     return Response(status_code=204)
 

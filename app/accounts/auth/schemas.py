@@ -30,7 +30,7 @@ Scopes = Annotated[
         json_schema_extra={"minItems": 1, "items": {"enum": [EVERYTHING, *SCOPES]}},
     ),
 ]
-ReadScopes = Annotated[list[str], Field(description="What the key may do; `*` is everything.", examples=[["*"]])]
+ReadScopes = Annotated[list[str], Field(description="The scopes of the key; `*` means all.", examples=[["*"]])]
 
 
 class PersonalApiKeyCreate(RequestBody):
@@ -38,7 +38,7 @@ class PersonalApiKeyCreate(RequestBody):
         LongText,
         max_characters(MAX_LABEL_CHARACTERS),
         Field(
-            description="What the key is for.",
+            description="A name for the key.",
             examples=["Dashboard"],
             json_schema_extra={"maxLength": MAX_LABEL_CHARACTERS},
         ),
@@ -46,30 +46,30 @@ class PersonalApiKeyCreate(RequestBody):
     scopes: Annotated[
         Omittable[Scopes],
         Field(
-            description="What the key may do. `write` includes `read`, and `*` is everything. Left out: what the key"
-            " may do that the request is made with, beyond which nothing can be granted."
+            description="The scopes of the key. `write` includes `read`, and `*` means all. By default, those of the"
+            " key that the request was made with, which are also the most that can be granted."
         ),
     ] = None
 
 
 class PersonalApiKeyRead(ResponseBody):
-    """A key as it is listed: without its value, which is not stored."""
+    """A key without its value, which is not stored."""
 
     id: str = Field(examples=["3"])
     label: str = Field(examples=["Dashboard"])
     created_at: UtcDatetime
-    last_used_at: UtcDatetime | None = Field(description="When it was last used, give or take an hour.")
-    user_id: int = Field(description="Whose key it is.", examples=[1])
+    last_used_at: UtcDatetime | None = Field(description="When it was last used, accurate to an hour.")
+    user_id: int = Field(description="The id of the user whom the key belongs to.", examples=[1])
     scopes: ReadScopes
 
 
 class PersonalApiKeyCreated(ResponseBody):
-    """A key as it is shown once, with its value."""
+    """A new key with its value, which is shown once."""
 
     id: str = Field(examples=["3"])
     label: str = Field(examples=["Dashboard"])
-    value: str = Field(description="The key itself. It is not shown again.", examples=["phx_3xAmPl3"])
+    value: str = Field(description="The secret value of the key. It is not shown again.", examples=["phx_3xAmPl3"])
     created_at: UtcDatetime
     last_used_at: UtcDatetime | None = Field(examples=[None])
-    user_id: int = Field(description="Whose key it is.", examples=[1])
+    user_id: int = Field(description="The id of the user whom the key belongs to.", examples=[1])
     scopes: ReadScopes

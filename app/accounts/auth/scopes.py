@@ -1,4 +1,4 @@
-"""What a personal API key may do: scopes of the form ``object:action``, or everything. Pure."""
+"""Scopes of personal API keys: ``object:action``, or ``*`` for all."""
 
 from collections.abc import Collection
 from typing import Final, Literal, TypeAlias, get_args
@@ -25,12 +25,12 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def scope_for(name: ScopeObject, method: str, action: ScopeAction | None = None) -> str:
-    """Return the scope that a method on objects of a kind needs; ``action`` is what it does, whatever its name says."""
+    """Return the scope that a method on objects of a kind requires; ``action`` overrides the one of the method."""
     return f"{name}:{action or ('read' if method in _SAFE_METHODS else 'write')}"
 
 
 def covers(granted: Collection[str], needed: str) -> bool:
-    """Whether the scopes allow what ``needed`` names. Who may write may read."""
+    """Whether the granted scopes include a needed one. ``write`` includes ``read``."""
     name, _, action = needed.partition(":")
     return EVERYTHING in granted or needed in granted or (action == "read" and f"{name}:write" in granted)
 

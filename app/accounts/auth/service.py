@@ -1,4 +1,4 @@
-"""From a key to its user, and from a user to his keys."""
+"""Authenticates callers by their keys, and manages the keys of a user."""
 
 import datetime as dt
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger("abacus")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is asking, and how he stands to the project that his request names by its number, if it does."""
+    """The caller, the scopes of their key, and the project that the request names by its id, if any."""
 
     user: User
     key_id: int
@@ -38,12 +38,12 @@ class Access:
     _is_member: bool
 
     def require(self, scope: str) -> None:
-        """Refuse a key that may not do what the scope names."""
+        """Refuse a key without the scope."""
         if not covers(self.scopes, scope):
             raise MissingScope(scope)
 
     def to_project(self) -> Project:
-        """Return the project, or refuse."""
+        """Return the project, or refuse a caller who is not a member of its organization."""
         if self._project is None:
             raise NotFound("Project not found.")
         if not self._is_member:
@@ -58,24 +58,24 @@ class AuthenticationService:
         self._database = database
 
     async def authenticate(self, credential: Credential | None, project_id: int | None) -> Access:
-        """Return what the key opens. Who has none is refused; the project has its say in ``Access.to_project``."""
+        """Return the access that a key gives; a missing or unknown key is refused. See ``Access.to_project``."""
         if credential is None:
             raise NotAuthenticated
         key = await AccessRepository(self._database).find(keys.digest(credential.value), project_id)
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
-        await self._note_use(key.id, key.last_used_at)
+        await self._update_last_used(key.id, key.last_used_at)
         return Access(key.user, key.id, key.scopes, key.project, key.is_member)
 
     async def project_beside_key(self, key: str, project_id: object, *, code: str) -> Project:
-        """Return the project that a client names by its number, if what it sends as the token is a member's key.
+        """Return the project that a client names by its id, if the token that it sends is the personal key of a member.
 
         Raises
         ------
         ValidationFailed
-            What names the project is no number: ``invalid_project``.
+            The project id is not a number: ``invalid_project``.
         AuthenticationFailed
-            With this code: the key is none, or not a member's.
+            With this code: the key is invalid, or its user is not a member.
         """
         number = read_id(str(project_id))
         if number is None:
@@ -85,22 +85,22 @@ class AuthenticationService:
         except AppError as error:
             raise AuthenticationFailed("Invalid Personal API key.", code=code) from error
 
-    async def _note_use(self, key_id: int, last_used_at: dt.datetime | None) -> None:
-        """Store the moment of use once an hour: it is for people who tidy up, and must not make every read a write."""
+    async def _update_last_used(self, key_id: int, last_used_at: dt.datetime | None) -> None:
+        """Store when a key was used, once an hour at most: otherwise every read would be a write."""
         now = utc_now()
         if last_used_at is not None and _hour(last_used_at) == _hour(now):
             return
         try:
             async with self._database.write() as session:
                 await KeyRepository(session).touch(key_id, now)
-        except Exception as error:  # whoever only reads is not to be refused because nobody can write
+        except Exception as error:  # a read must not fail because the database cannot be written to
             if not is_transient_database_error(error):
                 raise
-            logger.warning("the use of key %d was not noted: %s", key_id, error)
+            logger.warning("could not update last_used_at of key %d: %s", key_id, error)
 
 
 class KeyService:
-    """A user's personal API keys as he sees them himself; to him those of others do not exist."""
+    """The caller's own API keys; other users' keys are reported as not found."""
 
     def __init__(self, repository: KeyRepository, access: Access) -> None:
         self._keys = repository
@@ -108,7 +108,7 @@ class KeyService:
         self._user = access.user
 
     async def get(self, reference: str, *, for_update: bool = False) -> PersonalApiKey:
-        """Return the key that a path names; whatever is no number names none."""
+        """Return the key that a path names; a non-numeric id is not found."""
         key_id = read_id(reference)
         key = await self._keys.find_of_user(self._user.id, key_id, for_update=for_update) if key_id else None
         if key is None:
@@ -119,7 +119,7 @@ class KeyService:
         return await self._keys.of_user(self._user.id)
 
     async def create(self, body: PersonalApiKeyCreate) -> tuple[PersonalApiKey, str]:
-        """Issue a key and return it with its value, which is not stored. It may do no more than the caller's own."""
+        """Create a key with at most the scopes of the calling one; return it with its value, which is not stored."""
         scopes = self._access.scopes if body.scopes is None else body.scopes
         for scope in scopes:
             self._access.require(scope)

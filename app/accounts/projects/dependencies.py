@@ -1,4 +1,4 @@
-"""Builds projects and organizations as the caller may see them."""
+"""Services for projects and organizations, limited to those of the caller."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from app.db.models import OrganizationMembership, Project
 from app.http.dependencies import SessionDep, get_database
 from app.http.query_params import read_text
 
-OrganizationId = Annotated[str, Path(description="An organization's id, or `@current`.", examples=["@current"])]
+OrganizationId = Annotated[str, Path(description="The id of an organization, or `@current`.", examples=["@current"])]
 
 
 async def get_projects(user: UserDep, session: SessionDep) -> ProjectService:
@@ -24,16 +24,16 @@ async def get_organizations(user: UserDep, session: SessionDep) -> OrganizationS
 async def get_own_membership(
     organization_id: OrganizationId, organizations: "OrganizationsDep"
 ) -> OrganizationMembership:
-    """The caller's membership of the organization: without one it does not exist to him."""
+    """The caller's membership of the organization; without one the organization is not found."""
     return await organizations.resolve(organization_id)
 
 
 async def get_project_by_token(
     request: Request,
     user: UserDep,
-    token: Annotated[str | None, Query(description="A project's public token.", examples=["phc_3xAmPl3"])] = None,
+    token: Annotated[str | None, Query(description="The public token of a project.", examples=["phc_3xAmPl3"])] = None,
 ) -> Project:
-    """The tenant check for addresses that name no project: its token does, or else it is the caller's current one."""
+    """The tenant check for paths without a project: the token names it; by default it is the caller's current one."""
     token = read_text(token)
     async with get_database(request).read() as session:
         projects = ProjectService(session, user)

@@ -12,7 +12,7 @@ from app.db.models import Organization, OrganizationMembership, Project, User
 
 
 class IngestionProject(NamedTuple):
-    """A project as it receives events."""
+    """What capture needs to know of a project."""
 
     id: int
     anonymize_ips: bool
@@ -22,7 +22,7 @@ _INGESTION_PROJECT = select(Project.id, Project.anonymize_ips).where(Project.api
 
 
 class ProjectRepository:
-    """Projects as one user may see them."""
+    """The projects that one user has access to."""
 
     def __init__(self, session: AsyncSession, user_id: int) -> None:
         self._session = session
@@ -60,7 +60,7 @@ class ProjectRepository:
 
 
 class OrganizationRepository:
-    """Organizations as one user may see them: those he is a member of."""
+    """The organizations that one user is a member of."""
 
     def __init__(self, session: AsyncSession, user_id: int) -> None:
         self._session = session
@@ -78,7 +78,7 @@ class OrganizationRepository:
         return await self._session.scalar(self._own().where(Organization.uuid == uuid))
 
     async def first(self) -> OrganizationMembership | None:
-        """Return the membership that is the oldest."""
+        """Return the oldest membership."""
         return await self._session.scalar(self._own().order_by(OrganizationMembership.id).limit(1))
 
     async def page(self, limit: int, offset: int) -> Sequence[OrganizationMembership]:
@@ -111,7 +111,7 @@ class OrganizationRepository:
 
 
 class AccountRepository:
-    """Accounts across organizations: for signing up, for the command line and for project tokens."""
+    """Accounts of all organizations: for the command line and for project tokens."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -167,7 +167,7 @@ class AccountRepository:
         return await self._session.scalar(select(Project).where(Project.api_token == token))
 
     async def find_ingestion_project(self, token: str) -> IngestionProject | None:
-        """Return what storing events needs of the project that has the token, at half the price of the project."""
+        """Return the project with a token, reduced to what capture needs: half the cost of loading the whole row."""
         connection = await self._session.connection()
         row = (await connection.execute(_INGESTION_PROJECT, {"token": token})).one_or_none()
         return None if row is None else IngestionProject(*row)

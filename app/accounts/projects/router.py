@@ -1,4 +1,4 @@
-"""Projects, organizations with their members, and the caller himself."""
+"""Projects, organizations with their members, and the calling user."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from app.http.schemas import Page
 
 router = APIRouter(prefix="/api")
 
-MEMBER_LEVEL = 1  # there are no others: whoever belongs to an organization may do everything in it
+MEMBER_LEVEL = 1  # the only level: every member may do everything in the organization
 
 
 def _read(project: Project) -> ProjectRead:
@@ -45,7 +45,7 @@ def _read(project: Project) -> ProjectRead:
 
 @router.get("/projects/", summary="List projects", tags=["Projects"], dependencies=[require_scope("project")])
 async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Page[ProjectRead]:
-    """Return the projects of the organizations the caller belongs to, oldest first."""
+    """Return the projects of the organizations that the caller belongs to, oldest first."""
     count, rows = await projects.page(pagination.limit, pagination.offset)
     return pagination.page(count, [_read(project) for project in rows])
 
@@ -58,7 +58,7 @@ async def list_projects(projects: ProjectsDep, pagination: PaginationDep) -> Pag
     dependencies=[require_scope("project")],
 )
 async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, body_of(ProjectCreate)]) -> ProjectRead:
-    """Create a project in the caller's organization, with a token of its own for SDKs."""
+    """Create a project in the organization that the caller joined first, with a new token for SDKs."""
     return _read(await projects.create(body))
 
 
@@ -66,7 +66,7 @@ async def create_project(projects: ProjectsDep, body: Annotated[ProjectCreate, b
     "/projects/{project_id}/", summary="Retrieve a project", tags=["Projects"], dependencies=[require_scope("project")]
 )
 async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> ProjectRead:
-    """Return one project; `@current` stands for the caller's current one."""
+    """Return one project; `@current` means the caller's current one."""
     return _read(await projects.get(project.id))
 
 
@@ -76,7 +76,7 @@ async def retrieve_project(project: ProjectDep, projects: ProjectsDep) -> Projec
 async def update_project(
     project: ProjectDep, projects: ProjectsDep, body: Annotated[ProjectUpdate, body_of(ProjectUpdate)]
 ) -> ProjectRead:
-    """Change the name, the time zone or what is a test account. Results follow the change at once."""
+    """Change the name, time zone, test account filters or storage of IP addresses. Results reflect it at once."""
     return _read(await projects.update(project, body))
 
 
@@ -105,7 +105,7 @@ def _read_member(membership: OrganizationMembership) -> OrganizationMemberRead:
     dependencies=[require_scope("organization")],
 )
 async def list_organizations(organizations: OrganizationsDep, pagination: PaginationDep) -> Page[OrganizationRead]:
-    """Return the organizations the caller belongs to, the one he joined first ahead."""
+    """Return the organizations that the caller belongs to, in the order in which they joined them."""
     count, rows = await organizations.page(pagination.limit, pagination.offset)
     return pagination.page(count, [_read_organization(membership) for membership in rows])
 
@@ -117,7 +117,7 @@ async def list_organizations(organizations: OrganizationsDep, pagination: Pagina
     dependencies=[require_scope("organization")],
 )
 async def retrieve_organization(own_membership: OwnMembershipDep) -> OrganizationRead:
-    """Return one organization the caller belongs to; `@current` stands for the one he joined first."""
+    """Return one organization that the caller belongs to; `@current` means the one that they joined first."""
     return _read_organization(own_membership)
 
 
@@ -130,14 +130,14 @@ async def retrieve_organization(own_membership: OwnMembershipDep) -> Organizatio
 async def list_organization_members(
     own_membership: OwnMembershipDep, organizations: OrganizationsDep, pagination: PaginationDep
 ) -> Page[OrganizationMemberRead]:
-    """Return the members of an organization, oldest first, without users that were deactivated."""
+    """Return the active members of an organization, oldest first."""
     count, rows = await organizations.members(own_membership.organization_id, pagination.limit, pagination.offset)
     return pagination.page(count, [_read_member(membership) for membership in rows])
 
 
-@router.get("/users/@me/", summary="Who am I", tags=["Users"], dependencies=[require_scope("user")])
+@router.get("/users/@me/", summary="Retrieve the calling user", tags=["Users"], dependencies=[require_scope("user")])
 async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
-    """Return the user whose key was sent, with his organizations and current project."""
+    """Return the calling user, with their organizations and current project."""
     organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]
     current = await projects.current_or_none()
     return UserRead(

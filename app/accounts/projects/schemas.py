@@ -23,14 +23,14 @@ TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
 def read_timezone(value: object) -> object:
     """Accept the names of the IANA time zone database."""
     if not isinstance(value, str) or value not in _timezones():
-        shown = str(value)[:100].encode(errors="replace").decode()  # lone surrogates cannot be sent back
+        shown = str(value)[:100].encode(errors="replace").decode()  # a response cannot contain lone surrogates
         raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": shown})
     return value
 
 
 @functools.cache
 def _timezones() -> frozenset[str]:
-    """Return all names. Kept: finding them opens some 600 files."""
+    """Return all names. Cached, because listing them opens some 600 files."""
     return frozenset(zoneinfo.available_timezones())
 
 
@@ -41,7 +41,7 @@ ProjectName = Annotated[
 
 
 def read_test_account_filters(value: object) -> object:
-    """Accept a list of properties of events, persons, groups and cohorts that could be tested."""
+    """Accept a list of valid conditions on events, persons, groups and cohorts."""
     if not isinstance(value, list):
         raise PydanticCustomError("not_a_list", "Expected a list of items.")
     try:
@@ -49,7 +49,7 @@ def read_test_account_filters(value: object) -> object:
         validate_filter(tree)
     except InvalidFilter as error:
         raise PydanticCustomError("invalid_input", "{detail}", {"detail": error.detail}) from error
-    if len(tree.children) < len(value):  # metrics pass over what is no property; a setting should not
+    if len(tree.children) < len(value):  # metrics skip invalid conditions; a setting must not
         raise PydanticCustomError("invalid_input", "Not a valid list of properties.")
     return value
 
@@ -88,15 +88,18 @@ class ProjectRead(ResponseBody):
     uuid: UUID = Field(examples=["0184305c-6f00-4000-8000-000000000002"])
     organization: UUID = Field(description="The organization that owns the project.", examples=[ORGANIZATION_EXAMPLE])
     name: str = Field(examples=["Web shop"])
-    timezone: str = Field(description="Days of results are days here.", examples=["Europe/Amsterdam"])
+    timezone: str = Field(description="The time zone of the days in results.", examples=["Europe/Amsterdam"])
     test_account_filters: list[JsonValue] = Field(
-        description="What events have to satisfy to be no tests, for metrics with `filter_test_accounts`.",
+        description="Conditions that exclude test accounts: metrics with `filter_test_accounts` count only events that"
+        " satisfy all of them.",
         examples=[TEST_ACCOUNTS_EXAMPLE],
     )
     anonymize_ips: bool = Field(
-        description="Whether events are stored without the address that they came from.", examples=[False]
+        description="Whether events are stored without the IP address of their sender.", examples=[False]
     )
-    api_token: str = Field(description="Public, write-only: SDKs send events with it.", examples=["phc_3xAmPl3"])
+    api_token: str = Field(
+        description="The public, write-only token with which SDKs send events.", examples=["phc_3xAmPl3"]
+    )
     created_at: UtcDatetime
     updated_at: UtcDatetime
 
@@ -106,7 +109,7 @@ class OrganizationBasic(ResponseBody):
     name: str = Field(examples=["Example"])
 
 
-Level = Annotated[int, Field(description="What the member may do; always 1, a member, who may do everything.")]
+Level = Annotated[int, Field(description="The access level of the member. Always 1: every member may do everything.")]
 
 
 class OrganizationRead(OrganizationBasic):
@@ -115,16 +118,16 @@ class OrganizationRead(OrganizationBasic):
 
 
 class OrganizationMemberRead(ResponseBody):
-    id: int = Field(description="The membership's id, not the user's.", examples=[1])
+    id: int = Field(description="The id of the membership, not of the user.", examples=[1])
     user: UserBasic
     joined_at: UtcDatetime
     level: Level = Field(examples=[1])
 
 
 class UserRead(UserBasic):
-    """The caller: who he is and where he belongs."""
+    """The calling user, with their organizations and current project."""
 
-    is_active: bool = Field(description="The keys of a user who is not active open nothing.", examples=[True])
-    organization: OrganizationBasic | None = Field(description="The one he joined first.")
+    is_active: bool = Field(description="Inactive users cannot authenticate.", examples=[True])
+    organization: OrganizationBasic | None = Field(description="The organization that the user joined first.")
     organizations: list[OrganizationBasic]
-    team: ProjectRead | None = Field(description="The current project, which `@current` stands for.")
+    team: ProjectRead | None = Field(description="The current project, which `@current` means.")

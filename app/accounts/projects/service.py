@@ -1,4 +1,4 @@
-"""Rules of projects, users and keys."""
+"""Projects, organizations, users and their keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CURRENT = "@current"
 
 
 class ProjectService:
-    """Projects as one user may see and change them."""
+    """The projects that one user has access to."""
 
     def __init__(self, session: AsyncSession, user: User) -> None:
         self._projects = ProjectRepository(session, user.id)
@@ -39,7 +39,7 @@ class ProjectService:
         return project
 
     async def with_token(self, token: str) -> Project:
-        """Return the project that a public token names, if the user may see it."""
+        """Return the project with a public token, if the user has access to it."""
         project = await self._accounts.find_project_by_token(token)
         if project is None:
             raise AuthenticationFailed("Project API key invalid.", code="invalid_api_key")
@@ -77,7 +77,7 @@ class ProjectService:
 
 
 class OrganizationService:
-    """Organizations and their members as one user may see them."""
+    """The organizations that one user belongs to, and their members."""
 
     def __init__(self, session: AsyncSession, user: User) -> None:
         self._organizations = OrganizationRepository(session, user.id)
@@ -105,7 +105,7 @@ class OrganizationService:
 
 @dataclass(frozen=True)
 class NewProject:
-    """A project just set up, with the one sight of its personal key."""
+    """A new project with its user and the value of a new personal key, which is shown once."""
 
     project: Project
     user: User
@@ -113,14 +113,14 @@ class NewProject:
 
 
 class AccountService:
-    """What an operator does on the command line, before there is any key to call the API with."""
+    """Accounts as operators manage them on the command line, without a key."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._accounts = AccountRepository(session)
         self._keys = KeyRepository(session)
 
     async def set_up_project(self, *, name: str, email: str, organization_name: str, timezone: str) -> NewProject:
-        """Create a project, with its organization and user where they do not exist yet, and issue a key."""
+        """Create a project and a key, and the organization and user if they do not exist."""
         organization = await self._accounts.find_organization(organization_name)
         if organization is None:
             organization = Organization(name=organization_name)
@@ -145,10 +145,12 @@ class AccountService:
     async def create_key(
         self, email: str, label: str, scopes: Sequence[str] = (EVERYTHING,)
     ) -> tuple[PersonalApiKey, str]:
-        """Issue a key and return it with its value, which is not stored."""
+        """Create a key and return it with its value, which is not stored."""
         unknown = find_unknown(scopes)
         if unknown is not None:
-            raise ValidationFailed(f"There is no scope {unknown!r}; there are {', '.join((EVERYTHING, *SCOPES))}.")
+            raise ValidationFailed(
+                f"There is no scope {unknown!r}; valid scopes are {', '.join((EVERYTHING, *SCOPES))}."
+            )
         return await self._issue_key(await self._user(email), label, scopes)
 
     async def list_keys(self, email: str) -> Sequence[PersonalApiKey]:
@@ -161,7 +163,7 @@ class AccountService:
         await self._keys.delete(key)
 
     async def deactivate_user(self, email: str) -> None:
-        """Keep the user and what he made, and let none of his keys in any more."""
+        """Refuse all keys of a user from now on. The user and everything that they created stay."""
         (await self._user(email)).is_active = False
 
     async def _user(self, email: str) -> User:

@@ -28,10 +28,10 @@ class Project(Base):
     name: Mapped[str] = mapped_column(String(200))
     timezone: Mapped[str] = mapped_column(String(64))
     api_token: Mapped[str] = mapped_column(String(64), unique=True)
-    # Which events and persons do not count as tests, for metrics that ask; conditions as clients wrote them.
+    # Conditions, as clients wrote them, that exclude test accounts from metrics that ask for it.
     test_account_filters: Mapped[list[Any]] = mapped_column(JsonColumn, default=list, server_default="[]")
     anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
-    # Events of earlier moments, in microseconds, have been removed; whole numbers as in the table of events.
+    # Events before this time, in microseconds as in the table of events, have been removed.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
@@ -65,7 +65,7 @@ class OrganizationMembership(Base):
 
 
 class PersonalApiKey(Base):
-    """A key of a user. The value is shown once; only its digest is stored."""
+    """A personal API key of a user. Its value is shown once; only its digest is stored."""
 
     __tablename__ = "personal_api_key"
 

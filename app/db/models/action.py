@@ -1,4 +1,4 @@
-"""Actions: events that people recognize by a name of their own."""
+"""Actions: named sets of events."""
 
 import datetime as dt
 from typing import Any

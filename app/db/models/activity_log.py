@@ -1,4 +1,4 @@
-"""The log of who changed what and when. Lines are added and never changed."""
+"""The activity log: who changed what and when. Rows are never changed."""
 
 import datetime as dt
 from typing import Any
@@ -11,7 +11,7 @@ from app.db.models.base import Base, BigPrimaryKey, JsonColumn, utc_now
 
 
 class ActivityEntry(Base):
-    """One activity. There is no foreign key to the item: what was deleted keeps its history."""
+    """One activity. It has no foreign key to the item, so that a deleted item keeps its history."""
 
     __tablename__ = "activity_entry"
     __table_args__ = (
@@ -24,7 +24,9 @@ class ActivityEntry(Base):
     scope: Mapped[str] = mapped_column(String(32))
     item_id: Mapped[int] = mapped_column(Integer)
     activity: Mapped[str] = mapped_column(String(32))
-    detail: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # the item's name and the changes, as they are shown
+    detail: Mapped[dict[str, Any]] = mapped_column(
+        JsonColumn
+    )  # the name of the item and the changes, as the API shows them
     user_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 

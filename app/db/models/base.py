@@ -1,4 +1,4 @@
-"""What all tables share: naming of constraints and the column types that differ between databases."""
+"""The base of all tables: names of constraints, and column types that differ between databases."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -18,7 +18,7 @@ NAMING_CONVENTION = {
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):
-    """An aware moment in UTC; SQLite, which has no such type, stores its UTC clock reading."""
+    """An aware datetime in UTC; SQLite, which has no such type, stores it without the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -34,9 +34,9 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     def result_processor(
         self,
         dialect: Dialect,
-        coltype: object,  # noqa: ARG002  # the interface's
+        coltype: object,  # noqa: ARG002  # required by the interface
     ) -> Callable[[str | None], dt.datetime | None] | None:
-        return _read_utc if dialect.name == "sqlite" else None  # PostgreSQL's driver gives aware moments itself
+        return _read_utc if dialect.name == "sqlite" else None  # asyncpg returns aware datetimes
 
 
 def _read_utc(text: str | None) -> dt.datetime | None:

@@ -1,4 +1,4 @@
-"""Cohorts: groups of persons, by list or by criteria."""
+"""Cohorts: named sets of persons, by list or by criteria."""
 
 import datetime as dt
 from typing import Any
@@ -19,7 +19,7 @@ class Cohort(Base):
     name: Mapped[str] = mapped_column(String(400))
     description: Mapped[str] = mapped_column(String(1000), default="")
     is_static: Mapped[bool] = mapped_column(default=False)
-    # The criteria in the older and the newer form, as they were sent. Where both say something the newer one counts.
+    # The criteria in the older and the newer form, as they were sent. If both are given, the newer one counts.
     groups: Mapped[list[Any]] = mapped_column(JsonColumn)
     filters: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     deleted: Mapped[bool] = mapped_column(default=False)
@@ -32,7 +32,7 @@ class Cohort(Base):
 class CohortDistinctId(Base):
     """A distinct id on the list of a static cohort.
 
-    Not the person's id: so a merge needs no repair here, and who is listed before their first event is in from then on.
+    It is not a person id, so that merges need no change here, and a person can be listed before their first event.
     """
 
     __tablename__ = "cohort_distinct_id"

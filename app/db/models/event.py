@@ -1,4 +1,4 @@
-"""Events: append-only, the record of truth."""
+"""Events: the append-only source of all results."""
 
 from uuid import UUID
 
@@ -11,9 +11,8 @@ from app.db.models.base import Base, BigPrimaryKey
 class Event(Base):
     """One received event.
 
-    Times are microseconds since 1970 in UTC: whole numbers travel to numpy without conversion. The properties are the
-    JSON text as it was received. There is no foreign key: a merged person's id stays here, and checking keys would slow
-    every insert.
+    Times are microseconds since 1970 UTC, which numpy reads without conversion. The properties are the JSON text as it
+    was received. There is no foreign key: the id of a merged person stays here, and checks would slow down inserts.
     """
 
     __tablename__ = "event"

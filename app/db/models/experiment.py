@@ -16,7 +16,7 @@ from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
 class FeatureFlag(Base):
     __tablename__ = "feature_flag"
     __table_args__ = (
-        # A key is taken only by a living flag: after a soft deletion it is free again, and the old row stays.
+        # Keys are unique among undeleted flags: a soft-deleted flag keeps its row and frees its key.
         Index(
             "uq_feature_flag_project_id_key_living",
             "project_id",
@@ -31,7 +31,7 @@ class FeatureFlag(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     key: Mapped[str] = mapped_column(String(400))
     name: Mapped[str] = mapped_column(Text, default="")
-    filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # JSON of the flag's conditions and variants
+    filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # the conditions and variants of the flag
     active: Mapped[bool] = mapped_column(default=True)
     deleted: Mapped[bool] = mapped_column(default=False)
     ensure_experience_continuity: Mapped[bool] = mapped_column(default=False)
@@ -53,7 +53,7 @@ class Experiment(Base):
     start_date: Mapped[dt.datetime | None]
     end_date: Mapped[dt.datetime | None]
     feature_flag_id: Mapped[int] = mapped_column(ForeignKey("feature_flag.id"), index=True)
-    # The three documents are stored as they were sent: clients keep keys of their own in them.
+    # These documents are stored as they were sent, because clients keep keys of their own in them.
     parameters: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     secondary_metrics: Mapped[Any] = mapped_column(JsonColumn, nullable=True)
     filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)

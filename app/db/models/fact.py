@@ -1,4 +1,4 @@
-"""Series, the variant values met in them, their facts, and what was counted of them."""
+"""Series, their variant values, their facts, and the counts of those."""
 
 import datetime as dt
 
@@ -9,7 +9,7 @@ from app.db.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
 
 
 class Series(Base):
-    """What a metric watches; equal definitions of a project share one series."""
+    """A set of events that a metric counts; equal definitions of a project share one series."""
 
     __tablename__ = "series"
     __table_args__ = (UniqueConstraint("project_id", "digest"),)
@@ -18,14 +18,14 @@ class Series(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     digest: Mapped[str] = mapped_column(String(64))
     definition: Mapped[str] = mapped_column(Text)
-    watermark: Mapped[int] = mapped_column(BigInteger, default=0)  # sequence of the last event that was looked at
-    # Older events had been removed already when the series was made: it says nothing about earlier moments.
+    watermark: Mapped[int] = mapped_column(BigInteger, default=0)  # sequence of the last event that was processed
+    # Events before this time had been removed when the series was created: it cannot count earlier times.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 
 class SeriesVariant(Base):
-    """A text that a series met in its variant property; facts hold its code. Code 0 means no text and has no row."""
+    """A value of the variant property in a series; facts hold its code. Code 0 means no value and has no row."""
 
     __tablename__ = "series_variant"
     __table_args__ = (UniqueConstraint("series_id", "value"),)
@@ -36,18 +36,18 @@ class SeriesVariant(Base):
 
 
 class Fact(Base):
-    """One event that matched a series. Fixed width and never null, so that whole columns can be read at once.
+    """One event that matches a series. Its columns have a fixed width and no nulls, so that they can be read in bulk.
 
-    The key refuses a second fact of the same event, whatever goes wrong around the watermark.
+    The primary key prevents a second fact of the same event, even if the watermark is wrong.
     """
 
     __tablename__ = "fact"
-    # By person: what one person did is found again when something of it is new, for all steps of a funnel in one place.
+    # By person: a new fact of a person requires all facts of that person, for all steps of a funnel.
     __table_args__ = (Index("ix_fact_person_id_series_id", "person_id", "series_id"), {"sqlite_with_rowid": False})
 
     series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    # Or the number of the actor, where the series has others than persons.
+    # In a series whose actors are not persons, the number of the actor.
     person_id: Mapped[int] = mapped_column(BigInteger)
     time: Mapped[int] = mapped_column(BigInteger)
     value: Mapped[float] = mapped_column(Double)
@@ -55,7 +55,7 @@ class Fact(Base):
 
 
 class ActorKey(Base):
-    """The number of an actor that is no person: facts hold numbers only.
+    """The number of an actor that is not a person, because facts hold only numbers.
 
     ``property`` is the event property that names the actor (``$group_0``, ``$session_id``), ``key`` the text it had.
     The empty text is actor 0 and has no row.
@@ -71,9 +71,9 @@ class ActorKey(Base):
 
 
 class Count(Base):
-    """What was counted for a metric up to a mark, to be added to.
+    """The stored count of a metric, to which new facts are added.
 
-    Complete in itself: ``body`` counts the facts of events up to ``watermark``, under the merges of persons up to
+    ``body`` counts the facts of events up to ``watermark``, under the merges of persons up to
     ``merge_mark``, that happened before the moment ``until``.
     """
 

@@ -1,4 +1,4 @@
-"""Groups: companies, teams, whatever else than persons acts, and the types that a project tells apart."""
+"""Groups, such as companies or teams, and the group types of a project."""
 
 import datetime as dt
 from typing import Any
@@ -10,7 +10,7 @@ from app.db.models.base import Base, BigPrimaryKey, JsonColumn, PrimaryKey, utc_
 
 
 class GroupType(Base):
-    """A kind of group. ``type_index`` is its place in the order of first sight, 0 to 4."""
+    """A type of groups. ``type_index`` numbers the types in the order of their first event, 0 to 4."""
 
     __tablename__ = "group_type"
     __table_args__ = (UniqueConstraint("project_id", "name"), UniqueConstraint("project_id", "type_index"))
@@ -22,7 +22,7 @@ class GroupType(Base):
 
 
 class Group(Base):
-    """A group that a client has described."""
+    """A group and its properties."""
 
     __tablename__ = "group"
     __table_args__ = (UniqueConstraint("project_id", "type_index", "key"),)
@@ -31,5 +31,5 @@ class Group(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     type_index: Mapped[int]
     key: Mapped[str] = mapped_column(String(400))
-    properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # whatever clients set
+    properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # arbitrary JSON of clients
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)

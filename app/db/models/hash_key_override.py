@@ -1,4 +1,4 @@
-"""Identifiers that persons keep for their flags."""
+"""Hash key overrides: identifiers that persons keep for their flags."""
 
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,9 +7,9 @@ from app.db.models.base import Base
 
 
 class HashKeyOverride(Base):
-    """What a flag hashes for a person instead of his distinct id, so that he keeps his variant when he logs in.
+    """The identifier a flag hashes in place of the distinct id, so that a person keeps their variant after logging in.
 
-    The flag is named by its key, which is hashed too: a new flag of an old key goes on where the old one ended.
+    The flag is identified by its key, which is hashed too: a new flag with an old key uses the same overrides.
     """
 
     __tablename__ = "feature_flag_hash_key_override"

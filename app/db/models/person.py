@@ -1,4 +1,4 @@
-"""Persons, the distinct ids they are known by, and the log of their merges."""
+"""Persons, their distinct ids, and the log of their merges."""
 
 import datetime as dt
 from typing import Any
@@ -12,13 +12,13 @@ from app.db.models.base import Base, BigPrimaryKey, JsonColumn
 
 class Person(Base):
     __tablename__ = "person"
-    # An id is never given out twice: facts of a merged person keep its id and follow ``person_merge``.
+    # Ids are never reused: facts of a merged person keep their id, which ``person_merge`` resolves.
     __table_args__ = (Index("ix_person_project_id_id", "project_id", "id"), {"sqlite_autoincrement": True})
 
     id: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     uuid: Mapped[UUID] = mapped_column(Uuid)
-    properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # whatever clients set
+    properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # arbitrary JSON of clients
     is_identified: Mapped[bool]
     created_at: Mapped[dt.datetime]
 
@@ -34,11 +34,11 @@ class PersonDistinctId(Base):
 
 
 class PersonMerge(Base):
-    """One line of the log of merges: a person that was merged away, and the person it became part of then.
+    """One entry of the merge log: a person that was merged, and the person it was merged into.
 
-    Lines are never changed. Who a person is today is found by following them; who he was before a certain line, by
-    following the lines before it. A project's lines are written one transaction after the other, so whoever sees a line
-    sees all earlier ones. There is no foreign key: the person it became part of may be merged away in turn.
+    Entries are never changed. Following all of them resolves a person as of now; following those before an entry, as of
+    then. The transactions of a project write them one after another, so a reader of an entry sees all earlier ones.
+    There is no foreign key, because the person it was merged into may be merged in turn.
     """
 
     __tablename__ = "person_merge"

@@ -1,4 +1,4 @@
-"""What was seen of an experiment at one moment. Rows are added and never changed."""
+"""Snapshots: the results of an experiment at one time. Rows are never changed."""
 
 import datetime as dt
 
@@ -17,7 +17,7 @@ class Snapshot(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     experiment_id: Mapped[int] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), index=True)
     trigger: Mapped[str] = mapped_column(String(16))
-    content: Mapped[str] = mapped_column(Text)  # the JSON text that readers get, to the letter
+    content: Mapped[str] = mapped_column(Text)  # the JSON text that the API returns, unchanged
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"))
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.service import AuthenticationService
 from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AppError, AuthenticationFailed, Unavailable
+from app.common.json_text import append_members
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.events.capture.decoding.events import CapturedEvent
@@ -165,8 +166,7 @@ def _with_address(properties: str, address: str | None) -> str:
     """Return properties, as JSON text, with the address that the event came from."""
     if address is None:
         return properties
-    head = properties.rstrip()[:-1].rstrip()
-    return f"{head}{'' if head.endswith('{') else ','}{_address_member(address)}}}"
+    return append_members(properties, _address_member(address))
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,6 @@
 Properties stay raw JSON: properties that no condition reads are never decoded.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -11,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from app.common.errors import ValidationFailed
-from app.common.lenient_json import dump, load, read_text
+from app.common.json_text import storable_text, write_json
+from app.common.lenient_json import load, read_text
 from app.sdk.payloads import SdkRequest, decode_payload
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
@@ -99,14 +99,14 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
     keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
     return FlagsRequest(
-        token=next((_as_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
+        token=next((storable_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
         distinct_id=_read_identifier(document),
-        anonymous_id=_as_text(document.anonymous_id) if document.anonymous_id else None,
+        anonymous_id=storable_text(document.anonymous_id) if document.anonymous_id else None,
         groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
         person_properties=_raw_values(document.person_properties) or _raw_values(document.dollar_properties),
         group_properties=_properties_of_groups(document.group_properties)
         or _properties_of_groups(document.dollar_group_properties),
-        flag_keys=frozenset(map(_as_text, keys)) if isinstance(keys, list) else None,
+        flag_keys=frozenset(map(storable_text, keys)) if isinstance(keys, list) else None,
         is_disabled=document.disable_flags is True,
         project_id=form.get("project_id") or document.project_id,
     )
@@ -142,7 +142,7 @@ def _parse(payload: bytes) -> _Body:
 
 def _parse_leniently(payload: bytes) -> _Body:
     try:
-        return _decode_body(dump(load(read_text(payload))).encode())
+        return _decode_body(write_json(load(read_text(payload))).encode())
     except msgspec.ValidationError as error:
         raise _malformed(str(error)) from error
     except (ValueError, RecursionError) as error:
@@ -160,12 +160,12 @@ def _token_in(properties: Raw | UnsetType) -> str | None:
         token = _decode_properties(properties).token
     except msgspec.DecodeError:  # not an object
         return None
-    return _as_text(token) if token else None
+    return storable_text(token) if token else None
 
 
 def _read_identifier(document: _Body) -> str | None:
     value = document.distinct_id if document.distinct_id is not None else document.dollar_distinct_id
-    return None if value is None else _as_text(value)
+    return None if value is None else storable_text(value)
 
 
 def _raw_values(raw: Raw | UnsetType) -> RawProperties:
@@ -177,22 +177,16 @@ def _raw_values(raw: Raw | UnsetType) -> RawProperties:
     except msgspec.ValidationError:  # not an object
         return {}
     except msgspec.DecodeError:  # a key has an unpaired surrogate
-        return _raw_values(Raw(dump(load(bytes(raw).decode())).encode()))
+        return _raw_values(Raw(write_json(load(bytes(raw).decode())).encode()))
 
 
 def _texts_of(raw: Raw | UnsetType) -> Texts:
     try:
         values = {key: msgspec.json.decode(raw_value) for key, raw_value in _raw_values(raw).items()}
     except msgspec.DecodeError:  # a text has an unpaired surrogate
-        return _texts_of(Raw(dump(load(bytes(raw).decode())).encode())) if not isinstance(raw, UnsetType) else {}
-    return {key: _as_text(value) for key, value in values.items() if value is not None}
+        return _texts_of(Raw(write_json(load(bytes(raw).decode())).encode())) if not isinstance(raw, UnsetType) else {}
+    return {key: storable_text(value) for key, value in values.items() if value is not None}
 
 
 def _properties_of_groups(raw: Raw | UnsetType) -> Mapping[str, RawProperties]:
     return {name: _raw_values(Raw(properties)) for name, properties in _raw_values(raw).items()}
-
-
-def _as_text(value: object) -> str:
-    """Return a text as it is and other JSON as its text, without NUL, as capture writes distinct ids."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from app.common.json_text import append_members
+
 ACTIVE_FLAGS: Final = "$active_feature_flags"
 _FEATURE: Final = "$feature/"
 
@@ -40,6 +42,4 @@ def with_flags(properties: str, values: Mapping[str, bool | str]) -> str:
     added: dict[str, object] = {ACTIVE_FLAGS: list(values)}
     added |= {f"{_FEATURE}{key}": value for key, value in values.items()}
     missing = {name: value for name, value in added.items() if name not in present}
-    appended = msgspec.json.encode(missing).decode()[1:-1]
-    separator = "," if present and appended else ""
-    return f"{properties.rstrip().removesuffix('}')}{separator}{appended}}}"
+    return append_members(properties, msgspec.json.encode(missing).decode()[1:-1])

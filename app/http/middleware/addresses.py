@@ -1,4 +1,4 @@
-"""Trailing slashes, HEAD and Allow, for every route alike."""
+"""Trailing slashes, HEAD and Allow for all routes."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class TrailingSlashMiddleware:
     """Makes the slash at the end optional, answers HEAD as GET without the body, and names the methods of a path.
 
-    Routes are declared with a slash and found without it too, never by a redirect: SDKs post to both forms, and beacons
-    do not follow redirects. The path as it was sent stays in ``scope["path_sent"]``.
+    Routes are declared with a slash and also match without it, without a redirect: SDKs post to both forms, and beacons
+    do not follow redirects. The path as sent is kept in ``scope["path_sent"]``.
     """
 
     def __init__(self, app: ASGIApp, declared_without: frozenset[str], methods: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ class TrailingSlashMiddleware:
         try:
             await self._app(inner, receive, send_on)
         finally:
-            scope["route"] = inner.get("route")  # for the layers outside, which log it
+            scope["route"] = inner.get("route")  # for outer middleware, which logs it
 
     def _declared(self, scope: Scope) -> str:
         path: str = scope["path"]

@@ -1,7 +1,7 @@
-"""Lets pages of any origin use the public addresses, as browsers demand it.
+"""CORS for the public endpoints, which pages of any origin may call.
 
-Public addresses take a token that every visitor of a page can read, and no cookie means anything to them, so any origin
-may call. Old browser SDKs ask "with credentials", for which the answer has to name the origin itself.
+Public endpoints take a token that every visitor of a page can read, and they ignore cookies, so any origin may call.
+Old browser SDKs send requests with credentials, for which the response has to name the origin itself.
 """
 
 import re
@@ -13,16 +13,16 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_OF_ORIGINS: Final = b"access-control-"
+_CORS_HEADER_PREFIX: Final = b"access-control-"
 _METHODS: Final = "GET, POST, OPTIONS"
 _EXPOSED: Final = b"Retry-After, X-Request-ID"
 _SECONDS_TO_REMEMBER: Final = b"7200"
 
 
 class PublicCORSMiddleware:
-    """Answers preflights of public addresses by itself, and opens every other answer of theirs, refusals and bugs too.
+    """Answers preflights of public paths, and adds CORS headers to all of their responses, including errors.
 
-    To be put outside everything that may answer.
+    It has to be outside everything that may respond.
     """
 
     def __init__(self, app: ASGIApp, paths: re.Pattern[str]) -> None:
@@ -33,12 +33,14 @@ class PublicCORSMiddleware:
         if scope["type"] != "http" or not self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        opening = _opening(dict(scope["headers"]))
+        cors_headers = _cors_headers(dict(scope["headers"]))
 
         async def send_open(message: Message) -> None:
             if message["type"] == "http.response.start":
-                others = [header for header in message.get("headers", ()) if not header[0].startswith(_OF_ORIGINS)]
-                message = {**message, "headers": [*others, *opening]}
+                others = [
+                    header for header in message.get("headers", ()) if not header[0].startswith(_CORS_HEADER_PREFIX)
+                ]
+                message = {**message, "headers": [*others, *cors_headers]}
             await send(message)
 
         if scope["method"] == "OPTIONS":
@@ -51,8 +53,8 @@ class PublicCORSMiddleware:
         return self._paths.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None
 
 
-def _opening(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """Return the headers that let the origin of a request read its answer."""
+def _cors_headers(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
+    """Return the headers that allow the origin of a request to read the response."""
     origin = requested.get(b"origin")
     if origin is None:
         return [(b"vary", b"Origin")]
@@ -73,9 +75,9 @@ def _opening(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
 
 
 def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:
-    """Return what matches the paths of the routers, with and without the slash at the end."""
+    """Return a pattern of the routers' paths, with and without a trailing slash."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     patterns = {route.path_regex.pattern.removeprefix("^").removesuffix("$").removesuffix("/") for route in routes}
-    # Several paths name their parameters alike, which one pattern may not.
+    # One pattern must not contain the same group name twice.
     unnamed = sorted(re.sub(r"\(\?P<\w+>", "(?:", pattern) for pattern in patterns)
     return re.compile("|".join(f"(?:{pattern}/?)" for pattern in unnamed))

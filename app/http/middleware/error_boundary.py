@@ -1,4 +1,4 @@
-"""Turns an exception that no handler caught into the documented 500."""
+"""Turns exceptions that no handler caught into the documented 500."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ _STOPPING = Unavailable("The service is being restarted. Please try again.")
 
 
 class ServerErrorMiddleware:
-    """Turns what nobody caught into the documented 500, and tells the layers outside what became of the request.
+    """Turns uncaught exceptions into the documented 500, and passes client and route on to the access log.
 
-    The framework's own handler for unknown exceptions answers outside every middleware, without CORS headers.
+    The framework's own handler for unknown exceptions responds outside all middleware, without CORS headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -43,7 +43,7 @@ class ServerErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_on)
-        except asyncio.CancelledError:  # the server has waited long enough for this request, and stops
+        except asyncio.CancelledError:  # the server stops, and the time for running requests is over
             if started:
                 raise
             await respond(_STOPPING)(scope, receive, send_on)
@@ -53,17 +53,18 @@ class ServerErrorMiddleware:
                 raise
             await JSONResponse(_BUG.model_dump(), status_code=500)(scope, receive, send_on)
         finally:
-            self._tell(scope)
+            _complete_record(scope)
 
-    def _tell(self, scope: Scope) -> None:
-        seen: RequestRecord = scope[RECORD_KEY]
-        client, route = scope.get("client"), scope.get("route")
-        seen.client = client[0] if client else None  # by now the one that trusted proxies tell of
-        seen.route = route.path if isinstance(route, APIRoute) else None
+
+def _complete_record(scope: Scope) -> None:
+    record: RequestRecord = scope[RECORD_KEY]
+    client, route = scope.get("client"), scope.get("route")
+    record.client = client[0] if client else None  # as forwarded by trusted proxies
+    record.route = route.path if isinstance(route, APIRoute) else None
 
 
 def _hide_query_from_traces() -> None:
-    """Take the query string out of the framework's span: it may carry a key."""
+    """Remove the query string from the framework's span: it may contain a key."""
     span = trace.get_current_span()
     if span.is_recording():
         span.set_attribute("url.query", "")

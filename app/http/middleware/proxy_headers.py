@@ -1,7 +1,8 @@
-"""What is known of a request behind proxies: who sent it, and by which address it reaches the service.
+"""Resolves client address, scheme, host and path prefix from forwarded headers of trusted proxies.
 
-Proxies tell in headers, and so can anybody else. A header counts only when the peer is a proxy that the operator named;
-and since proxies pass on what they do not set themselves, those that proxies commonly forget need a word of his too.
+Unlike uvicorn's ProxyHeadersMiddleware it also handles host and prefix, comma lists in X-Forwarded-Proto and Unix
+sockets, and stops at an unparsable hop. Headers count only if the peer is a proxy that the operator trusts. Since
+proxies pass on headers that they do not set, host and prefix, which proxies commonly leave alone, need a setting each.
 """
 
 import ipaddress
@@ -28,23 +29,23 @@ _SCHEMES: Final = frozenset({"http", "https"})
 
 
 class ProxyHeadersMiddleware:
-    """Corrects client, scheme, host and prefix of a request by what trusted proxies say, and refuses unknown hosts.
+    """Sets client, scheme, host and prefix of a request from the headers of trusted proxies; refuses unknown hosts.
 
-    To be put outside everything that looks at an address. The prefix ends up in ``root_path`` and at the beginning of
-    ``path``, where the framework wants it, whether the proxy has stripped it or kept it.
+    It has to be outside everything that reads a path. The prefix is put into ``root_path`` and at the beginning of
+    ``path``, where the framework expects it, whether the proxy has stripped or kept it.
 
     Parameters
     ----------
     trusted
         Networks of proxies. A peer on a Unix socket has no address and is trusted.
     allowed_hosts
-        Names by which clients may call; empty for any. Only then ``X-Forwarded-Host`` is believed.
+        Host names that requests may name; empty for any. ``X-Forwarded-Host`` counts only if they are given.
     prefix
-        Where the service lies on the public host, such as ``/abacus``.
-    believes_prefix
-        Whether ``X-Forwarded-Prefix`` of a trusted proxy counts for more than ``prefix``.
+        The path prefix on the public host, such as ``/abacus``.
+    trusts_prefix
+        Whether ``X-Forwarded-Prefix`` of a trusted proxy overrides ``prefix``.
     probes
-        Paths that are called by address, for which the host does not matter.
+        Paths whose host is not checked, because orchestrators call them by IP address.
     """
 
     def __init__(
@@ -54,15 +55,15 @@ class ProxyHeadersMiddleware:
         trusted: Sequence[Network],
         allowed_hosts: Set[str],
         prefix: str,
-        believes_prefix: bool,
+        trusts_prefix: bool,
         probes: Set[str],
     ) -> None:
         self._app = app
         self._trusted = tuple(trusted)
-        self._is_trusted = lru_cache(maxsize=4096)(self._look_up)  # the same few proxies send every request
+        self._is_trusted = lru_cache(maxsize=4096)(self._look_up)  # few proxies send all requests
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
         self._prefix = prefix
-        self._believes_prefix = believes_prefix
+        self._trusts_prefix = trusts_prefix
         self._probes = probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +84,7 @@ class ProxyHeadersMiddleware:
         scope["root_path"] = prefix
         scope["path"] = path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
         if scope["path"].removeprefix(prefix) not in self._probes:
-            if not self._is_fit(hosts, scope.get("http_version", "1.1")):
+            if not self._is_allowed(hosts, scope.get("http_version", "1.1")):
                 await respond(InvalidHost())(scope, receive, send)
                 return
             if hosts is not own_hosts:
@@ -95,9 +96,9 @@ class ProxyHeadersMiddleware:
         return address is not None and any(address in network for network in self._trusted)
 
     def _correct_client(self, scope: Scope, sent: Sent) -> None:
-        """Walk back from the nearest proxy to the first address that is none of ours: what stands before it is hearsay.
+        """Walk back from the nearest proxy to the first untrusted address; earlier entries are client-supplied.
 
-        An unreadable entry ends the walk, and the nearest address that was believed is the client.
+        An unparsable entry ends the walk, and the last address before it is the client.
         """
         for text in reversed(_tokens(sent, b"x-forwarded-for")):
             address = _read_address(text)
@@ -108,15 +109,15 @@ class ProxyHeadersMiddleware:
                 return
 
     def _forwarded_prefix(self, sent: Sent) -> str | None:
-        prefix = sent.get(b"x-forwarded-prefix", [""])[0] if self._believes_prefix else ""
+        prefix = sent.get(b"x-forwarded-prefix", [""])[0] if self._trusts_prefix else ""
         return prefix if _PREFIX.fullmatch(prefix) else None
 
     def _forwarded_host(self, sent: Sent) -> list[str]:
-        """Return the host that the outermost proxy was asked for, if hosts are checked at all."""
+        """Return the host that the outermost proxy forwarded, if hosts are checked at all."""
         return _tokens(sent, b"x-forwarded-host")[:1] if self._allowed_hosts else []
 
-    def _is_fit(self, hosts: Sequence[str], http_version: str) -> bool:
-        """Whether there is one host and the operator knows it. HTTP/1.0, which health checks speak, has none."""
+    def _is_allowed(self, hosts: Sequence[str], http_version: str) -> bool:
+        """Whether there is exactly one host and it is allowed. Health checks over HTTP/1.0 send none."""
         if not hosts and http_version == "1.0":
             return not self._allowed_hosts
         match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
@@ -124,7 +125,7 @@ class ProxyHeadersMiddleware:
 
 
 def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Sent:
-    """Return the lines of the headers that matter here. Every request comes by: the others are not decoded."""
+    """Return the lines of the relevant headers. The others are not decoded, because every request passes here."""
     sent: dict[bytes, list[str]] = {}
     for name, value in headers:
         if name in _READ:
@@ -133,7 +134,7 @@ def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> Sent:
 
 
 def _tokens(sent: Sent, name: bytes) -> list[str]:
-    """Return the comma-separated values of a header in order, however many lines it came in."""
+    """Return the comma-separated values of a header, from all of its lines, in order."""
     return [token for line in sent.get(name, ()) for token in map(str.strip, line.split(",")) if token]
 
 
@@ -149,7 +150,7 @@ def _with_host(headers: Iterable[tuple[bytes, bytes]], host: str) -> list[tuple[
 
 @lru_cache(maxsize=4096)
 def _read_address(text: str) -> Address | None:
-    """Read an address as proxies write it, with or without brackets and a port."""
+    """Parse an address as proxies write it, with or without brackets and a port."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

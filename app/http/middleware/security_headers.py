@@ -1,9 +1,9 @@
-"""Headers by which browsers keep what they get from here to themselves."""
+"""Security headers: no sniffing, no referrer, no caching, no framing."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS = [(b"x-content-type-options", b"nosniff")]
-# Unless an answer says better. Only pages do.
+# For responses that do not set these themselves, as pages do.
 _DEFAULTS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
@@ -12,7 +12,7 @@ _DEFAULTS = [
 
 
 class SecurityHeadersMiddleware:
-    """Adds the headers to every answer. To be put outside everything that may answer."""
+    """Adds the headers to every response. It has to be outside everything that may respond."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

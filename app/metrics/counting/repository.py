@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Count, PersonMerge, Project, Series, utc_now
+from app.db.upserts import insert_or_update
 from app.metrics.facts.repository import SeriesGone, is_one_of
 
 
@@ -94,14 +93,10 @@ class CountRepository:
 
     async def store(self, digest: str, count: StoredCount) -> None:
         """Store a count unless a newer one is stored. Each is complete in itself, so nothing is lost either way."""
-        insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        values = {**asdict(count), "updated_at": utc_now()}
-        await self._session.execute(
-            insert_(Count)
-            .values(project_id=self._project_id, digest=digest, **values)
-            .on_conflict_do_update(
-                index_elements=[Count.project_id, Count.digest],
-                set_=values,
-                where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
-            )
+        await insert_or_update(
+            self._session,
+            Count,
+            {Count.project_id: self._project_id, Count.digest: digest},
+            {**asdict(count), "updated_at": utc_now()},
+            where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
         )

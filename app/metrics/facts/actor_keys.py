@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows
 from app.db.models import ActorKey
 from app.metrics.facts.columns import NO_ACTOR
 from app.metrics.facts.matching import Match
 
 _COLUMNS = ("project_id", "property", "key")
-
-
-# First key of the advisory lock under which actors get numbers; the second is the project.
-ACTOR_LOCK = 4
 
 
 class ActorKeyRepository:
@@ -36,20 +33,13 @@ class ActorKeyRepository:
         numbers = await self._find(actor_property, sorted(keys))
         missing = sorted(keys - numbers.keys())
         if missing:
-            await self._wait_for_turn()
+            # Two transactions that insert in different orders would wait for each other for ever.
+            await lock_project(self._session, ProjectLock.ACTOR_KEYS, self._project_id)
             await insert_missing_rows(
                 self._session, ActorKey, _COLUMNS, [(self._project_id, actor_property, key) for key in missing]
             )
             numbers |= await self._find(actor_property, missing)
         return numbers
-
-    async def _wait_for_turn(self) -> None:
-        """Serialize interning in the project: two transactions with different orders of keys would deadlock."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text("SELECT pg_advisory_xact_lock(:space, :project)"),
-                {"space": ACTOR_LOCK, "project": self._project_id},
-            )
 
     async def _find(self, actor_property: str, keys: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, String, cast, delete, func, insert, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bulk import Row, chunks, insert_rows
 from app.db.models import Fact, Project, Series, SeriesVariant
+from app.db.upserts import insert_if_absent
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 
@@ -64,18 +63,16 @@ class FactRepository:
         events_since = await self._session.scalar(
             select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
         )
-        insert_ = postgresql_insert if self._session.get_bind().dialect.name == "postgresql" else sqlite_insert
-        for definition in definitions:
-            await self._session.execute(
-                insert_(Series)
-                .values(
-                    project_id=self._project_id,
-                    digest=definition.digest,
-                    definition=definition.canonical(),
-                    events_since=events_since,
-                )
-                .on_conflict_do_nothing()
-            )
+        rows = [
+            {
+                "project_id": self._project_id,
+                "digest": definition.digest,
+                "definition": definition.canonical(),
+                "events_since": events_since,
+            }
+            for definition in definitions
+        ]
+        await insert_if_absent(self._session, Series, rows)
 
     async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
         rows = await self._session.execute(

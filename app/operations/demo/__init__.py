@@ -1,4 +1,4 @@
-"""A real experiment, replayed: the fastest way to see what the service does."""
+"""Replays a real experiment with published counts, as a demonstration of the service."""
 
 from app.operations.demo.replay import run
 

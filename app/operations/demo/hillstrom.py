@@ -1,7 +1,7 @@
-"""Kevin Hillstrom's MineThatData e-mail experiment of March 2008: published counts, as events.
+"""The published counts of Kevin Hillstrom's MineThatData e-mail experiment of March 2008, as events.
 
-64,000 customers of a shop got an e-mail about men's merchandise, one about women's, or none, at random. The data set
-has no clock: here customers are spread evenly over the days of the experiment, in a seeded order.
+64,000 customers of a shop were assigned at random to an e-mail about men's merchandise, one about women's, or none.
+The data set has no timestamps: customers are spread evenly over the days of the experiment, in a seeded order.
 """
 
 import datetime as dt
@@ -15,13 +15,13 @@ from pydantic import JsonValue
 FLAG_KEY = "email-campaign"
 START = dt.datetime(2008, 3, 6, tzinfo=dt.UTC)
 END = dt.datetime(2008, 3, 20, tzinfo=dt.UTC)
-_ASSIGNMENT_DAYS = 13  # so that everybody has time to visit and buy before the end
+_ASSIGNMENT_DAYS = 13  # so that every customer has time to visit and buy before the end
 _SEED = 2008
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm with its published counts."""
+    """An arm of the experiment with its published counts."""
 
     key: str
     name: str
@@ -42,7 +42,7 @@ EVENT_COUNT = sum(arm.customers + arm.visits + arm.conversions for arm in ARMS)
 
 def experiment() -> dict[str, JsonValue]:
     """Return the body that creates the experiment."""
-    shares = (33.34, 33.33, 33.33)  # a third each, as it was
+    shares = (33.34, 33.33, 33.33)  # a third each, as in the original
     variants: list[JsonValue] = [
         {"key": arm.key, "name": arm.name, "rollout_percentage": share} for arm, share in zip(ARMS, shares, strict=True)
     ]
@@ -59,7 +59,7 @@ def experiment() -> dict[str, JsonValue]:
 
 
 def _funnel(goal: str) -> dict[str, JsonValue]:
-    """From being assigned to an arm to the goal."""
+    """Return a funnel from the assignment to the goal."""
     of_this_flag: list[JsonValue] = [{"key": "$feature_flag", "value": FLAG_KEY, "operator": "exact", "type": "event"}]
     return {
         "insight": "FUNNELS",
@@ -71,8 +71,8 @@ def _funnel(goal: str) -> dict[str, JsonValue]:
 
 
 def events() -> Iterator[dict[str, JsonValue]]:
-    """Yield the events of all customers: the assignment, then a visit and a purchase of as many as there were."""
-    generator = random.Random(_SEED)  # noqa: S311  # an order that is the same every time, not a secret
+    """Yield the events of all customers: the assignment, and the published numbers of visits and purchases."""
+    generator = random.Random(_SEED)  # noqa: S311  # a reproducible order, not a secret
     customers = [(arm, number) for arm in ARMS for number in range(arm.customers)]
     generator.shuffle(customers)
     spacing = dt.timedelta(days=_ASSIGNMENT_DAYS) / len(customers)

@@ -1,4 +1,4 @@
-"""Starts the service on a fresh database, replays the experiment through its HTTP API and shows the verdict."""
+"""Starts the service on a new database, replays the experiment through the HTTP API and prints the results."""
 
 import asyncio
 import contextlib
@@ -28,12 +28,12 @@ from app.settings import Settings
 BATCH = 1_000
 START_SECONDS = 30.0
 
-Json = Any  # bodies that the API answered with
+Json = Any  # response bodies of the API
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach the started service as its new project."""
+    """The address of the started service, and the credentials of its new project."""
 
     address: str
     project_id: int
@@ -42,7 +42,7 @@ class Access:
 
 
 def run(console: Console, *, stay: bool) -> int:
-    """Run the demonstration. Return the exit status: 0 when every figure equals the published one."""
+    """Run the demonstration. Return the exit status: 0 if every figure equals the published one."""
     with tempfile.TemporaryDirectory(prefix="abacus-demo-") as folder, _service(Path(folder)) as access:
         console.print(f"Abacus listens on [bold]{access.address}[/bold], on a fresh SQLite file.\n")
         with httpx.Client(base_url=access.address, timeout=120) as client:
@@ -61,7 +61,7 @@ def run(console: Console, *, stay: bool) -> int:
 
 @contextlib.contextmanager
 def _service(folder: Path) -> Iterator[Access]:
-    """Start the service as its own process and stop it at the end."""
+    """Start the service as a process of its own and stop it at the end."""
     url = f"sqlite+aiosqlite:///{folder / 'abacus.db'}"
     settings = Settings(database_url=url)
     migrations.upgrade(settings)
@@ -110,7 +110,7 @@ def _send_events(console: Console, client: httpx.Client, token: str) -> None:
         for batch in _batches(hillstrom.events()):
             answer = client.post("/batch/", json={"api_key": token, "batch": batch})
             if answer.raise_for_status().json() != {"status": 1}:
-                raise OSError(f"capture answered {answer.text[:200]}")
+                raise OSError(f"unexpected response of capture: {answer.text[:200]}")
             progress.advance(task, len(batch))
 
 
@@ -126,7 +126,7 @@ def _batches(events: Iterator[dict[str, Any]]) -> Iterator[Sequence[dict[str, An
 
 
 def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
-    """Print the verdict beside the published figures; say whether they are equal."""
+    """Print the results beside the published figures; return whether they are equal."""
     console.print("\n[bold]Which e-mail sells?[/bold] Kevin Hillstrom's experiment of 2008, 64,000 customers.")
     found = {variant["key"]: variant for variant in results["variants"]}
     bought = _table("Arm", "customers", "bought", "rate", "published", "95 % interval", "P(best)")
@@ -172,12 +172,12 @@ def _table(first: str, *others: str) -> Table:
 
 def _stay(console: Console, access: Access, experiment_id: int, path: str) -> None:
     page = f"{access.address}/experiments/{access.project_id}/{experiment_id}"
-    console.print(f"\nSee it drawn at [bold]{page}[/bold], signing in with the key\n\n{access.key}\n", soft_wrap=True)
-    console.print(f"Look around at [bold]{access.address}/docs[/bold] with the same key, or paste:\n")
+    console.print(f"\nOpen [bold]{page}[/bold] and sign in with the key\n\n{access.key}\n", soft_wrap=True)
+    console.print(f"The API is documented at [bold]{access.address}/docs[/bold]. For example:\n")
     console.print(
         f"curl -H 'Authorization: Bearer {access.key}' {access.address}{path}/results/", soft_wrap=True, highlight=False
     )
-    console.print("\nCtrl-C stops the service and removes its file.")
+    console.print("\nPress Ctrl-C to stop the service and delete its file.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)

@@ -1,4 +1,4 @@
-"""What the database says of itself."""
+"""Facts about the database server: reachability, revision, version, clock and settings."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class ServerRepository:
         return revision
 
     async def server(self) -> Server:
-        """Return what is known of the server. On PostgreSQL only."""
+        """Return version, clock and settings of the server; on PostgreSQL only."""
         row = (
             await self._session.execute(
                 text("SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now")

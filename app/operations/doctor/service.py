@@ -1,4 +1,4 @@
-"""The checks, each of which says what it found, and what to do where that is a fault."""
+"""The checks of `abacus doctor`: each yields a finding, with a remedy if the check failed."""
 
 import datetime as dt
 import time
@@ -16,15 +16,15 @@ from app.operations.doctor.repository import ServerRepository
 from app.settings import Settings
 
 OLDEST_SERVER: Final = 140_000
-# Counting allows for a minute between the clocks of processes; half of it is where one should begin to worry.
-MOST_SECONDS_APART: Final = 30.0
-# Proxies of old stop at one megabyte unless they are told otherwise, and batches of events are larger.
+# Counting tolerates a minute between the clocks of processes; the check fails at half of that.
+MAX_CLOCK_SKEW_SECONDS: Final = 30.0
+# Many proxies limit bodies to one megabyte by default, and batches of events are larger.
 BODY_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; ``remedy`` says what to do about a fault and is empty where all is well."""
+    """The result of a check; ``remedy`` says how to fix a failure and is empty if the check passed."""
 
     subject: str
     detail: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 class Doctor:
-    """Looks at the database that the settings name, and at the address by which clients reach the service."""
+    """Checks the database that the settings name, and the address by which clients reach the service."""
 
     def __init__(self, settings: Settings, database: Database, client: httpx.AsyncClient, url: str | None) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class Doctor:
         self._url = url.rstrip("/") if url else None
 
     async def examine(self) -> AsyncIterator[Finding]:
-        """Yield one finding after the other."""
+        """Run all checks and yield their findings."""
         reached = await self._reach_database()
         yield reached
         if not reached.remedy:
@@ -50,7 +50,7 @@ class Doctor:
                 async for finding in self._look_at_server():
                     yield finding
         if self._url is None:
-            yield Finding("address", "not looked at: set ABACUS_PUBLIC_URL, or name it with --url")
+            yield Finding("address", "not checked: set ABACUS_PUBLIC_URL, or pass --url")
             return
         answers = await self._call()
         yield answers
@@ -63,11 +63,11 @@ class Doctor:
         try:
             async with self._database.read() as session:
                 await ServerRepository(session).ping()
-        except Exception as error:  # whatever it is, it is what the operator has to know
-            said = str(error).partition("\n")[0] or type(error).__name__
-            return Finding("database", said, "Check ABACUS_DATABASE_URL, the network and the server's log.")
+        except Exception as error:  # any error is what the operator has to know
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            return Finding("database", reason, "Check ABACUS_DATABASE_URL, the network and the log of the server.")
         milliseconds = (time.perf_counter() - started) * 1000
-        return Finding("database", f"{self._settings.url.get_backend_name()} answers after {milliseconds:.0f} ms")
+        return Finding("database", f"{self._settings.url.get_backend_name()} responded in {milliseconds:.0f} ms")
 
     async def _compare_schema(self) -> Finding:
         async with self._database.read() as session:
@@ -75,11 +75,14 @@ class Doctor:
         stored = frozenset({revision} if revision else ())
         ours = Revisions.of(self._settings)
         if ours.are_exceeded_by(stored):
-            return Finding("schema", f"newer than this program ({revision}): fine while an older image serves on")
+            return Finding(
+                "schema",
+                f"newer than this program ({revision}), which is allowed while an older image is still running",
+            )
         if ours.are_met_by(stored):
             return Finding("schema", f"up to date ({revision})")
         newest = ", ".join(sorted(ours.heads))
-        return Finding("schema", f"at {revision or 'nothing'}, but {newest} is needed", "Run `abacus migrate`.")
+        return Finding("schema", f"at {revision or 'no revision'}, but {newest} is required", "Run `abacus migrate`.")
 
     async def _look_at_server(self) -> AsyncIterator[Finding]:
         async with self._database.read() as session:
@@ -87,18 +90,20 @@ class Doctor:
             server = await ServerRepository(session).server()
             after = dt.datetime.now(dt.UTC)
         version = f"PostgreSQL {server.version // 10_000}.{server.version % 10_000}"
-        yield Finding("version", version, "" if server.version >= OLDEST_SERVER else "Use PostgreSQL 14 or newer.")
-        apart = abs((server.now - (before + (after - before) / 2)).total_seconds())
+        yield Finding(
+            "version", version, "" if server.version >= OLDEST_SERVER else "Upgrade to PostgreSQL 14 or newer."
+        )
+        skew = abs((server.now - (before + (after - before) / 2)).total_seconds())
         yield Finding(
             "clock",
-            f"{apart:.1f} s between this machine and the server",
-            "" if apart <= MOST_SECONDS_APART else "Let both machines keep time by NTP.",
+            f"{skew:.1f} s between this machine and the server",
+            "" if skew <= MAX_CLOCK_SKEW_SECONDS else "Synchronize the clocks of both machines by NTP.",
         )
         own = 2 * self._settings.database_pool_size + 1  # for probes
         allowed = int(server.settings["max_connections"])
         yield Finding(
             "connections",
-            f"{own} for each worker of each replica, {allowed} allowed",
+            f"{own} per worker of each replica, max_connections is {allowed}",
             "" if own < allowed else "Raise max_connections, or lower ABACUS_DATABASE_POOL_SIZE.",
         )
         loose = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if server.settings[name] == "off"]
@@ -109,50 +114,50 @@ class Doctor:
         )
 
     async def _call(self) -> Finding:
-        """Call the service as a client would; a request id that comes back proves that it was this service."""
+        """Call the service as a client would; the echoed request id proves that Abacus responded."""
         name = f"doctor-{uuid.uuid4().hex}"
         try:
             response = await self._client.get(f"{self._url}/_readyz", headers={"X-Request-ID": name})
         except httpx.HTTPError as error:
-            said = str(error) or type(error).__name__
-            return Finding("address", f"{self._url}: {said}", "Check the name, the certificate and the proxy.")
+            reason = str(error) or type(error).__name__
+            return Finding("address", f"{self._url}: {reason}", "Check the name, the certificate and the proxy.")
         if response.headers.get("X-Request-ID") != name:
             return Finding(
                 "address",
-                f"{self._url}/_readyz is answered ({response.status_code}), but not by Abacus",
-                "Let the proxy pass requests below this address on, with X-Request-ID in both directions.",
+                f"{self._url}/_readyz responded with {response.status_code}, but not by Abacus",
+                "Let the proxy forward requests below this address, with X-Request-ID in both directions.",
             )
         if not response.is_success:
             return Finding(
-                "address", f"the service says it is not ready: {response.text[:200]}", "Mend what is named above."
+                "address", f"the service is not ready: {response.text[:200]}", "Fix the component that is false above."
             )
-        return Finding("address", f"{self._url} leads here, and the service is ready")
+        return Finding("address", f"{self._url} reaches this service, and it is ready")
 
     async def _compare_prefix(self) -> Finding:
         document = (await self._client.get(f"{self._url}/openapi.json")).json()
         servers = document.get("servers") or [{"url": ""}]
-        told = servers[0]["url"].rstrip("/")
+        configured = servers[0]["url"].rstrip("/")
         used = urlsplit(self._url or "").path
-        if told == used:
+        if configured == used:
             return Finding("prefix", f"links begin with {used or '/'}")
         return Finding(
             "prefix",
-            f"clients use {used or '/'}, the service believes it is {told or '/'}",
+            f"clients use {used or '/'}, but the service is configured for {configured or '/'}",
             f"Set ABACUS_PUBLIC_URL={self._url}, or start with `abacus serve --root-path {used or '/'}`.",
         )
 
     async def _send_much(self) -> Finding:
-        """Send a large batch without a token: the service refuses it in its own words, if it gets to see it."""
+        """Send a large batch without a token; the error code shows whether the service or a proxy refused it."""
         body = b'{"batch": [{"event": "doctor", "distinct_id": "doctor"}]}' + b" " * BODY_BYTES
         try:
             response = await self._client.post(
                 f"{self._url}/batch/", content=body, headers={"Content-Type": "application/json"}
             )
             is_ours = response.json()["code"] == "missing_api_key"
-            said = f"a body of {BODY_BYTES // 1024**2} MiB is answered with {response.status_code} by the proxy"
+            reason = f"the proxy refuses a body of {BODY_BYTES // 1024**2} MiB with {response.status_code}"
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             is_ours = False
-            said = f"a body of {BODY_BYTES // 1024**2} MiB does not get through ({type(error).__name__})"
+            reason = f"a body of {BODY_BYTES // 1024**2} MiB fails ({type(error).__name__})"
         if is_ours:
-            return Finding("large bodies", f"{BODY_BYTES // 1024**2} MiB get through")
-        return Finding("large bodies", said, "Let the proxy pass 21 MiB on (nginx: client_max_body_size 21m).")
+            return Finding("large bodies", f"a body of {BODY_BYTES // 1024**2} MiB is accepted")
+        return Finding("large bodies", reason, "Let the proxy accept 21 MiB (nginx: client_max_body_size 21m).")

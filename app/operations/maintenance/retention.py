@@ -1,4 +1,4 @@
-"""Removing old events without changing any result."""
+"""Removal of old events that changes no result."""
 
 import datetime as dt
 
@@ -7,24 +7,23 @@ from app.db.database import Database
 from app.db.models import Project
 from app.events.repository import EventQueries, EventRepository
 from app.experiments.repository import ExperimentRepository
-from app.operations.maintenance.scheduler import UpkeepFactory
+from app.operations.maintenance.scheduler import MaintenanceFactory
 
-# Events removed in one transaction: few enough for capture to get a turn on SQLite.
+# Events removed in one transaction: few enough that capture on SQLite does not wait long.
 CHUNK = 5_000
 
 
 class RetentionService:
-    """Removes events that experiments need no more.
+    """Removes events that the experiments of a project no longer need.
 
-    Results are counted from facts, not from events. So first the facts of every experiment are completed, finished and
-    archived ones included, and then events may go: all results stay what they are, to the last digit. What cannot be
-    answered any more is refused and never answered with numbers that are too small: a metric that is new or changed,
-    over a time before ``Project.events_since``.
+    Results are counted from facts, not from events. So the facts of every experiment, including finished and archived
+    ones, are completed before events are removed, and no result changes. A new or changed metric over a time before
+    ``Project.events_since`` is refused, because its counts would be too small.
     """
 
-    def __init__(self, database: Database, maintenance: UpkeepFactory, project: Project) -> None:
+    def __init__(self, database: Database, maintenance: MaintenanceFactory, project: Project) -> None:
         self._database = database
-        self._upkeep = maintenance
+        self._build_maintenance = maintenance
         self._project = project
 
     async def preview(self, before: dt.datetime) -> int:
@@ -37,13 +36,13 @@ class RetentionService:
     async def prune(self, before: dt.datetime) -> int:
         """Remove the events that happened before a moment and return how many.
 
-        May be stopped at any point and run again.
+        It can be interrupted at any point and run again.
         """
         moment = to_microseconds(before)
         high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, self._project.id).all()
-        await self._upkeep(self._project).prepare_event_removal(experiments, moment)
+        await self._build_maintenance(self._project).prepare_event_removal(experiments, moment)
         removed = 0
         while True:
             async with self._database.write() as session:

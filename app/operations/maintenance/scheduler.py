@@ -1,4 +1,4 @@
-"""The background task that keeps the counts of running experiments warm: results then have little left to do."""
+"""The background task that refreshes the counts of running experiments, so that results are fast."""
 
 import asyncio
 import contextlib
@@ -18,31 +18,31 @@ logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Builds the maintenance of a project.
-UpkeepFactory = Callable[[Project], MaintenanceService]
+# Builds the maintenance service of a project.
+MaintenanceFactory = Callable[[Project], MaintenanceService]
 
 
 class MaintenanceScheduler:
-    """Brings every running experiment's counts up to date: again and again, and at once when an experiment changes.
+    """Refreshes the counts of all running experiments, periodically and as soon as an experiment changes.
 
-    So the events of a new metric have been looked through, or are being so, when its results are first asked for; who
-    asks earlier waits for this task's work and does none himself.
+    So the events of a new metric are processed, or being processed, when its results are first requested; a reader
+    that arrives earlier waits for this task instead of repeating its work.
     """
 
-    def __init__(self, database: Database, maintenance: UpkeepFactory, interval: float) -> None:
+    def __init__(self, database: Database, maintenance: MaintenanceFactory, interval: float) -> None:
         self._database = database
-        self._upkeep = maintenance
+        self._build_maintenance = maintenance
         self._interval = interval
         self._changed = asyncio.Event()
         self._removed_at = time.monotonic()
-        database.on_commit(self._notice)
+        database.on_commit(self._handle_commit)
 
-    def _notice(self, noted: Mapping[Any, Any]) -> None:
-        if noted.get(CHANGED_EXPERIMENTS):
+    def _handle_commit(self, info: Mapping[Any, Any]) -> None:
+        if info.get(CHANGED_EXPERIMENTS):
             self._changed.set()
 
     async def run(self) -> None:
-        """Run until cancelled. Trouble is logged and tried again: results do without this task, only slower."""
+        """Run until cancelled. Errors are logged and retried: without this task results are only slower."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._interval)
@@ -53,10 +53,10 @@ class MaintenanceScheduler:
                     self._removed_at = time.monotonic()
                     await self.remove_unused()
             except Exception:
-                logger.exception("counting ahead of results failed; trying again in %s s", self._interval)
+                logger.exception("background refresh failed; retrying in %s s", self._interval)
 
     async def run_once(self) -> None:
-        """Bring the counts of all projects up to date."""
+        """Refresh the counts of all projects."""
         started = time.time()
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
@@ -64,23 +64,23 @@ class MaintenanceScheduler:
             COUNTED_UNTIL.set(started)
 
     async def refresh_counts(self, project: Project) -> bool:
-        """Bring the counts of a project's running experiments up to date; return whether none of them made trouble."""
+        """Refresh the counts of a project's running experiments; return whether all succeeded."""
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
-        is_well = True
+        succeeded = True
         for experiment in experiments:
             try:
-                await self._upkeep(project).refresh_counts(experiment)
-            except Exception:  # the trouble of one experiment is not that of the others
-                is_well = False
-                logger.exception("experiment %d was not counted ahead of results", experiment.id)
-        return is_well
+                await self._build_maintenance(project).refresh_counts(experiment)
+            except Exception:  # an error of one experiment must not stop the others
+                succeeded = False
+                logger.exception("background refresh of experiment %d failed", experiment.id)
+        return succeeded
 
     async def remove_unused(self) -> None:
-        """Remove facts and counts that no experiment's metrics use any more."""
+        """Remove facts and counts that the metrics of no experiment use any more."""
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
         for project in projects:
             async with self._database.read() as session:
                 experiments = await ExperimentRepository(session, project.id).all()
-            await self._upkeep(project).remove_unused(experiments)
+            await self._build_maintenance(project).remove_unused(experiments)

@@ -1,4 +1,4 @@
-"""Keeps the counts of one project's experiments."""
+"""Maintenance of the stored counts of one project's experiments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,18 +18,18 @@ class MaintenanceService:
         self._scorecards = scorecards
 
     async def refresh_counts(self, experiment: Experiment) -> None:
-        """Count all metrics of a started experiment ahead of the next reader, who then has little left to wait for."""
+        """Refresh the counts of all metrics of a started experiment, so that the next reader waits less."""
         await self._facts.counts_or_refusals(await self._fact_queries_of(experiment))
 
     async def remove_unused(self, experiments: Sequence[Experiment]) -> None:
-        """Remove what was counted for metrics that none of the project's experiments has any more."""
+        """Remove the facts and counts of metrics that no experiment of the project has any more."""
         await self._facts.remove_unused([metric for one in experiments for metric in await self._fact_queries_of(one)])
 
     async def prepare_event_removal(self, experiments: Sequence[Experiment], before: int) -> None:
-        """See to it that events before a moment can be removed without changing what is known of the experiments.
+        """Complete the facts of experiments, so that events before a moment can be removed without changing results.
 
-        They have to be all the project has: what was counted for others is removed too, because it could not be
-        completed any more.
+        They have to be all experiments of the project: the facts of other metrics are removed, because they could not
+        be completed any more.
         """
         asked: list[FactQuery[Any]] = []
         for experiment in experiments:
@@ -39,7 +39,7 @@ class MaintenanceService:
         await self._facts.keep_only(asked, before)
 
     async def _fact_queries_of(self, experiment: Experiment) -> list[FactQuery[Any]]:
-        """Return all queries that are asked about an experiment; what cannot be asked is told to whoever tries."""
+        """Return all queries about an experiment. An invalid metric is skipped; its reader gets the error."""
         if experiment.start_date is None:
             return []
         scope = self._queries.scope(experiment)

@@ -1,4 +1,4 @@
-"""Builds the maintenance of a project, where there is no request."""
+"""Builds the maintenance service of a project outside requests."""
 
 from app.db.database import Database
 from app.db.models import Project

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select, text
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
+from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows, read_columns
 from app.db.models import Cohort, CohortDistinctId, PersonDistinctId
-
-# First key of the advisory lock under which references between cohorts change; the second key is the project.
-REFERENCE_LOCK = 3
 
 
 def _listed(
@@ -83,12 +81,8 @@ class CohortRepository:
         await self._session.flush()
 
     async def lock_references(self) -> None:
-        """Wait until no other transaction changes references between cohorts (SQLite has a single writer)."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            await self._session.execute(
-                text("SELECT pg_advisory_xact_lock(:space, :project)"),
-                {"space": REFERENCE_LOCK, "project": self._project_id},
-            )
+        """Wait until no other transaction changes which cohort refers to which."""
+        await lock_project(self._session, ProjectLock.COHORT_REFERENCES, self._project_id)
 
     async def add_distinct_ids(self, cohort: Cohort, distinct_ids: Sequence[str]) -> None:
         """Add ids to the list of a static cohort; ids that are on it already are skipped."""

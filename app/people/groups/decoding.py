@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.common.json_text import append_members
 from app.common.storable_json import is_storable_json
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
 from app.properties.text import text_form
@@ -46,11 +47,7 @@ def with_group_keys(properties: str, keys: Sequence[tuple[int, str]]) -> str:
 
     Nothing else in the text changes. Where a key is repeated, readers use the last value.
     """
-    if not keys:
-        return properties
-    head = properties.rstrip()[:-1].rstrip()
-    appended = ",".join(f'"$group_{index}":{key}' for index, key in keys)
-    return f"{head}{'' if head.endswith('{') else ','}{appended}}}"
+    return append_members(properties, ",".join(f'"$group_{index}":{key}' for index, key in keys))
 
 
 def described_group(properties: str) -> DescribedGroup | None:

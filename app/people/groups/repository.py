@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bulk import chunks
 from app.db.models import ActorKey, Group, GroupType
+from app.db.upserts import insert_if_absent
 
 MAX_TYPES = 5
 
@@ -21,7 +20,6 @@ class GroupRepository:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
-        self._insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
 
     async def types(self) -> Sequence[GroupType]:
         found = await self._session.scalars(
@@ -38,16 +36,14 @@ class GroupRepository:
 
     async def add_type(self, name: str, type_index: int) -> None:
         """Add a type, unless the name or the index is taken."""
-        await self._session.execute(
-            self._insert(GroupType)
-            .values(project_id=self._project_id, name=name, type_index=type_index)
-            .on_conflict_do_nothing()
-        )
+        row = {"project_id": self._project_id, "name": name, "type_index": type_index}
+        await insert_if_absent(self._session, GroupType, [row])
 
     async def add_missing(self, groups: Mapping[tuple[int, str], dt.datetime]) -> None:
         """Add groups without properties, by their type's index and key; those that exist stay as they are."""
-        await self._session.execute(
-            self._insert(Group).on_conflict_do_nothing(),
+        await insert_if_absent(
+            self._session,
+            Group,
             [
                 {
                     "project_id": self._project_id,

@@ -26,14 +26,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.merges import MergedPersons, MergeLog
-
-# First key of the advisory lock under which a project's identities change; the second key is the project.
-IDENTITY_LOCK = 2
 
 _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
     func.generate_series(1, bindparam("count", type_=Integer))
@@ -96,10 +94,8 @@ class PersonRepository:
         return {"project_id": self._project_id, "distinct_ids": distinct_ids}
 
     async def lock_identities(self) -> None:
-        """Wait until no other transaction changes identities of this project (SQLite has a single writer)."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            connection = await self._session.connection()
-            await connection.exec_driver_sql("SELECT pg_advisory_xact_lock($1, $2)", (IDENTITY_LOCK, self._project_id))
+        """Wait until no other transaction changes identities of this project."""
+        await lock_project(self._session, ProjectLock.IDENTITIES, self._project_id)
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
         """Load the persons of distinct ids; ids of one person share one state."""

@@ -263,7 +263,7 @@ async def test_results_need_control_and_a_test(
         ),
         (
             {"events": [{"id": "a", "properties": [{"key": "x", "type": "session", "value": 1}]}]},
-            "Sessions have no 'x': only $session_duration can be asked for",
+            "Sessions do not have the property 'x': use $session_duration",
         ),
         (
             {"insight": "TRENDS", "events": [{"id": "a", "math": "sum"}]},

@@ -64,7 +64,7 @@ async def seen(
         trusted=settings.trusted_proxies,
         allowed_hosts=frozenset(settings.allowed_hosts),
         prefix=settings.prefix,
-        believes_prefix=settings.trust_forwarded_prefix,
+        trusts_prefix=settings.trust_forwarded_prefix,
         probes=frozenset({"/_livez"}),
     )
     await layer(scope, receive, send)

@@ -73,7 +73,7 @@ async def test_an_old_schema_is_a_fault_and_a_newer_one_is_not(
 async def test_clocks_apart_are_a_fault(
     application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_SECONDS_APART", -1.0)
+    monkeypatch.setattr(service, "MAX_CLOCK_SKEW_SECONDS", -1.0)
 
     assert ("clock" in faults(await examine(settings, application))) == (not settings.uses_sqlite)
 

@@ -9,13 +9,13 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from app.common.json_text import storable_text
 from app.events.capture.decoding.clock import RequestClock
 from app.events.capture.decoding.wire import (
     CAMPAIGN_PROPERTIES,
     ORIGIN_FIELDS,
     WireEvent,
     WireProperties,
-    as_text,
     invalid_payload,
     load_json,
     read_properties,
@@ -103,7 +103,7 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         return None  # part of a session recording, which the service does not store
     if event.set or event.set_once or event.unset:
         text, known = _merge_into_properties(event, text)
-    name = as_text(event.event)
+    name = storable_text(event.event)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
@@ -144,7 +144,7 @@ def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
         raise invalid_payload('Invalid payload: All events must have the event field "distinct_id"!')
     if not value:
         raise invalid_payload('Invalid payload: Event field "distinct_id" should not be blank!')
-    return as_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+    return storable_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
 
 
 def _read_uuid(value: object, clock: RequestClock) -> UUID:
@@ -182,14 +182,14 @@ def _merge_into_properties(event: WireEvent, text: str) -> tuple[str, WireProper
 
 def _read_alias(name: str, known: WireProperties) -> str | None:
     other = known.anonymous_id if name == "$identify" else known.alias if name in _ALIASING else None
-    return as_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
+    return storable_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
 def _read_object(value: object) -> JsonDict:
     """Return an object without the values that are nested too deeply to be read back from a person."""
     if not isinstance(value, dict):
         return {}
-    return {as_text(key): nested for key, nested in value.items() if _depth_is_bounded(nested)}
+    return {storable_text(key): nested for key, nested in value.items() if _depth_is_bounded(nested)}
 
 
 def _depth_is_bounded(value: object, depth: int = 1) -> bool:

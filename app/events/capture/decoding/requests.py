@@ -4,12 +4,12 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.common.json_text import storable_text
 from app.events.capture.decoding.clock import RequestClock, read_sent_at
 from app.events.capture.decoding.events import LONG_BYTES, CapturedEvent, is_long, read_events
 from app.events.capture.decoding.wire import (
     WireEvent,
     WireRequest,
-    as_text,
     invalid_payload,
     parse_request,
     read_properties,
@@ -91,4 +91,4 @@ def _find_token(first: WireRequest, envelope: Envelope) -> str | None:
     found = next((candidate for candidate in candidates if candidate), None)
     if not found and first.batch is None:
         found = read_properties(first)[1].token
-    return as_text(found).strip() if found else None
+    return storable_text(found).strip() if found else None

@@ -3,7 +3,6 @@
 Properties stay JSON text from the wire to the table; only the few keys that capture itself reads are decoded.
 """
 
-import json
 from collections.abc import Callable
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from app.common import lenient_json
 from app.common.errors import ValidationFailed
+from app.common.json_text import write_json
 
 CAMPAIGN_PROPERTIES = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid")
 _VISIT_PROPERTIES = (
@@ -136,7 +136,7 @@ def rewrite_properties(document: object) -> tuple[str, WireProperties]:
     """Write decoded properties as JSON text, and return those of them that capture reads beside it."""
     if not isinstance(document, dict):
         raise invalid_payload(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
-    text = lenient_json.dump(document)
+    text = write_json(document)
     return text, _decode_properties(text)
 
 
@@ -147,18 +147,12 @@ def load_json(text: str) -> object:
         raise invalid_payload(f"Malformed request data: Invalid JSON: {error}") from error
 
 
-def as_text(value: object) -> str:
-    """Return a text as it is and other JSON as its text, without NUL, which databases refuse."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
 def invalid_payload(detail: str) -> ValidationFailed:
     return ValidationFailed(detail, code="invalid_payload")
 
 
 def _parse_leniently(body: bytes) -> list[WireRequest] | WireRequest:
     try:
-        return _decode_request(lenient_json.dump(load_json(lenient_json.read_text(body))).encode())
+        return _decode_request(write_json(load_json(lenient_json.read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise invalid_payload(f"Malformed request data: {error}") from error

@@ -1,0 +1,31 @@
+"""JSON as text: written compactly, and extended without being parsed."""
+
+import json
+
+
+def write_json(document: object) -> str:
+    """Write a document compactly, as every reader of JSON and every database can take it.
+
+    Raises
+    ------
+    ValueError
+        When it holds NaN or an infinity.
+    """
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def append_members(document: str, members: str) -> str:
+    """Append members, written as ``"key":value,...``, to the text of a JSON object, the rest of which stays as it is.
+
+    A reader of a repeated key takes the last one.
+    """
+    if not members:
+        return document
+    head = document.rstrip().removesuffix("}").rstrip()
+    return f"{head}{'' if head.endswith('{') else ','}{members}}}"
+
+
+def storable_text(value: object) -> str:
+    """Return a text as it is and any other value as JSON; without NUL, which databases refuse."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

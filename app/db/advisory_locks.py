@@ -1,0 +1,47 @@
+"""Advisory locks of PostgreSQL, held until the transaction ends.
+
+SQLite has one writer at a time, so there every lock is held already.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+from sqlalchemy import Connection, Integer, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.database import Database
+
+_MIGRATION_KEY: Final = 7_236_180_011
+_EXCLUSIVE: Final = select(
+    func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
+)
+
+
+class ProjectLock(IntEnum):
+    """What a lock of a project protects. The number is the lock's first key, the project its second."""
+
+    EVENT_APPEND = 1  # shared by every transaction that adds events
+    IDENTITIES = 2  # which distinct id belongs to which person
+    COHORT_REFERENCES = 3  # which cohort refers to which
+    ACTOR_KEYS = 4  # the numbers of actors that are not persons
+
+
+async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:
+    """Wait for a lock of a project; with ``shared``, only for transactions that hold it exclusively."""
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    connection = await session.connection()
+    await connection.exec_driver_sql(f"SELECT {function}($1, $2)", (lock, project_id))
+
+
+async def wait_for_holders(database: Database, lock: ProjectLock, project_id: int) -> None:
+    """Return when every transaction that holds a lock of a project at the time of the call has ended."""
+    if not database.is_sqlite:
+        await database.fetch(_EXCLUSIVE, {"lock": lock, "project_id": project_id})
+
+
+def lock_schema(connection: Connection) -> None:
+    """Wait until no other process migrates the schema."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})

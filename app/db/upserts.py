@@ -1,0 +1,43 @@
+"""INSERT ... ON CONFLICT, which SQLAlchemy spells per database.
+
+For thousands of rows ``app.db.bulk.insert_missing_rows`` does the same through the driver.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from app.db.models import Base
+
+Values = Mapping[str, Any]  # values of any type, by column name
+
+
+async def insert_if_absent(session: AsyncSession, model: type[Base], rows: Sequence[Values]) -> None:
+    """Insert the rows whose unique keys are not taken; rows that exist stay as they are."""
+    if rows:
+        await session.execute(_insert(session, model).on_conflict_do_nothing(), list(rows))
+
+
+async def insert_or_update(
+    session: AsyncSession,
+    model: type[Base],
+    key: Mapping[InstrumentedAttribute[Any], object],
+    values: Values,
+    *,
+    where: ColumnElement[bool],
+) -> None:
+    """Insert a row, or give the row with the same unique key the new values if it satisfies a condition."""
+    await session.execute(
+        _insert(session, model)
+        .values({**{column.key: value for column, value in key.items()}, **values})
+        .on_conflict_do_update(index_elements=list(key), set_=values, where=where)
+    )
+
+
+def _insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    return postgresql.insert(model) if is_postgresql else sqlite.insert(model)
