@@ -36,12 +36,14 @@ hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
+# What a module has imported that starts processes or prepares databases without these fixtures.
+SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving"}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Start one PostgreSQL for all workers."""
-    if "not database" not in config.option.markexpr:
+    if config.option.markexpr != "fast":
         config.stash[SERVER_OF_ALL] = PostgresServer.start()
 
 
@@ -60,12 +62,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     spared = []
     for item in items:
-        if DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker("database")
+        if is_fast(item):
+            item.add_marker("fast")
         if is_spared(item) and not os.environ.get(EVERYTHING):
             spared.append(item)
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in set(spared)]
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Tell whether a test needs neither a database nor another process."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return not DATABASE_FIXTURES.intersection(item.fixturenames) and not SLOW_IMPORTS.intersection(vars(item.module))
 
 
 def is_spared(item: pytest.Item) -> bool:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
 from tests.support.service import Json, Service
 
+pytestmark = pytest.mark.one_database
+
 ANALYZE, POWER = "/experiments/analyze/", "/experiments/power/"
 MEAN = {"key": "control", "number_of_samples": 1000, "sum": 500, "sum_squares": 900}
 RATIO = {**MEAN, "denominator_sum": 2000, "denominator_sum_squares": 5000, "numerator_denominator_sum_product": 1100}

@@ -14,6 +14,8 @@ from app.experiments.schemas import ExperimentCreate
 from app.http.request_body import parse_json, read_bytes, validate
 from tests.support.service import FUNNEL, Service
 
+pytestmark = pytest.mark.one_database
+
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": FUNNEL}
 MEGABYTE = 1024 * 1024
 LIMIT = 20 * MEGABYTE

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.main import TAGS
@@ -11,6 +13,8 @@ from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
 from app.statistics.variants import FunnelVariant
 from tests.support.application import application, operations
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 JSON = "application/json"

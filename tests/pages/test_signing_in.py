@@ -11,6 +11,8 @@ from app.settings import Settings
 from tests.pages.conftest import Visitor
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_who_has_not_signed_in_is_asked_for_a_key_on_every_page(service: Service, stranger: Visitor) -> None:
     experiment = await service.create_experiment(name="Secret")

@@ -13,6 +13,8 @@ from app.db.database import Database
 from app.db.models import PersonalApiKey, utc_now
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 ME = "/api/users/@me/"
 NOT_PROVIDED = {
     "type": "authentication_error",

@@ -11,6 +11,8 @@ from app.db.database import Database
 from tests.conftest import new_service
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 
 class Clock:
     def __init__(self) -> None:

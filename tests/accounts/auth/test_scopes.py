@@ -15,6 +15,8 @@ from app.main import PRIVATE_ROUTERS
 from tests.support.application import operations, private_routes
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 KEYS = "/api/personal_api_keys/"
 
 

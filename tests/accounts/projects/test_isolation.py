@@ -9,6 +9,8 @@ from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 KEYS = "/api/personal_api_keys/"
 
 NOT_FOUND = {"type": "invalid_request", "code": "not_found", "detail": "Not found.", "attr": None}

@@ -18,6 +18,8 @@ from tests.sdk.lz_encoding import compress
 from tests.support.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 PATHS = ("/batch", "/capture", "/e", "/i/v0/e", "/track", "/engage", "/i/v0/ai/batch")
 ADDRESSES = [*PATHS, *(f"{path}/" for path in PATHS)]
 WHO = "Zoë 🦔 ???"  # needs more than ASCII, and a plus in base64
