@@ -8,6 +8,7 @@ from pydantic import HttpUrl
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.settings import Settings
+from tests.conftest import new_service
 from tests.pages.conftest import Visitor
 from tests.support.service import Service
 
@@ -57,7 +58,9 @@ async def test_no_body_breaks_the_form(stranger: Visitor, body: bytes) -> None:
 
 async def test_a_revoked_key_ends_the_visit(service: Service, visitor: Visitor, database: Database) -> None:
     async with database.write() as session:
-        await AccountService(session).revoke_key(1)
+        keys = AccountService(session)
+        [key] = await keys.list_keys(service.email)
+        await keys.revoke_key(key.id)
 
     page = await visitor.browser.get(visitor.path())
 
@@ -80,11 +83,7 @@ async def test_the_cookie_opens_pages_only(service: Service, stranger: Visitor) 
 
 
 async def test_what_is_not_ones_own_does_not_exist(service: Service, visitor: Visitor, database: Database) -> None:
-    async with database.write() as session:
-        made = await AccountService(session).set_up_project(
-            name="Rival", email="bob@example.org", organization_name="Rivals", timezone="UTC"
-        )
-    rival = Service(service.client, made.project.id, made.project.api_token, made.personal_api_key)
+    rival = await new_service(service.client, database)
     theirs = await rival.create_experiment(name="Secret")
 
     foreign = [
@@ -108,7 +107,7 @@ async def test_what_is_not_ones_own_does_not_exist(service: Service, visitor: Vi
 
 async def test_a_key_without_the_scope_sees_nothing(service: Service, stranger: Visitor, database: Database) -> None:
     async with database.write() as session:
-        _, key = await AccountService(session).create_key("ann@example.com", "Flags", ["feature_flag:read"])
+        _, key = await AccountService(session).create_key(service.email, "Flags", ["feature_flag:read"])
 
     answer = await stranger.sign_in(key)
 

@@ -114,7 +114,7 @@ async def test_without_a_personal_key_nothing_of_a_project_is_told(
     assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
-async def test_reference_that_is_not_an_id_of_the_project_is_not_found(service: Service) -> None:
+async def test_what_is_no_id_of_the_project_is_not_found(service: Service) -> None:
     own = await make_objects(service, "own")
     before = await shown(service)
     offenders = []

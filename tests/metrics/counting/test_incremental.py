@@ -35,6 +35,8 @@ from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.own_database
+
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
 PERSONS = range(1, 7)
