@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
