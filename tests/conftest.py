@@ -24,14 +24,15 @@ from app.db import migrations
 from app.db.database import Database
 from app.settings import Settings
 from tests.support.application import application as build_application
+from tests.support.examples import CI, DEV
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
 from tests.support.service import Service
 from tests.support.shared_database import separate_ids
 
 # Examples that reach a database take as long as the machine is busy: time is measured in benchmarks, not here.
-hypothesis.settings.register_profile("dev", deadline=None, max_examples=15)
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=DEV)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI)
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()

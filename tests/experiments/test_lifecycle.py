@@ -13,6 +13,7 @@ from app.db.database import Database
 from app.flags.filters import SHIPPED
 from tests.conftest import new_service
 from tests.experiments.test_creating import DEFAULT_VARIANTS
+from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import flags, only_flag
 
@@ -368,7 +369,7 @@ def is_documented(action: str, experiment: Json, flag: Json) -> bool:
     return bool(action != "unarchive" or experiment["archived"])
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
 async def test_no_order_of_actions_and_changes_leads_to_an_undocumented_state(
     client: httpx.AsyncClient, database: Database, steps: list[Any]

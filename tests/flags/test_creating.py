@@ -8,6 +8,7 @@ from app.db.database import Database
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
 from tests.http.test_http import documents
+from tests.support.examples import examples
 from tests.support.service import Json, Service
 from tests.support.stored_experiments import flags
 
@@ -187,7 +188,7 @@ async def test_a_flag_may_be_created_deleted_and_takes_no_key_then(service: Serv
     assert [flag["deleted"] for flag in (deleted, living, another)] == [True, False, True]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.fixed_dictionaries(
         {},
