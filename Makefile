@@ -6,7 +6,7 @@ CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
 
-.PHONY: demo serve test test-clients test-pages test-exhaustive check lint types format benchmark clean
+.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive check lint types format benchmark clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -28,11 +28,15 @@ serve: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/pytest -n 2
 
-# PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
+# What needs neither a database nor another process, for the edit loop.
+test-fast: $(VENV)/.dev
+	$(BIN)/pytest -n 2 -m fast
+
 # What tries every case there is, and takes minutes.
 test-exhaustive: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m exhaustive
 
+# PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
 test-clients: $(VENV)/.dev $(CLIENTS)/.python-7.91.1 $(CLIENTS)/.python-2.2.0 $(CLIENTS)/.node $(CHROMIUM)
 	$(BIN)/pytest -m clients tests/clients
 

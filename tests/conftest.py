@@ -1,44 +1,110 @@
-"""Every behavior test runs twice: on a fresh SQLite file and on a fresh PostgreSQL database."""
+"""Every behavior test runs on SQLite and on PostgreSQL. Most share a database and have a project of their own in it.
+
+``own_database`` gives a test a new database; ``one_database`` runs it on one of them, unless all has to be tested.
+"""
 
 import asyncio
+import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import hypothesis
 import pytest
 from fastapi import FastAPI
+from starlette.datastructures import State
 
 from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.database import Database
-from app.main import create_app
 from app.settings import Settings
+from tests.support.application import application as build_application
+from tests.support.examples import CI, DEV
 from tests.support.postgresql import PostgresServer
+from tests.support.programs import EVERYTHING
 from tests.support.service import Service
-
-TEMPLATE = "abacus_template"
+from tests.support.shared_database import separate_ids
 
 # Examples that reach a database take as long as the machine is busy: time is measured in benchmarks, not here.
-hypothesis.settings.register_profile("abacus", deadline=None, max_examples=50)
-hypothesis.settings.load_profile("abacus")
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=DEV)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI)
+hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
+
+SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
+DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
+# What a module has imported that starts processes or prepares databases without these fixtures.
+SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Start one PostgreSQL for all workers."""
+    if config.option.markexpr != "fast":
+        config.stash[SERVER_OF_ALL] = PostgresServer.start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if SERVER_OF_ALL in node.config.stash:
+        node.workerinput["postgresql"] = node.config.stash[SERVER_OF_ALL].url("postgres")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER_OF_ALL in config.stash:
+        config.stash[SERVER_OF_ALL].stop()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    spared = []
+    for item in items:
+        if is_fast(item):
+            item.add_marker("fast")
+        if is_spared(item) and not os.environ.get(EVERYTHING):
+            spared.append(item)
+    config.hook.pytest_deselected(items=spared)
+    items[:] = [item for item in items if item not in set(spared)]
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Tell whether a test needs neither a database nor another process."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return not DATABASE_FIXTURES.intersection(item.fixturenames) and not SLOW_IMPORTS.intersection(vars(item.module))
+
+
+def is_spared(item: pytest.Item) -> bool:
+    """Tell whether a test was asked to run on one database, and this is another: ``one_database("postgresql")``."""
+    marker = item.get_closest_marker("one_database")
+    if marker is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return False
+    wanted, given = marker.args[0] if marker.args else "sqlite", item.callspec.params.get("database_url")
+    return given is not None and given != wanted
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
+def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    workerinput = getattr(request.config, "workerinput", {})
+    if "postgresql" in workerinput:
+        yield PostgresServer(workerinput["postgresql"], None)
+        return
     with PostgresServer.start() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql: PostgresServer) -> str:
-    """A migrated database that each test gets a copy of."""
-    run_apart(postgresql.create_database(TEMPLATE))
-    in_a_thread(lambda: migrations.upgrade(settings_for(postgresql.url(TEMPLATE))))
-    return TEMPLATE
+def postgresql_template(postgresql: PostgresServer) -> Iterator[str]:
+    """A migrated database to make copies of."""
+    name = f"template_{uuid4().hex}"
+    run_apart(postgresql.create_database(name))
+    in_a_thread(lambda: migrations.upgrade(settings_for(postgresql.url(name))))
+    yield name
+    run_apart(postgresql.drop_database(name))
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +114,30 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def shared_sqlite(sqlite_template: Path) -> str:
+    url = f"sqlite:///{shutil.copy(sqlite_template, sqlite_template.with_name('shared.db'))}"
+    in_a_thread(lambda: separate_ids(settings_for(url)))
+    return url
+
+
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
+    name = f"shared_{uuid4().hex}"
+    run_apart(postgresql.create_database(name, template=postgresql_template))
+    in_a_thread(lambda: separate_ids(settings_for(postgresql.url(name))))
+    yield postgresql.url(name)
+    run_apart(postgresql.drop_database(name))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The database that tests share, or a copy of the template for a test that is marked ``own_database``."""
+    if request.node.get_closest_marker("own_database") is None:
+        yield request.getfixturevalue(f"shared_{request.param}")
+        return
     if request.param == "sqlite":
-        path = tmp_path / "abacus.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        yield f"sqlite:///{path}"
+        yield f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), tmp_path / 'abacus.db')}"
         return
     server: PostgresServer = request.getfixturevalue("postgresql")
     name = f"test_{uuid4().hex}"
@@ -80,14 +164,55 @@ def settings_for(database_url: str) -> Settings:
 @pytest.fixture(scope="session")
 def built_application() -> FastAPI:
     """The application without a database: to prepare its routes takes longer than most tests do."""
-    return create_app(Settings(refresh_interval=0))
+    return build_application()
+
+
+class OpenedApplications:
+    """What the application holds open while it serves a database, for every database that tests share."""
+
+    def __init__(self, application: FastAPI) -> None:
+        self._application = application
+        self._states: dict[str, State] = {}
+        self._open = contextlib.AsyncExitStack()
+
+    async def state(self, database_url: str) -> State:
+        if database_url not in self._states:
+            await self._open.enter_async_context(serving(self._application, database_url))
+            self._states[database_url] = self._application.state
+        return self._states[database_url]
+
+    async def close(self) -> None:
+        await self._open.aclose()
+
+
+@contextlib.asynccontextmanager
+async def serving(application: FastAPI, database_url: str) -> AsyncIterator[None]:
+    application.state = State({"settings": settings_for(database_url), "rate_limiter": None})
+    async with application.router.lifespan_context(application):
+        yield
+
+
+@pytest.fixture(scope="session")
+async def opened_applications(built_application: FastAPI) -> AsyncIterator[OpenedApplications]:
+    opened = OpenedApplications(built_application)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture
-async def application(built_application: FastAPI, database_url: str) -> AsyncIterator[FastAPI]:
-    built_application.state.settings = settings_for(database_url)
-    async with built_application.router.lifespan_context(built_application):
-        yield built_application
+async def application(
+    request: pytest.FixtureRequest,
+    built_application: FastAPI,
+    database_url: str,
+    opened_applications: OpenedApplications,
+) -> AsyncIterator[FastAPI]:
+    if request.node.get_closest_marker("own_database"):
+        async with serving(built_application, database_url):
+            yield built_application
+        return
+    opened = await opened_applications.state(database_url)
+    built_application.state = State(dict(opened._state))  # what a test puts there goes with it
+    yield built_application
 
 
 @pytest.fixture
@@ -110,9 +235,15 @@ async def service(client: httpx.AsyncClient, database: Database) -> Service:
     return await new_service(client, database)
 
 
-async def new_service(client: httpx.AsyncClient, database: Database, timezone: str = "UTC") -> Service:
+async def new_service(
+    client: httpx.AsyncClient, database: Database, timezone: str = "UTC", *, beside: Service | None = None
+) -> Service:
+    """Set up a project: of a user and an organization of its own, or of those that another project has."""
+    unique = uuid4().hex[:12]
+    email = beside.email if beside else f"ann-{unique}@example.com"
+    organization = beside.organization if beside else f"Example {unique}"
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
-            name="Web shop", email="ann@example.com", organization_name="Example", timezone=timezone
+            name="Web shop", email=email, organization_name=organization, timezone=timezone
         )
-    return Service(client, made.project.id, made.project.api_token, made.personal_api_key)
+    return Service(client, made.project.id, made.project.api_token, made.personal_api_key, email, organization)

@@ -16,6 +16,8 @@ from tests.conftest import run_apart
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
 
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
+
 COMMAND = [sys.executable, "-m", "app.cli"]
 
 

@@ -8,7 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
+from tests.support.examples import examples
 from tests.support.service import Json, Service
+
+pytestmark = pytest.mark.one_database
 
 ANALYZE, POWER = "/experiments/analyze/", "/experiments/power/"
 MEAN = {"key": "control", "number_of_samples": 1000, "sum": 500, "sum_squares": 900}
@@ -131,7 +134,7 @@ FIELDS = ["success_count", "failure_count", "count", "exposure", "number_of_samp
 FIELDS += ["denominator_sum", "denominator_sum_squares", "numerator_denominator_sum_product"]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     metric_type=st.sampled_from(["funnel", "count", "mean", "ratio"]),
     variants=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS, hostile)), min_size=1, max_size=4),

@@ -13,6 +13,8 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, User
 from tests.support.service import Service
 
+pytestmark = pytest.mark.own_database
+
 EVERYTHING: Select[*tuple[Any, ...]] = (
     select(*Experiment.__table__.columns, *User.__table__.columns)
     .join(User, User.id == Experiment.created_by_id)

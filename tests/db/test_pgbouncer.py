@@ -21,6 +21,8 @@ from tests.support.ports import free_port
 from tests.support.programs import require
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.own_database
+
 CLIENTS = 12
 
 

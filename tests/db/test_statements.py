@@ -11,6 +11,8 @@ from app.db.database import Database
 from tests.support.service import Service
 from tests.support.service import event as sent
 
+pytestmark = pytest.mark.own_database
+
 Request: TypeAlias = Callable[[Service], Awaitable[httpx.Response]]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 HOST = "https://abacus.example"
 ADDRESS = f"{HOST}/api/projects/$PROJECT_ID/experiments/"
 CURL = argparse.ArgumentParser()

@@ -48,7 +48,7 @@ async def test_the_first_start_launches(service: Service, database: Database) ->
 
     await patched(service, draft, start_date="2022-11-01T00:00:00Z")
 
-    assert (await only_flag(database))["active"] is True
+    assert (await only_flag(database, service))["active"] is True
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
     service: Service, database: Database, changes: dict[str, object]
 ) -> None:
     experiment = await service.create_experiment()
-    before = await only_flag(database)
+    before = await only_flag(database, service)
 
     await patched(service, experiment, **changes)
 
-    assert await only_flag(database) == before
+    assert await only_flag(database, service) == before
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_changed_filters_rewrite_the_participants_and_keep_the_split(
 
     await patched(service, experiment, filters=filters)
 
-    assert (await only_flag(database))["filters"] == {
+    assert (await only_flag(database, service))["filters"] == {
         "groups": groups,
         "multivariate": {"variants": DEFAULT_VARIANTS},
         "aggregation_group_type_index": index,
@@ -101,11 +101,11 @@ async def test_changed_filters_rewrite_the_participants_and_keep_the_split(
 
 async def test_empty_filters_do_not_touch_the_flag(service: Service, database: Database) -> None:
     experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY]})
-    before = await only_flag(database)
+    before = await only_flag(database, service)
 
     await patched(service, experiment, filters={})
 
-    assert await only_flag(database) == before
+    assert await only_flag(database, service) == before
 
 
 async def test_group_participants_need_their_aggregation(service: Service) -> None:
@@ -133,7 +133,7 @@ async def test_the_same_split_may_be_sent_again_with_other_names_and_order(
     after = await patched(service, experiment, parameters={"feature_flag_variants": variants})
 
     assert after["parameters"] == {"feature_flag_variants": variants}
-    assert (await only_flag(database))["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
+    assert (await only_flag(database, service))["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_a_refused_change_changes_nothing(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
 ) -> None:
     experiment = await service.create_experiment(start_date=None)
-    flag = await only_flag(database)
+    flag = await only_flag(database, service)
 
     # The other fields are good: they must not be stored either.
     body = {"description": "New", "start_date": "2022-11-02T00:00:00Z", **changes}
@@ -203,7 +203,7 @@ async def test_a_refused_change_changes_nothing(
     assert response.status_code == 400
     assert response.json() == {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
     assert await service.read(f"/experiments/{experiment['id']}/") == experiment
-    assert await only_flag(database) == flag
+    assert await only_flag(database, service) == flag
 
 
 # The rules that look at the stored experiment, first to last; each body breaks its rule and those after it.

@@ -29,7 +29,7 @@ async def test_of_creations_of_one_key_at_the_same_time_one_succeeds(service: Se
         ]
         * 3
     )
-    assert len(await flags(database)) == 1
+    assert len(await flags(database, service)) == 1
     assert (await service.read("/experiments/"))["count"] == 1
 
 
@@ -65,7 +65,7 @@ async def test_a_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(
         await experiments.update(held, first, User(id=held.created_by_id))
 
     assert (await second).json()["filters"] == TREND
-    assert (await only_flag(database))["filters"]["groups"] == [{"properties": [COUNTRY]}]
+    assert (await only_flag(database, service))["filters"]["groups"] == [{"properties": [COUNTRY]}]
 
 
 async def somebody_waits(database: Database) -> None:
@@ -89,7 +89,7 @@ async def test_a_concurrent_change_and_deletion_leave_the_flag_deleted(service: 
 
     assert changed.status_code in (200, 404)
     assert deleted.status_code == 204
-    assert (await only_flag(database))["deleted"] is True
+    assert (await only_flag(database, service))["deleted"] is True
 
 
 async def test_of_deletions_at_the_same_time_one_succeeds(service: Service) -> None:

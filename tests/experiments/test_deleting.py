@@ -20,11 +20,11 @@ async def test_the_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(
     service: Service, database: Database
 ) -> None:
     experiment = await service.create_experiment()
-    (before,) = await flags(database)
+    (before,) = await flags(database, service)
 
     await service.delete(f"/experiments/{experiment['id']}/")
 
-    assert await flags(database) == [{**before, "deleted": True}]
+    assert await flags(database, service) == [{**before, "deleted": True}]
 
 
 async def test_the_key_of_a_deleted_experiment_is_free_and_its_old_flag_stays(
@@ -36,7 +36,7 @@ async def test_the_key_of_a_deleted_experiment_is_free_and_its_old_flag_stays(
     second = await service.create_experiment()
 
     assert second["feature_flag"] != first["feature_flag"]
-    assert [(flag["id"], flag["deleted"]) for flag in await flags(database)] == [
+    assert [(flag["id"], flag["deleted"]) for flag in await flags(database, service)] == [
         (first["feature_flag"], True),
         (second["feature_flag"], False),
     ]

@@ -13,6 +13,7 @@ from app.db.database import Database
 from app.flags.filters import SHIPPED
 from tests.conftest import new_service
 from tests.experiments.test_creating import DEFAULT_VARIANTS
+from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import flags, only_flag
 
@@ -55,19 +56,19 @@ async def test_launching_starts_now_and_releases_the_flag(service: Service, data
     changed = {"status": "running", "end_date": None} | {name: launched[name] for name in ("start_date", "updated_at")}
     assert launched == {**draft, **changed}
     assert draft["updated_at"] < launched["start_date"] <= launched["updated_at"]
-    assert (await only_flag(database))["active"] is True
+    assert (await only_flag(database, service))["active"] is True
 
 
 async def test_pausing_switches_the_flag_off_and_resuming_on_again(service: Service, database: Database) -> None:
     running = await experiment_that_is(service, "running")
 
     paused = await acted(service, running, "pause")
-    flag_when_paused = await only_flag(database)
+    flag_when_paused = await only_flag(database, service)
     resumed = await acted(service, paused, "resume")
 
     assert paused == {**running, "status": "paused", "updated_at": paused["updated_at"]}
     assert resumed == {**running, "updated_at": resumed["updated_at"]}
-    assert (flag_when_paused["active"], (await only_flag(database))["active"]) == (False, True)
+    assert (flag_when_paused["active"], (await only_flag(database, service))["active"]) == (False, True)
 
 
 async def test_a_flag_that_is_switched_by_hand_pauses_its_experiment(service: Service) -> None:
@@ -86,14 +87,14 @@ async def test_a_flag_that_is_switched_by_hand_pauses_its_experiment(service: Se
 @pytest.mark.parametrize("status", ["running", "paused"])
 async def test_ending_sets_the_end_and_leaves_the_flag_alone(service: Service, database: Database, status: str) -> None:
     before = await experiment_that_is(service, status)
-    flag = await only_flag(database)
+    flag = await only_flag(database, service)
 
     ended = await acted(service, before, "end", conclusion="won", conclusion_comment="It sells.")
 
     changed = {"status": "stopped", "conclusion": "won", "conclusion_comment": "It sells."}
     assert ended == {**before, **changed, "end_date": ended["end_date"], "updated_at": ended["updated_at"]}
     assert ended["start_date"] < ended["end_date"] <= ended["updated_at"]
-    assert await only_flag(database) == flag
+    assert await only_flag(database, service) == flag
 
 
 @pytest.mark.parametrize("filters", [FUNNEL, TREND])
@@ -110,13 +111,13 @@ async def test_a_shipped_variant_is_released_to_everyone_and_old_conditions_stay
     service: Service, database: Database, status: str
 ) -> None:
     before = await experiment_that_is(service, status)
-    groups = (await only_flag(database))["filters"]["groups"]
+    groups = (await only_flag(database, service))["filters"]["groups"]
 
     shipped = await acted(service, before, "ship_variant", variant_key="test", conclusion="won")
 
     changed = {"status": "stopped", "conclusion": "won", "updated_at": shipped["updated_at"]}
     assert shipped == {**before, **changed, "end_date": before["end_date"] or shipped["end_date"]}
-    flag = await only_flag(database)
+    flag = await only_flag(database, service)
     assert flag["active"] is True
     assert flag["filters"] == {
         "groups": [{"properties": [], "rollout_percentage": 100, "description": SHIPPED}, *groups],
@@ -137,12 +138,12 @@ async def test_resetting_makes_a_draft_and_leaves_the_flag_alone(service: Servic
     await acted(service, draft, "launch")
     await acted(service, draft, "end", conclusion="lost", conclusion_comment="Alas.")
     await acted(service, draft, "archive")
-    flag = await only_flag(database)
+    flag = await only_flag(database, service)
 
     reset = await acted(service, draft, "reset")
 
     assert reset == {**draft, "updated_at": reset["updated_at"]}
-    assert await only_flag(database) == flag
+    assert await only_flag(database, service) == flag
     assert (await acted(service, draft, "launch"))["status"] == "running"
 
 
@@ -173,8 +174,8 @@ async def test_a_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, d
         assert (copy["name"], copy["status"], copy["start_date"]) == ("Checkout button (Copy)", "draft", None)
     assert (named.status_code, named.json()["name"], named.json()["feature_flag_key"]) == (201, "Again", "again")
     assert taken.json() == refusal("There is already a feature flag with this key.", "unique", "key")
-    assert (await flags(database))[1]["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
-    assert (await flags(database))[1]["active"] is False
+    assert (await flags(database, service))[1]["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
+    assert (await flags(database, service))[1]["active"] is False
 
 
 async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> None:
@@ -212,13 +213,13 @@ async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> N
 async def test_an_action_that_the_status_forbids_is_refused_and_changes_nothing(
     service: Service, database: Database, status: str, action: str, detail: str
 ) -> None:
-    experiment, flag = await experiment_that_is(service, status), await only_flag(database)
+    experiment, flag = await experiment_that_is(service, status), await only_flag(database, service)
 
     response = await act(service, experiment, action, variant_key="test")
 
     assert (response.status_code, response.json()) == (400, refusal(detail))
     assert await service.read(f"/experiments/{experiment['id']}/") == experiment
-    assert await only_flag(database) == flag
+    assert await only_flag(database, service) == flag
 
 
 async def test_what_is_archived_is_neither_archived_again_nor_launched(service: Service) -> None:
@@ -268,13 +269,13 @@ async def test_a_flag_without_something_to_compare_is_not_launched(service: Serv
 async def test_a_wrong_body_is_refused_and_changes_nothing(
     service: Service, database: Database, action: str, body: dict[str, object], answer: Json
 ) -> None:
-    running, flag = await experiment_that_is(service, "running"), await only_flag(database)
+    running, flag = await experiment_that_is(service, "running"), await only_flag(database, service)
 
     response = await act(service, running, action, **body)
 
     assert (response.status_code, response.json()) == (400, answer)
     assert await service.read(f"/experiments/{running['id']}/") == running
-    assert await only_flag(database) == flag
+    assert await only_flag(database, service) == flag
 
 
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
@@ -368,7 +369,7 @@ def is_documented(action: str, experiment: Json, flag: Json) -> bool:
     return bool(action != "unarchive" or experiment["archived"])
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
 async def test_no_order_of_actions_and_changes_leads_to_an_undocumented_state(
     client: httpx.AsyncClient, database: Database, steps: list[Any]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import FUNNEL, Service
 
+pytestmark = pytest.mark.one_database
+
 PATH = "/experiments/"
 FIELDS = {
     "name": " Größe ",

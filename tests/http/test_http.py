@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from app.common.errors import ParseError, ValidationFailed
 from app.experiments.schemas import ExperimentCreate
 from app.http.request_body import parse_json, read_bytes, validate
+from tests.support.examples import examples
 from tests.support.service import FUNNEL, Service
+
+pytestmark = pytest.mark.one_database
 
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": FUNNEL}
 MEGABYTE = 1024 * 1024
@@ -357,7 +360,7 @@ documents = st.recursive(
 FIELDS = ["name", "description", "start_date", "end_date", "parameters", "secondary_metrics", "filters", "archived"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, documents)))
 async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
     service: Service, changes: dict[str, object]

@@ -11,6 +11,8 @@ from tests.conftest import run_apart, settings_for
 from tests.support.postgresql import PostgresServer, binary
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.own_database
+
 
 def back_up_sqlite(source: str, folder: Path) -> str:
     with sqlite3.connect(source.removeprefix("sqlite:///")) as connection:

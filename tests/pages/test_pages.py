@@ -13,6 +13,8 @@ from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
 from tests.support.service import TREND, Service, event
 from tests.test_cli import abacus
 
+pytestmark = pytest.mark.one_database
+
 HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> \" & {{ 7 * 7 }}"
 VARIANT = "</script><img src=x onerror=alert(1)>"
 

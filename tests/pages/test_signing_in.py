@@ -8,8 +8,11 @@ from pydantic import HttpUrl
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.settings import Settings
+from tests.conftest import new_service
 from tests.pages.conftest import Visitor
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 
 async def test_every_page_asks_visitors_without_a_session_for_a_key(service: Service, stranger: Visitor) -> None:
@@ -55,7 +58,9 @@ async def test_no_body_breaks_the_form(stranger: Visitor, body: bytes) -> None:
 
 async def test_a_revoked_key_signs_the_user_out(service: Service, visitor: Visitor, database: Database) -> None:
     async with database.write() as session:
-        await AccountService(session).revoke_key(1)
+        keys = AccountService(session)
+        [key] = await keys.list_keys(service.email)
+        await keys.revoke_key(key.id)
 
     page = await visitor.browser.get(visitor.path())
 
@@ -78,11 +83,7 @@ async def test_the_cookie_opens_pages_only(service: Service, stranger: Visitor) 
 
 
 async def test_projects_of_others_are_not_found(service: Service, visitor: Visitor, database: Database) -> None:
-    async with database.write() as session:
-        made = await AccountService(session).set_up_project(
-            name="Rival", email="bob@example.org", organization_name="Rivals", timezone="UTC"
-        )
-    rival = Service(service.client, made.project.id, made.project.api_token, made.personal_api_key)
+    rival = await new_service(service.client, database)
     theirs = await rival.create_experiment(name="Secret")
 
     foreign = [
@@ -106,7 +107,7 @@ async def test_projects_of_others_are_not_found(service: Service, visitor: Visit
 
 async def test_a_key_without_the_scope_sees_nothing(service: Service, stranger: Visitor, database: Database) -> None:
     async with database.write() as session:
-        _, key = await AccountService(session).create_key("ann@example.com", "Flags", ["feature_flag:read"])
+        _, key = await AccountService(session).create_key(service.email, "Flags", ["feature_flag:read"])
 
     answer = await stranger.sign_in(key)
 

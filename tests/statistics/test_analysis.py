@@ -16,6 +16,7 @@ from app.statistics.frequentist.sequential import sequential_factor, sequential_
 from app.statistics.numerics.tail_probabilities import chi_square_p_value, student_p_values
 from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
 from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, RatioVariant
+from tests.support.examples import examples
 
 CONFIG = AnalysisConfig()
 ONE_LOOK = AnalysisConfig(method="frequentist", is_sequential=False)
@@ -244,7 +245,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(variants=st.one_of(funnels, count_variants, mean_variants), config=configs)
 def test_any_counts_give_consistent_analysis(
     variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig

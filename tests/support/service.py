@@ -24,6 +24,8 @@ class Service:
     project_id: int
     token: str
     key: str
+    email: str = ""
+    organization: str = ""
 
     @property
     def project(self) -> str:

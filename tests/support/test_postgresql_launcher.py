@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(EXISTING_SERVER_VARIABLE in os.environ, reason="
 
 OWNER = """
 import sys
-from tests.postgresql import PostgresServer
+from tests.support.postgresql import PostgresServer
 server = PostgresServer.start()
 print(server.process_id, server.socket_directory, flush=True)
 sys.stdin.read()

@@ -17,6 +17,8 @@ from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import settings_for
 from tests.support.service import TREND, Service, event
 
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
+
 TOKEN = "metrics-token"  # noqa: S105  # of these tests
 
 

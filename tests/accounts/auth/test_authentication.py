@@ -13,6 +13,8 @@ from app.db.database import Database
 from app.db.models import PersonalApiKey, utc_now
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 ME = "/api/users/@me/"
 NOT_PROVIDED = {
     "type": "authentication_error",
@@ -28,9 +30,13 @@ INVALID = {
 }
 
 
-async def stored_key(database: Database) -> PersonalApiKey:
+def only_key_of(service: Service) -> Select[PersonalApiKey]:
+    return select(PersonalApiKey).where(PersonalApiKey.user.has(email=service.email))
+
+
+async def stored_key(database: Database, service: Service) -> PersonalApiKey:
     async with database.read() as session:
-        return (await session.scalars(select(PersonalApiKey))).one()
+        return (await session.scalars(only_key_of(service))).one()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ async def me(service: Service) -> httpx.Response:
 async def test_a_revoked_key_opens_nothing_from_then_on(service: Service, database: Database) -> None:
     assert (await me(service)).status_code == 200
     async with database.write() as session:
-        await AccountService(session).revoke_key((await stored_key(database)).id)
+        await AccountService(session).revoke_key((await stored_key(database, service)).id)
 
     response = await me(service)
 
@@ -138,7 +144,7 @@ async def test_a_revoked_key_opens_nothing_from_then_on(service: Service, databa
 
 async def test_the_keys_of_a_deactivated_user_open_nothing(service: Service, database: Database) -> None:
     async with database.write() as session:
-        await AccountService(session).deactivate_user("ann@example.com")
+        await AccountService(session).deactivate_user(service.email)
 
     response = await me(service)
 
@@ -148,7 +154,7 @@ async def test_the_keys_of_a_deactivated_user_open_nothing(service: Service, dat
 async def test_of_a_key_the_database_holds_its_digest_and_eight_characters(
     service: Service, database: Database
 ) -> None:
-    stored = await stored_key(database)
+    stored = await stored_key(database, service)
 
     row = {column.name: str(getattr(stored, column.name)) for column in PersonalApiKey.__table__.columns}
     assert row["mask"] == f"phx_...{service.key[-4:]}"
@@ -158,9 +164,9 @@ async def test_of_a_key_the_database_holds_its_digest_and_eight_characters(
 async def test_the_use_of_a_key_is_noted_once_an_hour(service: Service, database: Database) -> None:
     before = utc_now()
     await me(service)
-    first = (await stored_key(database)).last_used_at
+    first = (await stored_key(database, service)).last_used_at
     await me(service)
-    second = (await stored_key(database)).last_used_at
+    second = (await stored_key(database, service)).last_used_at
 
     assert first is not None
     assert second is not None
@@ -171,11 +177,11 @@ async def test_the_use_of_a_key_is_noted_once_an_hour(service: Service, database
 async def test_a_use_in_another_hour_is_noted_again(service: Service, database: Database) -> None:
     yesterday = utc_now() - dt.timedelta(days=1)
     async with database.write() as session:
-        (await session.scalars(select(PersonalApiKey))).one().last_used_at = yesterday
+        (await session.scalars(only_key_of(service))).one().last_used_at = yesterday
 
     await me(service)
 
-    last_used_at = (await stored_key(database)).last_used_at
+    last_used_at = (await stored_key(database, service)).last_used_at
     assert last_used_at is not None
     assert last_used_at > yesterday
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.db.models import PersonalApiKey
 from tests.accounts.auth.test_authentication import INVALID, ME
 from tests.accounts.projects.test_isolation import NOT_FOUND
+from tests.conftest import new_service
 from tests.support.service import Json, Service
 
 KEYS = "/api/personal_api_keys/"
@@ -67,10 +67,7 @@ async def test_a_new_key_opens_what_its_user_may_open_and_its_use_is_noted(servi
 async def test_own_keys_are_listed_newest_first_in_a_plain_array(service: Service, database: Database) -> None:
     first = await created(service, "First")
     second = await created(service, "Second")
-    async with database.write() as session:
-        await AccountService(session).set_up_project(
-            name="Rival", email="bob@example.org", organization_name="Rivals", timezone="UTC"
-        )
+    await new_service(service.client, database)
 
     response = await call(service, "GET")
 

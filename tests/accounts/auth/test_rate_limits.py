@@ -11,6 +11,8 @@ from app.db.database import Database
 from tests.conftest import new_service
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 
 class Clock:
     def __init__(self) -> None:
@@ -126,7 +128,7 @@ async def test_results_have_a_limit_of_their_own(service: Service, limited: Rate
 async def test_projects_and_keys_are_counted_apart_however_a_project_is_named(
     service: Service, database: Database, limited: RateLimiter
 ) -> None:
-    neighbor = await new_service(service.client, database)
+    neighbor = await new_service(service.client, database, beside=service)
     assert set(await statuses(lambda: service.get("/actions/"), 479)) == {200}
     headers = {"Authorization": f"Bearer {service.key}"}
 

@@ -1,5 +1,6 @@
 """Nothing of one project is seen or touched through another."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import httpx
@@ -7,7 +8,9 @@ import pytest
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from tests.support.service import Service
+from tests.support.service import Json, Service
+
+pytestmark = pytest.mark.one_database
 
 KEYS = "/api/personal_api_keys/"
 
@@ -57,30 +60,51 @@ OF_A_PROJECT = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), OF_AN_EXPERIMENT)
-async def test_an_experiment_of_another_project_does_not_exist(
-    service: Service, neighbor: Service, method: str, path: str
-) -> None:
+async def test_objects_of_another_project_do_not_exist(service: Service, neighbor: Service) -> None:
     theirs = await neighbor.create_experiment()
+    before = await everything_of(neighbor, theirs)
 
-    response = await service.request(method, path.format(id=theirs["id"]))
+    answers = {
+        (method, path): await service.request(method, path.format(id=id_in(path, theirs)), json={"key": "mine"})
+        for method, path in [*OF_AN_EXPERIMENT, *OF_A_FLAG]
+    }
 
-    assert (response.status_code, response.json()) == (404, NOT_FOUND)
-    assert await neighbor.read(f"/experiments/{theirs['id']}/") == theirs
-
-
-@pytest.mark.parametrize(("method", "path"), OF_A_FLAG)
-async def test_a_flag_of_another_project_does_not_exist(
-    service: Service, neighbor: Service, method: str, path: str
-) -> None:
-    theirs = await neighbor.create_experiment()
-    before = await neighbor.read(f"/feature_flags/{theirs['feature_flag']}/")
-
-    response = await service.request(method, path.format(id=before["id"]), json={"key": "mine"})
-
-    assert (response.status_code, response.json()) == (404, NOT_FOUND)
-    assert await neighbor.read(f"/feature_flags/{before['id']}/") == before
+    assert unlike(404, NOT_FOUND, answers) == []
+    assert await everything_of(neighbor, theirs) == before
     assert (await service.read("/feature_flags/"))["results"] == []
+
+
+async def test_project_of_another_organization_is_closed(service: Service, stranger: Service) -> None:
+    theirs = await stranger.create_experiment()
+    before = await everything_of(stranger, theirs)
+
+    answers = {
+        (method, path): await service.client.request(
+            method,
+            f"{stranger.project}{path.format(id=id_in(path, theirs))}",
+            headers={"Authorization": f"Bearer {service.key}"},
+            json={"name": "Mine", "key": "mine"},
+        )
+        for method, path in [*OF_A_PROJECT, *OF_AN_EXPERIMENT, *OF_A_FLAG]
+    }
+
+    assert unlike(403, NO_ACCESS, answers) == []
+    assert await everything_of(stranger, theirs) == before
+
+
+def id_in(path: str, experiment: Json) -> int:
+    found: int = experiment["feature_flag" if path.startswith("/feature_flags/") else "id"]
+    return found
+
+
+async def everything_of(owner: Service, experiment: Json) -> list[Json]:
+    return [await owner.read(path) for path in ("/", f"/experiments/{experiment['id']}/", "/feature_flags/")]
+
+
+def unlike(status: int, body: Json, answers: Mapping[tuple[str, str], httpx.Response]) -> list[object]:
+    """Return the operations that answered something else."""
+    given = {operation: (answer.status_code, answer.json()) for operation, answer in answers.items()}
+    return [(*operation, answer) for operation, answer in given.items() if answer != (status, body)]
 
 
 NO_IDS = ["0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000, "1%00", "%D9%A1", "1.5", "one", "@current"]
@@ -95,28 +119,6 @@ async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Servic
     ]
 
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * len(responses)
-
-
-@pytest.mark.parametrize(("method", "path"), [*OF_A_PROJECT, *OF_AN_EXPERIMENT, *OF_A_FLAG])
-async def test_a_project_of_another_organization_is_closed(
-    service: Service, stranger: Service, method: str, path: str
-) -> None:
-    theirs = await stranger.create_experiment()
-    before = await stranger.read("/")
-    flags = await stranger.read("/feature_flags/")
-    assert flags["results"][0]["id"] == theirs["id"]
-
-    response = await service.client.request(
-        method,
-        f"{stranger.project}{path.format(id=theirs['id'])}",
-        headers={"Authorization": f"Bearer {service.key}"},
-        json={"name": "Mine", "key": "mine"},
-    )
-
-    assert (response.status_code, response.json()) == (403, NO_ACCESS)
-    assert await stranger.read("/") == before
-    assert await stranger.read(f"/experiments/{theirs['id']}/") == theirs
-    assert await stranger.read("/feature_flags/") == flags
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ async def test_any_member_may_create_change_and_delete(
 ) -> None:
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
-            name="Blog", email="carl@example.com", organization_name="Example", timezone="UTC"
+            name="Blog", email=f"carl-{service.email}", organization_name=service.organization, timezone="UTC"
         )
     member = service if is_first_member else replace(service, key=made.personal_api_key)
     theirs = await service.create_experiment()
@@ -183,5 +185,5 @@ async def test_any_member_may_create_change_and_delete(
     ]
 
     assert flag.status_code == 201
-    assert flag.json()["created_by"]["email"] == ("ann@example.com" if is_first_member else "carl@example.com")
+    assert flag.json()["created_by"]["email"] == (service.email if is_first_member else f"carl-{service.email}")
     assert statuses == [200, 200, 200, 204, 204]

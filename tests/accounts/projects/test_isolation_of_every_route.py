@@ -1,30 +1,27 @@
 """The same for every operation of the OpenAPI document, so that a new one cannot be forgotten.
 
-An operation with an id that this file cannot make an object for fails: say how in ``make_objects``.
+An operation with an id that ``make_objects`` makes no object for fails: say there how.
+
+A refused call changes nothing. The state of a project is therefore read once before and once after all calls; only when
+it differs are they repeated, with a new project for each half, until the operation that changed it is found.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import httpx
 import pytest
 
-from app.main import create_app
-from app.settings import Settings
+from app.db.database import Database
 from tests.accounts.projects.test_isolation import NO_ACCESS, NO_PROJECT, NOT_FOUND
+from tests.conftest import new_service
+from tests.support.application import PROJECT, Route, private_routes, routes_of_objects, routes_of_projects
+from tests.support.one_of_everything import answer, call, make_objects, shown
 from tests.support.service import Json, Service, event
 
-PROJECT = "/api/projects/{project_id}/"
 CANARY = "canary"  # in whatever the neighbor has
-DOCUMENT = create_app(Settings()).openapi()
-OF_PROJECTS: list[tuple[str, str]] = [
-    (method.upper(), path)
-    for path, operations in DOCUMENT["paths"].items()
-    for method, operation in operations.items()
-    if path.startswith(PROJECT) and "security" in operation
-]
-OF_OBJECTS = [(method, path) for method, path in OF_PROJECTS if "{" in path.removeprefix(PROJECT)]
 NO_IDS = [
     "999",
     "0",
@@ -39,137 +36,120 @@ NO_IDS = [
     "@current",
     "1.5",
 ]
+Offenders: TypeAlias = list[object]
+# Calls each route, which has to be refused, for the objects of a project; returns those that were not.
+Calls: TypeAlias = Callable[[Service, Sequence[Route], Mapping[str, str]], Awaitable[Offenders]]
+NewProject: TypeAlias = Callable[[], Awaitable[Service]]
 
 
-async def make_objects(service: Service, name: str) -> dict[str, str]:
-    """Create one of everything that has an id, and return the ids by the names that paths use."""
-    experiment = await service.create_experiment(name=name, feature_flag_key=name)
-    step = {"name": name, "steps": [{"event": name}]}
-    await service.capture(
-        event(name, name, properties={"$set": {"note": name}}),
-        {"event": "$groupidentify", "distinct_id": name, "properties": {"$group_type": name, "$group_key": name}},
-    )
-    snapshot = await service.post(f"/experiments/{experiment['id']}/snapshots/", {})
-    return {
-        "experiment_id": str(experiment["id"]),
-        "snapshot_id": str(snapshot.json()["id"]),
-        "feature_flag_id": str(experiment["feature_flag"]),
-        "key": name,
-        "action_id": str((await service.post("/actions/", step)).json()["id"]),
-        "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
-    }
+@pytest.fixture(params=["neighbor", "stranger"])
+def new_project(
+    request: pytest.FixtureRequest, service: Service, client: httpx.AsyncClient, database: Database
+) -> NewProject:
+    """Make a project of the same user and organization, or of others."""
+    beside = service if request.param == "neighbor" else None
+    return lambda: new_service(client, database, beside=beside)
 
 
-async def state(service: Service) -> Mapping[str, Json]:
-    """Return all that the API shows of a project and does not depend on the hour."""
-    lists = [path for method, path in OF_PROJECTS if method == "GET" and "{" not in path.removeprefix(PROJECT)]
-    needing_parameters = {"groups/": {"group_type_index": 0}}
-    return {
-        path: await service.get(
-            "/" + path.removeprefix(PROJECT), **needing_parameters.get(path.removeprefix(PROJECT), {})
-        )
-        for path in lists
-    }
+@pytest.fixture
+def new_stranger(client: httpx.AsyncClient, database: Database) -> NewProject:
+    return lambda: new_service(client, database)
 
 
-def texts(found: Mapping[str, httpx.Response]) -> dict[str, str]:
-    return {path: response.text for path, response in found.items()}
+async def find_offenders(new_project: NewProject, routes: Sequence[Route], calls: Calls) -> Offenders:
+    """Return which routes were not refused, or changed a project that is not theirs."""
+    assert routes
+    owner = await new_project()
+    ids = await make_objects(owner, CANARY)
+    before = await shown(owner)
+    assert sum(CANARY in text for text in before.values()) >= 7  # experiments, flags, actions, cohorts, events ...
+
+    offenders = await calls(owner, routes, ids)
+
+    after = await shown(owner)
+    changed = [path for path in before if before[path] != after[path]]
+    if changed and len(routes) > 1:
+        halves = (routes[: len(routes) // 2], routes[len(routes) // 2 :])
+        offenders += [offender for half in halves for offender in await find_offenders(new_project, half, calls)]
+    elif changed:
+        offenders.append((*routes[0], "changed", changed))
+    return offenders
 
 
-def example_of(method: str, path: str) -> Json:
-    body = DOCUMENT["paths"][path][method.lower()].get("requestBody")
-    return body and body["content"]["application/json"]["example"]
+async def test_what_another_project_has_does_not_exist(service: Service, new_project: NewProject) -> None:
+    async def calls(owner: Service, routes: Sequence[Route], ids: Mapping[str, str]) -> Offenders:
+        within_own = {**ids, "project_id": str(service.project_id)}
+        answers = {route: answer(await call(service, route, within_own)) for route in routes}
+        return [(*route, given) for route, given in answers.items() if given != (404, NOT_FOUND)]
+
+    assert await find_offenders(new_project, routes_of_objects(), calls) == []
+    assert CANARY not in "".join((await shown(service)).values())
 
 
-async def call(service: Service, method: str, path: str, ids: Mapping[str, str]) -> httpx.Response:
-    return await service.client.request(
-        method,
-        path.format_map(ids),
-        json=example_of(method, path),
-        headers={"Authorization": f"Bearer {service.key}"},
-    )
+async def test_project_of_others_is_closed_and_unchanged(service: Service, new_stranger: NewProject) -> None:
+    async def calls(owner: Service, routes: Sequence[Route], ids: Mapping[str, str]) -> Offenders:
+        offenders: Offenders = []
+        for route in routes:
+            given = answer(await call(service, route, ids))
+            nowhere = answer(await call(service, route, {**ids, "project_id": "999999"}))
+            if (given, nowhere) != ((403, NO_ACCESS), (404, NO_PROJECT)):
+                offenders.append((*route, given, nowhere))
+        return offenders
+
+    assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
-@pytest.mark.parametrize(("method", "path"), OF_OBJECTS)
-async def test_what_another_project_has_does_not_exist(
-    service: Service, neighbor: Service, stranger: Service, method: str, path: str
+async def test_without_a_personal_key_nothing_of_a_project_is_told(
+    new_stranger: NewProject,
 ) -> None:
-    for other in (neighbor, stranger):
-        theirs = await make_objects(other, CANARY)
-        before = texts(await state(other))
-        assert sum(CANARY in text for text in before.values()) >= 7  # experiments, flags, actions, cohorts, events ...
+    async def calls(owner: Service, routes: Sequence[Route], ids: Mapping[str, str]) -> Offenders:
+        offenders: Offenders = []
+        for key in ("", owner.token, owner.key[:-1]):
+            for route in routes:
+                response = await call(replace(owner, key=key), route, ids)
+                if response.status_code != 401 or CANARY in response.text:
+                    offenders.append((*route, key, answer(response)))
+        return offenders
 
-        response = await call(service, method, path, {**theirs, "project_id": str(service.project_id)})
-
-        assert (response.status_code, response.json()) == (404, NOT_FOUND)
-        assert texts(await state(other)) == before
-    assert CANARY not in "".join(texts(await state(service)).values())
+    assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
-@pytest.mark.parametrize(("method", "path"), OF_OBJECTS)
-async def test_what_is_no_id_of_the_project_is_not_found(service: Service, method: str, path: str) -> None:
+async def test_what_is_no_id_of_the_project_is_not_found(service: Service) -> None:
     own = await make_objects(service, "own")
+    before = await shown(service)
+    offenders = []
 
-    for name in (part.partition("}")[0] for part in path.removeprefix(PROJECT).split("{")[1:]):
-        for reference in NO_IDS:
-            ids = {**own, "project_id": str(service.project_id), name: reference}
-            answer = await call(service, method, path, ids)
-            assert answer.status_code == 404, (name, reference, answer.text)
-            assert answer.json()["code"] == "not_found"
+    for method, path in routes_of_objects():
+        for name in (part.partition("}")[0] for part in path.removeprefix(PROJECT).split("{")[1:]):
+            for reference in NO_IDS:
+                response = await call(service, (method, path), {**own, name: reference})
+                if response.status_code != 404 or response.json()["code"] != "not_found":
+                    offenders.append((method, path, name, reference, answer(response)))
 
-
-@pytest.mark.parametrize(("method", "path"), OF_PROJECTS)
-async def test_a_project_of_others_is_closed_and_unchanged(
-    service: Service, stranger: Service, method: str, path: str
-) -> None:
-    theirs = await make_objects(stranger, CANARY)
-    before = texts(await state(stranger))
-
-    response = await call(service, method, path, {**theirs, "project_id": str(stranger.project_id)})
-    nowhere = await call(service, method, path, {**theirs, "project_id": "999999"})
-
-    assert (response.status_code, response.json()) == (403, NO_ACCESS)
-    assert (nowhere.status_code, nowhere.json()) == (404, NO_PROJECT)
-    assert texts(await state(stranger)) == before
+    assert offenders == []
+    assert await shown(service) == before
 
 
-BESIDE_PROJECTS = [
-    (method.upper(), path)
-    for path, operations in DOCUMENT["paths"].items()
-    for method, operation in operations.items()
-    if "{" in path and not path.startswith(PROJECT) and "security" in operation
-]
-
-
-@pytest.mark.parametrize(("method", "path"), BESIDE_PROJECTS)
-async def test_keys_and_organizations_of_others_do_not_exist(
-    service: Service, stranger: Service, method: str, path: str
-) -> None:
+async def test_keys_and_organizations_of_others_do_not_exist(service: Service, stranger: Service) -> None:
     async def own(which: Service, address: str) -> Json:
         return (await which.client.get(address, headers={"Authorization": f"Bearer {which.key}"})).json()
 
+    keys = await own(stranger, "/api/personal_api_keys/")
     theirs = {
-        "key_id": (await own(stranger, "/api/personal_api_keys/"))[0]["id"],
+        "key_id": keys[0]["id"],
         "organization_id": (await own(stranger, "/api/organizations/@current/"))["id"],
     }
+    routes = [(method, path) for method, path in private_routes() if "{" in path and not path.startswith(PROJECT)]
+    assert len(routes) >= 4
 
-    answers = [await call(service, method, path, theirs)]
-    answers += [await call(service, method, path, dict.fromkeys(theirs, "999"))]
+    answers = {
+        (*route, reference["key_id"]): answer(await call(service, route, reference))
+        for route in routes
+        for reference in (theirs, dict.fromkeys(theirs, "999"))
+    }
 
-    assert [(answer.status_code, answer.json()) for answer in answers] == [(404, NOT_FOUND)] * 2
-    assert (await own(stranger, "/api/personal_api_keys/"))[0]["id"] == theirs["key_id"]
-
-
-@pytest.mark.parametrize(("method", "path"), OF_PROJECTS)
-async def test_without_a_personal_key_nothing_of_a_project_is_told(service: Service, method: str, path: str) -> None:
-    own = await make_objects(service, CANARY)
-    before = texts(await state(service))
-
-    for key in ("", service.token, service.key[:-1]):
-        response = await call(replace(service, key=key), method, path, {**own, "project_id": str(service.project_id)})
-        assert response.status_code == 401
-        assert CANARY not in response.text
-    assert texts(await state(service)) == before
+    assert [(*asked, given) for asked, given in answers.items() if given != (404, NOT_FOUND)] == []
+    assert await own(stranger, "/api/personal_api_keys/") == keys
 
 
 async def test_a_personal_key_is_no_token_for_events(service: Service) -> None:
@@ -215,7 +195,7 @@ def references(ids: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
 
 async def test_references_inside_bodies_lead_to_nothing_of_another_project(service: Service, neighbor: Service) -> None:
     theirs = await make_objects(neighbor, CANARY)
-    before = texts(await state(neighbor))
+    before = await shown(neighbor)
 
     for path, body in references(theirs):
         answers = [await service.post(path, body)]
@@ -225,4 +205,4 @@ async def test_references_inside_bodies_lead_to_nothing_of_another_project(servi
             await service.delete(f"/experiments/{made}/")
         assert answers[-1].status_code == 400, answers[-1].text
         assert "canary" not in json.dumps([answer.json().get("detail") for answer in answers])
-    assert texts(await state(neighbor)) == before
+    assert await shown(neighbor) == before

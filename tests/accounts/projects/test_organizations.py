@@ -1,5 +1,6 @@
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.service import AccountService
@@ -36,7 +37,7 @@ async def test_an_organization_is_read_by_its_id_and_as_the_current_one(service:
 
     expected = {
         "id": project["organization"],
-        "name": "Example",
+        "name": service.organization,
         "created_at": organization["created_at"],
         "membership_level": 1,
     }
@@ -48,7 +49,7 @@ async def test_an_organization_is_read_by_its_id_and_as_the_current_one(service:
 async def test_ones_organizations_are_listed_in_the_order_of_joining(
     service: Service, stranger: Service, database: Database
 ) -> None:
-    await join(database, "ann@example.com", "Rivals")
+    await join(database, service.email, stranger.organization)
     example, rivals = await read(service, "@current/"), await read(stranger, "@current/")
 
     assert await read(service, "") == {"count": 2, "next": None, "previous": None, "results": [example, rivals]}
@@ -64,7 +65,7 @@ async def test_ones_organizations_are_listed_in_the_order_of_joining(
 async def test_members_are_listed_in_the_order_of_joining(
     service: Service, stranger: Service, database: Database
 ) -> None:
-    await join(database, "carl@example.com", "Example")
+    await join(database, f"carl-{service.email}", service.organization)
 
     page = await read(service, "@current/members/?limit=1")
 
@@ -80,17 +81,17 @@ async def test_members_are_listed_in_the_order_of_joining(
     assert (page["count"], page["previous"]) == (2, None)
     assert page["next"] == "http://abacus.test/api/organizations/@current/members/?limit=1&offset=1"
     emails = [member["user"]["email"] for member in (await read(service, "@current/members/"))["results"]]
-    assert emails == ["ann@example.com", "carl@example.com"]
+    assert emails == [service.email, f"carl-{service.email}"]
 
 
 async def test_a_deactivated_user_is_no_member_any_more(service: Service, database: Database) -> None:
-    await join(database, "carl@example.com", "Example")
+    await join(database, f"carl-{service.email}", service.organization)
     async with database.write() as session:
-        await AccountService(session).deactivate_user("carl@example.com")
+        await AccountService(session).deactivate_user(f"carl-{service.email}")
 
     page = await read(service, "@current/members/")
 
-    assert (page["count"], [member["user"]["email"] for member in page["results"]]) == (1, ["ann@example.com"])
+    assert (page["count"], [member["user"]["email"] for member in page["results"]]) == (1, [service.email])
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -125,11 +126,9 @@ async def test_what_names_no_organization_is_not_found(service: Service, referen
 
 async def test_who_has_left_all_organizations_has_none(service: Service, database: Database) -> None:
     async with database.write() as session:
-        user = await AccountRepository(session).find_user("ann@example.com")
-        membership = await session.get_one(OrganizationMembership, 1)
+        user = await AccountRepository(session).find_user(service.email)
         assert user is not None
-        assert membership.user_id == user.id
-        await session.delete(membership)
+        await session.execute(delete(OrganizationMembership).where(OrganizationMembership.user_id == user.id))
 
     responses = [await get(service, address.format(id="@current")) for address in ADDRESSES]
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
@@ -118,14 +119,14 @@ async def test_the_caller_learns_who_he_is_and_where_he_belongs(service: Service
     response = await call(service, "GET", "/api/users/@me/")
 
     me, project = response.json(), await service.read("/")
-    organization = {"id": project["organization"], "name": "Example"}
+    organization = {"id": project["organization"], "name": service.organization}
     assert response.status_code == 200
     assert me == {
         "id": me["id"],
         "uuid": me["uuid"],
         "distinct_id": me["distinct_id"],
         "first_name": "",
-        "email": "ann@example.com",
+        "email": service.email,
         "is_active": True,
         "organization": organization,
         "organizations": [organization],
@@ -138,10 +139,12 @@ async def test_a_user_without_organization_has_no_project_and_can_create_none(
 ) -> None:
     async with database.write() as session:
         project = await session.get_one(Project, service.project_id)
-        user = await AccountRepository(session).find_user("ann@example.com")
+        user = await AccountRepository(session).find_user(service.email)
         assert user is not None
-        membership = await session.get_one(OrganizationMembership, 1)
-        assert (membership.organization_id, membership.user_id) == (project.organization_id, user.id)
+        membership = (
+            await session.scalars(select(OrganizationMembership).where(OrganizationMembership.user_id == user.id))
+        ).one()
+        assert membership.organization_id == project.organization_id
         await session.delete(membership)
 
     answers = [

@@ -9,6 +9,8 @@ from app.main import create_app
 from app.settings import Settings
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 PAGE = "https://shop.example"
 ASKING = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
 ADDRESSES = ["/batch/", "/batch", "/capture/", "/e/", "/e", "/i/v0/e/", "/track/", "/engage/", "/s/"]
@@ -18,7 +20,7 @@ ASKED_BY_PAGES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def cut_off() -> AsyncIterator[httpx.AsyncClient]:
     """A service whose database is away, and whose private API one origin may call."""
     url = "postgresql://nobody@127.0.0.1:1/nothing"

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 FIRST = {
     "$browser": "Firefox",
     "$browser_version": 107,

@@ -11,6 +11,8 @@ from tests.events.capture.test_sdk_requests import PATHS
 from tests.support.recorded import CAPTURE_REQUESTS, RecordedRequest, events_of, under_recorded_token
 from tests.support.service import Service
 
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
+
 Json = dict[str, Any]
 
 

@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.sdk.lz_encoding import compress
+from tests.support.examples import examples
 from tests.support.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
 from tests.support.service import Service, event
+
+pytestmark = pytest.mark.one_database
 
 PATHS = ("/batch", "/capture", "/e", "/i/v0/e", "/track", "/engage", "/i/v0/ai/batch")
 ADDRESSES = [*PATHS, *(f"{path}/" for path in PATHS)]
@@ -238,7 +241,7 @@ STARTS = (
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     address=st.sampled_from([*ADDRESSES, "/s/"]),
     method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]),
@@ -294,7 +297,7 @@ def members(values: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 documents = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | members(inner), max_leaves=12)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=members(documents), address=st.sampled_from(ADDRESSES))
 async def test_no_document_is_a_fault_of_ours(service: Service, document: dict[str, Any], address: str) -> None:
     body = json.dumps({"event": "visit", "distinct_id": "ann", "$token": service.token, **document})

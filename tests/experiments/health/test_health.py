@@ -99,7 +99,7 @@ async def test_findings_cover_the_flag(service: Service) -> None:
     assert answer.status_code == 200, answer.text
     assert set(codes(report)) >= {"FORCED_VARIANT_RELEASE_CONDITION", "FLAG_STATE", "SPLIT_CHANGED"}
     [split] = [finding for finding in report["findings"] if finding["code"] == "SPLIT_CHANGED"]
-    assert [change["who"] for change in split["evidence"]["changes"]] == ["ann@example.com"]
+    assert [change["who"] for change in split["evidence"]["changes"]] == [service.email]
 
 
 async def test_persons_in_several_variants_are_a_risk(service: Service) -> None:

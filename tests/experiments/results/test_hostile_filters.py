@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from tests.conftest import new_service
+from tests.support.examples import examples
 from tests.support.service import event
 
 MATHS = [
@@ -90,7 +91,9 @@ filters = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much])
+@settings(
+    max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
+)
 @given(
     document=filters, start=st.sampled_from(["1900-01-01T00:00:00Z", "2022-11-01T00:00:00Z", "2199-12-31T23:59:59Z"])
 )

@@ -303,6 +303,7 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
     assert response.json()["detail"] == detail
 
 
+@pytest.mark.one_database("postgresql")  # 1,664 columns; SQLite has 2,000
 async def test_a_funnel_may_have_more_steps_than_a_query_columns(service: Service) -> None:
     steps = [{"id": f"step {number}", "order": number} for number in range(1_700)]
     experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": steps})
@@ -480,6 +481,7 @@ async def test_waiting_requests_share_one_recount(service: Service, monkeypatch:
     assert counted <= 2 * 2  # the metric and the exposures, for those before the first count began and those after
 
 
+@pytest.mark.own_database
 async def test_refresh_counts_a_started_experiment_before_any_request(
     service: Service, database: Database, application: FastAPI
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.db.database import Database
 from app.metrics.facts.materializer import Materializer
 from tests.conftest import new_service
+from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Service
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
@@ -97,7 +98,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, chunk=st.integers(1, 5), metric=st.sampled_from(range(len(METRICS))))
 async def test_results_equal_a_recount_of_the_raw_events(
     application: FastAPI,

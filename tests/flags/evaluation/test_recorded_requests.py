@@ -10,6 +10,8 @@ from tests.flags.evaluation.asking import EVERYBODY, HALVES
 from tests.support.recorded import FLAGS_REQUESTS, under_recorded_token
 from tests.support.service import Json, Service
 
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
+
 KEYS = ["checkout-experiment", "beta-feature"]
 
 

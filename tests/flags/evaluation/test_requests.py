@@ -18,6 +18,8 @@ from app.sdk.payloads import SdkRequest, has_known_signature
 from tests.flags.evaluation.asking import EVERYBODY, HALVES, create_flag, values
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 PLAIN, FORM = False, True
 ANN: dict[str, Any] = {"token": "phc_1", "distinct_id": "ann"}
 

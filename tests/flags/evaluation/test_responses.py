@@ -9,6 +9,8 @@ import pytest
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, ask, create_flag, values
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 CONFIG_OF_2022 = {
     "config": {"enable_collect_everything": True},
     "toolbarParams": {},

@@ -1,7 +1,6 @@
 """The configuration and the scripts of the browser SDK."""
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from app.settings import Settings
 from tests.flags.evaluation.asking import create_flag
 from tests.flags.evaluation.test_responses import REMOTE_CONFIG
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -54,10 +55,11 @@ async def test_what_does_not_exist_here_is_answered_as_nothing(client: httpx.Asy
         assert (await client.get(path)).status_code == 404
 
 
-@pytest.fixture
-def dist(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with scripts, beside files that must not be served."""
-    directory = tmp_path / "dist"
+    around = tmp_path_factory.mktemp("static")
+    directory = around / "dist"
     (directory / "1.0.0").mkdir(parents=True)
     (directory / "array.js").write_text("/* the SDK */")
     (directory / "surveys.js").write_text("/* surveys */")
@@ -66,15 +68,15 @@ def dist(tmp_path: Path) -> Path:
     (directory / "notes.txt").write_text("notes")
     (directory / "folder.js").mkdir()
     (directory / ".hidden.js").write_text("hidden")
-    (tmp_path / "secret.js").write_text("secret")
-    (directory / "link.js").symlink_to(tmp_path / "secret.js")
+    (around / "secret.js").write_text("secret")
+    (directory / "link.js").symlink_to(around / "secret.js")
     return directory
 
 
-@pytest.fixture
-async def served(sqlite_template: Path, tmp_path: Path, dist: Path) -> AsyncIterator[httpx.AsyncClient]:
-    shutil.copy(sqlite_template, tmp_path / "abacus.db")
-    url = f"sqlite:///{tmp_path / 'abacus.db'}"
+@pytest.fixture(scope="module")
+async def served(dist: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A service with an operator's scripts; they are served without asking its database."""
+    url = f"sqlite:///{dist.parent / 'empty.db'}"
     application = create_app(Settings(database_url=url, refresh_interval=0, static_directory=dist))
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(app=application)

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.db.database import Database
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import settings_for
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 FRIEND = "https://office.example"
 STRANGERS = [
@@ -23,16 +25,17 @@ STRANGERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def open_application() -> FastAPI:
+    return create_app(Settings(refresh_interval=0, cors_allowed_origins=[FRIEND]))
+
+
 @pytest.fixture
-async def opened(database_url: str, service: Service) -> AsyncIterator[httpx.AsyncClient]:
+async def opened(open_application: FastAPI, application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The same database behind a service that lists one origin."""
-    settings = Settings(**{**settings_for(database_url).model_dump(), "cors_allowed_origins": [FRIEND]})
-    application = create_app(settings)
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
-    async with (
-        application.router.lifespan_context(application),
-        httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client,
-    ):
+    open_application.state = application.state
+    transport = httpx.ASGITransport(app=open_application, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
         yield client
 
 

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from app.telemetry.logging import JsonFormatter, redact, request_id
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 Line = dict[str, Any]
 
 

@@ -33,7 +33,10 @@ from app.metrics.queries.trend import exposure_fact_query, trend_metric
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
+from tests.support.examples import examples
 from tests.support.service import Service, event
+
+pytestmark = pytest.mark.own_database
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -94,7 +97,7 @@ def fact_queries(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  
     ]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
 async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient,

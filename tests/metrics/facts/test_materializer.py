@@ -15,6 +15,8 @@ from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.own_database
+
 PAGEVIEWS = SeriesDefinition((EventSource("$pageview", parse_filter(None)),), "$feature/checkout")
 
 

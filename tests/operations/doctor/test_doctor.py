@@ -11,6 +11,8 @@ from app.operations.doctor import service
 from app.operations.doctor.service import Doctor, Finding
 from app.settings import Settings
 
+pytestmark = pytest.mark.own_database
+
 ADDRESS = "http://abacus.test"
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
@@ -12,6 +13,8 @@ from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
+
+pytestmark = pytest.mark.own_database
 
 CUTOFF = dt.datetime(2022, 12, 1, tzinfo=dt.UTC)
 WEEKLY = {"insight": "TRENDS", "events": [{"id": "$pageview", "order": 0, "math": "weekly_active"}]}
@@ -176,7 +179,7 @@ async def test_series_that_no_experiment_needs_go_with_their_events(application:
 
 async def test_other_projects_keep_their_events(application: FastAPI, service: Service, database: Database) -> None:
     await two_variants(service)
-    other = await new_service(service.client, database)
+    other = await new_service(service.client, database, beside=service)
     before = await stored_events(database)
 
     assert await (await retention_of(application, other.project_id)).prune(CUTOFF) == 0

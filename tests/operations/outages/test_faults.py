@@ -12,14 +12,12 @@ import asyncpg
 import httpx
 import pytest
 
-from app.main import create_app
-from app.settings import Settings
 from tests.operations.outages.applications import AWAY, NOT_STORED, serving
 from tests.operations.outages.postgresql_proxy import Fault, PostgresProxy
+from tests.support.application import operations
 from tests.support.postgresql import PostgresServer
 from tests.support.service import FUNNEL, TREND, Service, event
 
-DOCUMENT = create_app(Settings()).openapi()
 TOKEN = "phc_3xAmPl3"  # noqa: S105  # of the document's examples
 JSON = "application/json"
 # In this order what an operation needs is there: first all is made, and at last all is deleted.
@@ -33,9 +31,7 @@ def _place(operation: tuple[str, str]) -> tuple[object, ...]:
     return ORDER[method], path == "/api/projects/", LIFE.index(step) if step in LIFE else -1, path
 
 
-OPERATIONS = sorted(
-    ((path, method) for path, operations in DOCUMENT["paths"].items() for method in operations), key=_place
-)
+OPERATIONS = sorted(((path, method.lower()) for method, path in operations()), key=_place)
 # Kept to answer faster; each of their transactions is complete in itself, and what they say follows from the rest.
 PHASES = [[one for one in OPERATIONS if (one[1] == "delete") is is_last] for is_last in (False, True)]
 # Flags are remembered for a second, and /decide has just asked for them.
@@ -54,7 +50,7 @@ class Caller:
         self._ids = {"project_id": str(service.project_id), "token": TOKEN}
 
     def request(self, path: str, method: str) -> Send:
-        operation: dict[str, Any] = DOCUMENT["paths"][path][method]
+        operation: dict[str, Any] = operations()[method.upper(), path]
         body = operation.get("requestBody", {}).get("content", {}).get(JSON, {})
         example = body.get("example") or next((one["value"] for one in body.get("examples", {}).values()), None)
         queries = {

@@ -11,13 +11,14 @@ import pytest
 from app.db import migrations
 from app.db.database import Database
 from app.settings import Settings
-from tests.conftest import TEMPLATE, in_a_thread, run_apart, settings_for
+from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.operations.outages.applications import AWAY, NOT_STORED, Stopwatch, is_refused, running, serving
 from tests.support.postgresql import PostgresServer
 from tests.support.service import Service, event
 
 # Beside the limits, for the work itself on a busy machine.
 SLACK = 10.0
+TEMPLATE = "abacus_template"
 
 
 @pytest.fixture(scope="module")

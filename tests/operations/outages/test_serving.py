@@ -29,12 +29,12 @@ from tests.operations.outages.processes import (
 from tests.support.postgresql import PostgresServer
 
 FAILS_TO_START = """
-from app import serving
+from app.operations import server
 
 def fail():
     raise RuntimeError("cannot start")
 
-serving.stop_with_parent = fail
+server.stop_with_parent = fail
 """
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from tests.conftest import new_service
+from tests.support.examples import examples
 from tests.support.service import Service, event
 
 
@@ -190,7 +191,7 @@ stories = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories, cuts=st.sets(st.integers(1, 9)))
 async def test_how_a_story_is_cut_into_batches_changes_nothing(
     client: Any, database: Database, story: list[dict[str, object]], cuts: set[int]

@@ -11,6 +11,7 @@ from app.statistics.bayesian.comparison import compare
 from app.statistics.bayesian.contrasts import ContrastIntervals, contrast_intervals
 from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior
 from tests.statistics.reference import Posterior, breakpoints, cdf, density
+from tests.support.examples import examples
 
 LEVEL = 0.95
 TAILS = (0.025, 0.975)
@@ -51,7 +52,7 @@ def test_interval_ends_leave_equal_tails(control: BetaPosterior, test: BetaPoste
         assert abs(below(control, test, mpf(1), mpf(difference)) - tail) < ACCURACY
 
 
-@settings(max_examples=10)  # arbitrary precision takes its time
+@settings(max_examples=examples(10))  # arbitrary precision takes its time
 @given(pairs=st.tuples(st.integers(0, 40), st.integers(0, 40)), exposures=st.tuples(*[st.floats(0.01, 100)] * 2))
 def test_ratio_of_counts_equals_odds_of_beta_variable(pairs: tuple[int, int], exposures: tuple[float, float]) -> None:
     control, test = (gamma(count, exposure) for count, exposure in zip(pairs, exposures, strict=True))
