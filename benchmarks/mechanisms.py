@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 from fastapi import FastAPI
 from sqlalchemy import insert, select
+from starlette.middleware import Middleware
 from starlette.types import Message
 
 from app.accounts.projects.service import AccountService, NewProject
@@ -113,9 +114,14 @@ async def applications(database: Database) -> AsyncIterator[tuple[FastAPI, FastA
     url = database.engine.url.render_as_string(hide_password=False)
     settings = Settings(database_url=url, refresh_interval=0, log_level="warning")
     own, ordinary = create_app(settings), create_app(settings)
-    ordinary.user_middleware = [one for one in ordinary.user_middleware if one.cls is not DirectDispatchMiddleware]
+    ordinary.user_middleware = [one for one in ordinary.user_middleware if not _is_direct_dispatch(one)]
     async with own.router.lifespan_context(own), ordinary.router.lifespan_context(ordinary):
         yield own, ordinary
+
+
+def _is_direct_dispatch(middleware: Middleware) -> bool:
+    added: object = middleware.cls
+    return added is DirectDispatchMiddleware
 
 
 def asking_for_flags(application: FastAPI, token: str) -> Work:

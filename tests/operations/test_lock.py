@@ -20,7 +20,7 @@ def locked(python: str) -> dict[str, str]:
         "sys_platform": "linux",
         "platform_python_implementation": "CPython",
     }
-    found = {}
+    found: dict[str, str] = {}
     for line in re.findall(r"^[\w.-]+==.*?(?= \\$)", LOCK, re.MULTILINE):
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate(environment):
