@@ -8,10 +8,14 @@ ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
 WORKDIR /src
 RUN python3 -m venv /opt/abacus
+# Exact versions, each checked against its hashes; a layer of their own, because they change less often than the code.
+COPY requirements.lock ./
+RUN /opt/abacus/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY migrations ./migrations
-RUN /opt/abacus/bin/pip install --no-cache-dir --disable-pip-version-check ".[otel]" \
+RUN /opt/abacus/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && /opt/abacus/bin/pip check \
     && /opt/abacus/bin/pip uninstall --yes pip \
     && install --directory --owner=10001 --group=10001 /data
 

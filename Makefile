@@ -6,7 +6,7 @@ CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
 
-.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive check lint types format benchmark clean
+.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive check lint types format docs picture lock clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -79,6 +79,25 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The references of settings, command line and API, from the code.
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+# The picture of the front page, from the demonstration.
+picture: $(VENV)/.runtime $(CLIENTS)/pages/.node $(CHROMIUM)
+	$(BIN)/python docs/make_picture.py
+
+# The versions that the image installs, of all Pythons and processors, with their hashes and without addresses.
+# What is locked already stays, unless pyproject.toml asks for another; `rm requirements.lock` first to upgrade all.
+lock: $(VENV)/.lock
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+$(VENV)/.lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check "uv~=0.13.9"
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

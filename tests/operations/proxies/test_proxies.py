@@ -18,7 +18,7 @@ from tests.support.programs import ROOT, require, running, serving, wait_for
 
 pytestmark = pytest.mark.system
 
-GUIDE = ROOT / "app/guides/proxies"
+GUIDE = ROOT / "docs/how-to/proxies"
 CLIENT = "127.0.0.2"  # unlike the proxy's 127.0.0.1 it is no trusted one
 SPOOFED = {
     "X-Forwarded-For": "6.6.6.6",

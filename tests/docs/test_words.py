@@ -1,0 +1,64 @@
+"""Published texts use the terms of the field, American spelling and a written subject."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import typer.main
+
+from app.cli import app as command_line
+from app.main import create_app
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+OUT = re.compile(
+    r"\b(he|his|him|himself|whoever|nobody|somebody|so many|none of the|what is no|is no (?!longer)\w+|are no (?!longer)\w+"
+    r"|\w*colours?|behaviours?|analys(?:e|ed|ing)|neighbours?|favours?|organisations?|licence"
+    r"|\w*(?:material|recogn|serial|summar|normal|optim|initial|anonym|synchron|standard|random)is(?:e|ed|es|ing|ation))\b",
+    re.IGNORECASE,
+)
+
+
+def published() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of everything that users read without asking for it."""
+    yield from _of_document(create_app(Settings(refresh_interval=0)).openapi(), "OpenAPI")
+    for template in sorted((ROOT / "app/pages/templates").glob("*.html")):
+        yield template.name, re.sub(r"{#.*?#}|{%.*?%}|{{.*?}}|<[^>]*>", " ", template.read_text(), flags=re.DOTALL)
+    yield from _of_command(typer.main.get_command(command_line), "abacus")
+    for name, field in Settings.model_fields.items():
+        yield f"setting {name}", field.description or ""
+
+
+def _of_document(node: object, place: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts of an OpenAPI document that are written for people; examples are values."""
+    if isinstance(node, Mapping):
+        for key, member in node.items():
+            if key in {"description", "summary"} and isinstance(member, str):
+                yield f"{place} {key}", member
+            elif key not in {"example", "examples"}:
+                yield from _of_document(member, f"{place}/{key}")
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for index, member in enumerate(node):
+            yield from _of_document(member, f"{place}/{index}")
+
+
+def _of_command(command: click.Command, place: str) -> Iterator[tuple[str, str]]:
+    yield place, command.help or ""
+    for parameter in command.params:
+        yield f"{place} {parameter.name}", getattr(parameter, "help", None) or ""
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _of_command(child, f"{place} {name}")
+
+
+def test_published_texts_hold_no_word_that_is_out() -> None:
+    texts = list(published())
+    assert len(texts) > 500  # every place was found
+
+    assert [f"{place}: {found[0]!r} in {text.strip()!r}" for place, text in texts if (found := OUT.search(text))] == []
+
+
+def test_words_that_are_out_are_found() -> None:
+    assert OUT.search("Whoever asks, his key is no key")
+    assert OUT.search("materialised colours")
+    assert not OUT.search("The behavior is no longer analyzed; this organization initialized it.")

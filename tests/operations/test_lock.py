@@ -1,0 +1,50 @@
+"""The lock that the image installs: what pyproject.toml asks for, with hashes, for every supported Python."""
+
+import re
+import tomllib
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.support.programs import ROOT
+
+LOCK = (ROOT / "requirements.lock").read_text()
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def locked(python: str) -> dict[str, str]:
+    """Return the versions that a Python gets, by name."""
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.1",
+        "sys_platform": "linux",
+        "platform_python_implementation": "CPython",
+    }
+    found: dict[str, str] = {}
+    for line in re.findall(r"^[\w.-]+==.*?(?= \\$)", LOCK, re.MULTILINE):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert canonicalize_name(requirement.name) not in found, f"{line} is locked twice for Python {python}"
+            [version] = requirement.specifier
+            found[canonicalize_name(requirement.name)] = version.version
+    return found
+
+
+def test_lock_satisfies_the_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["otel"])]
+
+    for python in PYTHONS:
+        versions = locked(python)
+        unsatisfied = [
+            str(one) for one in wanted if not one.specifier.contains(versions.get(canonicalize_name(one.name), "0"))
+        ]
+        assert unsatisfied == [], f"Python {python}: run `make lock`"
+
+
+def test_lock_names_hashes_and_no_address() -> None:
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+
+    assert len(entries) > 40
+    assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|@ ", LOCK) == []
