@@ -2,7 +2,7 @@
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
-# pip's own settings, for builds that reach a mirror, or a folder of wheels and nothing else.
+# Settings of pip, for builds that use a mirror or a folder of wheels.
 ARG PIP_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_NO_INDEX
@@ -25,13 +25,13 @@ LABEL org.opencontainers.image.title="Abacus" \
       org.opencontainers.image.description="An open experimentation service" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}"
-# Bytecode was compiled when the image was made; nothing is written but /data and, where it is mounted, /tmp.
+# Bytecode is compiled during the build; only /data and, if mounted, /tmp are written.
 ENV PATH="/opt/abacus/bin:$PATH" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     ABACUS_DATABASE_URL="sqlite:////data/abacus.db"
 COPY --from=build /opt/abacus /opt/abacus
 COPY --from=build --chown=10001:10001 /data /data
 VOLUME /data
-# A number: Kubernetes' runAsNonRoot cannot look names up.
+# Numeric, because runAsNonRoot of Kubernetes cannot resolve names.
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM

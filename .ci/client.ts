@@ -1,4 +1,4 @@
-// A frontend's day with a client generated from /openapi.json; it has to compile as it stands.
+// Typical calls of a frontend, with a client generated from /openapi.json. It has to compile.
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 

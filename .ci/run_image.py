@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-# Inside a mount namespace of its own: the image read-only, /tmp in memory, /data the only thing that stays.
+# In a mount namespace: the image is read-only, /tmp in memory, only /data is persistent.
 ENTER = """
 mount --bind {root} {root}
 mount --bind {data} {root}/data
@@ -45,7 +45,7 @@ class Image:
             command=shlex.join(command),
         )
         variables = dict(variable.split("=", 1) for variable in self._config["Env"])
-        # A process namespace, too: the service is process 1, as it is in a container.
+        # In a process namespace, too: the service is process 1, as in a container.
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         return subprocess.Popen([*isolate, "sh", "-euc", script], env={**variables, "TERM": "dumb"}, **pipes)
 
@@ -80,7 +80,7 @@ def try_out(image: Image, config: dict[str, object], size: int) -> None:
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     started = time.monotonic()
-    # As the image says, but for the loopback interface only.
+    # As in the image, but only on the loopback interface.
     service = image.start(*config["Entrypoint"], "serve", "--port", str(port), stdout=subprocess.DEVNULL)
     try:
         wait_for(f"{address}/_readyz")
@@ -92,7 +92,7 @@ def try_out(image: Image, config: dict[str, object], size: int) -> None:
     finally:
         stop(service)
     code, said = image.run(*config["Healthcheck"]["Test"][1:], f"{address}/_livez")
-    assert code == 1, said  # what is stopped is not healthy
+    assert code == 1, said  # a stopped service is not healthy
     print(
         f"Container: built ({size / 1e6:.0f} MB with its base) and run read-only as {config['User']};"
         f" ready after {start_seconds:.1f} s, {memory / 1e6:.0f} MB of memory"
@@ -123,7 +123,7 @@ def wait_for(url: str) -> None:
 
 
 def stop(service: subprocess.Popen[bytes]) -> None:
-    """Ask the service itself to end, as an engine does; as process 1 it has to do so by itself, with exit code 0."""
+    """Send the stop signal as an engine does; process 1 has to exit by itself, with code 0."""
     for process_id in descendants(service.pid):
         os.kill(process_id, signal.SIGTERM)
     code = service.wait(timeout=30)

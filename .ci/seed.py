@@ -1,4 +1,4 @@
-"""Gives the fuzzer's project two experiments with results, and the token that the document's examples are about.
+"""Creates two experiments with results in the fuzzer's project, and sets the token of the document's examples.
 
 Usage: seed.py URL KEY DATABASE-FILE
 """

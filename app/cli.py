@@ -28,8 +28,8 @@ from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
-from app.operations import demo as demonstration
-from app.operations import server as serving
+from app.operations import server
+from app.operations.demo import run as run_demo
 from app.operations.doctor.service import Doctor
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
@@ -86,7 +86,7 @@ def serve(
         raise ValueError("SQLite supports one worker: use --workers 1, or PostgreSQL (ABACUS_DATABASE_URL)")
     if settings.uses_sqlite:
         migrations.upgrade(settings)
-    serving.serve(settings, host=host, port=port, workers=workers)
+    server.serve(settings, host=host, port=port, workers=workers)
 
 
 @app.command()
@@ -240,10 +240,10 @@ def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]
             materializer = Materializer(
                 database, report=lambda reached, last: progress.update(bar, completed=reached, total=last)
             )
-            schedule = MaintenanceScheduler(
+            scheduler = MaintenanceScheduler(
                 database, lambda of: build_maintenance(database, materializer, of), interval=0
             )
-            await schedule.refresh_counts(found)
+            await scheduler.refresh_counts(found)
             progress.update(bar, completed=1, total=1)
 
     _with_database(count)
@@ -257,7 +257,7 @@ def demo(
     stay: Annotated[bool, typer.Option("--serve", help="Keep the service running afterwards.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
     """Replay the published counts of a real experiment through the API and print its results."""
-    sys.exit(demonstration.run(console, stay=stay))
+    sys.exit(run_demo(console, stay=stay))
 
 
 @app.command()

@@ -22,20 +22,19 @@ from app.events.capture.service import CaptureService
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.exposures.router import router as exposures_router
-from app.experiments.health.router import router as findings_router
+from app.experiments.health.router import router as health_router
 from app.experiments.results_router import router as results_router
 from app.experiments.router import router as experiments_router
-from app.experiments.scorecard.router import router as scorecards_router
+from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots_router import router as snapshots_router
 from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
-from app.flags.local_evaluation.router import router as definitions_router
+from app.flags.local_evaluation.router import router as local_evaluation_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.http import docs_pages as documentation
-from app.http import exception_handlers, openapi
+from app.http import docs_pages, exception_handlers, openapi
 from app.http.middleware.addresses import TrailingSlashMiddleware
 from app.http.middleware.cors import PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
@@ -45,8 +44,7 @@ from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
-from app.operations import probes as health
-from app.operations import server as serving
+from app.operations import probes, server
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -91,9 +89,9 @@ PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
     exposures_router,
-    scorecards_router,
-    findings_router,
-    definitions_router,
+    scorecard_router,
+    health_router,
+    local_evaluation_router,
     experiments_activity_router,
     flags_activity_router,
     snapshots_router,
@@ -141,10 +139,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             router,
             responses=openapi.error_responses(400, 401, 403, 404, 405, 406, 408, 413, 415, 429, 503),
         )
-    application.include_router(health.router)
+    application.include_router(probes.router)
     application.include_router(metrics_router)
     application.include_router(pages_router)
-    application.include_router(documentation.router)
+    application.include_router(docs_pages.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
     application.add_middleware(
@@ -181,9 +179,9 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     raise_gc_threshold()
-    serving.stop_with_parent()
-    application.state.health = probes = health.HealthMonitor(settings)
-    serving.drain_before_stopping(settings.drain_seconds, probes.drain)
+    server.stop_with_parent()
+    application.state.health = monitor = probes.HealthMonitor(settings)
+    server.drain_before_stopping(settings.drain_seconds, monitor.drain)
     database = Database(settings)
     materializer = Materializer(database)
     application.state.database = database
@@ -191,15 +189,15 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.capture = capture = CaptureService(database, enrichment)
     application.state.scripts = ScriptDirectory(settings.static_directory)
-    schedule = MaintenanceScheduler(
+    scheduler = MaintenanceScheduler(
         database, lambda project: build_maintenance(database, materializer, project), settings.refresh_interval
     )
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database))]
     if settings.refresh_interval:
-        tasks.append(asyncio.create_task(schedule.run()))
+        tasks.append(asyncio.create_task(scheduler.run()))
     if settings.migrate_on_start and not settings.uses_sqlite:
-        tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))
+        tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
         yield
     finally:
@@ -212,7 +210,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await materializer.shared.close()
                 await capture.close()
                 await database.close()
-                await probes.close()
+                await monitor.close()
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:

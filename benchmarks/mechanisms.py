@@ -28,7 +28,7 @@ from app.db.bulk import insert_rows, table_of
 from app.db.compiled_queries import driver_of
 from app.db.database import Database
 from app.db.models import Event
-from app.events.capture import decoding
+from app.events.capture.decoding import wire
 from app.events.repository import NewEvent
 from app.experiments.dependencies import build_experiments
 from app.experiments.repository import _RECORD, ExperimentRepository
@@ -202,7 +202,7 @@ def decode_ways(events: Sequence[NewEvent]) -> Mapping[str, Work]:
     body = msgspec.json.encode({"api_key": "phc_benchmark", "batch": batch})
 
     async def partial() -> object:
-        decoded: Any = decoding._decode_request(body)  # the decoder alone, without rules
+        decoded: Any = wire.decode_request(body)  # the decoder alone, without rules
         return [(one.event, UUID(one.uuid), bytes(one.properties).decode()) for one in decoded.batch]
 
     async def whole_msgspec() -> object:

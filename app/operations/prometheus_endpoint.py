@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.common.errors import AuthenticationFailed, NotAuthenticated, NotFound
 from app.http.dependencies import get_database
-from app.operations import pool_sampling as sampling
+from app.operations import pool_sampling
 from app.settings import Settings
-from app.telemetry import prometheus as metrics
+from app.telemetry import prometheus
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,5 +24,5 @@ async def expose_metrics(request: Request) -> Response:
         raise NotAuthenticated
     if not hmac.compare_digest(token.encode(), settings.metrics_token.get_secret_value().encode()):
         raise AuthenticationFailed
-    sampling.sample(get_database(request))
-    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+    pool_sampling.sample(get_database(request))
+    return Response(prometheus.render(), media_type=prometheus.CONTENT_TYPE, headers={"Cache-Control": "no-store"})

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.accounts.auth import api_keys as keys
+from app.accounts.auth import api_keys
 from app.accounts.auth.api_keys import Credential
 from app.accounts.auth.repository import AccessRepository, KeyRepository
 from app.accounts.auth.schemas import PersonalApiKeyCreate
@@ -61,7 +61,7 @@ class AuthenticationService:
         """Return the access that a key gives; a missing or unknown key is refused. See ``Access.to_project``."""
         if credential is None:
             raise NotAuthenticated
-        key = await AccessRepository(self._database).find(keys.digest(credential.value), project_id)
+        key = await AccessRepository(self._database).find(api_keys.digest(credential.value), project_id)
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._update_last_used(key.id, key.last_used_at)
@@ -123,7 +123,7 @@ class KeyService:
         scopes = self._access.scopes if body.scopes is None else body.scopes
         for scope in scopes:
             self._access.require(scope)
-        new = keys.generate_personal_key()
+        new = api_keys.generate_personal_key()
         return await self._keys.add(self._user, body.label, new, scopes), new.value
 
     async def delete(self, key: PersonalApiKey) -> None:

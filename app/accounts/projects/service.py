@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.auth import api_keys as keys
+from app.accounts.auth import api_keys
 from app.accounts.auth.repository import KeyRepository
 from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.accounts.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
@@ -175,7 +175,7 @@ class AccountService:
     async def _issue_key(self, user: User, label: str, scopes: Sequence[str]) -> tuple[PersonalApiKey, str]:
         if not user.is_active:
             raise ValidationFailed(f"The user {user.email!r} is deactivated.")
-        new = keys.generate_personal_key()
+        new = api_keys.generate_personal_key()
         return await self._keys.add(user, label, new, scopes), new.value
 
 
@@ -185,5 +185,5 @@ def _new_project(organization: Organization, name: str, timezone: str) -> Projec
         organization=organization,
         name=name,
         timezone=timezone,
-        api_token=keys.generate_token(keys.PROJECT_TOKEN_PREFIX),
+        api_token=api_keys.generate_token(api_keys.PROJECT_TOKEN_PREFIX),
     )

@@ -98,7 +98,7 @@ class WireProperties(
     referrer: object = None
 
 
-_decode_request: Callable[[bytes], list[WireRequest] | WireRequest] = msgspec.json.Decoder(
+decode_request: Callable[[bytes], list[WireRequest] | WireRequest] = msgspec.json.Decoder(
     list[WireRequest] | WireRequest
 ).decode
 _decode_properties = msgspec.json.Decoder(WireProperties).decode
@@ -115,7 +115,7 @@ def parse_request(body: bytes) -> list[WireRequest] | WireRequest:
     """
     try:
         body.decode()  # the decoder does not validate the text that it passes through
-        return _decode_request(body)
+        return decode_request(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_leniently(body)
 
@@ -153,6 +153,6 @@ def invalid_payload(detail: str) -> ValidationFailed:
 
 def _parse_leniently(body: bytes) -> list[WireRequest] | WireRequest:
     try:
-        return _decode_request(write_json(load_json(lenient_json.read_text(body))).encode())
+        return decode_request(write_json(load_json(lenient_json.read_text(body))).encode())
     except (msgspec.DecodeError, RecursionError) as error:
         raise invalid_payload(f"Malformed request data: {error}") from error
