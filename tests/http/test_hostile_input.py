@@ -1,4 +1,4 @@
-"""No input is a server error: hostile values in every field, parameter and header that the OpenAPI document knows."""
+"""No input causes a server error: hostile values in every documented field, parameter and header."""
 
 import copy
 import json
@@ -131,9 +131,7 @@ def check(response: httpx.Response, asked: object) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "example"), list(bodies()), ids=lambda part: part if isinstance(part, str) else ""
 )
-async def test_whatever_a_body_holds_is_taken_or_refused(
-    service: Service, method: str, path: str, example: Json
-) -> None:
+async def test_any_body_is_accepted_or_refused(service: Service, method: str, path: str, example: Json) -> None:
     ids = await ids_of(service)
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": JSON}
     example = json.loads(json.dumps(example).replace("phc_3xAmPl3", service.token))
@@ -151,7 +149,7 @@ async def test_whatever_a_body_holds_is_taken_or_refused(
 @pytest.mark.parametrize(
     ("method", "path", "described"), list(parameters()), ids=lambda part: part if isinstance(part, str) else ""
 )
-async def test_whatever_a_parameter_says_is_taken_or_refused(
+async def test_any_parameter_is_accepted_or_refused(
     service: Service, method: str, path: str, described: Sequence[Json]
 ) -> None:
     ids = await ids_of(service)

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a reader of /docs and a generator of clients meet it."""
+"""The OpenAPI document, for readers of /docs and client generators."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,18 +35,18 @@ def examples(media: JsonDict) -> list[object]:
 
 
 @EACH_OPERATION
-def test_every_operation_says_what_it_does(operation: JsonDict) -> None:
+def test_every_operation_has_a_description(operation: JsonDict) -> None:
     assert operation["summary"]
     assert not operation["summary"].endswith(".")
     assert operation["description"].strip().endswith(".")
     assert operation["operationId"].isidentifier()
 
 
-def test_every_operation_has_a_name_of_its_own() -> None:
+def test_every_operation_has_a_unique_id() -> None:
     assert len(OPERATIONS) == sum(len(operations) for operations in DOCUMENT["paths"].values())
 
 
-def test_every_tag_is_introduced_and_used() -> None:
+def test_every_tag_is_described_and_used() -> None:
     introduced = [tag["name"] for tag in DOCUMENT["tags"]]
 
     assert DOCUMENT["tags"] == TAGS
@@ -63,7 +63,7 @@ def test_every_parameter_is_explained(operation: JsonDict) -> None:
 
 
 @EACH_OPERATION
-def test_every_refusal_is_documented_with_the_one_body(operation: JsonDict) -> None:
+def test_every_error_is_documented_with_the_error_body(operation: JsonDict) -> None:
     refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
 
     assert refusals.keys() >= {"400", "401", "503"}
@@ -80,7 +80,7 @@ def test_every_body_has_an_example(operation: JsonDict) -> None:
                 assert examples(media)
 
 
-def test_authorize_sends_the_key_where_one_is_taken() -> None:
+def test_operations_that_require_a_key_declare_it() -> None:
     assert DOCUMENT["components"]["securitySchemes"]["PersonalAPIKey"] == {
         "type": "http",
         "scheme": "bearer",
@@ -94,7 +94,7 @@ def test_authorize_sends_the_key_where_one_is_taken() -> None:
     assert "evaluate_flags" in open_to_all
 
 
-def test_the_example_of_a_funnel_hangs_together() -> None:
+def test_example_of_a_funnel_is_consistent() -> None:
     results = FunnelResultsRead.model_validate(FUNNEL_RESULTS_EXAMPLE)
 
     verdict = evaluate_funnel([FunnelVariant(**variant.model_dump()) for variant in results.variants])
@@ -108,7 +108,7 @@ def test_the_example_of_a_funnel_hangs_together() -> None:
         assert first.count == variant.success_count + variant.failure_count
 
 
-def test_the_example_of_a_trend_hangs_together() -> None:
+def test_example_of_a_trend_is_consistent() -> None:
     results = TrendResultsRead.model_validate(TREND_RESULTS_EXAMPLE)
 
     verdict = evaluate_trend([TrendVariant(**variant.model_dump()) for variant in results.variants])
@@ -122,7 +122,7 @@ def test_the_example_of_a_trend_hangs_together() -> None:
         assert series.data[-1] == series.count == counts[series.breakdown_value]
 
 
-async def test_what_the_examples_send_is_accepted(application: FastAPI, service: Service) -> None:
+async def test_example_requests_are_accepted(application: FastAPI, service: Service) -> None:
     """What is created comes first, and may be changed then."""
     order = {"post": 0, "put": 1, "patch": 2}
     written = sorted(

@@ -1,4 +1,4 @@
-"""Nothing of one project is seen or touched through another."""
+"""A project has no access to the objects of another one."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ OF_A_PROJECT = [
 
 
 @pytest.mark.parametrize(("method", "path"), OF_AN_EXPERIMENT)
-async def test_an_experiment_of_another_project_does_not_exist(
+async def test_experiment_of_another_project_is_not_found(
     service: Service, neighbor: Service, method: str, path: str
 ) -> None:
     theirs = await neighbor.create_experiment()
@@ -70,7 +70,7 @@ async def test_an_experiment_of_another_project_does_not_exist(
 
 
 @pytest.mark.parametrize(("method", "path"), OF_A_FLAG)
-async def test_a_flag_of_another_project_does_not_exist(
+async def test_flag_of_another_project_is_not_found(
     service: Service, neighbor: Service, method: str, path: str
 ) -> None:
     theirs = await neighbor.create_experiment()
@@ -87,7 +87,7 @@ NO_IDS = ["0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000, "1%
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_ids_of_experiments_and_flags_are_not_found(service: Service, reference: str) -> None:
     await service.create_experiment()
 
     responses = [
@@ -98,7 +98,7 @@ async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Servic
 
 
 @pytest.mark.parametrize(("method", "path"), [*OF_A_PROJECT, *OF_AN_EXPERIMENT, *OF_A_FLAG])
-async def test_a_project_of_another_organization_is_closed(
+async def test_project_of_another_organization_is_forbidden(
     service: Service, stranger: Service, method: str, path: str
 ) -> None:
     theirs = await stranger.create_experiment()
@@ -124,7 +124,7 @@ async def test_a_project_of_another_organization_is_closed(
     [(number, NO_PROJECT) for number in ("0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000)]
     + [(text, NOT_FOUND) for text in ("1%00", "%D9%A1", "1_0", "1.5", "one", "@me", "%20")],
 )
-async def test_what_names_no_project_is_not_found(service: Service, reference: str, answer: object) -> None:
+async def test_invalid_project_id_is_not_found(service: Service, reference: str, answer: object) -> None:
     headers = {"Authorization": f"Bearer {service.key}"}
 
     responses = [
@@ -135,7 +135,7 @@ async def test_what_names_no_project_is_not_found(service: Service, reference: s
     assert [(response.status_code, response.json()) for response in responses] == [(404, answer)] * len(responses)
 
 
-async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbor: Service, stranger: Service) -> None:
+async def test_projects_do_not_share_lists_or_flag_keys(service: Service, neighbor: Service, stranger: Service) -> None:
     everybody = (service, neighbor, stranger)
     created = {each.project_id: await each.create_experiment(feature_flag_key="same") for each in everybody}
 
@@ -151,7 +151,7 @@ async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbor
     }
 
 
-async def test_a_key_of_another_user_does_not_exist(service: Service, stranger: Service) -> None:
+async def test_key_of_another_user_is_not_found(service: Service, stranger: Service) -> None:
     (theirs,) = (await call(stranger, "GET", KEYS)).json()
 
     responses = [await call(service, method, f"{KEYS}{theirs['id']}/") for method in ("GET", "DELETE")]

@@ -119,7 +119,7 @@ async def test_what_is_no_id_of_the_project_is_not_found(service: Service, metho
 
 
 @pytest.mark.parametrize(("method", "path"), OF_PROJECTS)
-async def test_a_project_of_others_is_closed_and_unchanged(
+async def test_project_of_others_is_forbidden_and_unchanged(
     service: Service, stranger: Service, method: str, path: str
 ) -> None:
     theirs = await make_objects(stranger, CANARY)
@@ -142,7 +142,7 @@ BESIDE_PROJECTS = [
 
 
 @pytest.mark.parametrize(("method", "path"), BESIDE_PROJECTS)
-async def test_keys_and_organizations_of_others_do_not_exist(
+async def test_keys_and_organizations_of_others_are_not_found(
     service: Service, stranger: Service, method: str, path: str
 ) -> None:
     async def own(which: Service, address: str) -> Json:
@@ -213,7 +213,7 @@ def references(ids: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
     )
 
 
-async def test_references_inside_bodies_lead_to_nothing_of_another_project(service: Service, neighbor: Service) -> None:
+async def test_references_in_bodies_do_not_reach_another_project(service: Service, neighbor: Service) -> None:
     theirs = await make_objects(neighbor, CANARY)
     before = texts(await state(neighbor))
 
