@@ -1,4 +1,4 @@
-"""Work that is shared: once for all who asked before it began."""
+"""Single flight: concurrent calls for the same work share one run."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Piece:
         return number
 
 
-async def test_who_asks_while_work_is_under_way_shares_the_next_one() -> None:
+async def test_callers_during_a_run_share_the_next_run() -> None:
     shared, piece = SingleFlight(), Piece()
     first = asyncio.create_task(shared.result("key", piece))
     await piece.begun.wait()
@@ -34,7 +34,7 @@ async def test_who_asks_while_work_is_under_way_shares_the_next_one() -> None:
     assert await asyncio.gather(first, *others) == [1, 2, 2, 2]
 
 
-async def test_work_of_different_keys_does_not_wait_for_each_other() -> None:
+async def test_runs_of_different_keys_are_concurrent() -> None:
     shared, slow, quick = SingleFlight(), Piece(), Piece()
     waiting = asyncio.create_task(shared.result("slow", slow))
     quick.go.set()
@@ -44,7 +44,7 @@ async def test_work_of_different_keys_does_not_wait_for_each_other() -> None:
     await waiting
 
 
-async def test_work_goes_on_for_others_when_who_asked_first_has_gone() -> None:
+async def test_run_continues_when_its_first_caller_is_cancelled() -> None:
     shared, piece = SingleFlight(), Piece()
     first, second = (asyncio.create_task(shared.result("key", piece)) for _ in range(2))
     await piece.begun.wait()
@@ -54,7 +54,7 @@ async def test_work_goes_on_for_others_when_who_asked_first_has_gone() -> None:
     assert await second == 1
 
 
-async def test_what_goes_wrong_is_told_to_all_and_tried_anew() -> None:
+async def test_error_is_raised_to_all_callers_and_the_next_run_starts_over() -> None:
     shared = SingleFlight()
 
     async def fail() -> None:
@@ -68,7 +68,7 @@ async def test_what_goes_wrong_is_told_to_all_and_tried_anew() -> None:
     assert await shared.result("key", piece) == 1
 
 
-async def test_closing_stops_what_is_under_way() -> None:
+async def test_closing_cancels_runs() -> None:
     shared, piece = SingleFlight(), Piece()
     waiting = asyncio.create_task(shared.result("key", piece))
     await piece.begun.wait()

@@ -1,4 +1,4 @@
-"""Prepared queries: the same rows and the same errors as in SQLAlchemy's own execution."""
+"""Compiled queries: the same rows and errors as SQLAlchemy's own execution."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ EVERYTHING: Select[*tuple[Any, ...]] = (
 )
 
 
-async def test_rows_are_those_of_the_ordinary_execution(service: Service, database: Database) -> None:
+async def test_rows_equal_those_of_sqlalchemy(service: Service, database: Database) -> None:
     for number in range(3):
         await service.create_experiment(feature_flag_key=f"flag-{number}", end_date=None)
     parameters = {"before": dt.datetime.now(dt.UTC), "limit": 2}
@@ -36,9 +36,7 @@ async def test_rows_are_those_of_the_ordinary_execution(service: Service, databa
     assert len(rows) == 2
 
 
-async def test_an_error_is_the_one_that_callers_know_and_costs_no_connection(
-    service: Service, database: Database
-) -> None:
+async def test_error_is_that_of_sqlalchemy_and_returns_the_connection(service: Service, database: Database) -> None:
     for _ in range(20):  # more than the pool has
         with pytest.raises(DBAPIError):
             await database.fetch(select(literal_column("nothing")), {})
@@ -46,7 +44,7 @@ async def test_an_error_is_the_one_that_callers_know_and_costs_no_connection(
     assert await database.fetch(select(Project.id), {}) == [(service.project_id,)]
 
 
-async def test_a_query_that_is_cancelled_costs_no_connection(service: Service, database: Database) -> None:
+async def test_cancelled_query_returns_its_connection(service: Service, database: Database) -> None:
     own = select(Project.id)
     for _ in range(20):  # more than the pool has
         waiting = asyncio.create_task(database.fetch(own, {}))
@@ -58,9 +56,7 @@ async def test_a_query_that_is_cancelled_costs_no_connection(service: Service, d
     assert await database.fetch(own, {}) == [(service.project_id,)]
 
 
-async def test_a_query_is_asked_again_when_the_server_has_ended_its_connection(
-    service: Service, database: Database
-) -> None:
+async def test_query_is_retried_when_the_server_closed_its_connection(service: Service, database: Database) -> None:
     own = select(Project.id)
     await database.fetch(own, {})
     if not database.is_sqlite:

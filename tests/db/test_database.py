@@ -47,7 +47,7 @@ async def test_failing_commit_listener_does_not_fail_the_committed_transaction(
     assert len(told) > 1
 
 
-async def test_commit_listeners_hear_nothing_of_a_transaction_that_is_rolled_back(database: Database) -> None:
+async def test_commit_listeners_ignore_rolled_back_transactions(database: Database) -> None:
     told: list[Mapping[Any, Any]] = []
     database.on_commit(told.append)
 

@@ -74,7 +74,7 @@ async def service(client: httpx.AsyncClient, database: Database) -> Service:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_everything_works_and_no_statement_is_left_behind(service: Service, database: Database) -> None:
+async def test_all_features_work_without_statements_left_on_the_server(service: Service, database: Database) -> None:
     experiment = await service.create_experiment()
     flags = {"token": service.token, "distinct_id": "0"}
 

@@ -1,4 +1,4 @@
-"""What the private API asks of the database: how many statements each request costs, however much there is to show."""
+"""How many SQL statements each request of the private API makes, for any number of rows."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -79,7 +79,9 @@ COSTS: Mapping[str, tuple[Request, int]] = {
 
 
 @pytest.mark.parametrize("name", COSTS)
-async def test_a_request_costs_what_the_table_says(service: Service, statements: Statements, name: str) -> None:
+async def test_request_makes_the_number_of_statements_in_the_table(
+    service: Service, statements: Statements, name: str
+) -> None:
     for number in range(5):
         await service.create_experiment(feature_flag_key=f"flag-{number}")
 
@@ -89,7 +91,9 @@ async def test_a_request_costs_what_the_table_says(service: Service, statements:
 
 
 @pytest.mark.parametrize("path", ["/experiments/", "/feature_flags/"])
-async def test_a_list_costs_the_same_however_long_it_is(service: Service, statements: Statements, path: str) -> None:
+async def test_number_of_statements_of_a_list_does_not_depend_on_its_length(
+    service: Service, statements: Statements, path: str
+) -> None:
     await service.create_experiment(feature_flag_key="flag")
     of_one = await statements.cost(service.get(path))
     for number in range(5):
@@ -98,7 +102,7 @@ async def test_a_list_costs_the_same_however_long_it_is(service: Service, statem
     assert await statements.cost(service.get(path)) == of_one
 
 
-async def test_results_without_new_events_cost_the_same_however_many_there_are(
+async def test_number_of_statements_of_results_does_not_depend_on_their_number(
     service: Service, database: Database, statements: Statements
 ) -> None:
     experiment = await service.create_experiment()

@@ -1,4 +1,4 @@
-"""Forms stand in for JSON: fields that hold documents carry their JSON as text."""
+"""Form bodies, whose document fields contain JSON as text."""
 
 import json
 from urllib.parse import urlencode
@@ -127,7 +127,7 @@ async def test_form_fields_under_a_json_header_are_refused_with_advice(service: 
         ("application/x-www-form-urlencoded", b"name=%ff%00&=&==&&%", None),
     ],
 )
-async def test_a_broken_form_is_refused(service: Service, content_type: str, body: bytes, detail: str | None) -> None:
+async def test_malformed_form_is_refused(service: Service, content_type: str, body: bytes, detail: str | None) -> None:
     response = await service.request("POST", PATH, content=body, headers={"Content-Type": content_type})
 
     assert response.status_code in ((201, 400) if detail is None else (400,)), response.text
@@ -136,7 +136,7 @@ async def test_a_broken_form_is_refused(service: Service, content_type: str, bod
         assert response.json()["detail"].startswith(detail)
 
 
-async def test_a_form_may_be_as_large_as_any_body(service: Service) -> None:
+async def test_form_has_the_size_limit_of_other_bodies(service: Service) -> None:
     metrics = json.dumps([{"name": "x" * 2_000_000}])
 
     response = await service.request(

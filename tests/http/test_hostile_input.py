@@ -1,4 +1,4 @@
-"""No input is a server error: hostile values in every field, parameter and header that the OpenAPI document knows."""
+"""No input causes a server error: hostile values in every documented field, parameter and header."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""What holds for every address: order of checks, slashes, bodies, and the one form of refusals."""
+"""Rules for all paths: order of checks, trailing slashes, bodies and errors."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -56,7 +56,7 @@ def no_method(method: str) -> dict[str, str | None]:
         ("GET", "/api/personal_api_keys/1/2/", 404, NO_ENDPOINT),
     ],
 )
-async def test_a_stranger_learns_which_addresses_there_are_not_and_nothing_else(
+async def test_caller_without_a_key_learns_only_unknown_paths(
     service: Service, method: str, path: str, status: int, answer: object
 ) -> None:
     response = await service.client.request(method, path, content=b"not JSON")
@@ -90,7 +90,7 @@ async def test_a_stranger_learns_which_addresses_there_are_not_and_nothing_else(
         ("PATCH", "/api/projects/@current/", 400, UNREADABLE),
     ],
 )
-async def test_address_project_method_object_and_body_are_checked_in_this_order(
+async def test_path_project_method_object_and_body_are_checked_in_this_order(
     service: Service, method: str, path: str, status: int, answer: object
 ) -> None:
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
@@ -116,7 +116,7 @@ async def test_address_project_method_object_and_body_are_checked_in_this_order(
         ("GET", "/api/projects/@current/events/", 200, "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_every_answer_names_the_methods_of_its_address(
+async def test_every_response_lists_the_methods_of_its_path(
     service: Service, method: str, path: str, status: int, allowed: str
 ) -> None:
     headers = {"Authorization": f"Bearer {service.key}", "Content-Type": "application/json"}
@@ -126,7 +126,7 @@ async def test_every_answer_names_the_methods_of_its_address(
     assert (response.status_code, response.headers["Allow"]) == (status, allowed)
 
 
-async def test_a_stranger_is_told_the_methods_but_nothing_else(service: Service) -> None:
+async def test_caller_without_a_key_learns_only_the_methods(service: Service) -> None:
     response = await service.client.options("/api/projects/@current/experiments/")
 
     assert (response.status_code, response.json()) == (401, NO_KEY)
@@ -134,7 +134,7 @@ async def test_a_stranger_is_told_the_methods_but_nothing_else(service: Service)
 
 
 @pytest.mark.parametrize("path", ["/experiments/", "/experiments", "/events/", "/experiments/999/", "/nothing/"])
-async def test_head_answers_as_get_does_without_the_body(service: Service, path: str) -> None:
+async def test_head_responds_like_get_without_the_body(service: Service, path: str) -> None:
     with_body = await service.get(path)
     without = await service.request("HEAD", path)
 
@@ -156,7 +156,7 @@ async def test_head_answers_as_get_does_without_the_body(service: Service, path:
         ("text/html", "?format=api", 404, "Not found."),
     ],
 )
-async def test_answers_are_json_or_nothing(
+async def test_responses_are_json_or_empty(
     service: Service, accept: str, query: str, status: int, detail: str | None
 ) -> None:
     response = await service.request("GET", f"/experiments/{query}", headers={"Accept": accept})
@@ -165,14 +165,14 @@ async def test_answers_are_json_or_nothing(
     assert response.json().get("detail") == detail
 
 
-async def test_what_a_client_takes_comes_before_who_it_is_and_after_where(service: Service) -> None:
+async def test_content_negotiation_comes_after_routing_and_before_authentication(service: Service) -> None:
     headers = {"Accept": "text/html"}
 
     assert (await service.client.get("/api/projects/999/experiments/", headers=headers)).status_code == 406
     assert (await service.client.get("/api/nothing/", headers=headers)).status_code == 404
 
 
-async def test_the_slash_at_the_end_is_optional(service: Service) -> None:
+async def test_trailing_slash_is_optional(service: Service) -> None:
     created = await service.post("/experiments", REQUIRED)
     path = f"/experiments/{created.json()['id']}"
 
@@ -185,7 +185,7 @@ async def test_the_slash_at_the_end_is_optional(service: Service) -> None:
     assert (await service.delete(path)).status_code == 204
 
 
-async def test_answers_are_compact_json_with_plain_letters(service: Service) -> None:
+async def test_responses_are_compact_json_without_escaped_letters(service: Service) -> None:
     response = await service.post("/experiments/", {**REQUIRED, "name": "Größe 😀"})
 
     assert response.headers["Content-Type"] == "application/json"
@@ -198,7 +198,7 @@ async def send(service: Service, content: bytes, content_type: str = "applicatio
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-async def test_json_may_name_its_character_set(service: Service, content_type: str) -> None:
+async def test_content_type_of_json_may_name_a_character_set(service: Service, content_type: str) -> None:
     assert (await send(service, json.dumps(REQUIRED).encode(), content_type)).status_code == 201
 
 
@@ -232,7 +232,7 @@ async def test_an_empty_body_is_an_empty_object(service: Service) -> None:
         (b'{"a":' * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_place(body: bytes, detail: str) -> None:
+def test_invalid_json_is_refused_with_its_position(body: bytes, detail: str) -> None:
     with pytest.raises(ParseError) as refused:
         parse_json(body)
 
@@ -243,7 +243,7 @@ def test_what_is_no_json_is_refused_with_its_place(body: bytes, detail: str) -> 
     ("body", "kind"),
     [(b"[]", "list"), (b'"text"', "str"), (b"5", "int"), (b"NaN", "float"), (b"1e400", "float"), (b"true", "bool")],
 )
-def test_a_body_that_is_no_object_is_refused(body: bytes, kind: str) -> None:
+def test_body_that_is_not_an_object_is_refused(body: bytes, kind: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
         validate(ExperimentCreate, parse_json(body))
 
@@ -251,7 +251,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes, kind: str) -> None:
     assert (refused.value.code, refused.value.detail, refused.value.attr) == ("invalid_input", detail, None)
 
 
-async def test_null_is_no_body(service: Service) -> None:
+async def test_null_is_not_a_body(service: Service) -> None:
     response = await send(service, b"null")
 
     assert response.status_code == 400
@@ -273,7 +273,7 @@ async def test_null_is_no_body(service: Service) -> None:
         ("name", b"9" * 4000, "max_length", "Ensure this field has no more than 400 characters."),
     ],
 )
-def test_values_that_no_database_can_hold_are_refused(field: str, value: bytes, code: str, detail: str) -> None:
+def test_unstorable_values_are_refused(field: str, value: bytes, code: str, detail: str) -> None:
     fields = {name: json.dumps(given).encode() for name, given in REQUIRED.items()} | {field: value}
     body = b"{" + b",".join(b'"%s": %s' % (name.encode(), text) for name, text in fields.items()) + b"}"
 
@@ -283,13 +283,13 @@ def test_values_that_no_database_can_hold_are_refused(field: str, value: bytes, 
     assert (refused.value.code, refused.value.detail, refused.value.attr) == (code, detail, field)
 
 
-async def test_of_members_with_one_name_the_last_one_counts(service: Service) -> None:
+async def test_last_of_repeated_members_counts(service: Service) -> None:
     response = await send(service, json.dumps(REQUIRED).encode()[:-1] + b', "name": [], "name": "Last"}')
 
     assert (response.status_code, response.json()["name"]) == (201, "Last")
 
 
-async def test_what_is_unstorable_in_a_field_that_nobody_reads_does_not_matter(service: Service) -> None:
+async def test_unstorable_value_of_an_unknown_field_is_ignored(service: Service) -> None:
     response = await send(
         service, json.dumps(REQUIRED).encode()[:-1] + rb', "mine": [NaN, "\ud800"], "\ud800": "\u0000"}'
     )
@@ -320,7 +320,7 @@ async def test_a_larger_body_is_refused(service: Service, *, is_announced: bool)
     assert response.json() == refusal("invalid_request", "request_too_large", detail)
 
 
-async def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours(built_application: FastAPI) -> None:
+async def test_client_that_disconnects_while_sending_is_not_a_server_error(built_application: FastAPI) -> None:
     messages: Iterator[dict[str, object]] = iter(
         [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
     )
@@ -362,7 +362,7 @@ FIELDS = ["name", "description", "start_date", "end_date", "parameters", "second
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, documents)))
-async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
+async def test_any_field_value_is_stored_or_refused_with_the_error_body(
     service: Service, changes: dict[str, object]
 ) -> None:
     created = await send(service, json.dumps({**REQUIRED, **changes}).encode())
@@ -377,7 +377,7 @@ async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
     assert created.json()["attr"] in {*FIELDS, "key", None}
 
 
-async def test_every_write_is_documented_with_its_body_and_every_refusal_with_its_form(application: FastAPI) -> None:
+async def test_every_write_is_documented_with_its_body_and_errors(application: FastAPI) -> None:
     document = application.openapi()
 
     experiments = "/api/projects/{project_id}/experiments/"
@@ -423,7 +423,7 @@ async def test_every_write_is_documented_with_its_body_and_every_refusal_with_it
             assert set(forms.values()) == {"#/components/schemas/ErrorBody"}
 
 
-async def test_every_reference_of_the_document_leads_somewhere(client: httpx.AsyncClient) -> None:
+async def test_every_reference_of_the_document_resolves(client: httpx.AsyncClient) -> None:
     text = (await client.get("/openapi.json")).text
 
     schemas = json.loads(text)["components"]["schemas"]

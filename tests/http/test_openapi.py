@@ -1,4 +1,4 @@
-"""The OpenAPI document as a reader of /docs and a generator of clients meet it."""
+"""The OpenAPI document, for readers of /docs and client generators."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,7 +96,7 @@ def test_authorize_sends_the_key_where_one_is_taken() -> None:
     assert "evaluate_flags" in open_to_all
 
 
-def test_the_example_of_a_funnel_hangs_together() -> None:
+def test_example_of_a_funnel_is_consistent() -> None:
     results = FunnelResultsRead.model_validate(FUNNEL_RESULTS_EXAMPLE)
 
     verdict = evaluate_funnel([FunnelVariant(**variant.model_dump()) for variant in results.variants])
@@ -110,7 +110,7 @@ def test_the_example_of_a_funnel_hangs_together() -> None:
         assert first.count == variant.success_count + variant.failure_count
 
 
-def test_the_example_of_a_trend_hangs_together() -> None:
+def test_example_of_a_trend_is_consistent() -> None:
     results = TrendResultsRead.model_validate(TREND_RESULTS_EXAMPLE)
 
     verdict = evaluate_trend([TrendVariant(**variant.model_dump()) for variant in results.variants])
@@ -124,7 +124,7 @@ def test_the_example_of_a_trend_hangs_together() -> None:
         assert series.data[-1] == series.count == counts[series.breakdown_value]
 
 
-async def test_what_the_examples_send_is_accepted(service: Service) -> None:
+async def test_example_requests_are_accepted(application: FastAPI, service: Service) -> None:
     """What is created comes first, and may be changed then."""
     order = {"POST": 0, "PUT": 1, "PATCH": 2}
     written = sorted(

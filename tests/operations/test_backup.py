@@ -1,4 +1,4 @@
-"""Backups as the guide for operators makes them: what is restored gives the same answers."""
+"""Backups made as the guide for operators says: a restored one has the same results."""
 
 import sqlite3
 import subprocess
@@ -30,7 +30,7 @@ def dump_and_restore(server: PostgresServer, source: str, folder: Path) -> str:
     return target
 
 
-async def test_a_restored_backup_gives_the_same_answers_and_takes_new_events(
+async def test_restored_backup_has_the_same_results_and_accepts_new_events(
     application: FastAPI, service: Service, database_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     await service.capture(

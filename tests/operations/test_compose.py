@@ -1,4 +1,4 @@
-"""What ``compose.yaml`` starts is the service as it is."""
+"""``compose.yaml`` matches the service."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_compose_names_settings_that_exist() -> None:
     assert names <= Settings.model_fields.keys()
 
 
-def test_compose_runs_abacus_with_as_little_as_it_needs() -> None:
+def test_compose_runs_abacus_with_least_privilege() -> None:
     abacus = COMPOSE["services"]["abacus"]
 
     assert abacus["read_only"] is True

@@ -44,12 +44,12 @@ def test_a_moment_is_read_in_utc_to_the_second(text: str, moment: ParsedDate) ->
 @pytest.mark.parametrize(
     "text", ["", "soon", "null", "2022-13-05", "2022-11-31", "31/02/2022", "12345", "2022-11", "a" * 10_000]
 )
-def test_what_is_no_moment_is_none(text: str) -> None:
+def test_text_that_is_not_a_moment_is_none(text: str) -> None:
     assert parse_moment(text) is None
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[0-9T:+,\-/ .ZJan()]{0,30}", fullmatch=True))
-def test_any_text_is_read_without_an_error(text: str) -> None:
+def test_any_text_is_parsed_without_an_error(text: str) -> None:
     moment = parse_moment(text)
 
     assert moment is None or moment.at.tzinfo is UTC

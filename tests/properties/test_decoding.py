@@ -36,7 +36,7 @@ def test_a_key_may_be_any_text(key: str) -> None:
     assert PropertyReader([key]).read(json.dumps(document, ensure_ascii=False)) == {key: b"1"}
 
 
-def test_a_key_that_no_document_can_have_is_never_found() -> None:
+def test_key_with_a_lone_surrogate_is_never_found() -> None:
     assert PropertyReader(["\ud800", "a"]).read(b'{"a":1}') == {"a": b"1"}
 
 
@@ -63,6 +63,6 @@ def test_the_last_of_repeated_keys_counts_however_it_is_spelled(keys: list[str])
     ],
     ids=lambda document: str(document[:12]),
 )
-def test_what_is_not_a_json_object_is_refused(keys: list[str], document: bytes | str) -> None:
+def test_document_that_is_not_a_json_object_is_refused(keys: list[str], document: bytes | str) -> None:
     with pytest.raises(UnreadablePropertiesError, match="properties cannot be read"):
         PropertyReader(keys).read(document)

@@ -1,4 +1,4 @@
-"""Conditions on the elements that somebody clicked."""
+"""Conditions on the elements of autocaptured events."""
 
 import json
 
@@ -88,13 +88,13 @@ def test_a_list_of_elements_is_read_like_the_chain_it_makes() -> None:
 @pytest.mark.parametrize(
     "token", [b"null", b"1", b'"a"', b"[1, null]", b'[{"tag_name": 3, "attr__class": [null]}]', b"{"]
 )
-def test_elements_of_any_other_shape_are_survived(token: bytes) -> None:
+def test_malformed_elements_are_ignored(token: bytes) -> None:
     matcher = compile_filter(parse_filter([{"key": "tag_name", "value": "a", "type": "element"}]))
 
     assert not matcher.matches({"$elements": token})
 
 
 @pytest.mark.parametrize(("key", "operator"), [("selector", "icontains"), ("tag_name", "regex"), ("color", "exact")])
-def test_what_elements_cannot_be_asked_is_refused(key: str, operator: str) -> None:
+def test_unsupported_conditions_on_elements_are_refused(key: str, operator: str) -> None:
     with pytest.raises(InvalidFilter):
         compile_filter(parse_filter([{"key": key, "operator": operator, "value": "x", "type": "element"}]))

@@ -67,7 +67,7 @@ NODES = st.recursive(
         ),
     ],
 )
-def test_every_shape_is_read(value: object, tree: Node) -> None:
+def test_every_form_of_a_filter_is_parsed(value: object, tree: Node) -> None:
     assert parse_filter(value) == tree
 
 
@@ -140,7 +140,7 @@ def _nested(depth: int) -> object:
         ({"age__gt": None}, "Property 'age__gt' needs a value"),
     ],
 )
-def test_what_cannot_be_a_filter_is_refused_by_name(value: object, detail: str) -> None:
+def test_invalid_filter_is_refused_with_a_reason(value: object, detail: str) -> None:
     with pytest.raises(InvalidFilter) as refusal:
         parse_filter(value)
 
@@ -176,14 +176,14 @@ def _mixes_kinds(group: Conjunction | Disjunction) -> bool:
     return len(kinds) > 1 or any(_mixes_kinds(child) for child in group.children if not isinstance(child, Condition))
 
 
-def test_values_that_python_takes_for_equal_make_different_conditions() -> None:
+def test_values_that_are_equal_in_python_make_different_conditions() -> None:
     conditions = {Condition("a", "exact", 1), Condition("a", "exact", value=True), Condition("a", "exact", "1")}
 
     assert len(conditions) == 3
     assert Condition("a", "exact", ("x",)) == Condition("a", "exact", ("x",))
 
 
-def test_a_value_that_json_does_not_have_is_refused() -> None:
+def test_value_that_json_does_not_support_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         Condition("a", "exact", float("nan"))
 

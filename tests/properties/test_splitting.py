@@ -1,4 +1,4 @@
-"""A filter on an event and on who is behind it is answered in two parts, and says the same as the whole."""
+"""The two parts of a filter, on the event and on its person, are together equivalent to the filter."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ def truth(node: Node, facts: Mapping[tuple[str, str], bool]) -> bool:
     trees,
     st.fixed_dictionaries({(kind, name): st.booleans() for kind in ("event", "person", "cohort") for name in NAMES}),
 )
-def test_the_alternatives_together_say_what_the_filter_says(tree: Group, facts: Mapping[tuple[str, str], bool]) -> None:
+def test_alternatives_together_are_equivalent_to_the_filter(tree: Group, facts: Mapping[tuple[str, str], bool]) -> None:
     parts = alternatives(tree)
 
     assert any(truth(one.event, facts) and truth(one.later, facts) for one in parts) == truth(tree, facts)
@@ -50,7 +50,7 @@ def test_a_conjunction_has_one_alternative_at_any_depth() -> None:
     assert one == Alternative(Conjunction((event, event)), Conjunction((person,)))
 
 
-def test_more_combinations_than_anybody_writes_are_refused() -> None:
+def test_too_many_combinations_are_refused() -> None:
     def either(number: int) -> Disjunction:
         return Disjunction((Condition(f"e{number}", value=1), Condition(f"p{number}", value=1, type="person")))
 

@@ -1,4 +1,4 @@
-"""LZ-String compression in its simplest form: every character is written out, nothing is shared."""
+"""An LZ-String encoder in its simplest form: it writes every character as a literal."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""From a request as it came to its JSON, without a server."""
+"""Extraction of the JSON payload from requests of SDKs."""
 
 import base64
 import contextlib
@@ -44,17 +44,17 @@ def form(**fields: str) -> SdkRequest:
         ("Q===", ""),
     ],
 )
-def test_what_the_javascript_library_wrote_is_read(compressed: str, text: str) -> None:
+def test_output_of_the_javascript_library_is_decoded(compressed: str, text: str) -> None:
     assert lz_string.decompress(compressed.encode(), 1000) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
-def test_lz_string_is_read_back_as_it_was(text: str) -> None:
+def test_lz_string_round_trips(text: str) -> None:
     assert lz_string.decompress(compress(text).encode(), 1000) == text
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_lz_string_or_refused(data: bytes) -> None:
+def test_any_bytes_are_decoded_as_lz_string_or_refused(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert len(lz_string.decompress(base64.b64encode(data), 1000)) <= 1000
 
@@ -80,7 +80,7 @@ def test_any_bytes_are_lz_string_or_refused(data: bytes) -> None:
         SdkRequest("POST", {"data": '{"a": 1}'}, {}, b"", ""),
     ],
 )
-def test_json_is_found_under_every_wrapping(sdk_request: SdkRequest) -> None:
+def test_json_is_decoded_from_every_encoding(sdk_request: SdkRequest) -> None:
     assert decode_payload(sdk_request) == b'{"a": 1}'
 
 
@@ -92,7 +92,7 @@ def test_a_plus_that_a_form_turned_into_a_blank_is_a_plus() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"7", b"null", b"some text", b'"text"', b"e30", b"\x00\xff"])
-def test_what_is_no_wrapping_is_left_as_it_is(payload: bytes) -> None:
+def test_payload_without_an_encoding_is_unchanged(payload: bytes) -> None:
     assert decode_payload(post(payload)) == (b"{}" if payload == b"e30" else payload)
 
 
@@ -116,7 +116,7 @@ def test_what_is_no_wrapping_is_left_as_it_is(payload: bytes) -> None:
         ),
     ],
 )
-def test_what_cannot_be_unwrapped_is_refused(sdk_request: SdkRequest, code: str, detail: str) -> None:
+def test_payload_that_cannot_be_decoded_is_refused(sdk_request: SdkRequest, code: str, detail: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         decode_payload(sdk_request)
 
@@ -160,7 +160,7 @@ def gzip_bomb() -> bytes:
     ],
     ids=["gzip", "gzip named twice", "gzip in base64", "gzip in base64 in a form", "lz64", "lz64 too long to decode"],
 )
-def test_a_bomb_is_refused_in_bounded_memory(make: Callable[[], SdkRequest]) -> None:
+def test_decompression_bomb_is_refused_in_bounded_memory(make: Callable[[], SdkRequest]) -> None:
     sdk_request = make()
     tracemalloc.start()
     try:

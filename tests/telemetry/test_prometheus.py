@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The metrics that Prometheus scrapes."""
 
 import time
 from typing import NoReturn
@@ -47,7 +47,7 @@ async def scrape(client: httpx.AsyncClient) -> Scrape:
     return Scrape(response.text)
 
 
-async def test_metrics_are_for_who_has_the_token(application: FastAPI, client: httpx.AsyncClient) -> None:
+async def test_metrics_require_the_token(application: FastAPI, client: httpx.AsyncClient) -> None:
     codes = [
         (await client.get("/metrics", headers={"Authorization": given} if given else {})).json()["code"]
         for given in ("", "Bearer ", "Bearer metrics-toke", "Bearer metrics-tokens", f"Basic {TOKEN}")
@@ -80,7 +80,7 @@ async def test_requests_are_counted_by_the_template_of_their_route(service: Serv
     assert after(timed, route=one) - before(timed, route=one) == 2
 
 
-async def test_captured_events_are_counted_once_they_are_stored_and_when_they_are_sent_again(service: Service) -> None:
+async def test_captured_events_are_counted_as_accepted_or_duplicate(service: Service) -> None:
     sent = [event("visit", "ann", uuid=f"0190d5a1-2b3c-7d4e-8f50-12345678900{number}") for number in range(5)]
     before = await scrape(service.client)
     await service.capture(*sent[:3])
@@ -93,7 +93,7 @@ async def test_captured_events_are_counted_once_they_are_stored_and_when_they_ar
     assert after(name, outcome="duplicate") - before(name, outcome="duplicate") == 4
 
 
-async def test_answers_about_experiments_are_timed_by_their_kind(service: Service) -> None:
+async def test_results_are_timed_by_kind(service: Service) -> None:
     funnel = await service.create_experiment(secondary_metrics=[{"name": "Views", "filters": TREND}])
     trend = await service.create_experiment(feature_flag_key="other", filters=TREND)
     before = await scrape(service.client)
@@ -115,7 +115,7 @@ def fail(project: Project) -> NoReturn:
     raise ZeroDivisionError(project.id)
 
 
-async def test_the_lag_of_counting_shows_and_does_not_shrink_while_counting_fails(
+async def test_lag_of_the_background_refresh_does_not_shrink_while_it_fails(
     service: Service, database: Database
 ) -> None:
     await service.create_experiment(end_date=None)
@@ -132,7 +132,7 @@ async def test_the_lag_of_counting_shows_and_does_not_shrink_while_counting_fail
     assert (await scrape(service.client))("abacus_counted_until_timestamp_seconds") == counted_until
 
 
-async def test_connections_at_work_are_seen(client: httpx.AsyncClient, database: Database) -> None:
+async def test_connections_in_use_are_reported(client: httpx.AsyncClient, database: Database) -> None:
     async with database.snapshot() as session:
         await session.connection()
         busy = await scrape(client)

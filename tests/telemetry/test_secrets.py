@@ -1,4 +1,4 @@
-"""Secrets stay out of everything that is written down: logs at their most talkative, answers, settings."""
+"""Secrets do not appear in debug logs, responses or settings."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -74,7 +74,7 @@ def unmasked(key: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["good", "bad"])
-async def test_keys_are_in_no_log_and_no_answer(service: Service, written: Written, kind: str) -> None:
+async def test_logs_and_responses_do_not_contain_keys(service: Service, written: Written, kind: str) -> None:
     key = service.key if kind == "good" else f"phx_{digest(service.key)}"
 
     answers = await send_everywhere(service.client, service.project, key)
@@ -86,7 +86,7 @@ async def test_keys_are_in_no_log_and_no_answer(service: Service, written: Writt
     assert not [answer.headers for answer in answers if unmasked(key) in str(answer.headers.raw)]
 
 
-async def test_not_even_when_there_is_a_bug(
+async def test_unhandled_exceptions_do_not_log_keys(
     service: Service, database: Database, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -102,7 +102,7 @@ async def test_not_even_when_there_is_a_bug(
     assert not [answer.text for answer in answers if unmasked(service.key) in answer.text or "a bug" in answer.text]
 
 
-async def test_people_s_data_is_in_no_log(service: Service, written: Written) -> None:
+async def test_logs_do_not_contain_personal_data(service: Service, written: Written) -> None:
     secret = "canary-person-0815"  # noqa: S105  # of a person
 
     await service.capture(event(secret, secret, properties={"$set": {"email": secret}, "card": secret}))
@@ -127,7 +127,7 @@ async def cut_off() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_the_password_of_a_database_that_is_away_is_told_nobody(
+async def test_logs_and_responses_do_not_contain_the_database_password(
     cut_off: httpx.AsyncClient, written: Written
 ) -> None:
     key = f"phx_{digest('some key')}"
@@ -139,7 +139,7 @@ async def test_the_password_of_a_database_that_is_away_is_told_nobody(
     assert not [answer.text for answer in answers if PASSWORD in answer.text]
 
 
-def test_settings_show_no_secret() -> None:
+def test_settings_do_not_show_secrets() -> None:
     settings = Settings(database_url=f"postgresql://abacus:{PASSWORD}@127.0.0.1/abacus")
 
     assert PASSWORD not in f"{settings!r}{settings}"

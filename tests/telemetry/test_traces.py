@@ -1,4 +1,4 @@
-"""Traces go out by the framework's own means; what is ours is what they do not hold."""
+"""Traces, which the framework exports, do not contain query strings."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ print(json.dumps([[span.name, dict(span.attributes)] for span in exporter.get_fi
 """
 
 
-def test_a_trace_names_the_request_and_leaves_its_query_string_out(tmp_path: object) -> None:
+def test_trace_contains_the_request_id_but_not_the_query_string(tmp_path: object) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, f"{tmp_path}/abacus.db"], capture_output=True, text=True, check=True, timeout=60
     )

@@ -13,7 +13,7 @@ def test_a_key_is_its_prefix_and_256_random_bits_in_base_62() -> None:
     assert set("".join(value[4:] for value in values)) == set(string.ascii_letters + string.digits)
 
 
-def test_of_a_new_key_the_digest_and_a_mask_may_be_stored() -> None:
+def test_new_key_has_a_digest_and_a_mask() -> None:
     key = keys.generate_personal_key()
 
     assert key.digest == keys.digest(key.value)
@@ -44,5 +44,5 @@ def test_the_digest_of_a_key_is_its_sha256() -> None:
         (" Bearer phx_key", None),
     ],
 )
-def test_keys_are_read_from_bearer_headers_only(authorization: str | None, key: str | None) -> None:
+def test_keys_are_read_only_from_bearer_headers(authorization: str | None, key: str | None) -> None:
     assert keys.read_bearer(authorization) == key

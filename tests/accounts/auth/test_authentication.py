@@ -88,7 +88,7 @@ def invalid(place: str) -> dict[str, str | None]:
     ],
 )
 @pytest.mark.parametrize("is_form", [False, True])
-async def test_of_the_keys_in_header_body_and_query_the_first_one_is_tried(
+async def test_first_key_of_header_body_and_query_is_used(
     service: Service, header: str | None, body: str | None, query: str | None, answer: object, *, is_form: bool
 ) -> None:
     keys = {"good": service.key, "bad": "phx_unknown"}
@@ -118,7 +118,7 @@ async def test_of_the_keys_in_header_body_and_query_the_first_one_is_tried(
         ("multipart/form-data", b"personal_api_key=%s"),
     ],
 )
-async def test_a_key_in_a_body_that_cannot_be_read_is_none(service: Service, content_type: str, body: bytes) -> None:
+async def test_key_in_a_malformed_body_is_ignored(service: Service, content_type: str, body: bytes) -> None:
     response = await service.client.post(
         f"{service.project}/experiments/",
         content=body.replace(b"%s", service.key.encode()),
@@ -151,7 +151,7 @@ async def test_the_keys_of_a_deactivated_user_open_nothing(service: Service, dat
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-async def test_of_a_key_the_database_holds_its_digest_and_eight_characters(
+async def test_database_holds_only_the_digest_and_eight_characters_of_a_key(
     service: Service, database: Database
 ) -> None:
     stored = await stored_key(database, service)
@@ -161,7 +161,7 @@ async def test_of_a_key_the_database_holds_its_digest_and_eight_characters(
     assert not any(service.key[4:-4] in value for value in row.values())
 
 
-async def test_the_use_of_a_key_is_noted_once_an_hour(service: Service, database: Database) -> None:
+async def test_last_use_of_a_key_is_stored_once_an_hour(service: Service, database: Database) -> None:
     before = utc_now()
     await me(service)
     first = (await stored_key(database, service)).last_used_at
@@ -174,7 +174,7 @@ async def test_the_use_of_a_key_is_noted_once_an_hour(service: Service, database
     assert second == first or second.hour != first.hour
 
 
-async def test_a_use_in_another_hour_is_noted_again(service: Service, database: Database) -> None:
+async def test_use_of_a_key_in_another_hour_is_stored_again(service: Service, database: Database) -> None:
     yesterday = utc_now() - dt.timedelta(days=1)
     async with database.write() as session:
         (await session.scalars(only_key_of(service))).one().last_used_at = yesterday
@@ -186,7 +186,7 @@ async def test_a_use_in_another_hour_is_noted_again(service: Service, database: 
     assert last_used_at > yesterday
 
 
-async def test_keys_stay_out_of_logs_and_answers(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+async def test_keys_do_not_appear_in_logs_and_responses(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     secret = service.key[4:-4]
     with caplog.at_level(logging.DEBUG):
         answers = [

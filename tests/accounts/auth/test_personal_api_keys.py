@@ -53,7 +53,7 @@ async def test_a_new_key_is_shown_once_with_its_value(service: Service) -> None:
     assert (response.status_code, response.json()) == (200, without_value(key))
 
 
-async def test_a_new_key_opens_what_its_user_may_open_and_its_use_is_noted(service: Service) -> None:
+async def test_new_key_has_the_access_of_its_user_and_its_use_is_stored(service: Service) -> None:
     key = await created(service)
 
     response = await replace(service, key=key["value"]).get("/experiments/")
@@ -99,7 +99,7 @@ async def test_a_key_needs_a_label_of_at_most_40_characters(
     assert (await created(service, "ü" * 40))["label"] == "ü" * 40
 
 
-async def test_a_deleted_key_opens_nothing_from_then_on(service: Service) -> None:
+async def test_deleted_key_is_refused(service: Service) -> None:
     key = await created(service)
     other = replace(service, key=key["value"])
     assert (await call(other, "GET", ME)).status_code == 200
@@ -119,7 +119,7 @@ async def test_a_key_may_delete_itself(service: Service) -> None:
     assert (await call(service, "GET")).status_code == 401
 
 
-async def test_of_deletions_at_the_same_time_one_succeeds(service: Service) -> None:
+async def test_one_of_concurrent_deletions_succeeds(service: Service) -> None:
     key = await created(service)
 
     responses = await asyncio.gather(*(call(service, "DELETE", f"{KEYS}{key['id']}/") for _ in range(3)))
@@ -128,7 +128,7 @@ async def test_of_deletions_at_the_same_time_one_succeeds(service: Service) -> N
 
 
 @pytest.mark.parametrize("reference", ["0", "-1", "999", "9" * 5000, "1%00", "1.5", "one", "phx_", "@current"])
-async def test_what_names_no_key_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_key_id_is_not_found(service: Service, reference: str) -> None:
     for method in ("GET", "DELETE"):
         response = await call(service, method, f"{KEYS}{reference}/")
         assert (response.status_code, response.json()) == (404, NOT_FOUND)

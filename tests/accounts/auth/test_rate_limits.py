@@ -1,4 +1,4 @@
-"""How often a key may call, where calls are limited."""
+"""Rate limits of keys."""
 
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -51,7 +51,7 @@ def exhaust(limiter: RateLimiter, limit: RateLimit, caller: object) -> int:
 @pytest.mark.parametrize(
     ("limit", "per_minute", "per_hour"), [(GENERAL, 480, 4800), (ANALYTICS, 240, 1200), (LOCAL_EVALUATION, 600, 36_000)]
 )
-def test_so_many_requests_are_allowed_in_a_minute_and_in_an_hour(
+def test_limits_per_minute_and_per_hour_apply(
     limiter: RateLimiter, clock: Clock, limit: RateLimit, per_minute: int, per_hour: int
 ) -> None:
     by_minute = []
@@ -64,7 +64,7 @@ def test_so_many_requests_are_allowed_in_a_minute_and_in_an_hour(
     assert exhaust(limiter, limit, "ann") == per_minute  # an hour after the first minute
 
 
-def test_the_window_slides(limiter: RateLimiter, clock: Clock) -> None:
+def test_window_slides(limiter: RateLimiter, clock: Clock) -> None:
     limiter.count(GENERAL, "ann")
     clock.now += 59
     assert exhaust(limiter, GENERAL, "ann") == 479
@@ -73,7 +73,7 @@ def test_the_window_slides(limiter: RateLimiter, clock: Clock) -> None:
     assert exhaust(limiter, GENERAL, "ann") == 1
 
 
-def test_who_is_refused_is_told_how_long_to_wait_and_that_is_enough(limiter: RateLimiter, clock: Clock) -> None:
+def test_refused_caller_succeeds_after_the_reported_wait(limiter: RateLimiter, clock: Clock) -> None:
     exhaust(limiter, GENERAL, "ann")
     clock.now += 12.5
 
@@ -84,7 +84,7 @@ def test_who_is_refused_is_told_how_long_to_wait_and_that_is_enough(limiter: Rat
     assert limiter.count(GENERAL, "ann") == 0
 
 
-def test_callers_who_have_been_idle_are_forgotten(limiter: RateLimiter, clock: Clock) -> None:
+def test_idle_callers_are_forgotten(limiter: RateLimiter, clock: Clock) -> None:
     for caller in range(100):
         limiter.count(GENERAL, caller)
     clock.now += 3601
@@ -125,7 +125,7 @@ async def test_results_have_a_limit_of_their_own(service: Service, limited: Rate
     assert (await service.get("/experiments/")).status_code == 200
 
 
-async def test_projects_and_keys_are_counted_apart_however_a_project_is_named(
+async def test_requests_are_counted_by_key_and_project(
     service: Service, database: Database, limited: RateLimiter
 ) -> None:
     neighbor = await new_service(service.client, database, beside=service)
@@ -150,5 +150,5 @@ async def test_capture_and_flags_are_never_limited(service: Service, limited: Ra
     assert set(await statuses(lambda: service.client.post("/flags/", json=asked), 500)) == {200}
 
 
-async def test_nothing_is_limited_unless_it_is_asked_for(service: Service) -> None:
+async def test_rate_limits_are_off_by_default(service: Service) -> None:
     assert set(await statuses(lambda: service.get("/actions/"), 500)) == {200}

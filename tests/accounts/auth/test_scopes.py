@@ -1,4 +1,4 @@
-"""What a key may do: each private route names the scope that it needs, and a key without it is refused."""
+"""Scopes of keys: each private route requires one, and refuses a key without it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_every_private_operation_names_the_one_scope_that_it_needs() -> None:
     assert offenders == []
 
 
-def test_every_private_route_outside_the_document_names_a_scope() -> None:
+def test_every_undocumented_private_route_requires_a_scope() -> None:
     routes = [route for router in PRIVATE_ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
     nameless = [route.path for route in routes if not is_general(route) and required_scope(route, "GET") is None]
@@ -88,7 +88,7 @@ async def test_every_operation_is_closed_to_keys_without_its_scope(service: Serv
     assert offenders == []
 
 
-async def test_a_reading_key_reads_and_does_not_write(service: Service) -> None:
+async def test_key_with_read_scope_cannot_write(service: Service) -> None:
     experiment = await service.create_experiment()
     reader = await with_scopes(service, "experiment:read")
 
@@ -108,7 +108,7 @@ async def test_a_reading_key_reads_and_does_not_write(service: Service) -> None:
     assert await service.read("/experiments/") == answers[0].json()
 
 
-async def test_a_key_that_may_write_may_read(service: Service) -> None:
+async def test_write_scope_includes_read(service: Service) -> None:
     writer = await with_scopes(service, "feature_flag:write")
 
     made = await writer.post("/feature_flags/", {"key": "mine"})
@@ -118,7 +118,7 @@ async def test_a_key_that_may_write_may_read(service: Service) -> None:
     assert (await writer.client.get("/flags/definitions", headers={"Authorization": f"Bearer {writer.key}"})).is_success
 
 
-async def test_a_missing_scope_is_told_before_anything_of_the_project(service: Service) -> None:
+async def test_missing_scope_is_reported_before_the_project_is_checked(service: Service) -> None:
     reader = await with_scopes(service, "experiment:read")
 
     answers = [
@@ -156,9 +156,7 @@ async def test_a_limited_key_issues_keys_that_may_do_no_more(service: Service) -
         ([None], "null", "This field may not be null.", "scopes__0"),
     ],
 )
-async def test_scopes_that_nothing_has_are_refused(
-    service: Service, scopes: object, code: str, detail: str, attr: str
-) -> None:
+async def test_unknown_scopes_are_refused(service: Service, scopes: object, code: str, detail: str, attr: str) -> None:
     response = await call(service, "POST", KEYS, {"label": "New", "scopes": scopes})
 
     assert response.status_code == 400
@@ -176,7 +174,5 @@ async def test_scopes_that_nothing_has_are_refused(
         ([], {"user:read": False}),
     ],
 )
-def test_scopes_allow_what_they_name_and_writing_includes_reading(
-    granted: list[str], allowed: Mapping[str, bool]
-) -> None:
+def test_scopes_cover_what_they_name_and_write_covers_read(granted: list[str], allowed: Mapping[str, bool]) -> None:
     assert {needed: covers(granted, needed) for needed in allowed} == allowed

@@ -1,4 +1,4 @@
-"""Nothing of one project is seen or touched through another."""
+"""A project has no access to the objects of another one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -111,7 +111,7 @@ NO_IDS = ["0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000, "1%
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_ids_of_experiments_and_flags_are_not_found(service: Service, reference: str) -> None:
     await service.create_experiment()
 
     responses = [
@@ -126,7 +126,7 @@ async def test_what_names_no_experiment_and_no_flag_is_not_found(service: Servic
     [(number, NO_PROJECT) for number in ("0", "-1", "999", "2147483648", "9223372036854775808", "9" * 5000)]
     + [(text, NOT_FOUND) for text in ("1%00", "%D9%A1", "1_0", "1.5", "one", "@me", "%20")],
 )
-async def test_what_names_no_project_is_not_found(service: Service, reference: str, answer: object) -> None:
+async def test_invalid_project_id_is_not_found(service: Service, reference: str, answer: object) -> None:
     headers = {"Authorization": f"Bearer {service.key}"}
 
     responses = [
@@ -137,7 +137,7 @@ async def test_what_names_no_project_is_not_found(service: Service, reference: s
     assert [(response.status_code, response.json()) for response in responses] == [(404, answer)] * len(responses)
 
 
-async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbor: Service, stranger: Service) -> None:
+async def test_projects_do_not_share_lists_or_flag_keys(service: Service, neighbor: Service, stranger: Service) -> None:
     everybody = (service, neighbor, stranger)
     created = {each.project_id: await each.create_experiment(feature_flag_key="same") for each in everybody}
 
@@ -153,7 +153,7 @@ async def test_projects_share_no_list_and_no_flag_key(service: Service, neighbor
     }
 
 
-async def test_a_key_of_another_user_does_not_exist(service: Service, stranger: Service) -> None:
+async def test_key_of_another_user_is_not_found(service: Service, stranger: Service) -> None:
     (theirs,) = (await call(stranger, "GET", KEYS)).json()
 
     responses = [await call(service, method, f"{KEYS}{theirs['id']}/") for method in ("GET", "DELETE")]

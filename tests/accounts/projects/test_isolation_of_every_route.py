@@ -193,7 +193,7 @@ def references(ids: Mapping[str, str]) -> Iterator[tuple[str, Json]]:
     )
 
 
-async def test_references_inside_bodies_lead_to_nothing_of_another_project(service: Service, neighbor: Service) -> None:
+async def test_references_in_bodies_do_not_reach_another_project(service: Service, neighbor: Service) -> None:
     theirs = await make_objects(neighbor, CANARY)
     before = await shown(neighbor)
 

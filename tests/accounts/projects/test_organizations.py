@@ -46,7 +46,7 @@ async def test_an_organization_is_read_by_its_id_and_as_the_current_one(service:
     assert await read(service, f"{project['organization'].upper()}/") == organization
 
 
-async def test_ones_organizations_are_listed_in_the_order_of_joining(
+async def test_organizations_of_the_caller_are_listed_in_the_order_of_joining(
     service: Service, stranger: Service, database: Database
 ) -> None:
     await join(database, service.email, stranger.organization)
@@ -95,7 +95,7 @@ async def test_a_deactivated_user_is_no_member_any_more(service: Service, databa
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-async def test_the_organization_of_others_does_not_exist(service: Service, stranger: Service, address: str) -> None:
+async def test_organization_of_others_is_not_found(service: Service, stranger: Service, address: str) -> None:
     theirs = await read(stranger, "@current/")
 
     response = await get(service, address.format(id=theirs["id"]))
@@ -118,13 +118,13 @@ NO_IDS = [
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_organization_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_organization_id_is_not_found(service: Service, reference: str) -> None:
     responses = [await get(service, address.format(id=reference)) for address in ADDRESSES]
 
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * 2
 
 
-async def test_who_has_left_all_organizations_has_none(service: Service, database: Database) -> None:
+async def test_user_without_an_organization_finds_none(service: Service, database: Database) -> None:
     async with database.write() as session:
         user = await AccountRepository(session).find_user(service.email)
         assert user is not None

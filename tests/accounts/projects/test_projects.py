@@ -19,7 +19,7 @@ async def call(service: Service, method: str, path: str, body: object = None) ->
     return await service.client.request(method, path, headers=headers, json=body)
 
 
-async def test_a_created_project_can_be_read_and_has_a_token_of_its_own(service: Service) -> None:
+async def test_created_project_is_readable_and_has_its_own_token(service: Service) -> None:
     own = await service.read("/")
 
     response = await call(service, "POST", "/api/projects/", {"name": " Blog ", "timezone": "Europe/Amsterdam"})
@@ -44,13 +44,13 @@ async def test_a_created_project_can_be_read_and_has_a_token_of_its_own(service:
     assert (await call(service, "GET", f"/api/projects/{project['id']}/")).json() == project
 
 
-async def test_a_project_counts_days_in_utc_unless_told_otherwise(service: Service) -> None:
+async def test_time_zone_of_a_project_is_utc_by_default(service: Service) -> None:
     response = await call(service, "POST", "/api/projects/", {"name": "Blog"})
 
     assert response.json()["timezone"] == "UTC"
 
 
-async def test_the_projects_of_ones_organizations_are_listed_oldest_first(
+async def test_projects_of_the_callers_organizations_are_listed_oldest_first(
     service: Service, neighbor: Service, stranger: Service
 ) -> None:
     response = await call(service, "GET", "/api/projects/?limit=1")
@@ -64,7 +64,7 @@ async def test_the_projects_of_ones_organizations_are_listed_oldest_first(
 
 
 @pytest.mark.parametrize("changes", [{"name": "Blog"}, {"timezone": "Asia/Tokyo"}, {"api_token": "phc_mine"}, {}])
-async def test_what_is_sent_changes_and_the_rest_stays(service: Service, changes: dict[str, object]) -> None:
+async def test_update_changes_only_the_fields_that_were_sent(service: Service, changes: dict[str, object]) -> None:
     before = await service.read("/")
 
     response = await service.patch("/", changes)
@@ -91,7 +91,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("model", [ProjectCreate, ProjectUpdate])
 @pytest.mark.parametrize(("fields", "code", "detail", "attr"), REFUSED)
-def test_a_field_that_breaks_a_rule_is_refused(
+def test_invalid_field_is_refused(
     model: type[ProjectCreate | ProjectUpdate], fields: dict[str, object], code: str, detail: str, attr: str
 ) -> None:
     with pytest.raises(ValidationFailed) as refused:
@@ -115,7 +115,7 @@ async def test_a_refused_change_changes_nothing(service: Service) -> None:
     assert await service.read("/") == before
 
 
-async def test_the_caller_learns_who_he_is_and_where_he_belongs(service: Service) -> None:
+async def test_caller_reads_their_user_organizations_and_project(service: Service) -> None:
     response = await call(service, "GET", "/api/users/@me/")
 
     me, project = response.json(), await service.read("/")
@@ -134,7 +134,7 @@ async def test_the_caller_learns_who_he_is_and_where_he_belongs(service: Service
     }
 
 
-async def test_a_user_without_organization_has_no_project_and_can_create_none(
+async def test_user_without_an_organization_cannot_read_or_create_projects(
     service: Service, database: Database
 ) -> None:
     async with database.write() as session:

@@ -1,4 +1,4 @@
-"""Whose pages may call the private API: those of the origins that the operator listed."""
+"""CORS of the private API: only pages of the listed origins may call it."""
 
 from collections.abc import AsyncIterator
 
@@ -58,7 +58,7 @@ async def test_pages_of_other_origins_may_not_call(opened: httpx.AsyncClient, se
     assert [answer.headers.get("Access-Control-Allow-Credentials") for answer in answers] == [None] * 3
 
 
-async def test_pages_of_a_listed_origin_may_and_read_errors_too(
+async def test_pages_of_a_listed_origin_may_call_and_read_errors(
     opened: httpx.AsyncClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"{service.project}/experiments/"
@@ -84,7 +84,7 @@ async def test_pages_of_a_listed_origin_may_and_read_errors_too(
     assert set(exposed.split(", ")) == {"ETag", "Retry-After", "X-Request-ID"}
 
 
-async def test_without_a_list_no_page_may_call(service: Service) -> None:
+async def test_pages_may_not_call_without_a_list_of_origins(service: Service) -> None:
     answer = await service.request("GET", "/experiments/", headers={"Origin": FRIEND})
 
     assert answer.status_code == 200

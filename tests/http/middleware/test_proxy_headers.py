@@ -1,4 +1,4 @@
-"""What a request looks like once trusted proxies had their say."""
+"""Client, scheme, host and prefix from the headers of trusted proxies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -75,11 +75,11 @@ AS_SENT = {"client": "10.0.0.1", "scheme": "http", "host": "shop.example", "pref
 
 
 @pytest.mark.parametrize("chosen", [{}, {"trust_forwarded_prefix": True}, {"allowed_hosts": "shop.example"}])
-async def test_a_stranger_is_not_believed_anything(chosen: dict[str, Any]) -> None:
+async def test_headers_of_an_untrusted_peer_are_ignored(chosen: dict[str, Any]) -> None:
     assert await seen(EVIL, peer=("192.0.2.7", 1), **chosen) == {**AS_SENT, "client": "192.0.2.7"}
 
 
-async def test_by_default_a_trusted_proxy_is_believed_client_and_scheme_only() -> None:
+async def test_trusted_proxy_sets_only_client_and_scheme_by_default() -> None:
     assert await seen(EVIL) == {**AS_SENT, "client": "6.6.6.6", "scheme": "https"}
 
 
@@ -103,11 +103,11 @@ async def test_a_peer_on_a_unix_socket_is_trusted() -> None:
         ("\xff\x00", "10.0.0.1"),
     ],
 )
-async def test_the_client_is_the_last_address_that_is_no_proxy_of_ours(forwarded: str, client: str) -> None:
+async def test_client_is_the_last_untrusted_address(forwarded: str, client: str) -> None:
     assert (await seen({"x-forwarded-for": forwarded}))["client"] == client
 
 
-async def test_lines_of_one_header_count_as_one() -> None:
+async def test_repeated_header_lines_are_joined() -> None:
     lines = [("host", "shop.example"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "192.0.2.7")]
 
     assert (await seen(lines))["client"] == "192.0.2.7"
@@ -116,7 +116,7 @@ async def test_lines_of_one_header_count_as_one() -> None:
 @pytest.mark.parametrize(
     ("forwarded", "scheme"), [("https", "https"), ("HTTPS", "https"), ("http, https", "https"), ("ftp", "http")]
 )
-async def test_the_scheme_is_what_the_nearest_proxy_says(forwarded: str, scheme: str) -> None:
+async def test_scheme_is_that_of_the_nearest_proxy(forwarded: str, scheme: str) -> None:
     assert (await seen({"x-forwarded-proto": forwarded}))["scheme"] == scheme
 
 
@@ -137,13 +137,13 @@ async def test_a_prefix_may_be_stripped_or_kept(path: str, prefix: str, setting:
     ("forwarded", "prefix"),
     [("/abacus", "/abacus"), ("//evil.example", ""), ("/a b", ""), ("https://x", ""), ("/", "")],
 )
-async def test_a_forwarded_prefix_counts_where_the_operator_says_so(forwarded: str, prefix: str) -> None:
+async def test_forwarded_prefix_counts_if_it_is_trusted(forwarded: str, prefix: str) -> None:
     found = await seen({"x-forwarded-prefix": forwarded}, trust_forwarded_prefix=True)
 
     assert (found["prefix"], found["path"]) == (prefix, f"{prefix}/api/")
 
 
-async def test_a_forwarded_host_counts_where_hosts_are_checked() -> None:
+async def test_forwarded_host_counts_if_hosts_are_checked() -> None:
     sent = {"host": "backend:8000", "x-forwarded-host": "Shop.Example:8443, backend"}
 
     assert (await seen(sent, allowed_hosts="shop.example"))["host"] == "Shop.Example:8443"
@@ -172,12 +172,12 @@ async def test_a_request_names_exactly_one_host(sent: list[tuple[str, str]]) -> 
     assert await seen(sent) == {"refused": 400}
 
 
-async def test_a_probe_may_call_by_any_name_or_none() -> None:
+async def test_probe_may_use_any_host_or_none() -> None:
     assert (await seen([("host", "10.1.2.3")], path="/_livez", allowed_hosts="shop.example"))["path"] == "/_livez"
     assert (await seen([], path="/_livez", http_version="1.0"))["path"] == "/_livez"
 
 
-async def test_http_1_0_needs_no_host_where_any_is_good() -> None:
+async def test_http_1_0_needs_a_host_only_if_hosts_are_checked() -> None:
     assert (await seen([], http_version="1.0"))["host"] == ""
     assert await seen([], http_version="1.0", allowed_hosts="shop.example") == {"refused": 400}
 
@@ -197,7 +197,7 @@ async def test_http_1_0_needs_no_host_where_any_is_good() -> None:
         {"public_url": "https://ann:secret@shop.example/"},
     ],
 )
-def test_settings_that_cannot_be_meant_stop_the_start(refused: dict[str, str]) -> None:
+def test_invalid_proxy_settings_are_refused(refused: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(refused))) as refusal:
         create_app(Settings(**refused))  # type: ignore[arg-type]  # as text, as the environment has them
 

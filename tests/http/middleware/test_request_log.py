@@ -1,4 +1,4 @@
-"""What is written about requests: one line each, with an id, and never a secret."""
+"""The access log: one line for each request, with an id and without secrets."""
 
 import json
 import logging
@@ -67,7 +67,7 @@ async def test_each_request_is_one_line(service: Service, lines: Lines) -> None:
     }
 
 
-async def test_no_line_holds_a_key_or_a_query_string(service: Service, lines: Lines) -> None:
+async def test_log_lines_do_not_contain_keys_or_query_strings(service: Service, lines: Lines) -> None:
     secret = service.key.removeprefix("phx_")
     project = f"/api/projects/{service.project_id}"
     await service.client.get(f"{project}/?personal_api_key={service.key}&canary=1")
@@ -83,29 +83,27 @@ async def test_no_line_holds_a_key_or_a_query_string(service: Service, lines: Li
 
 
 @pytest.mark.parametrize("sent", ["", "two words", "a" * 65, 'x"y', "naïve"])
-async def test_a_request_id_that_is_no_plain_word_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
+async def test_request_id_that_is_not_a_plain_word_is_replaced(client: httpx.AsyncClient, sent: str) -> None:
     response = await client.get("/_livez", headers={b"X-Request-ID": sent.encode()})
 
     assert UUID(response.headers["X-Request-ID"]).version == 4
 
 
-async def test_a_plain_request_id_comes_back_with_every_answer(client: httpx.AsyncClient) -> None:
+async def test_plain_request_id_is_returned_with_every_response(client: httpx.AsyncClient) -> None:
     for path, method in (("/_livez", "GET"), ("/nothing/", "GET"), ("/flags/", "OPTIONS"), ("/api/users/@me/", "GET")):
         response = await client.request(method, path, headers={"X-Request-ID": "01H.abc_-"})
 
         assert response.headers["X-Request-ID"] == "01H.abc_-"
 
 
-async def test_probes_are_not_written_about(client: httpx.AsyncClient, lines: Lines) -> None:
+async def test_probes_are_not_logged(client: httpx.AsyncClient, lines: Lines) -> None:
     for path in ("/_livez", "/_readyz", "/metrics"):
         await client.get(path)
 
     assert lines.about_requests() == []
 
 
-async def test_of_what_sdks_send_only_refusals_are_written_about_unless_details_are_asked_for(
-    service: Service, lines: Lines
-) -> None:
+async def test_successful_requests_of_sdks_are_logged_only_at_debug(service: Service, lines: Lines) -> None:
     await service.capture(event("visit", "ann"))
     await service.client.post("/flags", json={"token": service.token, "distinct_id": "ann"})
     await service.client.post("/batch/", json={"api_key": "phc_unknown", "batch": [event("visit", "ann")]})
@@ -114,7 +112,7 @@ async def test_of_what_sdks_send_only_refusals_are_written_about_unless_details_
     assert written == [("/batch/", 200, "debug"), ("/flags/", 200, "debug"), ("/batch/", 401, "info")]
 
 
-async def test_a_bug_is_written_under_the_id_of_its_request(
+async def test_unhandled_exception_is_logged_with_the_request_id(
     application: FastAPI, client: httpx.AsyncClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(application.state, "capture")
@@ -129,7 +127,7 @@ async def test_a_bug_is_written_under_the_id_of_its_request(
     assert "phc_abcdefgh" not in "".join(lines.texts)
 
 
-def test_whatever_a_line_says_it_stays_one_line() -> None:
+def test_log_record_stays_on_one_line() -> None:
     token = request_id.set("abc")
     try:
         raise RuntimeError("first\nsecond \ud800 \x1b[31m")
@@ -152,5 +150,5 @@ def test_whatever_a_line_says_it_stays_one_line() -> None:
         ("graph_x is no key", "graph_x is no key"),
     ],
 )
-def test_keys_and_passwords_are_cut_out(text: str, redacted: str) -> None:
+def test_keys_and_passwords_are_redacted(text: str, redacted: str) -> None:
     assert redact(text) == redacted

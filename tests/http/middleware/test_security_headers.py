@@ -1,4 +1,4 @@
-"""What every answer tells a browser, and what the pages of the documentation may do in one."""
+"""Security headers of all responses, and the content security policy of the documentation pages."""
 
 import re
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.one_database
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
 
 
-async def test_answers_are_not_guessed_at_kept_or_framed(service: Service, client: httpx.AsyncClient) -> None:
+async def test_responses_forbid_sniffing_caching_and_framing(service: Service, client: httpx.AsyncClient) -> None:
     answers = [
         await service.get("/experiments/"),
         await service.get("/experiments/999/"),
@@ -32,7 +32,7 @@ async def test_answers_are_not_guessed_at_kept_or_framed(service: Service, clien
         assert answer.headers["Content-Security-Policy"] == CLOSED
 
 
-async def test_what_may_be_kept_says_so_itself(service: Service, client: httpx.AsyncClient) -> None:
+async def test_cacheable_responses_keep_their_own_header(service: Service, client: httpx.AsyncClient) -> None:
     answer = await client.get(f"/array/{service.token}/config")
 
     assert answer.headers.get_list("Cache-Control") == ["public, max-age=60"]
@@ -53,5 +53,5 @@ async def test_the_documentation_comes_from_here_and_runs_nothing_else(client: h
 
 
 @pytest.mark.parametrize("name", ["..%2f__init__.py", "nothing.js", "%00", "core.py"])
-async def test_of_the_documentation_only_its_files_are_served(client: httpx.AsyncClient, name: str) -> None:
+async def test_only_known_files_of_the_documentation_are_served(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/docs/files/{name}")).status_code == 404

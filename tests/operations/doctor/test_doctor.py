@@ -1,4 +1,4 @@
-"""``abacus doctor``: each fault is named, with what to do about it."""
+"""``abacus doctor``: each failed check has a remedy."""
 
 import httpx
 import pytest
@@ -35,7 +35,7 @@ def settings(application: FastAPI) -> Settings:
     return settings
 
 
-async def test_a_sound_deployment_has_no_faults_but_what_tests_do_without(
+async def test_checks_of_a_working_deployment_pass_except_durability_of_tests(
     application: FastAPI, settings: Settings
 ) -> None:
     found = await examine(settings, application)
@@ -46,7 +46,7 @@ async def test_a_sound_deployment_has_no_faults_but_what_tests_do_without(
         assert "fsync" in found["durability"].detail
 
 
-async def test_a_database_that_is_away_is_named_without_its_password(application: FastAPI) -> None:
+async def test_unreachable_database_is_reported_without_its_password(application: FastAPI) -> None:
     away = Settings(database_url="postgresql://ann:hunter2@127.0.0.1:9/abacus")
 
     found = await examine(away, application)
@@ -57,7 +57,7 @@ async def test_a_database_that_is_away_is_named_without_its_password(application
 
 
 @pytest.mark.parametrize(("revision", "is_fault"), [("0001", True), ("from_the_future", False), (None, True)])
-async def test_an_old_schema_is_a_fault_and_a_newer_one_is_not(
+async def test_old_schema_fails_and_a_newer_one_passes(
     application: FastAPI, settings: Settings, database: Database, revision: str | None, is_fault: bool
 ) -> None:
     async with database.write() as session:
@@ -72,15 +72,13 @@ async def test_an_old_schema_is_a_fault_and_a_newer_one_is_not(
     assert ("abacus migrate" in finding.remedy) == is_fault
 
 
-async def test_clocks_apart_are_a_fault(
-    application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_clock_skew_fails(application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_CLOCK_SKEW_SECONDS", -1.0)
 
     assert ("clock" in faults(await examine(settings, application))) == (not settings.uses_sqlite)
 
 
-async def test_a_prefix_that_the_service_does_not_know_is_a_fault(application: FastAPI, settings: Settings) -> None:
+async def test_unknown_prefix_fails(application: FastAPI, settings: Settings) -> None:
     async def stripping(scope: Scope, receive: Receive, send: Send) -> None:  # a proxy in three lines
         await application({**scope, "path": scope["path"].removeprefix("/abacus")}, receive, send)
 
@@ -90,14 +88,14 @@ async def test_a_prefix_that_the_service_does_not_know_is_a_fault(application: F
     assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].remedy
 
 
-async def test_another_service_at_the_address_is_told_from_ours(settings: Settings) -> None:
+async def test_other_service_at_the_address_is_recognized(settings: Settings) -> None:
     found = await examine(settings, FastAPI())
 
     assert "but not by Abacus" in found["address"].detail
     assert "address" in faults(found)
 
 
-async def test_a_proxy_that_stops_large_bodies_is_found(application: FastAPI, settings: Settings) -> None:
+async def test_proxy_that_refuses_large_bodies_fails(application: FastAPI, settings: Settings) -> None:
     async def limiting(scope: Scope, receive: Receive, send: Send) -> None:  # what nginx does by default
         length = int(dict(scope["headers"]).get(b"content-length", b"0"))
         if length > 1024**2:
@@ -112,7 +110,7 @@ async def test_a_proxy_that_stops_large_bodies_is_found(application: FastAPI, se
     assert "client_max_body_size" in found["large bodies"].remedy
 
 
-async def test_an_address_that_nobody_answers_is_a_fault(settings: Settings) -> None:
+async def test_unreachable_address_fails(settings: Settings) -> None:
     database = Database(settings)
     async with httpx.AsyncClient() as client:
         found = [one async for one in Doctor(settings, database, client, "http://127.0.0.1:9").examine()]

@@ -1,4 +1,4 @@
-"""Old events go, results stay."""
+"""Old events are removed without changing results."""
 
 import datetime as dt
 from typing import Any
@@ -82,9 +82,7 @@ async def test_no_result_changes_when_events_are_removed(
     assert await retention.prune(CUTOFF) == 0
 
 
-async def test_an_experiment_nobody_has_asked_about_yet_keeps_its_results_too(
-    application: FastAPI, service: Service
-) -> None:
+async def test_results_that_were_never_read_do_not_change_either(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     experiment = await service.create_experiment()
 
@@ -94,7 +92,7 @@ async def test_an_experiment_nobody_has_asked_about_yet_keeps_its_results_too(
     assert {variant["key"]: variant["success_count"] for variant in counted["variants"]} == {"control": 5, "test": 9}
 
 
-async def test_what_can_no_longer_be_counted_is_refused(application: FastAPI, service: Service) -> None:
+async def test_metric_over_removed_events_is_refused(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     await service.create_experiment()
     await (await retention_of(application, service.project_id)).prune(CUTOFF)
@@ -109,7 +107,7 @@ async def test_what_can_no_longer_be_counted_is_refused(application: FastAPI, se
         assert "2022-12-01T00:00:00+00:00" in refused.json()["detail"]
 
 
-async def test_a_metric_that_is_added_too_late_spoils_no_other(application: FastAPI, service: Service) -> None:
+async def test_metric_over_removed_events_does_not_affect_others(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     experiment = await service.create_experiment()
     [before] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
@@ -124,9 +122,7 @@ async def test_a_metric_that_is_added_too_late_spoils_no_other(application: Fast
     assert "2022-12-01T00:00:00+00:00" in added["detail"]
 
 
-async def test_an_experiment_ends_even_where_nothing_of_it_can_be_counted_any_more(
-    application: FastAPI, service: Service
-) -> None:
+async def test_experiment_over_removed_events_can_be_ended(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     await (await retention_of(application, service.project_id)).prune(CUTOFF)
     experiment = await service.create_experiment(end_date=None)
@@ -138,7 +134,7 @@ async def test_an_experiment_ends_even_where_nothing_of_it_can_be_counted_any_mo
     assert [finding["code"] for finding in health["findings"]] == ["EVENTS_REMOVED"]
 
 
-async def test_experiments_that_start_later_are_counted_as_ever(application: FastAPI, service: Service) -> None:
+async def test_later_experiments_are_counted_as_before(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     await (await retention_of(application, service.project_id)).prune(CUTOFF)
     await two_variants(service, "2022-12")
@@ -160,7 +156,7 @@ async def test_late_events_that_come_after_the_removal_count(application: FastAP
     assert {variant["key"]: variant["success_count"] for variant in counted["variants"]} == {"control": 6, "test": 9}
 
 
-async def test_series_that_no_experiment_needs_go_with_their_events(application: FastAPI, service: Service) -> None:
+async def test_unused_series_are_removed_with_their_events(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     experiment = await service.create_experiment()
     await service.read(f"/experiments/{experiment['id']}/results/")

@@ -1,4 +1,4 @@
-"""The application on a database that is going to fail, with short limits."""
+"""The application on a database that will fail, with short timeouts."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Clients that send events as SDKs do: what is not acknowledged is sent again."""
+"""Clients that send events like SDKs: they resend what is not acknowledged."""
 
 import asyncio
 from collections import Counter

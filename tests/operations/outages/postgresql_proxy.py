@@ -1,4 +1,4 @@
-"""Stands between the service and PostgreSQL, and lets a chosen statement fail.
+"""A proxy between the service and PostgreSQL that makes a chosen statement fail.
 
 It speaks so much of the protocol that it sees every statement, whichever way the service sends it: the toolkit's, the
 driver's own, COPY, BEGIN and COMMIT.

@@ -1,4 +1,4 @@
-"""Whatever dies, what was acknowledged is stored, and each event once."""
+"""Acknowledged events are stored exactly once, whichever process is killed."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ async def new_token(settings: Settings) -> str:
     return made.project.api_token
 
 
-async def test_killed_workers_and_a_killed_database_lose_and_double_nothing(
+async def test_killed_workers_and_database_neither_lose_nor_duplicate_events(
     server: PostgresServer, tmp_path: Path
 ) -> None:
     url = server.url("abacus")

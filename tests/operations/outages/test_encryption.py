@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL are encrypted when the URL says so, and the server is who it says if it says that."""
+"""Connections to PostgreSQL are encrypted, and its certificate is verified, as the URL says."""
 
 import ssl
 import subprocess
@@ -41,7 +41,7 @@ async def encrypting(postgresql: PostgresServer, certificate: Path) -> AsyncIter
         yield proxy
 
 
-async def test_an_encrypted_connection_is_asked_for_as_hosting_providers_write_it(
+async def test_encryption_is_enabled_by_the_url_of_hosting_providers(
     encrypting: PostgresProxy, postgresql_template: str
 ) -> None:
     url = f"postgres://postgres@localhost:{encrypting.port}/{postgresql_template}?sslmode=require"
@@ -51,7 +51,7 @@ async def test_an_encrypted_connection_is_asked_for_as_hosting_providers_write_i
     assert encrypting.encrypted > 0
 
 
-async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
+async def test_server_with_an_untrusted_certificate_is_refused(
     encrypting: PostgresProxy,
     postgresql_template: str,
     certificate: Path,
@@ -66,7 +66,7 @@ async def test_a_server_that_cannot_prove_who_it_is_gets_nothing(
             assert (await client.post("/batch/", json=CAPTURE)).status_code == status
 
 
-async def test_a_server_that_cannot_encrypt_gets_nothing(postgresql: PostgresServer, postgresql_template: str) -> None:
+async def test_server_without_encryption_is_refused(postgresql: PostgresServer, postgresql_template: str) -> None:
     url = f"postgres://postgres@127.0.0.1:{postgresql.port}/{postgresql_template}?sslmode=require"
     async with running(url, database_pool_timeout=30) as (client, _):
         assert (await client.post("/batch/", json=CAPTURE)).status_code == 503

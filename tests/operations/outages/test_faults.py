@@ -121,7 +121,7 @@ def is_told_to_come_again(response: httpx.Response) -> bool:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", ["refuse", "die"])
-async def test_whichever_statement_fails_nothing_is_half_written(
+async def test_failing_statement_leaves_no_partial_write(
     postgresql: PostgresServer, database_name: str, fault: Fault
 ) -> None:
     struck: set[str] = set()

@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, hangs, refuses to write or is used up: clients hear when to come again, and all heals."""
+"""PostgreSQL is down, hangs, is read-only or out of connections: clients are told when to retry, and it recovers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -71,7 +71,7 @@ async def until_well(service: Service) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_killed_server_is_missed_until_it_is_back(server: PostgresServer, url: str) -> None:
+async def test_killed_server_makes_the_service_unavailable_until_it_is_back(server: PostgresServer, url: str) -> None:
     async with serving(url) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await until_well(service)
@@ -92,7 +92,7 @@ async def test_a_killed_server_is_missed_until_it_is_back(server: PostgresServer
         await until_well(service)
 
 
-async def test_a_server_that_hangs_is_given_up_in_time(server: PostgresServer, url: str) -> None:
+async def test_hanging_server_times_out(server: PostgresServer, url: str) -> None:
     async with serving(url, database_statement_timeout=0.5) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await until_well(service)
@@ -129,7 +129,7 @@ async def test_the_application_stops_while_the_server_hangs(server: PostgresServ
         await asyncio.gather(asking, hanging, return_exceptions=True)
 
 
-async def test_a_server_that_became_a_replica_is_still_read(server: PostgresServer, url: str) -> None:
+async def test_server_that_became_a_replica_is_still_read(server: PostgresServer, url: str) -> None:
     async with serving(url) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await set_for_all(url, "default_transaction_read_only = on")
@@ -155,7 +155,7 @@ async def set_for_all(url: str, setting: str) -> None:
     await connection.close()
 
 
-async def test_when_all_connections_are_taken_others_hear_of_it_and_probes_are_well(url: str) -> None:
+async def test_exhausted_pool_is_reported_and_probes_succeed(url: str) -> None:
     async with running(url, database_pool_size=2, database_pool_timeout=0.5) as (client, database):
         capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
         async with database.write() as one, database.write() as other:
@@ -189,7 +189,7 @@ async def test_results_leave_connections_to_those_who_send_events(server: Postgr
         assert {response.status_code for response in await asyncio.gather(*results)} == {200}
 
 
-async def test_results_that_take_too_long_say_when_to_come_again(server: PostgresServer, url: str) -> None:
+async def test_results_that_time_out_say_when_to_retry(server: PostgresServer, url: str) -> None:
     async with serving(url, results_timeout=0.3) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         holder = await asyncpg.connect(url)

@@ -1,4 +1,4 @@
-"""Replicas are restarted one after the other behind a load balancer, and no client notices."""
+"""A rolling restart of replicas behind a load balancer loses no request."""
 
 import asyncio
 import contextlib
@@ -74,7 +74,7 @@ def balancing(program: str, folder: Path, replicas: Sequence[int]) -> Iterator[s
 
 
 @pytest.mark.parametrize("program", ["nginx", "haproxy"])
-async def test_replicas_are_restarted_unnoticed(
+async def test_rolling_restart_loses_no_request(
     postgresql: PostgresServer, postgresql_template: str, tmp_path: Path, program: str
 ) -> None:
     require(program)

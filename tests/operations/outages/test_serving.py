@@ -1,4 +1,4 @@
-"""Processes start, stop and die as whoever watches them expects."""
+"""Server processes start, stop and exit as supervisors expect."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def url(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
     run_apart(postgresql.drop_database(name))
 
 
-def test_a_worker_that_dies_is_replaced_and_none_outlives_its_parent(url: str, tmp_path: Path) -> None:
+def test_dead_worker_is_replaced_and_workers_stop_with_their_parent(url: str, tmp_path: Path) -> None:
     with Serving(url, tmp_path / "log", "--workers", "2") as served:
         served.wait_until_ready()
         first, second = served.workers()
@@ -62,21 +62,21 @@ def test_a_worker_that_dies_is_replaced_and_none_outlives_its_parent(url: str, t
         assert not answers(f"{served.address}/_livez")
 
 
-def test_workers_that_cannot_start_are_a_failure_to_whoever_watches(url: str, tmp_path: Path) -> None:
+def test_workers_that_cannot_start_cause_a_failure_status(url: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(FAILS_TO_START)
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     with Serving(url, tmp_path / "log", "--workers", "2", PYTHONPATH=path) as served:
         assert served.process.wait(PATIENCE) == 3
 
 
-def test_a_port_that_is_taken_is_a_failure_too(url: str, tmp_path: Path) -> None:
+def test_port_in_use_causes_a_failure_status(url: str, tmp_path: Path) -> None:
     with Serving(url, tmp_path / "first") as first:
         first.wait_until_ready()
         with Serving(url, tmp_path / "log", port=first.port) as second:
             assert second.process.wait(PATIENCE) > 0
 
 
-def test_it_stops_in_time_with_a_body_half_sent_after_load_balancers_have_left(url: str, tmp_path: Path) -> None:
+def test_service_drains_and_stops_in_time_during_an_upload(url: str, tmp_path: Path) -> None:
     with Serving(url, tmp_path / "log", drain_seconds="1.5", shutdown_timeout="1") as served:
         served.wait_until_ready()
         with half_sent(served.port) as client:
@@ -100,7 +100,7 @@ def test_it_stops_in_time_with_a_body_half_sent_after_load_balancers_have_left(u
         assert "Traceback" not in served.log.read_text()
 
 
-async def test_a_body_that_does_not_come_is_given_up() -> None:
+async def test_body_that_does_not_arrive_times_out() -> None:
     async def half() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.sleep(60)

@@ -1,4 +1,4 @@
-"""SQLite is locked, full or read-only: clients hear when to come again, and all heals."""
+"""SQLite is locked, full or read-only: clients are told when to retry, and it recovers."""
 
 import contextlib
 import sqlite3
@@ -32,7 +32,7 @@ async def attempts(service: Service) -> tuple[httpx.Response, httpx.Response, ht
     )
 
 
-async def test_while_another_process_writes_others_wait_for_so_long(path: Path) -> None:
+async def test_lock_of_another_process_is_waited_for_until_the_timeout(path: Path) -> None:
     async with serving(f"sqlite:///{path}", database_pool_timeout=0.2) as service:
         await service.create_experiment()
         other = sqlite3.connect(path, isolation_level=None)
@@ -49,7 +49,7 @@ async def test_while_another_process_writes_others_wait_for_so_long(path: Path) 
         assert [response.status_code for response in await attempts(service)] == [200, 200, 200]
 
 
-async def test_a_turn_at_writing_is_not_waited_for_for_ever(path: Path) -> None:
+async def test_wait_for_the_writer_lock_times_out(path: Path) -> None:
     async with running(f"sqlite:///{path}", database_statement_timeout=0.2) as (client, database):
         capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
         async with database.write():
@@ -76,7 +76,7 @@ async def under_pragmas(path: Path) -> AsyncIterator[tuple[Service, list[str]]]:
         yield service, pragmas
 
 
-async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(path: Path) -> None:
+async def test_full_disk_refuses_writes_and_keeps_data(path: Path) -> None:
     async with under_pragmas(path) as (service, pragmas):
         pragmas.append("PRAGMA max_page_count = 1")  # it cannot become less than there are
         listed, _, capture = await attempts(service)
@@ -89,7 +89,7 @@ async def test_a_full_disk_refuses_what_is_new_and_keeps_what_there_is(path: Pat
         assert len((await service.read("/events/"))["results"]) == 1
 
 
-async def test_a_file_that_became_read_only_is_still_read(path: Path) -> None:
+async def test_read_only_file_is_still_read(path: Path) -> None:
     async with under_pragmas(path) as (service, pragmas):
         pragmas.append("PRAGMA query_only = ON")
         listed, changed, capture = await attempts(service)

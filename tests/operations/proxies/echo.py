@@ -1,4 +1,4 @@
-"""The service with one more address, which tells what the service sees of a request."""
+"""The service with one more path, which returns what the service knows of a request."""
 
 from fastapi import FastAPI, Request
 
