@@ -47,6 +47,7 @@ from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes as health
 from app.operations import server as serving
+from app.operations import watchdog
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -198,7 +199,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(serving.migrate_when_possible(settings)))
     try:
-        yield
+        async with watchdog.watch(settings.watchdog_seconds):
+            yield
     finally:
         for task in tasks:
             task.cancel()

@@ -29,7 +29,7 @@ from tests.operations.outages.processes import (
 from tests.support.postgresql import PostgresServer
 
 FAILS_TO_START = """
-from app import serving
+from app.operations import server as serving
 
 def fail():
     raise RuntimeError("cannot start")
@@ -67,6 +67,30 @@ def test_workers_that_cannot_start_are_a_failure_to_whoever_watches(url: str, tm
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     with Serving(url, tmp_path / "log", "--workers", "2", PYTHONPATH=path) as served:
         assert served.process.wait(PATIENCE) == 3
+
+
+HAS_A_BLOCKING_ROUTE = """
+from app.operations import server
+
+server.APPLICATION = "tests.support.blocking:create_app"
+"""
+
+
+def test_supervisor_replaces_worker_whose_event_loop_is_blocked(url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HAS_A_BLOCKING_ROUTE)
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    with Serving(url, tmp_path / "log", "--workers", "2", watchdog_seconds="1", PYTHONPATH=path) as served:
+        served.wait_until_ready()
+        before = served.workers()
+
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{served.address}/block", timeout=PATIENCE)
+
+        wait_for(lambda: len(set(served.workers()) - set(before)) == 1, served.log)
+        served.wait_until_ready()
+        log = served.log.read_text()
+        assert "Timeout (0:00:01)" in log
+        assert "in block" in log  # the stack names the function that did not return
 
 
 def test_a_port_that_is_taken_is_a_failure_too(url: str, tmp_path: Path) -> None:
