@@ -13,21 +13,23 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.common import limits
+
 logger = logging.getLogger("abacus")
 
-MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_HEADERS: Final = 100
-HEAD_SECONDS: Final = 10.0
-WRITE_SECONDS: Final = 60.0
+MAX_HEAD_BYTES: Final = limits.HEAD_BYTES.value
+MAX_HEADERS: Final = limits.HEADERS.value
+HEAD_SECONDS: Final = float(limits.HEAD_SECONDS.value)
+WRITE_SECONDS: Final = float(limits.WRITE_SECONDS.value)
 
 _MALFORMED: Final = (400, "invalid_request", "parse_error", "The request is not valid HTTP.")
 _HEAD_TOO_LARGE: Final = (
     431,
     "invalid_request",
     "request_header_fields_too_large",
-    f"The request head is larger than {MAX_HEAD_BYTES} bytes or has more than {MAX_HEADERS} headers.",
+    limits.HEAD_BYTES.detail,
 )
-_HEAD_TIMEOUT: Final = (408, "invalid_request", "request_timeout", "The request head did not arrive in time.")
+_HEAD_TIMEOUT: Final = (408, "invalid_request", "request_timeout", limits.HEAD_SECONDS.detail)
 _TOO_MANY_CONNECTIONS: Final = (
     503,
     "server_error",
