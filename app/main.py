@@ -44,7 +44,7 @@ from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
-from app.operations import probes, server
+from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -199,7 +199,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
-        yield
+        async with watchdog.watch(settings.watchdog_seconds):
+            yield
     finally:
         for task in tasks:
             task.cancel()

@@ -157,6 +157,18 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds to wait for the next part of a request body before the request is refused.",
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=10,
+        le=100_000,
+        description="Connections of clients that a process holds at a time; one more gets a 503.",
+    )
+    watchdog_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="Seconds for which a process may do nothing but one thing before it is ended, with a stack dump in"
+        " the log, and replaced; 0 turns that off.",
+    )
     drain_seconds: float = Field(
         default=0,
         ge=0,

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -22,7 +23,10 @@ from app.telemetry.prometheus import DIRECTORY_VARIABLE
 
 logger = logging.getLogger("abacus")
 
+APPLICATION = "app.main:create_app"
+
 _RETRY_SECONDS = 1.0
+_OTHER_FILES = 500  # beside connections of clients: of the database, of metrics, of the interpreter
 # A worker that does not answer for this many seconds is replaced. With uvicorn's default of 5, a machine that is busy
 # while workers start would kill them again and again.
 _WORKER_HEALTHCHECK_SECONDS = 20
@@ -31,11 +35,14 @@ _WORKER_HEALTHCHECK_SECONDS = 20
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until a stop signal. Exits with a non-zero status when the service could not start."""
     config = uvicorn.Config(
-        "app.main:create_app",
+        APPLICATION,
         factory=True,
         host=host,
         port=port,
         workers=workers,
+        http="app.operations.http_protocol:BoundedHttpProtocol",
+        ws="none",
+        limit_concurrency=settings.max_connections,
         proxy_headers=False,  # app.http.middleware.proxy_headers handles more headers
         log_config=logs.configuration(settings.log_level),
         access_log=False,
@@ -44,6 +51,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         timeout_graceful_shutdown=settings.shutdown_timeout,
         timeout_worker_healthcheck=_WORKER_HEALTHCHECK_SECONDS,
     )
+    _allow_open_files(settings.max_connections + _OTHER_FILES)
     if workers == 1:
         uvicorn.Server(config).run()
         return
@@ -52,6 +60,14 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         sys.exit(STARTUP_FAILURE)  # uvicorn itself would exit with 0 here
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the process's soft limit on open files, which is often 1,024, as far as its hard limit lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextlib.contextmanager

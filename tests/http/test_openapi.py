@@ -124,7 +124,7 @@ def test_example_of_a_trend_is_consistent() -> None:
         assert series.data[-1] == series.count == counts[series.breakdown_value]
 
 
-async def test_example_requests_are_accepted(application: FastAPI, service: Service) -> None:
+async def test_example_requests_are_accepted(service: Service) -> None:
     """What is created comes first, and may be changed then."""
     order = {"POST": 0, "PUT": 1, "PATCH": 2}
     written = sorted(

@@ -1,0 +1,281 @@
+"""All limits on what one request, event, person or document may cost: the value, the reason and the documented error.
+
+A limit is enforced where its subject is read; the value stands here and nowhere else. ``docs/reference/limits.md`` is
+made from this list.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+Unit = Literal["bytes", "items", "seconds"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit. What exceeds ``value`` meets ``consequence``.
+
+    ``detail`` is the text of the error, where there is one; ``{value}`` in it stands for the limit.
+    """
+
+    subject: str
+    value: int
+    unit: Unit
+    reason: str
+    consequence: str
+    template: str = ""
+
+    @property
+    def detail(self) -> str:
+        return self.template.format(value=f"{self.value:,}")
+
+
+REQUEST_BYTES: Final = Limit(
+    "body of a request from an SDK, as sent and decompressed",
+    20 * MIB,
+    "bytes",
+    "The limit of 2022. Decompression stops there, so a small request cannot become a large one.",
+    "413 `request_too_large`",
+    "The decompressed request body is larger than {value} bytes.",
+)
+LZ_BYTES: Final = Limit(
+    "body compressed as lz64",
+    MIB,
+    "bytes",
+    "Decoding it takes a second of processor time a mebibyte.",
+    "413 `request_too_large`",
+    "An lz64 payload is larger than {value} bytes.",
+)
+EVENTS: Final = Limit(
+    "events in a request",
+    10_000,
+    "items",
+    "SDKs send at most a few hundred. Each costs a row and an index entry, so they are counted while they are read.",
+    "413 `request_too_large`",
+    "A request may hold at most {value} events.",
+)
+EVENT_BYTES: Final = Limit(
+    "one event",
+    MIB,
+    "bytes",
+    "Events are read, matched and listed many at a time.",
+    "413 `request_too_large`",
+    "An event may have at most {value} bytes.",
+)
+EVENT_FIELD_BYTES: Final = Limit(
+    "`event`, `distinct_id`, `uuid`, a time or a token of an event",
+    16 * KIB,
+    "bytes",
+    "They are texts of a few hundred characters, and are read before anything is known of the sender.",
+    "400 `invalid_payload`",
+    "Invalid payload: a field of an event that holds a text is larger than {value} bytes.",
+)
+PERSON_PROPERTY_BYTES: Final = Limit(
+    "properties of a person",
+    512 * KIB,
+    "bytes",
+    "Every event of the person, and every evaluation of a flag for them, reads all of them.",
+    "the properties that do not fit are left out and named in the log; the others and the event are stored",
+)
+GROUP_PROPERTY_BYTES: Final = Limit(
+    "properties of a group",
+    512 * KIB,
+    "bytes",
+    "As for persons.",
+    "the properties that do not fit are left out and named in the log; the others and the event are stored",
+)
+DISTINCT_IDS: Final = Limit(
+    "distinct ids of a person",
+    10_000,
+    "items",
+    "A merge moves all of them at once.",
+    "an identification or merge that would exceed it does not join the persons, and is named in the log; the event is"
+    " stored",
+)
+MERGES: Final = Limit(
+    "events of a request that join two persons",
+    1_000,
+    "items",
+    "Each may move rows of persons and distinct ids, under the lock of the project's identities.",
+    "413 `request_too_large`",
+    "A request may hold at most {value} events that join persons.",
+)
+FLAGS_REQUEST_BYTES: Final = Limit(
+    "body of a request for flags, decompressed",
+    MIB,
+    "bytes",
+    "It holds a person's properties, which are a few kilobytes.",
+    "413 `request_too_large`",
+    "The decompressed request body is larger than {value} bytes.",
+)
+BODY_BYTES: Final = Limit(
+    "body of a request to the private API",
+    2 * MIB,
+    "bytes",
+    "The largest documents are lists of distinct ids for static cohorts; longer lists take several requests.",
+    "413 `request_too_large`",
+    "The request body is larger than {value} bytes.",
+)
+BODY_WITH_KEY_BYTES: Final = Limit(
+    "body that is searched for a personal API key",
+    64 * KIB,
+    "bytes",
+    "It is read before anything is known of the sender. Larger bodies are sent with an Authorization header.",
+    "401 `not_authenticated`",
+)
+DOCUMENT_BYTES: Final = Limit(
+    "an experiment, a feature flag, an action or a cohort's criteria, as JSON",
+    256 * KIB,
+    "bytes",
+    "Lists, results and evaluation read whole documents.",
+    "400 `too_large`",
+    "This document is larger than {value} bytes.",
+)
+CONDITIONS: Final = Limit(
+    "conditions on properties in a flag, cohort, action, metric or filter of test accounts",
+    200,
+    "items",
+    "Each is tested for every person or event.",
+    "400 `too_many_conditions`",
+    "There may be at most {value} conditions on properties.",
+)
+CONDITION_VALUES: Final = Limit(
+    "values in a condition",
+    10_000,
+    "items",
+    "They are compared with every event or person.",
+    "400 `too_many_values`",
+    "A condition may have at most {value} values.",
+)
+PATTERN_CHARACTERS: Final = Limit(
+    "regular expression",
+    1_000,
+    "items",
+    "Longer ones are mistakes.",
+    "400 `invalid_input`",
+)
+PATTERN_BYTES: Final = Limit(
+    "regular expressions of a flag, cohort, action, metric or filter of test accounts together",
+    64 * KIB,
+    "bytes",
+    "They are compiled before they are used.",
+    "400 `too_many_patterns`",
+    "The regular expressions may have at most {value} bytes together.",
+)
+PATTERN_PROGRAM_BYTES: Final = Limit(
+    "compiled regular expression",
+    256 * KIB,
+    "bytes",
+    "Classes of characters and repetitions multiply: a pattern of 30 characters may compile to megabytes.",
+    "400 `invalid_input`",
+)
+VARIANTS: Final = Limit(
+    "variants of a flag or an experiment",
+    20,
+    "items",
+    "Comparisons are made between all of them.",
+    "400 `invalid_input`",
+)
+SECONDARY_METRICS: Final = Limit(
+    "secondary metrics of an experiment",
+    50,
+    "items",
+    "Each is counted ahead of readers, day by day.",
+    "400 `too_many_metrics`",
+    "An experiment may have at most {value} secondary metrics.",
+)
+FUNNEL_STEPS: Final = Limit(
+    "steps, or exclusions, of a funnel, and series of a trend",
+    30,
+    "items",
+    "Each is a series of facts of its own, and every person is led through all of them.",
+    "400 `too_many_steps`",
+    "A metric may have at most {value} steps, exclusions or series.",
+)
+ACTION_STEPS: Final = Limit(
+    "steps of an action",
+    100,
+    "items",
+    "Each is an alternative that every event is matched with.",
+    "400 `too_many_steps`",
+    "An action may have at most {value} steps.",
+)
+ALTERNATIVES: Final = Limit(
+    "combinations of a metric's conditions with the steps of its actions",
+    1_000,
+    "items",
+    "Filters are multiplied out before facts are made of events.",
+    "400 `too_many_conditions`",
+    "The conditions and actions of a metric may have at most {value} combinations.",
+)
+BUCKETS: Final = Limit(
+    "intervals of a series over time",
+    5_000,
+    "items",
+    "Each is a figure for every variant and metric.",
+    "400 `invalid_input`",
+)
+ANALYZED_VARIANTS_BYTES: Final = Limit(
+    "body of `analyze/` and `power/`",
+    64 * KIB,
+    "bytes",
+    "They hold counts of at most 20 variants.",
+    "413 `request_too_large`",
+    "The request body is larger than {value} bytes.",
+)
+PAGE_ITEMS: Final = Limit(
+    "items of a page of a list",
+    1_000,
+    "items",
+    "A larger `limit` is taken for this one; `next` leads on.",
+    "the page ends there",
+)
+PAGE_BYTES: Final = Limit(
+    "a page of a list",
+    8 * MIB,
+    "bytes",
+    "Items may be large. A page holds at least one; `next` leads on.",
+    "the page ends there",
+)
+ROWS_BYTES: Final = Limit(
+    "events that are read at a time while facts are made of them",
+    16 * MIB,
+    "bytes",
+    "Rows differ in size by a factor of ten thousand.",
+    "fewer events are read at a time",
+)
+HEAD_BYTES: Final = Limit(
+    "head of a request",
+    64 * KIB,
+    "bytes",
+    "It is held in memory before anything is known of the sender.",
+    "431 `request_header_fields_too_large`",
+    "The request head is larger than {value} bytes or has too many headers.",
+)
+HEADERS: Final = Limit(
+    "headers of a request",
+    100,
+    "items",
+    "As for the head.",
+    "431 `request_header_fields_too_large`",
+)
+HEAD_SECONDS: Final = Limit(
+    "time for a head to arrive",
+    10,
+    "seconds",
+    "A connection that sends nothing holds a place that others need.",
+    "408 `request_timeout`",
+    "The request head did not arrive in time.",
+)
+WRITE_SECONDS: Final = Limit(
+    "time for a client to read what is sent to it",
+    60,
+    "seconds",
+    "An answer that is not read is held in memory.",
+    "the connection is aborted",
+)
+LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
+
+ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

@@ -1,0 +1,194 @@
+"""The server itself bounds heads, connections and slow clients, and refuses with the body of every other error."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app.operations import http_protocol
+from app.operations.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
+from tests.support.ports import free_port
+
+BIG_ANSWER = 64 * 1024 * 1024
+MAX_CONNECTIONS = 10
+START = b"GET / HTTP/1.1\r\nHost: abacus\r\n"
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"
+    while (await receive()).get("more_body", False):
+        pass
+    body = b"." * (BIG_ANSWER if scope["path"] == "/big" else 2)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[uvicorn.Server]:
+    config = uvicorn.Config(
+        application,
+        port=free_port(),
+        http=BoundedHttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())  # without its handlers of signals, which are the test runner's
+    await until(lambda: server.started)
+    yield server
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+def port(server: uvicorn.Server) -> int:
+    return server.config.port
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  # the server has no event to wait for
+            await asyncio.sleep(0.005)
+
+
+async def exchange(port: int, *pieces: bytes) -> bytes:
+    """Send pieces on one connection and return everything that comes until it is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def code(answer: bytes) -> str:
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert body.keys() == {"type", "code", "detail", "attr"}
+    return str(body["code"])
+
+
+def head(*headers: bytes) -> bytes:
+    return START + b"".join(header + b"\r\n" for header in (b"Connection: close", *headers)) + b"\r\n"
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+async def test_server_refuses_head_with_too_many_headers(port: int, surplus: int) -> None:
+    sent = head(*(b"X-%d: a" % number for number in range(MAX_HEADERS - 2 + surplus)))
+
+    answer = await exchange(port, sent)
+
+    assert status(answer) == (431 if surplus else 200)
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+async def test_server_refuses_head_with_too_many_bytes(port: int, surplus: int) -> None:
+    rest = sum(map(len, (b"/", b"Host", b"abacus", b"Connection", b"close", b"X")))
+
+    answer = await exchange(port, head(b"X: " + b"a" * (MAX_HEAD_BYTES - rest + surplus)))
+
+    assert status(answer) == (431 if surplus else 200)
+    assert not surplus or code(answer) == "request_header_fields_too_large"
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        pytest.param([b"GET /", *[b"a" * 60_000] * 20], id="URL"),
+        pytest.param([START + b"X: ", *[b"a" * 60_000] * 20], id="header"),
+        pytest.param(
+            [b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;", *[b"a" * 60_000] * 20], id="chunk"
+        ),
+        pytest.param(
+            [
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ",
+                *[b"a" * 60_000] * 20,
+            ],
+            id="trailer",
+        ),
+    ],
+)
+async def test_server_closes_connection_whose_head_does_not_end(port: int, unfinished: list[bytes]) -> None:
+    answer = await exchange(port, *unfinished)
+
+    assert not answer or status(answer) == 431
+
+
+async def test_server_reads_body_larger_than_a_head(port: int) -> None:
+    body = b"a" * (10 * MAX_HEAD_BYTES)
+    start = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    assert status(await exchange(port, start, body)) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", START])
+async def test_server_ends_connection_whose_head_does_not_arrive(
+    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.05)
+
+    answer = await exchange(port, sent)
+
+    assert (status(answer), code(answer)) == (408, "request_timeout")
+
+
+async def test_server_refuses_one_connection_too_many(port: int) -> None:
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+    await asyncio.gather(*(ask(connection) for connection in idle))  # so that each of them is known to be accepted
+
+    answer = await exchange(port)
+
+    assert (status(answer), code(answer)) == (503, "service_unavailable")
+    assert b"retry-after: 1" in answer
+    for _, writer in idle:
+        writer.close()
+
+
+async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    reader, writer = connection
+    writer.write(START + b"\r\n")
+    await reader.readuntil(b"..")
+
+
+async def test_server_aborts_connection_whose_client_does_not_read(
+    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.config.port, limit=1024)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
+    writer.write(b"GET /big HTTP/1.1\r\nHost: abacus\r\n\r\n")
+    await until(lambda: bool(server.server_state.connections))
+    await until(lambda: not server.server_state.connections)
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    received = 0
+    try:
+        while piece := await reader.read(1024 * 1024):
+            received += len(piece)
+    except ConnectionError:
+        pass
+
+    assert received < BIG_ANSWER
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_server_answers_what_is_not_http_with_an_error_body(port: int) -> None:
+    answer = await exchange(port, b"\x00\x01 nothing\r\n\r\n")
+
+    assert (status(answer), code(answer)) == (400, "parse_error")
