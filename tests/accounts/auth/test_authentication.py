@@ -58,7 +58,7 @@ async def stored_key(database: Database, service: Service) -> PersonalApiKey:
         (b"Bearer ' OR 1=1 --", INVALID),
     ],
 )
-async def test_without_a_valid_key_nothing_is_told(
+async def test_request_without_a_valid_key_is_refused(
     service: Service, authorization: bytes | None, answer: object
 ) -> None:
     headers = {}
@@ -132,7 +132,7 @@ async def me(service: Service) -> httpx.Response:
     return await service.client.get(ME, headers={"Authorization": f"Bearer {service.key}"})
 
 
-async def test_a_revoked_key_opens_nothing_from_then_on(service: Service, database: Database) -> None:
+async def test_revoked_key_is_refused(service: Service, database: Database) -> None:
     assert (await me(service)).status_code == 200
     async with database.write() as session:
         await AccountService(session).revoke_key((await stored_key(database, service)).id)
@@ -142,7 +142,7 @@ async def test_a_revoked_key_opens_nothing_from_then_on(service: Service, databa
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-async def test_the_keys_of_a_deactivated_user_open_nothing(service: Service, database: Database) -> None:
+async def test_keys_of_a_deactivated_user_are_refused(service: Service, database: Database) -> None:
     async with database.write() as session:
         await AccountService(session).deactivate_user(service.email)
 
@@ -202,7 +202,7 @@ async def test_keys_do_not_appear_in_logs_and_responses(service: Service, caplog
 
 
 @pytest.mark.parametrize("change", [lambda key: key[:-1] + "_", lambda key: "_" + key[1:], lambda key: key + "x"])
-async def test_keys_are_found_by_their_digest_alone(
+async def test_keys_are_found_only_by_their_digest(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
 ) -> None:
     """A guess that is nearly right takes the way of any other: one look at an index of digests, which tells nothing."""

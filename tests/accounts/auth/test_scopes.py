@@ -49,7 +49,7 @@ class Known(dict[str, str]):
         return "999"
 
 
-def test_every_private_operation_names_the_one_scope_that_it_needs() -> None:
+def test_every_private_operation_documents_its_scope() -> None:
     """One that names none lacks ``dependencies=[require_scope(...)]`` at its router."""
     offenders = []
     for method, path in private_routes():
@@ -71,7 +71,7 @@ def test_every_undocumented_private_route_requires_a_scope() -> None:
     assert len(routes) > len(private_routes())
 
 
-async def test_every_operation_is_closed_to_keys_without_its_scope(service: Service) -> None:
+async def test_every_operation_refuses_keys_without_its_scope(service: Service) -> None:
     """A key that may do all but one thing, with every operation: only those that need that thing are closed."""
     offenders = []
     for name in get_args(ScopeObject):
@@ -129,7 +129,7 @@ async def test_missing_scope_is_reported_before_the_project_is_checked(service: 
     assert [answer.json() for answer in answers] == [denied("experiment:write"), denied("action:write")]
 
 
-async def test_a_limited_key_issues_keys_that_may_do_no_more(service: Service) -> None:
+async def test_limited_key_cannot_create_keys_with_more_scopes(service: Service) -> None:
     issuer = await with_scopes(service, "personal_api_key:write", "experiment:write")
 
     for scopes, status in [

@@ -76,7 +76,7 @@ async def find_offenders(new_project: NewProject, routes: Sequence[Route], calls
     return offenders
 
 
-async def test_what_another_project_has_does_not_exist(service: Service, new_project: NewProject) -> None:
+async def test_objects_of_another_project_are_not_found(service: Service, new_project: NewProject) -> None:
     async def calls(owner: Service, routes: Sequence[Route], ids: Mapping[str, str]) -> Offenders:
         within_own = {**ids, "project_id": str(service.project_id)}
         answers = {route: answer(await call(service, route, within_own)) for route in routes}
@@ -99,7 +99,7 @@ async def test_project_of_others_is_closed_and_unchanged(service: Service, new_s
     assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
-async def test_without_a_personal_key_nothing_of_a_project_is_told(
+async def test_request_without_a_personal_key_learns_nothing_of_a_project(
     new_stranger: NewProject,
 ) -> None:
     async def calls(owner: Service, routes: Sequence[Route], ids: Mapping[str, str]) -> Offenders:
@@ -114,7 +114,7 @@ async def test_without_a_personal_key_nothing_of_a_project_is_told(
     assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
-async def test_what_is_no_id_of_the_project_is_not_found(service: Service) -> None:
+async def test_invalid_ids_are_not_found(service: Service) -> None:
     own = await make_objects(service, "own")
     before = await shown(service)
     offenders = []
@@ -152,7 +152,7 @@ async def test_keys_and_organizations_of_others_do_not_exist(service: Service, s
     assert await own(stranger, "/api/personal_api_keys/") == keys
 
 
-async def test_a_personal_key_is_no_token_for_events(service: Service) -> None:
+async def test_personal_key_is_not_a_token_for_events(service: Service) -> None:
     before = await service.read("/events/")
 
     answers = [

@@ -39,7 +39,7 @@ async def test_cacheable_responses_keep_their_own_header(service: Service, clien
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/redoc"])
-async def test_the_documentation_comes_from_here_and_runs_nothing_else(client: httpx.AsyncClient, path: str) -> None:
+async def test_documentation_loads_only_bundled_files(client: httpx.AsyncClient, path: str) -> None:
     page = await client.get(path)
     named = re.findall(r'(?:src|href|spec-url|data-document)="([^"]*)"', page.text)
 

@@ -112,7 +112,7 @@ async def test_hanging_server_times_out(server: PostgresServer, url: str) -> Non
         await until_well(service)
 
 
-async def test_the_application_stops_while_the_server_hangs(server: PostgresServer, url: str) -> None:
+async def test_application_stops_while_the_server_hangs(server: PostgresServer, url: str) -> None:
     async with serving(url, database_statement_timeout=60) as service:
         asking = asyncio.create_task(each_kind(service))
         await asyncio.sleep(0.1)
@@ -170,7 +170,7 @@ async def test_exhausted_pool_is_reported_and_probes_succeed(url: str) -> None:
         assert (await client.post("/batch/", json=capture)).status_code == 401  # the token is none
 
 
-async def test_results_leave_connections_to_those_who_send_events(server: PostgresServer, url: str) -> None:
+async def test_results_leave_connections_for_capture(server: PostgresServer, url: str) -> None:
     async with serving(url, database_pool_size=3, results_timeout=20) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await service.capture(event("$pageview", "ann", variant="control"), event("$pageview", "bob", variant="test"))
@@ -202,7 +202,7 @@ async def test_results_that_time_out_say_when_to_retry(server: PostgresServer, u
         assert late.json() == {**AWAY, "detail": "Results are still being counted. Please try again."}
 
 
-async def test_a_statement_that_takes_too_long_is_ended_on_the_server_too(url: str) -> None:
+async def test_statement_that_times_out_is_cancelled_on_the_server(url: str) -> None:
     async with serving(url, database_statement_timeout=0.3) as service:
         await service.create_experiment()
         holder = await asyncpg.connect(url)
@@ -215,7 +215,7 @@ async def test_a_statement_that_takes_too_long_is_ended_on_the_server_too(url: s
         assert (await service.patch("/experiments/1/", {"name": "Other"})).status_code == 200
 
 
-async def test_a_transaction_whose_process_is_stuck_does_not_hold_up_others_for_ever(url: str) -> None:
+async def test_idle_transaction_of_a_stuck_process_is_ended(url: str) -> None:
     stuck = Database(Settings(database_url=url, database_statement_timeout=0.5))
     async with serving(url, database_statement_timeout=20) as service:
         await service.create_experiment()
@@ -227,7 +227,7 @@ async def test_a_transaction_whose_process_is_stuck_does_not_hold_up_others_for_
     await stuck.close()
 
 
-async def test_it_starts_without_a_database_and_is_ready_when_there_is_one(server: PostgresServer) -> None:
+async def test_service_starts_without_a_database_and_becomes_ready_with_it(server: PostgresServer) -> None:
     name = f"test_{uuid4().hex}"
     async with running(server.url(name), migrate_on_start=True) as (client, _):
         capture = {"api_key": "phc_x", "event": "visit", "distinct_id": "ann"}
@@ -246,7 +246,7 @@ async def test_it_starts_without_a_database_and_is_ready_when_there_is_one(serve
     await server.drop_database(name)
 
 
-async def test_before_it_is_migrated_it_says_so(server: PostgresServer) -> None:
+async def test_service_reports_a_schema_that_is_not_migrated(server: PostgresServer) -> None:
     name = f"test_{uuid4().hex}"
     await server.create_database(name)
     async with running(server.url(name)) as (client, _):

@@ -115,7 +115,7 @@ async def test_probes_name_the_database(path: Path) -> None:
         assert (unknown.status_code, unknown.json()) == (400, {"error": "InvalidRole"})
 
 
-async def test_a_schema_that_a_newer_version_has_migrated_is_worked_with_and_left_alone(path: Path) -> None:
+async def test_schema_of_a_newer_version_is_accepted_and_unchanged(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
         newer.execute("ALTER TABLE experiment ADD COLUMN mood TEXT")

@@ -145,7 +145,7 @@ def client(abacus: Abacus) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("headers", [{}, SPOOFED], ids=["honest", "spoofed"])
-def test_the_service_sees_the_client_as_it_is(front: str, client: httpx.Client, headers: dict[str, str]) -> None:
+def test_service_sees_the_real_client_address(front: str, client: httpx.Client, headers: dict[str, str]) -> None:
     seen = client.get(f"{front}/echo", headers=headers).json()
 
     host = front.removeprefix("http://").removesuffix("/abacus")
@@ -167,7 +167,7 @@ def test_links_between_pages_lead_through_the_proxy(
 
 
 @pytest.mark.parametrize("path", ["docs", "docs/", "redoc"])
-def test_the_documentation_finds_its_files_and_the_document(front: str, client: httpx.Client, path: str) -> None:
+def test_documentation_works_behind_the_proxy(front: str, client: httpx.Client, path: str) -> None:
     page = client.get(f"{front}/{path}")
     origin = front.removesuffix("/abacus")
     named = re.findall(r'(?:src|href|data-document|spec-url)="([^"]+)"', page.text)
