@@ -37,6 +37,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
+SLOW_MARKERS = ("clients", "browser", "exhaustive", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
 SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving"}
 
@@ -73,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_fast(item: pytest.Item) -> bool:
     """Tell whether a test needs neither a database nor another process."""
-    if not isinstance(item, pytest.Function):
+    if not isinstance(item, pytest.Function) or any(item.get_closest_marker(name) for name in SLOW_MARKERS):
         return False
     return not DATABASE_FIXTURES.intersection(item.fixturenames) and not SLOW_IMPORTS.intersection(vars(item.module))
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import run_apart
+from tests.support.command_line import run_command
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
 
@@ -28,11 +29,9 @@ def environment(database_url: str) -> dict[str, str]:
 
 def abacus(environment: dict[str, str], *arguments: str, status: int = 0) -> str:
     """Run the command and return what it printed."""
-    done = subprocess.run(
-        [*COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout if status == 0 else done.stderr
+    exit_status, output, errors = run_command(arguments, environment)
+    assert exit_status == status, errors
+    return output if status == 0 else errors
 
 
 @contextlib.contextmanager
