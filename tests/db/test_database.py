@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
@@ -74,8 +75,8 @@ async def test_advisory_locks_of_postgresql_exclude_each_other_by_kind_and_proje
         await wait_for_holders(database, append, 3)
 
         waiting = asyncio.create_task(wait_for_holders(database, append, 1))
-        await asyncio.sleep(0.1)
-        assert not waiting.done()
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
     await asyncio.wait_for(waiting, 10)
 
 
@@ -87,7 +88,9 @@ async def test_insert_if_absent_keeps_rows_that_exist(service: Service, database
         rows = [{**project, "name": "company", "type_index": 1}, {**project, "name": "team", "type_index": 2}]
         await insert_if_absent(session, GroupType, rows)
 
-        found = await session.execute(select(GroupType.name, GroupType.type_index).order_by(GroupType.type_index))
+        found = await session.execute(
+            select(GroupType.name, GroupType.type_index).filter_by(**project).order_by(GroupType.type_index)
+        )
         assert [tuple(row) for row in found] == [("company", 0), ("team", 2)]
 
 
@@ -95,10 +98,11 @@ async def test_insert_if_absent_keeps_rows_that_exist(service: Service, database
 async def test_insert_or_update_changes_a_row_that_satisfies_the_condition(
     database: Database, limit: str, name: str
 ) -> None:
+    email = f"{uuid4()}@example.com"
     async with database.write() as session:
         for given in ("Old", "New"):
             await insert_or_update(
-                session, User, {User.email: "ann@example.com"}, {"first_name": given}, where=User.first_name < limit
+                session, User, {User.email: email}, {"first_name": given}, where=User.first_name < limit
             )
 
-        assert (await session.scalars(select(User.first_name))).all() == [name]
+        assert (await session.scalars(select(User.first_name).where(User.email == email))).all() == [name]
