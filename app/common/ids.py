@@ -21,10 +21,11 @@ def read_id(text: str) -> int | None:
 def read_reference(value: object) -> int | None:
     """Read the id by which a JSON document refers to a stored item: an integer, or a text of its ASCII digits.
 
-    None for anything else, booleans and floats included, and for numbers that no item can have.
+    Blanks around the digits and a plus before them make no difference. None for anything else, booleans and floats
+    included, and for numbers that no item can have.
     """
     if isinstance(value, str):
-        return read_id(value) or None
+        return read_id(value.strip().removeprefix("+")) or None
     return value if type(value) is int and 0 < value <= MAX_ID else None
 
 

@@ -20,6 +20,8 @@ OUT = re.compile(
     re.IGNORECASE,
 )
 
+NAME = re.compile(r"`[^`]+`")  # a field keeps the name that it was published under
+
 
 def published() -> Iterator[tuple[str, str]]:
     """Yield the place and the text of everything that users read without asking for it."""
@@ -56,7 +58,11 @@ def test_published_texts_hold_no_word_that_is_out() -> None:
     texts = list(published())
     assert len(texts) > 500  # every place was found
 
-    assert [f"{place}: {found[0]!r} in {text.strip()!r}" for place, text in texts if (found := OUT.search(text))] == []
+    assert [
+        f"{place}: {found[0]!r} in {text.strip()!r}"
+        for place, text in texts
+        if (found := OUT.search(NAME.sub("", text)))
+    ] == []
 
 
 def test_words_that_are_out_are_found() -> None:

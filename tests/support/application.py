@@ -15,7 +15,7 @@ Route = tuple[str, str]  # method and path, as the document writes it
 
 @cache
 def application() -> FastAPI:
-    return create_app(Settings(refresh_interval=0))
+    return create_app(Settings(refresh_interval=0, watchdog_seconds=0))
 
 
 @cache

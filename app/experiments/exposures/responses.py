@@ -36,6 +36,6 @@ def write_exposures(exposures: Exposures) -> ExposuresRead:
             persons_seen=counts.persons,
             persons_without_variant=counts.persons - exposed - several,
             multiple_variants=several,
-            analyzed=exposed,
+            analysed=exposed,
         ),
     )

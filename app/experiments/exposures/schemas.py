@@ -41,7 +41,7 @@ EXPOSURES_EXAMPLE: dict[str, JsonValue] = {
         "persons_seen": 204,
         "persons_without_variant": 4,
         "multiple_variants": 2,
-        "analyzed": 198,
+        "analysed": 198,
     },
 }
 
@@ -86,7 +86,7 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
-    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analyzed`.
+    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analysed`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
@@ -98,7 +98,7 @@ class ExposureAccountingRead(ResponseBody):
     persons_seen: int = Field(description="Persons with events inside the window.", examples=[204])
     persons_without_variant: int = Field(description="Persons without an event that names a variant.", examples=[4])
     multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
-    analyzed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
+    analysed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
 
 
 class ExposuresRead(ResponseBody):

@@ -255,7 +255,7 @@ def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -
     if primary is None:
         reasons.append(Reason("no_metric", None, "The experiment has no target metric."))
     elif primary.analysis is None:
-        reasons.append(Reason("metric_not_analyzed", primary.id, primary.detail))
+        reasons.append(Reason("metric_not_analysed", primary.id, primary.detail))
     return reasons
 
 

@@ -70,7 +70,8 @@ async def find_offenders(new_project: NewProject, routes: Sequence[Route], calls
     changed = [path for path in before if before[path] != after[path]]
     if changed and len(routes) > 1:
         halves = (routes[: len(routes) // 2], routes[len(routes) // 2 :])
-        offenders += [offender for half in halves for offender in await find_offenders(new_project, half, calls)]
+        found = [offender for half in halves for offender in await find_offenders(new_project, half, calls)]
+        offenders += found or [("together", str(routes), "changed", changed)]
     elif changed:
         offenders.append((*routes[0], "changed", changed))
     return offenders

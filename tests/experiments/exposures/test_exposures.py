@@ -87,7 +87,7 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "persons_seen": 3,
         "persons_without_variant": 1,
         "multiple_variants": 1,
-        "analyzed": 1,
+        "analysed": 1,
     }
 
 

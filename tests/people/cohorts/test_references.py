@@ -14,13 +14,21 @@ from app.properties.filters import InvalidFilter, parse_filter
 from app.properties.subjects import atoms, cohort_id
 from tests.support.service import Service
 
-IDS = [(3, 3), ("3", 3), ("003", 3), ("0" * 20 + "3", 3), (MAX_ID, MAX_ID), (str(MAX_ID), MAX_ID)]
+IDS = [
+    (3, 3),
+    ("3", 3),
+    ("003", 3),
+    ("0" * 20 + "3", 3),
+    (" 3", 3),
+    ("3\n", 3),
+    ("+3", 3),
+    (MAX_ID, MAX_ID),
+    (str(MAX_ID), MAX_ID),
+]
 NOT_IDS = [
     *(
-        " 3",
-        "3 ",
-        "3\n",
-        "+3",
+        "+ 3",
+        "3 3",
         "-3",
         "3.0",
         "3e0",
