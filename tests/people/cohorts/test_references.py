@@ -82,7 +82,7 @@ def test_no_place_reads_an_id_from_other_values(value: object) -> None:
 
 async def test_every_write_and_every_metric_refuses_a_reference_that_is_not_an_id(service: Service) -> None:
     cohort = (await service.post("/cohorts/", {"name": "Testers", "is_static": True, "distinct_ids": ["ann"]})).json()
-    properties = [condition(f" {cohort['id']}")]
+    properties = [condition(f"#{cohort['id']}")]
     events = [{"id": name, "order": place, "properties": properties} for place, name in enumerate(["seen", "bought"])]
     experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": events})
 
@@ -94,6 +94,6 @@ async def test_every_write_and_every_metric_refuses_a_reference_that_is_not_an_i
     ]
 
     assert [(response.status_code, response.json()["detail"]) for response in responses] == [
-        (400, f"Cohort with id  {cohort['id']} does not exist"),
-        *[(400, f'A cohort is referred to by its id, got " {cohort["id"]}"')] * 3,
+        (400, f"Cohort with id #{cohort['id']} does not exist"),
+        *[(400, f'A cohort is referred to by its id, got "#{cohort["id"]}"')] * 3,
     ]
