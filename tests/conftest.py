@@ -159,7 +159,13 @@ def run_apart(work: Coroutine[object, object, None]) -> None:
 
 def settings_for(database_url: str) -> Settings:
     """Settings under which nothing happens by itself, and nobody is hurried: the machine may be busy."""
-    return Settings(database_url=database_url, refresh_interval=0, database_statement_timeout=120, results_timeout=240)
+    return Settings(
+        database_url=database_url,
+        refresh_interval=0,
+        database_statement_timeout=120,
+        results_timeout=240,
+        watchdog_seconds=0,
+    )
 
 
 @pytest.fixture(scope="session")

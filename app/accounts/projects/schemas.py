@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
+from app.common import limits
 from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter, parse_filter
@@ -44,6 +45,8 @@ def read_test_account_filters(value: object) -> object:
     """Accept a list of valid conditions on events, persons, groups and cohorts."""
     if not isinstance(value, list):
         raise PydanticCustomError("not_a_list", "Expected a list of items.")
+    if len(value) > limits.CONDITIONS.value:
+        raise PydanticCustomError("too_many_conditions", limits.CONDITIONS.detail)
     try:
         tree = parse_filter(value)
         validate_filter(tree)
