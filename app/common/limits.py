@@ -287,11 +287,25 @@ HEAD_SECONDS: Final = Limit(
     "The request head did not arrive in time.",
 )
 WRITE_SECONDS: Final = Limit(
-    "time for a client to read what is sent to it",
+    "time after which it is checked how much a client has taken of what is sent to it",
     60,
     "seconds",
     "An answer that is not read is held in memory.",
+    "see the next line",
+)
+WRITE_RATE: Final = Limit(
+    "answer that a client takes in a second, on average over that time",
+    KIB,
+    "bytes",
+    "The slowest networks are faster.",
     "the connection is aborted",
+)
+LINGER_SECONDS: Final = Limit(
+    "time for which more of a body is read, and thrown away, after it was answered",
+    2,
+    "seconds",
+    "A connection that is closed at once is reset, and the client may miss the answer.",
+    "the connection is closed",
 )
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 
