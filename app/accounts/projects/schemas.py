@@ -128,9 +128,13 @@ class OrganizationMemberRead(ResponseBody):
 
 
 class UserRead(UserBasic):
-    """The calling user, with their organizations and current project."""
+    """The calling user, with those of their organizations and projects that the key may read."""
 
     is_active: bool = Field(description="Inactive users cannot authenticate.", examples=[True])
-    organization: OrganizationBasic | None = Field(description="The organization that the user joined first.")
+    organization: OrganizationBasic | None = Field(
+        description="The organization that the user joined first; null without the scope `organization:read`."
+    )
     organizations: list[OrganizationBasic]
-    team: ProjectRead | None = Field(description="The current project, which `@current` means.")
+    team: ProjectRead | None = Field(
+        description="The current project, which `@current` means; null without the scope `project:read`."
+    )
