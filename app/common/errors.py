@@ -104,7 +104,7 @@ class PermissionDenied(AppError):
     status = 403
     type = "authentication_error"
     default_code = "permission_denied"
-    default_detail = "You don't have access to the project."
+    default_detail = "You do not have permission to perform this action."
 
 
 class MissingScope(PermissionDenied):

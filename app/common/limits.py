@@ -118,12 +118,29 @@ BODY_BYTES: Final = Limit(
     "413 `request_too_large`",
     "The request body is larger than {value} bytes.",
 )
+BODY_VALUES: Final = Limit(
+    "lists, objects and commas in a body of the private API",
+    60_000,
+    "items",
+    "Two bytes may become an object of a hundred, so they are counted before the body is parsed. Longer lists of"
+    " distinct ids take several requests.",
+    "413 `request_too_large`",
+    "The request body has more than {value} values.",
+)
+BODY_RATE: Final = Limit(
+    "body that arrives in a second, on average after the first `ABACUS_BODY_TIMEOUT` seconds",
+    KIB,
+    "bytes",
+    "A client that sends a byte now and then holds a connection that others need.",
+    "408 `request_timeout`",
+    "The request body did not arrive in time.",
+)
 BODY_WITH_KEY_BYTES: Final = Limit(
     "body that is searched for a personal API key",
     64 * KIB,
     "bytes",
     "It is read before anything is known of the sender. Larger bodies are sent with an Authorization header.",
-    "401 `not_authenticated`",
+    "the key is not found: 401 `not_authenticated`",
 )
 DOCUMENT_BYTES: Final = Limit(
     "an experiment, a feature flag, an action or a cohort's criteria, as JSON",
@@ -270,11 +287,25 @@ HEAD_SECONDS: Final = Limit(
     "The request head did not arrive in time.",
 )
 WRITE_SECONDS: Final = Limit(
-    "time for a client to read what is sent to it",
+    "time after which it is checked how much a client has taken of what is sent to it",
     60,
     "seconds",
     "An answer that is not read is held in memory.",
+    "see the next line",
+)
+WRITE_RATE: Final = Limit(
+    "answer that a client takes in a second, on average over that time",
+    KIB,
+    "bytes",
+    "The slowest networks are faster.",
     "the connection is aborted",
+)
+LINGER_SECONDS: Final = Limit(
+    "time for which more of a body is read, and thrown away, after it was answered",
+    2,
+    "seconds",
+    "A connection that is closed at once is reset, and the client may miss the answer.",
+    "the connection is closed",
 )
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 

@@ -22,8 +22,21 @@ def respond(error: AppError, headers: Mapping[str, str] | None = None) -> JSONRe
     return JSONResponse(document, status_code=error.status, headers={**error.headers, **(headers or {})})
 
 
-async def handle_app_error(_request: Request, error: Exception) -> JSONResponse:
+def report_unavailable(request: Request, error: BaseException) -> None:
+    """Log why a request is answered 503: the refusal of the service, and the database's own words behind it."""
+    reasons = [error.detail] if isinstance(error, AppError) else []
+    cause = error.__cause__ if isinstance(error, AppError) else error
+    if cause is not None:
+        cause = getattr(cause, "orig", None) or cause
+        reasons.append(f"{type(cause).__name__}: {cause}".partition("\n")[0])
+    path = getattr(request.scope.get("route"), "path", "an unknown path")  # the path as sent may contain a secret
+    logger.warning("unavailable: %s %s: %s", request.method, path, " ".join(reasons))
+
+
+async def handle_app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AppError)  # noqa: S101  # registered for this class only; tells the type checker
+    if isinstance(error, Unavailable):
+        report_unavailable(request, error)
     return respond(error)
 
 
@@ -47,10 +60,7 @@ async def handle_request_validation(_request: Request, error: Exception) -> JSON
 async def handle_database_error(request: Request, error: Exception) -> JSONResponse:
     if not is_transient_database_error(error):
         raise error
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).partition("\n")[0]
-    path = getattr(request.scope.get("route"), "path", "an unknown path")  # the path as sent may contain a secret
-    logger.warning("database unavailable during %s %s: %s: %s", request.method, path, type(cause).__name__, reason)
+    report_unavailable(request, error)
     return respond(Unavailable())
 
 

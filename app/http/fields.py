@@ -6,19 +6,20 @@ Messages and codes are those of the 2022 API, which clients match on.
 import datetime as dt
 import json
 import math
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     JsonValue,
     PlainSerializer,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from app.common.storable_json import SURROGATE, is_storable_json
 from app.common.timestamps import parse_moment, write_moment
@@ -140,6 +141,19 @@ class _WithoutNull:
         return {**described, **alternatives[0]} if len(alternatives) == 1 else {**described, "anyOf": alternatives}
 
 
+class _List:
+    """Refuses what is not a list, and a list at its first invalid item, because only one error is reported."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        of_list: Any = schema  # each kind of schema is a class of its own
+        while "schema" in of_list:  # inside validators of the whole list
+            of_list = of_list["schema"]
+        if of_list["type"] == "list":
+            of_list["fail_fast"] = True
+        return core_schema.no_info_before_validator_function(_refuse_other_than_list, schema)
+
+
 def _written_as(schema: JsonSchemaValue) -> WithJsonSchema:
     """Return the OpenAPI schema of what a client may send; responses always have the type itself."""
     return WithJsonSchema(schema, mode="validation")
@@ -184,7 +198,7 @@ UtcDatetime = Annotated[
 ]
 OptionalUtcDatetime = Annotated[UtcDatetime | None, BeforeValidator(_read_moment)]
 StorableJson = BeforeValidator(_read_json)
-IsList = BeforeValidator(_refuse_other_than_list)
+IsList = _List()
 Json = Annotated[JsonValue, StorableJson]
 PresentJson = Annotated[JsonValue, NotNull, StorableJson]  # not null
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_refuse_other_than_object), NotNull, StorableJson]

@@ -26,7 +26,7 @@ _KEY_SCHEME = {
 _STATUS_DESCRIPTIONS = {
     400: "The request is invalid; `attr` names the field, if there is one.",
     401: "The key is missing or invalid.",
-    403: "The caller is not a member of the project's organization, or the key lacks the required scope.",
+    403: "The key lacks the required scope.",
     404: "The object does not exist.",
     405: "The path does not support the method; `Allow` lists those that it does.",
     406: "The `Accept` header excludes JSON.",

@@ -15,50 +15,78 @@ from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from app.common import limits
 from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
-from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, parse_url_encoded
+from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, read_url_encoded
 
-MAX_BODY_BYTES = 20 * 1024 * 1024
 _MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
+_SHOWN_CHARACTERS = 100  # of a value that an error quotes
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
 _CHECKBOX_FIELDS = ("archived",)  # browsers omit an unchecked box from a form
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+class _ReceivedBody:
+    """What has been received of a request's body. It may be read up to one limit first, and up to another later."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._declared = _declared_size(request)
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._is_complete = False
+
+    async def read(self, limit: int) -> bytes | None:
+        """Return the whole body; None as soon as it is known to have more than ``limit`` bytes."""
+        if self._declared <= limit and not self._is_complete:
+            await self._receive(limit)
+        if max(self._size, self._declared) > limit:
+            return None
+        self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
+    async def _receive(self, limit: int) -> None:
+        timeout: float = self._request.app.state.settings.body_timeout
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            async with asyncio.timeout(timeout) as deadline:
+                while not self._is_complete and self._size <= limit:
+                    message = await self._request.receive()
+                    if message["type"] == "http.disconnect":  # not a bug, although no client reads the response
+                        raise ParseError("The request body ended early.")
+                    self._pieces.append(message.get("body", b""))
+                    self._size += len(self._pieces[-1])
+                    self._is_complete = not message.get("more_body", False)
+                    deadline.reschedule(min(clock(), started + self._size / limits.BODY_RATE.value) + timeout)
+        except TimeoutError as error:
+            raise RequestTimeout from error
+
+
+def _declared_size(request: Request) -> int:
+    text: bytes = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
+    return int(text[:_MAX_DIGITS]) if text.isdigit() else 0
+
+
+async def read_bytes(request: Request, limit: int = limits.BODY_BYTES.value) -> bytes:
     """Return the whole body; refuse it as soon as more than ``limit`` bytes are declared or received.
 
     May be called again in the same request.
     """
-    received: bytes | None = request.scope.get(_BODY)
-    if received is not None:
-        return received
-    declared = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
-    if declared.isdigit() and (len(declared) > _MAX_DIGITS or int(declared) > limit):
-        raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
-    chunks: list[bytes] = []
-    size = 0
-    timeout: float = request.app.state.settings.body_timeout
-    clock = asyncio.get_running_loop().time
-    try:
-        async with asyncio.timeout(timeout) as deadline:
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":  # not a bug, although no client reads the response
-                    raise ParseError("The request body ended early.")
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > limit:
-                    raise PayloadTooLarge(f"The request body is larger than {limit} bytes.")
-                if not message.get("more_body", False):
-                    break
-                deadline.reschedule(clock() + timeout)
-    except TimeoutError as error:
-        raise RequestTimeout from error
-    body = request.scope[_BODY] = b"".join(chunks)
+    body = await find_bytes(request, limit)
+    if body is None:
+        raise PayloadTooLarge(f"The request body is larger than {limit:,} bytes.")
     return body
+
+
+async def find_bytes(request: Request, limit: int) -> bytes | None:
+    """Return the whole body, or None if it has more than ``limit`` bytes, of which no more than those are read."""
+    received: _ReceivedBody | None = request.scope.get(_BODY)
+    if received is None:
+        received = request.scope[_BODY] = _ReceivedBody(request)
+    return await received.read(limit)
 
 
 def parse_json(body: bytes) -> object:
@@ -92,12 +120,27 @@ async def read_document(request: Request) -> object:
 async def _parse(body: bytes, content_type: str) -> object:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json":
-        return _parse_json_body(body)
-    if media_type == URL_ENCODED:
-        return parse_url_encoded(body)
-    if media_type == MULTIPART:
-        return await parse_multipart(body, content_type)
+        _refuse_many_values(body)
+        document = _parse_json_body(body)
+        await asyncio.sleep(0)  # a large document takes milliseconds to parse, and again to validate
+        return document
+    if media_type in {URL_ENCODED, MULTIPART}:
+        form = await (read_url_encoded(body) if media_type == URL_ENCODED else parse_multipart(body, content_type))
+        _refuse_many_values(*form.values())  # which may be JSON
+        return form
     raise UnsupportedMediaType(f'Unsupported media type "{media_type}" in request.')
+
+
+def _refuse_many_values(*texts: bytes | str) -> None:
+    """Refuse what would become more objects than can be made at a stretch. Commas in strings count, too."""
+    if sum(_count_values(text) for text in texts) > limits.BODY_VALUES.value:
+        raise PayloadTooLarge(limits.BODY_VALUES.detail)
+
+
+def _count_values(text: bytes | str) -> int:
+    if isinstance(text, str):
+        return text.count(",") + text.count("[") + text.count("{")
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _parse_json_body(body: bytes) -> object:
@@ -129,7 +172,7 @@ def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
     if first["type"] == "union_tag_not_found":
         raise ValidationFailed("This field is required.", code="required", attr=_tag_field(first))
     if first["type"] == "union_tag_invalid":
-        detail = f'"{first["ctx"]["tag"]}" is not a valid choice.'
+        detail = f'"{first["ctx"]["tag"][:_SHOWN_CHARACTERS]}" is not a valid choice.'
         raise ValidationFailed(detail, code="invalid_choice", attr=_tag_field(first))
     if first["type"] == "missing":
         raise ValidationFailed("This field is required.", code="required", attr=attr)

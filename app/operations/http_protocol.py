@@ -6,8 +6,11 @@ stays open. A refusal here has the body of every other error.
 
 import asyncio
 import logging
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import httptools
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +24,8 @@ MAX_HEAD_BYTES: Final = limits.HEAD_BYTES.value
 MAX_HEADERS: Final = limits.HEADERS.value
 HEAD_SECONDS: Final = float(limits.HEAD_SECONDS.value)
 WRITE_SECONDS: Final = float(limits.WRITE_SECONDS.value)
+LINGER_SECONDS: Final = float(limits.LINGER_SECONDS.value)
+_LOG_SECONDS: Final = 1.0
 
 _MALFORMED: Final = (400, "invalid_request", "parse_error", "The request is not valid HTTP.")
 _HEAD_TOO_LARGE: Final = (
@@ -39,11 +44,41 @@ _TOO_MANY_CONNECTIONS: Final = (
 _Refusal = tuple[int, str, str, str]  # status, type, code, detail
 
 
+class RefusalLog:
+    """Logs refused connections: at most one line a second, because anybody can cause them."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+        self._unreported = 0
+
+    def report(self, client: tuple[str, int] | None, reason: str) -> None:
+        now = time.monotonic()
+        if now < self._silent_until:
+            self._unreported += 1
+            return
+        others = f" ({self._unreported} more since the last line)" if self._unreported else ""
+        logger.warning("refused a connection of %s: %s%s", client[0] if client else "a client", reason, others)
+        self._silent_until, self._unreported = now + _LOG_SECONDS, 0
+
+
+_refusals = RefusalLog()
+
+
+class _LingeringTransport:
+    """The transport of one answer: closing it reads away first what the client still sends."""
+
+    def __init__(self, protocol: "BoundedHttpProtocol") -> None:
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+        self.close = protocol.linger
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection: its heads arrive whole within ``HEAD_SECONDS``, its answers are read within ``WRITE_SECONDS``.
+    """One connection: its heads arrive whole within ``HEAD_SECONDS``, its answers are read, and it sends HTTP.
 
     ``limit_concurrency`` of the server's configuration is the number of connections that a process holds; one more is
-    refused before anything of it is read.
+    refused before anything of it is read. An answer that comes before the end of the request's body is the connection's
+    last: the rest of the body is not read. Offers to speak another protocol, such as WebSocket, are ignored.
     """
 
     def __init__(
@@ -62,24 +97,37 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal: _Refusal | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         if self._max_connections is not None and len(self.connections) > self._max_connections:
             self._refuse(_TOO_MANY_CONNECTIONS)
+            self.transport.close()  # at once: there is no place in which to wait
             return
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timer()
         self._cancel_write_timer()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        """Parse what was received. uvicorn's own method logs a line for everything that is not plain HTTP."""
+        if self._linger_timer is not None or self.transport.is_closing():
             return
+        self._unset_keepalive_if_required()
         self._made_progress = False
-        super().data_received(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _MALFORMED)
+            return
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        if cycle is not None and cycle.more_body:
+            self._make_early_answer_the_last(cycle)
         self._pending_bytes = 0 if self._made_progress else self._pending_bytes + len(data)
         if self._pending_bytes > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
@@ -102,7 +150,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._made_progress = True
         self._cancel_head_timer()
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._made_progress = True
@@ -111,14 +164,49 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._write_timer is None:
-            self._write_timer = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+            self._start_write_timer()
 
     def resume_writing(self) -> None:
         self._cancel_write_timer()
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the parser's words say less than ours
-        self._refuse(self._refusal or _MALFORMED)
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. A head that offers another protocol is read again without the offer.
+
+        The parser would take what follows such a head for the other protocol, although clients that offer HTTP/2 or
+        WebSocket in passing send an ordinary body.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserError("this is not a proxy") from upgrade
+            head = _head_without_offer(self.parser, self.url, self.headers)
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._parse(head + data[upgrade.args[0] :])
+
+    def linger(self) -> None:
+        """Close the connection when the client has closed it too, or after ``LINGER_SECONDS``."""
+        if self._linger_timer is not None or self.transport.is_closing():
+            return
+        self._linger_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _make_early_answer_the_last(self, cycle: RequestResponseCycle) -> None:
+        if isinstance(cycle.transport, _LingeringTransport):
+            return
+        send: Callable[[Any], Awaitable[None]] = cycle.send
+
+        async def send_last(message: Any) -> None:  # noqa: ANN401  # as the server types it
+            if cycle.more_body and not cycle.response_started:
+                cycle.keep_alive = False
+            await send(message)
+
+        cycle.transport = _LingeringTransport(self)  # type: ignore[assignment]  # all that a cycle uses of one
+        cycle.send = send_last  # type: ignore[method-assign]  # the class is named inside uvicorn's method
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -145,10 +233,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._cancel_head_timer()
         if self.transport.is_closing():
             return
-        logger.warning("refused a request of %s: %s", self.client[0] if self.client else "a client", refusal[-1])
-        if not self._is_answering():
-            self.transport.write(_response(refusal))
-        self.transport.close()
+        _refusals.report(self.client, refusal[-1])
+        if self._is_answering():
+            self.transport.close()
+            return
+        self.transport.write(_response(refusal))
+        self.linger()
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:
@@ -159,10 +249,33 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _start_write_timer(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_SECONDS, self._check_reader, unread)
+
+    def _check_reader(self, unread: int) -> None:
+        """Abort the connection of a client that has not read enough since ``unread`` bytes were left."""
+        if unread - self.transport.get_write_buffer_size() < limits.WRITE_RATE.value * WRITE_SECONDS:
+            _refusals.report(self.client, "It does not read what is sent to it.")
+            self.transport.abort()
+        else:
+            self._start_write_timer()
+
     def _cancel_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+def _head_without_offer(parser: httptools.HttpRequestParser, url: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    lines = [b"%s %s HTTP/%s" % (parser.get_method(), url, parser.get_http_version().encode())]
+    for name, value in headers:
+        if name == b"connection":
+            options = (option for option in value.split(b",") if option.strip().lower() != b"upgrade")
+            lines.append(b"connection: " + b",".join(options))
+        elif name != b"upgrade":
+            lines.append(b"%s: %s" % (name, value))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _response(refusal: _Refusal) -> bytes:

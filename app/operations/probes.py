@@ -5,6 +5,7 @@ pool nor frequent probes make a process look worse than it is.
 """
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from app.db.errors import DATABASE_ERRORS
 from app.db.migrations import Revisions, stored_revisions
 from app.settings import Settings
 
+logger = logging.getLogger("abacus")
 router = APIRouter(include_in_schema=False)
 
 _FRESH_SECONDS: Final = 1.0
@@ -43,10 +45,12 @@ class HealthMonitor:
         self._lock = asyncio.Lock()
         self._status = DatabaseStatus(is_reachable=False, is_migrated=False)
         self._fresh_until = 0.0
+        self._problem = ""
 
     def drain(self) -> None:
         """Report not ready from now on, so that load balancers send requests elsewhere before the process stops."""
         self.is_draining = True
+        logger.info("draining: not ready from now on")
 
     async def database_status(self) -> DatabaseStatus:
         async with self._lock:
@@ -59,9 +63,21 @@ class HealthMonitor:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._engine.connect() as connection:
                 stored = await connection.run_sync(stored_revisions)
-        except DATABASE_ERRORS:
+        except DATABASE_ERRORS as error:
+            cause = getattr(error, "orig", None) or error
+            self._report(f"the database cannot be reached: {type(cause).__name__}: {cause}".partition("\n")[0])
             return DatabaseStatus(is_reachable=False, is_migrated=False)
-        return DatabaseStatus(is_reachable=True, is_migrated=self._revisions.are_met_by(stored))
+        is_migrated = self._revisions.are_met_by(stored)
+        self._report("" if is_migrated else "the schema is not migrated")
+        return DatabaseStatus(is_reachable=True, is_migrated=is_migrated)
+
+    def _report(self, problem: str) -> None:
+        """Log why the process is not ready, and that it is again: once, because probes come every second."""
+        if bool(problem) != bool(self._problem):
+            logger.log(
+                logging.WARNING if problem else logging.INFO, "probe: %s", problem or "the database is ready again"
+            )
+        self._problem = problem
 
     async def close(self) -> None:
         await self._engine.dispose()

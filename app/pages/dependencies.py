@@ -11,7 +11,6 @@ from app.accounts.auth.rate_limits import ANALYTICS
 from app.accounts.auth.scopes import scope_for
 from app.accounts.auth.service import Access, AuthenticationService
 from app.accounts.projects.service import ProjectService
-from app.common.errors import NotFound, PermissionDenied
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
@@ -45,11 +44,8 @@ PageAccessDep = Annotated[Access, Depends(get_page_access)]
 
 
 async def get_page_project(access: PageAccessDep) -> Project:
-    """The tenant check of pages: without access a project is reported as not found."""
-    try:
-        return access.to_project()
-    except PermissionDenied as error:
-        raise NotFound("Project not found.") from error
+    """The tenant check of pages."""
+    return access.to_project()
 
 
 PageProjectDep = Annotated[Project, Depends(get_page_project)]
@@ -61,8 +57,10 @@ async def get_page_home(request: Request, access: PageAccessDep) -> Project:
         return await ProjectService(session, access.user).current()
 
 
-async def get_page_projects(request: Request, access: PageAccessDep) -> Sequence[Project]:
-    """The projects that a list of experiments links to."""
+async def get_page_projects(request: Request, access: PageAccessDep, project: PageProjectDep) -> Sequence[Project]:
+    """The projects that a list of experiments links to: only its own for a key that may not list projects."""
+    if not access.covers([scope_for("project", "GET")]):
+        return [project]
     async with get_database(request).read() as session:
         _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
         return projects

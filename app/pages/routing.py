@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
+from app.http.exception_handlers import report_unavailable
 from app.pages import rendering
 from app.pages.credentials import drop_key, read_key
 
@@ -27,10 +28,13 @@ class PageRoute(APIRoute):
             try:
                 response = await answer(request)
             except AppError as refusal:
+                if isinstance(refusal, Unavailable):
+                    report_unavailable(request, refusal)
                 response = _refuse(request, refusal)
             except DATABASE_ERRORS as error:
                 if not is_transient_database_error(error):
                     raise
+                report_unavailable(request, error)
                 response = _refuse(request, Unavailable())
             _protect(response)
             return response

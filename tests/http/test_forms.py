@@ -1,10 +1,17 @@
 """Form bodies, whose document fields contain JSON as text."""
 
+import asyncio
 import json
-from urllib.parse import urlencode
+from collections.abc import Awaitable, Callable
+from unittest import mock
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.common import limits
+from app.http import forms
 from tests.support.service import FUNNEL, Service
 
 pytestmark = pytest.mark.one_database
@@ -69,7 +76,7 @@ async def test_an_experiment_can_be_created_and_changed_by_a_form(service: Servi
         ("filters", "", "invalid_input", "Value must be valid JSON."),
         ("filters", "{", "invalid_input", "Value must be valid JSON."),
         ("filters", '{"a": NaN}', "invalid_input", "Value must be valid JSON."),
-        ("filters", "[" * 100_000, "invalid_input", "Value must be valid JSON."),
+        ("filters", "[" * 40_000, "invalid_input", "Value must be valid JSON."),
         ("filters", "null", "null", "This field may not be null."),
         ("parameters", "", "invalid_input", "Value must be valid JSON."),
         ("secondary_metrics", "name=x", "invalid_input", "Value must be valid JSON."),
@@ -134,6 +141,46 @@ async def test_malformed_form_is_refused(service: Service, content_type: str, bo
     if detail is not None:
         assert response.json()["code"] == "parse_error"
         assert response.json()["detail"].startswith(detail)
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", BOUNDARY])
+async def test_form_has_the_limit_of_values_of_other_bodies(service: Service, content_type: str) -> None:
+    encode = multipart if content_type == BOUNDARY else lambda fields: urlencode(fields).encode()
+    fields = {"filters": "[" * 20_000 + "]" * 20_000, "parameters": "," * 30_001}
+
+    response = await service.request("POST", PATH, content=encode(fields), headers={"Content-Type": content_type})
+
+    assert (response.status_code, response.json()["detail"]) == (413, limits.BODY_VALUES.detail)
+
+
+@given(
+    st.lists(st.sampled_from(["%", "4", "1", "a", "&", "=", "+", "é", "%C3", "%A9", "%ff", "😀", "%00"])).map("".join)
+)
+def test_form_is_decoded_in_slices_as_in_one_piece(text: str) -> None:
+    expected = dict(parse_qsl(text, keep_blank_values=True))
+    whole = forms.parse_url_encoded(text.encode())
+    with mock.patch.object(forms, "_SLICE_BYTES", 4):
+        sliced = forms.parse_url_encoded(text.encode())
+
+    assert whole == sliced == expected
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: forms.read_url_encoded(b"name=" + b"%41a" * 500_000),
+        lambda: forms.parse_multipart(b"".join(part("a", "").encode() for _ in range(1000)) + b"--x--\r\n", BOUNDARY),
+    ],
+)
+async def test_large_form_is_decoded_between_other_requests(work: Callable[[], Awaitable[object]]) -> None:
+    decoding = asyncio.ensure_future(work())
+    turns = 0
+    while not decoding.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns > 3
+    await decoding
 
 
 async def test_form_has_the_size_limit_of_other_bodies(service: Service) -> None:

@@ -1,25 +1,22 @@
 """Rules for all paths: order of checks, trailing slashes, bodies and errors."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.common.errors import ParseError, ValidationFailed
 from app.experiments.schemas import ExperimentCreate
-from app.http.request_body import parse_json, read_bytes, validate
+from app.http.request_body import parse_json, validate
 from tests.support.examples import examples
 from tests.support.service import FUNNEL, Service
 
 pytestmark = pytest.mark.one_database
 
 REQUIRED = {"name": "Checkout button", "feature_flag_key": "checkout", "filters": FUNNEL}
-MEGABYTE = 1024 * 1024
-LIMIT = 20 * MEGABYTE
 
 
 def refusal(type_: str, code: str, detail: str, attr: str | None = None) -> dict[str, str | None]:
@@ -295,41 +292,6 @@ async def test_unstorable_value_of_an_unknown_field_is_ignored(service: Service)
     )
 
     assert response.status_code == 201
-
-
-async def test_a_body_may_have_20_megabytes(service: Service) -> None:
-    body = json.dumps(REQUIRED).encode()
-
-    assert (await send(service, body.ljust(LIMIT))).status_code == 201
-
-
-@pytest.mark.parametrize("is_announced", [True, False])
-async def test_a_larger_body_is_refused(service: Service, *, is_announced: bool) -> None:
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(20):
-            yield b" " * MEGABYTE
-        yield b"{}"
-
-    content = b" " * LIMIT + b"{}" if is_announced else chunks()
-    response = await service.request(
-        "POST", "/experiments/", content=content, headers={"Content-Type": "application/json"}
-    )
-
-    detail = f"The request body is larger than {LIMIT} bytes."
-    assert response.status_code == 413
-    assert response.json() == refusal("invalid_request", "request_too_large", detail)
-
-
-async def test_client_that_disconnects_while_sending_is_not_a_server_error(built_application: FastAPI) -> None:
-    messages: Iterator[dict[str, object]] = iter(
-        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    )
-
-    async def receive() -> dict[str, object]:
-        return next(messages)
-
-    with pytest.raises(ParseError, match=r"The request body ended early\."):
-        await read_bytes(Request({"type": "http", "method": "POST", "headers": [], "app": built_application}, receive))
 
 
 scalars = st.one_of(

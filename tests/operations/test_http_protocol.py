@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.operations import http_protocol
-from app.operations.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
+from app.operations.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol, RefusalLog
 from tests.support.ports import free_port
 
 BIG_ANSWER = 64 * 1024 * 1024
@@ -20,9 +20,11 @@ START = b"GET / HTTP/1.1\r\nHost: abacus\r\n"
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
-    while (await receive()).get("more_body", False):
-        pass
-    body = b"." * (BIG_ANSWER if scope["path"] == "/big" else 2)
+    message, received = {"more_body": scope["path"] != "/early"}, b""
+    while message.get("more_body", False):
+        message = dict(await receive())
+        received += message.get("body", b"")
+    body = received if scope["path"] == "/echo" else b"." * (BIG_ANSWER if scope["path"] == "/big" else 2)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
@@ -188,7 +190,96 @@ async def test_server_aborts_connection_whose_client_does_not_read(
         await writer.wait_closed()
 
 
+async def test_server_waits_for_client_that_reads_slowly(
+    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "WRITE_SECONDS", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.config.port, limit=128 * 1024)
+    started = asyncio.get_running_loop().time()
+    writer.write(b"GET /big HTTP/1.1\r\nHost: abacus\r\nConnection: close\r\n\r\n")
+
+    received = 0
+    while piece := await reader.read(256 * 1024):
+        received += len(piece)
+        await asyncio.sleep(0.005)
+
+    assert received > BIG_ANSWER
+    assert asyncio.get_running_loop().time() - started > http_protocol.WRITE_SECONDS
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_answer_before_the_end_of_a_body_is_the_last_of_a_connection(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /early HTTP/1.1\r\nHost: abacus\r\nContent-Length: 100000000\r\n\r\n{")
+
+    answer = await reader.read()  # until the server has ended its half
+    writer.write(b" " * 1_000_000)  # a reset would make the client miss the answer
+    await writer.drain()
+
+    assert status(answer) == 200
+    assert b"\r\nconnection: close\r\n" in answer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_connection_is_closed_a_while_after_an_early_answer(
+    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "LINGER_SECONDS", 0.05)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.config.port)
+    writer.write(b"POST /early HTTP/1.1\r\nHost: abacus\r\nContent-Length: 100000000\r\n\r\n{")
+
+    await until(lambda: bool(server.server_state.connections))
+    await until(lambda: not server.server_state.connections)
+
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_connection_is_kept_when_a_body_has_ended_before_its_answer(port: int) -> None:
+    request = b"POST /early HTTP/1.1\r\nHost: abacus\r\nContent-Length: 2\r\n\r\n{}"
+
+    answers = await exchange(port, request, head())
+
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+@pytest.mark.parametrize("offer", [b"websocket", b"h2c"])
+async def test_offer_of_another_protocol_is_ignored(
+    port: int, caplog: pytest.LogCaptureFixture, offer: bytes, *, is_cut: bool
+) -> None:
+    start = (
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, X\r\nUpgrade: %s\r\nContent-Length: 4\r\n\r\n" % offer
+    )
+
+    answers = await exchange(port, *([start + b"bo", b"dy"] if is_cut else [start + b"body"]), head())
+
+    assert b"\r\n\r\nbodyHTTP/1.1 200 OK" in answers
+    assert not caplog.records
+
+
+async def test_server_is_not_a_proxy(port: int) -> None:
+    answer = await exchange(port, b"CONNECT abacus:80 HTTP/1.1\r\nHost: abacus\r\n\r\n")
+
+    assert (status(answer), code(answer)) == (400, "parse_error")
+
+
 async def test_server_answers_what_is_not_http_with_an_error_body(port: int) -> None:
     answer = await exchange(port, b"\x00\x01 nothing\r\n\r\n")
 
     assert (status(answer), code(answer)) == (400, "parse_error")
+
+
+async def test_refusals_write_one_line_a_second(
+    port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "_refusals", RefusalLog())
+    for _ in range(3):
+        await exchange(port, b"\x00\x01 nothing\r\n\r\n")
+    monkeypatch.setattr(http_protocol._refusals, "_silent_until", 0)
+    await exchange(port, b"\x00\x01 nothing\r\n\r\n")
+
+    line = "refused a connection of 127.0.0.1: The request is not valid HTTP."
+    assert [record.getMessage() for record in caplog.records] == [line, f"{line} (2 more since the last line)"]

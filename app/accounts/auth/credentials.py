@@ -1,11 +1,12 @@
-"""Finds the personal API key of a request: in the header, then in the body, then in the query string."""
+"""Finds the personal API key of a request: in the header, then in a short body, then in the query string."""
 
 from fastapi import Request
 
 from app.accounts.auth.api_keys import Credential, read_bearer
+from app.common import limits
 from app.common.errors import ParseError, UnsupportedMediaType
 from app.http.query_params import PERSONAL_API_KEY
-from app.http.request_body import read_bytes, read_document
+from app.http.request_body import find_bytes, read_document
 
 
 async def find_credential(request: Request) -> Credential | None:
@@ -21,9 +22,9 @@ async def find_credential(request: Request) -> Credential | None:
 
 
 async def _key_in_body(request: Request) -> str | None:
-    if PERSONAL_API_KEY.encode() not in await read_bytes(
-        request
-    ):  # an unauthenticated caller must not make the service parse megabytes
+    """Return the key that a short body contains. Of a longer one no more is read: the caller is not known yet."""
+    body = await find_bytes(request, limits.BODY_WITH_KEY_BYTES.value)
+    if body is None or PERSONAL_API_KEY.encode() not in body:
         return None
     try:
         document = await read_document(request)

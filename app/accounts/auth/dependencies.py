@@ -35,6 +35,9 @@ async def get_access(request: Request) -> Access:
     return access
 
 
+AccessDep = Annotated[Access, Depends(get_access)]
+
+
 class RequireScope:
     """Requires a scope and applies the rate limit of a route."""
 

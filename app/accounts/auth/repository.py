@@ -41,14 +41,13 @@ _ACCESS: Select[*tuple[Any, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key of an active user, and whether the user is a member of the requested project."""
+    """A key of an active user, and the requested project if the user is a member of its organization."""
 
     id: int
     last_used_at: dt.datetime | None
     scopes: Sequence[str]
     user: User
-    project: Project | None  # None: there is no such project
-    is_member: bool
+    project: Project | None
 
 
 class AccessRepository:
@@ -61,15 +60,8 @@ class AccessRepository:
             return None
         key_id, last_used_at, scopes, membership_id, *values = rows[0]
         of_user, of_project = values[: len(_USER)], values[len(_USER) :]
-        project = _build(Project, _PROJECT.keys(), of_project) if of_project[0] is not None else None
-        return FoundKey(
-            key_id,
-            last_used_at,
-            scopes,
-            _build(User, _USER.keys(), of_user),
-            project,
-            is_member=membership_id is not None,
-        )
+        project = _build(Project, _PROJECT.keys(), of_project) if membership_id is not None else None
+        return FoundKey(key_id, last_used_at, scopes, _build(User, _USER.keys(), of_user), project)
 
 
 def _build(kind: type[Entity], names: Iterable[str], values: Iterable[object]) -> Entity:

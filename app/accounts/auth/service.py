@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.accounts.auth import api_keys
@@ -16,7 +16,6 @@ from app.common.errors import (
     MissingScope,
     NotAuthenticated,
     NotFound,
-    PermissionDenied,
     ValidationFailed,
 )
 from app.common.ids import read_id
@@ -34,20 +33,21 @@ class Access:
     user: User
     key_id: int
     scopes: Sequence[str]
-    _project: Project | None
-    _is_member: bool
+    _project: Project | None  # None also where the user is not a member of its organization
 
     def require(self, scope: str) -> None:
         """Refuse a key without the scope."""
         if not covers(self.scopes, scope):
             raise MissingScope(scope)
 
+    def covers(self, scopes: Iterable[str]) -> bool:
+        """Whether the key may do all that the scopes allow."""
+        return all(covers(self.scopes, scope) for scope in scopes)
+
     def to_project(self) -> Project:
-        """Return the project, or refuse a caller who is not a member of its organization."""
+        """Return the project. One of an organization without the caller is not found, like one that does not exist."""
         if self._project is None:
             raise NotFound("Project not found.")
-        if not self._is_member:
-            raise PermissionDenied
         return self._project
 
 
@@ -65,7 +65,7 @@ class AuthenticationService:
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
         await self._update_last_used(key.id, key.last_used_at)
-        return Access(key.user, key.id, key.scopes, key.project, key.is_member)
+        return Access(key.user, key.id, key.scopes, key.project)
 
     async def project_beside_key(self, key: str, project_id: object, *, code: str) -> Project:
         """Return the project that a client names by its id, if the token that it sends is the personal key of a member.
@@ -100,7 +100,11 @@ class AuthenticationService:
 
 
 class KeyService:
-    """The caller's own API keys; other users' keys are reported as not found."""
+    """The caller's own API keys, as far as the calling key reaches.
+
+    A key that may do more than the calling one is reported as not found, like those of other users: a limited key must
+    not delete the key of a production service.
+    """
 
     def __init__(self, repository: KeyRepository, access: Access) -> None:
         self._keys = repository
@@ -111,12 +115,12 @@ class KeyService:
         """Return the key that a path names; a non-numeric id is not found."""
         key_id = read_id(reference)
         key = await self._keys.find_of_user(self._user.id, key_id, for_update=for_update) if key_id else None
-        if key is None:
+        if key is None or not self._access.covers(key.scopes):
             raise NotFound
         return key
 
     async def list_own(self) -> Sequence[PersonalApiKey]:
-        return await self._keys.of_user(self._user.id)
+        return [key for key in await self._keys.of_user(self._user.id) if self._access.covers(key.scopes)]
 
     async def create(self, body: PersonalApiKeyCreate) -> tuple[PersonalApiKey, str]:
         """Create a key with at most the scopes of the calling one; return it with its value, which is not stored."""

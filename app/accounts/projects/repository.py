@@ -43,6 +43,9 @@ class ProjectRepository:
             query = query.with_for_update(of=Project)
         return await self._session.scalar(query)
 
+    async def with_token(self, token: str) -> Project | None:
+        return await self._session.scalar(self._reachable().where(Project.api_token == token))
+
     async def first(self) -> Project | None:
         """Return the first project of the organization that the user joined first."""
         order = (OrganizationMembership.id, Project.id)

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import ProjectDep, UserDep, get_user, require_scope
+from app.accounts.auth.dependencies import AccessDep, ProjectDep, get_user, require_scope
+from app.accounts.auth.scopes import scope_for
 from app.accounts.projects.dependencies import OrganizationsDep, OwnMembershipDep, ProjectsDep
 from app.accounts.projects.schemas import (
     OrganizationBasic,
@@ -136,10 +137,13 @@ async def list_organization_members(
 
 
 @router.get("/users/@me/", summary="Retrieve the calling user", tags=["Users"], dependencies=[require_scope("user")])
-async def retrieve_me(user: UserDep, projects: ProjectsDep) -> UserRead:
-    """Return the calling user, with their organizations and current project."""
-    organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]
-    current = await projects.current_or_none()
+async def retrieve_me(access: AccessDep, projects: ProjectsDep) -> UserRead:
+    """Return the calling user; with their organizations and current project, if the key has the scopes for those."""
+    user, organizations, current = access.user, list[OrganizationBasic](), None
+    if access.covers([scope_for("organization", "GET")]):
+        organizations = [OrganizationBasic(id=row.uuid, name=row.name) for row in await projects.organizations()]
+    if access.covers([scope_for("project", "GET")]):
+        current = await projects.current_or_none()
     return UserRead(
         **UserBasic.model_validate(user).model_dump(),
         is_active=user.is_active,

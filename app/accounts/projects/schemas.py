@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
+from app.common import limits
 from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
 from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter, parse_filter
@@ -44,6 +45,8 @@ def read_test_account_filters(value: object) -> object:
     """Accept a list of valid conditions on events, persons, groups and cohorts."""
     if not isinstance(value, list):
         raise PydanticCustomError("not_a_list", "Expected a list of items.")
+    if len(value) > limits.CONDITIONS.value:
+        raise PydanticCustomError("too_many_conditions", limits.CONDITIONS.detail)
     try:
         tree = parse_filter(value)
         validate_filter(tree)
@@ -125,9 +128,13 @@ class OrganizationMemberRead(ResponseBody):
 
 
 class UserRead(UserBasic):
-    """The calling user, with their organizations and current project."""
+    """The calling user, with those of their organizations and projects that the key may read."""
 
     is_active: bool = Field(description="Inactive users cannot authenticate.", examples=[True])
-    organization: OrganizationBasic | None = Field(description="The organization that the user joined first.")
+    organization: OrganizationBasic | None = Field(
+        description="The organization that the user joined first; null without the scope `organization:read`."
+    )
     organizations: list[OrganizationBasic]
-    team: ProjectRead | None = Field(description="The current project, which `@current` means.")
+    team: ProjectRead | None = Field(
+        description="The current project, which `@current` means; null without the scope `project:read`."
+    )

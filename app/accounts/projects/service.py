@@ -39,12 +39,10 @@ class ProjectService:
         return project
 
     async def with_token(self, token: str) -> Project:
-        """Return the project with a public token, if the user has access to it."""
-        project = await self._accounts.find_project_by_token(token)
+        """Return the project with a public token; that of an organization without the user counts as unknown."""
+        project = await self._projects.with_token(token)
         if project is None:
             raise AuthenticationFailed("Project API key invalid.", code="invalid_api_key")
-        if await self._projects.get(project.id) is None:
-            raise PermissionDenied
         return project
 
     async def current_or_none(self) -> Project | None:

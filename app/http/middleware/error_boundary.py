@@ -3,13 +3,14 @@
 import asyncio
 import logging
 
+from fastapi import Request
 from fastapi.routing import APIRoute
 from opentelemetry import trace
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.common.errors import Unavailable
-from app.http.exception_handlers import respond
+from app.http.exception_handlers import report_unavailable, respond
 from app.http.middleware.request_log import RECORD_KEY, RequestRecord
 from app.http.schemas import ErrorBody
 from app.telemetry.logging import request_id
@@ -46,6 +47,7 @@ class ServerErrorMiddleware:
         except asyncio.CancelledError:  # the server stops, and the time for running requests is over
             if started:
                 raise
+            report_unavailable(Request(scope), _STOPPING)
             await respond(_STOPPING)(scope, receive, send_on)
         except Exception:
             logger.exception("request failed")

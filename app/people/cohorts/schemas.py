@@ -78,10 +78,10 @@ def _check_groups(groups: list[JsonValue]) -> list[JsonValue]:
 
 def _read_distinct_ids(values: list[JsonValue]) -> list[str]:
     """Return the ids as capture stores them, without duplicates."""
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-            raise _refusal("Distinct ids must be a list of texts that are not blank.")
-    return list(dict.fromkeys(str(value)[:MAX_DISTINCT_ID_CHARACTERS] for value in values))
+    texts = list(map(str, values))
+    if not set(map(type, values)) <= {str, int} or not all(map(str.strip, texts)):
+        raise _refusal("Distinct ids must be a list of texts that are not blank.")
+    return list(dict.fromkeys(text[:MAX_DISTINCT_ID_CHARACTERS] for text in texts))
 
 
 Name = Annotated[Text, Field(examples=["Paying customers"])]

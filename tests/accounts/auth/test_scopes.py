@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import get_args
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from app.accounts.auth.dependencies import required_scope
-from app.accounts.auth.scopes import SCOPES, ScopeObject, covers
+from app.accounts.auth.schemas import PersonalApiKeyCreate
+from app.accounts.auth.scopes import SCOPES, covers
+from app.db.database import Database
 from app.http.routing import is_general
 from app.main import PRIVATE_ROUTERS
+from app.pages.router import router as pages_router
+from tests.conftest import new_service
 from tests.support.application import operations, private_routes
 from tests.support.service import Service
 
@@ -71,21 +75,72 @@ def test_every_undocumented_private_route_requires_a_scope() -> None:
     assert len(routes) > len(private_routes())
 
 
-async def test_every_operation_refuses_keys_without_its_scope(service: Service) -> None:
-    """A key that may do all but one thing, with every operation: only those that need that thing are closed."""
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_every_operation_refuses_keys_without_its_scope(service: Service, scope: str) -> None:
+    """A key of each single scope, with every operation: it opens those that need the scope, and no other."""
+    limited = await with_scopes(service, scope)
     offenders = []
-    for name in get_args(ScopeObject):
-        limited = await with_scopes(service, *(scope for scope in SCOPES if not scope.startswith(f"{name}:")))
-        for method, path in private_routes():
-            (needed,) = operations()[method, path]["security"][0]["PersonalAPIKey"]
+    for method, path in private_routes():
+        (needed,) = operations()[method, path]["security"][0]["PersonalAPIKey"]
 
-            response = await call(limited, method, address(path, service))
+        response = await call(limited, method, address(path, service))
 
-            refusal = response.json() if response.status_code == 403 else None
-            if refusal != (denied(needed) if needed.startswith(f"{name}:") else None):
-                offenders.append((name, method, path, response.status_code, response.text))
+        refusal = response.json() if response.status_code == 403 else None
+        if refusal != (None if covers([scope], needed) else denied(needed)):
+            offenders.append((method, path, response.status_code, response.text))
 
     assert offenders == []
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_every_page_refuses_keys_without_the_scope_for_experiments(service: Service, scope: str) -> None:
+    experiment = await service.create_experiment()
+    limited = await with_scopes(service, scope)
+    ids = Known({"project_id": str(service.project_id), "experiment_id": str(experiment["id"])})
+    pages = [
+        route.path.format_map(ids)
+        for route in pages_router.routes
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and "{version}" not in route.path
+    ]
+
+    answers = [await service.client.get(page, headers={"Cookie": f"abacus_key={limited.key}"}) for page in pages]
+
+    opened = covers([scope], "experiment:read")
+    assert [answer.status_code for answer in answers] == ([303, 200, 200] if opened else [403] * 3)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "are_named"), [(["experiment:read"], False), (["experiment:read", "project:read"], True)]
+)
+async def test_page_names_other_projects_to_keys_that_may_list_them(
+    service: Service, client: httpx.AsyncClient, database: Database, scopes: list[str], *, are_named: bool
+) -> None:
+    neighbor = await new_service(client, database, beside=service)
+    limited = await with_scopes(service, *scopes)
+
+    page = await client.get(f"/experiments/{service.project_id}/", headers={"Cookie": f"abacus_key={limited.key}"})
+
+    assert page.status_code == 200
+    assert (f"/experiments/{neighbor.project_id}/" in page.text) is are_named
+
+
+@pytest.mark.parametrize(
+    ("scopes", "shown"),
+    [
+        (["user:read"], (False, False)),
+        (["user:read", "organization:read"], (True, False)),
+        (["user:read", "project:read"], (False, True)),
+        (["*"], (True, True)),
+    ],
+)
+async def test_user_is_shown_with_what_the_key_may_read(
+    service: Service, scopes: list[str], shown: tuple[bool, bool]
+) -> None:
+    me = (await call(await with_scopes(service, *scopes), "GET", "/api/users/@me/")).json()
+
+    assert (bool(me["organizations"]), bool(me["team"])) == shown
+    assert (me["organization"] is not None) is shown[0]
+    assert me["email"] == service.email
 
 
 async def test_key_with_read_scope_cannot_write(service: Service) -> None:
@@ -142,6 +197,35 @@ async def test_limited_key_cannot_create_keys_with_more_scopes(service: Service)
     unsaid = await call(issuer, "POST", KEYS, {"label": "New"})
 
     assert unsaid.json()["scopes"] == ["personal_api_key:write", "experiment:write"]
+
+
+async def test_limited_key_sees_and_deletes_only_keys_that_it_covers(service: Service) -> None:
+    manager = await with_scopes(service, "personal_api_key:write", "experiment:write")
+    equal = await created(service, "personal_api_key:write", "experiment:read")
+    wider = await created(service, "experiment:read", "feature_flag:read")
+
+    listed = [key["id"] for key in (await call(manager, "GET", KEYS)).json()]
+    answers = [await call(manager, method, f"{KEYS}{wider}/") for method in ("GET", "DELETE")]
+    missing = await call(manager, "GET", f"{KEYS}2000000000/")
+    removed = await call(manager, "DELETE", f"{KEYS}{equal}/")
+
+    assert len(listed) == 2  # its own and the equal one; neither the wider one nor the one of the set-up
+    assert equal in listed
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(404, missing.json())] * 2
+    assert removed.status_code == 204
+    assert wider in [key["id"] for key in (await call(service, "GET", KEYS)).json()]
+
+
+async def created(service: Service, *scopes: str) -> str:
+    key: str = (await call(service, "POST", KEYS, {"label": "x", "scopes": scopes})).json()["id"]
+    return key
+
+
+def test_list_of_scopes_is_read_up_to_its_first_error() -> None:
+    with pytest.raises(ValidationError) as refused:
+        PersonalApiKeyCreate.model_validate({"label": "x", "scopes": [None] * 1000})
+
+    assert refused.value.error_count() == 1
 
 
 @pytest.mark.parametrize(

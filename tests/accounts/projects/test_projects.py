@@ -154,7 +154,7 @@ async def test_user_without_an_organization_cannot_read_or_create_projects(
         await call(service, "GET", "/api/projects/"),
     ]
 
-    assert [answer.status_code for answer in answers] == [404, 403, 403, 200]
+    assert [answer.status_code for answer in answers] == [404, 403, 404, 200]
     assert answers[0].json()["detail"] == "Project not found."
     assert answers[3].json()["results"] == []
 

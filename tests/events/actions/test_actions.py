@@ -8,7 +8,7 @@ from sqlalchemy import event as sqlalchemy_event
 from app.db.database import Database
 from app.events.actions.repository import ActionRepository
 from app.events.actions.service import ActionService
-from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
+from tests.accounts.projects.test_isolation import NO_IDS, NO_PROJECT, NOT_FOUND
 from tests.support.service import Json, Service
 
 STEP: dict[str, Any] = {
@@ -304,7 +304,7 @@ async def test_actions_of_another_organization_are_closed(
         json={"name": "Mine"},
     )
 
-    assert (response.status_code, response.json()) == (403, NO_ACCESS)
+    assert (response.status_code, response.json()) == (404, NO_PROJECT)
     assert (await stranger.read("/actions/"))["results"] == [theirs]
 
 

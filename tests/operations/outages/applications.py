@@ -39,7 +39,12 @@ def _application() -> FastAPI:
 @contextlib.asynccontextmanager
 async def running(database_url: str, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Database]]:
     """Run the application in this process; yield a client without a key, and its database."""
-    limits = {"database_pool_timeout": 2, "database_statement_timeout": 20, "refresh_interval": 0} | settings
+    limits = {
+        "database_pool_timeout": 2,
+        "database_statement_timeout": 20,
+        "refresh_interval": 0,
+        "watchdog_seconds": 0,
+    } | settings
     application = _application()
     application.state.settings = Settings(database_url=database_url, **limits)
     transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)

@@ -9,7 +9,7 @@ from sqlalchemy import event as sqlalchemy_event
 from app.db.database import Database
 from app.people.cohorts.dependencies import build_cohorts
 from app.people.cohorts.service import CohortService
-from tests.accounts.projects.test_isolation import NO_ACCESS, NO_IDS, NOT_FOUND
+from tests.accounts.projects.test_isolation import NO_IDS, NO_PROJECT, NOT_FOUND
 from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan
 from tests.support.service import Json, Service, event
 
@@ -441,7 +441,7 @@ async def test_cohorts_of_another_organization_are_closed(
         json={"name": "Mine"},
     )
 
-    assert (response.status_code, response.json()) == (403, NO_ACCESS)
+    assert (response.status_code, response.json()) == (404, NO_PROJECT)
     assert (await stranger.read("/cohorts/"))["results"] == [theirs]
 
 
