@@ -76,9 +76,11 @@ class _LingeringTransport:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection: its heads arrive whole within ``HEAD_SECONDS``, its answers are read, and it sends HTTP.
 
-    ``limit_concurrency`` of the server's configuration is the number of connections that a process holds; one more is
-    refused before anything of it is read. An answer that comes before the end of the request's body is the connection's
-    last: the rest of the body is not read. Offers to speak another protocol, such as WebSocket, are ignored.
+    ``limit_concurrency`` of the server's configuration is the number of connections that a process holds. One more
+    takes the place of the connection that has waited longest for a request; where every connection has a request under
+    way, it is refused before anything of it is read. An answer that comes before the end of the request's body is the
+    connection's last: the rest of the body is not read. Offers to speak another protocol, such as WebSocket, are
+    ignored.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._max_connections = config.limit_concurrency
         self.limit_concurrency = None  # uvicorn's own answer is plain text, and comes after the head
+        self._waiting_since = self.loop.time()
+        self._has_received = False
         self._made_progress = False  # whether the parser has finished a head or delivered a piece of a body
         self._pending_bytes = 0  # received since then: of a head, a chunk's frame or a trailer
         self._head_bytes = 0  # of the URL and the headers that the parser has finished
@@ -101,11 +105,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        if self._max_connections is not None and len(self.connections) > self._max_connections:
-            self._refuse(_TOO_MANY_CONNECTIONS)
-            self.transport.close()  # at once: there is no place in which to wait
-            return
         self._start_head_timer()
+        if self._max_connections is not None and len(self.connections) > self._max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timer()
@@ -120,6 +122,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._made_progress = False
+        self._has_received = True
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -131,6 +134,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pending_bytes = 0 if self._made_progress else self._pending_bytes + len(data)
         if self._pending_bytes > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
+        elif not self._is_answering() and self.timeout_keep_alive_task is None:
+            self._start_head_timer()  # what came began no request: a line end, or a late piece of a body
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -218,11 +223,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal = _HEAD_TOO_LARGE
         raise ValueError(_HEAD_TOO_LARGE[-1])
 
+    def _make_room(self) -> None:
+        others = [one for one in self.connections if one is not self and isinstance(one, BoundedHttpProtocol)]
+        waiting = [one for one in others if not one._is_answering() and not one.transport.is_closing()]
+        if waiting:
+            longest = min(waiting, key=lambda one: one._waiting_since)
+            _refusals.report(longest.client, "It sent no request, and its place was needed.")
+            longest.transport.abort()
+            return
+        self._refuse(_TOO_MANY_CONNECTIONS)
+        self.transport.close()  # at once: there is no place in which to wait
+
+    def on_response_complete(self) -> None:
+        self._waiting_since = self.loop.time()
+        super().on_response_complete()
+
     def _time_out_head(self) -> None:
+        self._head_timer = None
         if self._is_answering():  # an earlier request of the connection, which becomes the last one
             self.cycle.keep_alive = False
-        else:
+        elif self._has_received:
             self._refuse(_HEAD_TIMEOUT)
+        else:  # a browser or a load balancer that opened a connection ahead of need
+            self.transport.close()
 
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request

@@ -137,26 +137,52 @@ async def test_server_reads_body_larger_than_a_head(port: int) -> None:
     assert status(await exchange(port, start, body)) == 200
 
 
-@pytest.mark.parametrize("sent", [b"", START])
-async def test_server_ends_connection_whose_head_does_not_arrive(
-    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_refuses_head_that_does_not_end_in_time(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.05)
 
-    answer = await exchange(port, sent)
+    answer = await exchange(port, START)
 
     assert (status(answer), code(answer)) == (408, "request_timeout")
 
 
-async def test_server_refuses_one_connection_too_many(port: int) -> None:
-    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
-    await asyncio.gather(*(ask(connection) for connection in idle))  # so that each of them is known to be accepted
+@pytest.mark.parametrize(
+    "sent", [b"", b"\r\n", START + b"\r\n\r\n"], ids=["nothing", "line end", "request and line end"]
+)
+async def test_server_closes_connection_that_begins_no_request(
+    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_SECONDS", 0.05)
+
+    async with asyncio.timeout(30):  # far less than the time for which an answered connection is kept
+        await exchange(port, sent)
+
+
+async def test_new_connection_takes_the_place_of_the_one_that_waits_longest(port: int) -> None:
+    waiting = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+    for connection in waiting:  # so that each of them is known to be accepted, in this order
+        await ask(connection)
+
+    answer = await exchange(port, head())
+
+    assert status(answer) == 200
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await waiting[0][0].readexactly(1)
+    await ask(waiting[1])
+    for _, writer in waiting:
+        writer.close()
+
+
+async def test_server_refuses_connection_while_all_others_are_answered(port: int) -> None:
+    busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+    for reader, writer in busy:
+        writer.write(b"POST /begin HTTP/1.1\r\nHost: abacus\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+        await reader.readuntil(b"100 Continue\r\n\r\n")  # the application waits for the body
 
     answer = await exchange(port)
 
     assert (status(answer), code(answer)) == (503, "service_unavailable")
     assert b"retry-after: 1" in answer
-    for _, writer in idle:
+    for _, writer in busy:
         writer.close()
 
 
