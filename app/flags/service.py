@@ -12,7 +12,9 @@ from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
     build_filters,
+    check_limits,
     cohorts_of,
+    conditions_in,
     rewrite_filters,
     ship,
     validate_filters,
@@ -22,6 +24,7 @@ from app.flags.filters import (
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
+from app.properties.validation import compile_patterns
 
 MAX_KEY_CHARACTERS = 400
 
@@ -176,6 +179,8 @@ class FlagService:
         await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
     async def _validate(self, filters: JsonDict) -> None:
+        check_limits(filters)
+        await compile_patterns(conditions_in(filters))
         validate_filters(filters)
         references = cohorts_of(filters)
         ids = [read_reference(reference) for reference in references]

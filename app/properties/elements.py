@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from app.properties.filters import Condition, InvalidFilter, Operator
-from app.properties.patterns import search_expression
+from app.properties.patterns import check_length, search_expression
 
 ChainTest: TypeAlias = Callable[[str], bool]
 
@@ -62,6 +62,7 @@ def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
     if key in {"selector", "tag_name"} and operator not in _EQUALITY:
         raise InvalidFilter(f"The operator {operator!r} is not available for {key} of an element")
     for text in _texts(condition):
+        check_length(text)  # before an expression is derived from it, which takes the square of its length
         if key == "selector":
             yield _selector(text), text
         elif key == "tag_name":

@@ -36,6 +36,7 @@ _OPPOSITES: Final[Mapping[Operator, Operator]] = {
 }
 _ORDERINGS: Final[Mapping[Operator, Callable[[float, float], bool]]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 _PROPERTY_HOLDERS: Final[frozenset[PropertyType]] = frozenset({"event", "element", "person", "group", "session"})
+_PATTERN_OPERATORS: Final[frozenset[Operator]] = frozenset({"regex", "not_regex", "icontains", "not_icontains"})
 _LAST_SECOND_OF_DAY: Final = timedelta(hours=23, minutes=59, seconds=59)
 
 
@@ -81,6 +82,11 @@ def compile_filter(tree: Node, resolve: Resolver | None = None) -> PropertyMatch
     if len(holders) > 1:
         raise ValueError(f"conditions on the properties of several entities, {sorted(holders)}: split them first")
     return _compile(tree, resolve)
+
+
+def needs_pattern(condition: Condition) -> bool:
+    """Whether a regular expression is compiled for the condition."""
+    return condition.type == "element" or condition.operator in _PATTERN_OPERATORS
 
 
 def _compile(node: Node, resolve: Resolver | None) -> PropertyMatcher:

@@ -1,7 +1,11 @@
 """Validation of filters before they are stored or used."""
 
-from app.properties.filters import Condition, Group, InvalidFilter, Node
-from app.properties.matcher import compile_filter
+from collections.abc import Iterable
+from contextlib import suppress
+
+from app.common.time_slices import TimeSlices
+from app.properties.filters import Condition, Group, InvalidFilter, Node, conditions_of
+from app.properties.matcher import compile_filter, needs_pattern
 from app.properties.splitting import alternatives
 from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require_cohort_id
 
@@ -23,6 +27,21 @@ def validate_filter(tree: Group) -> None:
                 require_cohort_id(atom)
             else:
                 compile_filter(atom)
+
+
+async def compile_patterns(trees: Iterable[Node]) -> None:
+    """Compile the regular expressions of filters, in slices of time on the event loop.
+
+    Those that are refused are left to the validation that follows. It, and whatever compiles the same filters later,
+    finds the outcome in a cache.
+    """
+    slices = TimeSlices()
+    for tree in trees:
+        for condition in conditions_of(tree):
+            if needs_pattern(condition):
+                with suppress(InvalidFilter):
+                    compile_filter(condition)
+                await slices.pause()
 
 
 def _refuse_other_session_properties(node: Node) -> None:
