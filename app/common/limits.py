@@ -179,12 +179,20 @@ PATTERN_PROGRAM_BYTES: Final = Limit(
     "Classes of characters and repetitions multiply: a pattern of 30 characters may compile to megabytes.",
     "400 `invalid_input`",
 )
+PATTERN_PROGRAMS_BYTES: Final = Limit(
+    "compiled regular expressions of a flag, cohort, action, metric or filter of test accounts together",
+    2 * MIB,
+    "bytes",
+    "They are held in memory while they are used.",
+    "400 `too_many_patterns`",
+    "The regular expressions may have at most {value} bytes together when they are compiled.",
+)
 PATTERN_WORK: Final = Limit(
     "bytes of a text that a regular expression searches, times the instructions of its compiled form",
-    8 * MIB,
+    4 * MIB,
     "items",
     "A search takes time in proportion to both: up to 10 ns for each. An expression of 100 instructions, which is a"
-    " long one, searches 80 KiB.",
+    " long one, searches 40 KiB.",
     "the rest of the text is not searched",
 )
 VARIANTS: Final = Limit(

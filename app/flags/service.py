@@ -24,6 +24,7 @@ from app.flags.filters import (
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
+from app.properties.filters import InvalidFilter
 from app.properties.validation import compile_patterns
 
 MAX_KEY_CHARACTERS = 400
@@ -180,7 +181,10 @@ class FlagService:
 
     async def _validate(self, filters: JsonDict) -> None:
         check_limits(filters)
-        await compile_patterns(conditions_in(filters))
+        try:
+            await compile_patterns(conditions_in(filters))
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
         validate_filters(filters)
         references = cohorts_of(filters)
         ids = [read_reference(reference) for reference in references]

@@ -14,8 +14,6 @@ import re2
 from app.common import limits
 from app.properties.filters import InvalidFilter
 
-Search: TypeAlias = Callable[[str], bool]
-
 _LIKE_WILDCARDS = {"%": ".*", "_": "."}
 _INSTRUCTION_BYTES: Final = 8
 # RE2 refuses an expression whose instructions need two thirds of this. What they leave is for the states of a search:
@@ -26,13 +24,19 @@ _CACHED_BYTES: Final = 16 * limits.MIB
 _ENTRY_BYTES: Final = limits.KIB
 
 
+Find: TypeAlias = Callable[[str], bool]
+
+
+class Search(NamedTuple):
+    """A compiled expression: ``found`` tests whether a text holds it. ``size`` is in bytes."""
+
+    found: Find
+    size: int
+
+
 class _Refusal(NamedTuple):
     reason: str
-
-
-class _Compiled(NamedTuple):
-    outcome: Search | _Refusal
-    size: int
+    size: int = 0
 
 
 def regular_expression(pattern: str) -> Search:
@@ -48,8 +52,8 @@ def regular_expression(pattern: str) -> Search:
     return _compile(pattern, pattern, case_sensitive=True)
 
 
-def contains_like(fragment: str) -> Search:
-    r"""Return a function that tests whether a text is ``ILIKE '%fragment%'``.
+def like_search(fragment: str) -> Search:
+    r"""Return a search for ``ILIKE '%fragment%'``.
 
     ``%`` in the fragment matches any text and ``_`` any character; ``\%``, ``\_`` and ``\\`` are literal.
 
@@ -67,7 +71,12 @@ def contains_like(fragment: str) -> Search:
             pieces.append(re2.escape(literal))
         else:
             pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
-    found = _compile("".join(pieces), fragment, case_sensitive=False)
+    return _compile("".join(pieces), fragment, case_sensitive=False)
+
+
+def contains_like(fragment: str) -> Find:
+    """Return a function that tests whether a text is ``ILIKE '%fragment%'``; see `like_search`."""
+    found = like_search(fragment).found
     if not fragment.isascii() or any(character in fragment for character in "%_\\"):
         return found
     lowered = fragment.lower()
@@ -104,7 +113,7 @@ class _Cache:
     """The latest compiled expressions, up to a size in bytes, so that each is compiled once and not at each use."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._entries: OrderedDict[tuple[str, bool], _Compiled] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, bool], Search | _Refusal] = OrderedDict()
         self._max_bytes = max_bytes
         self._bytes = 0
         self._lock = threading.Lock()  # facts are made of events in threads
@@ -115,16 +124,19 @@ class _Cache:
             known = self._entries.get(key)
             if known is not None:
                 self._entries.move_to_end(key)
-                return known.outcome
+                return known
         compiled = _run_compiler(expression, case_sensitive=case_sensitive)
         with self._lock:
             if key not in self._entries:
                 self._entries[key] = compiled
-                self._bytes += compiled.size
+                self._bytes += _cached_size(key, compiled)
             while self._bytes > self._max_bytes:
-                _, oldest = self._entries.popitem(last=False)
-                self._bytes -= oldest.size
-        return compiled.outcome
+                self._bytes -= _cached_size(*self._entries.popitem(last=False))
+        return compiled
+
+
+def _cached_size(key: tuple[str, bool], compiled: Search | _Refusal) -> int:
+    return _ENTRY_BYTES + 4 * len(key[0]) + compiled.size
 
 
 _cache: Final = _Cache(_CACHED_BYTES)
@@ -138,10 +150,9 @@ def _compile(expression: str, written: str, *, case_sensitive: bool) -> Search:
     return outcome
 
 
-def _run_compiler(expression: str, *, case_sensitive: bool) -> _Compiled:
-    size = _ENTRY_BYTES + 4 * len(expression)
+def _run_compiler(expression: str, *, case_sensitive: bool) -> Search | _Refusal:
     if expression.count("\\p") + expression.count("\\P") > limits.PATTERN_CLASSES.value:
-        return _Compiled(_Refusal(f"more than {limits.PATTERN_CLASSES.value} classes of Unicode characters"), size)
+        return _Refusal(f"more than {limits.PATTERN_CLASSES.value} classes of Unicode characters")
     options = re2.Options()
     options.log_errors = False  # RE2 would write the patterns of users to standard error
     options.case_sensitive = case_sensitive
@@ -154,15 +165,16 @@ def _run_compiler(expression: str, *, case_sensitive: bool) -> _Compiled:
     except re2.error as error:
         reason = error.args[0]
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        return _Compiled(_Refusal(_TOO_LARGE if reason.startswith("pattern too large") else reason), size)
+        return _Refusal(_TOO_LARGE if reason.startswith("pattern too large") else reason)
     except UnicodeEncodeError:
-        return _Compiled(_Refusal("not valid Unicode"), size)
+        return _Refusal("not valid Unicode")
     instructions = program.programsize
-    if instructions * _INSTRUCTION_BYTES > limits.PATTERN_PROGRAM_BYTES.value:
-        return _Compiled(_Refusal(_TOO_LARGE), size)
+    size = instructions * _INSTRUCTION_BYTES
+    if size > limits.PATTERN_PROGRAM_BYTES.value:
+        return _Refusal(_TOO_LARGE)
     search, searched = program.search, limits.PATTERN_WORK.value // instructions
 
     def found(text: str) -> bool:
         return search(text.encode()[:searched]) is not None
 
-    return _Compiled(found, size + instructions * _INSTRUCTION_BYTES)
+    return Search(found, size)

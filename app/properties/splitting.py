@@ -14,6 +14,7 @@ from app.properties.filters import (
     Node,
     PropertyType,
     canonical,
+    conditions_of,
 )
 
 EVENT_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "element"})
@@ -50,15 +51,15 @@ def _alternatives(node: Node) -> list[Alternative]:
         found = _merged([alternative for part in parts for alternative in part])
         _refuse_too_many(len(found))
         return found
-    return _combined(parts)
+    return _combined(parts, sum(1 for _ in conditions_of(node)))
 
 
-def _combined(parts: Sequence[Sequence[Alternative]]) -> list[Alternative]:
-    """Return the combinations of one alternative of each part."""
+def _combined(parts: Sequence[Sequence[Alternative]], size: int) -> list[Alternative]:
+    """Return the combinations of one alternative of each part, which have ``size`` conditions at most."""
     found: list[tuple[list[Group], list[Group]]] = [([], [])]
     for part in parts:
         if len(part) > 1:
-            _refuse_too_many(len(found) * len(part))
+            _refuse_too_many(len(found) * len(part), size)
             found = [(events[:], later[:]) for events, later in found for _ in part]
         for position, (events, later) in enumerate(found):
             one = part[position % len(part)]
@@ -81,8 +82,8 @@ def _merged(found: list[Alternative]) -> list[Alternative]:
     return [Alternative(same[0].event, _any([one.later for one in same])) for same in by_event.values()]
 
 
-def _refuse_too_many(count: int) -> None:
-    if count > limits.FILTER_ALTERNATIVES.value:
+def _refuse_too_many(count: int, size: int = 0) -> None:
+    if count > limits.FILTER_ALTERNATIVES.value or count * size > limits.ALTERNATIVES.value:
         raise InvalidFilter(limits.FILTER_ALTERNATIVES.detail)
 
 

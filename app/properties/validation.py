@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from contextlib import suppress
 
+from app.common import limits
 from app.common.time_slices import TimeSlices
 from app.properties.filters import Condition, Group, InvalidFilter, Node, conditions_of
-from app.properties.matcher import compile_filter, needs_pattern
+from app.properties.matcher import compile_filter, searches_of
 from app.properties.splitting import alternatives
 from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require_cohort_id
 
@@ -34,14 +35,21 @@ async def compile_patterns(trees: Iterable[Node]) -> None:
 
     Those that are refused are left to the validation that follows. It, and whatever compiles the same filters later,
     finds the outcome in a cache.
+
+    Raises
+    ------
+    InvalidFilter
+        When they are too large together.
     """
     slices = TimeSlices()
+    size = 0
     for tree in trees:
         for condition in conditions_of(tree):
-            if needs_pattern(condition):
-                with suppress(InvalidFilter):
-                    compile_filter(condition)
-                await slices.pause()
+            with suppress(InvalidFilter):
+                size += sum(search.size for search in searches_of(condition))
+            if size > limits.PATTERN_PROGRAMS_BYTES.value:
+                raise InvalidFilter(limits.PATTERN_PROGRAMS_BYTES.detail, "too_many_patterns")
+            await slices.pause()
 
 
 def _refuse_other_session_properties(node: Node) -> None:

@@ -3,7 +3,6 @@
 import functools
 import zoneinfo
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
+from app.common.errors import ValidationFailed
 from app.http.fields import (
     Boolean,
     LongText,
@@ -111,9 +111,11 @@ class ProjectUpdate(RequestBody):
     async def prepare(cls, document: object) -> None:
         """Compile the regular expressions of the filters of test accounts."""
         value = document.get("test_account_filters") if isinstance(document, Mapping) else None
-        with suppress(InvalidFilter):
+        try:
             check_test_account_filters(value)
             await compile_patterns([parse_filter(value)])
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="test_account_filters") from error
 
 
 class ProjectRead(ResponseBody):

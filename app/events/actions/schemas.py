@@ -1,7 +1,6 @@
 """Actions as clients write and read them."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -18,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.common import limits
+from app.common.errors import ValidationFailed
 from app.events.actions.matching import Matching, check_limits, check_pattern, check_properties, trees_in
 from app.http.fields import (
     BlankableText,
@@ -184,9 +184,11 @@ class _StepsBody(RequestBody):
     async def prepare(cls, document: object) -> None:
         """Compile the regular expressions of steps."""
         steps = parse_form_json(document.get("steps")) if isinstance(document, Mapping) else None
-        with suppress(InvalidFilter):
+        try:
             check_limits(steps)
             await compile_patterns(trees_in(steps))
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="steps") from error
 
 
 class ActionCreate(_StepsBody):

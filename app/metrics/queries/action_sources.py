@@ -1,5 +1,8 @@
 """Looks up the actions that metrics mention."""
 
+from collections.abc import Sequence
+
+from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import Action
 from app.events.actions.matching import alternatives
@@ -7,6 +10,7 @@ from app.events.actions.repository import ActionRepository
 from app.events.actions.service import ActionService
 from app.metrics.facts.series import ActionSource, EventSource
 from app.metrics.queries.entities import NO_ACTIONS, Actions, Filters, check_limits, filters_in, mentioned_actions
+from app.properties.filters import Group, InvalidFilter
 from app.properties.validation import compile_patterns
 
 
@@ -28,7 +32,7 @@ class ActionSources:
             When the insight is too large, or its lists cannot be read.
         """
         check_limits(filters)
-        await compile_patterns(filters_in(filters))
+        await compile_of_metric(filters_in(filters))
         mentioned = mentioned_actions(filters)
         if not mentioned:
             return NO_ACTIONS
@@ -39,5 +43,19 @@ class ActionSources:
 
 async def _source_of(action: Action) -> ActionSource:
     steps = alternatives(action.steps)
-    await compile_patterns(one.filter for one in steps)
+    await compile_of_metric([one.filter for one in steps])
     return ActionSource(action.name, [EventSource(one.event, one.filter) for one in steps])
+
+
+async def compile_of_metric(trees: Sequence[Group]) -> None:
+    """Compile the regular expressions of a metric's filters in slices of time.
+
+    Raises
+    ------
+    ValidationFailed
+        When they are too large together.
+    """
+    try:
+        await compile_patterns(trees)
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr="filters") from error

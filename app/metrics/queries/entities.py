@@ -15,7 +15,7 @@ from app.common.ids import read_reference
 from app.metrics.facts.series import ActionSource, EventSource
 from app.metrics.queries.metric_limits import check_metric_limits
 from app.properties.filters import Conjunction, Group, InvalidFilter, conditions_of, parse_filter
-from app.properties.splitting import both
+from app.properties.splitting import alternatives, both
 from app.properties.validation import validate_filter
 
 Kind = Literal["events", "actions"]
@@ -232,14 +232,21 @@ def _refuse_many_copies(
     entities: Sequence[tuple[Kind, Mapping[str, JsonValue]]], actions: Actions, always: Group
 ) -> None:
     """Refuse conditions that would be copied into too many steps of actions, before any is."""
-    shared = _size(always)
     copies = 0
     for kind, item in entities:
         action = _action_of(kind, item, actions)
         sources = 1 if action is None else len(action.sources)
-        copies += sources * (shared + _size(_read_properties(item.get("properties"))[0]))
+        restriction = both(always, _read_properties(item.get("properties"))[0])
+        copies += sources * _size(restriction) * _count_alternatives(restriction)
     if copies > limits.ALTERNATIVES.value:
         raise ValidationFailed(limits.ALTERNATIVES.detail, code="too_many_conditions", attr="filters")
+
+
+def _count_alternatives(tree: Group) -> int:
+    try:
+        return len(alternatives(tree))
+    except InvalidFilter as error:
+        raise _refusal_of(error) from error
 
 
 def _size(tree: Group) -> int:

@@ -1,12 +1,12 @@
 """Cohorts as clients write and read them."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from app.accounts.users import UserBasic
+from app.common.errors import ValidationFailed
 from app.http.fields import (
     BlankableText,
     Boolean,
@@ -137,10 +137,16 @@ class _CriteriaBody(RequestBody):
         if not isinstance(document, Mapping):
             return
         filters, groups = parse_form_json(document.get("filters")), parse_form_json(document.get("groups"))
-        groups = groups if isinstance(groups, list) else []
-        with suppress(InvalidFilter):
-            check_limits(filters, groups)
-            await compile_patterns(trees_in(filters, groups))
+        await _compile("filters", filters, [])
+        await _compile("groups", None, groups if isinstance(groups, list) else [])
+
+
+async def _compile(attr: str, filters: object, groups: list[JsonValue]) -> None:
+    try:
+        check_limits(filters, groups)
+        await compile_patterns(trees_in(filters, groups))
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error
 
 
 class CohortCreate(_CriteriaBody):

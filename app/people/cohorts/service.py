@@ -4,6 +4,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,7 +188,8 @@ class CohortService:
             requested |= missing
             cohorts = await self.find(missing)
             for cohort in cohorts.values():
-                await compile_patterns(trees_in(cohort.filters, cohort.groups))
+                with suppress(InvalidFilter):  # an older one, from before its size was limited
+                    await compile_patterns(trees_in(cohort.filters, cohort.groups))
             found |= cohorts
             missing = set().union(*map(referred_cohorts, _criteria(cohorts.values()).values())) - requested
         return list(found.values()), levels
