@@ -81,6 +81,7 @@ PURE = (
     "app.metrics.queries.applied_filters",
     "app.metrics.queries.entities",
     "app.metrics.queries.funnel",
+    "app.metrics.queries.metric_limits",
     "app.metrics.queries.models",
     "app.metrics.queries.parsing",
     "app.metrics.queries.scope",

@@ -9,8 +9,11 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.analysis import service
 from app.analysis.planning import plan
 from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
+from app.common import limits
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
+
+_LIMIT = limits.ANALYZED_VARIANTS_BYTES.value
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
@@ -20,7 +23,7 @@ router = APIRouter(
 
 
 @router.post("/analyze/", summary="Analyze counts", dependencies=[Depends(get_project)])
-async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest)]) -> AnalysisRead:
+async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest, limit=_LIMIT)]) -> AnalysisRead:
     """Analyze counts per variant: which one is best, by how much, and with what certainty. Nothing is stored.
 
     `metric_type` says what is counted. `funnel`: persons that converted and did not. `count`: events that happen
@@ -36,7 +39,7 @@ async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest)
 
 
 @router.post("/power/", summary="Plan an experiment", dependencies=[Depends(get_project)])
-async def plan_experiment(body: Annotated[PowerRequest, body_of(PowerRequest)]) -> PowerRead:
+async def plan_experiment(body: Annotated[PowerRequest, body_of(PowerRequest, limit=_LIMIT)]) -> PowerRead:
     """Compute sample size, running time and smallest detectable effect from one of them. Nothing is stored.
 
     For two groups of the same size and a two-sided test, whose power is the probability of finding an effect of the

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
+from app.common import limits
 from app.http.fields import Boolean, Omittable, OptionalText, Text
 from app.http.schemas import RequestBody, ResponseBody
 from app.statistics.frequentist.multiplicity import Correction
@@ -18,6 +19,7 @@ _LARGEST_COUNT = 10**18
 _LARGEST_AMOUNT = 1e150
 _LARGEST_SQUARE = 1e300
 _SMALLEST = 1e-18
+_MOST_VARIANTS = limits.VARIANTS.value
 
 
 def _read_number(value: object) -> object:
@@ -87,7 +89,7 @@ Power: TypeAlias = Annotated[
     float, _between(0.5, 1 - 1e-9), BeforeValidator(_read_number), _shown_as("number", 0.5, 1 - 1e-9)
 ]
 GroupCount: TypeAlias = Annotated[
-    int, _between(2, 20), BeforeValidator(_read_whole_number), _shown_as("integer", 2, 20)
+    int, _between(2, _MOST_VARIANTS), BeforeValidator(_read_whole_number), _shown_as("integer", 2, _MOST_VARIANTS)
 ]
 
 
@@ -153,6 +155,7 @@ class AnalyzeBody(RequestBody):
     stats_config: StatsConfig = StatsConfig()
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
+        max_length=_MOST_VARIANTS,
         description="Planned weights of the variants, on any scale: the samples are tested against them.",
         examples=[{"control": 50, "test": 50}],
     )
@@ -162,28 +165,28 @@ class FunnelAnalyze(AnalyzeBody):
     """Persons who converted, and persons who did not."""
 
     metric_type: Literal["funnel"]
-    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=20)
+    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
 
 
 class CountAnalyze(AnalyzeBody):
     """Events that happen independently of each other. For events that come in bursts use the mean per person."""
 
     metric_type: Literal["count"]
-    variants: list[CountVariantCounts] = Field(min_length=2, max_length=20)
+    variants: list[CountVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
 
 
 class MeanAnalyze(AnalyzeBody):
     """An amount per person, such as revenue."""
 
     metric_type: Literal["mean"]
-    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=20)
+    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
 
 
 class RatioAnalyze(AnalyzeBody):
     """One amount divided by another, both per person, such as revenue per order."""
 
     metric_type: Literal["ratio"]
-    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=20)
+    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
 
 
 class AnalyzeRequest(

@@ -173,11 +173,19 @@ PATTERN_CHARACTERS: Final = Limit(
     "Longer ones are mistakes.",
     "400 `invalid_input`",
 )
+PATTERN_CLASSES: Final = Limit(
+    r"classes of Unicode characters (`\p`) in a regular expression",
+    30,
+    "items",
+    "Each stands for hundreds of ranges of characters, which are made before the size of the whole is known.",
+    "400 `invalid_input`",
+)
 PATTERN_BYTES: Final = Limit(
     "regular expressions of a flag, cohort, action, metric or filter of test accounts together",
     64 * KIB,
     "bytes",
-    "They are compiled before they are used.",
+    "They are compiled before they are used. So are fragments of texts, and conditions on elements; a short one counts"
+    " as 64 bytes.",
     "400 `too_many_patterns`",
     "The regular expressions may have at most {value} bytes together.",
 )
@@ -187,6 +195,22 @@ PATTERN_PROGRAM_BYTES: Final = Limit(
     "bytes",
     "Classes of characters and repetitions multiply: a pattern of 30 characters may compile to megabytes.",
     "400 `invalid_input`",
+)
+PATTERN_PROGRAMS_BYTES: Final = Limit(
+    "compiled regular expressions of a flag, cohort, action, metric or filter of test accounts together",
+    2 * MIB,
+    "bytes",
+    "They are held in memory while they are used.",
+    "400 `too_many_patterns`",
+    "The regular expressions may have at most {value} bytes together when they are compiled.",
+)
+PATTERN_WORK: Final = Limit(
+    "bytes of a text that a regular expression searches, times the instructions of its compiled form",
+    4 * MIB,
+    "items",
+    "A search takes time in proportion to both: up to 10 ns for each. An expression of 100 instructions, which is a"
+    " long one, searches 40 KiB.",
+    "the rest of the text is not searched",
 )
 VARIANTS: Final = Limit(
     "variants of a flag or an experiment",
@@ -219,11 +243,19 @@ ACTION_STEPS: Final = Limit(
     "400 `too_many_steps`",
     "An action may have at most {value} steps.",
 )
+FILTER_ALTERNATIVES: Final = Limit(
+    "combinations of conditions on events with conditions on persons, groups and cohorts in a filter",
+    32,
+    "items",
+    "Facts are made of the events of each combination.",
+    "400 `invalid_input`",
+    "Too many combinations of conditions on events with other conditions",
+)
 ALTERNATIVES: Final = Limit(
-    "combinations of a metric's conditions with the steps of its actions",
+    "conditions of a metric, each counted once for every step of the actions that it applies to",
     1_000,
     "items",
-    "Filters are multiplied out before facts are made of events.",
+    "Conditions are copied into every step before facts are made of events.",
     "400 `too_many_conditions`",
     "The conditions and actions of a metric may have at most {value} combinations.",
 )

@@ -1,5 +1,6 @@
 """Request and response bodies of experiments."""
 
+from collections.abc import Callable
 from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -25,14 +26,13 @@ from app.http.fields import (
     Text,
     UtcDatetime,
     max_characters,
+    refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody
+from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
+from app.properties.filters import InvalidFilter
 
 VARIANTS = "feature_flag_variants"
-
-
-def _refusal(message: str) -> PydanticCustomError:
-    return PydanticCustomError("invalid_input", message)
 
 
 def _check_parameters(parameters: JsonValue) -> JsonValue:
@@ -40,19 +40,20 @@ def _check_parameters(parameters: JsonValue) -> JsonValue:
     if parameters is None or parameters == []:
         return parameters
     if not isinstance(parameters, dict):
-        raise _refusal("Expected a dictionary of items.")
+        raise refusal("Expected a dictionary of items.")
+    _refuse_large(check_metric_limits, parameters.get("custom_exposure_filter"))
     variants = parameters.get(VARIANTS)
     if variants is None:
         return parameters
     if not isinstance(variants, list) or not all(_is_variant(variant) for variant in variants):
-        raise _refusal("Feature flag variants must be a list of objects with key and rollout_percentage")
+        raise refusal("Feature flag variants must be a list of objects with key and rollout_percentage")
     if len(variants) > MAX_VARIANTS:
-        raise _refusal(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
+        raise refusal(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
     keys = [variant["key"] for variant in variants if isinstance(variant, dict)]
     if variants and CONTROL not in keys:
-        raise _refusal("Feature flag variants must contain a control variant")
+        raise refusal("Feature flag variants must contain a control variant")
     if len(set(keys)) < len(keys):
-        raise _refusal("Feature flag variants must have different keys")
+        raise refusal("Feature flag variants must have different keys")
     return parameters
 
 
@@ -69,14 +70,27 @@ def _check_filters(filters: JsonValue) -> JsonValue:
     if not filters:
         return filters
     if not isinstance(filters, dict):
-        raise _refusal("Expected a dictionary of items.")
+        raise refusal("Expected a dictionary of items.")
     properties = filters.get("properties")
     if properties is not None and not (isinstance(properties, list) and all(_is_property(item) for item in properties)):
-        raise _refusal("Filters are not valid")
+        raise refusal("Filters are not valid")
     index = filters.get("aggregation_group_type_index")
     if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
-        raise _refusal("Filters are not valid")
+        raise refusal("Filters are not valid")
+    _refuse_large(check_metric_limits, filters)
     return filters
+
+
+def _check_secondary_metrics(metrics: JsonValue) -> JsonValue:
+    _refuse_large(check_secondary_metrics, metrics)
+    return metrics
+
+
+def _refuse_large(check: Callable[[object], None], document: object) -> None:
+    try:
+        check(document)
+    except InvalidFilter as error:
+        raise refusal(error.detail, error.code) from error
 
 
 def _is_property(item: JsonValue) -> bool:
@@ -109,6 +123,7 @@ NewFilters = Annotated[
 ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(examples=[FUNNEL_FILTERS_EXAMPLE])]
 SecondaryMetrics = Annotated[
     Json | None,
+    AfterValidator(_check_secondary_metrics),
     Field(
         description="A list of `{name, filters}`; the index in it is the metric's id. For `analysis` and `decision` "
         "a metric may also have a `role` (`secondary` or `guardrail`), a `goal` (`increase` or `decrease`) and, as a "

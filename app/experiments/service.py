@@ -8,7 +8,7 @@ from pydantic import BaseModel, JsonValue
 
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
-from app.analysis.schemas import StatsConfig
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
@@ -23,11 +23,12 @@ from app.experiments.schemas import (
     ExperimentShip,
     ExperimentUpdate,
 )
-from app.experiments.scorecard.schemas import DecisionCriteria
 from app.experiments.snapshots.schemas import Trigger
 from app.experiments.snapshots.service import SnapshotService
 from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
+from app.http.request_body import validate
+from app.properties.budget import size_of
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
@@ -46,6 +47,9 @@ _STORED_AS_SENT = (
     "stats_config",
     "decision_criteria",
 )
+
+
+_DOCUMENTS = frozenset({"parameters", "secondary_metrics", "filters"})
 
 
 class SnapshotNeeded(Exception):
@@ -78,6 +82,7 @@ class ExperimentService:
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
         if not isinstance(body.filters, dict) or not body.filters:
             raise ValidationFailed("Filters are required to create an Experiment")
+        _refuse_large({field: getattr(body, field) for field in _DOCUMENTS})
         flag = await self._flags.create_for_experiment(
             key=body.feature_flag_key,
             experiment_name=body.name,
@@ -109,19 +114,18 @@ class ExperimentService:
 
     async def duplicate(self, experiment: Experiment, body: ExperimentDuplicate, created_by: User) -> Experiment:
         """Create a draft of the same definition, with a flag of its own."""
-        copy = ExperimentCreate(
-            name=body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
-            description=experiment.description,
-            feature_flag_key=body.feature_flag_key or await self._flags.suggest_copy_key(experiment.feature_flag.key),
-            parameters=experiment.parameters,
-            secondary_metrics=experiment.secondary_metrics,
-            filters=experiment.filters,
-            stats_config=StatsConfig.model_validate(experiment.stats_config) if experiment.stats_config else None,
-            decision_criteria=DecisionCriteria.model_validate(experiment.decision_criteria)
-            if experiment.decision_criteria
-            else None,
-        )
-        return await self.create(copy, created_by)
+        copy = {
+            "name": body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
+            "description": experiment.description,
+            "feature_flag_key": body.feature_flag_key
+            or await self._flags.suggest_copy_key(experiment.feature_flag.key),
+            "parameters": experiment.parameters,
+            "secondary_metrics": experiment.secondary_metrics,
+            "filters": experiment.filters,
+            "stats_config": experiment.stats_config or None,
+            "decision_criteria": experiment.decision_criteria or None,
+        }
+        return await self.create(validate(ExperimentCreate, copy), created_by)
 
     async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:
         sent = body.model_fields_set
@@ -138,6 +142,9 @@ class ExperimentService:
             )
         if start is None and body.start_date is not None:
             await self._flags.activate(flag, changed_by)
+        if sent & _DOCUMENTS:
+            documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
+            _refuse_large(documents | {field: getattr(body, field) for field in sent & _DOCUMENTS}, documents)
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(experiment, field, _plain(getattr(body, field)))
@@ -296,6 +303,15 @@ def _state(experiment: Experiment) -> State:
 def _plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
     """Return a value as it is stored; of settings, those that were sent."""
     return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _refuse_large(documents: Mapping[str, JsonValue], before: Mapping[str, JsonValue] | None = None) -> None:
+    """Refuse documents that are too large together; those of an older experiment may still become smaller."""
+    sizes = {field: size_of(document) for field, document in documents.items()}
+    held = sum(map(size_of, before.values())) if before else 0
+    if sum(sizes.values()) > max(held, limits.DOCUMENT_BYTES.value):
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ValidationFailed(limits.DOCUMENT_BYTES.detail, code="too_large", attr=largest)
 
 
 def _participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:

@@ -6,14 +6,15 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
+from app.common import limits
 from app.common.errors import ValidationFailed
-from app.properties.filters import InvalidFilter, parse_filter
+from app.properties.budget import FilterBudget, check_size
+from app.properties.filters import InvalidFilter, Node, parse_filter
 from app.properties.matcher import compile_filter
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
 MAX_VARIANTS = 10  # of an experiment
-MAX_FLAG_VARIANTS = 100  # one for each percent
 CONTROL = "control"
 
 SHIPPED = "Added when a variant was shipped to everyone."
@@ -108,6 +109,32 @@ def cohorts_of(filters: JsonDict) -> list[JsonValue]:
     return [condition.get("value") for condition in conditions if condition.get("type") == "cohort"]
 
 
+def check_limits(filters: JsonDict) -> None:
+    """Refuse filters that are too large. A release condition counts even if it has no condition on properties.
+
+    Raises
+    ------
+    ValidationFailed
+        With ``attr`` ``filters``.
+    """
+    try:
+        check_size(filters)
+        budget = FilterBudget()
+        for group in groups_of(filters):
+            if group.get("properties"):
+                budget.count(group["properties"])
+            else:
+                budget.add_condition()
+    except InvalidFilter as error:
+        raise _refusal_of(error) from error
+
+
+def conditions_in(filters: JsonDict) -> list[Node]:
+    """Return the conditions on properties in the release conditions; those that cannot be read are left out."""
+    entries = [entry for group in groups_of(filters) if isinstance(entry := group.get("properties"), list)]
+    return [condition for listed in entries for condition in parse_filter(listed).children]
+
+
 def validate_filters(filters: JsonDict) -> None:
     """Refuse filters that could not be evaluated or analyzed. Fields that neither reads are not checked.
 
@@ -145,6 +172,10 @@ def _refusal(why: str) -> ValidationFailed:
     return ValidationFailed(f"Filters are not valid ({why})", attr="filters")
 
 
+def _refusal_of(error: InvalidFilter) -> ValidationFailed:
+    return ValidationFailed(error.detail, code=error.code, attr="filters")
+
+
 def _read_objects(value: JsonValue, name: str) -> list[JsonDict]:
     objects = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
     if objects is None or not isinstance(value, list) or len(objects) < len(value):
@@ -162,8 +193,8 @@ def _read_variant_keys(multivariate: JsonValue) -> list[JsonValue]:
     if not isinstance(multivariate, dict):
         raise _refusal("multivariate must be an object")
     variants = _read_objects_or_null(multivariate.get("variants"), "variants")
-    if len(variants) > MAX_FLAG_VARIANTS:
-        raise _refusal(f"at most {MAX_FLAG_VARIANTS} variants")
+    if len(variants) > limits.VARIANTS.value:
+        raise _refusal(f"at most {limits.VARIANTS.value} variants")
     for variant in variants:
         key = variant.get("key")
         if not isinstance(key, str) or not key.strip():
@@ -193,7 +224,7 @@ def _validate_condition(condition: JsonDict, group_type_index: int | None) -> No
         try:
             compile_filter(tree)
         except InvalidFilter as error:
-            raise ValidationFailed(error.detail, attr="filters") from error
+            raise _refusal_of(error) from error
 
 
 def _is_percentage(value: JsonValue) -> bool:

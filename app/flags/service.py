@@ -1,5 +1,6 @@
 """The rules of feature flags, for their own endpoints and for the flag of an experiment."""
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 
@@ -12,7 +13,9 @@ from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
     build_filters,
+    check_limits,
     cohorts_of,
+    conditions_in,
     rewrite_filters,
     ship,
     validate_filters,
@@ -22,6 +25,8 @@ from app.flags.filters import (
 from app.flags.repository import FlagRepository, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
+from app.properties.filters import InvalidFilter
+from app.properties.validation import compile_patterns
 
 MAX_KEY_CHARACTERS = 400
 
@@ -124,7 +129,11 @@ class FlagService:
         """Give the flag the participants of changed experiment filters."""
         before = _state(flag)
         filters = rewrite_filters(flag.filters, properties, aggregation_group_type_index)
-        await self._validate(filters)
+        if properties is not None:
+            await self._validate(filters)
+        else:  # what an older flag holds may exceed the limits
+            await asyncio.to_thread(validate_filters, filters)
+            await self._check_cohorts(filters)
         flag.filters = filters
         await self._store(flag, before, changed_by)
 
@@ -176,7 +185,15 @@ class FlagService:
         await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
     async def _validate(self, filters: JsonDict) -> None:
+        check_limits(filters)
+        try:
+            await compile_patterns(conditions_in(filters))
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
         validate_filters(filters)
+        await self._check_cohorts(filters)
+
+    async def _check_cohorts(self, filters: JsonDict) -> None:
         references = cohorts_of(filters)
         ids = [read_reference(reference) for reference in references]
         known = await self._cohorts.find(cohort_id for cohort_id in ids if cohort_id is not None) if ids else {}

@@ -113,6 +113,22 @@ def _parse_form_text(text: FormText) -> object:
         raise _invalid_json() from error
 
 
+def parse_form_json(value: object) -> object:
+    """Return what a document field reads: the JSON of a form's text, or the value as it is; None for invalid JSON."""
+    if not isinstance(value, FormText):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def refusal(detail: str, code: str = "invalid_input") -> PydanticCustomError:
+    """Return an error with a text that may quote the client."""
+    # The message is a template: text from a client must not be read as its fields.
+    return PydanticCustomError(code, "{detail}", {"detail": detail})
+
+
 def _invalid_json() -> PydanticCustomError:
     return PydanticCustomError("invalid_input", "Value must be valid JSON.")
 

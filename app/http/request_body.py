@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from app.common import limits
 from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
 from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, read_url_encoded
+from app.http.schemas import RequestBody
 
 _MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
@@ -103,12 +104,12 @@ def parse_json(body: bytes) -> object:
         raise ParseError("JSON parse error - a number has too many digits") from error
 
 
-async def read_document(request: Request) -> object:
+async def read_document(request: Request, limit: int = limits.BODY_BYTES.value) -> object:
     """Return the body of a request: JSON as it is, a form as an object of texts, an empty body as an empty object.
 
     May be called again in the same request.
     """
-    body = await read_bytes(request)
+    body = await read_bytes(request, limit)
     if not body:
         return {}
     if not hasattr(request.state, "document"):
@@ -187,19 +188,23 @@ def _tag_field(error: ErrorDetails) -> str:
 class _BodyReader:
     """A dependency that reads one model, from which the OpenAPI document takes the schema."""
 
-    def __init__(self, model: type[BaseModel]) -> None:
+    def __init__(self, model: type[BaseModel], limit: int) -> None:
         self.model = model
+        self._limit = limit
         self._checkboxes = [name for name in _CHECKBOX_FIELDS if name in model.model_fields]
 
     async def __call__(self, request: Request) -> BaseModel:
-        document = await read_document(request)
+        document = await read_document(request, self._limit)
+        if issubclass(self.model, RequestBody):
+            await self.model.prepare(document)
         if isinstance(document, Form) and request.method != "PATCH":
             document = {**dict.fromkeys(self._checkboxes, False), **document}
         return validate(self.model, document)
 
 
-def body_of(model: type[BaseModel]) -> Any:  # noqa: ANN401  # what Depends returns has no public type
-    return Depends(_BodyReader(model))
+def body_of(model: type[BaseModel], *, limit: int = limits.BODY_BYTES.value) -> Any:  # noqa: ANN401  # Depends has no public type
+    """Return the dependency that reads a model from the body, of at most ``limit`` bytes."""
+    return Depends(_BodyReader(model, limit))
 
 
 def body_model(dependant: Dependant) -> type[BaseModel] | None:

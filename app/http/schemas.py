@@ -12,6 +12,13 @@ class RequestBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Do in slices of time what validation, which is not interrupted, would take long for.
+
+        It is called with the body as it was sent, before validation; what it cannot read it leaves to validation.
+        """
+
 
 class ResponseBody(BaseModel):
     """Base of response bodies. Every documented field is always present."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from app.properties.filters import Condition, InvalidFilter, Operator
-from app.properties.patterns import search_expression
+from app.properties.patterns import Search, check_length, search_expression
 
 ChainTest: TypeAlias = Callable[[str], bool]
 
@@ -42,6 +42,11 @@ def chain_of(values: Mapping[str, bytes]) -> str:
     return chain if chain.isascii() else chain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def chain_searches(condition: Condition) -> list[Search]:
+    """Return the searches of a condition, one for each value; see `chain_test`."""
+    return [search_expression(f"(?s){expression}", text) for expression, text in _expressions(condition)]
+
+
 def chain_test(condition: Condition) -> ChainTest:
     """Compile a condition on ``selector``, ``tag_name``, ``href`` or ``text``; one of several values suffices.
 
@@ -50,7 +55,7 @@ def chain_test(condition: Condition) -> ChainTest:
     InvalidFilter
         For another key, an operator that the key does not support, and a pattern that RE2 refuses.
     """
-    searches = [search_expression(f"(?s){expression}", text) for expression, text in _expressions(condition)]
+    searches = [search.found for search in chain_searches(condition)]
     if condition.operator in _NEGATIVE:
         return lambda chain: not any(found(chain) for found in searches)
     return lambda chain: any(found(chain) for found in searches)
@@ -62,6 +67,7 @@ def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
     if key in {"selector", "tag_name"} and operator not in _EQUALITY:
         raise InvalidFilter(f"The operator {operator!r} is not available for {key} of an element")
     for text in _texts(condition):
+        check_length(text)  # before an expression is derived from it, which takes the square of its length
         if key == "selector":
             yield _selector(text), text
         elif key == "tag_name":

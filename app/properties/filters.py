@@ -1,7 +1,7 @@
 """Property filters as trees of conditions, parsed from the forms in which clients send them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
@@ -42,11 +42,12 @@ _DEEPEST_NESTING: Final = 20
 
 
 class InvalidFilter(ValueError):
-    """An invalid filter; ``detail`` explains it to the client."""
+    """An invalid filter; ``detail`` and ``code`` explain it to the client."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, code: str = "invalid_input") -> None:
         super().__init__(detail)
         self.detail = detail
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def parse_filter(value: object) -> Group:
     if document is None:
         return Conjunction()
     if isinstance(document, Mapping):
-        if _is_group(document):
+        if is_group(document):
             return _parse_group(document, depth=1)
         return _parse_old_style(document)
     if isinstance(document, list | tuple):
@@ -157,30 +158,46 @@ def canonical(node: Node) -> str:
 
     It ignores the order and repetition of children, groups within a group of the same kind, and groups of one child.
     """
-    return _json_text(_simplified(node))
+    return _canonical(node).text
+
+
+@dataclass(frozen=True, slots=True)
+class _CanonicalNode:
+    """The canonical text of a node, and if it is a group, its kind and its members by their texts."""
+
+    text: str
+    kind: type[Group] | None = None
+    members: Mapping[str, "_CanonicalNode"] = field(default_factory=dict)
+
+
+def _canonical(node: Node) -> _CanonicalNode:
+    """Write each condition once, however deep it is: texts of groups are made of those of their members."""
+    if isinstance(node, Condition):
+        return _CanonicalNode(json.dumps(node.to_json(), sort_keys=True, separators=(",", ":")))
+    kind = type(node)
+    found: dict[str, _CanonicalNode] = {}
+    for child in map(_canonical, node.children):
+        found.update(child.members if child.kind is kind else {child.text: child})
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        kind = Conjunction  # no restriction, for either kind of group
+    members = {text: found[text] for text in sorted(found)}
+    name = "AND" if kind is Conjunction else "OR"
+    return _CanonicalNode(f'{{"type":"{name}","values":[{",".join(members)}]}}', kind, members)
+
+
+def conditions_of(node: Node) -> Iterator[Condition]:
+    """Yield the conditions of a filter, in their order."""
+    if isinstance(node, Condition):
+        yield node
+        return
+    for child in node.children:
+        yield from conditions_of(child)
 
 
 def _types_of(children: Sequence[Node]) -> frozenset[PropertyType]:
     return frozenset[PropertyType]().union(*(child.types for child in children))
-
-
-def _json_text(node: Node) -> str:
-    return json.dumps(node.to_json(), sort_keys=True, separators=(",", ":"))
-
-
-def _simplified(node: Node) -> Node:
-    if isinstance(node, Condition):
-        return node
-    kind = type(node)
-    children: dict[str, Node] = {}
-    for child in map(_simplified, node.children):
-        members = child.children if isinstance(child, kind) else (child,)
-        children.update((_json_text(member), member) for member in members)
-    if not children:
-        return Conjunction()  # no restriction, for either kind of group
-    if len(children) == 1:
-        return next(iter(children.values()))
-    return kind(tuple(children[text] for text in sorted(children)))
 
 
 def _from_text(text: str) -> object:
@@ -194,7 +211,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _is_group(entry: object) -> TypeGuard[Mapping[str, object]]:
+def is_group(entry: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether an entry of a filter, as clients send it, is a group of others."""
     return isinstance(entry, Mapping) and "type" in entry and "values" in entry
 
 
@@ -212,7 +230,7 @@ def _parse_group(group: Mapping[str, object], depth: int) -> Group:
 
 
 def _parse_children(values: Sequence[object], depth: int) -> tuple[Node, ...]:
-    groups = [entry for entry in values if _is_group(entry)]
+    groups = [entry for entry in values if is_group(entry)]
     if groups and len(groups) < len(values):
         raise InvalidFilter("Property list cannot contain both PropertyGroup and Property objects")
     if not groups:

@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from app.properties.dates import ParsedDate, parse_moment
-from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_test
+from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_searches, chain_test
 from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, PropertyType, Value
-from app.properties.patterns import contains_like, regular_expression
+from app.properties.patterns import Search, contains_like, like_search, regular_expression
 from app.properties.text import compact, number, number_of_text, print_float, text_form
 
 Properties: TypeAlias = Mapping[str, bytes]
@@ -36,6 +36,8 @@ _OPPOSITES: Final[Mapping[Operator, Operator]] = {
 }
 _ORDERINGS: Final[Mapping[Operator, Callable[[float, float], bool]]] = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
 _PROPERTY_HOLDERS: Final[frozenset[PropertyType]] = frozenset({"event", "element", "person", "group", "session"})
+_REGEX_OPERATORS: Final[frozenset[Operator]] = frozenset({"regex", "not_regex"})
+_LIKE_OPERATORS: Final[frozenset[Operator]] = frozenset({"icontains", "not_icontains"})
 _LAST_SECOND_OF_DAY: Final = timedelta(hours=23, minutes=59, seconds=59)
 
 
@@ -81,6 +83,23 @@ def compile_filter(tree: Node, resolve: Resolver | None = None) -> PropertyMatch
     if len(holders) > 1:
         raise ValueError(f"conditions on the properties of several entities, {sorted(holders)}: split them first")
     return _compile(tree, resolve)
+
+
+def searches_of(condition: Condition) -> list[Search]:
+    """Return the regular expressions that a condition compiles.
+
+    Raises
+    ------
+    InvalidFilter
+        For a pattern that is refused.
+    """
+    if condition.type == "element":
+        return chain_searches(condition)
+    if isinstance(condition.value, tuple):
+        return []
+    if condition.operator in _LIKE_OPERATORS:
+        return [like_search(_text_of(condition.value))]
+    return [regular_expression(_text_of(condition.value))] if condition.operator in _REGEX_OPERATORS else []
 
 
 def _compile(node: Node, resolve: Resolver | None) -> PropertyMatcher:
@@ -156,7 +175,7 @@ def _icontains(condition: Condition) -> TokenTest:
 def _regex(condition: Condition) -> TokenTest:
     if isinstance(condition.value, tuple):
         raise InvalidFilter(f"Invalid regular expression {list(condition.value)!r}: a list is not a pattern")
-    found = regular_expression(_text_of(condition.value))
+    found = regular_expression(_text_of(condition.value)).found
     return lambda raw: found(text_form(raw))
 
 

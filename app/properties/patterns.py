@@ -1,16 +1,42 @@
-"""Regular expressions and LIKE patterns of users, run by RE2 in linear time, so that no pattern hangs the service."""
+"""Regular expressions and LIKE patterns of users, run by RE2 in linear time, so that no pattern hangs the service.
 
+RE2 holds the interpreter while it compiles, for a few milliseconds at the largest size that is allowed, and releases it
+while it searches.
+"""
+
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import re2
 
+from app.common import limits
 from app.properties.filters import InvalidFilter
 
-Search: TypeAlias = Callable[[str], bool]
-
-_LONGEST_PATTERN = 1000  # characters
 _LIKE_WILDCARDS = {"%": ".*", "_": "."}
+_INSTRUCTION_BYTES: Final = 8
+# RE2 refuses an expression whose instructions need two thirds of this. What they leave is for the states of a search:
+# where it runs out, the search is slower by far, and takes the time that ``limits.PATTERN_WORK`` allows.
+_MEMORY_BYTES: Final = 2 * limits.PATTERN_PROGRAM_BYTES.value
+_TOO_LARGE: Final = f"its compiled form is larger than {limits.PATTERN_PROGRAM_BYTES.value:,} bytes"
+_CACHED_BYTES: Final = 16 * limits.MIB
+_ENTRY_BYTES: Final = limits.KIB
+
+
+Find: TypeAlias = Callable[[str], bool]
+
+
+class Search(NamedTuple):
+    """A compiled expression: ``found`` tests whether a text holds it. ``size`` is in bytes."""
+
+    found: Find
+    size: int
+
+
+class _Refusal(NamedTuple):
+    reason: str
+    size: int = 0
 
 
 def regular_expression(pattern: str) -> Search:
@@ -19,21 +45,22 @@ def regular_expression(pattern: str) -> Search:
     Raises
     ------
     InvalidFilter
-        For a pattern of more than 1000 characters, and for one that RE2 does not support, such as look-around,
-        back-references and repetitions above 1000.
+        For a pattern of more than 1000 characters, one that is too large when it is compiled, and one that RE2 does not
+        support, such as look-around, back-references and repetitions above 1000.
     """
-    if len(pattern) > _LONGEST_PATTERN:
-        raise InvalidFilter(
-            f"A regular expression may have at most {_LONGEST_PATTERN} characters, got {len(pattern)}:"
-            f" {pattern[:50]!r}..."
-        )
+    check_length(pattern, "A regular expression")
     return _compile(pattern, pattern, case_sensitive=True)
 
 
-def contains_like(fragment: str) -> Search:
-    r"""Return a function that tests whether a text is ``ILIKE '%fragment%'``.
+def like_search(fragment: str) -> Search:
+    r"""Return a search for ``ILIKE '%fragment%'``.
 
     ``%`` in the fragment matches any text and ``_`` any character; ``\%``, ``\_`` and ``\\`` are literal.
+
+    Raises
+    ------
+    InvalidFilter
+        For a fragment that is too large when it is compiled.
     """
     pieces: list[str] = []
     characters = iter(fragment)
@@ -44,7 +71,12 @@ def contains_like(fragment: str) -> Search:
             pieces.append(re2.escape(literal))
         else:
             pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
-    found = _compile("".join(pieces), fragment, case_sensitive=False)
+    return _compile("".join(pieces), fragment, case_sensitive=False)
+
+
+def contains_like(fragment: str) -> Find:
+    """Return a function that tests whether a text is ``ILIKE '%fragment%'``; see `like_search`."""
+    found = like_search(fragment).found
     if not fragment.isascii() or any(character in fragment for character in "%_\\"):
         return found
     lowered = fragment.lower()
@@ -60,29 +92,89 @@ def search_expression(expression: str, written: str) -> Search:
     InvalidFilter
         When the text is too long or RE2 refuses the expression; the error names the text.
     """
-    if len(written) > _LONGEST_PATTERN:
-        raise InvalidFilter(
-            f"A pattern may have at most {_LONGEST_PATTERN} characters, got {len(written)}: {written[:50]!r}..."
-        )
+    check_length(written)
     return _compile(expression, written, case_sensitive=True)
 
 
+def check_length(text: str, subject: str = "A pattern") -> None:
+    """Refuse a text that is too long for a pattern.
+
+    Raises
+    ------
+    InvalidFilter
+        Its ``detail`` begins with the subject.
+    """
+    longest = limits.PATTERN_CHARACTERS.value
+    if len(text) > longest:
+        raise InvalidFilter(f"{subject} may have at most {longest} characters, got {len(text)}: {text[:50]!r}...")
+
+
+class _Cache:
+    """The latest compiled expressions, up to a size in bytes, so that each is compiled once and not at each use."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._entries: OrderedDict[tuple[str, bool], Search | _Refusal] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._lock = threading.Lock()  # facts are made of events in threads
+
+    def get(self, expression: str, *, case_sensitive: bool) -> Search | _Refusal:
+        key = (expression, case_sensitive)
+        with self._lock:
+            known = self._entries.get(key)
+            if known is not None:
+                self._entries.move_to_end(key)
+                return known
+        compiled = _run_compiler(expression, case_sensitive=case_sensitive)
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = compiled
+                self._bytes += _cached_size(key, compiled)
+            while self._bytes > self._max_bytes:
+                self._bytes -= _cached_size(*self._entries.popitem(last=False))
+        return compiled
+
+
+def _cached_size(key: tuple[str, bool], compiled: Search | _Refusal) -> int:
+    return _ENTRY_BYTES + 4 * len(key[0]) + compiled.size
+
+
+_cache: Final = _Cache(_CACHED_BYTES)
+
+
 def _compile(expression: str, written: str, *, case_sensitive: bool) -> Search:
+    outcome = _cache.get(expression, case_sensitive=case_sensitive)
+    if isinstance(outcome, _Refusal):
+        shown = written[: limits.PATTERN_CHARACTERS.value]
+        raise InvalidFilter(f"Invalid regular expression {shown!r}: {outcome.reason}")
+    return outcome
+
+
+def _run_compiler(expression: str, *, case_sensitive: bool) -> Search | _Refusal:
+    if expression.count("\\p") + expression.count("\\P") > limits.PATTERN_CLASSES.value:
+        return _Refusal(f"more than {limits.PATTERN_CLASSES.value} classes of Unicode characters")
     options = re2.Options()
     options.log_errors = False  # RE2 would write the patterns of users to standard error
     options.case_sensitive = case_sensitive
     options.dot_nl = not case_sensitive
+    options.never_capture = True  # the state of groups would make expressions larger and searches slower
+    options.max_mem = _MEMORY_BYTES
     try:
         # Bytes: for text the binding maps byte offsets to characters, which more than doubles the time of a search.
-        search = re2.compile(expression.encode(), options).search
+        program = re2.compile(expression.encode(), options)
     except re2.error as error:
         reason = error.args[0]
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise InvalidFilter(f"Invalid regular expression {written[:_LONGEST_PATTERN]!r}: {reason}") from error
-    except UnicodeEncodeError as error:
-        raise InvalidFilter(f"Invalid regular expression {written[:_LONGEST_PATTERN]!r}: not valid Unicode") from error
+        return _Refusal(_TOO_LARGE if reason.startswith("pattern too large") else reason)
+    except UnicodeEncodeError:
+        return _Refusal("not valid Unicode")
+    instructions = program.programsize
+    size = instructions * _INSTRUCTION_BYTES
+    if size > limits.PATTERN_PROGRAM_BYTES.value:
+        return _Refusal(_TOO_LARGE)
+    search, searched = program.search, limits.PATTERN_WORK.value // instructions
 
     def found(text: str) -> bool:
-        return search(text.encode()) is not None
+        return search(text.encode()[:searched]) is not None
 
-    return found
+    return Search(found, size)

@@ -1,9 +1,10 @@
 """Splits filters into conditions on the event itself, and conditions on who sent it, which may change later."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Final
 
+from app.common import limits
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -13,11 +14,10 @@ from app.properties.filters import (
     Node,
     PropertyType,
     canonical,
+    conditions_of,
 )
 
 EVENT_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "element"})
-
-_MOST_ALTERNATIVES: Final = 32
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def alternatives(tree: Group) -> list[Alternative]:
     Raises
     ------
     InvalidFilter
-        When there are more than 32 alternatives.
+        When there are too many alternatives.
     """
     return _merged(_alternatives(tree))
 
@@ -48,15 +48,30 @@ def _alternatives(node: Node) -> list[Alternative]:
         return [Alternative(Conjunction(), _group(node))]
     parts = [_alternatives(child) for child in node.children]
     if isinstance(node, Disjunction):
-        return _bounded(_merged([alternative for part in parts for alternative in part]))
-    found = [Alternative(Conjunction(), Conjunction())]
+        found = _merged([alternative for part in parts for alternative in part])
+        _refuse_too_many(len(found))
+        return found
+    return _combined(parts, sum(1 for _ in conditions_of(node)))
+
+
+def _combined(parts: Sequence[Sequence[Alternative]], size: int) -> list[Alternative]:
+    """Return the combinations of one alternative of each part, which have ``size`` conditions at most."""
+    found: list[tuple[list[Group], list[Group]]] = [([], [])]
     for part in parts:
-        found = _bounded([_both(one, other) for one, other in product(found, part)])
-    return found
+        if len(part) > 1:
+            _refuse_too_many(len(found) * len(part), size)
+            found = [(events[:], later[:]) for events, later in found for _ in part]
+        for position, (events, later) in enumerate(found):
+            one = part[position % len(part)]
+            events.append(one.event)
+            later.append(one.later)
+    return [Alternative(_all(events), _all(later)) for events, later in found]
 
 
 def _merged(found: list[Alternative]) -> list[Alternative]:
     """Merge alternatives with equal later parts, and then those with equal event parts."""
+    if len(found) == 1:
+        return found
     by_later: dict[str, list[Alternative]] = {}
     for one in found:
         by_later.setdefault(canonical(one.later), []).append(one)
@@ -67,20 +82,17 @@ def _merged(found: list[Alternative]) -> list[Alternative]:
     return [Alternative(same[0].event, _any([one.later for one in same])) for same in by_event.values()]
 
 
-def _bounded(found: list[Alternative]) -> list[Alternative]:
-    if len(found) > _MOST_ALTERNATIVES:
-        raise InvalidFilter("Too many combinations of conditions on events with other conditions")
-    return found
+def _refuse_too_many(count: int, size: int = 0) -> None:
+    if count > limits.FILTER_ALTERNATIVES.value or count * size > limits.ALTERNATIVES.value:
+        raise InvalidFilter(limits.FILTER_ALTERNATIVES.detail)
 
 
-def _both(one: Alternative, other: Alternative) -> Alternative:
-    return Alternative(_all(one.event, other.event), _all(one.later, other.later))
-
-
-def _all(one: Group, other: Group) -> Group:
-    if not one.children or not other.children:
-        return one if one.children else other
-    return Conjunction((*_members(one), *_members(other)))
+def _all(groups: Sequence[Group]) -> Group:
+    """Return the conjunction of filters, without those that always match."""
+    restricting = [group for group in groups if group.children]
+    if len(restricting) == 1:
+        return restricting[0]
+    return Conjunction(tuple(member for group in restricting for member in _members(group)))
 
 
 def _members(group: Group) -> tuple[Node, ...]:
@@ -99,4 +111,4 @@ def _group(node: Node) -> Group:
 
 def both(one: Group, other: Group) -> Group:
     """Return the filter that matches if both do."""
-    return _all(one, other)
+    return _all((one, other))

@@ -1,7 +1,12 @@
 """Validation of filters before they are stored or used."""
 
-from app.properties.filters import Condition, Group, InvalidFilter, Node
-from app.properties.matcher import compile_filter
+from collections.abc import Iterable
+from contextlib import suppress
+
+from app.common import limits
+from app.common.time_slices import TimeSlices
+from app.properties.filters import Condition, Group, InvalidFilter, Node, conditions_of
+from app.properties.matcher import compile_filter, searches_of
 from app.properties.splitting import alternatives
 from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require_cohort_id
 
@@ -23,6 +28,28 @@ def validate_filter(tree: Group) -> None:
                 require_cohort_id(atom)
             else:
                 compile_filter(atom)
+
+
+async def compile_patterns(trees: Iterable[Node]) -> None:
+    """Compile the regular expressions of filters, in slices of time on the event loop.
+
+    Those that are refused are left to the validation that follows. It, and whatever compiles the same filters later,
+    finds the outcome in a cache.
+
+    Raises
+    ------
+    InvalidFilter
+        When they are too large together.
+    """
+    slices = TimeSlices()
+    size = 0
+    for tree in trees:
+        for condition in conditions_of(tree):
+            with suppress(InvalidFilter):
+                size += sum(search.size for search in searches_of(condition))
+            if size > limits.PATTERN_PROGRAMS_BYTES.value:
+                raise InvalidFilter(limits.PATTERN_PROGRAMS_BYTES.detail, "too_many_patterns")
+            await slices.pause()
 
 
 def _refuse_other_session_properties(node: Node) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 
+from app.common import limits
 from app.statistics.bayesian.comparison import Comparison, compare
 from app.statistics.bayesian.contrasts import contrast_intervals
 from app.statistics.bayesian.intervals import equal_tailed_on
@@ -41,7 +42,7 @@ from app.statistics.results import (
 )
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
 
-MAX_VARIANTS = 20
+MAX_VARIANTS = limits.VARIANTS.value
 MIN_EXPECTED = 5  # with fewer expected events the normal approximation of a rate does not hold
 _STANDARD_NORMAL = NormalDist()
 

@@ -183,8 +183,8 @@ async def test_large_form_is_decoded_between_other_requests(work: Callable[[], A
     await decoding
 
 
-async def test_form_has_the_size_limit_of_other_bodies(service: Service) -> None:
-    metrics = json.dumps([{"name": "x" * 2_000_000}])
+async def test_form_field_may_be_as_large_as_a_document(service: Service) -> None:
+    metrics = json.dumps([{"name": "x" * 200_000}])
 
     response = await service.request(
         "POST", PATH, content=multipart({**FIELDS, "secondary_metrics": metrics}), headers={"Content-Type": BOUNDARY}

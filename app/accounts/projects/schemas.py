@@ -2,6 +2,7 @@
 
 import functools
 import zoneinfo
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -9,11 +10,21 @@ from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
-from app.common import limits
-from app.http.fields import Boolean, LongText, NotNull, Omittable, StorableJson, UtcDatetime, max_characters
+from app.common.errors import ValidationFailed
+from app.http.fields import (
+    Boolean,
+    LongText,
+    NotNull,
+    Omittable,
+    StorableJson,
+    UtcDatetime,
+    max_characters,
+    refusal,
+)
 from app.http.schemas import RequestBody, ResponseBody
+from app.properties.budget import FilterBudget, check_size
 from app.properties.filters import InvalidFilter, parse_filter
-from app.properties.validation import validate_filter
+from app.properties.validation import compile_patterns, validate_filter
 
 ORGANIZATION_EXAMPLE = "0184305c-6f00-4000-8000-000000000001"
 TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
@@ -45,16 +56,27 @@ def read_test_account_filters(value: object) -> object:
     """Accept a list of valid conditions on events, persons, groups and cohorts."""
     if not isinstance(value, list):
         raise PydanticCustomError("not_a_list", "Expected a list of items.")
-    if len(value) > limits.CONDITIONS.value:
-        raise PydanticCustomError("too_many_conditions", limits.CONDITIONS.detail)
     try:
+        check_test_account_filters(value)
         tree = parse_filter(value)
         validate_filter(tree)
     except InvalidFilter as error:
-        raise PydanticCustomError("invalid_input", "{detail}", {"detail": error.detail}) from error
+        raise refusal(error.detail, error.code) from error
     if len(tree.children) < len(value):  # metrics skip invalid conditions; a setting must not
         raise PydanticCustomError("invalid_input", "Not a valid list of properties.")
     return value
+
+
+def check_test_account_filters(value: object) -> None:
+    """Refuse filters that are too large, before they are read.
+
+    Raises
+    ------
+    InvalidFilter
+        Its ``code`` names the limit.
+    """
+    check_size(value)
+    FilterBudget().count(value)
 
 
 TestAccountFilters = Annotated[
@@ -84,6 +106,16 @@ class ProjectUpdate(RequestBody):
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
     anonymize_ips: Omittable[Boolean] = None
+
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Compile the regular expressions of the filters of test accounts."""
+        value = document.get("test_account_filters") if isinstance(document, Mapping) else None
+        try:
+            check_test_account_filters(value)
+            await compile_patterns([parse_filter(value)])
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="test_account_filters") from error
 
 
 class ProjectRead(ResponseBody):

@@ -1,12 +1,24 @@
 """The steps of an action as event names, each with a property filter."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import re2
 
-from app.properties.filters import Condition, Conjunction, Group, Node, Operator, parse_filter
+from app.common import limits
+from app.properties.budget import FilterBudget, check_size, exceeded
+from app.properties.filters import (
+    Condition,
+    Conjunction,
+    Group,
+    InvalidFilter,
+    Node,
+    Operator,
+    conditions_of,
+    parse_filter,
+)
 from app.properties.matcher import compile_filter
 from app.properties.patterns import regular_expression
 from app.properties.subjects import is_cohort, require_cohort_id
@@ -22,6 +34,7 @@ _ELEMENT_OPERATORS: Final[Mapping[Matching, Operator]] = {
     "regex": "regex",
     "exact": "exact",
 }
+_PATTERNS: Final = ("url", "text", "href", "selector", "tag_name")  # all are searched for by regular expressions
 _LIKE_WILDCARDS: Final = {"%": ".*", "_": "."}
 
 
@@ -55,6 +68,37 @@ def alternatives(steps: Sequence[Step]) -> tuple[Alternative, ...]:
     )
 
 
+def check_limits(steps: object) -> None:
+    """Refuse steps that are too many or too large, in any form, before they are read.
+
+    Raises
+    ------
+    InvalidFilter
+        Its ``code`` names the limit.
+    """
+    if not isinstance(steps, list):
+        return
+    if len(steps) > limits.ACTION_STEPS.value:
+        raise exceeded(limits.ACTION_STEPS, "too_many_steps")
+    check_size(steps)
+    budget = FilterBudget()
+    for step in steps:
+        if isinstance(step, Mapping):
+            budget.count(step.get("properties"))
+            for text in filter(None, (_text(step, key) for key in _PATTERNS)):
+                budget.add_pattern(text)
+
+
+def trees_in(steps: object) -> list[Node]:
+    """Return the filters in steps as they were sent, also of steps without an event; without those that are invalid."""
+    trees: list[Node] = []
+    for step in steps if isinstance(steps, list) else []:
+        if isinstance(step, Mapping):
+            with suppress(InvalidFilter):
+                trees.append(_filter(AUTOCAPTURE, step))
+    return trees
+
+
 def check_pattern(pattern: str) -> None:
     """Refuse a regular expression that RE2 does not accept.
 
@@ -74,7 +118,7 @@ def check_properties(properties: object) -> None:
     InvalidFilter
         Its ``detail`` is the reason.
     """
-    for condition in _leaves(parse_filter(properties)):
+    for condition in conditions_of(parse_filter(properties)):
         if is_cohort(condition):
             require_cohort_id(condition)
         else:
@@ -135,11 +179,3 @@ def _text(step: Step, key: str) -> str:
 def _matching(step: Step, key: str, default: Matching) -> Matching:
     value = step.get(key)
     return next((known for known in _ELEMENT_OPERATORS if known == value), default)
-
-
-def _leaves(node: Node) -> Iterator[Condition]:
-    if isinstance(node, Condition):
-        yield node
-        return
-    for child in node.children:
-        yield from _leaves(child)

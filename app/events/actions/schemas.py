@@ -1,5 +1,6 @@
 """Actions as clients write and read them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -15,7 +16,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
-from app.events.actions.matching import Matching, check_pattern, check_properties
+from app.common import limits
+from app.common.errors import ValidationFailed
+from app.events.actions.matching import Matching, check_limits, check_pattern, check_properties, trees_in
 from app.http.fields import (
     BlankableText,
     Boolean,
@@ -28,17 +31,14 @@ from app.http.fields import (
     Text,
     UtcDatetime,
     max_characters,
+    parse_form_json,
+    refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody
 from app.properties.filters import InvalidFilter
+from app.properties.validation import compile_patterns
 
-MAX_STEPS = 100
 _MATCHINGS = ("contains", "regex", "exact")
-
-
-def _refusal(message: str) -> PydanticCustomError:
-    # The message is a template: text from a client must not be read as its fields.
-    return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
 
 
 def _read_matching(value: object) -> object:
@@ -52,11 +52,11 @@ def _read_matching(value: object) -> object:
 
 def _check_properties(properties: JsonValue) -> JsonValue:
     if isinstance(properties, str):
-        raise _refusal("Properties are unparsable!")  # JSON text is accepted in queries, not in stored documents
+        raise refusal("Properties are unparsable!")  # JSON text is accepted in queries, not in stored documents
     try:
         check_properties(properties)
     except InvalidFilter as error:
-        raise _refusal(error.detail) from error
+        raise refusal(error.detail, error.code) from error
     return [] if properties is None else properties
 
 
@@ -67,10 +67,11 @@ def _refuse_other_than_object(value: object) -> object:
     return value
 
 
-def _limit_steps(steps: list["ActionStep"]) -> list["ActionStep"]:
-    if len(steps) > MAX_STEPS:
-        message = "Ensure this field has no more than {limit} elements."
-        raise PydanticCustomError("max_length", message, {"limit": MAX_STEPS})
+def _limit_steps(steps: object) -> object:
+    try:
+        check_limits(steps)
+    except InvalidFilter as error:
+        raise refusal(error.detail, error.code) from error
     return steps
 
 
@@ -134,7 +135,7 @@ class ActionStep(RequestBody):
             try:
                 check_pattern(value)
             except InvalidFilter as error:
-                raise _refusal(error.detail) from error
+                raise refusal(error.detail, error.code) from error
         return value
 
     @field_validator("url_matching")
@@ -166,19 +167,31 @@ Description = Annotated[
 ]
 Steps = Annotated[
     list[Annotated[ActionStep, BeforeValidator(_refuse_other_than_object)]],
-    AfterValidator(_limit_steps),
+    BeforeValidator(_limit_steps),
     IsList,
     NotNull,
     StorableJson,
     Field(
         description="An event matches the action if it matches at least one step; without steps no event does.",
         examples=[[_STEP_EXAMPLE]],
-        json_schema_extra={"maxItems": MAX_STEPS},
+        json_schema_extra={"maxItems": limits.ACTION_STEPS.value},
     ),
 ]
 
 
-class ActionCreate(RequestBody):
+class _StepsBody(RequestBody):
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Compile the regular expressions of steps."""
+        steps = parse_form_json(document.get("steps")) if isinstance(document, Mapping) else None
+        try:
+            check_limits(steps)
+            await compile_patterns(trees_in(steps))
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="steps") from error
+
+
+class ActionCreate(_StepsBody):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"name": "Checkout seen", "description": "Any page of the checkout", "steps": [_STEP_EXAMPLE]}]
@@ -190,7 +203,7 @@ class ActionCreate(RequestBody):
     steps: Steps = Field(default=[])
 
 
-class ActionUpdate(RequestBody):
+class ActionUpdate(_StepsBody):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Any page of the checkout"}]})

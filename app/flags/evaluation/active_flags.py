@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from app.common.storable_json import is_storable_json
+from app.common.time_slices import TimeSlices
 from app.db.database import Database
 from app.flags.evaluation.repository import ActiveFlagRepository, StoredFlag
 from app.flags.evaluation.rules import PreparedFlag, prepare
@@ -18,6 +19,7 @@ from app.properties.decoding import PropertyReader
 
 FRESH_SECONDS: Final = 1.0
 _MAX_PROJECTS: Final = 1_000
+_SMALL_CHARACTERS: Final = 2_000  # of filters that compile in a millisecond or two
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,11 @@ class ActiveFlags:
                 return None
             project_id, rows = found
             group_types = await self._groups(session, project_id).type_names()
-        flags = {row: known.get(row) or _prepare(row) for row in rows}
+        slices = TimeSlices()
+        flags = {}
+        for row in rows:
+            flags[row] = known.get(row) or await _prepare(row)
+            await slices.pause()
         project = ProjectFlags(project_id, FlagSet(tuple(flags.values())), group_types)
         # A commit during the read may be missing from its result: then the entry serves this request only.
         fresh_until = self._clock() + FRESH_SECONDS if changes == self._changes else self._clock()
@@ -141,7 +147,12 @@ class ActiveFlags:
                 entry.fresh_until = self._clock()
 
 
-def _prepare(row: StoredFlag) -> PreparedFlag:
+async def _prepare(row: StoredFlag) -> PreparedFlag:
+    """Compile a flag; in a thread if that takes long, as it does for one that is larger than is accepted today."""
+    return await asyncio.to_thread(_prepare_now, row) if len(row.filters) > _SMALL_CHARACTERS else _prepare_now(row)
+
+
+def _prepare_now(row: StoredFlag) -> PreparedFlag:
     return prepare(
         flag_id=row.id,
         key=row.key,

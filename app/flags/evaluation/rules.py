@@ -4,6 +4,7 @@ These are PostHog's rules of late 2022, which its SDKs also follow in local eval
 """
 
 import json
+import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
@@ -30,6 +31,9 @@ from app.properties.matcher import Predicate, Properties, PropertyMatcher, compi
 from app.properties.subjects import cohort_id
 from app.properties.text import text_form
 
+logger = logging.getLogger("abacus")
+
+_LOGGED_CHARACTERS: Final = 200
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
@@ -181,7 +185,7 @@ def prepare(
     ]
     known = {name for name, _ in percentages}
     group_type_index = filters.get("aggregation_group_type_index")
-    releases = [_prepare_release(index, groups[index], known) for index in order_of_trial(groups)]
+    releases = [_prepare_release(index, groups[index], known, key) for index in order_of_trial(groups)]
     return PreparedFlag(
         id=flag_id,
         key=key,
@@ -254,14 +258,14 @@ def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperti
     return matches({**properties, **memberships})
 
 
-def _prepare_release(index: int, group: JsonDict, variants: Collection[str]) -> ReleaseCondition:
+def _prepare_release(index: int, group: JsonDict, variants: Collection[str], flag_key: str) -> ReleaseCondition:
     entries = group.get("properties") or []
     conditions = _read_conditions(entries)
     variant = group.get("variant")
     percentage = _number(group.get("rollout_percentage"))
     return ReleaseCondition(
         index=index,
-        matches=_compile(conditions) if entries else None,
+        matches=_compile(conditions, flag_key) if entries else None,
         keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
         cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
         tests_absence=any(map(_is_about_absence, conditions)),
@@ -288,12 +292,13 @@ def _read_conditions(entries: JsonValue) -> Sequence[Condition]:
     return conditions if is_evaluable else ()
 
 
-def _compile(conditions: Sequence[Condition]) -> Predicate:
+def _compile(conditions: Sequence[Condition], flag_key: str) -> Predicate:
     if not conditions:
         return _never
     try:
         return compile_filter(Conjunction(tuple(map(_as_person_condition, conditions))), _resolve).matches
-    except InvalidFilter:  # an invalid pattern
+    except InvalidFilter as error:  # accepted before patterns were limited, or stored by hand
+        logger.warning("a release condition of flag %r matches no one: %s", flag_key, error.detail[:_LOGGED_CHARACTERS])
         return _never
 
 

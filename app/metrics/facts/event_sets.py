@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.metrics.facts.sessions import MARGIN
@@ -79,7 +80,7 @@ class EventSet:
         [part] = self.parts
         return part.series if not part.condition.children and part.series.actor_property is None else None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Equal for sets that select the same events."""
         document = [self.padding, sorted([part.series.digest, canonical(part.condition)] for part in self.parts)]

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.properties.filters import Group, canonical
 
@@ -61,6 +62,6 @@ class SeriesDefinition:
         }
         return json.dumps(document, sort_keys=True, ensure_ascii=False)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()

@@ -3,16 +3,19 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import JsonValue
 
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import read_reference
 from app.metrics.facts.series import ActionSource, EventSource
-from app.properties.filters import Conjunction, Group, InvalidFilter, parse_filter
-from app.properties.splitting import both
+from app.metrics.queries.metric_limits import check_metric_limits
+from app.properties.filters import Conjunction, Group, InvalidFilter, conditions_of, parse_filter
+from app.properties.splitting import alternatives, both
 from app.properties.validation import validate_filter
 
 Kind = Literal["events", "actions"]
@@ -65,8 +68,10 @@ class Entity:
 
         Then one event must not count as both: this step needs a later one.
         """
+        if self.id != previous.id:
+            return False
         conditions = set(map(_canonical, _conditions(self.properties)))
-        return self.id == previous.id and conditions <= set(map(_canonical, _conditions(previous.properties)))
+        return conditions <= set(map(_canonical, _conditions(previous.properties)))
 
 
 def read_entities(filters: Filters, actions: Actions = NO_ACTIONS, always: Group = NO_FILTER) -> list[Entity]:
@@ -82,12 +87,14 @@ def read_entities(filters: Filters, actions: Actions = NO_ACTIONS, always: Group
     Raises
     ------
     ValidationFailed
-        When the lists cannot be read, or an entity has no id.
+        When the lists cannot be read or are too large, or an entity has no id.
     """
+    check_limits(filters)
     entities: list[tuple[Kind, Mapping[str, JsonValue]]] = []
     kinds: Sequence[Kind] = ("actions", "events")
     for kind in kinds:
         entities += [(kind, item) for item in read_list(filters, kind)]
+    _refuse_many_copies(entities, actions, always)
     entities.sort(key=lambda entity: _order(entity[1].get("order")))
     return [_read_entity(kind, item, order, actions, always) for order, (kind, item) in enumerate(entities)]
 
@@ -97,6 +104,15 @@ def mentioned_actions(filters: Filters) -> set[int]:
     items = read_list(filters, "actions")
     items += [item for item in read_list(filters, "exclusions") if item.get("type") == "actions"]
     return {number for item in items if (number := read_reference(item.get("id"))) is not None}
+
+
+def filters_in(filters: Filters) -> list[Group]:
+    """Return the filters of all entities, exclusions included; those that cannot be read are left out."""
+    found = []
+    for item in (item for key in ("events", "actions", "exclusions") for item in read_list(filters, key)):
+        with suppress(InvalidFilter):
+            found.append(parse_filter(item.get("properties")))
+    return found
 
 
 def refuse_missing_actions(entities: Sequence[Entity]) -> None:
@@ -150,8 +166,7 @@ def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions:
         raise invalid_filters()
     identifier = str(identifier) if kind == "events" else identifier
     own, shown = _read_properties(item.get("properties"))
-    number = read_reference(identifier) if kind == "actions" else None
-    action = actions.get(number) if number is not None else None
+    action = _action_of(kind, item, actions)
     name = _text(item.get("name"))
     custom_name = _text(item.get("custom_name"))
     return Entity(
@@ -168,6 +183,11 @@ def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions:
     )
 
 
+def _action_of(kind: Kind, item: Mapping[str, JsonValue], actions: Actions) -> ActionSource | None:
+    number = read_reference(item.get("id")) if kind == "actions" else None
+    return actions.get(number) if number is not None else None
+
+
 def _sources(kind: Kind, name: str, action: ActionSource | None, restriction: Group) -> tuple[EventSource, ...] | None:
     if kind == "events":
         return (_checked(EventSource(name, restriction)),)
@@ -181,7 +201,7 @@ def _checked(source: EventSource) -> EventSource:
     try:
         validate_filter(source.filter)
     except InvalidFilter as error:
-        raise invalid_filters(str(error)) from error
+        raise _refusal_of(error) from error
     return source
 
 
@@ -190,8 +210,51 @@ def _read_properties(properties: JsonValue) -> tuple[Group, JsonValue]:
     try:
         tree = parse_filter(properties)
     except InvalidFilter as error:
-        raise invalid_filters(str(error)) from error
+        raise _refusal_of(error) from error
     return tree, tree.to_json() if properties else {}
+
+
+def check_limits(filters: Filters) -> None:
+    """Refuse a metric that has too many or too large parts.
+
+    Raises
+    ------
+    ValidationFailed
+        Its ``code`` names the limit.
+    """
+    try:
+        check_metric_limits(filters)
+    except InvalidFilter as error:
+        raise _refusal_of(error) from error
+
+
+def _refuse_many_copies(
+    entities: Sequence[tuple[Kind, Mapping[str, JsonValue]]], actions: Actions, always: Group
+) -> None:
+    """Refuse conditions that would be copied into too many steps of actions, before any is."""
+    copies = 0
+    for kind, item in entities:
+        action = _action_of(kind, item, actions)
+        sources = 1 if action is None else len(action.sources)
+        restriction = both(always, _read_properties(item.get("properties"))[0])
+        copies += sources * _size(restriction) * _count_alternatives(restriction)
+    if copies > limits.ALTERNATIVES.value:
+        raise ValidationFailed(limits.ALTERNATIVES.detail, code="too_many_conditions", attr="filters")
+
+
+def _count_alternatives(tree: Group) -> int:
+    try:
+        return len(alternatives(tree))
+    except InvalidFilter as error:
+        raise _refusal_of(error) from error
+
+
+def _size(tree: Group) -> int:
+    return sum(1 for _ in conditions_of(tree))
+
+
+def _refusal_of(error: InvalidFilter) -> ValidationFailed:
+    return ValidationFailed(error.detail, code=error.code, attr="filters")
 
 
 def _text(value: JsonValue) -> str | None:

@@ -17,6 +17,7 @@ from app.metrics.queries.entities import (
     Actions,
     Entity,
     Filters,
+    check_limits,
     invalid_filters,
     read_entities,
     read_group_type_index,
@@ -24,7 +25,8 @@ from app.metrics.queries.entities import (
     refuse_missing_actions,
 )
 from app.metrics.queries.models import Exclusion, FunnelQuery, OrderType, TrendQuery
-from app.properties.filters import Group
+from app.properties.budget import FilterBudget
+from app.properties.filters import Group, InvalidFilter
 
 DEFAULT_WINDOW = 14
 ORDER_TYPES: tuple[OrderType, ...] = get_args(OrderType)
@@ -57,6 +59,7 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
     ValidationFailed
         When the filters cannot be read, or an action does not exist.
     """
+    check_limits(filters)
     group_type_index = read_group_type_index(filters, "aggregation_group_type_index")
     always = test_account_filter(filters, test_accounts)
     steps = read_entities(filters, actions, always)
@@ -78,6 +81,7 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
 
 def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> TrendQuery | None:
     """Return the query of the first series of a trend; None without a series that can have events."""
+    check_limits(filters)
     read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but must be valid
     always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
@@ -106,7 +110,13 @@ def custom_exposure(parameters: JsonValue) -> Filters:
 
 def test_account_filter(filters: Filters, test_accounts: Group) -> Group:
     """Return the project's filter on test accounts if the metric asks for it, else one that all events pass."""
-    return test_accounts if filters_test_accounts(filters) else NO_FILTER
+    if not filters_test_accounts(filters):
+        return NO_FILTER
+    try:
+        FilterBudget().count_parsed(test_accounts)
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
+    return test_accounts
 
 
 def filters_test_accounts(filters: Filters) -> bool:

@@ -13,9 +13,9 @@ from app.flags.filters import variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
-from app.metrics.queries.action_sources import ActionSources
+from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Filters
+from app.metrics.queries.entities import NO_FILTER, Actions, Filters
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
@@ -60,10 +60,10 @@ class MetricQueryBuilder:
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
-        return read_funnel(filters, await self._actions.of(filters), self._test_accounts)
+        return read_funnel(filters, await self._prepared(filters), self._test_accounts)
 
     async def trend(self, filters: Filters) -> TrendQuery | None:
-        return read_trend(filters, await self._actions.of(filters), self._test_accounts)
+        return read_trend(filters, await self._prepared(filters), self._test_accounts)
 
     async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
         days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
@@ -93,7 +93,7 @@ class MetricQueryBuilder:
         own, unfiltered, problem = None, None, ""
         if filters := custom_exposure(experiment.parameters):
             try:
-                actions = await self._actions.of(filters)
+                actions = await self._prepared(filters)
                 own = read_exposure(experiment.parameters, actions, self._test_accounts)
                 unfiltered = read_exposure(experiment.parameters, actions)
             except ValidationFailed as refusal:
@@ -110,6 +110,11 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
+    async def _prepared(self, filters: Filters) -> Actions:
+        """Return the actions that a metric mentions, when all that it filters by is compiled."""
+        await compile_of_metric([test_account_filter(filters, self._test_accounts)])
+        return await self._actions.of(filters)
+
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
-        actions = await self._actions.of(custom_exposure(parameters))
+        actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
 
+from app.properties.budget import FilterBudget, check_size
 from app.properties.filters import (
     Condition,
     Conjunction,
@@ -61,6 +63,30 @@ def read_groups(groups: Sequence[object]) -> "Group | None":
         if part is not None:
             parts.append(part)
     return Disjunction(tuple(parts)) if parts else None
+
+
+def check_limits(filters: object, groups: Sequence[object]) -> None:
+    """Refuse criteria that are too large, before they are read.
+
+    Raises
+    ------
+    InvalidFilter
+        Its ``code`` names the limit.
+    """
+    check_size(filters, groups)
+    budget = FilterBudget()
+    for part in (filters, *groups):
+        if isinstance(part, Mapping):
+            budget.count(part.get("properties"))
+
+
+def trees_in(filters: object, groups: Sequence[object]) -> list[Group]:
+    """Return the filters in criteria as they were sent; those that cannot be read are left out."""
+    trees = []
+    for part in (filters, *groups):
+        with suppress(InvalidFilter):
+            trees.append(parse_filter(part.get("properties") if isinstance(part, Mapping) else None))
+    return trees
 
 
 def read_criteria(filters: object, groups: Sequence[object]) -> "Group | None":

@@ -1,11 +1,12 @@
 """Cohorts as clients write and read them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
+from app.common.errors import ValidationFailed
 from app.http.fields import (
     BlankableText,
     Boolean,
@@ -17,10 +18,13 @@ from app.http.fields import (
     Text,
     UtcDatetime,
     max_characters,
+    parse_form_json,
+    refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody
-from app.people.cohorts.criteria import read_filters, read_groups
+from app.people.cohorts.criteria import check_limits, read_filters, read_groups, trees_in
 from app.properties.filters import InvalidFilter
+from app.properties.validation import compile_patterns
 
 MAX_DISTINCT_ID_CHARACTERS = 200  # as in capture: longer ones are truncated
 
@@ -55,24 +59,21 @@ _GROUPS_SCHEMA = WithJsonSchema({"type": "array", "items": {"type": "object", "p
 _GROUPS_EXAMPLE = [{"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}]
 
 
-def _refusal(message: str) -> PydanticCustomError:
-    # The message is a template: text from a client must not be read as its fields.
-    return PydanticCustomError("invalid_input", "{detail}", {"detail": message})
-
-
 def _check_filters(filters: dict[str, JsonValue]) -> dict[str, JsonValue]:
     try:
+        check_limits(filters, ())
         read_filters(filters)
     except InvalidFilter as error:
-        raise _refusal(error.detail) from error
+        raise refusal(error.detail, error.code) from error
     return filters
 
 
 def _check_groups(groups: list[JsonValue]) -> list[JsonValue]:
     try:
+        check_limits(None, groups)
         read_groups(groups)
     except InvalidFilter as error:
-        raise _refusal(error.detail) from error
+        raise refusal(error.detail, error.code) from error
     return groups
 
 
@@ -80,7 +81,7 @@ def _read_distinct_ids(values: list[JsonValue]) -> list[str]:
     """Return the ids as capture stores them, without duplicates."""
     texts = list(map(str, values))
     if not set(map(type, values)) <= {str, int} or not all(map(str.strip, texts)):
-        raise _refusal("Distinct ids must be a list of texts that are not blank.")
+        raise refusal("Distinct ids must be a list of texts that are not blank.")
     return list(dict.fromkeys(text[:MAX_DISTINCT_ID_CHARACTERS] for text in texts))
 
 
@@ -129,7 +130,26 @@ DistinctIds = Annotated[
 ]
 
 
-class CohortCreate(RequestBody):
+class _CriteriaBody(RequestBody):
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Compile the regular expressions of criteria."""
+        if not isinstance(document, Mapping):
+            return
+        filters, groups = parse_form_json(document.get("filters")), parse_form_json(document.get("groups"))
+        await _compile("filters", filters, [])
+        await _compile("groups", None, groups if isinstance(groups, list) else [])
+
+
+async def _compile(attr: str, filters: object, groups: list[JsonValue]) -> None:
+    try:
+        check_limits(filters, groups)
+        await compile_patterns(trees_in(filters, groups))
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error
+
+
+class CohortCreate(_CriteriaBody):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -152,7 +172,7 @@ class CohortCreate(RequestBody):
     distinct_ids: DistinctIds = Field(default=[])
 
 
-class CohortUpdate(RequestBody):
+class CohortUpdate(_CriteriaBody):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"filters": FILTERS_EXAMPLE}]})

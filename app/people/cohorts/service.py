@@ -1,8 +1,10 @@
 """The rules of cohorts, and their members."""
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +14,21 @@ from pydantic import JsonValue
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
 from app.db.models import Cohort, User
-from app.people.cohorts.criteria import read_criteria, read_filters, referred_cohorts
+from app.people.cohorts.criteria import read_criteria, read_filters, referred_cohorts, trees_in
 from app.people.cohorts.matching import CohortMatcher
 from app.people.cohorts.repository import CohortRepository
 from app.people.cohorts.schemas import CohortCreate, CohortUpdate
 from app.people.persons.service import PersonService
 from app.properties.decoding import PropertyReader
-from app.properties.filters import Group
+from app.properties.filters import Group, InvalidFilter
+from app.properties.validation import compile_patterns
+
+logger = logging.getLogger("abacus")
 
 Members = NDArray[np.int64]
 
 MAX_NESTING = 10
+_LOGGED_CHARACTERS = 200
 _STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
 _NO_MEMBERS: Members = np.empty(0, dtype=np.int64)
 
@@ -181,6 +187,9 @@ class CohortService:
             levels += 1
             requested |= missing
             cohorts = await self.find(missing)
+            for cohort in cohorts.values():
+                with suppress(InvalidFilter):  # an older one, from before its size was limited
+                    await compile_patterns(trees_in(cohort.filters, cohort.groups))
             found |= cohorts
             missing = set().union(*map(referred_cohorts, _criteria(cohorts.values()).values())) - requested
         return list(found.values()), levels
@@ -206,11 +215,22 @@ class CohortService:
 
 
 def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:
-    """Return the criteria of the dynamic cohorts; cohorts without a condition have no members and are left out."""
-    criteria_by_id = {
-        cohort.id: read_criteria(cohort.filters, cohort.groups) for cohort in cohorts if not cohort.is_static
-    }
-    return {cohort_id: criteria for cohort_id, criteria in criteria_by_id.items() if criteria is not None}
+    """Return the criteria of the dynamic cohorts.
+
+    Those without a condition have no members and are left out. So are older ones from when larger patterns were
+    accepted.
+    """
+    found = {}
+    for cohort in cohorts:
+        try:
+            criteria = None if cohort.is_static else read_criteria(cohort.filters, cohort.groups)
+        except InvalidFilter as error:
+            detail = error.detail[:_LOGGED_CHARACTERS]
+            logger.warning("cohort %d of project %d has no members: %s", cohort.id, cohort.project_id, detail)
+            continue
+        if criteria is not None:
+            found[cohort.id] = criteria
+    return found
 
 
 def _deciding_field(cohort: Cohort) -> str:

@@ -189,7 +189,7 @@ NOT_JSON = "Value must be valid JSON."
         ({"steps": "[]"}, "steps", "not_a_list", NOT_LIST.format("str")),
         ({"steps": ["a"]}, "steps__0", "invalid_input", NOT_OBJECT.format("str")),
         ({"steps": [{}, None]}, "steps__1", "invalid_input", NOT_OBJECT.format("NoneType")),
-        ({"steps": [{}] * 101}, "steps", "max_length", "Ensure this field has no more than 100 elements."),
+        ({"steps": [{}] * 101}, "steps", "too_many_steps", "An action may have at most 100 steps."),
         ({"steps": [{"event": "a\0"}]}, "steps", "invalid_input", NOT_JSON),
         ({"steps": [{"event": "\udfff"}]}, "steps", "invalid_input", NOT_JSON),
         ({"steps": [{"properties": [float("nan")]}]}, "steps", "invalid_input", NOT_JSON),
