@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
-from app.db.errors import DATABASE_ERRORS, is_transient_database_error
+from app.db.errors import DATABASE_ERRORS, describe, is_transient_database_error
 from app.http.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
@@ -47,10 +47,8 @@ async def handle_request_validation(_request: Request, error: Exception) -> JSON
 async def handle_database_error(request: Request, error: Exception) -> JSONResponse:
     if not is_transient_database_error(error):
         raise error
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).partition("\n")[0]
     path = getattr(request.scope.get("route"), "path", "an unknown path")  # the path as sent may contain a secret
-    logger.warning("database unavailable during %s %s: %s: %s", request.method, path, type(cause).__name__, reason)
+    logger.warning("database unavailable during %s %s: %s", request.method, path, describe(error))
     return respond(Unavailable())
 
 
