@@ -86,6 +86,21 @@ GROUP_PROPERTY_BYTES: Final = Limit(
     "As for persons.",
     "the properties that do not fit are left out and named in the log; the others and the event are stored",
 )
+PROPERTIES: Final = Limit(
+    "properties of a person or of a group",
+    10_000,
+    "items",
+    "Small properties take twenty times their size in memory while they are changed.",
+    "the properties beyond are left out and named in the log; the others and the event are stored",
+)
+CHANGED_PERSON_BYTES: Final = Limit(
+    "stored properties of all persons or groups that a request changes",
+    128 * MIB,
+    "bytes",
+    "They are read and written in one transaction.",
+    "413 `request_too_large`",
+    "The persons and groups that a request changes may have at most {value} bytes of properties together.",
+)
 DISTINCT_IDS: Final = Limit(
     "distinct ids of a person",
     10_000,

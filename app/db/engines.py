@@ -150,9 +150,14 @@ def _options(limits: Limits) -> dict[str, Any]:
         "pool_timeout": limits.wait,
         "pool_recycle": 1800,
         "hide_parameters": True,  # bound values are personal data and must not be logged
-        "json_serializer": write_json,
+        "json_serializer": _write_json,
         "json_deserializer": _load_json,
     }
+
+
+def _write_json(document: object) -> str:
+    """Write a document as JSON; a ``Raw`` is JSON already."""
+    return str(document, "utf-8") if isinstance(document, msgspec.Raw) else write_json(document)
 
 
 def _load_json(text: str) -> object:

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # All errors that database access may raise: bulk statements run on the driver, whose errors are not wrapped.
@@ -49,3 +49,17 @@ def is_transient_database_error(error: BaseException | None) -> bool:
         )
     state = getattr(error, "sqlstate", None)
     return str(state).startswith(_TRANSIENT_SQLSTATES) if state else "connection is closed" in str(error)
+
+
+def is_data_error(error: BaseException | None) -> bool:
+    """Whether the database refuses a value, as it will each time."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError) or is_data_error(error.orig)
+    return isinstance(error, asyncpg.DataError | sqlite3.DataError)
+
+
+def describe(error: BaseException) -> str:
+    """Return the database's reason in one line, for the log."""
+    cause = getattr(error, "orig", None) or error
+    reason = str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {reason}"

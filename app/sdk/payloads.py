@@ -9,15 +9,14 @@ import re
 import string
 import zlib
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
+from app.common import limits
 from app.common.errors import PayloadTooLarge, ValidationFailed
+from app.common.limits import Limit
 from app.sdk import lz_string
 
-MAX_PAYLOAD_BYTES: Final = 20 * 1024 * 1024  # after decompression too
-MAX_LZ_BYTES: Final = 1024 * 1024  # which takes a second of CPU time to decode
 _MAX_GZIP_MEMBERS = 64
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_NAMES = frozenset({"gzip", "gzip-js"})
@@ -41,7 +40,7 @@ class SdkRequest(msgspec.Struct, frozen=True):
     address: str | None = None  # of the client
 
 
-def decode_payload(sdk_request: SdkRequest) -> bytes:
+def decode_payload(sdk_request: SdkRequest, limit: Limit = limits.REQUEST_BYTES) -> bytes:
     """Return the payload of a request, decoded and decompressed. It is not validated as JSON.
 
     Raises
@@ -49,7 +48,7 @@ def decode_payload(sdk_request: SdkRequest) -> bytes:
     ValidationFailed
         With the 2022 codes ``no_data`` and ``invalid_payload``.
     PayloadTooLarge
-        As soon as the decompressed text exceeds ``MAX_PAYLOAD_BYTES``.
+        As soon as the decompressed text exceeds the limit.
     """
     payload = _find_payload(sdk_request)
     compression = _compression(sdk_request)
@@ -59,12 +58,12 @@ def decode_payload(sdk_request: SdkRequest) -> bytes:
             code="no_data",
         )
     if compression == "lz64" and not _is_json(payload):
-        return _decompress_lz(payload)
+        return _decompress_lz(payload, limit)
     if compression in _GZIP_NAMES and payload.strip(_BLANKS) == b"undefined":
         raise _malformed("data being loaded from the request body for decompression is the literal string 'undefined'")
     unarmored = _decode_base64(payload)
     if unarmored.startswith(_GZIP_MAGIC):
-        return _decode_base64(_decompress_gzip(unarmored)).removeprefix(_BYTE_ORDER_MARK)
+        return _decode_base64(_decompress_gzip(unarmored, limit)).removeprefix(_BYTE_ORDER_MARK)
     if compression in _GZIP_NAMES and not _is_json(unarmored):
         raise _undecompressable("Not a gzipped file")
     return unarmored.removeprefix(_BYTE_ORDER_MARK)
@@ -106,9 +105,9 @@ def _decode_base64(payload: bytes) -> bytes:
     return decoded if has_known_signature(decoded) else payload
 
 
-def _decompress_gzip(payload: bytes) -> bytes:
+def _decompress_gzip(payload: bytes, limit: Limit) -> bytes:
     parts: list[bytes] = []
-    room = MAX_PAYLOAD_BYTES
+    room = limit.value
     rest = payload
     for _ in range(_MAX_GZIP_MEMBERS):
         inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
@@ -118,7 +117,7 @@ def _decompress_gzip(payload: bytes) -> bytes:
             raise _undecompressable(str(error)) from error
         room -= len(parts[-1])
         if room < 0:
-            raise _too_large()
+            raise PayloadTooLarge(limit.detail)
         if not inflate.eof:
             raise _undecompressable("Compressed file ended before the end-of-stream marker was reached")
         rest = inflate.unused_data.lstrip(b"\0")  # some writers pad with zeros
@@ -127,22 +126,18 @@ def _decompress_gzip(payload: bytes) -> bytes:
     raise _undecompressable(f"more than {_MAX_GZIP_MEMBERS} gzip members")
 
 
-def _decompress_lz(payload: bytes) -> bytes:
-    if len(payload) > MAX_LZ_BYTES:
-        raise PayloadTooLarge(f"An lz64 payload is larger than {MAX_LZ_BYTES} bytes.")
+def _decompress_lz(payload: bytes, limit: Limit) -> bytes:
+    if len(payload) > limits.LZ_BYTES.value:
+        raise PayloadTooLarge(limits.LZ_BYTES.detail)
     try:
-        text = lz_string.decompress(payload.strip(_BLANKS).translate(_TO_BASE64, _BREAKS), MAX_PAYLOAD_BYTES)
+        text = lz_string.decompress(payload.strip(_BLANKS).translate(_TO_BASE64, _BREAKS), limit.value)
     except lz_string.OutputTooLong as error:
-        raise _too_large() from error
+        raise PayloadTooLarge(limit.detail) from error
     except ValueError as error:
         raise _undecompressable() from error
     if not text:
         raise _undecompressable()
     return text.encode()
-
-
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(f"The decompressed request body is larger than {MAX_PAYLOAD_BYTES} bytes.")
 
 
 def _undecompressable(reason: str = "") -> ValidationFailed:

@@ -44,6 +44,17 @@ CAPTURED_EVENTS: Final = Counter(
     ["outcome"],
     registry=_registry,
 )
+LEFT_OUT: Final = Counter(
+    "abacus_properties_left_out",
+    "Properties of persons and groups that were not stored because of the limits on their number and size.",
+    ["subject"],
+    registry=_registry,
+)
+REFUSED_MERGES: Final = Counter(
+    "abacus_refused_merges",
+    "Identifications that did not join two persons because one would have had too many distinct ids.",
+    registry=_registry,
+)
 RESULTS_SECONDS: Final = Histogram(
     "abacus_results_duration_seconds",
     "Time to compute results of an experiment.",

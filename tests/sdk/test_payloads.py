@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.common import limits
 from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
 from app.sdk import lz_string
-from app.sdk.payloads import MAX_LZ_BYTES, MAX_PAYLOAD_BYTES, SdkRequest, decode_payload
+from app.sdk.payloads import SdkRequest, decode_payload
 from tests.sdk.lz_encoding import compress
 
 BROKEN = "Malformed request data: Failed to decompress data."
@@ -156,7 +157,7 @@ def gzip_bomb() -> bytes:
         lambda: post(base64.b64encode(gzip_bomb())),
         lambda: form(data=base64.b64encode(gzip_bomb()).decode()),
         lambda: post(lz_bomb(500 * 1024 * 1024), "lz64"),
-        lambda: post(b"A" * (MAX_LZ_BYTES + 1), "lz64"),
+        lambda: post(b"A" * (limits.LZ_BYTES.value + 1), "lz64"),
     ],
     ids=["gzip", "gzip named twice", "gzip in base64", "gzip in base64 in a form", "lz64", "lz64 too long to decode"],
 )
@@ -170,7 +171,7 @@ def test_decompression_bomb_is_refused_in_bounded_memory(make: Callable[[], SdkR
     finally:
         tracemalloc.stop()
 
-    assert peak < 8 * MAX_PAYLOAD_BYTES  # of 500 MiB that the text would have
+    assert peak < 8 * limits.REQUEST_BYTES.value  # of 500 MiB that the text would have
 
 
 @given(

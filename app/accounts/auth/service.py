@@ -67,11 +67,13 @@ class AuthenticationService:
         await self._update_last_used(key.id, key.last_used_at)
         return Access(key.user, key.id, key.scopes, key.project)
 
-    async def project_beside_key(self, key: str, project_id: object, *, code: str) -> Project:
+    async def project_beside_key(self, key: str, project_id: object, *, scope: str, code: str) -> Project:
         """Return the project that a client names by its id, if the token that it sends is the personal key of a member.
 
         Raises
         ------
+        PermissionDenied
+            The key lacks the scope.
         ValidationFailed
             The project id is not a number: ``invalid_project``.
         AuthenticationFailed
@@ -81,9 +83,12 @@ class AuthenticationService:
         if number is None:
             raise ValidationFailed("Invalid Project ID.", code="invalid_project", attr="project_id")
         try:
-            return (await self.authenticate(Credential(key, "body"), number)).to_project()
+            access = await self.authenticate(Credential(key, "body"), number)
+            project = access.to_project()
         except AppError as error:
             raise AuthenticationFailed("Invalid Personal API key.", code=code) from error
+        access.require(scope)
+        return project
 
     async def _update_last_used(self, key_id: int, last_used_at: dt.datetime | None) -> None:
         """Store when a key was used, once an hour at most: otherwise every read would be a write."""

@@ -1,6 +1,7 @@
 """Group commit: small requests that arrive while a commit is under way share the next one."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,6 +12,8 @@ from app.events.capture.decoding.events import CapturedEvent
 MAX_WAITING_SIZE = 64 * 1024 * 1024
 MAX_GROUP_SIZE = 2 * 1024 * 1024
 _EVENT_OVERHEAD = 500
+
+logger = logging.getLogger("abacus")
 
 Write = Callable[[str, Sequence[CapturedEvent]], Awaitable[None]]
 
@@ -46,6 +49,7 @@ class GroupCommit:
         """
         pending = _PendingWrite(events)
         if self._waiting_size + pending.size > MAX_WAITING_SIZE:
+            logger.warning("events were not stored, because %d MB of others wait", self._waiting_size // 1_000_000)
             raise Unavailable("Too many events are waiting to be stored. Please try again.")
         queue = self._queues.get(token)
         if queue is None:

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from app.common import limits
 from app.events.capture.decoding.requests import Envelope, decode_batch
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
-from app.sdk.payloads import MAX_PAYLOAD_BYTES, SdkRequest, decode_payload
+from app.sdk.payloads import SdkRequest, decode_payload
 from app.sdk.requests import read_sdk_request, run_in_thread_if_large
 
 # Paths of the endpoint in older and newer SDKs; on /engage the event is also `$identify`.
@@ -47,7 +48,7 @@ async def capture_events(request: Request) -> Response:
     (`$initial_referrer`, `$initial_utm_source` and so on), and the latest campaign (`utm_source` and so on).
     """
     received_at = dt.datetime.now(dt.UTC)
-    sdk_request = await read_sdk_request(request, MAX_PAYLOAD_BYTES)
+    sdk_request = await read_sdk_request(request, limits.REQUEST_BYTES.value)
     envelope = _read_envelope(sdk_request, request.scope["path"])
     payload = await run_in_thread_if_large(len(sdk_request.body), decode_payload, sdk_request)
     batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)

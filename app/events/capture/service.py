@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
@@ -12,10 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.service import AuthenticationService
 from app.accounts.projects.repository import AccountRepository, IngestionProject
-from app.common.errors import AppError, AuthenticationFailed, Unavailable
+from app.common.errors import AuthenticationFailed, Unavailable, ValidationFailed
 from app.common.json_text import append_members
+from app.common.time_slices import TimeSlices
+from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS, is_transient_database_error
+from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_transient_database_error
+from app.db.models import Project
 from app.events.capture.decoding.events import CapturedEvent
 from app.events.capture.decoding.requests import CapturedBatch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, GroupCommit, size_of
@@ -31,7 +35,10 @@ from app.telemetry.prometheus import CAPTURED
 
 # Smaller requests share commits; larger ones are written by themselves.
 GROUPED_EVENTS = 100
-_SLICE_SECONDS = 0.0005
+_SLICE_SECONDS = 0.0005  # of decoding, so that a request that holds locks does not wait for another's whole batch
+_STORED_TOGETHER = 2_500
+
+logger = logging.getLogger("abacus")
 
 
 class CaptureService:
@@ -52,15 +59,21 @@ class CaptureService:
         ------
         AuthenticationFailed
             With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_api_key``.
+        PermissionDenied
+            The personal API key lacks the scope ``event:write``.
         ValidationFailed
             An event is invalid, or the token is unknown and the project id is not a number: ``invalid_project``.
+        PayloadTooLarge
+            The events cost more than a request may.
         Unavailable
             The database is unavailable or busy.
         """
+        if batch.is_large:
+            await self._refuse_unknown(batch)
         captured = await _decode_in_slices(batch)
         if not batch.token:
-            raise AuthenticationFailed(f"API key not provided. {WHERE_TO_FIND_TOKENS}", code="missing_api_key")
-        async with _asking_clients_to_retry():
+            raise _token_is_missing()
+        async with _reporting_errors():
             if batch.project_id:
                 await self._store_beside_project_id(batch.token, batch.project_id, captured)
                 return
@@ -69,6 +82,18 @@ class CaptureService:
                 await self._group_commit.add(batch.token, events)
             else:
                 await self._store_under_token(batch.token, events)
+
+    async def _refuse_unknown(self, batch: CapturedBatch) -> None:
+        """Look up the project of a large batch, so that only its clients can make the service decode events."""
+        if not batch.token:
+            raise _token_is_missing()
+        async with _reporting_errors(), self._database.read() as session:
+            project = await AccountRepository(session).find_ingestion_project(batch.token)
+        if project is None and not batch.project_id:
+            raise _token_is_unknown()
+        if project is None:
+            async with _reporting_errors():
+                await self._project_beside_key(batch.token, batch.project_id)
 
     async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
         """Add flags that browsers had not received yet: the first page view of a visit has none of its own."""
@@ -86,18 +111,23 @@ class CaptureService:
         async with self._database.write() as session:
             project = await AccountRepository(session).find_ingestion_project(token)
             if project is None:
-                raise AuthenticationFailed(f"Project API key invalid. {WHERE_TO_FIND_TOKENS}", code="invalid_api_key")
+                raise _token_is_unknown()
             await self._store(session, project, captured)
 
     async def _store_beside_project_id(self, token: str, project_id: object, captured: Sequence[CapturedEvent]) -> None:
         async with self._database.read() as session:
             project = await AccountRepository(session).find_project_by_token(token)
         if project is None:
-            authentication = AuthenticationService(self._database)
-            project = await authentication.project_beside_key(token, project_id, code="invalid_personal_api_key")
+            project = await self._project_beside_key(token, project_id)
         events = await self._with_flags(project.api_token, captured)
         async with self._database.write() as session:
             await self._store(session, IngestionProject(project.id, project.anonymize_ips), events)
+
+    async def _project_beside_key(self, key: str, project_id: object) -> Project:
+        authentication = AuthenticationService(self._database)
+        return await authentication.project_beside_key(
+            key, project_id, scope="event:write", code="invalid_personal_api_key"
+        )
 
     async def _store(self, session: AsyncSession, project: IngestionProject, captured: Sequence[CapturedEvent]) -> None:
         project_id = project.id
@@ -113,22 +143,26 @@ class CaptureService:
             known = await stored_events.known([event.uuid for event in identity_events])
             person_ids |= await persons.apply([event for event in identity_events if event.uuid not in known])
             events = [event for event in events if event.uuid not in known]
-        stored = await stored_events.append(
-            [
-                NewEvent(
-                    uuid=event.uuid,
-                    name=event.name,
-                    distinct_id=event.distinct_id,
-                    person_id=person_ids[event.distinct_id],
-                    time=event.time,
-                    received_at=event.received_at,
-                    properties=_with_address(
-                        properties.get(event.uuid, event.properties), None if project.anonymize_ips else event.address
-                    ),
-                )
-                for event in events
-            ]
-        )
+        stored = 0
+        for some in chunks(events, _STORED_TOGETHER):
+            await asyncio.sleep(0)
+            stored += await stored_events.append(
+                [
+                    NewEvent(
+                        uuid=event.uuid,
+                        name=event.name,
+                        distinct_id=event.distinct_id,
+                        person_id=person_ids[event.distinct_id],
+                        time=event.time,
+                        received_at=event.received_at,
+                        properties=_with_address(
+                            properties.get(event.uuid, event.properties),
+                            None if project.anonymize_ips else event.address,
+                        ),
+                    )
+                    for event in some
+                ]
+            )
         session.info[CAPTURED] = (len(captured), stored)
 
     async def _store_groups(
@@ -145,21 +179,23 @@ class CaptureService:
 
 
 async def _decode_in_slices(batch: CapturedBatch) -> Sequence[CapturedEvent]:
-    """Decode events in short slices, so that a request that holds locks does not wait for another's whole batch.
-
-    Decoding in a thread would delay it longer, because the thread competes for the interpreter all the time.
-    """
+    """Decode events in short slices, or in a thread where a single one may take longer than a slice."""
     if batch.are_long:
         return await asyncio.to_thread(list, batch.events)
-    clock = asyncio.get_running_loop().time
+    slices = TimeSlices(_SLICE_SECONDS)
     decoded: list[CapturedEvent] = []
-    ends = clock() + _SLICE_SECONDS
     for event in batch.events:
         decoded.append(event)
-        if clock() > ends:
-            await asyncio.sleep(0)
-            ends = clock() + _SLICE_SECONDS
+        await slices.pause()
     return decoded
+
+
+def _token_is_missing() -> AuthenticationFailed:
+    return AuthenticationFailed(f"API key not provided. {WHERE_TO_FIND_TOKENS}", code="missing_api_key")
+
+
+def _token_is_unknown() -> AuthenticationFailed:
+    return AuthenticationFailed(f"Project API key invalid. {WHERE_TO_FIND_TOKENS}", code="invalid_api_key")
 
 
 def _with_address(properties: str, address: str | None) -> str:
@@ -176,18 +212,23 @@ def _address_member(address: str) -> str:
 
 def _is_batch_wide(error: Exception) -> bool:
     """Whether an error concerns all requests of a group: their shared token, or the database."""
-    return isinstance(error, AppError) or is_transient_database_error(error)
+    return isinstance(error, AuthenticationFailed | Unavailable) or is_transient_database_error(error)
 
 
 @contextlib.asynccontextmanager
-async def _asking_clients_to_retry() -> AsyncIterator[None]:
+async def _reporting_errors() -> AsyncIterator[None]:
+    """Ask clients to send events again where that can help, and not to where the database refuses the events."""
     try:
         yield
     except DATABASE_ERRORS as error:
-        if not is_transient_database_error(error):
+        if is_transient_database_error(error):
+            logger.warning("events were not stored, clients will send them again: %s", describe(error))
+            raise Unavailable(
+                "Unable to store event. Please try again. If you are the owner of this app you can check the logs for "
+                "further details.",
+                code="server_error",
+            ) from error
+        if not is_data_error(error):
             raise
-        raise Unavailable(
-            "Unable to store event. Please try again. If you are the owner of this app you can check the logs for "
-            "further details.",
-            code="server_error",
-        ) from error
+        logger.exception("events were refused, because the database cannot store them")
+        raise ValidationFailed("Invalid payload: an event cannot be stored.", code="invalid_payload") from error

@@ -3,15 +3,18 @@
 Properties stay raw JSON: properties that no condition reads are never decoded.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.json_repair import is_utf8, repair
 from app.common.json_text import storable_text, write_json
-from app.common.lenient_json import load, read_text
+from app.common.lenient_json import load
+from app.sdk.bounded_structs import BoundedDecoder, FieldTooLargeError, Json, Scalar, is_sent
 from app.sdk.payloads import SdkRequest, decode_payload
 
 MAX_DISTINCT_ID_CHARACTERS: Final = 200
@@ -48,10 +51,6 @@ class FlagsRequest(msgspec.Struct, frozen=True):
     project_id: object = None
 
 
-class _Properties(msgspec.Struct):
-    token: object = None
-
-
 class _Body(
     msgspec.Struct,
     rename={
@@ -63,28 +62,33 @@ class _Body(
         "dollar_group_properties": "$group_properties",
     },
 ):
-    token: object = None
-    api_key: object = None
-    dollar_token: object = None
-    properties: Raw | UnsetType = UNSET
-    distinct_id: object = None
-    dollar_distinct_id: object = None
-    anonymous_id: object = None
-    groups: Raw | UnsetType = UNSET
-    dollar_groups: Raw | UnsetType = UNSET
-    person_properties: Raw | UnsetType = UNSET
-    dollar_properties: Raw | UnsetType = UNSET
-    group_properties: Raw | UnsetType = UNSET
-    dollar_group_properties: Raw | UnsetType = UNSET
-    flag_keys_to_evaluate: object = None
-    flag_keys: object = None
-    disable_flags: object = None
-    project_id: object = None
+    token: Scalar = None
+    api_key: Scalar = None
+    dollar_token: Scalar = None
+    properties: Json = UNSET
+    distinct_id: Scalar = None
+    dollar_distinct_id: Scalar = None
+    anonymous_id: Scalar = None
+    groups: Json = UNSET
+    dollar_groups: Json = UNSET
+    person_properties: Json = UNSET
+    dollar_properties: Json = UNSET
+    group_properties: Json = UNSET
+    dollar_group_properties: Json = UNSET
+    flag_keys_to_evaluate: Json = UNSET
+    flag_keys: Json = UNSET
+    disable_flags: Json = UNSET
+    project_id: Scalar = None
 
 
-_decode_body: Callable[[bytes], _Body] = msgspec.json.Decoder(_Body).decode
+class _Properties(msgspec.Struct):
+    token: Scalar = None
+
+
+_bodies = BoundedDecoder(_Body)
+_properties = BoundedDecoder(_Properties)
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_properties = msgspec.json.Decoder(_Properties).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsRequest:
@@ -97,7 +101,7 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
     """
     document = _parse(payload)
     tokens = (form.get("api_key"), form.get("token"), document.dollar_token, document.token, document.api_key)
-    keys = document.flag_keys_to_evaluate if document.flag_keys_to_evaluate is not None else document.flag_keys
+    keys = document.flag_keys_to_evaluate if is_sent(document.flag_keys_to_evaluate) else document.flag_keys
     return FlagsRequest(
         token=next((storable_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
         distinct_id=_read_identifier(document),
@@ -106,8 +110,8 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
         person_properties=_raw_values(document.person_properties) or _raw_values(document.dollar_properties),
         group_properties=_properties_of_groups(document.group_properties)
         or _properties_of_groups(document.dollar_group_properties),
-        flag_keys=frozenset(map(storable_text, keys)) if isinstance(keys, list) else None,
-        is_disabled=document.disable_flags is True,
+        flag_keys=_read_keys(keys),
+        is_disabled=not isinstance(document.disable_flags, UnsetType) and bytes(document.disable_flags) == b"true",
         project_id=form.get("project_id") or document.project_id,
     )
 
@@ -123,7 +127,7 @@ def decode_flags_payload(sdk_request: SdkRequest) -> bytes:
         When the decompressed payload is too large.
     """
     try:
-        return decode_payload(sdk_request)
+        return decode_payload(sdk_request, limits.FLAGS_REQUEST_BYTES)
     except ValidationFailed as error:
         if error.code == "no_data":
             return b""
@@ -134,18 +138,21 @@ def _parse(payload: bytes) -> _Body:
     if not payload.strip():
         return _Body()
     try:
-        payload.decode()  # the decoder does not validate the text that it passes through
-        return _decode_body(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _bodies.decode(payload if is_utf8(payload) else repair(payload))
+    except FieldTooLargeError as error:
+        raise _malformed(str(error)) from error
+    except (msgspec.DecodeError, RecursionError):
         return _parse_leniently(payload)
 
 
 def _parse_leniently(payload: bytes) -> _Body:
     try:
-        return _decode_body(write_json(load(read_text(payload))).encode())
+        return _bodies.decode(repair(payload))
+    except FieldTooLargeError as error:
+        raise _malformed(str(error)) from error
     except msgspec.ValidationError as error:
         raise _malformed(str(error)) from error
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _malformed(f"Invalid JSON: {error}") from error
 
 
@@ -153,12 +160,12 @@ def _malformed(reason: str) -> ValidationFailed:
     return ValidationFailed(f"Malformed request data: {reason}", code="malformed_data")
 
 
-def _token_in(properties: Raw | UnsetType) -> str | None:
+def _token_in(properties: Json) -> str | None:
     if isinstance(properties, UnsetType):
         return None
     try:
-        token = _decode_properties(properties).token
-    except msgspec.DecodeError:  # not an object
+        token = _properties.decode(properties).token
+    except (msgspec.DecodeError, FieldTooLargeError):  # not an object, or not a token
         return None
     return storable_text(token) if token else None
 
@@ -168,7 +175,18 @@ def _read_identifier(document: _Body) -> str | None:
     return None if value is None else storable_text(value)
 
 
-def _raw_values(raw: Raw | UnsetType) -> RawProperties:
+def _read_keys(raw: Json) -> Collection[str] | None:
+    """Return the keys in a list; None for other JSON."""
+    if isinstance(raw, UnsetType):
+        return None
+    try:
+        keys = [bytes(key) for key in _decode_list(raw)]
+    except msgspec.ValidationError:  # not a list
+        return None
+    return frozenset(storable_text(load(key.decode())) for key in keys if not key.startswith((b"[", b"{")))
+
+
+def _raw_values(raw: Json) -> RawProperties:
     """Return the raw values of an object by key; empty for anything but an object."""
     if isinstance(raw, UnsetType):
         return {}
@@ -180,7 +198,7 @@ def _raw_values(raw: Raw | UnsetType) -> RawProperties:
         return _raw_values(Raw(write_json(load(bytes(raw).decode())).encode()))
 
 
-def _texts_of(raw: Raw | UnsetType) -> Texts:
+def _texts_of(raw: Json) -> Texts:
     try:
         values = {key: msgspec.json.decode(raw_value) for key, raw_value in _raw_values(raw).items()}
     except msgspec.DecodeError:  # a text has an unpaired surrogate
@@ -188,5 +206,5 @@ def _texts_of(raw: Raw | UnsetType) -> Texts:
     return {key: storable_text(value) for key, value in values.items() if value is not None}
 
 
-def _properties_of_groups(raw: Raw | UnsetType) -> Mapping[str, RawProperties]:
+def _properties_of_groups(raw: Json) -> Mapping[str, RawProperties]:
     return {name: _raw_values(Raw(properties)) for name, properties in _raw_values(raw).items()}

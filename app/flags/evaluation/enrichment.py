@@ -1,8 +1,9 @@
 """Adds flags to events that browsers sent before they had received their flags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from app.common.time_slices import TimeSlices
 from app.flags.evaluation.active_flags import ActiveFlags
 from app.flags.evaluation.event_flags import lacks_flags, may_lack_flags, with_flags
 from app.flags.evaluation.rules import enabled_values
@@ -34,13 +35,19 @@ class EnrichmentService:
         project = await self._active_flags.find(token) if may_lack else None
         if project is None or not project.active.flags:
             return [event.properties for event in events]
-        lacking = [lacks_flags(event.properties) for event in events]
+        slices = TimeSlices()
+        lacking = []
+        for event in events:
+            lacking.append(lacks_flags(event.properties))
+            await slices.pause()
         if not any(lacking):
             return [event.properties for event in events]
-        distinct_ids = {event.distinct_id: None for event, lacks in zip(events, lacking, strict=True) if lacks}
-        evaluations = await self._evaluation.evaluate_stored(project, list(distinct_ids))
-        values = {distinct_id: enabled_values(evaluation.results) for distinct_id, evaluation in evaluations.items()}
-        return [
-            with_flags(event.properties, values[event.distinct_id]) if lacks else event.properties
-            for event, lacks in zip(events, lacking, strict=True)
-        ]
+        distinct_ids = dict.fromkeys(event.distinct_id for event, lacks in zip(events, lacking, strict=True) if lacks)
+        values: dict[str, Mapping[str, bool | str]] = {}
+        async for distinct_id, evaluation in self._evaluation.evaluate_stored(project, list(distinct_ids)):
+            values[distinct_id] = enabled_values(evaluation.results)
+        enriched = []
+        for event, lacks in zip(events, lacking, strict=True):
+            enriched.append(with_flags(event.properties, values[event.distinct_id]) if lacks else event.properties)
+            await slices.pause()
+        return enriched

@@ -1,12 +1,11 @@
 """The groups and cohorts of a project, as evaluation reads them."""
 
-import json
 from collections.abc import Collection, Mapping
 
 from pydantic import JsonValue
 
 from app.people.cohorts.criteria import property_groups
-from app.people.cohorts.service import CohortService
+from app.people.cohorts.service import CohortService, LoadedCohorts
 from app.people.groups.repository import GroupRepository
 
 
@@ -25,8 +24,11 @@ class ProjectCohorts:
     def __init__(self, cohorts: CohortService) -> None:
         self._cohorts = cohorts
 
-    async def containing(self, person_id: int, properties: str, cohorts: Collection[int]) -> Collection[int]:
-        return await self._cohorts.containing(cohorts, person_id, json.loads(properties))
+    async def load(self, cohorts: Collection[int]) -> LoadedCohorts:
+        return await self._cohorts.load(cohorts)
+
+    async def containing(self, loaded: LoadedCohorts, persons: Mapping[int, str]) -> Mapping[int, Collection[int]]:
+        return await self._cohorts.containing(loaded, persons)
 
     async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:
         found = await self._cohorts.find(cohorts)

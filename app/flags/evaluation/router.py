@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import read_uuid
 from app.flags.evaluation.decoding import (
@@ -29,7 +30,6 @@ from app.flags.evaluation.schemas import (
 from app.sdk.requests import read_query, read_sdk_request, run_in_thread_if_large
 from app.telemetry.logging import request_id
 
-MAX_REQUEST_BYTES: Final = 1024 * 1024
 _UNREADABLE_VERSION: Final = 2
 _NO_FLAGS: Final = Evaluation()
 
@@ -101,7 +101,7 @@ async def describe_decide_endpoint() -> Response:
 
 
 async def _read(request: Request) -> FlagsRequest:
-    sdk_request = await read_sdk_request(request, MAX_REQUEST_BYTES)
+    sdk_request = await read_sdk_request(request, limits.FLAGS_REQUEST_BYTES.value)
     payload = await run_in_thread_if_large(len(sdk_request.body), decode_flags_payload, sdk_request)
     return await run_in_thread_if_large(len(payload), decode_flags_request, payload, sdk_request.form)
 

@@ -1,23 +1,27 @@
 """Evaluates a project's flags for a person, with the data stored about the person."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.accounts.auth.service import AuthenticationService
 from app.common.errors import AuthenticationFailed
+from app.common.time_slices import TimeSlices
+from app.db.bulk import chunks
 from app.db.database import Database
 from app.flags.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.flags.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
 from app.flags.evaluation.repository import EvaluatedPersonQueries, EvaluatedPersonRepository, StoredPerson
 from app.flags.evaluation.rules import Evaluation, EvaluationContext, KnownProperties, PreparedFlag, evaluate
 from app.flags.evaluation.sources import CohortsOf, GroupsOf
+from app.people.cohorts.service import LoadedCohorts
 from app.people.persons.repository import PersonRepository
 from app.properties.decoding import PropertyReader
 
 logger = logging.getLogger("abacus")
 
+_PERSONS_TOGETHER: Final = 100  # are read at a time: each may have half a megabyte of properties
 WHERE_TO_FIND_TOKENS: Final = "`abacus project create` prints the project's token, and GET /api/projects/ returns it."
 
 
@@ -51,6 +55,8 @@ class EvaluationService:
         ------
         AuthenticationFailed
             With the 2022 codes ``missing_api_key``, ``invalid_api_key`` and ``invalid_personal_key``.
+        PermissionDenied
+            The personal API key lacks the scope ``feature_flag:read``.
         ValidationFailed
             The token is unknown, and the project id is not a number: ``invalid_project``.
         """
@@ -59,7 +65,9 @@ class EvaluationService:
         project = await self._active_flags.find(token)
         if project is None and project_id:
             authentication = AuthenticationService(self._database)
-            named = await authentication.project_beside_key(token, project_id, code="invalid_personal_key")
+            named = await authentication.project_beside_key(
+                token, project_id, scope="feature_flag:read", code="invalid_personal_key"
+            )
             project = await self._active_flags.find(named.api_token)
         if project is None:
             raise AuthenticationFailed(f"Project API key invalid. {WHERE_TO_FIND_TOKENS}", code="invalid_api_key")
@@ -111,10 +119,11 @@ class EvaluationService:
         person = found.get(identifiers[0])
         owner = _owner(found, identifiers)
         hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuity_keys else {}
+        loaded = await self._load_cohorts(project_id, flags) if person else None
         return _KnownPerson(
             properties=person.properties if person else None,
             hash_keys=hash_keys,
-            cohorts=await self._containing(project_id, person, flags.cohorts) if person and flags.cohorts else (),
+            cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
             missing_hash_keys=[key for key in continuity_keys if key not in hash_keys] if owner and former_id else (),
             former_id=former_id,
         )
@@ -122,9 +131,21 @@ class EvaluationService:
     def _persons(self, project_id: int) -> EvaluatedPersonQueries:
         return EvaluatedPersonQueries(self._database.fetch, self._database.engine.dialect.name, project_id)
 
-    async def _containing(self, project_id: int, person: StoredPerson, cohorts: Collection[int]) -> Collection[int]:
+    async def _load_cohorts(self, project_id: int, flags: FlagSet) -> LoadedCohorts | None:
+        if not flags.cohorts:
+            return None
         async with self._database.read() as session:
-            return await self._cohorts(session, project_id).containing(person.id, person.properties, cohorts)
+            return await self._cohorts(session, project_id).load(flags.cohorts)
+
+    async def _containing(
+        self, project_id: int, persons: Collection[StoredPerson], cohorts: LoadedCohorts | None
+    ) -> Mapping[int, Collection[int]]:
+        """Return those of the cohorts that each person is in, by the person's id."""
+        if cohorts is None or not persons:
+            return {person.id: () for person in persons}
+        async with self._database.read() as session:
+            source = self._cohorts(session, project_id)
+            return await source.containing(cohorts, {person.id: person.properties for person in persons})
 
     async def _store_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
         """Store the person's former identifier as the one that flags hash."""
@@ -138,34 +159,39 @@ class EvaluationService:
             await persons.add_hash_keys(owner.id, dict.fromkeys(person.missing_hash_keys, identifiers[-1]))
             return replace(person, hash_keys=(await persons.hash_keys([owner.id]))[owner.id])
 
-    async def evaluate_stored(self, project: ProjectFlags, distinct_ids: Collection[str]) -> Mapping[str, Evaluation]:
-        """Evaluate flags for persons from stored data alone, without groups."""
+    async def evaluate_stored(
+        self, project: ProjectFlags, distinct_ids: Sequence[str]
+    ) -> AsyncIterator[tuple[str, Evaluation]]:
+        """Evaluate flags for persons from stored data alone, without groups; yield the results of each distinct id."""
         flags = project.active.personal
-        found: Mapping[str, StoredPerson] = {}
+        needs_persons = not flags.is_decided_by(frozenset())
+        cohorts = await self._load_cohorts(project.project_id, flags) if needs_persons else None
+        slices = TimeSlices()
+        for some in chunks(distinct_ids, _PERSONS_TOGETHER):
+            found = await self._read_persons(project.project_id, flags, cohorts, some) if needs_persons else {}
+            for distinct_id in some:
+                person = found.get(distinct_id, _UNKNOWN_PERSON)
+                context = EvaluationContext(
+                    distinct_id=distinct_id,
+                    person=_known_properties(project.reader, person.properties, {}, person.cohorts),
+                    hash_keys=person.hash_keys,
+                )
+                yield distinct_id, evaluate_all(flags.flags, context)
+                await slices.pause()
+
+    async def _read_persons(
+        self, project_id: int, flags: FlagSet, cohorts: LoadedCohorts | None, distinct_ids: Sequence[str]
+    ) -> Mapping[str, _KnownPerson]:
+        persons = self._persons(project_id)
+        found = await persons.persons(distinct_ids)
         hash_keys: Mapping[int, Mapping[str, str]] = {}
-        cohorts: dict[str, Collection[int]] = {}
-        if not flags.is_decided_by(frozenset()):
-            persons = self._persons(project.project_id)
-            found = await persons.persons(list(distinct_ids))
-            if flags.continuity_keys:
-                hash_keys = await persons.hash_keys([person.id for person in found.values()])
-            if flags.cohorts and found:
-                async with self._database.read() as session:
-                    source = self._cohorts(session, project.project_id)
-                    for distinct_id, person in found.items():
-                        cohorts[distinct_id] = await source.containing(person.id, person.properties, flags.cohorts)
-        evaluations = {}
-        for distinct_id in distinct_ids:
-            stored = found.get(distinct_id)
-            context = EvaluationContext(
-                distinct_id=distinct_id,
-                person=_known_properties(
-                    project.reader, stored.properties if stored else None, {}, cohorts.get(distinct_id, ())
-                ),
-                hash_keys=hash_keys.get(stored.id, {}) if stored else {},
-            )
-            evaluations[distinct_id] = evaluate_all(flags.flags, context)
-        return evaluations
+        if flags.continuity_keys:
+            hash_keys = await persons.hash_keys([person.id for person in found.values()])
+        inside = await self._containing(project_id, found.values(), cohorts)
+        return {
+            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id])
+            for distinct_id, person in found.items()
+        }
 
 
 def evaluate_all(flags: Iterable[PreparedFlag], context: EvaluationContext) -> Evaluation:

@@ -6,6 +6,8 @@ from typing import Protocol, TypeAlias
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.people.cohorts.service import LoadedCohorts
+
 
 class Groups(Protocol):
     """The groups of one project."""
@@ -22,8 +24,12 @@ class Groups(Protocol):
 class Cohorts(Protocol):
     """The cohorts of one project."""
 
-    async def containing(self, person_id: int, properties: str, cohorts: Collection[int]) -> Collection[int]:
-        """Return those of the cohorts that a person is in, given the person's properties as JSON text."""
+    async def load(self, cohorts: Collection[int]) -> LoadedCohorts:
+        """Load cohorts, to test persons one after another."""
+        ...
+
+    async def containing(self, loaded: LoadedCohorts, persons: Mapping[int, str]) -> Mapping[int, Collection[int]]:
+        """Return those of the cohorts that each person is in, given the persons' properties as JSON text by id."""
         ...
 
     async def definitions(self, cohorts: Collection[int]) -> Mapping[int, JsonValue]:

@@ -107,14 +107,16 @@ class CohortRepository:
             found.update((cohort_id, count) for cohort_id, count in rows)
         return found
 
-    async def lists_with(self, person_id: int, cohort_ids: Sequence[int]) -> set[int]:
-        """Return those of the cohorts whose list contains the person."""
-        found: set[int] = set()
-        for chunk in chunks(cohort_ids):
-            rows = await self._session.execute(
-                _listed(self._project_id, CohortDistinctId.cohort_id).where(
-                    PersonDistinctId.person_id == person_id, CohortDistinctId.cohort_id.in_(chunk)
+    async def lists_with(self, person_ids: Sequence[int], cohort_ids: Sequence[int]) -> dict[int, set[int]]:
+        """Return those of the cohorts whose lists contain each person; a person on none is absent."""
+        found: dict[int, set[int]] = {}
+        for persons in chunks(person_ids):
+            for cohorts in chunks(cohort_ids):
+                rows = await self._session.execute(
+                    _listed(self._project_id, PersonDistinctId.person_id, CohortDistinctId.cohort_id).where(
+                        PersonDistinctId.person_id.in_(persons), CohortDistinctId.cohort_id.in_(cohorts)
+                    )
                 )
-            )
-            found |= {cohort_id for (cohort_id,) in rows}
+                for person_id, cohort_id in rows:
+                    found.setdefault(person_id, set()).add(cohort_id)
         return found

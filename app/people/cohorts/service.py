@@ -1,9 +1,8 @@
 """The rules of cohorts, and their members."""
 
-import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from pydantic import JsonValue
 
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
+from app.common.time_slices import TimeSlices
 from app.db.models import Cohort, User
 from app.people.cohorts.criteria import read_criteria, read_filters, referred_cohorts, trees_in
 from app.people.cohorts.matching import CohortMatcher
@@ -39,6 +39,16 @@ class CountedCohort:
 
     cohort: Cohort
     count: int | None
+
+
+@dataclass(frozen=True)
+class LoadedCohorts:
+    """Cohorts in memory, with those they refer to."""
+
+    wanted: Set[int]
+    lists: Sequence[int]
+    matcher: CohortMatcher
+    reader: PropertyReader
 
 
 class CohortService:
@@ -135,31 +145,31 @@ class CohortService:
             found |= await self._matching(dynamic, criteria, lists)
         return found
 
-    async def containing(
-        self, cohort_ids: Iterable[int], person_id: int | None, properties: Mapping[str, JsonValue]
-    ) -> set[int]:
-        """Return those of the cohorts that one person is in. Reads no other person, and needs no transaction.
+    async def load(self, cohort_ids: Iterable[int]) -> LoadedCohorts:
+        """Load cohorts and those they refer to, to test persons one after another; unknown ones have no members."""
+        wanted = frozenset(cohort_ids)
+        cohorts, _ = await self._with_references(wanted)
+        matcher = CohortMatcher(_criteria(cohorts))
+        lists = [cohort.id for cohort in cohorts if cohort.is_static]
+        return LoadedCohorts(wanted, lists, matcher, PropertyReader(matcher.keys))
+
+    async def containing(self, loaded: LoadedCohorts, persons: Mapping[int, str]) -> dict[int, Set[int]]:
+        """Return those of the cohorts that each person is in, by the person's id.
 
         Parameters
         ----------
-        cohort_ids
-            Unknown ones have no members.
-        person_id
-            The person's current id, by which static cohorts contain it; None for a person that is not stored yet.
-        properties
-            The person's properties, with those that replace them for this call.
+        persons
+            The current id and, as JSON text, the properties of each. No other person is read, and no transaction is
+            needed.
         """
-        wanted = set(cohort_ids)
-        cohorts, _ = await self._with_references(wanted)
-        lists = [cohort.id for cohort in cohorts if cohort.is_static]
-        listed_in = await self._cohorts.lists_with(person_id, lists) if person_id is not None else set()
-        matcher = CohortMatcher(_criteria(cohorts))
-        tokens = {key: json.dumps(properties[key]).encode() for key in matcher.keys if key in properties}
-        return wanted & matcher.cohorts_of(tokens, listed_in)
-
-    async def contains(self, cohort_id: int, person_id: int | None, properties: Mapping[str, JsonValue]) -> bool:
-        """Whether one person is in a cohort; for several cohorts see `containing`."""
-        return bool(await self.containing([cohort_id], person_id, properties))
+        listed_in = await self._cohorts.lists_with(list(persons), loaded.lists) if loaded.lists else {}
+        slices = TimeSlices()
+        found: dict[int, Set[int]] = {}
+        for person_id, properties in persons.items():
+            inside = loaded.matcher.cohorts_of(loaded.reader.read(properties), listed_in.get(person_id, ()))
+            found[person_id] = loaded.wanted & inside
+            await slices.pause()
+        return found
 
     async def _matching(
         self, dynamic: set[int], criteria: Mapping[int, Group], lists: Mapping[int, Members]

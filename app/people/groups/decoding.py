@@ -1,20 +1,25 @@
 """Reads the groups in the properties of an event."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import Raw
 
-from app.common.json_text import append_members
+from app.common.json_text import append_members, write_json
 from app.common.storable_json import is_storable_json
+from app.people.properties import Properties, check_values, read_properties
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
 from app.properties.text import text_form
 
 GROUP_IDENTIFY: Final = "$groupidentify"
 MAX_CHARACTERS: Final = 400
 
+_UNSTORABLE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # an escape of NUL, or of half a character
 _groups_reader = PropertyReader(["$groups"])
 _identify_reader = PropertyReader(["$group_type", "$group_key", "$group_set"])
 _decode_groups = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -22,11 +27,19 @@ _decode_groups = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @dataclass(frozen=True, slots=True)
 class DescribedGroup:
-    """The type, key and properties of a group in a ``$groupidentify`` event."""
+    """The type and key of a group in a ``$groupidentify`` event, and the JSON of its properties."""
 
     type_name: str
     key: str
-    properties: Mapping[str, Any]  # whatever JSON holds
+    sent: Raw
+
+    def read_properties(self) -> Properties:
+        """Return the properties that every database can store."""
+        if _UNSTORABLE.search(self.sent) is None:
+            with suppress(msgspec.DecodeError, RecursionError):  # a number beyond a float, for example
+                check_values(self.sent)
+                return read_properties(self.sent)
+        return _read_storable(bytes(self.sent))
 
 
 def groups_of(properties: str) -> dict[str, str]:
@@ -59,7 +72,7 @@ def described_group(properties: str) -> DescribedGroup | None:
     type_name, key = (_name(tokens.get(name)) for name in ("$group_type", "$group_key"))
     if not 0 < len(type_name) <= MAX_CHARACTERS or not key:
         return None
-    return DescribedGroup(type_name, key[:MAX_CHARACTERS], _read_properties(tokens.get("$group_set")))
+    return DescribedGroup(type_name, key[:MAX_CHARACTERS], Raw(tokens.get("$group_set", b"{}")))
 
 
 def _name(raw: bytes | None) -> str:
@@ -70,17 +83,23 @@ def _name(raw: bytes | None) -> str:
     return _storable(value) if isinstance(value, str) else ""
 
 
-def _read_properties(raw: bytes | None) -> dict[str, Any]:
+def _read_storable(text: bytes) -> Properties:
     try:
-        value = json.loads((raw or b"{}").decode(errors="replace"))
+        value = json.loads(text.decode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(value, dict):
         return {}
-    return {key: nested for key, nested in value.items() if is_storable_json(key) and is_storable_json(nested)}
+    storable = {key: nested for key, nested in value.items() if is_storable_json(key) and is_storable_json(nested)}
+    return {
+        key: Raw(write_json(nested).encode()) if isinstance(nested, dict | list) else nested
+        for key, nested in storable.items()
+    }
 
 
 def _storable(text: str) -> str:
     """Return text without NUL and unpaired surrogates, which databases refuse."""
+    if text.isascii() and "\0" not in text:
+        return text
     clean = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return clean.replace("\0", "\N{REPLACEMENT CHARACTER}")

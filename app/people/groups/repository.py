@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
+from msgspec import Raw
 from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +13,7 @@ from app.db.models import ActorKey, Group, GroupType
 from app.db.upserts import insert_if_absent
 
 MAX_TYPES = 5
+_LARGE_CHARACTERS = 16 * 1024
 
 
 class GroupRepository:
@@ -69,21 +71,40 @@ class GroupRepository:
                 found |= {(type_index, row.key): row.document for row in rows}
         return found
 
-    async def locked(self, type_index: int, keys: Sequence[str]) -> dict[str, tuple[int, dict[str, Any]]]:
-        """Return the id and the properties of groups by their keys, locked against other writers."""
-        found: dict[str, tuple[int, dict[str, Any]]] = {}
+    @property
+    def project_id(self) -> int:
+        return self._project_id
+
+    async def large(self, type_index: int, keys: Sequence[str]) -> dict[str, int]:
+        """Return the number of characters of the properties of those groups that have many, by key."""
+        size = func.length(cast(Group.properties, Text))
+        found: dict[str, int] = {}
+        for chunk in chunks(keys):
+            rows = await self._session.execute(
+                select(Group.key, size.label("size")).where(
+                    self._of_type(type_index), Group.key.in_(chunk), size > _LARGE_CHARACTERS
+                )
+            )
+            found |= {row.key: row.size for row in rows}
+        return found
+
+    async def locked(self, type_index: int, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Return the id and the properties, as JSON text, of groups by their keys, locked against other writers."""
+        found: dict[str, tuple[int, str]] = {}
         for chunk in chunks(sorted(keys)):
             rows = await self._session.execute(
-                select(Group.key, Group.id, Group.properties)
+                select(Group.key, Group.id, cast(Group.properties, Text).label("document"))
                 .where(self._of_type(type_index), Group.key.in_(chunk))
                 .order_by(Group.key)  # one order for all writers, so that they cannot deadlock
                 .with_for_update()
             )
-            found |= {row.key: (row.id, row.properties) for row in rows}
+            found |= {row.key: (row.id, row.document) for row in rows}
         return found
 
-    async def set_properties(self, properties: Mapping[int, Mapping[str, Any]]) -> None:
+    async def set_properties(self, properties: Mapping[int, Raw]) -> None:
         """Replace the properties of groups, by id."""
+        if not properties:
+            return
         connection = await self._session.connection()
         await connection.execute(
             update(Group)

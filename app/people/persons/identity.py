@@ -6,12 +6,14 @@ own value of a property that both have.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID, uuid4
 
+from app.common.limits import DISTINCT_IDS, PERSON_PROPERTY_BYTES
 from app.common.timestamps import from_microseconds
+from app.people.properties import Properties, PropertyDocument
 
 # Ids that unrelated clients send by mistake: merging by them would merge unrelated persons.
 _ILLEGAL_IN_ANY_CASE = frozenset(
@@ -30,7 +32,7 @@ _ILLEGAL_IN_ANY_CASE = frozenset(
 )
 _ILLEGAL = frozenset({"[object Object]", "NaN", "None", "none", "null", "0", "undefined"})
 
-Properties = dict[str, Any]  # whatever JSON clients set on persons
+_CREATOR = "$creator_event_uuid"
 
 
 class IdentityEvent(Protocol):
@@ -51,27 +53,60 @@ class IdentityEvent(Protocol):
     @property
     def set_once(self) -> Properties: ...
     @property
-    def unset(self) -> Sequence[str]: ...
+    def unset(self) -> Set[str]: ...
+    @property
+    def may_change_person(self) -> bool: ...
+    @property
+    def person_bytes(self) -> int: ...
 
 
-@dataclass(eq=False)
 class PersonState:
-    """A person while a batch is applied. ``id`` is None until the person is stored."""
+    """A person while a batch is applied.
 
-    id: int | None
-    uuid: UUID
-    properties: Properties
-    is_identified: bool
-    created_at: dt.datetime
-    changed: bool = False
-    merged_into: "PersonState | None" = None
+    Attributes
+    ----------
+    id : int or None
+        None until the person is stored.
+    ids : int
+        The number of distinct ids, where events may join persons.
+    """
+
+    __slots__ = ("changed", "created_at", "document", "id", "ids", "is_identified", "merged_into", "uuid")
+
+    def __init__(
+        self,
+        id: int | None,  # noqa: A002  # as the column
+        uuid: UUID,
+        properties: Properties | PropertyDocument,
+        is_identified: bool,  # noqa: FBT001  # a column among columns
+        created_at: dt.datetime,
+    ) -> None:
+        self.id = id
+        self.uuid = uuid
+        self.document: PropertyDocument = (
+            properties
+            if isinstance(properties, PropertyDocument)
+            else PropertyDocument(properties, PERSON_PROPERTY_BYTES)
+        )
+        self.is_identified = is_identified
+        self.created_at = created_at
+        self.ids = 0
+        self.changed = False
+        self.merged_into: PersonState | None = None
+
+    @property
+    def properties(self) -> Properties:
+        return self.document.values
 
     def survivor(self) -> "PersonState":
         """Return the person that this one was merged into, or the person itself."""
+        survivor = self
+        while survivor.merged_into is not None:
+            survivor = survivor.merged_into
         state = self
-        while state.merged_into is not None:
-            state = state.merged_into
-        return state
+        while state.merged_into is not None and state.merged_into is not survivor:  # so that a chain is walked once
+            state.merged_into, state = survivor, state.merged_into
+        return survivor
 
     def mark_identified(self) -> None:
         if not self.is_identified:
@@ -80,23 +115,19 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
-        if not self._is_changed_by(event):
-            return
-        removed = set(event.unset)
-        updated = {**event.set_once, **self.properties, **event.set}
-        updated = {key: value for key, value in updated.items() if key not in removed}
-        if updated != self.properties:
-            self.properties = updated
-            self.changed = True
-
-    def _is_changed_by(self, event: IdentityEvent) -> bool:
-        """Whether an event would change a property: browsers repeat the same properties with every event."""
-        known = self.properties
-        return (
-            any(key not in known for key in event.set_once)
-            or any(key not in known or known[key] != value for key, value in event.set.items())
-            or any(key in known for key in event.unset)
-        )
+        removed = event.unset
+        assign = self.document.assign
+        held = self.properties
+        is_changed = False
+        for key, value in event.set_once.items():
+            if key not in held and key not in removed:
+                is_changed |= assign(key, value)
+        for key, value in event.set.items():
+            if key not in removed:
+                is_changed |= assign(key, value)
+        if removed:
+            is_changed |= self.document.remove(removed)
+        self.changed |= is_changed
 
 
 @dataclass
@@ -106,6 +137,7 @@ class IdentityChanges:
     created: list[PersonState] = field(default_factory=list)
     merged: list[PersonState] = field(default_factory=list)
     distinct_ids: dict[str, PersonState] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)  # distinct ids whose persons would have had too many of them
 
 
 class IdentityGraph:
@@ -134,18 +166,28 @@ class IdentityGraph:
         if previous is None and target is None:
             self._create(event, [event.distinct_id, previous_id], is_identified=True)
         elif previous is None and target is not None:
-            self._assign(previous_id, target)
             target.mark_identified()
+            if self._has_room(target, 1, event):
+                self._assign(previous_id, target)
         elif target is None and previous is not None:
-            self._assign(event.distinct_id, previous)
-            previous.mark_identified()
+            if self._has_room(previous, 1, event):
+                self._assign(event.distinct_id, previous)
+                previous.mark_identified()
         elif previous is not None and target is not None:
             target.mark_identified()
-            if previous is not target and (event.is_merge_forced or not previous.is_identified):
+            is_merged = previous is not target and (event.is_merge_forced or not previous.is_identified)
+            if is_merged and self._has_room(target, previous.ids, event):
                 self._merge(previous, target)
 
+    def _has_room(self, person: PersonState, ids: int, event: IdentityEvent) -> bool:
+        if person.ids + ids <= DISTINCT_IDS.value:
+            return True
+        self.changes.refused.append(event.distinct_id)
+        return False
+
     def _merge(self, previous: PersonState, target: PersonState) -> None:
-        target.properties = {**previous.properties, **target.properties}
+        target.document.absorb(previous.document)
+        target.ids += previous.ids
         target.created_at = min(previous.created_at, target.created_at)
         target.changed = True
         previous.merged_into = target
@@ -155,16 +197,20 @@ class IdentityGraph:
         person = PersonState(
             id=None,
             uuid=uuid4(),
-            properties={**event.set_once, **event.set, "$creator_event_uuid": str(event.uuid)},
+            properties={_CREATOR: str(event.uuid)},
             is_identified=is_identified,
             created_at=from_microseconds(event.time),
         )
+        for key, value in {**event.set_once, **event.set}.items():
+            if key != _CREATOR:
+                person.document.assign(key, value)
         self.changes.created.append(person)
         for distinct_id in distinct_ids:
             self._assign(distinct_id, person)
         return person
 
     def _assign(self, distinct_id: str, person: PersonState) -> None:
+        person.ids += 1
         self._persons[distinct_id] = person
         self.changes.distinct_ids[distinct_id] = person
 

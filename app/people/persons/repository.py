@@ -3,7 +3,6 @@
 import datetime as dt
 import functools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -26,13 +25,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.limits import PERSON_PROPERTY_BYTES
+from app.common.time_slices import TimeSlices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.merges import MergedPersons, MergeLog
+from app.people.properties import PropertyDocument, write_properties
 
+_LARGE_CHARACTERS = 16 * 1024
 _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
     func.generate_series(1, bindparam("count", type_=Integer))
 )
@@ -56,18 +59,37 @@ def _ids_query(dialect_name: str) -> Select[str, int]:
 
 
 @functools.cache
-def _states_query(dialect_name: str) -> Select[str, int, UUID, dict[str, Any], bool, dt.datetime]:
+def _states_query(dialect_name: str) -> Select[str, int, UUID, str, bool, dt.datetime]:
     return (
         select(
             PersonDistinctId.distinct_id,
             Person.id,
             Person.uuid,
-            Person.properties,
+            cast(Person.properties, Text),
             Person.is_identified,
             Person.created_at,
         )
         .join(Person, Person.id == PersonDistinctId.person_id)
         .where(_is_known_as(dialect_name))
+    )
+
+
+@functools.cache
+def _large_query(dialect_name: str) -> Select[str, int]:
+    size = func.length(cast(Person.properties, Text), type_=Integer)
+    return (
+        select(PersonDistinctId.distinct_id, size)
+        .join(Person, Person.id == PersonDistinctId.person_id)
+        .where(_is_known_as(dialect_name), size > _LARGE_CHARACTERS)
+    )
+
+
+@functools.cache
+def _id_counts_query(dialect_name: str) -> Select[int, int]:
+    return (
+        select(PersonDistinctId.person_id, func.count(type_=Integer))
+        .where(is_among(PersonDistinctId.person_id, "person_ids", dialect_name))
+        .group_by(PersonDistinctId.person_id)
     )
 
 
@@ -84,6 +106,10 @@ class PersonRepository:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
+
+    @property
+    def project_id(self) -> int:
+        return self._project_id
 
     async def ids(self, distinct_ids: Sequence[str]) -> dict[str, int]:
         """Return the person id of every known distinct id."""
@@ -102,12 +128,28 @@ class PersonRepository:
         by_id: dict[int, PersonState] = {}
         query = _states_query(self._session.get_bind().dialect.name)
         rows = await fetch_within(self._session, query, self._bound(distinct_ids))
-        return {
-            distinct_id: by_id.setdefault(
-                person_id, PersonState(person_id, uuid, properties, is_identified, created_at)
-            )
-            for distinct_id, person_id, uuid, properties, is_identified, created_at in rows
-        }
+        slices = TimeSlices()
+        found: dict[str, PersonState] = {}
+        for distinct_id, person_id, uuid, text_, is_identified, created_at in rows:
+            if person_id not in by_id:
+                document = PropertyDocument.read(text_, PERSON_PROPERTY_BYTES)
+                by_id[person_id] = PersonState(person_id, uuid, document, is_identified, created_at)
+                await slices.pause()
+            found[distinct_id] = by_id[person_id]
+        return found
+
+    async def large(self, distinct_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of characters of the properties of those persons that have many, by distinct id."""
+        query = _large_query(self._session.get_bind().dialect.name)
+        return dict(await fetch_within(self._session, query, self._bound(distinct_ids)))
+
+    async def count_ids(self, persons: Iterable[PersonState]) -> None:
+        """Give persons the number of their distinct ids."""
+        query = _id_counts_query(self._session.get_bind().dialect.name)
+        person_ids = {"person_ids": [person.id for person in persons]}
+        counts = dict(await fetch_within(self._session, query, person_ids))
+        for person in persons:
+            person.ids = counts[_id(person)]
 
     async def store(self, changes: IdentityChanges, known: Iterable[PersonState]) -> None:
         """Store the changes of a batch. Persons that were both created and merged within it leave no row."""
@@ -124,7 +166,14 @@ class PersonRepository:
         for person, person_id in zip(persons, await self._allocate_ids(len(persons)), strict=True):
             person.id = person_id
         rows = [
-            (person.id, self._project_id, person.uuid, person.properties, person.is_identified, person.created_at)
+            (
+                person.id,
+                self._project_id,
+                person.uuid,
+                write_properties(person.properties),
+                person.is_identified,
+                person.created_at,
+            )
             for person in persons
         ]
         columns = ("id", "project_id", "uuid", "properties", "is_identified", "created_at")
@@ -160,7 +209,7 @@ class PersonRepository:
             [
                 {
                     "person_id": person.id,
-                    "new_properties": person.properties,
+                    "new_properties": write_properties(person.properties),
                     "new_is_identified": person.is_identified,
                     "new_created_at": person.created_at,
                 }

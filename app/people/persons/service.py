@@ -1,18 +1,25 @@
 """Resolves the persons of events, and reads persons."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.errors import PayloadTooLarge
+from app.common.limits import CHANGED_PERSON_BYTES, PERSON_PROPERTY_BYTES
+from app.common.time_slices import TimeSlices
 from app.db.models import Person
 from app.people.persons.identity import IdentityEvent, IdentityGraph, PersonState
 from app.people.persons.repository import PersonRepository
+from app.people.refusals import report_left_out, report_refused_merges
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
 from app.properties.matcher import compile_filter
+
+_FEW_PERSONS = 32  # which are in memory at a time, however large they are
+_RUN_BYTES = _FEW_PERSONS * PERSON_PROPERTY_BYTES.value
 
 
 @dataclass(frozen=True)
@@ -33,32 +40,53 @@ class PersonService:
         """
         if any(event.alias is not None for event in events):
             return {}
-        wanted = list({event.distinct_id for event in events})
-        changing = [event for event in events if event.set or event.set_once or event.unset]
+        changing = [event for event in events if event.may_change_person]
         if not changing:
-            return await self._persons.ids(wanted)
-        states = await self._persons.states(wanted)
-        # Browsers repeat the origin of their person with every event: only the first one changes the person.
-        for event in changing:
-            if event.distinct_id in states:
-                states[event.distinct_id].update(event)
-        return {
-            distinct_id: state.id for distinct_id, state in states.items() if state.id is not None and not state.changed
-        }
+            return await self._persons.ids(list({event.distinct_id for event in events}))
+        slices = TimeSlices()
+        found: dict[str, int] = {}
+        for run in await self._runs(events):
+            states = await self._persons.states(list({event.distinct_id for event in run}))
+            # Browsers repeat the origin of their person with every event: only the first one changes the person.
+            for event in run:
+                if event.may_change_person and event.distinct_id in states:
+                    states[event.distinct_id].update(event)
+                    await slices.pause()
+            unchanged = {name: state for name, state in states.items() if state.id is not None and not state.changed}
+            self._report(unchanged.values())
+            found |= {name: state.id for name, state in unchanged.items() if state.id is not None}
+        return found
 
     async def lock(self) -> None:
         """Wait until no other transaction changes identities of the project, and keep others waiting."""
         await self._persons.lock_identities()
 
     async def apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
-        """Apply events one after another; return the person id of each distinct id. Call ``lock`` first."""
-        mentioned = {event.distinct_id for event in events} | {
-            event.alias for event in events if event.alias is not None
-        }
-        known = await self._persons.states(list(mentioned))
+        """Apply events one after another; return the person id of each distinct id. Call ``lock`` first.
+
+        Raises
+        ------
+        PayloadTooLarge
+            The persons that the events change have too many properties together.
+        """
+        found: dict[str, int] = {}
+        for run in await self._runs(events):
+            found |= await self._apply(run)
+        return found
+
+    async def _apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+        known = await self._persons.states(list(_mentioned(events)))
+        if known and any(event.alias is not None for event in events):
+            await self._persons.count_ids(known.values())
         graph = IdentityGraph(known)
-        persons: dict[str, PersonState] = {event.distinct_id: graph.apply(event) for event in events}
+        slices = TimeSlices()
+        persons: dict[str, PersonState] = {}
+        for event in events:
+            persons[event.distinct_id] = graph.apply(event)
+            await slices.pause()
         await self._persons.store(graph.changes, {id(person): person for person in known.values()}.values())
+        self._report({id(person): person for person in persons.values()}.values())
+        report_refused_merges(graph.changes.refused, self._persons.project_id)
         found = {}
         for distinct_id, person in persons.items():
             survivor = person.survivor()
@@ -66,6 +94,39 @@ class PersonService:
                 raise ValueError(f"the person of {distinct_id!r} was not stored")
             found[distinct_id] = survivor.id
         return found
+
+    async def _runs(self, events: Sequence[IdentityEvent]) -> Sequence[Sequence[IdentityEvent]]:
+        """Cut events into runs that hold few properties in memory at a time; nearly always it is one.
+
+        Where no event joins persons, those of one person come together, so that the person is read once.
+        """
+        mentioned = _mentioned(events)
+        large = await self._persons.large(list(mentioned)) if len(mentioned) > _FEW_PERSONS else {}
+        if not large and sum(event.person_bytes for event in events) <= _RUN_BYTES:
+            return [events]
+        if all(event.alias is None for event in events):
+            events = sorted(events, key=lambda event: event.distinct_id)
+        runs: list[list[IdentityEvent]] = [[]]
+        read: set[str] = set()
+        size = total = 0
+        for event in events:
+            names = {event.distinct_id, event.alias or event.distinct_id} - read
+            weight = sum(large.get(name, 0) for name in names)
+            total += weight
+            if total > CHANGED_PERSON_BYTES.value:
+                raise PayloadTooLarge(CHANGED_PERSON_BYTES.detail)
+            if runs[-1] and size + weight + event.person_bytes > _RUN_BYTES:
+                runs.append([])
+                read, size = set(), 0
+                weight = sum(large.get(name, 0) for name in (event.distinct_id, event.alias) if name is not None)
+            runs[-1].append(event)
+            read |= names
+            size += weight + event.person_bytes
+        return runs
+
+    def _report(self, persons: Iterable[PersonState]) -> None:
+        for person in persons:
+            report_left_out(person.document, "person", self._persons.project_id)
 
     async def page(
         self, distinct_id: str | None, limit: int, offset: int
@@ -102,3 +163,7 @@ class PersonFilterService:
             ],
             dtype=np.int64,
         )
+
+
+def _mentioned(events: Iterable[IdentityEvent]) -> set[str]:
+    return {name for event in events for name in (event.distinct_id, event.alias) if name is not None}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.common import limits
 from tests.support.service import Service, event
 
 UUIDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(10)]
@@ -135,7 +136,7 @@ async def test_requests_that_share_a_commit_have_answers_of_their_own(service: S
 async def test_a_batch_may_be_larger_than_a_statement(service: Service) -> None:
     events: list[dict[str, Any]] = [
         {"event": "visit", "distinct_id": f"{number % 7000}", "uuid": f"00000000-0000-4000-8000-{number:012}"}
-        for number in range(33_000)
+        for number in range(limits.EVENTS.value)
     ]
     await service.capture(*events)
     await service.capture(*events)

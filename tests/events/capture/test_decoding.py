@@ -126,7 +126,8 @@ def test_person_properties_beside_the_event_are_folded_into_its_properties() -> 
     event = decode_one(properties={"$set": {"a": 1, "b": 2}}, **beside)
 
     assert json.loads(event.properties) == {"$set": {"a": 3, "b": 2}, "$set_once": {"c": 4}, "$unset": ["d"]}
-    assert (event.set, event.set_once, event.unset) == ({"a": 3, "b": 2}, {"c": 4}, ["d"])
+    changes: object = (event.set, event.set_once, event.unset)
+    assert changes == ({"a": 3, "b": 2}, {"c": 4}, {"d"})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from app.common.timestamps import to_microseconds
-from app.events.capture.decoding.wire import WireEvent, WireProperties, invalid_payload
+from app.events.capture.decoding.wire import WireEvent, WireProperties, invalid_payload, refuse_long_field
 
 # Times outside are mistakes of a client's clock or unit; arithmetic and display need a margin to datetime's own bounds.
 _EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
@@ -76,6 +76,7 @@ def read_sent_at(value: object) -> dt.datetime | None:
 def _parse_iso_8601(value: object) -> dt.datetime | None:
     if not isinstance(value, str):
         return None
+    refuse_long_field(value)
     try:
         moment = dt.datetime.fromisoformat(value.strip())
         return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

@@ -1,14 +1,16 @@
 """The events of a capture request: validated, and ready to be stored."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
+from app.common import limits
+from app.common.errors import PayloadTooLarge
 from app.common.json_text import storable_text
 from app.events.capture.decoding.clock import RequestClock
 from app.events.capture.decoding.wire import (
@@ -16,20 +18,27 @@ from app.events.capture.decoding.wire import (
     ORIGIN_FIELDS,
     WireEvent,
     WireProperties,
+    decode_event,
     invalid_payload,
     load_json,
     read_properties,
+    refuse_long_field,
     rewrite_properties,
 )
+from app.people.properties import Properties
+from app.people.properties import read_properties as read_properties_of_person
+from app.sdk.bounded_structs import Json, Scalar
 
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
-MAX_PERSON_PROPERTY_DEPTH = 64
 LONG_BYTES = 16 * 1024
 _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
-_CONTAINERS = frozenset({dict, list})  # the decoder makes no others
+_MAX_CHARACTER_BYTES = 4  # in UTF-8
+_FALSY = frozenset({b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"})
+_NO_KEYS: Set[str] = frozenset()
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
+_decode_keys: Any = msgspec.json.Decoder().decode  # whatever JSON holds
 
 # A person keeps the first value of each property of origin, and the latest campaign.
 _INITIAL_PROPERTIES = tuple(f"$initial_{field}" for field in ORIGIN_FIELDS.values())
@@ -50,8 +59,11 @@ class CapturedEvent(msgspec.Struct, frozen=True):
         The other distinct id of an event that merges two (``$identify``, ``$create_alias``, ``$merge_dangerously``).
     is_merge_forced : bool
         Whether the event may merge two persons that are both identified.
-    set, set_once : dict
-        Properties of the person, those of the person's origin included.
+    campaign, origin : dict
+        Properties of the person that the event's own properties give: the latest, and the first.
+    sent_set, sent_set_once, sent_unset : msgspec.Raw or UNSET
+        The JSON of properties of the person that the client sent. It is decoded when it is asked for, so that a request
+        is never decoded as a whole.
     address : str or None
         The address that the event came from, unless the event states it itself.
     """
@@ -64,30 +76,66 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     properties: str
     alias: str | None
     is_merge_forced: bool
-    set: JsonDict
-    set_once: JsonDict
-    unset: Sequence[str]
+    campaign: Properties
+    origin: Properties
+    sent_set: Json
+    sent_set_once: Json
+    sent_unset: Json
     address: str | None
 
+    @property
+    def set(self) -> Properties:
+        """The properties that the person gets."""
+        return {**_read_sent(self.sent_set), **self.campaign}
 
-def read_events(events: Sequence[WireEvent], clock: RequestClock, address: str | None) -> Iterator[CapturedEvent]:
-    """Yield the events that are to be stored.
+    @property
+    def set_once(self) -> Properties:
+        """The properties that the person gets unless it has them."""
+        return {**self.origin, **_read_sent(self.sent_set_once)}
+
+    @property
+    def unset(self) -> Set[str]:
+        """The properties that are removed from the person."""
+        keys = _NO_KEYS if isinstance(self.sent_unset, UnsetType) else _decode_keys(self.sent_unset)
+        return frozenset(map(str, keys)) if isinstance(keys, list) else _NO_KEYS
+
+    @property
+    def may_change_person(self) -> bool:
+        """Whether the event has properties of the person."""
+        return bool(self.campaign or self.origin) or self.person_bytes > 0
+
+    @property
+    def person_bytes(self) -> int:
+        """The size of what the client sent as properties of the person."""
+        return sum(len(sent) for sent in (self.sent_set, self.sent_set_once, self.sent_unset) if sent)
+
+
+def read_events(events: Sequence[WireEvent | Raw], clock: RequestClock, address: str | None) -> Iterator[CapturedEvent]:
+    """Yield the events that are to be stored, each when it is decoded.
 
     Raises
     ------
     ValidationFailed
         At an invalid event, with the 2022 code ``invalid_payload``.
+    PayloadTooLarge
+        Too many events join persons.
     """
+    merges = 0
     for event in events:
-        captured = _read_event(event, clock, address)
-        if captured is not None:
-            yield captured
+        captured = _read_event(decode_event(event), clock, address)
+        if captured is None:
+            continue
+        merges += captured.alias is not None
+        if merges > limits.MERGES.value:
+            raise PayloadTooLarge(limits.MERGES.detail)
+        yield captured
 
 
-def is_long(event: WireEvent) -> bool:
-    """Whether an event is large, or its properties may have to be rewritten."""
-    is_rewritten = event.set or event.set_once or event.unset
-    return bool(is_rewritten) or (not isinstance(event.properties, UnsetType) and len(event.properties) > LONG_BYTES)
+def is_long(event: WireEvent | Raw) -> bool:
+    """Whether decoding an event may take long."""
+    if isinstance(event, Raw):
+        return len(event) > LONG_BYTES
+    return any(len(part) > LONG_BYTES for part in (event.properties, event.set, event.set_once, event.unset) if part)
 
 
 def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> CapturedEvent | None:
@@ -103,7 +151,7 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         return None  # part of a session recording, which the service does not store
     if event.set or event.set_once or event.unset:
         text, known = _merge_into_properties(event, text)
-    name = storable_text(event.event)
+    name = _read_text(event.event)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
@@ -113,24 +161,23 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         properties=text,
         alias=_read_alias(name, known),
         is_merge_forced=name == "$merge_dangerously",
-        set={**_read_object(known.set), **_scalars(CAMPAIGN_PROPERTIES, _read_campaign(known))},
-        set_once={**_scalars(_INITIAL_PROPERTIES, _read_origin(known)), **_read_object(known.set_once)},
-        unset=[str(key) for key in known.unset] if isinstance(known.unset, list) else [],
+        campaign=_without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known)),
+        origin=_without_absent(_INITIAL_PROPERTIES, _read_origin(known)),
+        sent_set=known.set,
+        sent_set_once=known.set_once,
+        sent_unset=known.unset,
         address=address if known.address is UNSET else None,
     )
 
 
-def _scalars(names: Sequence[str], values: Sequence[object]) -> JsonDict:
-    """Return the values that are neither absent nor objects nor lists."""
+def _without_absent(names: Sequence[str], values: Sequence[Scalar]) -> Properties:
     if values.count(None) == len(values):  # most events have no campaign
         return {}
-    if not _CONTAINERS.isdisjoint(map(type, values)):
-        values = [None if type(value) in _CONTAINERS else value for value in values]
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _check_snapshot(known: WireProperties) -> None:
-    if not known.snapshot_data:
+    if isinstance(known.snapshot_data, UnsetType) or bytes(known.snapshot_data) in _FALSY:
         raise invalid_payload('Invalid payload: $snapshot events must contain property "$snapshot_data"!')
 
 
@@ -144,7 +191,14 @@ def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
         raise invalid_payload('Invalid payload: All events must have the event field "distinct_id"!')
     if not value:
         raise invalid_payload('Invalid payload: Event field "distinct_id" should not be blank!')
-    return storable_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+    return _read_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+
+
+def _read_text(value: Scalar | UnsetType) -> str:
+    text = storable_text(value)
+    if len(text) * _MAX_CHARACTER_BYTES > limits.EVENT_FIELD_BYTES.value:
+        refuse_long_field(text)
+    return text
 
 
 def _read_uuid(value: object, clock: RequestClock) -> UUID:
@@ -172,28 +226,26 @@ def _merge_into_properties(event: WireEvent, text: str) -> tuple[str, WireProper
     properties = load_json(text)
     if not isinstance(properties, dict):
         raise TypeError(f"properties were read as an object before, now as {type(properties).__name__}")
-    for key, sent in (("$set", event.set), ("$set_once", event.set_once)):
+    for key, sent in (("$set", _load(event.set)), ("$set_once", _load(event.set_once))):
         if isinstance(sent, dict):
-            properties[key] = {**_read_object(properties.get(key)), **sent}
-    if isinstance(event.unset, list):
-        properties.setdefault("$unset", event.unset)
+            properties[key] = {**_as_object(properties.get(key)), **sent}
+    if isinstance(unset := _load(event.unset), list):
+        properties.setdefault("$unset", unset)
     return rewrite_properties(properties)
+
+
+def _load(raw: Json) -> object:
+    return None if isinstance(raw, UnsetType) else load_json(str(raw, "utf-8"))
+
+
+def _as_object(value: object) -> JsonDict:
+    return value if isinstance(value, dict) else {}
 
 
 def _read_alias(name: str, known: WireProperties) -> str | None:
     other = known.anonymous_id if name == "$identify" else known.alias if name in _ALIASING else None
-    return storable_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
+    return _read_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
-def _read_object(value: object) -> JsonDict:
-    """Return an object without the values that are nested too deeply to be read back from a person."""
-    if not isinstance(value, dict):
-        return {}
-    return {storable_text(key): nested for key, nested in value.items() if _depth_is_bounded(nested)}
-
-
-def _depth_is_bounded(value: object, depth: int = 1) -> bool:
-    if depth > MAX_PERSON_PROPERTY_DEPTH:
-        return False
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return all(_depth_is_bounded(child, depth + 1) for child in children)
+def _read_sent(raw: Json) -> Properties:
+    return {} if isinstance(raw, UnsetType) else read_properties_of_person(raw)

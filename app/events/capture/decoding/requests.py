@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from app.common.json_text import storable_text
 from app.events.capture.decoding.clock import RequestClock, read_sent_at
 from app.events.capture.decoding.events import LONG_BYTES, CapturedEvent, is_long, read_events
-from app.events.capture.decoding.wire import (
-    WireEvent,
-    WireRequest,
-    invalid_payload,
-    parse_request,
-    read_properties,
-)
+from app.events.capture.decoding.wire import ParsedRequest, parse_request, read_properties
+
+LARGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,8 @@ class CapturedBatch:
     events : iterator of CapturedEvent
         Decoded while they are taken. One invalid event refuses the whole request, so that no request is stored in part:
         it raises ``ValidationFailed`` with the 2022 code ``invalid_payload``.
+    is_large : bool
+        Whether the token should be looked up before events are taken.
     are_long : bool
         Whether decoding a single event may take long.
     """
@@ -49,6 +47,7 @@ class CapturedBatch:
     token: str | None
     project_id: object
     events: Iterator[CapturedEvent]
+    is_large: bool
     are_long: bool
 
 
@@ -68,27 +67,24 @@ def decode_batch(payload: bytes, now: dt.datetime, envelope: Envelope = _EMPTY_E
     ValidationFailed
         With the 2022 code ``invalid_payload``.
     """
-    body = parse_request(payload)
-    entries = body if isinstance(body, list) else [body]
-    if not entries:
-        raise invalid_payload("Invalid payload: the request holds no event.")
-    first = entries[0]
-    has_batch = bool(first.batch) and not isinstance(body, list)
-    if envelope.event_name is not None and not has_batch and not isinstance(body, list):
+    parsed = parse_request(payload)
+    first = parsed.first
+    if envelope.event_name is not None and parsed.is_single:
         first.event = envelope.event_name
-    events: Sequence[WireEvent] = first.batch if first.batch and has_batch else entries
     clock = RequestClock(now, read_sent_at(envelope.query_sent_at or first.sent_at or envelope.form_sent_at))
     return CapturedBatch(
-        token=_find_token(first, envelope),
+        token=_find_token(parsed, envelope),
         project_id=envelope.project_id or first.project_id,
-        events=read_events(events, clock, envelope.address),
-        are_long=len(payload) > LONG_BYTES and any(map(is_long, events)),
+        events=read_events(parsed.events, clock, envelope.address),
+        is_large=len(payload) > LARGE_BYTES,
+        are_long=len(payload) > LONG_BYTES and any(map(is_long, parsed.events)),
     )
 
 
-def _find_token(first: WireRequest, envelope: Envelope) -> str | None:
+def _find_token(parsed: ParsedRequest, envelope: Envelope) -> str | None:
+    first = parsed.first
     candidates = (*envelope.tokens, first.dollar_token, first.token, first.api_key)
     found = next((candidate for candidate in candidates if candidate), None)
-    if not found and first.batch is None:
+    if not found and not parsed.has_batch:
         found = read_properties(first)[1].token
     return storable_text(found).strip() if found else None

@@ -1,16 +1,22 @@
 """The JSON of a capture request as typed structures.
 
-Properties stay JSON text from the wire to the table; only the few keys that capture itself reads are decoded.
+Properties stay JSON text from the wire to the table; only the few keys that capture itself reads are decoded. A field
+that should be a text is never built as a list or an object, whatever is sent, unless it is small.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from app.common import lenient_json
-from app.common.errors import ValidationFailed
+from app.common import lenient_json, limits
+from app.common.errors import PayloadTooLarge, ValidationFailed
+from app.common.json_repair import is_utf8, repair
 from app.common.json_text import write_json
+from app.people.properties import check_values
+from app.sdk.bounded_structs import BoundedDecoder, FieldTooLargeError, Json, Scalar, is_sent
 
 CAMPAIGN_PROPERTIES = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid")
 _VISIT_PROPERTIES = (
@@ -25,6 +31,9 @@ _VISIT_PROPERTIES = (
 )
 # The properties that say where a person came from, and the fields of `WireProperties` that hold them.
 ORIGIN_FIELDS = {name: name.removeprefix("$") for name in (*CAMPAIGN_PROPERTIES, *_VISIT_PROPERTIES)}
+_EXPLAINED_BYTES = 64 * 1024
+
+Element = TypeVar("Element")
 
 
 class WireEvent(
@@ -33,27 +42,33 @@ class WireEvent(
 ):
     """One event as a client sends it."""
 
-    event: object = UNSET
-    dollar_distinct_id: object = UNSET
-    distinct_id: object = UNSET
-    properties: Raw | UnsetType = UNSET
-    timestamp: object = None
-    offset: object = None
-    uuid: object = None
-    set: object = None
-    set_once: object = None
-    unset: object = None
+    event: Scalar | UnsetType = UNSET
+    dollar_distinct_id: Scalar | UnsetType = UNSET
+    distinct_id: Scalar | UnsetType = UNSET
+    properties: Json = UNSET
+    timestamp: Scalar = None
+    offset: Scalar = None
+    uuid: Scalar = None
+    set: Json = UNSET
+    set_once: Json = UNSET
+    unset: Json = UNSET
 
 
 class WireRequest(WireEvent, rename={"dollar_token": "$token"}):
-    """A request's body: an envelope around a batch, or one event with the envelope's fields beside it."""
+    """An event with the fields of an envelope beside it, or an envelope around a batch."""
 
-    batch: list[WireEvent] | None = None
-    dollar_token: object = None
-    token: object = None
-    api_key: object = None
-    project_id: object = None
-    sent_at: object = None
+    dollar_token: Scalar = None
+    token: Scalar = None
+    api_key: Scalar = None
+    project_id: Scalar = None
+    sent_at: Scalar = None
+    batch: Json = UNSET
+
+
+class _SmallRequest(WireRequest):
+    """A request whose batch is decoded at once."""
+
+    batch: list[WireEvent] | None = None  # type: ignore[assignment]  # a part of the wire's structure, read here only
 
 
 class WireProperties(
@@ -71,65 +86,192 @@ class WireProperties(
 ):
     """The properties of an event that capture reads."""
 
-    distinct_id: object = UNSET
-    token: object = None
-    set: object = None
-    set_once: object = None
-    unset: object = None
-    anonymous_id: object = None
-    alias: object = None
-    ignores_sent_at: object = None
-    snapshot_data: object = None
-    address: object = UNSET
-    utm_source: object = None
-    utm_medium: object = None
-    utm_campaign: object = None
-    utm_content: object = None
-    utm_term: object = None
-    gclid: object = None
-    fbclid: object = None
-    browser: object = None
-    browser_version: object = None
-    device_type: object = None
-    current_url: object = None
-    pathname: object = None
-    os: object = None
-    referring_domain: object = None
-    referrer: object = None
+    distinct_id: Scalar | UnsetType = UNSET
+    token: Scalar = None
+    set: Json = UNSET
+    set_once: Json = UNSET
+    unset: Json = UNSET
+    anonymous_id: Scalar = None
+    alias: Scalar = None
+    ignores_sent_at: Scalar = None
+    snapshot_data: Json = UNSET
+    address: Json = UNSET
+    utm_source: Scalar = None
+    utm_medium: Scalar = None
+    utm_campaign: Scalar = None
+    utm_content: Scalar = None
+    utm_term: Scalar = None
+    gclid: Scalar = None
+    fbclid: Scalar = None
+    browser: Scalar = None
+    browser_version: Scalar = None
+    device_type: Scalar = None
+    current_url: Scalar = None
+    pathname: Scalar = None
+    os: Scalar = None
+    referring_domain: Scalar = None
+    referrer: Scalar = None
 
 
-decode_request: Callable[[bytes], list[WireRequest] | WireRequest] = msgspec.json.Decoder(
-    list[WireRequest] | WireRequest
+class ParsedRequest(msgspec.Struct, frozen=True):
+    """A request's envelope, and its events: decoded, or as the JSON of each."""
+
+    first: WireRequest
+    events: Sequence[WireEvent | Raw]
+    is_single: bool = False  # the envelope is the event
+    has_batch: bool = False
+
+
+class _TooManyEvents(Exception):
+    pass
+
+
+class _CountedEvent(msgspec.Struct, gc=False):
+    """An element of a batch of which nothing is decoded: one too many ends the decoding."""
+
+    def __post_init__(self) -> None:
+        _counter.events += 1
+        if _counter.events > limits.EVENTS.value:
+            raise _TooManyEvents
+
+
+class _CountedRequest(msgspec.Struct):
+    batch: list[_CountedEvent] | None = None
+
+
+class _Counter(threading.local):
+    events = 0
+
+
+_counter = _Counter()
+_decode_small: Callable[[bytes], list[WireRequest] | _SmallRequest] = msgspec.json.Decoder(
+    list[WireRequest] | _SmallRequest
 ).decode
-_decode_properties = msgspec.json.Decoder(WireProperties).decode
+_decode_counted = msgspec.json.Decoder(list[_CountedEvent] | _CountedRequest).decode
+_events = BoundedDecoder(WireEvent)
+_requests = BoundedDecoder(WireRequest)
+_properties = BoundedDecoder(WireProperties, frozenset(ORIGIN_FIELDS.values()))
+_decode_outermost = msgspec.json.Decoder(list[Raw] | _requests.raw_kind).decode
+_decode_elements = msgspec.json.Decoder(list[Raw]).decode
 _NO_PROPERTIES = WireProperties()
 
 
-def parse_request(body: bytes) -> list[WireRequest] | WireRequest:
+def parse_request(body: bytes) -> ParsedRequest:
     """Parse the body of a request, which is one object or a list of objects.
 
     Raises
     ------
     ValidationFailed
         With the 2022 code ``invalid_payload``.
+    PayloadTooLarge
+        It holds too many events, or one that is too large.
     """
     try:
-        body.decode()  # the decoder does not validate the text that it passes through
-        return decode_request(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse(body) if is_utf8(body) else _parse_leniently(body)
+    except FieldTooLargeError as error:
+        raise invalid_payload(str(error)) from error
+    except msgspec.ValidationError as error:  # valid JSON, but not a request
+        raise invalid_payload(f"Malformed request data: {error}") from error
+    except (msgspec.DecodeError, RecursionError):
         return _parse_leniently(body)
+
+
+def _parse_leniently(body: bytes) -> ParsedRequest:
+    try:
+        return _parse(repair(body))
+    except FieldTooLargeError as error:
+        raise invalid_payload(str(error)) from error
+    except msgspec.ValidationError as error:
+        raise invalid_payload(f"Malformed request data: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid_payload(f"Malformed request data: Invalid JSON: {_explain(body, error)}") from error
+
+
+def _explain(body: bytes, error: Exception) -> str:
+    """Return what is wrong with a text that is not JSON, by line and column if it is short."""
+    if len(body) <= _EXPLAINED_BYTES:
+        try:
+            lenient_json.load(lenient_json.read_text(body))
+        except (ValueError, RecursionError) as better:
+            return str(better)
+    return str(error)
+
+
+def _parse(body: bytes) -> ParsedRequest:
+    if len(body) > limits.EVENT_BYTES.value:
+        _count_events(body)
+        return _parse_lazily(body)
+    if body.count(b"{") > limits.EVENTS.value:
+        _count_events(body)
+    try:
+        request = _decode_small(body)
+    except msgspec.ValidationError:
+        _count_events(body)
+        return _parse_lazily(body)
+    if isinstance(request, list):
+        return ParsedRequest(_first_of(request), request, has_batch=is_sent(request[0].batch))
+    batch = request.batch
+    return ParsedRequest(request, batch or [request], is_single=not batch, has_batch=batch is not None)
+
+
+def _parse_lazily(body: bytes) -> ParsedRequest:
+    outermost = _decode_outermost(body)
+    if isinstance(outermost, list):
+        _refuse_large(outermost)
+        first = _requests.decode(_first_of(outermost))
+        return ParsedRequest(first, outermost, has_batch=is_sent(first.batch))
+    has_batch = is_sent(outermost.batch)
+    elements = _decode_elements(outermost.batch) if has_batch else []
+    _refuse_large(elements or [body])
+    first = _requests.from_raw(outermost)
+    return ParsedRequest(first, elements or [first], is_single=not elements, has_batch=has_batch)
+
+
+def _count_events(body: bytes) -> None:
+    _counter.events = 0
+    try:
+        _decode_counted(body)
+    except _TooManyEvents as error:
+        raise PayloadTooLarge(limits.EVENTS.detail) from error
+
+
+def _refuse_large(elements: Iterable[Raw | bytes]) -> None:
+    if any(len(element) > limits.EVENT_BYTES.value for element in elements):
+        raise PayloadTooLarge(limits.EVENT_BYTES.detail)
+
+
+def _first_of(elements: list[Element]) -> Element:
+    if not elements:
+        raise invalid_payload("Invalid payload: the request holds no event.")
+    return elements[0]
+
+
+def decode_event(event: WireEvent | Raw) -> WireEvent:
+    """Decode an event of a parsed request."""
+    if not isinstance(event, Raw):
+        return event
+    try:
+        return _events.decode(event)
+    except FieldTooLargeError as error:
+        raise invalid_payload(str(error)) from error
 
 
 def read_properties(event: WireEvent) -> tuple[str, WireProperties]:
     """Return the properties of an event as JSON text, and those of them that capture reads."""
     raw = event.properties
-    if isinstance(raw, UnsetType) or bytes(raw) == b"null":
+    if isinstance(raw, UnsetType) or not is_sent(raw):
         return "{}", _NO_PROPERTIES
     text = str(raw, "utf-8")
     try:
-        return text, _decode_properties(text)
-    except msgspec.DecodeError:  # not an object, or a key that capture reads has an invalid number or surrogate
+        known = _properties.decode(raw)
+        for changed in (known.set, known.set_once, known.unset):
+            if not isinstance(changed, UnsetType):
+                check_values(changed)
+    except FieldTooLargeError as error:
+        raise invalid_payload(str(error)) from error
+    except msgspec.DecodeError:  # not an object, or a value that capture reads has an invalid number
         return rewrite_properties(load_json(text))
+    return text, known
 
 
 def rewrite_properties(document: object) -> tuple[str, WireProperties]:
@@ -137,7 +279,10 @@ def rewrite_properties(document: object) -> tuple[str, WireProperties]:
     if not isinstance(document, dict):
         raise invalid_payload(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
     text = write_json(document)
-    return text, _decode_properties(text)
+    try:
+        return text, _properties.decode(text.encode())
+    except FieldTooLargeError as error:
+        raise invalid_payload(str(error)) from error
 
 
 def load_json(text: str) -> object:
@@ -147,12 +292,11 @@ def load_json(text: str) -> object:
         raise invalid_payload(f"Malformed request data: Invalid JSON: {error}") from error
 
 
+def refuse_long_field(text: str) -> None:
+    """Refuse a text that is larger than a field of an event may be."""
+    if len(text.encode()) > limits.EVENT_FIELD_BYTES.value:
+        raise invalid_payload(limits.EVENT_FIELD_BYTES.detail)
+
+
 def invalid_payload(detail: str) -> ValidationFailed:
     return ValidationFailed(detail, code="invalid_payload")
-
-
-def _parse_leniently(body: bytes) -> list[WireRequest] | WireRequest:
-    try:
-        return decode_request(write_json(load_json(lenient_json.read_text(body))).encode())
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise invalid_payload(f"Malformed request data: {error}") from error
