@@ -214,8 +214,18 @@ BUCKETS: Final = Limit(
     "intervals of a series over time",
     5_000,
     "items",
-    "Each is a figure for every variant and metric.",
+    "Each is a figure for every variant and metric. The verdict on a trend does not depend on them: its series takes"
+    " longer intervals, or shows every n-th, where there would be more.",
+    "400 `invalid_input` where the request chooses the interval; otherwise longer steps",
+    "A series over time may have at most {value} intervals.",
+)
+COUNTED_BUCKETS: Final = Limit(
+    "intervals of a trend whose total depends on its interval, such as a sum of hourly averages",
+    100_000,
+    "items",
+    "Longer intervals would change the total, so it is counted by all of them.",
     "400 `invalid_input`",
+    "A trend may be counted by at most {value} intervals.",
 )
 ANALYZED_VARIANTS_BYTES: Final = Limit(
     "body of `analyze/` and `power/`",

@@ -13,7 +13,7 @@ from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exp
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
 from app.experiments.scorecard.metrics import MetricType, metric_type_of, person_level_math, sample_metric, variants_of
-from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.calendar import Ticks
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
@@ -28,7 +28,6 @@ from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
-_INTERVAL: Interval = "day"
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class ScorecardCounter:
     async def _plan(
         self, experiment: Experiment, only: Collection[str] | None
     ) -> tuple[ExposurePlan, list["_PlannedMetric"]]:
-        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), _INTERVAL)
+        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
         return exposures, await self._plan_metrics(experiment, exposures, only)
 
     async def _plan_metrics(
@@ -212,7 +211,7 @@ class _MetricPlanner:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return _PlannedMetric(metric, problem="The funnel has no steps.")
-        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks, _INTERVAL))
+        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks))
 
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -222,7 +221,7 @@ class _MetricPlanner:
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
-        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks, _INTERVAL)
+        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 

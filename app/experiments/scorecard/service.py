@@ -25,6 +25,7 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
+from app.metrics.aggregation.calendar import count_ticks
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
 
@@ -72,8 +73,10 @@ class ScorecardService:
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction == "none" else None
         scorecard = await self._counter.count(experiment, only=only)
-        if len(scorecard.ticks) > _MAX_DAYS:
-            raise ValidationFailed(f"The experiment has {len(scorecard.ticks):,} days, more than {_MAX_DAYS:,}")
+        so_far = scorecard.scope.so_far
+        days = count_ticks(so_far.start, max(so_far.start, so_far.last), "day", so_far.timezone)
+        if days > _MAX_DAYS:
+            raise ValidationFailed(f"The experiment has {days:,} days, more than {_MAX_DAYS:,}")
         return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
@@ -186,15 +189,14 @@ async def _write_timeseries(
     counted, last = scorecard.metrics[index], len(scorecard.ticks) - 1
     days = range(last % step, last + 1, step)
     analyses = await _analyze_days(scorecard, config, index, days)
+    names = scorecard.ticks.days()
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
         fingerprint=_fingerprint(counted, config),
         timeseries={
-            scorecard.ticks.days[day]: write_analysis(
-                counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads
-            )
+            names[day]: write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
             for day, analysis in zip(days, analyses, strict=True)
             if analysis is not None and counted.kind is not None
         },
