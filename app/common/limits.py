@@ -250,10 +250,10 @@ PAGE_BYTES: Final = Limit(
     "the page ends there",
 )
 ROWS_BYTES: Final = Limit(
-    "events that are read at a time while facts are made of them",
-    16 * MIB,
+    "properties of the events that are read at a time",
+    32 * MIB,
     "bytes",
-    "Rows differ in size by a factor of ten thousand.",
+    "Rows differ in size by a factor of ten thousand. 30,000 ordinary events have less.",
     "fewer events are read at a time",
 )
 HEAD_BYTES: Final = Limit(

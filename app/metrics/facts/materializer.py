@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.repository import EventQueries, EventRepository
+from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
@@ -20,6 +20,8 @@ from app.metrics.facts.series import SeriesDefinition
 # Events per transaction: many, so that their facts share pages of the index of persons (which halves the cost of
 # storing), yet few enough for memory and for other writers of SQLite.
 CHUNK = 30_000
+# Facts per transaction, if every event belongs to every series.
+MATCHES = 300_000
 SECONDS_BETWEEN_REPORTS = 5.0
 
 logger = logging.getLogger("abacus")
@@ -119,27 +121,31 @@ class Materializer:
     ) -> None:
         """Bring several series up to an event. The next chunk is read while the current one is stored."""
         names, reported = _names(matchers.values()), time.monotonic()
-        reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+        limit = min(self._chunk, max(MATCHES // len(matchers), 1))
+        reading: asyncio.Task[EventChunk] | None = None
         try:
             while watermark < until:
-                rows = await reading
-                watermark = rows[-1][0] if len(rows) >= self._chunk else until
-                if watermark < until:
-                    reading = asyncio.create_task(self._read(project_id, names, watermark, until))
-                await self._store(project_id, matchers, rows, watermark)
+                chunk = await (reading or self._read(project_id, names, watermark, until, limit))
+                watermark = chunk.end
+                reading = None
+                if watermark < until and not chunk.is_large:  # of large events one chunk is enough for memory
+                    reading = asyncio.create_task(self._read(project_id, names, watermark, until, limit))
+                await self._store(project_id, matchers, chunk.rows, watermark)
+                del chunk
                 self._report(watermark, until)
                 if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
                     reported = time.monotonic()
                     percent = watermark / until * 100
                     logger.info("project %d: materialized %.0f %% of events for %s", project_id, percent, names)
         finally:
-            reading.cancel()
+            if reading is not None:
+                reading.cancel()
 
     async def _read(
-        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int
-    ) -> Sequence[EventRow]:
+        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int
+    ) -> EventChunk:
         async with self._database.read() as session:
-            return await EventRepository(session, project_id).named_after(names, watermark, until, self._chunk)
+            return await EventRepository(session, project_id).named_after(names, watermark, until, limit)
 
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
