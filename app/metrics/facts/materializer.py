@@ -157,13 +157,14 @@ class Materializer:
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Another process may have stored some of them meanwhile.
             watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
-            for series_id, watermark in watermarks.items():
-                new = [match for match in matches[series_id] if match.sequence > watermark]
+            matches = await asyncio.to_thread(_after, matches, watermarks)
+            for series_id, new in matches.items():
                 actor_property = matchers[series_id].actor_property
                 if actor_property is not None:
-                    new = await ActorKeyRepository(session, project_id).resolve_actors(new, actor_property)
-                matches[series_id] = new
-            await facts.append({series_id: matches[series_id] for series_id in watermarks})
+                    matches[series_id] = await ActorKeyRepository(session, project_id).resolve_actors(
+                        new, actor_property
+                    )
+            await facts.append(matches)
             await facts.move_watermarks(watermarks, reached)
 
 
@@ -185,3 +186,11 @@ def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:
 
 def _match(matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow]) -> dict[int, list[Match]]:
     return {series_id: list(matcher.match(rows)) for series_id, matcher in matchers.items()}
+
+
+def _after(matches: Mapping[int, list[Match]], watermarks: Mapping[int, int]) -> dict[int, list[Match]]:
+    """Return the matches of each series after its watermark."""
+    return {
+        series_id: [match for match in matches[series_id] if match.sequence > watermark]
+        for series_id, watermark in watermarks.items()
+    }
