@@ -1,17 +1,21 @@
 """Sizes of stored texts and documents, so that rows are read by bytes and not only by number."""
 
+import functools
+import operator
 from collections.abc import Iterable
-from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Text, cast
+from sqlalchemy import ColumnElement, Select, Text, cast
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import QueryableAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import BigInteger
 
-from app.common import limits
+from app.common.page_sizes import fitting
+
+Sizable: TypeAlias = ColumnElement[Any] | QueryableAttribute[Any]
 
 
 class octets(GenericFunction[int]):  # noqa: N801  # functions are written like this in queries
@@ -20,7 +24,7 @@ class octets(GenericFunction[int]):  # noqa: N801  # functions are written like 
     type = BigInteger()
     inherit_cache = True
 
-    def __init__(self, column: ColumnElement[Any] | QueryableAttribute[Any]) -> None:
+    def __init__(self, column: Sizable) -> None:
         super().__init__(cast(column, Text))
 
 
@@ -34,7 +38,16 @@ def _length_of_blob(element: octets, compiler: SQLCompiler, **options: Any) -> s
     return f"coalesce(length(CAST({compiler.process(element.clause_expr, **options)} AS BLOB)), 0)"
 
 
-def fitting(sizes: Iterable[int], limit: int = limits.PAGE_BYTES.value) -> int:
-    """Return how many of the items, from the first on, have at most ``limit`` bytes together; at least one, if any."""
-    sizes = list(sizes)
-    return max(sum(total <= limit for total in accumulate(sizes)), min(len(sizes), 1))
+async def fitting_limit(
+    session: AsyncSession, query: Select[Any], columns: Iterable[Sizable], limit: int, offset: int = 0
+) -> int:
+    """Return how many rows of an ordered query, at most ``limit``, fit into a page by the bytes of some columns."""
+    sizes = query.with_only_columns(size_of(columns), maintain_column_froms=True).limit(limit).offset(offset)
+    found = (await session.scalars(sizes)).all()
+    count = fitting(found)
+    return limit if count == len(found) else count
+
+
+def size_of(columns: Iterable[Sizable]) -> ColumnElement[int]:
+    """Return the bytes of several columns together."""
+    return functools.reduce(operator.add, map(octets, columns))

@@ -5,7 +5,7 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -24,13 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
+from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, insert_missing_rows
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
-from app.db.sizes import fitting, octets
+from app.db.sizes import octets, size_of
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
 _MAX_COLUMNS = 500
@@ -40,6 +41,8 @@ _MAX_SUBQUERIES = 100
 
 # The number of newest events of each name that are searched for flag properties.
 _MAX_SEARCHED = 10_000
+
+Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
@@ -282,7 +285,16 @@ class EventRepository:
 
     async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
         """Return events, newest first."""
-        query = select(Event).where(Event.project_id == self._project_id)
+        return (await self._session.scalars(self._page(select(Event), selection, limit))).all()
+
+    async def sizes(self, selection: EventSelection, limit: int) -> Sequence[tuple[int, int]]:
+        """Return the person id and the bytes of each event that ``page`` returns."""
+        columns = select(Event.person_id, size_of((Event.properties, Event.name, Event.distinct_id)))
+        rows = await self._session.execute(self._page(columns, selection, limit))
+        return [(person_id, size) for person_id, size in rows]
+
+    def _page(self, query: Select[*Columns], selection: EventSelection, limit: int) -> Select[*Columns]:
+        query = query.where(Event.project_id == self._project_id)
         if selection.name is not None:
             query = query.where(Event.name == selection.name)
         if selection.distinct_id is not None:
@@ -293,5 +305,4 @@ class EventRepository:
             query = query.where(Event.time < selection.before)
         if selection.cursor is not None:
             query = query.where(tuple_(Event.time, Event.sequence) < selection.cursor)
-        found = await self._session.scalars(query.order_by(Event.time.desc(), Event.sequence.desc()).limit(limit))
-        return found.all()
+        return query.order_by(Event.time.desc(), Event.sequence.desc()).limit(limit)
