@@ -256,6 +256,21 @@ ROWS_BYTES: Final = Limit(
     "Rows differ in size by a factor of ten thousand. 30,000 ordinary events have less.",
     "fewer events are read at a time",
 )
+REFRESH_SECONDS: Final = Limit(
+    "background refresh of a project's counts before it is another project's turn",
+    2,
+    "seconds",
+    "Projects take turns, so that the metrics of one do not delay those of another.",
+    "what was not finished goes on in the project's next turn",
+)
+COUNT_SECONDS: Final = Limit(
+    "count of a metric in the background",
+    30,
+    "seconds",
+    "It holds a slot that others need. A request for results may take longer.",
+    "after three attempts the metric is reported by `health`, and tried ever more rarely",
+    "It takes longer than {value} seconds.",
+)
 HEAD_BYTES: Final = Limit(
     "head of a request",
     64 * KIB,

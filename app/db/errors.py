@@ -49,3 +49,10 @@ def is_transient_database_error(error: BaseException | None) -> bool:
         )
     state = getattr(error, "sqlstate", None)
     return str(state).startswith(_TRANSIENT_SQLSTATES) if state else "connection is closed" in str(error)
+
+
+def is_statement_timeout(error: BaseException | None) -> bool:
+    """Whether PostgreSQL ended a statement that took too long."""
+    if isinstance(error, DBAPIError):
+        return is_statement_timeout(error.orig)
+    return getattr(error, "sqlstate", None) == asyncpg.QueryCanceledError.sqlstate

@@ -18,7 +18,8 @@ from app.db.models import Experiment, Project
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
 from app.experiments.repository import ExperimentQueries
-from app.http.dependencies import get_database
+from app.experiments.sharing import SharedCounts
+from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.facts.materializer import Materializer
 from app.pages.credentials import read_key
 from app.pages.service import PageService
@@ -76,12 +77,13 @@ async def get_page_experiment(request: Request, experiment_id: ExperimentId, pro
     return await get_detached_experiment(request, experiment_id, project)
 
 
-async def get_pages(request: Request, project: PageProjectDep) -> PageService:
+async def get_pages(request: Request, project: PageProjectDep, _time: LimitedTimeDep) -> PageService:
     return build_pages(get_database(request), request.app.state.materializer, project)
 
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
-    return PageService(project, build_counter(database, materializer, project))
+    counter = build_counter(database, materializer, project)
+    return PageService(project, counter, SharedCounts(materializer.shared, project))
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

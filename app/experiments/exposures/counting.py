@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
+from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
 from app.metrics.counting.fact_query import FactQuery
@@ -76,9 +77,10 @@ def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentSco
 class ExposureService:
     """Exposures of one project's experiments."""
 
-    def __init__(self, facts: FactService, queries: MetricQueryBuilder) -> None:
+    def __init__(self, facts: FactService, queries: MetricQueryBuilder, shared: SharedCounts) -> None:
         self._facts = facts
         self._queries = queries
+        self._shared = shared
 
     async def exposures(self, experiment: Experiment, interval: Interval | None = None) -> Exposures:
         """Count the exposures of an experiment; see ``plan_exposures``.
@@ -88,6 +90,11 @@ class ExposureService:
         ValidationFailed
             When the experiment has not started, or its time has too many intervals.
         """
+        return await self._shared.result(
+            f"exposures {interval}", experiment, lambda: self._exposures(experiment, interval)
+        )
+
+    async def _exposures(self, experiment: Experiment, interval: Interval | None) -> Exposures:
         plan = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), interval)
         [counts] = await self._facts.counts([plan.fact_query])
         return plan.answer(counts)

@@ -1,5 +1,6 @@
 """Counts what an experiment's analysis is based on: metrics -> queries -> facts -> counts by day."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
+EXPOSURES = "exposures"
+# Without their counts an experiment has neither results nor health.
+NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,17 @@ class ScorecardCounter:
         counted = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in metrics]
         return Scorecard(exposures, counted, await self._splits.split(experiment))
 
-    async def fact_queries(self, experiment: Experiment) -> list[FactQuery[Any]]:
-        """Return the fact queries of ``count`` for a started experiment; none where it cannot be counted."""
+    async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
+        """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
+
+        There are none where it cannot be counted.
+        """
         try:
             exposures, metrics = await self._plan(experiment, None)
         except ValidationFailed:
             return []
-        return [exposures.fact_query, *_fact_queries(metrics)]
+        counted = [(one.metric.id, one.fact_query) for one in metrics if one.fact_query is not None]
+        return [(EXPOSURES, exposures.fact_query), *counted]
 
     async def _plan(
         self, experiment: Experiment, only: Collection[str] | None
@@ -159,7 +167,11 @@ class ScorecardCounter:
     ) -> list["_PlannedMetric"]:
         planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], exposures.scope, exposures.ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
-        return [await planner.plan(metric) for metric in chosen]
+        planned = []
+        for metric in chosen:
+            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            planned.append(await planner.plan(metric))
+        return planned
 
 
 @dataclass(frozen=True)

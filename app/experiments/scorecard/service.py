@@ -25,6 +25,7 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
+from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import count_ticks
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
@@ -46,8 +47,9 @@ class Overview:
 class ScorecardService:
     """Analyzes one project's experiments."""
 
-    def __init__(self, counter: ScorecardCounter) -> None:
+    def __init__(self, counter: ScorecardCounter, shared: SharedCounts) -> None:
         self._counter = counter
+        self._shared = shared
 
     async def analysis(self, experiment: Experiment) -> ScorecardRead:
         """Analyze all metrics as of now.
@@ -57,6 +59,9 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
+        return await self._shared.result("analysis", experiment, lambda: self._analysis(experiment))
+
+    async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
 
     async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
@@ -69,6 +74,11 @@ class ScorecardService:
         """
         if metric_id not in {metric.id for metric in metrics_of(experiment)}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        return await self._shared.result(
+            f"timeseries {metric_id}", experiment, lambda: self._timeseries(experiment, metric_id)
+        )
+
+    async def _timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
         config = _config(experiment)
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction == "none" else None
@@ -87,6 +97,9 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``.
         """
+        return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
+
+    async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard = await self._counter.count(experiment)
         return decide_on(scorecard, await _analyze(scorecard, _config(experiment)), _criteria(experiment))
 
