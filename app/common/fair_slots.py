@@ -40,15 +40,13 @@ class FairSlots:
         self._grant()
 
     def _grant(self) -> None:
-        for owner in list(self._waiting):
-            turns = self._waiting.pop(owner)
+        for owner, turns in list(self._waiting.items()):
             while turns and turns[0].done():  # cancelled
                 turns.popleft()
             if turns and self._free and self._used[owner] < self._most:
                 self._free -= 1
                 self._used[owner] += 1
                 turns.popleft().set_result(None)
-                if turns:
-                    self._waiting[owner] = turns  # behind the others
-            elif turns:
-                self._waiting[owner] = turns
+                self._waiting[owner] = self._waiting.pop(owner)  # behind the others
+            if not turns:
+                del self._waiting[owner]

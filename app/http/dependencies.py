@@ -4,6 +4,7 @@ Every dependency is a coroutine, because the framework runs plain functions in a
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -47,7 +48,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-async def limit_time(request: Request) -> AsyncIterator[None]:
+@contextlib.asynccontextmanager
+async def time_limit(request: Request) -> AsyncIterator[None]:
     """Cancel a request for results after ``results_timeout``, with a clearer response than a proxy's 504.
 
     What has been counted by then is kept, so that the next attempt continues from there.
@@ -70,6 +72,12 @@ async def limit_time(request: Request) -> AsyncIterator[None]:
             progress.of(project_id),
         )
         raise StillCounting from error
+
+
+async def limit_time(request: Request) -> AsyncIterator[None]:
+    """Limit the time of a request; see ``time_limit``."""
+    async with time_limit(request):
+        yield
 
 
 # The limit includes the time to wait for an aggregation slot.

@@ -19,7 +19,7 @@ from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
 from app.experiments.repository import ExperimentQueries
 from app.experiments.sharing import SharedCounts
-from app.http.dependencies import LimitedTimeDep, get_database
+from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
 from app.pages.credentials import read_key
 from app.pages.service import PageService
@@ -77,7 +77,7 @@ async def get_page_experiment(request: Request, experiment_id: ExperimentId, pro
     return await get_detached_experiment(request, experiment_id, project)
 
 
-async def get_pages(request: Request, project: PageProjectDep, _time: LimitedTimeDep) -> PageService:
+async def get_pages(request: Request, project: PageProjectDep) -> PageService:
     return build_pages(get_database(request), request.app.state.materializer, project)
 
 
