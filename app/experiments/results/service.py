@@ -24,8 +24,8 @@ from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_insight
-from app.metrics.queries.scope import buckets
 from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.trend import fitted, trend_buckets
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
 from app.telemetry.prometheus import RESULTS_SECONDS
 
@@ -127,13 +127,14 @@ class ResultsService:
         query = await self._queries.trend(experiment.filters)
         if query is None:
             raise _refusal(NoControlVariant())
+        query = fitted(query, scope)
         metrics: list[FactQuery[Any]] = [
             await self._queries.trend_metric(query, scope),
             await self._queries.exposure_fact_query(query, experiment.parameters, scope),
             exposures.fact_query,
         ]
         counts, weights, exposed = await self._facts.counts(metrics, recompute=recompute)
-        ticks = buckets(scope, query.interval)
+        ticks = trend_buckets(query, scope)
         return CountedTrend(exposures.answer(exposed), experiment.filters, query, ticks, counts, weights)
 
 

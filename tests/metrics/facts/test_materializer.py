@@ -1,12 +1,15 @@
 """Facts keep up with events under concurrent writers."""
 
 import asyncio
-from uuid import UUID
+import json
+from dataclasses import replace
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, text
 
+from app.common import limits
 from app.db.database import Database
 from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
@@ -46,6 +49,43 @@ async def test_events_of_several_names_become_facts_in_order_of_arrival(
         await materializer.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
 
     assert await count_facts(database) == 12
+
+
+@pytest.mark.parametrize("names", [None, ["a"], ["a", "b"]])
+async def test_events_are_read_by_their_bytes(
+    service: Service, database: Database, names: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROWS_BYTES", replace(limits.ROWS_BYTES, value=60))
+    await store(service, database, *[sized("a", size) for size in (20, 20, 20, 21, 70, 10)])
+    reached, sizes = 0, []
+    async with database.read() as session:
+        while (chunk := await EventRepository(session, service.project_id).named_after(names, reached, 2**40, 5)).rows:
+            sizes.append([len(row[4]) for row in chunk.rows])
+            reached = chunk.end
+
+    assert sizes == [[20, 20, 20], [21], [70], [10]]
+    assert reached == 2**40
+
+
+async def test_large_events_all_become_facts(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROWS_BYTES", replace(limits.ROWS_BYTES, value=60))
+    await store(service, database, *[sized("$pageview", 20 + size) for size in range(50)])
+
+    await Materializer(database, 7).catch_up(service.project_id, [PAGEVIEWS])
+
+    assert await count_facts(database) == 50
+
+
+def sized(name: str, size: int) -> NewEvent:
+    """Return an event whose properties have a number of bytes."""
+    return NewEvent(uuid4(), name, "ann", 1, 0, 0, json.dumps({"k": "x" * (size - 9)}))
+
+
+async def store(service: Service, database: Database, *events: NewEvent) -> None:
+    async with database.write() as session:
+        await EventRepository(session, service.project_id).append(events)
 
 
 async def test_equal_definitions_share_series(service: Service, database: Database) -> None:
