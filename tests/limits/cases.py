@@ -1,5 +1,6 @@
 """The registry of what holds each limit, and what the cases share."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -42,12 +43,16 @@ class World:
 
 Case: TypeAlias = Callable[[World], Awaitable[None]]
 CASES: dict[str, list[Case]] = {}
-# What the server itself limits, before an application sees it.
+# What the server itself limits, before an application sees it, and what takes time.
+OF_THE_SERVER = "operations/test_http_protocol.py"
 HELD_ELSEWHERE = {
-    "HEAD_BYTES": "test_server_refuses_head_with_too_many_bytes",
-    "HEADERS": "test_server_refuses_head_with_too_many_headers",
-    "HEAD_SECONDS": "test_server_ends_connection_whose_head_does_not_arrive",
-    "WRITE_SECONDS": "test_server_aborts_connection_whose_client_does_not_read",
+    "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
+    "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),
+    "HEAD_SECONDS": (OF_THE_SERVER, "test_server_ends_connection_whose_head_does_not_arrive"),
+    "WRITE_SECONDS": (OF_THE_SERVER, "test_server_aborts_connection_whose_client_does_not_read"),
+    "WRITE_RATE": (OF_THE_SERVER, "test_server_waits_for_client_that_reads_slowly"),
+    "LINGER_SECONDS": (OF_THE_SERVER, "test_connection_is_closed_a_while_after_an_early_answer"),
+    "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 
 
@@ -63,10 +68,11 @@ def holds(name: str) -> Callable[[Case], Case]:
 
 def assert_refused(response: httpx.Response, limit: Limit) -> None:
     """Assert the documented status, code and text."""
-    status, _, code = limit.consequence.partition(" ")
-    assert response.status_code == int(status), (response.status_code, response.text[:300])
+    promised = re.search(r"(\d{3}) `(\w+)`", limit.consequence)
+    assert promised is not None, limit.consequence
+    assert response.status_code == int(promised[1]), (response.status_code, response.text[:300])
     body = response.json()
-    assert body["code"] == code.strip("`"), response.text[:300]
+    assert body["code"] == promised[2], response.text[:300]
     if limit.template:
         assert limit.detail in body["detail"], body["detail"]
 

@@ -8,7 +8,7 @@ import httpx
 from app.common import limits
 from app.common.limits import Limit
 from tests.limits.capture_cases import padded
-from tests.limits.cases import World, assert_refused, assert_taken, holds
+from tests.limits.cases import NAMES, World, assert_refused, assert_taken, holds
 from tests.support.inputs import documents as docs
 from tests.support.inputs.model import JSON, JsonDict, encoded
 
@@ -43,16 +43,24 @@ async def in_an_action(world: World, listed: list[JsonDict]) -> httpx.Response:
 
 
 async def in_a_metric(world: World, listed: list[JsonDict]) -> httpx.Response:
-    entity = {**docs.steps(1)[0], "properties": listed}
-    filters = {"insight": "TRENDS", "events": [entity]}
-    return await world.service.post("/experiments/", docs.experiment(unique(), filters=filters))
+    filters = {"insight": "TRENDS", "events": [{**docs.steps(1)[0], "properties": listed}]}
+    return await experiment_with(world, "results/", filters=filters)
 
 
 async def in_a_secondary_metric(world: World, listed: list[JsonDict]) -> httpx.Response:
     filters = {"insight": "TRENDS", "events": [{**docs.steps(1)[0], "properties": listed}]}
-    return await world.service.post(
-        "/experiments/", docs.experiment(unique(), secondary_metrics=[{"name": "m", "filters": filters}])
+    return await experiment_with(
+        world, "secondary_results/?id=0", secondary_metrics=[{"name": "m", "filters": filters}]
     )
+
+
+async def experiment_with(world: World, read: str, **fields: object) -> httpx.Response:
+    """Return the refusal of an experiment, or of its results: experiments may hold what cannot be counted."""
+    made = await world.service.post("/experiments/", docs.experiment(unique(), **fields))
+    if made.status_code != 201:
+        return made
+    results = await world.service.get(f"/experiments/{made.json()['id']}/{read}")
+    return made if results.json().get("code") == "no_data" else results
 
 
 async def in_the_project(world: World, listed: list[JsonDict]) -> httpx.Response:
@@ -164,6 +172,74 @@ async def pattern_program_bytes(world: World) -> None:
     await goes_to(world, limits.PATTERN_PROGRAM_BYTES, 2, 150, repeated_classes)
 
 
+def classes(count: int, kind: str) -> list[JsonDict]:
+    return [docs.condition(0, kind, operator="regex", value=r"\pZ" * count)]
+
+
+@holds("PATTERN_CLASSES")
+async def pattern_classes(world: World) -> None:
+    limit = NAMES["PATTERN_CLASSES"]
+    await goes_to(world, limit, limit.value, limit.value + 1, classes)
+
+
+def large_programs(count: int, kind: str) -> list[JsonDict]:
+    """Return different patterns of three quarters of what one may compile to, more or less."""
+    return [docs.condition(0, kind, operator="regex", value=rf"(\pL|\pN){{8}}{number}") for number in range(count)]
+
+
+@holds("PATTERN_PROGRAMS_BYTES")
+async def pattern_programs_bytes(world: World) -> None:
+    limit = NAMES["PATTERN_PROGRAMS_BYTES"]
+    await goes_to(world, limit, 2, limits.CONDITIONS.value, large_programs)
+
+
+@holds("PATTERN_WORK")
+async def pattern_work(world: World) -> None:
+    """Search for a word behind others: by a long expression less far than by a short one."""
+    long = "|".join(f"{number}" + "y" * 97 for number in range(10, 19)) + "|needle"
+    listed = [docs.condition(0, operator="regex", value=pattern) for pattern in (long, "needle")]
+    for number, one in enumerate(listed):
+        assert_taken(await world.service.post("/feature_flags/", docs.flag(f"f{number}", {"properties": [one]})))
+
+    async def found(characters: int) -> list[bool]:
+        person = {"k0": "x" * characters + "needle"}
+        body = {"token": world.service.token, "distinct_id": "ann", "person_properties": person}
+        flags = (await world.service.client.post("/flags/?v=2", json=body)).json()["flags"]
+        return [flags[f"f{number}"]["enabled"] for number in range(2)]
+
+    work = NAMES["PATTERN_WORK"].value
+    assert await found(work // 10_000) == [True, True]
+    assert await found(work // 100) == [False, True]
+
+
+@holds("FILTER_ALTERNATIVES")
+async def filter_alternatives(world: World) -> None:
+    limit = NAMES["FILTER_ALTERNATIVES"]
+
+    def mixed(count: int) -> JsonDict:
+        pairs = [
+            {"type": "AND", "values": [docs.condition(n, "event"), docs.condition(n, "person")]} for n in range(count)
+        ]
+        return {"type": "OR", "values": pairs}
+
+    answers = []
+    for count in (8, limit.value + 1):
+        entity = {**docs.steps(1)[0], "properties": mixed(count)}
+        answers.append(await experiment_with(world, "results/", filters={"insight": "TRENDS", "events": [entity]}))
+
+    assert_taken(answers[0])
+    assert_refused(answers[1], limit)
+
+
+@holds("BODY_VALUES")
+async def body_values(world: World) -> None:
+    limit = NAMES["BODY_VALUES"]
+    for path, body in (("/feature_flags/", docs.flag("a")), ("/cohorts/", {"name": "a", "is_static": True})):
+        assert_refused(await world.service.post(path, {**body, "unknown": [0] * (limit.value + 1)}), limit)
+        assert_refused(await world.service.post(path, {**body, "unknown": [[]] * (limit.value // 2 + 1)}), limit)
+        assert_taken(await world.service.post(path, {**body, "unknown": [0] * (limit.value - 100)}))
+
+
 @holds("VARIANTS")
 async def variants(world: World) -> None:
     limit = limits.VARIANTS
@@ -229,13 +305,9 @@ async def alternatives(world: World) -> None:
     for count in (fitting, fitting + 1):
         either = {"type": "OR", "values": docs.conditions(count, "event")}
         entity = {"id": action, "order": 0, "type": "actions", "properties": either}
-        body = docs.experiment(unique(), filters={"insight": "TRENDS", "actions": [entity]})
-        answer = await service.post("/experiments/", body)
-        if answer.status_code == 201:
-            answer = await service.get(f"/experiments/{answer.json()['id']}/results/")
-        answers.append(answer)
+        answers.append(await experiment_with(world, "results/", filters={"insight": "TRENDS", "actions": [entity]}))
 
-    assert limits.ALTERNATIVES.detail not in answers[0].text  # there are no events, which it says
+    assert_taken(answers[0])
     assert_refused(answers[1], limits.ALTERNATIVES)
 
 
