@@ -111,6 +111,8 @@ class ProjectUpdate(RequestBody):
     async def prepare(cls, document: object) -> None:
         """Compile the regular expressions of the filters of test accounts."""
         value = document.get("test_account_filters") if isinstance(document, Mapping) else None
+        if not isinstance(value, list):
+            return
         try:
             check_test_account_filters(value)
             await compile_patterns([parse_filter(value)])
