@@ -173,6 +173,14 @@ CONDITIONS: Final = Limit(
     "400 `too_many_conditions`",
     "There may be at most {value} conditions on properties.",
 )
+REFERRED_COHORTS: Final = Limit(
+    "cohorts that a cohort refers to, directly or through others",
+    100,
+    "items",
+    "All of them are evaluated for every person.",
+    "400 `too_many_cohorts`",
+    "A cohort may refer to at most {value} others, directly or through others.",
+)
 CONDITION_VALUES: Final = Limit(
     "values in a condition",
     10_000,
