@@ -173,6 +173,14 @@ CONDITIONS: Final = Limit(
     "400 `too_many_conditions`",
     "There may be at most {value} conditions on properties.",
 )
+REFERRED_COHORTS: Final = Limit(
+    "cohorts that a cohort refers to, directly or through others",
+    100,
+    "items",
+    "All of them are evaluated for every person.",
+    "400 `too_many_cohorts`",
+    "A cohort may refer to at most {value} others, directly or through others.",
+)
 CONDITION_VALUES: Final = Limit(
     "values in a condition",
     10_000,
@@ -220,12 +228,13 @@ PATTERN_PROGRAMS_BYTES: Final = Limit(
     "The regular expressions may have at most {value} bytes together when they are compiled.",
 )
 PATTERN_WORK: Final = Limit(
-    "bytes of a text that a regular expression searches, times the instructions of its compiled form",
+    "bytes that the regular expressions of a flag, cohort or filter search for one person or event, each times the"
+    " instructions of the expression",
     4 * MIB,
     "items",
     "A search takes time in proportion to both: up to 10 ns for each. An expression of 100 instructions, which is a"
     " long one, searches 40 KiB.",
-    "the rest of the text is not searched",
+    "the rest of the texts is not searched",
 )
 VARIANTS: Final = Limit(
     "variants of a flag or an experiment",

@@ -10,8 +10,17 @@ import msgspec
 
 from app.properties.dates import ParsedDate, parse_moment
 from app.properties.elements import CHAIN_PROPERTY, LIST_PROPERTY, chain_of, chain_searches, chain_test
-from app.properties.filters import Condition, Disjunction, InvalidFilter, Node, Operator, PropertyType, Value
-from app.properties.patterns import Search, contains_like, like_search, regular_expression
+from app.properties.filters import (
+    Condition,
+    Disjunction,
+    InvalidFilter,
+    Node,
+    Operator,
+    PropertyType,
+    Value,
+    conditions_of,
+)
+from app.properties.patterns import Search, contains_like, like_search, regular_expression, shared_work
 from app.properties.text import compact, number, number_of_text, print_float, text_form
 
 Properties: TypeAlias = Mapping[str, bytes]
@@ -38,6 +47,8 @@ _ORDERINGS: Final[Mapping[Operator, Callable[[float, float], bool]]] = {"gt": gt
 _PROPERTY_HOLDERS: Final[frozenset[PropertyType]] = frozenset({"event", "element", "person", "group", "session"})
 _REGEX_OPERATORS: Final[frozenset[Operator]] = frozenset({"regex", "not_regex"})
 _LIKE_OPERATORS: Final[frozenset[Operator]] = frozenset({"icontains", "not_icontains"})
+_PATTERN_OPERATORS: Final = _REGEX_OPERATORS | _LIKE_OPERATORS
+SEVERAL: Final = 2  # patterns, which share the work that one may do
 _LAST_SECOND_OF_DAY: Final = timedelta(hours=23, minutes=59, seconds=59)
 
 
@@ -82,7 +93,22 @@ def compile_filter(tree: Node, resolve: Resolver | None = None) -> PropertyMatch
     holders = {"event" if type_ == "element" else type_ for type_ in tree.types & _PROPERTY_HOLDERS}
     if len(holders) > 1:
         raise ValueError(f"conditions on the properties of several entities, {sorted(holders)}: split them first")
-    return _compile(tree, resolve)
+    matcher = _compile(tree, resolve)
+    if sum(map(pattern_count, conditions_of(tree))) < SEVERAL:
+        return matcher
+
+    def matches(properties: Properties) -> bool:
+        with shared_work():
+            return matcher.matches(properties)
+
+    return replace(matcher, matches=matches)
+
+
+def pattern_count(condition: Condition) -> int:
+    """Return how many regular expressions a condition may compile."""
+    if condition.type == "element":
+        return len(condition.value) if isinstance(condition.value, tuple) else 1
+    return int(condition.operator in _PATTERN_OPERATORS)
 
 
 def searches_of(condition: Condition) -> list[Search]:

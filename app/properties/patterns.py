@@ -6,7 +6,9 @@ while it searches.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeAlias
 
 import re2
@@ -25,6 +27,37 @@ _ENTRY_BYTES: Final = limits.KIB
 
 
 Find: TypeAlias = Callable[[str], bool]
+
+
+class _Work:
+    """What searches that belong together may still do: bytes times instructions."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = limits.PATTERN_WORK.value
+
+    def take(self, length: int, instructions: int) -> int:
+        """Return how many bytes of a text may be searched."""
+        searched = min(length, self.left // instructions)
+        self.left -= searched * instructions
+        return searched
+
+
+_work: ContextVar[_Work | None] = ContextVar("work of searches", default=None)
+
+
+@contextmanager
+def shared_work() -> Iterator[None]:
+    """Let all searches inside share what one search may do; inside another such block nothing changes."""
+    if _work.get() is not None:
+        yield
+        return
+    token = _work.set(_Work())
+    try:
+        yield
+    finally:
+        _work.reset(token)
 
 
 class Search(NamedTuple):
@@ -172,9 +205,14 @@ def _run_compiler(expression: str, *, case_sensitive: bool) -> Search | _Refusal
     size = instructions * _INSTRUCTION_BYTES
     if size > limits.PATTERN_PROGRAM_BYTES.value:
         return _Refusal(_TOO_LARGE)
-    search, searched = program.search, limits.PATTERN_WORK.value // instructions
+    # What RE2 leaves to the first search takes as long again as what it has done by now.
+    _ = program.reverseprogramsize, program.search(b"")
+    search, longest = program.search, limits.PATTERN_WORK.value // instructions
 
     def found(text: str) -> bool:
-        return search(text.encode()[:searched]) is not None
+        searched = text.encode()
+        work = _work.get()
+        end = longest if work is None else work.take(len(searched), instructions)
+        return search(searched[:end]) is not None
 
     return Search(found, size)

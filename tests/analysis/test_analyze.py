@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
+from app.common import limits
 from tests.support.examples import examples
 from tests.support.service import Json, Service
 
@@ -217,3 +218,19 @@ async def test_contradictory_plans_are_refused(service: Service, changes: dict[s
     response = await service.post(POWER, {**POWER_EXAMPLE, **changes})
 
     assert (response.status_code, response.json()["attr"]) == (400, attr), response.text
+
+
+async def test_counts_have_a_size_and_a_split_has_as_many_weights_as_there_may_be_variants(service: Service) -> None:
+    def body(variants: int, weights: int, padding: int = 0) -> dict[str, object]:
+        counts = [{"key": f"v{n}", "success_count": 1, "failure_count": 9} for n in range(variants)]
+        split = {f"v{n}": 1 for n in range(weights)}
+        return {"metric_type": "funnel", "variants": counts, "expected_split": split, "padding": "x" * padding}
+
+    most = limits.VARIANTS.value
+
+    assert (await service.post(ANALYZE, body(most, most))).status_code == 200
+    assert (await service.post(ANALYZE, body(most + 1, most))).json()["attr"] == "variants"
+    assert (await service.post(ANALYZE, body(most, most + 1))).json()["attr"] == "expected_split"
+    for path in (ANALYZE, POWER):
+        refused = await service.post(path, body(2, 2, limits.ANALYZED_VARIANTS_BYTES.value))
+        assert (refused.status_code, refused.json()["detail"]) == (413, limits.ANALYZED_VARIANTS_BYTES.detail)

@@ -6,7 +6,8 @@ import contextlib
 import pytest
 
 from app.common import limits
-from app.properties.filters import Condition, InvalidFilter
+from app.properties.filters import Condition, Conjunction, InvalidFilter
+from app.properties.matcher import compile_filter
 from app.properties.patterns import like_search, regular_expression
 from app.properties.validation import compile_patterns
 
@@ -40,6 +41,20 @@ def test_a_text_is_searched_as_far_as_the_size_of_the_expression_allows() -> Non
 
     assert search.found("x" * (searched - 51) + "a" * 50 + "c")
     assert not search.found("x" * (searched - 50) + "a" * 50 + "c")
+
+
+@pytest.mark.parametrize(("others", "is_found"), [("de", True), ("defg", False)])
+def test_the_expressions_of_a_filter_share_what_one_may_search(others: str, is_found: bool) -> None:
+    text = "x" * 20_000 + "a" * 50
+    searched = limits.PATTERN_WORK.value // (regular_expression("[ab]{50}c").size // 8)
+    last = Condition("k", "regex", "[ab]{50}$")
+    first = [Condition("k", "not_regex", f"[ab]{{50}}{letter}") for letter in others]
+
+    matches = compile_filter(Conjunction((*first, last))).matches
+
+    assert 3 * len(text) < searched < 5 * len(text)
+    for _ in range(2):  # each event has as much
+        assert matches({"k": f'"{text}"'.encode()}) is is_found
 
 
 def test_groups_do_not_make_an_expression_larger() -> None:

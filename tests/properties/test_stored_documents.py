@@ -192,7 +192,7 @@ async def test_older_documents_above_a_limit_are_read_and_may_become_smaller(
         await session.execute(
             update(Experiment)
             .where(Experiment.project_id == service.project_id)
-            .values(secondary_metrics=[{"filters": {**FUNNEL, "x": LARGE}}] * 60)
+            .values(secondary_metrics=[{"filters": {**FUNNEL, "x": "v" * 5_000}}] * 60)
         )
         await session.execute(
             update(FeatureFlag)

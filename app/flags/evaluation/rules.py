@@ -27,7 +27,8 @@ from app.properties.filters import (
     Value,
     parse_filter,
 )
-from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
+from app.properties.matcher import SEVERAL, Predicate, Properties, PropertyMatcher, compile_filter, pattern_count
+from app.properties.patterns import shared_work
 from app.properties.subjects import cohort_id
 from app.properties.text import text_form
 
@@ -61,6 +62,8 @@ class ReleaseCondition:
         The cohorts it reads.
     tests_absence : bool
         Whether it tests if a property is absent. A client never sends all properties, so this needs stored ones.
+    pattern_count : int
+        How many regular expressions it searches for.
     rollout_fraction : float or None
         The fraction of matching persons that it releases to, from 0 to 1; None is all of them.
     variant : str or None
@@ -72,6 +75,7 @@ class ReleaseCondition:
     keys: frozenset[str]
     cohorts: frozenset[int]
     tests_absence: bool
+    pattern_count: int
     rollout_fraction: float | None
     variant: str | None
 
@@ -99,6 +103,7 @@ class PreparedFlag:
     keys: frozenset[str]
     cohorts: frozenset[int]
     tests_absence: bool
+    has_several_patterns: bool
     # The JSON of results, of which there are few, most of them shared by many persons. It is freed with the flag.
     encoded_results: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
         default_factory=dict, init=False, repr=False
@@ -199,6 +204,7 @@ def prepare(
         keys=frozenset[str]().union(*(release.keys for release in releases)),
         cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
         tests_absence=any(release.tests_absence for release in releases),
+        has_several_patterns=sum(release.pattern_count for release in releases) >= SEVERAL,
     )
 
 
@@ -230,6 +236,13 @@ def evaluate(flag: PreparedFlag, context: EvaluationContext) -> FlagResult:
 
 
 def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> FlagResult:
+    if not flag.has_several_patterns:
+        return _try_releases(flag, identifier, subject)
+    with shared_work():
+        return _try_releases(flag, identifier, subject)
+
+
+def _try_releases(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> FlagResult:
     best: Reason = "no_condition_match"
     best_index = None
     for release in flag.releases:
@@ -269,6 +282,7 @@ def _prepare_release(index: int, group: JsonDict, variants: Collection[str], fla
         keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
         cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
         tests_absence=any(map(_is_about_absence, conditions)),
+        pattern_count=sum(map(pattern_count, conditions)),
         rollout_fraction=percentage / 100 if percentage is not None else None,
         variant=variant if isinstance(variant, str) and variant in variants else None,
     )

@@ -102,7 +102,7 @@ class EvaluationService:
                 for index, key in group_keys.items()
             },
         )
-        return evaluate_all(flags.flags, context)
+        return await evaluate_all(flags.flags, context)
 
     async def _read_person(
         self,
@@ -176,7 +176,7 @@ class EvaluationService:
                     person=_known_properties(project.reader, person.properties, {}, person.cohorts),
                     hash_keys=person.hash_keys,
                 )
-                yield distinct_id, evaluate_all(flags.flags, context)
+                yield distinct_id, await evaluate_all(flags.flags, context, slices)
                 await slices.pause()
 
     async def _read_persons(
@@ -194,8 +194,11 @@ class EvaluationService:
         }
 
 
-def evaluate_all(flags: Iterable[PreparedFlag], context: EvaluationContext) -> Evaluation:
-    """Evaluate flags; an exception in one flag, which is a bug, does not affect the others."""
+async def evaluate_all(
+    flags: Iterable[PreparedFlag], context: EvaluationContext, slices: TimeSlices | None = None
+) -> Evaluation:
+    """Evaluate flags in slices of time; an exception in one flag, which is a bug, does not affect the others."""
+    slices = slices or TimeSlices()
     results = []
     failed = []
     for flag in flags:
@@ -204,6 +207,7 @@ def evaluate_all(flags: Iterable[PreparedFlag], context: EvaluationContext) -> E
         except Exception:
             logger.exception("evaluation of flag %s failed", flag.id)
             failed.append(flag)
+        await slices.pause()
     return Evaluation(results, failed)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from app.common import limits
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
 from app.common.time_slices import TimeSlices
@@ -220,6 +221,8 @@ class CohortService:
             raise ValidationFailed(
                 "A cohort cannot refer to itself, neither directly nor through other cohorts", attr=attr
             )
+        if len(cohorts) > limits.REFERRED_COHORTS.value:
+            raise ValidationFailed(limits.REFERRED_COHORTS.detail, code="too_many_cohorts", attr=attr)
         if levels >= MAX_NESTING:
             raise ValidationFailed(f"Cohorts refer to each other through more than {MAX_NESTING} levels", attr=attr)
 

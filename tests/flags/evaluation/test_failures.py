@@ -15,14 +15,16 @@ def broken(_properties: Mapping[str, bytes]) -> bool:
     raise RuntimeError("a bug")
 
 
-def evaluation() -> Evaluation:
+async def evaluation() -> Evaluation:
     sound = prepare(flag_id=1, key="sound", filters={"groups": [{}]})
     release = replace(sound.releases[0], matches=broken, keys=frozenset())
-    return evaluate_all([replace(sound, id=2, key="broken", releases=(release,)), sound], EvaluationContext("ann"))
+    return await evaluate_all(
+        [replace(sound, id=2, key="broken", releases=(release,)), sound], EvaluationContext("ann")
+    )
 
 
-def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_know() -> None:
-    found = evaluation()
+async def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_know() -> None:
+    found = await evaluation()
 
     values = flags_body(1, found, OCCASION, has_flags=True, with_config=False)
     decided = decide_body(3, found, OCCASION, has_flags=True)
@@ -31,8 +33,8 @@ def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_know() -
     assert values["errorsWhileComputingFlags"] is decided["errorsWhileComputingFlags"] is True
 
 
-def test_the_record_of_a_failed_flag_says_so() -> None:
-    body = flags_body(2, evaluation(), OCCASION, has_flags=True, with_config=False)
+async def test_the_record_of_a_failed_flag_says_so() -> None:
+    body = flags_body(2, await evaluation(), OCCASION, has_flags=True, with_config=False)
 
     records: Any = body["flags"]
     assert body["errorsWhileComputingFlags"] is True

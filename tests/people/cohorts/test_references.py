@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.common import limits
 from app.common.ids import MAX_ID
 from app.events.actions.matching import check_properties
 from app.flags.evaluation.rules import prepare
@@ -97,3 +98,18 @@ async def test_every_write_and_every_metric_refuses_a_reference_that_is_not_an_i
         (400, f"Cohort with id #{cohort['id']} does not exist"),
         *[(400, f'A cohort is referred to by its id, got "#{cohort["id"]}"')] * 3,
     ]
+
+
+async def test_a_cohort_refers_to_a_number_of_others_directly_or_through_them(service: Service) -> None:
+    async def refer_to(*numbers: int) -> Any:
+        values = [condition(number) for number in numbers]
+        filters = {"properties": {"type": "OR", "values": values}}
+        return (await service.post("/cohorts/", {"name": "c", "filters": filters})).json()
+
+    most = limits.REFERRED_COHORTS.value
+    leaves = [(await service.post("/cohorts/", {"name": "c", "is_static": True})).json()["id"] for _ in range(most + 1)]
+    middle = await refer_to(*leaves[: most - 1])
+
+    refused = await refer_to(middle["id"], *leaves[-2:])
+    assert (refused["code"], refused["detail"]) == ("too_many_cohorts", limits.REFERRED_COHORTS.detail)
+    assert "id" in await refer_to(middle["id"])
