@@ -5,6 +5,7 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
-from app.common.page_sizes import fitting
+from app.common.page_sizes import fitting, pieces
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, insert_missing_rows
@@ -46,17 +47,6 @@ Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
-
-
-class EventChunk(NamedTuple):
-    """The next events of some names. They are all up to the sequence number ``end``.
-
-    ``is_large``: there are fewer than were asked for, because they are large.
-    """
-
-    rows: Sequence[EventRow]
-    end: int
-    is_large: bool = False
 
 
 class NewEvent(NamedTuple):
@@ -176,43 +166,42 @@ class EventRepository:
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
 
-    async def named_after(
+    async def ends_of_chunks(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
-    ) -> EventChunk:
-        """Return the first events after a sequence number; names None means all names.
+    ) -> Sequence[int]:
+        """Return where to cut the first ``limit`` events after a sequence number; names None means all names.
 
-        They are at most ``limit``, and have at most ``limits.ROWS_BYTES`` of properties, unless one alone has more.
+        Each chunk has at most ``limits.ROWS_BYTES`` of properties, unless it is a single event. With fewer events than
+        the limit the last chunk ends at the high-water mark.
         """
-        is_chosen = [Event.project_id == self._project_id, Event.sequence > sequence]
         end = high_water_mark
-        if names is not None:
-            is_chosen.append(Event.name.in_(names))
-            if 1 < len(names) <= _MAX_SUBQUERIES:
-                end = await self._end_of_page(names, sequence, high_water_mark, limit)
-        is_chosen.append(Event.sequence <= end)
+        if names is not None and 1 < len(names) <= _MAX_SUBQUERIES:
+            end = await self._end_of_page(names, sequence, high_water_mark, limit)
         sizes = (
             select(Event.sequence, octets(Event.properties).label("size"))
-            .where(*is_chosen)
+            .where(*self._between(names, sequence, end))
             .order_by(Event.sequence)
             .limit(limit)
         )
         some = sizes.subquery()
-        # A separate query: of what it reads, large values are only measured.
-        [(count, last, size)] = await fetch_rows(
-            self._session, select(func.count(), func.max(some.c.sequence), func.sum(some.c.size)).select_from(some)
-        )
-        if not count:
-            return EventChunk([], high_water_mark)
-        is_cut = size > limits.ROWS_BYTES.value
-        if is_cut:
+        summary = select(func.count(), func.max(some.c.sequence), func.sum(some.c.size)).select_from(some)
+        [(count, last, size)] = await fetch_rows(self._session, summary)
+        ends = [last]
+        if count and size > limits.ROWS_BYTES.value:
             measured = await fetch_rows(self._session, sizes)
-            last = measured[fitting((one[1] for one in measured), limits.ROWS_BYTES.value) - 1][0]
+            counts = pieces((row[1] for row in measured), limits.ROWS_BYTES.value)
+            ends = [measured[place - 1][0] for place in accumulate(counts)]
+        return ends if count >= limit else [*ends[:-1], high_water_mark]
+
+    async def named_between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[EventRow]:
+        """Return the events after a sequence number, up to another, in order of arrival; names None means all names."""
         events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
-        rows = await fetch_rows(
-            self._session, events.where(*is_chosen, Event.sequence <= last).order_by(Event.sequence)
-        )
-        is_full = is_cut or count >= limit
-        return EventChunk(cast("Sequence[EventRow]", rows), last if is_full else high_water_mark, is_large=is_cut)
+        events = events.where(*self._between(names, after, until)).order_by(Event.sequence)
+        return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
+
+    def _between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[ColumnElement[bool]]:
+        between = (Event.project_id == self._project_id, Event.sequence > after, Event.sequence <= until)
+        return between if names is None else (*between, Event.name.in_(names))
 
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.

@@ -112,7 +112,7 @@ async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> Sc
     ValidationFailed
         When the experiment's ``stats_config`` does not fit the flag's variants.
     """
-    return _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
+    return await _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
 
 async def estimate_days_left(experiment: Experiment, scorecard: Scorecard) -> int | None:
@@ -142,7 +142,7 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     analyses = await _analyze(scorecard, config)
     step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
     return Overview(
-        scorecard=_write_scorecard(scorecard, analyses),
+        scorecard=await _write_scorecard(scorecard, analyses),
         timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
         decision=decide_on(scorecard, analyses, _criteria(experiment)),
     )
@@ -185,12 +185,16 @@ def _runtime(scope: ExperimentScope) -> float:
     return max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
 
 
-def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
+async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
     ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.exposed
+    metrics = []
+    for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
+        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        metrics.append(_show(counted, analysis))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
-        metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
+        metrics=metrics,
     )
 
 
@@ -203,16 +207,17 @@ async def _write_timeseries(
     days = range(last % step, last + 1, step)
     analyses = await _analyze_days(scorecard, config, index, days)
     names = scorecard.ticks.days()
+    written: dict[str, AnalysisRead] = {}
+    for day, analysis in zip(days, analyses, strict=True):
+        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        if analysis is not None and counted.kind is not None:
+            written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
         fingerprint=_fingerprint(counted, config),
-        timeseries={
-            names[day]: write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
-            for day, analysis in zip(days, analyses, strict=True)
-            if analysis is not None and counted.kind is not None
-        },
+        timeseries=written,
         computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
     )
 

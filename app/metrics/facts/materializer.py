@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from typing import TypeAlias
 from app.common.progress import Progress
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.repository import EventChunk, EventQueries, EventRepository
+from app.events.repository import EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
@@ -144,16 +145,16 @@ class Materializer:
         """Bring several series up to an event. The next chunk is read while the current one is stored."""
         names, reported = _names(matchers.values()), time.monotonic()
         limit = min(self._chunk, max(MATCHES // len(matchers), 1))
-        reading: asyncio.Task[EventChunk] | None = None
+        reader = _EventReader(self._database, project_id, names, limit, until)
+        reading: asyncio.Task[Sequence[EventRow]] | None = None
         try:
             while watermark < until:
-                chunk = await (reading or self._read(project_id, names, watermark, until, limit))
-                watermark = chunk.end
-                reading = None
-                if watermark < until and not chunk.is_large:  # of large events one chunk is enough for memory
-                    reading = asyncio.create_task(self._read(project_id, names, watermark, until, limit))
-                await self._store(project_id, matchers, chunk.rows, watermark)
-                del chunk
+                rows = await (reading or reader.read(watermark))
+                watermark, reading = reader.reached, None
+                if watermark < until and not reader.has_large_events:  # of those, one chunk is enough for memory
+                    reading = asyncio.create_task(reader.read(watermark))
+                await self._store(project_id, matchers, rows, watermark)
+                del rows
                 self._report(watermark, until)
                 if watermark < until and time.monotonic() > deadline:
                     raise Unfinished
@@ -164,12 +165,6 @@ class Materializer:
         finally:
             if reading is not None:
                 reading.cancel()
-
-    async def _read(
-        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int
-    ) -> EventChunk:
-        async with self._database.read() as session:
-            return await EventRepository(session, project_id).named_after(names, watermark, until, limit)
 
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
@@ -190,6 +185,34 @@ class Materializer:
                     )
             await facts.append(matches)
             await facts.move_watermarks(watermarks, reached)
+
+
+class _EventReader:
+    """Reads the events of some names, chunk after chunk, by their number and their bytes."""
+
+    def __init__(
+        self, database: Database, project_id: int, names: Sequence[str] | None, limit: int, until: int
+    ) -> None:
+        self._database = database
+        self._project_id = project_id
+        self._names = names
+        self._limit = limit
+        self._until = until
+        self._ends: deque[int] = deque()
+        self.has_large_events = False
+        self.reached = 0
+
+    async def read(self, after: int) -> Sequence[EventRow]:
+        """Return the next events after a sequence number; they are all up to ``reached``."""
+        async with self._database.read() as session:
+            events = EventRepository(session, self._project_id)
+            if not self._ends:
+                self._ends.extend(await events.ends_of_chunks(self._names, after, self._until, self._limit))
+                self.has_large_events = len(self._ends) > 1
+            reached = self._ends.popleft()
+            rows = await events.named_between(self._names, after, reached)
+        self.reached = reached
+        return rows
 
 
 def _last_sequence(definition: SeriesDefinition, last_by_name: Mapping[str, int], high_water_mark: int) -> int:
