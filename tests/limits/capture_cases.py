@@ -1,13 +1,16 @@
 """What SDKs may send, and what of it is kept."""
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 from sqlalchemy import insert, select
 
 from app.common import limits
+from app.common.limits import Limit
 from app.db.models import Person, PersonDistinctId
-from tests.limits.cases import World, assert_refused, assert_taken, holds
+from tests.limits.cases import NAMES, World, assert_refused, assert_taken, holds
 from tests.sdk.lz_encoding import compress
 from tests.support.inputs.capture import as_form, as_gzip, as_json, event, payload
 from tests.support.inputs.evaluation import ADDRESSES as FLAG_ADDRESSES
@@ -83,7 +86,8 @@ async def event_field_bytes(world: World) -> None:
             assert_taken(answer) if is_taken else assert_refused(answer, limit)
     for name in ("event", "distinct_id", "uuid", "timestamp", "token"):
         listed = {**event("text"), name: [[]] * limit.value}
-        for text in (encoded([listed]), payload([listed], token)):
+        with_token = [] if name == "token" else [payload([listed], token)]  # the first token counts
+        for text in (encoded([listed]), *with_token):
             answer = await world.send(as_json("/batch/", text))
             assert 400 <= answer.status_code < 500, name
 
@@ -134,6 +138,58 @@ async def group_property_bytes(world: World) -> None:
     assert "surplus" not in kept
     assert world.log_names("surplus")
     assert await world.stored("$groupidentify") == 4
+
+
+@holds("PROPERTIES")
+async def properties(world: World) -> None:
+    limit, token = NAMES["PROPERTIES"].value, world.service.token
+    for first, number in ((0, limit - 100), (limit - 100, 200)):
+        more = {f"n{place}": place for place in range(first, first + number)}
+        members = {"$group_type": "company", "$group_key": "acme", "$group_set": more}
+        sent = [event("sets", "ann", {"$set": more}), event("$groupidentify", "bob", members)]
+        assert_taken(await world.send(as_json("/batch/", payload(sent, token))))
+
+        person = (await world.person("ann"))["properties"]
+        [group] = (await world.service.read("/groups/", group_type_index=0))["results"]
+        for kept in (person, group["group_properties"]):
+            assert len(kept) <= limit
+            assert len(kept) >= min(first + number, limit)
+            assert kept["n0"] == 0
+    assert any(world.log_names(f"n{place}") for place in range(limit - 1, limit + 100))  # it names the first ones
+    assert (await world.stored("sets"), await world.stored("$groupidentify")) == (2, 2)
+
+
+@holds("CHANGED_PERSON_BYTES")
+async def changed_person_bytes(world: World) -> None:
+    """Lower the limit, so that 50 persons, or groups, reach it; a few are never too many."""
+    token = world.service.token
+    size, fitting = 50_000, 50
+    note = {"note": "x" * size}
+
+    def of_persons(name: str, count: int, properties: JsonDict) -> list[JsonDict]:
+        return [event(name, f"large {number}", {"$set": properties}) for number in range(count)]
+
+    def of_groups(name: str, count: int, properties: JsonDict) -> list[JsonDict]:
+        members = {"$group_type": "company", "$group_set": properties}
+        return [event("$groupidentify", "ann", {**members, "$group_key": f"{number}"}) for number in range(count)]
+
+    for build in (of_persons, of_groups):
+        assert_taken(await world.send(as_json("/batch/", payload(build("made", fitting + 1, note), token))))
+        with lowered(NAMES["CHANGED_PERSON_BYTES"], fitting * (size + 500)) as limit:
+            below, above = build("below", fitting, {"a": 1}), build("above", fitting + 1, {"a": 2})
+            assert_taken(await world.send(as_json("/batch/", payload(below, token))))
+            assert_refused(await world.send(as_json("/batch/", payload(above, token))), limit)
+    assert (await world.stored("below"), await world.stored("above")) == (fitting, 0)
+
+
+@contextmanager
+def lowered(limit: Limit, value: int) -> Iterator[Limit]:
+    before = limit.value
+    object.__setattr__(limit, "value", value)
+    try:
+        yield limit
+    finally:
+        object.__setattr__(limit, "value", before)
 
 
 @holds("DISTINCT_IDS")

@@ -125,7 +125,7 @@ async def rows_bytes(world: World) -> None:
     sent = [
         event("step 0", f"p{number}", {"$feature/large": ("control", "test")[number % 2]}) for number in range(count)
     ]
-    await store(world, [{**with_size(one, "note", MIB), "timestamp": None} for one in sent])
+    await store(world, [{**with_size(one, "note", MIB - 1_000), "timestamp": None} for one in sent])
     body = docs.experiment("large", start_date="2024-01-01T00:00:00Z", end_date=None)
     made = await world.service.post("/experiments/", body)
     assert_taken(made)

@@ -44,13 +44,18 @@ def costly_patterns(count: int, kind: str = "person") -> list[JsonDict]:
     return [condition(0, kind, operator="regex", value=f"a|{COSTLY_PATTERN}{number}") for number in range(count)]
 
 
+def patterns_of_classes(count: int, kind: str = "person") -> list[JsonDict]:
+    return [condition(0, kind, operator="regex", value=rf"a|\pL\pN{number}") for number in range(count)]
+
+
 # Ways in which any list of conditions grows.
 Conditions = Callable[[int, str], list[JsonDict]]
 LISTS: Mapping[str, tuple[int, int, Conditions]] = {
     "conditions": (25, 5_000, conditions),
     "values of a condition": (1_250, 60_000, values),
     "patterns": (8, 200, patterns),
-    "costly patterns": (8, 200, costly_patterns),
+    "patterns of classes": (4, 200, patterns_of_classes),
+    "patterns of megabytes": (8, 200, costly_patterns),  # refused, whatever their number
 }
 
 
@@ -208,11 +213,9 @@ FLAG: Mapping[str, Document] = {
 ACTION: Mapping[str, Document] = {
     "steps": Document(12, 20_000, lambda unique, size: action(unique, *({"event": f"step {n}"} for n in range(size)))),
     "steps with patterns": Document(
-        8,
+        4,
         500,
-        lambda unique, size: action(
-            unique, *({"url": f"{COSTLY_PATTERN}{n}", "url_matching": "regex"} for n in range(size))
-        ),
+        lambda unique, size: action(unique, *({"url": rf"\pL\pN{n}", "url_matching": "regex"} for n in range(size))),
     ),
     "fields of a step": Document(2_000, 50_000, lambda unique, size: action(unique, {"event": "a", **numbered(size)})),
     "parts of a selector": Document(
@@ -315,8 +318,12 @@ def dimensions() -> Iterator[Dimension]:
         for route in routes:
             for name, way in ways.items():
                 if route[0] == "POST" or ways is not EXPERIMENT or name != "variants":  # those of an experiment stay
-                    yield Dimension(name, "member", route, way.start, way.beyond, build(route, way))
+                    yield _dimension(name, route, way)
     for route, ways in OTHERS.items():
         for name, way in ways.items():
-            is_taken = not route[1].endswith("/end/")  # which is done once
-            yield Dimension(name, "member", route, way.start, way.beyond, build(route, way), is_taken=is_taken)
+            yield _dimension(name, route, way)
+
+
+def _dimension(name: str, route: Route, way: Document) -> Dimension:
+    is_taken = "megabytes" not in name and not route[1].endswith("/end/")  # what ends ends once
+    return Dimension(name, "member", route, way.start, way.beyond, build(route, way), is_taken=is_taken)
