@@ -48,10 +48,19 @@ OF_THE_SERVER = "operations/test_http_protocol.py"
 HELD_ELSEWHERE = {
     "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
     "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),
-    "HEAD_SECONDS": (OF_THE_SERVER, "test_server_ends_connection_whose_head_does_not_arrive"),
+    "HEAD_SECONDS": (OF_THE_SERVER, "test_server_refuses_head_that_does_not_end_in_time"),
     "WRITE_SECONDS": (OF_THE_SERVER, "test_server_aborts_connection_whose_client_does_not_read"),
     "WRITE_RATE": (OF_THE_SERVER, "test_server_waits_for_client_that_reads_slowly"),
     "LINGER_SECONDS": (OF_THE_SERVER, "test_connection_is_closed_a_while_after_an_early_answer"),
+    "REFERRED_COHORTS": (
+        "people/cohorts/test_references.py",
+        "test_a_cohort_refers_to_a_number_of_others_directly_or_through_them",
+    ),
+    "REFRESH_SECONDS": ("operations/maintenance/test_scheduler.py", "test_projects_take_turns"),
+    "COUNT_SECONDS": (
+        "operations/maintenance/test_scheduler.py",
+        "test_metric_that_cannot_be_counted_is_reported_by_health",
+    ),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 

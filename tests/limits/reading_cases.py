@@ -139,4 +139,5 @@ async def rows_bytes(world: World) -> None:
 
     assert_taken(answer)
     assert answer.json()["insight"][0]["count"] > 0
-    assert peak < 1.5 * limits.ROWS_BYTES.value, f"{peak / MIB:.0f} MiB"
+    # While facts are made of some events, the next ones are read.
+    assert peak < 2.5 * limits.ROWS_BYTES.value, f"{peak / MIB:.0f} MiB"
