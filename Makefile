@@ -80,7 +80,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The references of settings, command line and API, from the code.
+# The references of settings, limits, command line and API, from the code.
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 

@@ -53,6 +53,7 @@ T = TypeVar("T")
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
+Join = Annotated[bool, typer.Option("--join", help="Make the user a member of an existing organization.")]
 
 
 def main() -> None:
@@ -157,22 +158,33 @@ def create_project(
     name: Annotated[str, typer.Option(help="Name of the project.")],
     email: Email,
     organization: Annotated[
-        str, typer.Option(help="Name of the organization; created if it does not exist.")
-    ] = "Default",
+        str | None,
+        typer.Option(
+            help="Name of the organization: a new one, or one that the user is a member of. By default the one that the"
+            " user joined first, or a new one with the project's name."
+        ),
+    ] = None,
+    join: Join = False,  # noqa: FBT002  # a flag of the command line
     timezone: Annotated[str, typer.Option(help="Time zone of the days in results.")] = "UTC",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Create a project, with its organization and user if missing, and print a new personal API key, shown once."""
+    """Create a project, with its organization and user if missing.
+
+    Prints a new personal API key, which is shown once.
+    """
     if timezone not in zoneinfo.available_timezones():
         raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
 
     async def create(accounts: AccountService) -> dict[str, object]:
-        made = await accounts.set_up_project(name=name, email=email, organization_name=organization, timezone=timezone)
+        made = await accounts.set_up_project(
+            name=name, email=email, organization_name=organization, timezone=timezone, joins=join
+        )
         return {
             "project_id": made.project.id,
             "project_token": made.project.api_token,
             "personal_api_key": made.personal_api_key,
             "user_email": made.user.email,
+            "organization": made.project.organization.name,
         }
 
     created = _with_accounts(create)

@@ -146,7 +146,8 @@ class Settings(BaseSettings):
     results_timeout: float = Field(
         default=50,
         gt=0,
-        description="Seconds that a request for results may take. Set it below the read timeout of a proxy in front.",
+        description="Seconds that a request for results, or for a page of them, may take. Set it below the read timeout"
+        " of a proxy in front.",
     )
     migrate_on_start: bool = Field(
         default=False,

@@ -1,4 +1,4 @@
-"""Writes the references of settings, command line and API from the code: `make docs`.
+"""Writes the references of settings, limits, command line and API from the code: `make docs`.
 
 python docs/generate.py
 
@@ -17,6 +17,7 @@ import typer.main  # noqa: E402
 from pydantic.fields import FieldInfo  # noqa: E402
 
 from app import cli, settings  # noqa: E402
+from app.common import limits  # noqa: E402
 from app.main import create_app  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -28,6 +29,7 @@ def references() -> dict[Path, str]:
     """Return the text of each generated file."""
     return {
         REFERENCE / "settings.md": _page("Settings", _settings()),
+        REFERENCE / "limits.md": _page("Limits", _limits()),
         REFERENCE / "command-line.md": _page("Command line", _command_line()),
         REFERENCE / "api.md": _page("API", _api(create_app().openapi())),
     }
@@ -71,6 +73,26 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, list):
         value = ",".join(str(part) for part in value)
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _limits() -> Iterator[str]:
+    yield "What one request, event, person or document may cost, and what happens to more than that."
+    yield "Error bodies: [Conventions](api-conventions.md). Rates of requests: [Settings](settings.md)."
+    yield ""
+    rows = [(limit.subject, _quantity(limit), limit.consequence, limit.reason) for limit in limits.ALL]
+    yield from _table(("subject", "at most", "what exceeds it", "reason"), rows)
+
+
+def _quantity(limit: limits.Limit) -> str:
+    """Return a value with its unit: 1 MiB, 10,000, 60 s."""
+    if limit.unit == "seconds":
+        return f"{limit.value:,} s"
+    if limit.unit == "items":
+        return f"{limit.value:,}"
+    for unit, name in ((limits.MIB, "MiB"), (limits.KIB, "KiB")):
+        if limit.value % unit == 0:
+            return f"{limit.value // unit:,} {name}"
+    return f"{limit.value:,} bytes"
 
 
 def _command_line() -> Iterator[str]:

@@ -81,7 +81,7 @@ def test_project_is_created_and_served(environment: dict[str, str]) -> None:
     made = json.loads(
         abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com", "--json")
     )
-    assert made.keys() == {"project_id", "project_token", "personal_api_key", "user_email"}
+    assert made.keys() == {"project_id", "project_token", "personal_api_key", "user_email", "organization"}
 
     with served(environment) as address:
         answer = httpx.get(
@@ -90,6 +90,24 @@ def test_project_is_created_and_served(environment: dict[str, str]) -> None:
         )
 
     assert answer.json()["api_token"] == made["project_token"]
+
+
+def test_each_user_gets_an_organization_unless_they_join_one(environment: dict[str, str]) -> None:
+    def create(email: str, *more: str, status: int = 0) -> str:
+        printed = abacus(
+            environment, "project", "create", "--name", "Shop", "--email", email, *more, "--json", status=status
+        )
+        return str(json.loads(printed)["organization"]) if status == 0 else printed
+
+    assert create("ann@example.com") == create("ann@example.com") == "Shop"
+    assert create("eve@example.com") == "Shop 2"
+    assert "pass --join" in create("eve@example.com", "--organization", "Shop", status=1)
+    assert create("eve@example.com", "--organization", "Shop", "--join") == "Shop"
+    assert create("eve@example.com", "--organization", "Shop") == "Shop"
+    assert create("eve@example.com", "--organization", "Blog") == "Blog"
+    assert create("eve@example.com") == "Shop 2"
+    text = abacus(environment, "project", "create", "--name", "Shop", "--email", "bob@example.com")
+    assert "organization      Shop 3\n" in text
 
 
 def test_keys_are_created_listed_and_revoked_and_users_deactivated(environment: dict[str, str]) -> None:

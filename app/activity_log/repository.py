@@ -1,13 +1,16 @@
 """The activity log in the database."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from app.db.models import ActivityEntry
+from app.db.sizes import fitting_limit
+
+_ENTRIES_AT_A_TIME = 16
 
 
 class ActivityRepository:
@@ -26,26 +29,27 @@ class ActivityRepository:
         return await self._session.scalar(select(func.count()).where(*self._conditions(scope, item_id))) or 0
 
     async def page(self, scope: str, item_id: int | None, limit: int, offset: int) -> Sequence[ActivityEntry]:
-        """Return entries with their users, newest first."""
-        found = await self._session.scalars(
-            select(ActivityEntry)
-            .where(*self._conditions(scope, item_id))
-            .options(joinedload(ActivityEntry.user))
-            .order_by(ActivityEntry.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        return found.all()
+        """Return entries with their users, newest first; fewer than ``limit`` where they are large."""
+        query = select(ActivityEntry).where(*self._conditions(scope, item_id)).order_by(ActivityEntry.id.desc())
+        limit = await fitting_limit(self._session, query, (ActivityEntry.detail,), limit, offset)
+        query = query.options(joinedload(ActivityEntry.user))
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
 
-    async def since(self, scope: str, item_id: int, moment: dt.datetime) -> Sequence[ActivityEntry]:
-        """Return entries of an item since a time, with their users, oldest first."""
-        found = await self._session.scalars(
+    async def since(self, scope: str, item_id: int, moment: dt.datetime) -> AsyncIterator[ActivityEntry]:
+        """Yield entries of an item since a time, with their users, oldest first, a few at a time: they may be large."""
+        query = (
             select(ActivityEntry)
             .where(*self._conditions(scope, item_id), ActivityEntry.created_at >= moment)
             .options(joinedload(ActivityEntry.user))
             .order_by(ActivityEntry.id)
+            .limit(_ENTRIES_AT_A_TIME)
         )
-        return found.all()
+        last, count = 0, _ENTRIES_AT_A_TIME
+        while count == _ENTRIES_AT_A_TIME:
+            count = 0
+            for entry in await self._session.scalars(query.where(ActivityEntry.id > last)):
+                last, count = entry.id, count + 1
+                yield entry
 
     def _conditions(self, scope: str, item_id: int | None) -> list[ColumnElement[bool]]:
         conditions = [ActivityEntry.project_id == self._project_id, ActivityEntry.scope == scope]

@@ -196,3 +196,12 @@ class Unavailable(AppError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class StillCounting(Unavailable):
+    """Results take longer than a request may. What was counted is kept."""
+
+    default_detail = "Results are still being counted. Please try again."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=10)

@@ -287,8 +287,18 @@ BUCKETS: Final = Limit(
     "intervals of a series over time",
     5_000,
     "items",
-    "Each is a figure for every variant and metric.",
+    "Each is a figure for every variant and metric. The verdict on a trend does not depend on them: its series takes"
+    " longer intervals, or shows every n-th, where there would be more.",
+    "400 `invalid_input` where the request chooses the interval; otherwise longer steps",
+    "A series over time may have at most {value} intervals.",
+)
+COUNTED_BUCKETS: Final = Limit(
+    "intervals of a trend whose total depends on its interval, such as a sum of hourly averages",
+    100_000,
+    "items",
+    "Longer intervals would change the total, so it is counted by all of them.",
     "400 `invalid_input`",
+    "A trend may be counted by at most {value} intervals.",
 )
 ANALYZED_VARIANTS_BYTES: Final = Limit(
     "body of `analyze/` and `power/`",
@@ -313,11 +323,26 @@ PAGE_BYTES: Final = Limit(
     "the page ends there",
 )
 ROWS_BYTES: Final = Limit(
-    "events that are read at a time while facts are made of them",
-    16 * MIB,
+    "properties of the events that are read at a time",
+    32 * MIB,
     "bytes",
-    "Rows differ in size by a factor of ten thousand.",
+    "Rows differ in size by a factor of ten thousand. 30,000 ordinary events have less.",
     "fewer events are read at a time",
+)
+REFRESH_SECONDS: Final = Limit(
+    "background refresh of a project's counts before it is another project's turn",
+    2,
+    "seconds",
+    "Projects take turns, so that the metrics of one do not delay those of another.",
+    "what was not finished goes on in the project's next turn",
+)
+COUNT_SECONDS: Final = Limit(
+    "count of a metric in the background",
+    30,
+    "seconds",
+    "It holds a slot that others need. A request for results may take longer.",
+    "after three attempts the metric is reported by `health`, and tried ever more rarely",
+    "It takes longer than {value} seconds.",
 )
 HEAD_BYTES: Final = Limit(
     "head of a request",

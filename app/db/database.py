@@ -10,6 +10,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.pool import QueuePool
 
+from app.common.fair_slots import FairSlots
 from app.db.compiled_queries import fetch
 from app.db.engines import Limits, create_engine, create_reading_engine
 from app.settings import Settings
@@ -52,8 +53,10 @@ class Database:
         )
         self._listeners: list[CommitListener] = []
         # An aggregation takes a slot and at most one connection of each pool. So two connections of each are left for
-        # capture, flags and changes, however many aggregations run.
-        self.aggregation_slots = asyncio.Semaphore(max(1, settings.database_pool_size - 2))
+        # capture, flags and changes, however many aggregations run. Projects share them fairly.
+        slots = max(1, settings.database_pool_size - 2)
+        self.aggregation_slots = FairSlots(slots)
+        self.background_slots = asyncio.Semaphore(max(1, slots - 1))
 
     def on_commit(self, listener: CommitListener) -> None:
         """Call a listener after every commit of this process, with the ``info`` of the session.

@@ -63,3 +63,10 @@ def describe(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     reason = str(cause).partition("\n")[0]
     return f"{type(cause).__name__}: {reason}"
+
+
+def is_statement_timeout(error: BaseException | None) -> bool:
+    """Whether PostgreSQL ended a statement that took too long."""
+    if isinstance(error, DBAPIError):
+        return is_statement_timeout(error.orig)
+    return getattr(error, "sqlstate", None) == asyncpg.QueryCanceledError.sqlstate

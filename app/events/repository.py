@@ -5,7 +5,8 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
@@ -23,12 +24,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common import limits
+from app.common.page_sizes import fitting, pieces
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, insert_missing_rows
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
+from app.db.sizes import octets, size_of
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
 _MAX_COLUMNS = 500
@@ -38,6 +42,8 @@ _MAX_SUBQUERIES = 100
 
 # The number of newest events of each name that are searched for flag properties.
 _MAX_SEARCHED = 10_000
+
+Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
@@ -160,19 +166,42 @@ class EventRepository:
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
 
-    async def named_after(
+    async def ends_of_chunks(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[EventRow]:
-        """Return at most ``limit`` events after a sequence number, in order of arrival; names None means all names."""
-        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id, Event.sequence > sequence
+    ) -> Sequence[int]:
+        """Return where to cut the first ``limit`` events after a sequence number; names None means all names.
+
+        Each chunk has at most ``limits.ROWS_BYTES`` of properties, unless it is a single event. With fewer events than
+        the limit the last chunk ends at the high-water mark.
+        """
+        end = high_water_mark
+        if names is not None and 1 < len(names) <= _MAX_SUBQUERIES:
+            end = await self._end_of_page(names, sequence, high_water_mark, limit)
+        sizes = (
+            select(Event.sequence, octets(Event.properties).label("size"))
+            .where(*self._between(names, sequence, end))
+            .order_by(Event.sequence)
+            .limit(limit)
         )
-        if names is not None:
-            events = events.where(Event.name.in_(names))
-            if 1 < len(names) <= _MAX_SUBQUERIES:
-                high_water_mark = await self._end_of_page(names, sequence, high_water_mark, limit)
-        events = events.where(Event.sequence <= high_water_mark).order_by(Event.sequence).limit(limit)
+        some = sizes.subquery()
+        summary = select(func.count(), func.max(some.c.sequence), func.sum(some.c.size)).select_from(some)
+        [(count, last, size)] = await fetch_rows(self._session, summary)
+        ends = [last]
+        if count and size > limits.ROWS_BYTES.value:
+            measured = await fetch_rows(self._session, sizes)
+            counts = pieces((row[1] for row in measured), limits.ROWS_BYTES.value)
+            ends = [measured[place - 1][0] for place in accumulate(counts)]
+        return ends if count >= limit else [*ends[:-1], high_water_mark]
+
+    async def named_between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[EventRow]:
+        """Return the events after a sequence number, up to another, in order of arrival; names None means all names."""
+        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
+        events = events.where(*self._between(names, after, until)).order_by(Event.sequence)
         return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
+
+    def _between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[ColumnElement[bool]]:
+        between = (Event.project_id == self._project_id, Event.sequence > after, Event.sequence <= until)
+        return between if names is None else (*between, Event.name.in_(names))
 
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
@@ -221,21 +250,22 @@ class EventRepository:
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
         """Whether an event with one of the names has a property ``$feature/...``.
 
-        Only the newest 10,000 events of each name are searched, whatever their time: if the client's code has no flag,
-        no event has the property, and a full search would read all of them.
+        Only the newest 10,000 events of each name are searched, whatever their time, and of large ones fewer: if the
+        client's code has no flag, no event has the property, and a full search would read all of them.
         """
         for name in names:
-            newest = (
-                select(Event.time, Event.properties)
-                .where(Event.project_id == self._project_id, Event.name == name)
-                .order_by(Event.sequence.desc())
-                .limit(_MAX_SEARCHED)
-                .subquery()
-            )
-            properties = newest.c.properties
-            query = select(newest.c.time).where(
-                newest.c.time >= to_microseconds(since),
-                newest.c.time < to_microseconds(before),
+            is_named = (Event.project_id == self._project_id, Event.name == name)
+            newest = select(Event.sequence, octets(Event.properties)).where(*is_named)
+            sizes = await fetch_rows(self._session, newest.order_by(Event.sequence.desc()).limit(_MAX_SEARCHED))
+            if not sizes:
+                continue
+            oldest = sizes[fitting((one[1] for one in sizes), limits.ROWS_BYTES.value) - 1][0]
+            properties = Event.properties
+            query = select(Event.time).where(
+                *is_named,
+                Event.sequence >= oldest,
+                Event.time >= to_microseconds(since),
+                Event.time < to_microseconds(before),
                 or_(properties.contains("$feature/"), properties.contains(r"$feature\/")),
             )
             if await self._session.scalar(query.limit(1)) is not None:
@@ -244,7 +274,16 @@ class EventRepository:
 
     async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
         """Return events, newest first."""
-        query = select(Event).where(Event.project_id == self._project_id)
+        return (await self._session.scalars(self._page(select(Event), selection, limit))).all()
+
+    async def sizes(self, selection: EventSelection, limit: int) -> Sequence[tuple[int, int]]:
+        """Return the person id and the bytes of each event that ``page`` returns."""
+        columns = select(Event.person_id, size_of((Event.properties, Event.name, Event.distinct_id)))
+        rows = await self._session.execute(self._page(columns, selection, limit))
+        return [(person_id, size) for person_id, size in rows]
+
+    def _page(self, query: Select[*Columns], selection: EventSelection, limit: int) -> Select[*Columns]:
+        query = query.where(Event.project_id == self._project_id)
         if selection.name is not None:
             query = query.where(Event.name == selection.name)
         if selection.distinct_id is not None:
@@ -255,5 +294,4 @@ class EventRepository:
             query = query.where(Event.time < selection.before)
         if selection.cursor is not None:
             query = query.where(tuple_(Event.time, Event.sequence) < selection.cursor)
-        found = await self._session.scalars(query.order_by(Event.time.desc(), Event.sequence.desc()).limit(limit))
-        return found.all()
+        return query.order_by(Event.time.desc(), Event.sequence.desc()).limit(limit)

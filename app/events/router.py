@@ -11,12 +11,13 @@ from pydantic import WithJsonSchema
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
+from app.common.page_sizes import fitting
 from app.common.timestamps import from_microseconds
 from app.db.models import Event, Person
 from app.events.dependencies import EventsDep
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
-from app.http.pagination import DEFAULT_LIMIT, LimitText, Links, read_count
+from app.http.pagination import LimitText, Links, read_limit
 from app.http.query_params import read_moment, read_text
 from app.http.routing import answer_other_methods
 from app.people.persons.dependencies import PersonsDep
@@ -27,7 +28,6 @@ router = APIRouter(
     dependencies=[require_scope("event", ANALYTICS)],
 )
 
-MAX_LIMIT = 1000
 MomentText = Annotated[
     str | None,
     WithJsonSchema(
@@ -53,9 +53,9 @@ async def list_events(
 ) -> Response:
     """Return events, newest first, with their current persons. `next` neither skips nor repeats an event.
 
-    A page has at most a thousand events.
+    A page has at most a thousand events, and fewer where they are large.
     """
-    size = min(read_count(limit, DEFAULT_LIMIT, minimum=1), MAX_LIMIT)
+    size = read_limit(limit)
     selection = EventSelection(
         name=read_text(event),
         distinct_id=read_text(distinct_id),
@@ -63,10 +63,14 @@ async def list_events(
         before=read_moment(before, "before"),
         cursor=_read_cursor(cursor),
     )
-    rows = await events.page(selection, size + 1)
-    page = rows[:size]
+    measured = await events.sizes(selection, size + 1)
+    person_sizes = await persons.sizes([person_id for person_id, _ in measured])
+    count = fitting(bytes_ + person_sizes.get(person_id, 0) for person_id, bytes_ in measured[:size])
+    page = await events.page(selection, count) if count else []
     persons_by_id = await persons.by_ids([row.person_id for row in page])
-    following = Links(request).replacing(cursor=f"{page[-1].time}_{page[-1].sequence}") if len(rows) > size else None
+    following = None
+    if page and len(measured) > len(page):
+        following = Links(request).replacing(cursor=f"{page[-1].time}_{page[-1].sequence}")
     body = {"next": following, "results": [_read(row, persons_by_id.get(row.person_id)) for row in page]}
     return Response(msgspec.json.encode(body), media_type="application/json")
 

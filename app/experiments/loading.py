@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Request
 from app.accounts.auth.dependencies import ProjectDep
 from app.common.errors import NotFound
 from app.common.ids import read_id
+from app.common.page_sizes import fitting
 from app.db.models import Experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRecord, ExperimentRepository, ExperimentSelection
 from app.http.dependencies import get_database
@@ -45,10 +46,11 @@ class ExperimentViews:
     async def page(
         self, selection: ExperimentSelection, limit: int, offset: int
     ) -> tuple[int, Sequence[ExperimentRecord]]:
-        """Return the total count, and one page."""
-        records = await self._queries.page(selection, limit, offset)
-        if len(records) < limit and (records or not offset):  # the last page, whose length gives the total
-            return offset + len(records), records
+        """Return the total count, and one page: fewer than ``limit`` where they are large."""
+        sizes = await self._queries.sizes(selection, limit, offset)
+        records = await self._queries.page(selection, fitting(sizes), offset) if sizes else []
+        if len(sizes) < limit and (sizes or not offset):  # the last page, whose length gives the total
+            return offset + len(sizes), records
         return await self._queries.count(selection), records
 
 

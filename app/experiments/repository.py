@@ -13,6 +13,7 @@ from sqlalchemy.orm import QueryableAttribute, contains_eager
 
 from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, User, utc_now
+from app.db.sizes import size_of
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
@@ -111,6 +112,20 @@ _RECORDS: Select[*tuple[Any, ...]] = (
     .outerjoin(Experiment.created_by)
     .where(Experiment.project_id == bindparam("project_id"))
 )
+_SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
+    size_of(
+        (
+            Experiment.parameters,
+            Experiment.secondary_metrics,
+            Experiment.filters,
+            Experiment.stats_config,
+            Experiment.decision_criteria,
+            Experiment.description,
+            Experiment.conclusion_comment,
+        )
+    ).label("size"),
+    maintain_column_froms=True,
+)
 _RECORD = _RECORDS.where(Experiment.id == bindparam("experiment_id"))
 
 
@@ -127,11 +142,18 @@ class ExperimentQueries:
 
     async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[ExperimentRecord]:
         """Return experiments; ties are ordered newest first, and rows without a value come last."""
-        query = _page_of(selection, is_sqlite=self._database.is_sqlite)
-        parameters = {"project_id": self._project_id, "limit": limit, "offset": offset}
-        now = {"now": utc_now()} if selection.order == "duration" else {}
-        rows = await self._database.fetch(query, {**parameters, **now})
+        query = _page_of(selection, _RECORDS, is_sqlite=self._database.is_sqlite)
+        rows = await self._database.fetch(query, self._bound(selection, limit, offset))
         return [ExperimentRecord._make(row) for row in rows]
+
+    async def sizes(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[int]:
+        """Return the bytes of the documents of the experiments that ``page`` returns."""
+        query = _page_of(selection, _SIZES, is_sqlite=self._database.is_sqlite)
+        return [row[0] for row in await self._database.fetch(query, self._bound(selection, limit, offset))]
+
+    def _bound(self, selection: ExperimentSelection, limit: int, offset: int) -> dict[str, object]:
+        now = {"now": utc_now()} if selection.order == "duration" else {}
+        return {"project_id": self._project_id, "limit": limit, "offset": offset, **now}
 
     async def count(self, selection: ExperimentSelection) -> int:
         [(count,)] = await self._database.fetch(_count_of(selection), {"project_id": self._project_id})
@@ -198,11 +220,13 @@ class ExperimentRepository:
 
 
 @functools.lru_cache(maxsize=32)
-def _page_of(selection: ExperimentSelection, *, is_sqlite: bool) -> Select[*tuple[Any, ...]]:
+def _page_of(
+    selection: ExperimentSelection, records: Select[*tuple[Any, ...]], *, is_sqlite: bool
+) -> Select[*tuple[Any, ...]]:
     key = _order_key(selection.order, is_sqlite=is_sqlite)
     order = (key.desc() if selection.is_descending else key.asc()).nulls_last()
     return (
-        _RECORDS.where(*_conditions(selection))
+        records.where(*_conditions(selection))
         .order_by(order, Experiment.id.desc())
         .limit(bindparam("limit"))
         .offset(bindparam("offset"))

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
 from app.db.models import Experiment, FeatureFlag
+from app.db.sizes import fitting_limit
 
 CHANGED_FLAGS = "changed_flags"  # key in a session's ``info``: the projects whose flags the transaction changes
 
@@ -49,15 +50,13 @@ class FlagRepository:
         )
 
     async def page(self, limit: int, offset: int) -> Sequence[FeatureFlag]:
-        """Return undeleted flags, newest first."""
-        found = await self._session.scalars(
-            self._select()
-            .where(~FeatureFlag.deleted)
-            .order_by(FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        return found.all()
+        """Return undeleted flags, newest first; fewer than ``limit`` where they are large."""
+        newest = (FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
+        query = select(FeatureFlag).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
+        columns = (FeatureFlag.filters, FeatureFlag.name)
+        limit = await fitting_limit(self._session, query.order_by(*newest), columns, limit, offset)
+        found = self._select().where(~FeatureFlag.deleted).order_by(*newest).limit(limit).offset(offset)
+        return (await self._session.scalars(found)).all()
 
     async def all_undeleted(self) -> Sequence[FeatureFlag]:
         """Return all undeleted flags, oldest first, without authors and experiments."""

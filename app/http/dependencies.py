@@ -4,16 +4,22 @@ Every dependency is a coroutine, because the framework runs plain functions in a
 """
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.common.errors import Unavailable
+from app.common.errors import StillCounting
+from app.common.ids import read_id
+from app.common.progress import Progress
 from app.db.database import Database
 from app.http.request_body import read_bytes
 from app.settings import Settings
+
+logger = logging.getLogger("abacus")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -42,7 +48,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-async def limit_time(request: Request) -> AsyncIterator[None]:
+@contextlib.asynccontextmanager
+async def time_limit(request: Request) -> AsyncIterator[None]:
     """Cancel a request for results after ``results_timeout``, with a clearer response than a proxy's 504.
 
     What has been counted by then is kept, so that the next attempt continues from there.
@@ -55,7 +62,22 @@ async def limit_time(request: Request) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise Unavailable("Results are still being counted. Please try again.", retry_after=10) from error
+        progress: Progress = request.app.state.materializer.progress
+        project_id = read_id(request.path_params.get("project_id", ""))
+        logger.warning(
+            "%s was not answered within %s s; under way in project %s: %s",
+            request.url.path,
+            settings.results_timeout,
+            project_id,
+            progress.of(project_id),
+        )
+        raise StillCounting from error
+
+
+async def limit_time(request: Request) -> AsyncIterator[None]:
+    """Limit the time of a request; see ``time_limit``."""
+    async with time_limit(request):
+        yield
 
 
 # The limit includes the time to wait for an aggregation slot.

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
-from app.db.errors import DATABASE_ERRORS, is_transient_database_error
+from app.db.errors import DATABASE_ERRORS, describe, is_transient_database_error
 from app.http.schemas import ErrorBody
 
 logger = logging.getLogger("abacus")
@@ -27,8 +27,7 @@ def report_unavailable(request: Request, error: BaseException) -> None:
     reasons = [error.detail] if isinstance(error, AppError) else []
     cause = error.__cause__ if isinstance(error, AppError) else error
     if cause is not None:
-        cause = getattr(cause, "orig", None) or cause
-        reasons.append(f"{type(cause).__name__}: {cause}".partition("\n")[0])
+        reasons.append(describe(cause))
     path = getattr(request.scope.get("route"), "path", "an unknown path")  # the path as sent may contain a secret
     logger.warning("unavailable: %s %s: %s", request.method, path, " ".join(reasons))
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request
 from pydantic import WithJsonSchema
 
+from app.common import limits
 from app.http.query_params import PERSONAL_API_KEY
 from app.http.routing import path_as_sent
 from app.http.schemas import Page
@@ -24,6 +25,11 @@ def read_count(text: str | None, default: int, *, minimum: int) -> int:
     except ValueError:
         return default
     return min(number, MAX_COUNT) if number >= minimum else default
+
+
+def read_limit(text: str | None) -> int:
+    """Read the number of items of a page: at most ``limits.PAGE_ITEMS``."""
+    return min(read_count(text, DEFAULT_LIMIT, minimum=1), limits.PAGE_ITEMS.value)
 
 
 class Links:
@@ -54,7 +60,10 @@ class Links:
 LimitText = Annotated[
     str | None,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "default": DEFAULT_LIMIT}),
-    Query(description="Maximum number of results. A value that is not a positive integer means the default."),
+    Query(
+        description="Maximum number of results, at most 1,000. A value that is not a positive integer means the "
+        "default. A page ends early where its items are large; `next` leads on."
+    ),
 ]
 OffsetText = Annotated[
     str | None,
@@ -67,7 +76,7 @@ class Pagination:
     """The page of a list that a request asks for, with links to the next and the previous one."""
 
     def __init__(self, request: Request, limit: str | None, offset: str | None) -> None:
-        self.limit = read_count(limit, DEFAULT_LIMIT, minimum=1)
+        self.limit = read_limit(limit)
         self.offset = read_count(offset, 0, minimum=0)
         self._links = Links(request)
 
@@ -77,10 +86,11 @@ class Pagination:
 
     def envelope(self, count: int, results: Sequence[object]) -> dict[str, Any]:
         """Return the members of a page, for items that are encoded already."""
-        return {"count": count, "next": self.next(count), "previous": self.previous(), "results": results}
+        return {"count": count, "next": self.next(count, len(results)), "previous": self.previous(), "results": results}
 
-    def next(self, count: int) -> str | None:
-        following = self.offset + self.limit
+    def next(self, count: int, shown: int) -> str | None:
+        """Return the URL of the first item after the ``shown`` ones; a page may end early where items are large."""
+        following = self.offset + (shown or self.limit)
         return None if following >= count else self._link(following)
 
     def previous(self) -> str | None:

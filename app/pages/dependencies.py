@@ -17,6 +17,7 @@ from app.db.models import Experiment, Project
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
 from app.experiments.repository import ExperimentQueries
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
 from app.pages.credentials import read_key
@@ -79,7 +80,8 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
-    return PageService(project, build_counter(database, materializer, project))
+    counter = build_counter(database, materializer, project)
+    return PageService(project, counter, SharedCounts(materializer.shared, project))
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

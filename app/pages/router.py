@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.accounts.auth.api_keys import Credential
 from app.common.errors import AuthenticationFailed, NotFound
 from app.experiments.repository import ExperimentSelection
+from app.http.dependencies import time_limit
 from app.http.pagination import PaginationDep
 from app.http.request_body import read_bytes, read_document
 from app.pages import rendering
@@ -81,7 +82,9 @@ async def show_experiments(
 
 @router.get("/{project_id}/{experiment_id}/")
 async def show_experiment(request: Request, experiment: PageExperimentDep, pages: PagesDep) -> HTMLResponse:
-    return HTMLResponse(rendering.render_experiment(await pages.page(experiment), link_from(request)))
+    async with time_limit(request):  # here and not as a dependency: those end outside of ``PageRoute``
+        page = await pages.page(experiment)
+    return HTMLResponse(rendering.render_experiment(page, link_from(request)))
 
 
 @router.post("/")

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
-from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, Unavailable
+from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, StillCounting, Unavailable
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.http.exception_handlers import report_unavailable
 from app.pages import rendering
@@ -63,7 +63,8 @@ def _refuse(request: Request, refusal: AppError) -> Response:
         if read_key(request) is not None:
             drop_key(request, response)
         return response
-    response = show(request, "refusal.html", refusal.status, refusal=refusal)
+    template = "counting.html" if isinstance(refusal, StillCounting) else "refusal.html"
+    response = show(request, template, refusal.status, refusal=refusal)
     response.headers.update(refusal.headers)
     return response
 

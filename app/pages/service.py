@@ -16,6 +16,7 @@ from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.service import Overview, summarize_experiment
 from app.experiments.service import current_status
+from app.experiments.sharing import SharedCounts
 from app.flags.filters import variants_of
 
 
@@ -70,7 +71,8 @@ class ExperimentPage:
 class PageService:
     """Pages of one project's experiments. It takes loaded experiments, and opens short transactions of its own."""
 
-    def __init__(self, project: Project, counter: ExperimentCounter) -> None:
+    def __init__(self, project: Project, counter: ExperimentCounter, shared: SharedCounts) -> None:
+        self._shared = shared
         self._project = project
         self._counter = counter
 
@@ -78,7 +80,7 @@ class PageService:
         report, problem = None, ""
         if experiment.start_date is not None:
             try:
-                report = await self._report(experiment)
+                report = await self._shared.result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
                 problem = refusal.detail
         return ExperimentPage(

@@ -16,6 +16,17 @@ async def test_a_deleted_experiment_is_gone(service: Service) -> None:
     assert (await service.read("/experiments/"))["results"] == [other]
 
 
+async def test_id_of_a_deleted_experiment_is_not_used_again(service: Service) -> None:
+    first = await service.create_experiment()
+    await service.delete(f"/experiments/{first['id']}/")
+
+    second = await service.create_experiment()
+
+    assert second["id"] > first["id"]
+    activities = (await service.read(f"/experiments/{second['id']}/activity/"))["results"]
+    assert [entry["activity"] for entry in activities] == ["created"]
+
+
 async def test_the_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(
     service: Service, database: Database
 ) -> None:

@@ -146,7 +146,7 @@ async def test_malformed_form_is_refused(service: Service, content_type: str, bo
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", BOUNDARY])
 async def test_form_has_the_limit_of_values_of_other_bodies(service: Service, content_type: str) -> None:
     encode = multipart if content_type == BOUNDARY else lambda fields: urlencode(fields).encode()
-    fields = {"filters": "[" * 20_000 + "]" * 20_000, "parameters": "," * 30_001}
+    fields = {"filters": "[", "parameters": "," * limits.BODY_VALUES.value}
 
     response = await service.request("POST", PATH, content=encode(fields), headers={"Content-Type": content_type})
 

@@ -42,6 +42,26 @@ def test_lock_satisfies_the_dependencies() -> None:
         assert unsatisfied == [], f"Python {python}: run `make lock`"
 
 
+# Distributions whose modules have another name, and those that are used without an import of their own.
+MODULES = {"google-re2": "re2", "python-multipart": "python_multipart"}
+FOR_OTHERS = {
+    "uvloop": "uvicorn takes it as its event loop",
+    "tzdata": "zoneinfo reads it",
+    "fastapi-offline": "its files",
+}
+
+
+def test_every_dependency_is_used() -> None:
+    texts = [path.read_text() for folder in ("app", "migrations") for path in (ROOT / folder).rglob("*.py")]
+    imported = {name for text in texts for name in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+
+    unused = {name for name in names if MODULES.get(name, name.replace("-", "_")) not in imported}
+
+    assert unused == FOR_OTHERS.keys()
+
+
 def test_lock_names_hashes_and_no_address() -> None:
     entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
 

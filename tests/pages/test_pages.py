@@ -1,5 +1,7 @@
 """Pages show the figures of the API in every state of an experiment, and escape everything."""
 
+import asyncio
+import contextlib
 import re
 from typing import Any
 
@@ -8,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.pages.dependencies import get_pages
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
 from tests.support.service import TREND, Service, event
@@ -357,3 +360,41 @@ async def test_a_report_of_an_unknown_experiment_is_refused_in_one_line(service:
     told = abacus(environment, "report", "999", "--project", str(service.project_id), status=1)
 
     assert told.strip() == f"abacus: There is no experiment 999 in project {service.project_id}."
+
+
+async def test_visitors_at_the_same_time_share_one_count(
+    service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = await service.create_experiment()
+    count, counted = ExperimentCounter.count, 0
+
+    async def note_count(self: ExperimentCounter, *arguments: Any, **options: Any) -> CountedExperiment:
+        nonlocal counted
+        counted += 1
+        return await count(self, *arguments, **options)
+
+    monkeypatch.setattr(ExperimentCounter, "count", note_count)
+    pages = await asyncio.gather(*(visitor.look(experiment) for _ in range(20)))
+
+    assert {page.status for page in pages} == {200}
+    assert counted <= 2  # for those before the first count began, and for those after
+
+
+async def test_page_that_takes_too_long_says_so_and_tries_again(
+    service: Service, visitor: Visitor, application: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = await service.create_experiment()
+    settings = application.state.settings
+    application.state.settings = settings.model_copy(update={"results_timeout": 0.05})
+    try:
+        async with contextlib.AsyncExitStack() as held:
+            for _ in range(application.state.settings.database_pool_size - 3):  # all that one project may have
+                await held.enter_async_context(application.state.database.aggregation_slots.slot(service.project_id))
+            page = await visitor.look(experiment)
+    finally:
+        application.state.settings = settings
+
+    assert (page.status, page.response.headers["Retry-After"]) == (503, "10")
+    assert "This experiment is still being counted." in page.text
+    assert '<meta http-equiv="refresh" content="10">' in page.response.text
+    assert "waiting for an aggregation slot" in caplog.text

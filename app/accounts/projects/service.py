@@ -15,6 +15,7 @@ from app.common.ids import read_uuid
 from app.db.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
 
 CURRENT = "@current"
+_NUMBERED_CHARACTERS = 190  # of the 200 that the name of an organization may have
 
 
 class ProjectService:
@@ -117,22 +118,46 @@ class AccountService:
         self._accounts = AccountRepository(session)
         self._keys = KeyRepository(session)
 
-    async def set_up_project(self, *, name: str, email: str, organization_name: str, timezone: str) -> NewProject:
-        """Create a project and a key, and the organization and user if they do not exist."""
-        organization = await self._accounts.find_organization(organization_name)
-        if organization is None:
-            organization = Organization(name=organization_name)
-            await self._accounts.add(organization)
+    async def set_up_project(
+        self, *, name: str, email: str, timezone: str, organization_name: str | None = None, joins: bool = False
+    ) -> NewProject:
+        """Create a project and a key, and the user and organization if they do not exist.
+
+        Without ``organization_name`` it is the organization that the user joined first, or a new one. Only with
+        ``joins`` does the user become a member of an organization that exists: its members share all projects.
+        """
         user = await self._accounts.find_user(email)
         if user is None:
             user = User(email=email)
             await self._accounts.add(user)
+        if organization_name is None:
+            organization = await self._accounts.organization_of(user.id)
+            organization_name = await self._free_name(name) if organization is None else organization.name
+        else:
+            organization = await self._accounts.find_organization(organization_name)
+        if organization is None:
+            organization = Organization(name=organization_name)
+            await self._accounts.add(organization)
+            joins = True
         if not await self._accounts.is_member(organization.id, user.id):
+            if not joins:
+                raise ValidationFailed(
+                    f"There is an organization {organization_name!r} already, and {email} is not a member."
+                    " Choose another name, or pass --join to share its projects."
+                )
             await self._accounts.add(OrganizationMembership(organization_id=organization.id, user_id=user.id))
         project = _new_project(organization, name, timezone)
         await self._accounts.add(project)
         _, value = await self._issue_key(user, f"{name} set-up"[:40], (EVERYTHING,))
         return NewProject(project, user, value)
+
+    async def _free_name(self, name: str) -> str:
+        """Return a name that no organization has: the given one, or with a number behind it."""
+        candidate, number = name, 1
+        while await self._accounts.find_organization(candidate) is not None:
+            number += 1
+            candidate = f"{name[:_NUMBERED_CHARACTERS]} {number}"
+        return candidate
 
     async def find_project(self, project_id: int) -> Project:
         project = await self._accounts.find_project(project_id)

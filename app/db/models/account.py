@@ -7,11 +7,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint, Uuid, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.base import NEVER_REUSED, Base, JsonColumn, PrimaryKey, utc_now
 
 
 class Organization(Base):
     __tablename__ = "organization"
+    __table_args__ = (NEVER_REUSED,)
 
     id: Mapped[PrimaryKey]
     uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
@@ -21,6 +22,7 @@ class Organization(Base):
 
 class Project(Base):
     __tablename__ = "project"
+    __table_args__ = (NEVER_REUSED,)
 
     id: Mapped[PrimaryKey]
     uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
@@ -41,6 +43,7 @@ class Project(Base):
 
 class User(Base):
     __tablename__ = "user"
+    __table_args__ = (NEVER_REUSED,)
 
     id: Mapped[PrimaryKey]
     uuid: Mapped[UUID] = mapped_column(Uuid, default=uuid4)
@@ -53,7 +56,7 @@ class User(Base):
 
 class OrganizationMembership(Base):
     __tablename__ = "organization_membership"
-    __table_args__ = (UniqueConstraint("organization_id", "user_id"),)
+    __table_args__ = (UniqueConstraint("organization_id", "user_id"), NEVER_REUSED)
 
     id: Mapped[PrimaryKey]
     organization_id: Mapped[int] = mapped_column(ForeignKey("organization.id", ondelete="CASCADE"))
@@ -68,6 +71,7 @@ class PersonalApiKey(Base):
     """A personal API key of a user. Its value is shown once; only its digest is stored."""
 
     __tablename__ = "personal_api_key"
+    __table_args__ = (NEVER_REUSED,)
 
     id: Mapped[PrimaryKey]
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)

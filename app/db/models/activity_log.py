@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
-from app.db.models.base import Base, BigPrimaryKey, JsonColumn, utc_now
+from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, JsonColumn, utc_now
 
 
 class ActivityEntry(Base):
@@ -16,7 +16,7 @@ class ActivityEntry(Base):
     __tablename__ = "activity_entry"
     __table_args__ = (
         Index("ix_activity_entry_project_id_scope_item_id_id", "project_id", "scope", "item_id", "id"),
-        {"sqlite_autoincrement": True},
+        NEVER_REUSED,
     )
 
     id: Mapped[BigPrimaryKey]

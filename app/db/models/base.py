@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData
 from sqlalchemy.orm import DeclarativeBase, mapped_column
@@ -49,6 +49,8 @@ JsonColumn = JSON(none_as_null=True)
 
 PrimaryKey = Annotated[int, mapped_column(Integer, primary_key=True)]
 BigPrimaryKey = Annotated[int, mapped_column(BigKey, primary_key=True)]
+# For the ``__table_args__`` of a generated key: without it SQLite uses the key of a deleted last row again.
+NEVER_REUSED: Final = {"sqlite_autoincrement": True}
 
 
 def utc_now() -> dt.datetime:

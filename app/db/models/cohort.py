@@ -7,12 +7,12 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
-from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.base import NEVER_REUSED, Base, JsonColumn, PrimaryKey, utc_now
 
 
 class Cohort(Base):
     __tablename__ = "cohort"
-    __table_args__ = (Index("ix_cohort_project_id_created_at_id", "project_id", "created_at", "id"),)
+    __table_args__ = (Index("ix_cohort_project_id_created_at_id", "project_id", "created_at", "id"), NEVER_REUSED)
 
     id: Mapped[PrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))

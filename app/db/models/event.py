@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.models.base import Base, BigPrimaryKey
+from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey
 
 
 class Event(Base):
@@ -20,7 +20,7 @@ class Event(Base):
         UniqueConstraint("project_id", "uuid"),
         Index("ix_event_project_id_name_sequence", "project_id", "name", "sequence"),
         Index("ix_event_project_id_time_sequence", "project_id", "time", "sequence"),
-        {"sqlite_autoincrement": True},
+        NEVER_REUSED,
     )
 
     sequence: Mapped[BigPrimaryKey]

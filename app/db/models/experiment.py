@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
-from app.db.models.base import Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.base import NEVER_REUSED, Base, JsonColumn, PrimaryKey, utc_now
 
 
 class FeatureFlag(Base):
@@ -25,6 +25,7 @@ class FeatureFlag(Base):
             sqlite_where=text("NOT deleted"),
             postgresql_where=text("NOT deleted"),
         ),
+        NEVER_REUSED,
     )
 
     id: Mapped[PrimaryKey]
@@ -44,7 +45,7 @@ class FeatureFlag(Base):
 
 class Experiment(Base):
     __tablename__ = "experiment"
-    __table_args__ = (Index("ix_experiment_project_id_created_at_id", "project_id", "created_at", "id"),)
+    __table_args__ = (Index("ix_experiment_project_id_created_at_id", "project_id", "created_at", "id"), NEVER_REUSED)
 
     id: Mapped[PrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))

@@ -5,14 +5,14 @@ import datetime as dt
 from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.models.base import Base, BigPrimaryKey, PrimaryKey, utc_now
+from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, PrimaryKey, utc_now
 
 
 class Series(Base):
     """A set of events that a metric counts; equal definitions of a project share one series."""
 
     __tablename__ = "series"
-    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+    __table_args__ = (UniqueConstraint("project_id", "digest"), NEVER_REUSED)
 
     id: Mapped[PrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
@@ -62,7 +62,7 @@ class ActorKey(Base):
     """
 
     __tablename__ = "actor_key"
-    __table_args__ = (UniqueConstraint("project_id", "property", "key"),)
+    __table_args__ = (UniqueConstraint("project_id", "property", "key"), NEVER_REUSED)
 
     id: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
@@ -78,7 +78,7 @@ class Count(Base):
     """
 
     __tablename__ = "count"
-    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+    __table_args__ = (UniqueConstraint("project_id", "digest"), NEVER_REUSED)
 
     id: Mapped[PrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))

@@ -7,13 +7,13 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.models.base import Base, BigPrimaryKey, JsonColumn
+from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, JsonColumn
 
 
 class Person(Base):
     __tablename__ = "person"
     # Ids are never reused: facts of a merged person keep their id, which ``person_merge`` resolves.
-    __table_args__ = (Index("ix_person_project_id_id", "project_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (Index("ix_person_project_id_id", "project_id", "id"), NEVER_REUSED)
 
     id: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
@@ -25,7 +25,7 @@ class Person(Base):
 
 class PersonDistinctId(Base):
     __tablename__ = "person_distinct_id"
-    __table_args__ = (UniqueConstraint("project_id", "distinct_id"), {"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("project_id", "distinct_id"), NEVER_REUSED)
 
     id: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
@@ -44,7 +44,7 @@ class PersonMerge(Base):
     __tablename__ = "person_merge"
     __table_args__ = (
         Index("ix_person_merge_project_id_sequence", "project_id", "sequence"),
-        {"sqlite_autoincrement": True},
+        NEVER_REUSED,
     )
 
     sequence: Mapped[BigPrimaryKey]

@@ -6,12 +6,15 @@ from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
-from app.db.models.base import Base, PrimaryKey, utc_now
+from app.db.models.base import NEVER_REUSED, Base, PrimaryKey, utc_now
 
 
 class Snapshot(Base):
     __tablename__ = "snapshot"
-    __table_args__ = (Index("ix_snapshot_project_id_experiment_id_id", "project_id", "experiment_id", "id"),)
+    __table_args__ = (
+        Index("ix_snapshot_project_id_experiment_id_id", "project_id", "experiment_id", "id"),
+        NEVER_REUSED,
+    )
 
     id: Mapped[PrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))

@@ -8,6 +8,7 @@ from sqlalchemy.orm import joinedload
 
 from app.db.bulk import chunks
 from app.db.models import Action
+from app.db.sizes import fitting_limit
 
 
 class ActionRepository:
@@ -33,15 +34,11 @@ class ActionRepository:
         return found
 
     async def page(self, limit: int, offset: int) -> Sequence[Action]:
-        """Return actions with their authors, newest first."""
-        found = await self._session.scalars(
-            self._select()
-            .options(joinedload(Action.created_by))
-            .order_by(Action.created_at.desc(), Action.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        return found.all()
+        """Return actions with their authors, newest first; fewer than ``limit`` where they are large."""
+        query = self._select().order_by(Action.created_at.desc(), Action.id.desc())
+        limit = await fitting_limit(self._session, query, (Action.steps, Action.description), limit, offset)
+        query = query.options(joinedload(Action.created_by))
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
 
     async def count(self) -> int:
         query = select(func.count()).select_from(Action).where(Action.project_id == self._project_id, ~Action.deleted)

@@ -18,7 +18,7 @@ from app.common.json_text import append_members
 from app.common.time_slices import TimeSlices
 from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_transient_database_error
+from app.db.errors import DATABASE_ERRORS, is_data_error, is_transient_database_error
 from app.db.models import Project
 from app.events.capture.decoding.events import CapturedEvent
 from app.events.capture.decoding.requests import CapturedBatch
@@ -222,7 +222,6 @@ async def _reporting_errors() -> AsyncIterator[None]:
         yield
     except DATABASE_ERRORS as error:
         if is_transient_database_error(error):
-            logger.warning("events were not stored, clients will send them again: %s", describe(error))
             raise Unavailable(
                 "Unable to store event. Please try again. If you are the owner of this app you can check the logs for "
                 "further details.",

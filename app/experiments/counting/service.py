@@ -1,15 +1,18 @@
 """Counts an experiment once for everything that is derived from it: its health, its page, its snapshots."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.exposures.counting import Exposures, ExposureService
+from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.service import ResultsService, judge
-from app.experiments.results.target import CountedTarget
+from app.experiments.results.target import CountedTarget, PlannedTarget
 from app.experiments.scorecard.counting import Scorecard, ScorecardCounter
+from app.metrics.counting.service import EventsRemoved, FactService
+from app.metrics.queries.service import MetricQueryBuilder
 
 
 @dataclass(frozen=True)
@@ -49,26 +52,48 @@ class CountedExperiment:
 class ExperimentCounter:
     """Counts one project's experiments."""
 
-    def __init__(self, results: ResultsService, exposures: ExposureService, scorecards: ScorecardCounter) -> None:
+    def __init__(
+        self, facts: FactService, queries: MetricQueryBuilder, results: ResultsService, scorecards: ScorecardCounter
+    ) -> None:
+        self._facts = facts
+        self._queries = queries
         self._results = results
-        self._exposures = exposures
         self._scorecards = scorecards
 
     async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> CountedExperiment:
-        """Count the target metric, the exposures, and the metrics by day (``only`` those with some ids)."""
-        target, exposures = await self._count_target(experiment)
-        if isinstance(exposures, ValidationFailed):
-            return CountedExperiment(target, exposures)
-        return CountedExperiment(target, await self._scorecards.count_metrics(experiment, exposures, only))
+        """Count the target metric, the exposures, and the metrics by day (``only`` those with some ids).
 
-    async def _count_target(
-        self, experiment: Experiment
-    ) -> tuple[CountedTarget | ValidationFailed, Exposures | ValidationFailed]:
+        All of them are counted as of one moment, so that what is derived from one agrees with the others.
+        """
         try:
-            target = await self._results.target(experiment)
+            exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
         except ValidationFailed as refusal:
-            try:
-                return refusal, await self._exposures.exposures(experiment)
-            except ValidationFailed as other:
-                return refusal, other
-        return target, target.exposures
+            return CountedExperiment(refusal, refusal)
+        target = await self._plan_target(experiment, exposures)
+        scorecard = await self._scorecards.plan(experiment, exposures, only)
+        of_target = [] if isinstance(target, ValidationFailed) else target.fact_queries
+        exposed, *counts = await self._facts.counts_or_refusals(
+            [exposures.fact_query, *of_target, *scorecard.fact_queries]
+        )
+        if isinstance(exposed, EventsRemoved):
+            return CountedExperiment(exposed, exposed)
+        counted_exposures, rest = exposures.answer(exposed), counts[len(of_target) :]
+        return CountedExperiment(
+            _counted(target, counted_exposures, counts[: len(of_target)]),
+            await scorecard.counted(counted_exposures, rest),
+        )
+
+    async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:
+        try:
+            return await self._results.plan_target(experiment, exposures)
+        except ValidationFailed as refusal:
+            return refusal
+
+
+def _counted(
+    target: PlannedTarget | ValidationFailed, exposures: Exposures, counts: Sequence[Any | EventsRemoved]
+) -> CountedTarget | ValidationFailed:
+    if isinstance(target, ValidationFailed):
+        return target
+    refusal = next((one for one in counts if isinstance(one, EventsRemoved)), None)
+    return refusal or target.counted(exposures, counts)

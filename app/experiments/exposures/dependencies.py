@@ -8,6 +8,7 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.exposures.counting import ExposureService
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -20,7 +21,8 @@ async def get_exposures(request: Request, project: ProjectDep, _time: LimitedTim
 
 
 def build_exposures(database: Database, materializer: Materializer, project: Project) -> ExposureService:
-    return ExposureService(FactService(database, materializer, project.id), MetricQueryBuilder(database, project))
+    facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
+    return ExposureService(facts, queries, SharedCounts(materializer.shared, project))
 
 
 ExposuresDep = Annotated[ExposureService, Depends(get_exposures)]

@@ -15,15 +15,14 @@ def write_exposures(exposures: Exposures) -> ExposuresRead:
     scope, counts, ticks = exposures.scope, exposures.counts, exposures.ticks
     rows = [*scope.variants, SEVERAL]
     missing, unknown = int(counts.events[0]), int(counts.events[-1])
+    days, labels = ticks.days(), ticks.labels()
     exposed, several = sum(exposures.exposed.values()), counts.in_several
     return ExposuresRead(
         exposure=ExposureEventRead.model_validate(exposures.query),
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         total_exposures={**exposures.exposed, SEVERAL: several},
         timeseries=[
-            ExposureSeriesRead(
-                variant=variant, days=list(ticks.days), labels=list(ticks.labels), exposure_counts=row.tolist()
-            )
+            ExposureSeriesRead(variant=variant, days=days, labels=labels, exposure_counts=row.tolist())
             for variant, row in zip(rows, counts.first, strict=True)
         ],
         accounting=ExposureAccountingRead(

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.experiments.exposures.dependencies import ExposuresDep
 from app.experiments.exposures.responses import write_exposures
@@ -24,10 +25,15 @@ router = APIRouter(
 
 @router.get("/{experiment_id}/exposures/", summary="See who was exposed")
 async def retrieve_exposures(
+    request: Request,
     experiment: DetachedExperimentDep,
     exposures: ExposuresDep,
     interval: Annotated[
-        str, Query(description="Length of the steps of `timeseries`: `hour`, `day`, `week` or `month`.")
+        str,
+        Query(
+            description="Length of the steps of `timeseries`: `hour`, `day`, `week` or `month`. There may be at most "
+            f"{limits.BUCKETS.value:,}. Unless it is given, a longer one than a day is taken where there would be more."
+        ),
     ] = "day",
 ) -> ExposuresRead:
     """Return how many persons were first shown each variant on each day, and how every exposure event was counted.
@@ -41,7 +47,8 @@ async def retrieve_exposures(
         raise ValidationFailed(
             f"interval must be one of {', '.join(INTERVALS)}, got {interval[:100]!r}", attr="interval"
         )
-    return write_exposures(await exposures.exposures(experiment, known))
+    chosen = known if "interval" in request.query_params else None
+    return write_exposures(await exposures.exposures(experiment, chosen))
 
 
 answer_other_methods(router, Depends(get_project))

@@ -61,10 +61,10 @@ class TrafficSplitQueries:
         if experiment.start_date is None:
             return []
         async with self._database.read() as session:
-            entries = await ActivityRepository(session, self._project_id).since(
+            entries = ActivityRepository(session, self._project_id).since(
                 "FeatureFlag", experiment.feature_flag_id, experiment.start_date
             )
-        return [entry for entry in entries if entry.activity != "created" and _changes_shares(entry)]
+            return [entry async for entry in entries if entry.activity != "created" and _changes_shares(entry)]
 
 
 def shares_of(filters: JsonDict) -> dict[str, float]:

@@ -8,14 +8,22 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.health.service import HealthService
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
+from app.metrics.facts.materializer import Materializer
 
 
 async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HealthService:
     """Health checks open short transactions of their own, as results do."""
     database = get_database(request)
     counter = build_counter(database, request.app.state.materializer, project)
-    return HealthService(counter, TrafficSplitQueries(database, project.id))
+    materializer: Materializer = request.app.state.materializer
+    return HealthService(
+        counter,
+        TrafficSplitQueries(database, project.id),
+        SharedCounts(materializer.shared, project),
+        materializer.failures,
+    )
 
 
 HealthDep = Annotated[HealthService, Depends(get_health)]

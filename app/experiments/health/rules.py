@@ -73,10 +73,29 @@ def exposures_removed(detail: str) -> Finding:
     )
 
 
+def metric_not_counted(metric_id: str, name: str, detail: str) -> Finding:
+    """Return the finding for a metric that repeatedly could not be counted in the background."""
+    return Finding(
+        "METRIC_NOT_COUNTED",
+        None,
+        "warning",
+        "A metric cannot be counted",
+        f"Counting {name!r} failed several times in a row: {detail} It is tried again ever more rarely.",
+        {"metric_id": metric_id},
+        [
+            "Simplify the metric: fewer steps, conditions or intervals, or a later start.",
+            "Change the metric, and it is tried at once.",
+        ],
+    )
+
+
 def check(evidence: Evidence) -> list[Finding]:
     """Return the findings, the most severe first."""
+    return sort_findings([finding for rule in _RULES for finding in rule(evidence)])
+
+
+def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
     order: Mapping[Severity, int] = {"critical": 0, "warning": 1, "info": 2}
-    findings = [finding for rule in _RULES for finding in rule(evidence)]
     return sorted(findings, key=lambda finding: order[finding.severity])
 
 

@@ -8,13 +8,23 @@ from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
-from app.experiments.health.rules import Evidence, Finding, check, exposures_removed, status_of
+from app.experiments.health.rules import (
+    Evidence,
+    Finding,
+    check,
+    exposures_removed,
+    metric_not_counted,
+    sort_findings,
+    status_of,
+)
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import PRIMARY
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
 from app.experiments.scorecard.service import estimate_days_left
+from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
+from app.metrics.failures import CountingFailures, Failure
 
 
 @dataclass(frozen=True)
@@ -28,20 +38,44 @@ class HealthReport:
 class HealthService:
     """Checks one project's experiments."""
 
-    def __init__(self, counter: ExperimentCounter, splits: TrafficSplitQueries) -> None:
+    def __init__(
+        self,
+        counter: ExperimentCounter,
+        splits: TrafficSplitQueries,
+        shared: SharedCounts,
+        failures: CountingFailures,
+    ) -> None:
         self._counter = counter
         self._splits = splits
+        self._shared = shared
+        self._failures = failures
 
     async def report(self, experiment: Experiment) -> HealthReport:
         """Check everything about an experiment; before its start it is waiting."""
         if _is_ahead(experiment):
             return _WAITING
+        uncounted = self._failures.given_up(experiment.id)
+        if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
+            return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
+        report = await self._shared.result("health", experiment, lambda: self._report(experiment))
+        return self._with_uncounted(experiment, report)
+
+    async def _report(self, experiment: Experiment) -> HealthReport:
         return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
+
+    def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
+        """Return a report with the metrics that could not be counted in the background."""
+        added = [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)]
+        if not added:
+            return report
+        status: Status = "unhealthy" if report.status == "unhealthy" else "warning"
+        return HealthReport(status, sort_findings([*report.findings, *added]))
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""
         split = await self._splits.split(experiment)
-        return check_experiment(experiment, target.exposures, split, target.evidence)
+        report = check_experiment(experiment, target.exposures, split, target.evidence)
+        return self._with_uncounted(experiment, report)
 
 
 async def report_health(experiment: Experiment, counted: CountedExperiment) -> HealthReport:
@@ -95,6 +129,11 @@ def check_experiment(
     )
     findings = check(evidence)
     return HealthReport(status_of(evidence, findings), findings)
+
+
+def _not_counted(experiment: Experiment, failure: Failure) -> Finding:
+    names = {metric.id: metric.name for metric in metrics_of(experiment)}
+    return metric_not_counted(failure.metric_id, names.get(failure.metric_id, failure.metric_id), failure.detail)
 
 
 def _is_ahead(experiment: Experiment) -> bool:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
@@ -15,17 +14,17 @@ from app.events.repository import EventRepository
 from app.experiments.exposures.counting import ExposurePlan, plan_exposures
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend
+from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
 from app.experiments.results.trend import totals
 from app.flags.filters import variant_keys
-from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_metric
 from app.metrics.queries.parsing import read_insight
-from app.metrics.queries.scope import buckets
+from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.trend import fitted, trend_buckets
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
 from app.telemetry.prometheus import RESULTS_SECONDS
 
@@ -56,19 +55,31 @@ class ResultsService:
         ValidationFailed
             When there is no target metric, or the experiment has not started.
         """
-        if not experiment.filters:
-            raise ValidationFailed("Experiment has no target metric")
+        _require_target(experiment)
         key = self._key(experiment, experiment.filters, experiment.parameters, "recompute" if recompute else "results")
         return await self._shared.result(key, lambda: self._target(experiment, recompute=recompute))
 
     async def _target(self, experiment: Experiment, *, recompute: bool) -> CountedTarget:
-        scope = self._queries.scope(experiment)
-        exposures = await plan_exposures(self._queries, experiment, scope)
+        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
+        kind = "trend" if read_insight(experiment.filters) == "TRENDS" else "funnel"
+        with RESULTS_SECONDS.labels(kind).time():
+            target = await self.plan_target(experiment, exposures)
+            queries = [exposures.fact_query, *target.fact_queries]
+            exposed, *counts = await self._facts.counts(queries, recompute=recompute)
+        return target.counted(exposures.answer(exposed), counts)
+
+    async def plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget:
+        """Return how the target metric is counted, so that others can count it together with theirs.
+
+        Raises
+        ------
+        ValidationFailed
+            When there is no target metric, or it has no events that exist.
+        """
+        _require_target(experiment)
         if read_insight(experiment.filters) == "TRENDS":
-            with RESULTS_SECONDS.labels("trend").time():
-                return await self._trend(experiment, exposures, recompute=recompute)
-        with RESULTS_SECONDS.labels("funnel").time():
-            return await self._funnel(experiment.filters, exposures, recompute=recompute)
+            return await self._plan_trend(experiment, exposures.scope)
+        return await self._plan_funnel(experiment.filters, exposures.scope)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at an index of the list."""
@@ -113,28 +124,33 @@ class ResultsService:
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
         return json.dumps([kind, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
 
-    async def _funnel(self, filters: Filters, exposures: ExposurePlan, *, recompute: bool) -> CountedFunnel:
-        scope = exposures.scope
+    async def _plan_funnel(self, filters: Filters, scope: ExperimentScope) -> PlannedTarget:
         query = await self._queries.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
-        metrics: list[FactQuery[Any]] = [funnel_metric(query, scope), exposures.fact_query]
-        counts, exposed = await self._facts.counts(metrics, recompute=recompute)
-        return CountedFunnel(exposures.answer(exposed), filters, query, counts)
+        return PlannedTarget(
+            [funnel_metric(query, scope)],
+            lambda exposures, counts: CountedFunnel(exposures, filters, query, *counts),
+        )
 
-    async def _trend(self, experiment: Experiment, exposures: ExposurePlan, *, recompute: bool) -> CountedTrend:
-        scope = exposures.scope
-        query = await self._queries.trend(experiment.filters)
-        if query is None:
+    async def _plan_trend(self, experiment: Experiment, scope: ExperimentScope) -> PlannedTarget:
+        filters, found = experiment.filters, await self._queries.trend(experiment.filters)
+        if found is None:
             raise _refusal(NoControlVariant())
-        metrics: list[FactQuery[Any]] = [
-            await self._queries.trend_metric(query, scope),
-            await self._queries.exposure_fact_query(query, experiment.parameters, scope),
-            exposures.fact_query,
-        ]
-        counts, weights, exposed = await self._facts.counts(metrics, recompute=recompute)
-        ticks = buckets(scope, query.interval)
-        return CountedTrend(exposures.answer(exposed), experiment.filters, query, ticks, counts, weights)
+        query = fitted(found, scope)
+        ticks = trend_buckets(query, scope)
+        return PlannedTarget(
+            [
+                await self._queries.trend_metric(query, scope),
+                await self._queries.exposure_fact_query(query, experiment.parameters, scope),
+            ],
+            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, *counts),
+        )
+
+
+def _require_target(experiment: Experiment) -> None:
+    if not experiment.filters:
+        raise ValidationFailed("Experiment has no target metric")
 
 
 def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:

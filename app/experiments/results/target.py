@@ -1,8 +1,8 @@
 """The counted target metric of an experiment, from which its verdict and its explanation are derived."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from app.experiments.exposures.counting import Exposures
 from app.experiments.results.funnel import judge_funnel
@@ -11,6 +11,7 @@ from app.experiments.results.trend import judge_trend
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.applied_filters import JsonDict, applied_funnel_filters, applied_trend_filters
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.models import FunnelQuery, TrendQuery
@@ -87,3 +88,11 @@ class CountedTrend:
 
 
 CountedTarget = CountedFunnel | CountedTrend
+
+
+@dataclass(frozen=True)
+class PlannedTarget:
+    """How a target metric is counted: its queries, and what is made of their counts, in the same order."""
+
+    fact_queries: Sequence[FactQuery[Any]]
+    counted: Callable[[Exposures, Sequence[Any]], CountedTarget]

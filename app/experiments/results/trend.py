@@ -54,13 +54,19 @@ def judge_trend(
     """
     applied_filters = applied_trend_filters(query, filters, scope)
     present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
+    shown, rows = ticks.thinned()
+    labels, days = shown.labels(), shown.days()
+    total, running = counts.count.tolist(), counts.cumulative[:, rows].tolist()
     series = sorted(
-        (_series(query, counts, ticks, slot, scope.variants[slot], applied_filters) for slot in present),
+        (
+            _series(query, total[slot], running[slot], labels, days, scope.variants[slot], applied_filters)
+            for slot in present
+        ),
         key=lambda one: (-one.count, one.label),
     )
-    shown = {one.breakdown_value: one.count for one in series}
+    found = {one.breakdown_value: one.count for one in series}
     exposures = dict(zip(scope.variants, map(_whole, exposed.count.tolist()), strict=True))
-    variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in shown.items()]
+    variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in found.items()]
     variants.sort(key=lambda variant: variant.key != scope.variants[0])
     verdict = evaluate_trend(variants)
     return TrendResultsRead(
@@ -97,15 +103,21 @@ def _variant(key: str, count: float, exposures: dict[str, int], control: str) ->
 
 
 def _series(
-    query: TrendQuery, counts: TrendCounts, ticks: Ticks, slot: int, variant: str, applied_filters: JsonDict
+    query: TrendQuery,
+    total: float,
+    running: list[float],
+    labels: list[str],
+    days: list[str],
+    variant: str,
+    applied_filters: JsonDict,
 ) -> TrendSeriesRead:
     return TrendSeriesRead(
         action=query.entity.to_json(),
         label=f"{query.entity.name} - {variant}",
-        count=float(counts.count[slot]),
-        data=[float(value) for value in counts.cumulative[slot]],
-        labels=list(ticks.labels),
-        days=list(ticks.days),
+        count=total,
+        data=running,
+        labels=labels,
+        days=days,
         breakdown_value=variant,
         persons_urls=[],
         filter=applied_filters,

@@ -1,5 +1,6 @@
 """Counts what an experiment's analysis is based on: metrics -> queries -> facts -> counts by day."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exp
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
 from app.experiments.scorecard.metrics import MetricType, metric_type_of, person_level_math, sample_metric, variants_of
-from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.calendar import Ticks
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
@@ -28,7 +29,9 @@ from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
-_INTERVAL: Interval = "day"
+EXPOSURES = "exposures"
+# Without their counts an experiment has neither results nor health.
+NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
 
 
 @dataclass(frozen=True)
@@ -120,47 +123,60 @@ class ScorecardCounter:
         ValidationFailed
             When the experiment has not started.
         """
-        exposures, metrics = await self._plan(experiment, only)
-        exposed, *found = await self._facts.counts_or_refusals([exposures.fact_query, *_fact_queries(metrics)])
+        exposures, planned = await self._plan(experiment, only)
+        exposed, *found = await self._facts.counts_or_refusals([exposures.fact_query, *planned.fact_queries])
         if isinstance(exposed, EventsRemoved):
             raise exposed
-        return await self._scorecard(experiment, exposures.answer(exposed), metrics, found)
+        return await planned.counted(exposures.answer(exposed), found)
 
-    async def count_metrics(
-        self, experiment: Experiment, exposures: Exposures, only: Collection[str] | None = None
-    ) -> Scorecard:
-        """Count the metrics of an experiment whose exposures were counted already, over the same time."""
-        metrics = await self._plan_metrics(experiment, exposures, only)
-        found = await self._facts.counts_or_refusals(_fact_queries(metrics))
-        return await self._scorecard(experiment, exposures, metrics, found)
+    async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
+        """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
 
-    async def _scorecard(
-        self, experiment: Experiment, exposures: Exposures, metrics: Sequence["_PlannedMetric"], found: Sequence[Any]
-    ) -> Scorecard:
-        daily_counts = iter(found)
-        counted = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in metrics]
-        return Scorecard(exposures, counted, await self._splits.split(experiment))
-
-    async def fact_queries(self, experiment: Experiment) -> list[FactQuery[Any]]:
-        """Return the fact queries of ``count`` for a started experiment; none where it cannot be counted."""
+        There are none where it cannot be counted.
+        """
         try:
-            exposures, metrics = await self._plan(experiment, None)
+            exposures, planned = await self._plan(experiment, None)
         except ValidationFailed:
             return []
-        return [exposures.fact_query, *_fact_queries(metrics)]
+        counted = [(one.metric.id, one.fact_query) for one in planned.metrics if one.fact_query is not None]
+        return [(EXPOSURES, exposures.fact_query), *counted]
 
     async def _plan(
         self, experiment: Experiment, only: Collection[str] | None
-    ) -> tuple[ExposurePlan, list["_PlannedMetric"]]:
-        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), _INTERVAL)
-        return exposures, await self._plan_metrics(experiment, exposures, only)
+    ) -> tuple[ExposurePlan, "PlannedScorecard"]:
+        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
+        return exposures, await self.plan(experiment, exposures, only)
 
-    async def _plan_metrics(
-        self, experiment: Experiment, exposures: ExposurePlan | Exposures, only: Collection[str] | None
-    ) -> list["_PlannedMetric"]:
+    async def plan(
+        self, experiment: Experiment, exposures: ExposurePlan, only: Collection[str] | None = None
+    ) -> "PlannedScorecard":
+        """Return how the metrics of an experiment are counted, so that others can count them together with theirs."""
         planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], exposures.scope, exposures.ticks)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
-        return [await planner.plan(metric) for metric in chosen]
+        planned = []
+        for metric in chosen:
+            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            planned.append(await planner.plan(metric))
+        return PlannedScorecard(experiment, planned, self._splits)
+
+
+@dataclass(frozen=True)
+class PlannedScorecard:
+    """How the metrics of an experiment are counted by day."""
+
+    experiment: Experiment
+    metrics: Sequence["_PlannedMetric"]
+    splits: TrafficSplitQueries
+
+    @property
+    def fact_queries(self) -> list[FactQuery[Any]]:
+        return [one.fact_query for one in self.metrics if one.fact_query is not None]
+
+    async def counted(self, exposures: Exposures, counts: Sequence[Any]) -> Scorecard:
+        """Return the scorecard of exposures, and of the counts of ``fact_queries`` as of the same moment."""
+        daily_counts = iter(counts)
+        metrics = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in self.metrics]
+        return Scorecard(exposures, metrics, await self.splits.split(self.experiment))
 
 
 @dataclass(frozen=True)
@@ -179,10 +195,6 @@ class _PlannedMetric:
         if not np.isfinite(counts.astype(np.float64)).all():
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
-
-
-def _fact_queries(metrics: Sequence[_PlannedMetric]) -> list[FactQuery[Any]]:
-    return [one.fact_query for one in metrics if one.fact_query is not None]
 
 
 @dataclass(frozen=True)
@@ -212,7 +224,7 @@ class _MetricPlanner:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return _PlannedMetric(metric, problem="The funnel has no steps.")
-        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks, _INTERVAL))
+        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks))
 
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -222,7 +234,7 @@ class _MetricPlanner:
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
-        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks, _INTERVAL)
+        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 

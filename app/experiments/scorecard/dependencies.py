@@ -10,6 +10,7 @@ from app.db.models import Project
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.experiments.scorecard.service import ScorecardService
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -22,7 +23,8 @@ async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTi
 
 
 def build_scorecards(database: Database, materializer: Materializer, project: Project) -> ScorecardService:
-    return ScorecardService(build_scorecard_counter(database, materializer, project))
+    counter = build_scorecard_counter(database, materializer, project)
+    return ScorecardService(counter, SharedCounts(materializer.shared, project))
 
 
 def build_scorecard_counter(database: Database, materializer: Materializer, project: Project) -> ScorecardCounter:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
 from app.metrics.counting.fact_query import FactQuery
@@ -37,7 +37,7 @@ def metric_type_of(math: SampleMath) -> MetricType:
 
 
 def sample_metric(
-    query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks, interval: Interval
+    query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks
 ) -> FactQuery[SampleCounts]:
     """Return the fact query of what exposed persons did from their first exposure on."""
     variant_count = len(scope.variants)
@@ -48,7 +48,7 @@ def sample_metric(
         count=lambda columns: count_samples(columns[0], columns[1], ticks, math, variant_count),
         decode_counts=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors" if math in {"total", "dau"} else None,  # the others are not integers
-        parameters=("samples", math, interval, scope.timezone.key),
+        parameters=("samples", math, ticks.interval, scope.timezone.key),
         columns=frozenset({"actor"}),
     )
 

@@ -25,6 +25,8 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
+from app.experiments.sharing import SharedCounts
+from app.metrics.aggregation.calendar import count_ticks
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
 
@@ -45,8 +47,9 @@ class Overview:
 class ScorecardService:
     """Analyzes one project's experiments."""
 
-    def __init__(self, counter: ScorecardCounter) -> None:
+    def __init__(self, counter: ScorecardCounter, shared: SharedCounts) -> None:
         self._counter = counter
+        self._shared = shared
 
     async def analysis(self, experiment: Experiment) -> ScorecardRead:
         """Analyze all metrics as of now.
@@ -56,6 +59,9 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
+        return await self._shared.result("analysis", experiment, lambda: self._analysis(experiment))
+
+    async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
 
     async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
@@ -68,12 +74,19 @@ class ScorecardService:
         """
         if metric_id not in {metric.id for metric in metrics_of(experiment)}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        return await self._shared.result(
+            f"timeseries {metric_id}", experiment, lambda: self._timeseries(experiment, metric_id)
+        )
+
+    async def _timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
         config = _config(experiment)
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction == "none" else None
         scorecard = await self._counter.count(experiment, only=only)
-        if len(scorecard.ticks) > _MAX_DAYS:
-            raise ValidationFailed(f"The experiment has {len(scorecard.ticks):,} days, more than {_MAX_DAYS:,}")
+        so_far = scorecard.scope.so_far
+        days = count_ticks(so_far.start, max(so_far.start, so_far.last), "day", so_far.timezone)
+        if days > _MAX_DAYS:
+            raise ValidationFailed(f"The experiment has {days:,} days, more than {_MAX_DAYS:,}")
         return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
@@ -84,6 +97,9 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``.
         """
+        return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
+
+    async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard = await self._counter.count(experiment)
         return decide_on(scorecard, await _analyze(scorecard, _config(experiment)), _criteria(experiment))
 
@@ -96,7 +112,7 @@ async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> Sc
     ValidationFailed
         When the experiment's ``stats_config`` does not fit the flag's variants.
     """
-    return _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
+    return await _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
 
 async def estimate_days_left(experiment: Experiment, scorecard: Scorecard) -> int | None:
@@ -126,7 +142,7 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     analyses = await _analyze(scorecard, config)
     step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
     return Overview(
-        scorecard=_write_scorecard(scorecard, analyses),
+        scorecard=await _write_scorecard(scorecard, analyses),
         timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
         decision=decide_on(scorecard, analyses, _criteria(experiment)),
     )
@@ -169,12 +185,16 @@ def _runtime(scope: ExperimentScope) -> float:
     return max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
 
 
-def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
+async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
     ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.exposed
+    metrics = []
+    for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
+        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        metrics.append(_show(counted, analysis))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
-        metrics=[_show(counted, analysis) for counted, analysis in zip(scorecard.metrics, analyses, strict=True)],
+        metrics=metrics,
     )
 
 
@@ -186,18 +206,18 @@ async def _write_timeseries(
     counted, last = scorecard.metrics[index], len(scorecard.ticks) - 1
     days = range(last % step, last + 1, step)
     analyses = await _analyze_days(scorecard, config, index, days)
+    names = scorecard.ticks.days()
+    written: dict[str, AnalysisRead] = {}
+    for day, analysis in zip(days, analyses, strict=True):
+        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        if analysis is not None and counted.kind is not None:
+            written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
         fingerprint=_fingerprint(counted, config),
-        timeseries={
-            scorecard.ticks.days[day]: write_analysis(
-                counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads
-            )
-            for day, analysis in zip(days, analyses, strict=True)
-            if analysis is not None and counted.kind is not None
-        },
+        timeseries=written,
         computed_at=scorecard.scope.now.isoformat(timespec="seconds"),
     )
 

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from app.db.models import Snapshot
+from app.db.sizes import fitting_limit
 
 
 class SnapshotRepository:
@@ -39,13 +40,12 @@ class SnapshotRepository:
         return await self._session.scalar(of_experiment) or 0
 
     async def page(self, experiment_id: int, limit: int, offset: int) -> Sequence[Snapshot]:
-        """Return snapshots, newest first."""
-        found = await self._session.scalars(
+        """Return snapshots, newest first; fewer than ``limit`` where they are large."""
+        query = (
             select(Snapshot)
             .where(Snapshot.project_id == self._project_id, Snapshot.experiment_id == experiment_id)
-            .options(joinedload(Snapshot.created_by))
             .order_by(Snapshot.id.desc())
-            .limit(limit)
-            .offset(offset)
         )
-        return found.all()
+        limit = await fitting_limit(self._session, query, (Snapshot.content,), limit, offset)
+        query = query.options(joinedload(Snapshot.created_by))
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()

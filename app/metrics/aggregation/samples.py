@@ -5,6 +5,7 @@ bucket are those of an analysis at its end.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeAlias, TypeGuard, get_args
 
 import numpy as np
@@ -148,9 +149,11 @@ class _Cells:
         until[:-1][is_followed] = self.bucket[1:][is_followed]
         variant = slot[self.row]
         levels = np.zeros(shape)
-        for bucket in range(shape[1]):
+        changes = np.union1d(self.bucket, until[until < shape[1]]).tolist()
+        for bucket, following in pairwise([*changes, shape[1]]):
             holds = (self.bucket <= bucket) & (bucket < until)
-            levels[:, bucket] = np.bincount(variant[holds], weights=running[holds], minlength=shape[0])
+            level = np.bincount(variant[holds], weights=running[holds], minlength=shape[0])
+            levels[:, bucket:following] = level[:, np.newaxis]
         return levels
 
     def _rank(self) -> NDArray[np.intp]:

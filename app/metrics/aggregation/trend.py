@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.calendar import Ticks, always
 from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
@@ -128,8 +128,7 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
 
 def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
     """Count the distinct actors of each variant, in a single bucket; an actor with several variants counts in each."""
-    always = Ticks(np.array([np.iinfo(np.int64).min]), ["always"], ["always"])
-    return aggregate_trend(facts, always, "dau", variant_count)
+    return aggregate_trend(facts, always(), "dau", variant_count)
 
 
 def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:

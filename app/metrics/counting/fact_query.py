@@ -59,6 +59,13 @@ class FactQuery(Generic[CountsT]):
         return beginning - max((event_set.padding for event_set in self.event_sets), default=0)
 
     @property
+    def description(self) -> str:
+        """What is counted, for the log."""
+        names = {name for event_set in self.event_sets for part in event_set.parts for name in part.series.names or ()}
+        shown = ", ".join(repr(name[:50]) for name in sorted(names)[:5]) or "all events"
+        return f"{self.parameters[0] if self.parameters else 'facts'} of {shown}"
+
+    @property
     def is_incremental(self) -> bool:
         """Whether stored counts stay valid until there are new facts.
 

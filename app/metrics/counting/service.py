@@ -2,7 +2,8 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from app.common.errors import ValidationFailed
@@ -61,10 +62,24 @@ class FactService:
     ) -> list[CountsT | EventsRemoved]:
         """Return what ``counts`` does, with the error in place of the counts of a metric that needs removed events."""
         while True:
-            async with self._database.aggregation_slots:
+            async with self.slot():
                 series = await self.catch_up(metrics)
                 with contextlib.suppress(SeriesGone):  # removed as unused; those created now are too young for that
                     return [await self._count_or_refuse(metric, series, recompute=recompute) for metric in metrics]
+
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the slots in which facts are counted; projects share them."""
+        async with contextlib.AsyncExitStack() as stack:
+            with self._materializer.progress.doing(self._project_id, "waiting for an aggregation slot"):
+                await stack.enter_async_context(self._database.aggregation_slots.slot(self._project_id))
+            yield
+
+    @contextlib.asynccontextmanager
+    async def background_slot(self) -> AsyncIterator[None]:
+        """Hold a slot for work that no request waits for: there is always one left for requests."""
+        async with self._database.background_slots, self.slot():
+            yield
 
     async def _count_or_refuse(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
@@ -74,10 +89,17 @@ class FactService:
         except EventsRemoved as refusal:
             return refusal
 
-    async def catch_up(self, metrics: Sequence[FactQuery[Any]]) -> MaterializedSeries:
-        """Bring the series of metrics up to the last committed event."""
+    async def catch_up(self, metrics: Sequence[FactQuery[Any]], seconds: float = math.inf) -> MaterializedSeries:
+        """Bring the series of metrics up to the last committed event.
+
+        Raises
+        ------
+        Unfinished
+            When that takes longer than ``seconds``. What was done by then is kept.
+        """
         event_sets: list[EventSet] = [event_set for metric in metrics for event_set in metric.event_sets]
-        return await self._materializer.catch_up(self._project_id, series_of(event_sets))
+        with self._materializer.progress.doing(self._project_id, "making facts of events"):
+            return await self._materializer.catch_up(self._project_id, series_of(event_sets), seconds)
 
     async def count(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
@@ -98,7 +120,9 @@ class FactService:
         )
         if metric.needs_events_since < events_since:
             raise EventsRemoved(events_since)
-        async with self._materializer.lock_for((self._project_id, metric.digest)):
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {metric.description}"))
+            await stack.enter_async_context(self._materializer.lock_for((self._project_id, metric.digest)))
             counted, is_new = await self._count(metric, series, recompute=recompute or not metric.is_incremental)
             if metric.is_incremental and is_new and len(counted.pending) < MAX_DELTA:
                 async with self._database.write(durable=False) as session:

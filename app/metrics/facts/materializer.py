@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from app.common.progress import Progress
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventQueries, EventRepository
@@ -16,10 +19,13 @@ from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
+from app.metrics.failures import CountingFailures
 
 # Events per transaction: many, so that their facts share pages of the index of persons (which halves the cost of
 # storing), yet few enough for memory and for other writers of SQLite.
 CHUNK = 30_000
+# Facts per transaction, if every event belongs to every series.
+MATCHES = 300_000
 SECONDS_BETWEEN_REPORTS = 5.0
 
 logger = logging.getLogger("abacus")
@@ -43,6 +49,10 @@ class MaterializedSeries:
     events_available_since: Mapping[str, int]
 
 
+class Unfinished(Exception):
+    """Series are not up to date yet, and the time for it is used up."""
+
+
 class Materializer:
     """Reads the events after a series' watermark, stores their facts and moves the watermark, in one transaction.
 
@@ -55,19 +65,32 @@ class Materializer:
         self._chunk = chunk
         self._report = report
         self.shared = SingleFlight()  # work that several requests of this process need at once
+        self.progress = Progress()
+        self.failures = CountingFailures()
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:
         """Return the lock under which a piece of work is done by one request, while the others wait."""
         return self._locks.setdefault(work, asyncio.Lock())
 
-    async def catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
-        """Bring series up to the last committed event, creating those that do not exist."""
+    async def catch_up(
+        self, project_id: int, definitions: Sequence[SeriesDefinition], seconds: float = math.inf
+    ) -> MaterializedSeries:
+        """Bring series up to the last committed event, creating those that do not exist.
+
+        Raises
+        ------
+        Unfinished
+            When that takes longer than ``seconds``. What was done by then is kept.
+        """
+        deadline = time.monotonic() + seconds
         while True:
             with contextlib.suppress(SeriesGone):  # then they are created again
-                return await self._try_to_catch_up(project_id, definitions)
+                return await self._try_to_catch_up(project_id, definitions, deadline)
 
-    async def _try_to_catch_up(self, project_id: int, definitions: Sequence[SeriesDefinition]) -> MaterializedSeries:
+    async def _try_to_catch_up(
+        self, project_id: int, definitions: Sequence[SeriesDefinition], deadline: float
+    ) -> MaterializedSeries:
         series = await self._find_or_create(project_id, definitions)
         events = EventQueries(self._database, project_id)
         high_water_mark = await events.high_water_mark()
@@ -78,7 +101,7 @@ class Materializer:
         }
         behind = [stored for digest, stored in series.items() if stored.watermark < last_sequences[digest]]
         if behind:
-            await self._catch_up(project_id, behind, high_water_mark)
+            await self._catch_up(project_id, behind, high_water_mark, deadline)
         return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
@@ -99,7 +122,9 @@ class Materializer:
             await facts.create(missing)
             return await facts.find(definitions)
 
-    async def _catch_up(self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int) -> None:
+    async def _catch_up(
+        self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int, deadline: float
+    ) -> None:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
         async with contextlib.AsyncExitStack() as locks:
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
@@ -111,35 +136,35 @@ class Materializer:
                 # Series within one chunk are read together; the others join when these have caught up with them.
                 together = [one for one, reached in watermarks.items() if reached <= lowest + self._chunk]
                 until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
-                await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until)
+                await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until, deadline)
                 watermarks |= dict.fromkeys(together, until)
 
     async def _materialize(
-        self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int
+        self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int, deadline: float
     ) -> None:
         """Bring several series up to an event. The next chunk is read while the current one is stored."""
         names, reported = _names(matchers.values()), time.monotonic()
-        reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+        limit = min(self._chunk, max(MATCHES // len(matchers), 1))
+        reader = _EventReader(self._database, project_id, names, limit, until)
+        reading: asyncio.Task[Sequence[EventRow]] | None = None
         try:
             while watermark < until:
-                rows = await reading
-                watermark = rows[-1][0] if len(rows) >= self._chunk else until
-                if watermark < until:
-                    reading = asyncio.create_task(self._read(project_id, names, watermark, until))
+                rows = await (reading or reader.read(watermark))
+                watermark, reading = reader.reached, None
+                if watermark < until and not reader.has_large_events:  # of those, one chunk is enough for memory
+                    reading = asyncio.create_task(reader.read(watermark))
                 await self._store(project_id, matchers, rows, watermark)
+                del rows
                 self._report(watermark, until)
+                if watermark < until and time.monotonic() > deadline:
+                    raise Unfinished
                 if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
                     reported = time.monotonic()
                     percent = watermark / until * 100
                     logger.info("project %d: materialized %.0f %% of events for %s", project_id, percent, names)
         finally:
-            reading.cancel()
-
-    async def _read(
-        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int
-    ) -> Sequence[EventRow]:
-        async with self._database.read() as session:
-            return await EventRepository(session, project_id).named_after(names, watermark, until, self._chunk)
+            if reading is not None:
+                reading.cancel()
 
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
@@ -151,14 +176,43 @@ class Materializer:
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Another process may have stored some of them meanwhile.
             watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
-            for series_id, watermark in watermarks.items():
-                new = [match for match in matches[series_id] if match.sequence > watermark]
+            matches = await asyncio.to_thread(_after, matches, watermarks)
+            for series_id, new in matches.items():
                 actor_property = matchers[series_id].actor_property
                 if actor_property is not None:
-                    new = await ActorKeyRepository(session, project_id).resolve_actors(new, actor_property)
-                matches[series_id] = new
-            await facts.append({series_id: matches[series_id] for series_id in watermarks})
+                    matches[series_id] = await ActorKeyRepository(session, project_id).resolve_actors(
+                        new, actor_property
+                    )
+            await facts.append(matches)
             await facts.move_watermarks(watermarks, reached)
+
+
+class _EventReader:
+    """Reads the events of some names, chunk after chunk, by their number and their bytes."""
+
+    def __init__(
+        self, database: Database, project_id: int, names: Sequence[str] | None, limit: int, until: int
+    ) -> None:
+        self._database = database
+        self._project_id = project_id
+        self._names = names
+        self._limit = limit
+        self._until = until
+        self._ends: deque[int] = deque()
+        self.has_large_events = False
+        self.reached = 0
+
+    async def read(self, after: int) -> Sequence[EventRow]:
+        """Return the next events after a sequence number; they are all up to ``reached``."""
+        async with self._database.read() as session:
+            events = EventRepository(session, self._project_id)
+            if not self._ends:
+                self._ends.extend(await events.ends_of_chunks(self._names, after, self._until, self._limit))
+                self.has_large_events = len(self._ends) > 1
+            reached = self._ends.popleft()
+            rows = await events.named_between(self._names, after, reached)
+        self.reached = reached
+        return rows
 
 
 def _last_sequence(definition: SeriesDefinition, last_by_name: Mapping[str, int], high_water_mark: int) -> int:
@@ -179,3 +233,11 @@ def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:
 
 def _match(matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow]) -> dict[int, list[Match]]:
     return {series_id: list(matcher.match(rows)) for series_id, matcher in matchers.items()}
+
+
+def _after(matches: Mapping[int, list[Match]], watermarks: Mapping[int, int]) -> dict[int, list[Match]]:
+    """Return the matches of each series after its watermark."""
+    return {
+        series_id: [match for match in matches[series_id] if match.sequence > watermark]
+        for series_id, watermark in watermarks.items()
+    }

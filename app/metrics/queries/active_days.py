@@ -3,6 +3,7 @@
 import numpy as np
 
 from app.accounts.projects.repository import AccountRepository
+from app.common import limits
 from app.db.database import Database
 from app.events.repository import EventRepository
 from app.metrics.aggregation.active_users import Days
@@ -19,7 +20,7 @@ class ActivityService:
 
     async def days(self, scope: ExperimentScope) -> Days:
         """Return the days of an experiment, and which of them have events inside its window."""
-        days = buckets(scope, "day")
+        days = buckets(scope, "day", limits.COUNTED_BUCKETS)
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)
         async with self._database.read() as session:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.metrics.aggregation.attribution import attribute
-from app.metrics.aggregation.calendar import Interval, Ticks
+from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import Attempts, FunnelCounts, count_funnel
 from app.metrics.aggregation.funnel_by_day import FunnelProgress, count_progress
 from app.metrics.aggregation.ordered_funnel import FunnelExclusion, FunnelStep, ordered_attempts
@@ -28,9 +28,7 @@ def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[Funne
     )
 
 
-def progress_metric(
-    query: FunnelQuery, scope: ExperimentScope, ticks: Ticks, interval: Interval
-) -> FactQuery[FunnelProgress]:
+def progress_metric(query: FunnelQuery, scope: ExperimentScope, ticks: Ticks) -> FactQuery[FunnelProgress]:
     """Return the fact query that counts a funnel over time; its end is what ``funnel_metric`` counts."""
     return FactQuery(
         event_sets=query.event_sets(scope),
@@ -39,7 +37,7 @@ def progress_metric(
         count=lambda columns: count_progress(_attempts(query, columns), ticks, len(scope.variants)),
         decode_counts=lambda body: FunnelProgress.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=("funnel progress", interval, scope.timezone.key, *_parameters(query)),
+        parameters=("funnel progress", ticks.interval, scope.timezone.key, *_parameters(query)),
     )
 
 

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import to_microseconds
-from app.metrics.aggregation.calendar import Interval, Ticks, Window, ticks
+from app.metrics.aggregation.calendar import (
+    INTERVALS,
+    Interval,
+    Ticks,
+    TooManyBuckets,
+    Window,
+    count_ticks,
+    ticks,
+)
 from app.metrics.facts.event_sets import EventSet, event_set
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
@@ -75,15 +84,25 @@ class ExperimentScope:
         return event_set([source], "$feature_flag_response")
 
 
-def buckets(scope: ExperimentScope, interval: Interval) -> Ticks:
+def buckets(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Ticks:
     """Return the buckets of time from the experiment's start to its end or now.
 
     Raises
     ------
     ValidationFailed
-        When there would be more than ``MAX_TICKS``.
+        When there would be more than the limit; it names the interval to choose.
     """
     try:
-        return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone)
-    except ValueError as error:
-        raise ValidationFailed(str(error), attr="filters") from error
+        return ticks(scope.start, max(scope.start, scope.last), interval, scope.timezone, limit.value)
+    except TooManyBuckets as error:
+        longer = fitting_interval(scope, interval, limit)
+        remedy = "a later start" if longer == interval else f"the interval {longer}"
+        raise ValidationFailed(f"{limit.detail} Choose {remedy}: {error}.", attr="interval") from error
+
+
+def fitting_interval(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Interval:
+    """Return the shortest interval, from a given one on, that keeps to the limit; the given one if there is none."""
+    longer = INTERVALS[INTERVALS.index(interval) :]
+    last = max(scope.start, scope.last)
+    fitting = (one for one in longer if count_ticks(scope.start, last, one, scope.timezone) <= limit.value)
+    return next(fitting, interval)

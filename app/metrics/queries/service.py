@@ -26,8 +26,8 @@ from app.metrics.queries.parsing import (
     read_trend,
     test_account_filter,
 )
-from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_fact_query, trend_metric
+from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
+from app.metrics.queries.trend import exposure_fact_query, fitted, trend_buckets, trend_metric
 from app.properties.filters import parse_filter
 
 
@@ -66,8 +66,10 @@ class MetricQueryBuilder:
         return read_trend(filters, await self._prepared(filters), self._test_accounts)
 
     async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
+        """Return the fact query of a trend; see ``fitted`` for its interval."""
+        query = fitted(query, scope)
         days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
-        return trend_metric(query, buckets(scope, query.interval), scope, days)
+        return trend_metric(query, trend_buckets(query, scope), scope, days)
 
     async def exposure_fact_query(
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope

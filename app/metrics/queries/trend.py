@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from app.common import limits
 from app.metrics.aggregation.active_users import (
     TRAILING_DAYS,
     Days,
@@ -19,8 +20,31 @@ from app.metrics.facts.event_sets import ALL_SESSIONS
 from app.metrics.facts.sessions import with_durations
 from app.metrics.queries.entities import NO_FILTER
 from app.metrics.queries.models import TrendQuery
-from app.metrics.queries.scope import ExperimentScope
+from app.metrics.queries.scope import ExperimentScope, buckets, fitting_interval
 from app.properties.filters import Group
+
+
+def fitted(query: TrendQuery, scope: ExperimentScope) -> TrendQuery:
+    """Return a trend with a longer interval where its own has too many buckets, if that leaves its total as it is."""
+    if not _is_sum_over_time(query):
+        return query
+    return replace(query, interval=fitting_interval(scope, query.interval))
+
+
+def trend_buckets(query: TrendQuery, scope: ExperimentScope) -> Ticks:
+    """Return the buckets by which a trend is counted.
+
+    Raises
+    ------
+    ValidationFailed
+        When there would be too many.
+    """
+    return buckets(scope, query.interval, limits.BUCKETS if _is_sum_over_time(query) else limits.COUNTED_BUCKETS)
+
+
+def _is_sum_over_time(query: TrendQuery) -> bool:
+    """Whether the total is the same by any interval."""
+    return not is_activity_math(query.math) and not query.measures_sessions and additive_over(query.math) is not None
 
 
 def trend_metric(

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.accounts.projects.repository import AccountRepository
+from app.common import limits
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
@@ -22,19 +24,42 @@ SECONDS_BETWEEN_REMOVALS = 3600.0
 MaintenanceFactory = Callable[[Project], MaintenanceService]
 
 
+@dataclass
+class _Refresh:
+    """The refresh of a project, which goes on wherever it paused. ``task`` is its current turn."""
+
+    steps: AsyncGenerator[None]
+    began: float
+    failed: set[int]  # experiments
+    task: asyncio.Task[bool] | None = None
+
+
 class MaintenanceScheduler:
     """Refreshes the counts of all running experiments, periodically and as soon as an experiment changes.
 
     So the events of a new metric are processed, or being processed, when its results are first requested; a reader
     that arrives earlier waits for this task instead of repeating its work.
+
+    Projects take turns of at most ``limits.REFRESH_SECONDS``. A single count that takes longer ends beside the turns of
+    others.
     """
 
-    def __init__(self, database: Database, maintenance: MaintenanceFactory, interval: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        maintenance: MaintenanceFactory,
+        interval: float,
+        turn: float = limits.REFRESH_SECONDS.value,
+    ) -> None:
         self._database = database
         self._build_maintenance = maintenance
         self._interval = interval
+        self._turn = turn
         self._changed = asyncio.Event()
         self._removed_at = time.monotonic()
+        self._refreshes: dict[int, _Refresh] = {}
+        self._known: set[int] = set()
+        self._counted_until: dict[int, float] = {}
         database.on_commit(self._handle_commit)
 
     def _handle_commit(self, info: Mapping[Any, Any]) -> None:
@@ -43,38 +68,114 @@ class MaintenanceScheduler:
 
     async def run(self) -> None:
         """Run until cancelled. Errors are logged and retried: without this task results are only slower."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._interval)
-            self._changed.clear()
-            try:
-                await self.run_once()
-                if time.monotonic() > self._removed_at + SECONDS_BETWEEN_REMOVALS:
-                    self._removed_at = time.monotonic()
-                    await self.remove_unused()
-            except Exception:
-                logger.exception("background refresh failed; retrying in %s s", self._interval)
+        next_at = time.monotonic() + self._interval
+        try:
+            while True:
+                if not self._refreshes:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), max(0.0, next_at - time.monotonic()))
+                try:
+                    if self._changed.is_set() or time.monotonic() >= next_at:
+                        self._changed.clear()
+                        next_at = time.monotonic() + self._interval
+                        await self._begin()
+                    await self._take_turns()
+                    if time.monotonic() > self._removed_at + SECONDS_BETWEEN_REMOVALS:
+                        self._removed_at = time.monotonic()
+                        await self.remove_unused()
+                except Exception:
+                    logger.exception("background refresh failed; retrying in %s s", self._interval)
+                    await self._cancel()
+        finally:
+            await self._cancel()
 
     async def run_once(self) -> None:
         """Refresh the counts of all projects."""
-        started = time.time()
+        await self._begin()
+        while self._refreshes:
+            await self._take_turns()
+
+    async def _begin(self) -> None:
+        """Begin to refresh the projects that are not being refreshed."""
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
-        if all([await self.refresh_counts(project) for project in projects]):
-            COUNTED_UNTIL.set(started)
+        ids = {project.id for project in projects}
+        self._known = ids
+        self._counted_until = {one: until for one, until in self._counted_until.items() if one in ids}
+        for project in projects:
+            if project.id not in self._refreshes:
+                self._refreshes[project.id] = self._refresh(project)
 
-    async def refresh_counts(self, project: Project) -> bool:
-        """Refresh the counts of a project's running experiments; return whether all succeeded."""
+    async def _take_turns(self) -> None:
+        """Let each project have a turn, and those whose last count has not ended yet go on with it."""
+        waited_for = []
+        for project_id, refresh in list(self._refreshes.items()):
+            if refresh.task is None or refresh.task.done():
+                refresh.task = asyncio.create_task(self._take_turn(refresh))
+                await asyncio.wait({refresh.task}, timeout=self._turn)
+            if refresh.task.done():
+                self._end_turn(project_id, refresh)
+            else:
+                waited_for.append(refresh.task)
+        if waited_for and len(waited_for) == len(self._refreshes):
+            await asyncio.wait(waited_for, timeout=self._turn, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _take_turn(self, refresh: _Refresh) -> bool:
+        """Do piece after piece until the turn is over; return whether all is done."""
+        ends_at = time.monotonic() + self._turn
+        async for _ in refresh.steps:
+            if time.monotonic() >= ends_at:
+                return False
+        return True
+
+    def _end_turn(self, project_id: int, refresh: _Refresh) -> None:
+        succeeded = True
+        try:
+            is_finished = refresh.task is None or refresh.task.result()
+        except Exception:  # an error of one project must not stop the others
+            logger.exception("background refresh of project %d failed; retrying in %s s", project_id, self._interval)
+            is_finished, succeeded = True, False
+        if not is_finished:
+            return
+        del self._refreshes[project_id]
+        if not refresh.failed and succeeded:
+            self._counted_until[project_id] = refresh.began
+        if self._counted_until.keys() >= self._known:
+            COUNTED_UNTIL.set(min(self._counted_until.values()))
+
+    def _refresh(self, project: Project) -> _Refresh:
+        failed: set[int] = set()
+        return _Refresh(self._steps(project, failed), time.time(), failed)
+
+    async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
+        """Refresh the counts of a project's running experiments, and pause after each piece of work."""
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
-        succeeded = True
         for experiment in experiments:
             try:
-                await self._build_maintenance(project).refresh_counts(experiment)
+                async for _ in self._build_maintenance(project).refresh_counts(experiment):
+                    yield
             except Exception:  # an error of one experiment must not stop the others
-                succeeded = False
+                failed.add(experiment.id)
                 logger.exception("background refresh of experiment %d failed", experiment.id)
-        return succeeded
+
+    async def refresh_counts(self, project: Project) -> bool:
+        """Refresh the counts of one project's running experiments; return whether all succeeded."""
+        refresh = self._refresh(project)
+        async for _ in refresh.steps:
+            pass
+        return not refresh.failed
+
+    async def _cancel(self) -> None:
+        """Give up all refreshes; what was counted is kept."""
+        tasks = [refresh.task for refresh in self._refreshes.values() if refresh.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for refresh in self._refreshes.values():
+            await refresh.steps.aclose()
+        self._refreshes.clear()
 
     async def remove_unused(self) -> None:
         """Remove facts and counts that the metrics of no experiment use any more."""

@@ -12,6 +12,5 @@ from app.operations.maintenance.service import MaintenanceService
 
 def build_maintenance(database: Database, materializer: Materializer, project: Project) -> MaintenanceService:
     facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
-    return MaintenanceService(
-        facts, queries, ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
-    )
+    scorecards = ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
+    return MaintenanceService(facts, queries, scorecards, materializer.failures)

@@ -26,7 +26,7 @@ async def get_cohorts_in_a_snapshot(
 ) -> AsyncIterator[CohortService]:
     """Cohorts whose members are counted: that streams persons, which needs a transaction."""
     database = get_database(request)
-    async with database.aggregation_slots, database.snapshot() as session:
+    async with database.aggregation_slots.slot(project.id), database.snapshot() as session:
         yield build_cohorts(session, project.id)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import joinedload
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows, read_columns
 from app.db.models import Cohort, CohortDistinctId, PersonDistinctId
+from app.db.sizes import fitting_limit
 
 
 def _listed(
@@ -59,15 +60,12 @@ class CohortRepository:
         return found
 
     async def page(self, limit: int, offset: int) -> Sequence[Cohort]:
-        """Return cohorts with their authors, newest first."""
-        found = await self._session.scalars(
-            self._select()
-            .options(joinedload(Cohort.created_by))
-            .order_by(Cohort.created_at.desc(), Cohort.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        return found.all()
+        """Return cohorts with their authors, newest first; fewer than ``limit`` where they are large."""
+        query = self._select().order_by(Cohort.created_at.desc(), Cohort.id.desc())
+        columns = (Cohort.filters, Cohort.groups, Cohort.description)
+        limit = await fitting_limit(self._session, query, columns, limit, offset)
+        query = query.options(joinedload(Cohort.created_by))
+        return (await self._session.scalars(query.limit(limit).offset(offset))).all()
 
     async def count(self) -> int:
         return await self._session.scalar(select(func.count()).select_from(Cohort).where(self._is_undeleted())) or 0

@@ -10,10 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bulk import chunks
 from app.db.models import ActorKey, Group, GroupType
+from app.db.sizes import fitting_limit
 from app.db.upserts import insert_if_absent
 
 MAX_TYPES = 5
 _LARGE_CHARACTERS = 16 * 1024
+# At most that many times ``limits.GROUP_PROPERTY_BYTES`` are in memory.
+_GROUPS_AT_A_TIME = 128
 
 
 class GroupRepository:
@@ -117,8 +120,9 @@ class GroupRepository:
         )
 
     async def page(self, type_index: int, search: str, limit: int, offset: int) -> Sequence[Group]:
-        """Return groups of a type whose key contains a text, newest first."""
+        """Return groups whose key contains a text, newest first; fewer than ``limit`` where they are large."""
         query = self._search(select(Group), type_index, search).order_by(Group.created_at.desc(), Group.id.desc())
+        limit = await fitting_limit(self._session, query, (Group.properties,), limit, offset)
         return (await self._session.scalars(query.limit(limit).offset(offset))).all()
 
     async def count(self, type_index: int, search: str) -> int:
@@ -137,7 +141,8 @@ class GroupRepository:
                     ActorKey.key == Group.key,
                 ),
             )
-            .where(self._of_type(type_index))
+            .where(self._of_type(type_index)),
+            execution_options={"max_row_buffer": _GROUPS_AT_A_TIME},
         )
         async for row in rows:
             yield row[0], row[1]

@@ -44,7 +44,7 @@ async def list_groups(
     index = _read_index(group_type_index)
     count, rows = await groups.page(index, read_text(search) or "", pagination.limit, pagination.offset)
     return GroupPage(
-        next=pagination.next(count),
+        next=pagination.next(count, len(rows)),
         previous=pagination.previous(),
         results=[
             GroupRead(

@@ -26,11 +26,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.limits import PERSON_PROPERTY_BYTES
+from app.common.page_sizes import fitting
 from app.common.time_slices import TimeSlices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
+from app.db.sizes import octets
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.merges import MergedPersons, MergeLog
 from app.people.properties import PropertyDocument, write_properties
@@ -40,6 +42,8 @@ _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id")
     func.generate_series(1, bindparam("count", type_=Integer))
 )
 
+# At most that many times ``limits.PERSON_PROPERTY_BYTES`` are in memory.
+_PERSONS_AT_A_TIME = 128
 
 _MERGES: Mapping[str, Select[int, int, int]] = {
     choice: select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
@@ -241,11 +245,21 @@ class PersonRepository:
         )
 
     async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:
-        """Return persons, newest first; with ``distinct_id`` only the person that has it."""
+        """Return persons, newest first; with ``distinct_id`` only the person that has it.
+
+        They are fewer than ``limit`` where they are large, or have many distinct ids.
+        """
         query = select(Person).where(Person.project_id == self._project_id)
         if distinct_id is not None:
             query = query.where(Person.id.in_(self._owner(distinct_id)))
-        found = await self._session.scalars(query.order_by(Person.id.desc()).limit(limit).offset(offset))
+        query = query.order_by(Person.id.desc())
+        names = select(func.sum(octets(PersonDistinctId.distinct_id))).where(PersonDistinctId.person_id == Person.id)
+        sizes = await self._session.scalars(
+            query.with_only_columns(octets(Person.properties) + func.coalesce(names.scalar_subquery(), 0))
+            .limit(limit)
+            .offset(offset)
+        )
+        found = await self._session.scalars(query.limit(fitting(sizes)).offset(offset))
         return found.all()
 
     async def count(self, distinct_id: str | None) -> int:
@@ -275,7 +289,8 @@ class PersonRepository:
     async def properties(self) -> AsyncIterator[tuple[int, str]]:
         """Yield the id and the properties, as JSON text, of every person."""
         rows = await self._session.stream(
-            select(Person.id, cast(Person.properties, Text)).where(Person.project_id == self._project_id)
+            select(Person.id, cast(Person.properties, Text)).where(Person.project_id == self._project_id),
+            execution_options={"max_row_buffer": _PERSONS_AT_A_TIME},
         )
         async for row in rows:
             yield row[0], row[1]
@@ -306,9 +321,7 @@ class PersonRepository:
 
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
         """Return current persons, also under the ids of persons that were merged into them."""
-        requested = np.array(person_ids, dtype=np.int64)
-        resolved = MergedPersons.of(await self.merges_of(requested)).resolve(requested)
-        current = dict(zip(person_ids, resolved.tolist(), strict=True))
+        current = await self._survivors(person_ids)
         persons: dict[int, Person] = {}
         for chunk in chunks(list(set(current.values()))):
             found = await self._session.scalars(
@@ -316,6 +329,25 @@ class PersonRepository:
             )
             persons |= {person.id: person for person in found}
         return {person_id: persons[survivor] for person_id, survivor in current.items() if survivor in persons}
+
+    async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
+        """Return the bytes of the properties of the persons that ``by_ids`` returns."""
+        current = await self._survivors(person_ids)
+        sizes: dict[int, int] = {}
+        for chunk in chunks(list(set(current.values()))):
+            found = await self._session.execute(
+                select(Person.id, octets(Person.properties)).where(
+                    Person.project_id == self._project_id, Person.id.in_(chunk)
+                )
+            )
+            sizes.update((person_id, size) for person_id, size in found)
+        return {person_id: sizes[survivor] for person_id, survivor in current.items() if survivor in sizes}
+
+    async def _survivors(self, person_ids: Sequence[int]) -> dict[int, int]:
+        """Return the id of the person that each person is, or was merged into."""
+        requested = np.array(person_ids, dtype=np.int64)
+        resolved = MergedPersons.of(await self.merges_of(requested)).resolve(requested)
+        return dict(zip(person_ids, resolved.tolist(), strict=True))
 
 
 def _id(person: PersonState) -> int:

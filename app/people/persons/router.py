@@ -30,7 +30,9 @@ async def list_persons(
     """Return persons, newest first. A person that was merged into another is shown as part of the other."""
     count, found = await persons.page(read_text(distinct_id), pagination.limit, pagination.offset)
     return PersonPage(
-        next=pagination.next(count), previous=pagination.previous(), results=[_read(person) for person in found]
+        next=pagination.next(count, len(found)),
+        previous=pagination.previous(),
+        results=[_read(person) for person in found],
     )
 
 

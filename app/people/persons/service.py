@@ -144,6 +144,10 @@ class PersonService:
         """Return the current persons, by the person ids that events carry."""
         return await self._persons.by_ids(person_ids)
 
+    async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
+        """Return the bytes of their properties."""
+        return await self._persons.sizes(person_ids)
+
 
 class PersonFilterService:
     """Finds the persons whose current properties pass a filter."""

@@ -163,3 +163,10 @@ async def test_the_value_of_a_created_key_is_neither_stored_nor_logged(
     answered = [page.text for page in pages]
     assert [page.status_code for page in pages] == [200, 200, 200, 404]
     assert not [text for text in (*stored, *logged, *answered) if secret in text]
+
+
+async def test_id_of_a_deleted_key_is_not_used_again(service: Service) -> None:
+    first = await created(service)
+    await call(service, "DELETE", f"{KEYS}{first['id']}/")
+
+    assert int((await created(service))["id"]) > int(first["id"])

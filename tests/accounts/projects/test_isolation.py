@@ -163,7 +163,11 @@ async def test_any_member_may_create_change_and_delete(
 ) -> None:
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
-            name="Blog", email=f"carl-{service.email}", organization_name=service.organization, timezone="UTC"
+            name="Blog",
+            email=f"carl-{service.email}",
+            organization_name=service.organization,
+            joins=True,
+            timezone="UTC",
         )
     member = service if is_first_member else replace(service, key=made.personal_api_key)
     theirs = await service.create_experiment()

@@ -26,7 +26,7 @@ async def read(service: Service, path: str) -> Json:
 async def join(database: Database, email: str, organization_name: str) -> None:
     async with database.write() as session:
         await AccountService(session).set_up_project(
-            name="Blog", email=email, organization_name=organization_name, timezone="UTC"
+            name="Blog", email=email, organization_name=organization_name, joins=True, timezone="UTC"
         )
 
 

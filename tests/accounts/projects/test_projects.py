@@ -168,7 +168,7 @@ async def test_the_current_project_stays_when_the_user_joins_another_organizatio
             name="Own", email="cleo@example.com", organization_name="Own", timezone="UTC"
         )
         await accounts.set_up_project(
-            name="Shared", email="cleo@example.com", organization_name="Example", timezone="UTC"
+            name="Shared", email="cleo@example.com", organization_name="Example", joins=True, timezone="UTC"
         )
 
     current = await call(replace(service, key=made.personal_api_key), "GET", "/api/projects/@current/")

@@ -195,3 +195,16 @@ def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
     )
     hours = ticks(start, start + dt.timedelta(hours=5), "hour", ZoneInfo("UTC"))
     return count_exposures([columns], hours, Window(since, since + 6 * hour), variant_count=2)
+
+
+async def test_an_interval_that_is_too_short_for_the_experiment_is_refused(service: Service) -> None:
+    experiment = await service.create_experiment(start_date="2005-01-01T00:00:00Z")
+    path = f"/experiments/{experiment['id']}/exposures/"
+
+    by_hour, by_day, unless_said = [
+        await service.get(path, **chosen) for chosen in ({"interval": "hour"}, {"interval": "day"}, {})
+    ]
+
+    assert [by_hour.status_code, by_day.status_code] == [400, 400]
+    assert "at most 5,000 intervals. Choose the interval week:" in by_hour.json()["detail"]
+    assert unless_said.json()["timeseries"][0]["days"][:2] == ["2004-12-26", "2005-01-02"]

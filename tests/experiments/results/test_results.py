@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
+from app.common import limits
 from app.db.database import Database
 from app.db.models import Count
 from app.metrics.counting.incremental import MetricCounter
@@ -506,3 +507,28 @@ async def test_refresh_counts_a_started_experiment_before_any_request(
 async def stored_counts(database: Database) -> int:
     async with database.read() as session:
         return await session.scalar(select(func.count()).select_from(Count)) or 0
+
+
+LONG = {"start_date": "2018-01-01T00:00:00Z", "end_date": "2022-11-15T00:00:00Z"}  # 42,697 hours
+
+
+async def test_verdict_on_a_trend_is_the_same_by_any_interval_and_its_series_is_bounded(service: Service) -> None:
+    by_hour = await results_of(service, *ONE_EACH, filters={**TREND, "interval": "hour"}, **LONG)
+    again = [event("$pageview", who, variant=who, flag="other") for who in ("control", "test")]
+    by_day = await results_of(service, *again, filters=TREND, feature_flag_key="other", **LONG)
+
+    assert by_hour["probability"] == by_day["probability"] != {}
+    assert by_hour["filters"]["interval"] == "day"
+    assert len(by_hour["insight"][0]["days"]) == 1_780 <= limits.BUCKETS.value
+
+
+async def test_series_of_averages_shows_every_nth_interval(service: Service) -> None:
+    average = {"id": "$pageview", "order": 0, "type": "events", "math": "avg", "math_property": "price"}
+    events = [event("$pageview", who, variant=who, properties={"price": 4}) for who in ("control", "test")]
+
+    [first, _] = (
+        await results_of(service, *events, filters={**TREND, "events": [average], "interval": "hour"}, **LONG)
+    )["insight"]
+
+    assert len(first["days"]) == len(first["data"]) == 4_745  # every ninth
+    assert (first["days"][-1], first["data"][-1]) == ("2022-11-15 00:00:00", 4.0)

@@ -48,7 +48,7 @@ def test_actor_is_active_on_day_of_event_and_trailing_days(
     counted = active_actors(facts(rows), shown, Days(days, busy), trailing, 2)
 
     expected = np.zeros((2, len(shown)))
-    for day, label in enumerate(days.days):
+    for day, label in enumerate(days.days()):
         date = dt.date.fromisoformat(label)
         for slot in range(2) if busy[day] else ():
             since = date - dt.timedelta(days=trailing)
@@ -66,7 +66,7 @@ def test_actor_counts_once_in_each_bucket(rows: list[tuple[int, int, int]]) -> N
     expected = [
         [
             float(len({who for who, hour, variant in rows if variant == slot and str(date_of(hour)) == label}))
-            for label in days.days
+            for label in days.days()
         ]
         for slot in (1, 2)
     ]

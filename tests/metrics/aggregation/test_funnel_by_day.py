@@ -21,7 +21,7 @@ Row = tuple[int, int, int, int]  # actor, minute, source (steps, then an exclusi
 MINUTE = 60_000_000
 STEPS, VARIANTS = 3, 2
 WINDOW = ConversionWindow(6, "minute")
-BUCKETS = Ticks(np.array([0, 4, 8]) * MINUTE, ["a", "b", "c"], ["a", "b", "c"])
+BUCKETS = Ticks(np.array([0, 4, 8]) * MINUTE, np.zeros(3, np.int64), "hour")
 
 ROWS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 11), st.integers(0, 3), st.integers(0, 3)), max_size=14)
 

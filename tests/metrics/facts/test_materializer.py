@@ -1,12 +1,16 @@
 """Facts keep up with events under concurrent writers."""
 
 import asyncio
-from uuid import UUID
+import json
+from dataclasses import replace
+from itertools import pairwise
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, text
 
+from app.common import limits
 from app.db.database import Database
 from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
@@ -46,6 +50,44 @@ async def test_events_of_several_names_become_facts_in_order_of_arrival(
         await materializer.catch_up(service.project_id, [SeriesDefinition(sources, "$feature/checkout")])
 
     assert await count_facts(database) == 12
+
+
+@pytest.mark.parametrize("names", [None, ["a"], ["a", "b"]])
+async def test_events_are_read_by_their_bytes(
+    service: Service, database: Database, names: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROWS_BYTES", replace(limits.ROWS_BYTES, value=60))
+    await store(service, database, *[sized("a", size) for size in (20, 20, 20, 21, 70, 10)])
+    sizes = []
+    async with database.read() as session:
+        events = EventRepository(session, service.project_id)
+        ends = [await events.ends_of_chunks(names, 0, 2**40, limit) for limit in (6, 7)]
+        for after, until in pairwise([0, *ends[1]]):
+            sizes.append([len(row[4]) for row in await events.named_between(names, after, until)])
+
+    assert sizes == [[20, 20, 20], [21], [70], [10]]
+    assert ends[0][-1] < ends[1][-1] == 2**40
+
+
+async def test_large_events_all_become_facts(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ROWS_BYTES", replace(limits.ROWS_BYTES, value=60))
+    await store(service, database, *[sized("$pageview", 20 + size) for size in range(50)])
+
+    await Materializer(database, 7).catch_up(service.project_id, [PAGEVIEWS])
+
+    assert await count_facts(database) == 50
+
+
+def sized(name: str, size: int) -> NewEvent:
+    """Return an event whose properties have a number of bytes."""
+    return NewEvent(uuid4(), name, "ann", 1, 0, 0, json.dumps({"k": "x" * (size - 9)}))
+
+
+async def store(service: Service, database: Database, *events: NewEvent) -> None:
+    async with database.write() as session:
+        await EventRepository(session, service.project_id).append(events)
 
 
 async def test_equal_definitions_share_series(service: Service, database: Database) -> None:

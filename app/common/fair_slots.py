@@ -1,0 +1,52 @@
+"""Slots for heavy work that are shared fairly between owners."""
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Hashable
+
+
+class FairSlots:
+    """A number of slots. One owner has at most all but one; those who wait get a slot in turn, owner by owner."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._most = max(1, count - 1)
+        self._used: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def slot(self, owner: Hashable) -> AsyncIterator[None]:
+        """Hold a slot, once there is one for the owner."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        self._grant()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release(owner)
+            raise
+        try:
+            yield
+        finally:
+            self._release(owner)
+
+    def _release(self, owner: Hashable) -> None:
+        self._free += 1
+        self._used[owner] -= 1
+        if not self._used[owner]:
+            del self._used[owner]
+        self._grant()
+
+    def _grant(self) -> None:
+        for owner, turns in list(self._waiting.items()):
+            while turns and turns[0].done():  # cancelled
+                turns.popleft()
+            if turns and self._free and self._used[owner] < self._most:
+                self._free -= 1
+                self._used[owner] += 1
+                turns.popleft().set_result(None)
+                self._waiting[owner] = self._waiting.pop(owner)  # behind the others
+            if not turns:
+                del self._waiting[owner]

@@ -1,0 +1,35 @@
+"""Single flight for what is counted of an experiment: visitors who come at the same time share one count."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from app.common.single_flight import SingleFlight
+from app.db.models import Experiment, Project
+
+T = TypeVar("T")
+
+
+class SharedCounts:
+    """Shares work on one project's experiments; see ``SingleFlight`` for what callers may rely on."""
+
+    def __init__(self, shared: SingleFlight, project: Project) -> None:
+        self._shared = shared
+        self._project = project
+
+    async def result(self, kind: str, experiment: Experiment, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what the work returns. ``kind`` names the work; the rest of the key is the experiment's state."""
+        return await self._shared.result(self._key(kind, experiment), work)
+
+    def _key(self, kind: str, experiment: Experiment) -> str:
+        """Return everything loaded that the figures of an experiment depend on."""
+        flag, project = experiment.feature_flag, self._project
+        return json.dumps(
+            [
+                [kind, project.id, project.timezone, project.test_account_filters],
+                [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
+                [experiment.parameters, experiment.filters, experiment.secondary_metrics],
+                [experiment.stats_config, experiment.decision_criteria],
+                [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
+            ]
+        )

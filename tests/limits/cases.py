@@ -1,0 +1,81 @@
+"""The registry of what holds each limit, and what the cases share."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import httpx
+import pytest
+
+from app.common import limits
+from app.common.limits import Limit
+from app.db.database import Database
+from tests.support.inputs.model import Call
+from tests.support.service import Json, Service
+
+NAMES = {name: value for name, value in vars(limits).items() if isinstance(value, Limit)}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a case may use: a new project, its database and the log."""
+
+    service: Service
+    database: Database
+    log: pytest.LogCaptureFixture
+
+    async def send(self, call: Call) -> httpx.Response:
+        return await self.service.client.request(call.method, call.path, content=call.body, headers=dict(call.headers))
+
+    async def stored(self, name: str) -> int:
+        """Return the number of stored events of a name, up to a page of them."""
+        return len((await self.service.read("/events/", event=name, limit=limits.PAGE_ITEMS.value))["results"])
+
+    async def person(self, distinct_id: str) -> Json:
+        [found] = (await self.service.read("/persons/", distinct_id=distinct_id))["results"]
+        return found
+
+    def log_names(self, word: str) -> bool:
+        """Tell whether a line of the log names something."""
+        return any(word in f"{record.getMessage()} {getattr(record, 'fields', '')}" for record in self.log.records)
+
+
+Case: TypeAlias = Callable[[World], Awaitable[None]]
+CASES: dict[str, list[Case]] = {}
+# What the server itself limits, before an application sees it, and what takes time.
+OF_THE_SERVER = "operations/test_http_protocol.py"
+HELD_ELSEWHERE = {
+    "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
+    "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),
+    "HEAD_SECONDS": (OF_THE_SERVER, "test_server_ends_connection_whose_head_does_not_arrive"),
+    "WRITE_SECONDS": (OF_THE_SERVER, "test_server_aborts_connection_whose_client_does_not_read"),
+    "WRITE_RATE": (OF_THE_SERVER, "test_server_waits_for_client_that_reads_slowly"),
+    "LINGER_SECONDS": (OF_THE_SERVER, "test_connection_is_closed_a_while_after_an_early_answer"),
+    "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
+}
+
+
+def holds(name: str) -> Callable[[Case], Case]:
+    """Register a function that goes just below a limit, and just above it."""
+
+    def register(case: Case) -> Case:
+        CASES.setdefault(name, []).append(case)
+        return case
+
+    return register
+
+
+def assert_refused(response: httpx.Response, limit: Limit) -> None:
+    """Assert the documented status, code and text."""
+    promised = re.search(r"(\d{3}) `(\w+)`", limit.consequence)
+    assert promised is not None, limit.consequence
+    assert response.status_code == int(promised[1]), (response.status_code, response.text[:300])
+    body = response.json()
+    assert body["code"] == promised[2], response.text[:300]
+    if limit.template:
+        assert limit.detail in body["detail"], body["detail"]
+
+
+def assert_taken(response: httpx.Response) -> None:
+    assert response.status_code in {200, 201}, response.text[:300]
