@@ -19,6 +19,7 @@ from app.http.fields import (
     StorableJson,
     UtcDatetime,
     max_characters,
+    parse_form_json,
     refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody
@@ -110,7 +111,7 @@ class ProjectUpdate(RequestBody):
     @classmethod
     async def prepare(cls, document: object) -> None:
         """Compile the regular expressions of the filters of test accounts."""
-        value = document.get("test_account_filters") if isinstance(document, Mapping) else None
+        value = parse_form_json(document.get("test_account_filters")) if isinstance(document, Mapping) else None
         if not isinstance(value, list):
             return
         try:
