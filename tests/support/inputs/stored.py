@@ -12,7 +12,7 @@ from tests.support.inputs import documents as docs
 from tests.support.inputs import evaluation
 from tests.support.inputs.capture import as_json, event, payload
 from tests.support.inputs.documents import Document
-from tests.support.inputs.model import Build, Call, Dimension, JsonDict, Refused, Sender, Target, keyed
+from tests.support.inputs.model import Build, Call, Dimension, JsonDict, Prepare, Refused, Sender, Target, keyed
 from tests.support.service import Service
 
 ONE_EXPERIMENT = f"{PROJECT}experiments/{{experiment_id}}/"
@@ -161,39 +161,20 @@ def _readings_of_flags() -> Iterator[Reading]:
 def dimensions() -> Iterator[Dimension]:
     for name, way in docs.EXPERIMENT.items():
         for route in OF_AN_EXPERIMENT:
-            yield Dimension(
-                f"{name}, stored", "member", route, way.start, way.beyond, _read(route), _an_experiment(way)
-            )
+            yield _dimension(f"{name}, stored", Reading(route, "member", _read(route)), way, _an_experiment(way))
+    results = OF_AN_EXPERIMENT[1]
     for name, way in docs.ACTION.items():
-        for route in OF_AN_EXPERIMENT[1:2]:
-            yield Dimension(
-                f"{name} of an action, stored",
-                "member",
-                route,
-                way.start,
-                way.beyond,
-                _read(route),
-                _an_action_in_a_metric(way),
-            )
+        reading = Reading(results, "member", _read(results))
+        yield _dimension(f"{name} of an action, stored", reading, way, _an_action_in_a_metric(way))
     for reading in _readings_of_flags():
         for name, way in docs.FLAG.items():
-            yield Dimension(
-                f"{name} of a flag, stored",
-                reading.sender,
-                reading.route,
-                way.start,
-                way.beyond,
-                reading.build,
-                _a_flag(way),
-            )
+            yield _dimension(f"{name} of a flag, stored", reading, way, _a_flag(way))
         for name, way in docs.COHORT.items():
-            yield Dimension(
-                f"{name} of a cohort in a flag, stored",
-                reading.sender,
-                reading.route,
-                way.start,
-                way.beyond,
-                reading.build,
-                _a_cohort_in_a_flag(way),
-            )
-        yield Dimension("flags, stored", reading.sender, reading.route, 5, 80, reading.build, _many_flags)
+            yield _dimension(f"{name} of a cohort in a flag, stored", reading, way, _a_cohort_in_a_flag(way))
+        yield _dimension("flags, stored", reading, (5, 80), _many_flags)
+
+
+def _dimension(name: str, reading: Reading, way: tuple[int, int] | Document, prepare: Prepare) -> Dimension:
+    """Return a dimension whose answer may be a refusal: not every document has secondary results, or any."""
+    route, sender, build = reading
+    return Dimension(name, sender, route, way[0], way[1], build, prepare, is_taken=False)
