@@ -23,10 +23,10 @@ from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
-from app.experiments.results_router import router as results_router
+from app.experiments.results.router import router as results_router
 from app.experiments.router import router as experiments_router
 from app.experiments.scorecard.router import router as scorecard_router
-from app.experiments.snapshots_router import router as snapshots_router
+from app.experiments.snapshots.router import router as snapshots_router
 from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
@@ -35,13 +35,13 @@ from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
 from app.http import docs_pages, exception_handlers, openapi
-from app.http.middleware.addresses import TrailingSlashMiddleware
 from app.http.middleware.cors import PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
 from app.http.middleware.error_boundary import ServerErrorMiddleware
 from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
+from app.http.middleware.trailing_slash import TrailingSlashMiddleware
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog

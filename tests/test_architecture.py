@@ -38,8 +38,8 @@ LAYERS = (
 RANKS = {entry: rank for rank, entries in enumerate(LAYERS) for entry in entries}
 # Modules that meet HTTP requests, and modules that connect services: they may reach up inside their own folder, because
 # no service imports them.
-ROUTERS = ("router", "activity_router", "results_router", "snapshots_router", "prometheus_endpoint", "probes")
-WIRING = ("dependencies", "wiring", "loading")
+ROUTERS = ("router", "activity_router", "prometheus_endpoint", "probes")
+WIRING = ("dependencies", "wiring")
 KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts.auth.credentials", "app.pages")
 KNOWS_SQL = ("app.db", "app.settings")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
@@ -227,7 +227,7 @@ def test_routers_leave_the_database_to_services() -> None:
 
 def test_services_do_not_import_routers_or_wiring() -> None:
     assert not offenders(
-        lambda module: last_part(module) in (*ROUTERS, "dependencies", "wiring", "loading", "main", "cli", "routing"),
+        lambda module: last_part(module) in (*ROUTERS, "dependencies", "wiring", "main", "cli", "routing"),
         lambda _, name: (
             within(name, "app") and any(part in (*ROUTERS, "dependencies", "wiring") for part in name.split("."))
         ),

@@ -7,7 +7,7 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.activity_log.dependencies import ActivityLogDep
 from app.activity_log.schemas import ActivityRead, read_entry
 from app.common.ids import read_id
-from app.experiments.loading import ExperimentId, ExperimentViewsDep
+from app.experiments.dependencies import ExperimentId, ExperimentViewsDep
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page

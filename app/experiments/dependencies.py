@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep
@@ -10,14 +10,16 @@ from app.activity_log.dependencies import build_activity_log
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
-from app.experiments.loading import ExperimentId
-from app.experiments.repository import ExperimentRepository
+from app.experiments.loading import ExperimentViews, load_experiment
+from app.experiments.repository import ExperimentQueries, ExperimentRepository
 from app.experiments.results.dependencies import build_results
 from app.experiments.service import ExperimentService
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
+
+ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
@@ -50,3 +52,17 @@ def build_experiments(session: AsyncSession, project_id: int, taken: TakenSnapsh
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
 ExperimentChangesDep = Annotated[ExperimentChanges, Depends(get_experiment_changes)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
+
+
+async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
+    return ExperimentViews(ExperimentQueries(get_database(request), project.id))
+
+
+async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
+    """The experiment, loaded in a transaction that has ended: for work that takes longer than one should."""
+    async with get_database(request).read() as session:
+        return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
+
+
+ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
+DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]

@@ -1,17 +1,12 @@
 """Loads the experiments that paths name, to be shown or counted."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from fastapi import Depends, Path, Request
-
-from app.accounts.auth.dependencies import ProjectDep
 from app.common.errors import NotFound
 from app.common.ids import read_id
 from app.common.page_sizes import fitting
 from app.db.models import Experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRecord, ExperimentRepository, ExperimentSelection
-from app.http.dependencies import get_database
 
 
 async def load_experiment(experiments: ExperimentRepository, reference: str, *, for_update: bool = False) -> Experiment:
@@ -52,20 +47,3 @@ class ExperimentViews:
         if len(sizes) < limit and (sizes or not offset):  # the last page, whose length gives the total
             return offset + len(sizes), records
         return await self._queries.count(selection), records
-
-
-ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
-
-
-async def get_experiment_views(request: Request, project: ProjectDep) -> ExperimentViews:
-    return ExperimentViews(ExperimentQueries(get_database(request), project.id))
-
-
-async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
-    """The experiment, loaded in a transaction that has ended: for work that takes longer than one should."""
-    async with get_database(request).read() as session:
-        return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
-
-
-ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
-DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]

@@ -11,9 +11,14 @@ from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
 from app.experiments.changes import ExperimentChanges
-from app.experiments.dependencies import ExperimentChangesDep, ExperimentsDep, LockedExperimentDep
+from app.experiments.dependencies import (
+    ExperimentChangesDep,
+    ExperimentId,
+    ExperimentsDep,
+    ExperimentViewsDep,
+    LockedExperimentDep,
+)
 from app.experiments.lifecycle import Status
-from app.experiments.loading import ExperimentId, ExperimentViewsDep
 from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order
 from app.experiments.schemas import (
     ExperimentCreate,

@@ -15,7 +15,8 @@ from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
 from app.experiments.counting.dependencies import build_counter
-from app.experiments.loading import ExperimentId, ExperimentViews, get_detached_experiment
+from app.experiments.dependencies import ExperimentId, get_detached_experiment
+from app.experiments.loading import ExperimentViews
 from app.experiments.repository import ExperimentQueries
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database

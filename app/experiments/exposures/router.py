@@ -9,10 +9,10 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.exposures.dependencies import ExposuresDep
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
-from app.experiments.loading import DetachedExperimentDep
 from app.http.routing import answer_other_methods
 from app.metrics.aggregation.calendar import INTERVALS
 

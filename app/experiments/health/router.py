@@ -7,9 +7,9 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.timestamps import write_moment
 from app.db.models import utc_now
+from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.health.dependencies import HealthDep
 from app.experiments.health.schemas import FindingRead, HealthRead
-from app.experiments.loading import DetachedExperimentDep
 from app.http.routing import answer_other_methods
 
 router = APIRouter(

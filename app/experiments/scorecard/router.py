@@ -7,7 +7,7 @@ from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.experiments.loading import DetachedExperimentDep
+from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.scorecard.dependencies import ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 from app.http.routing import answer_other_methods

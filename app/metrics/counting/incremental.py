@@ -28,7 +28,7 @@ from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.series_facts import SeriesFacts
-from app.people.persons.merges import NO_MERGES, MergedPersons, MergeLog
+from app.people.persons.merge_log import NO_MERGES, MergedPersons, MergeLog
 from app.people.persons.repository import PersonRepository
 
 logger = logging.getLogger("abacus")

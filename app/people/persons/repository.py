@@ -34,7 +34,7 @@ from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.db.sizes import octets
 from app.people.persons.identity import IdentityChanges, PersonState
-from app.people.persons.merges import MergedPersons, MergeLog
+from app.people.persons.merge_log import MergedPersons, MergeLog
 from app.people.properties import PropertyDocument, write_properties
 
 _LARGE_CHARACTERS = 16 * 1024

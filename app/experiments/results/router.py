@@ -11,8 +11,8 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
+from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.health.dependencies import HealthDep
-from app.experiments.loading import DetachedExperimentDep
 from app.experiments.results.dependencies import ResultsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.experiments.results.explanation import explain as describe

@@ -10,8 +10,7 @@ from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
 from app.common.timestamps import write_moment
 from app.db.models import Snapshot, User
-from app.experiments.dependencies import ExperimentChangesDep
-from app.experiments.loading import DetachedExperimentDep
+from app.experiments.dependencies import DetachedExperimentDep, ExperimentChangesDep
 from app.experiments.service import ExperimentService
 from app.experiments.snapshots.dependencies import SnapshotsDep
 from app.experiments.snapshots.schemas import SnapshotRead
