@@ -26,10 +26,10 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series_facts import SeriesFacts
-from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_fact_query, trend_metric
+from app.metrics.queries.trend import exposure_fact_query, trend_fact_query
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14
@@ -102,12 +102,12 @@ class Case:
 def cases(variants: Sequence[str]) -> Iterator[Case]:
     scope = ExperimentScope(FLAG, variants, START, None, END, ZoneInfo("UTC"))
     funnel = read_funnel({"events": [{"id": step, "order": order} for order, step in enumerate(STEPS)]})
-    yield Case("funnel", [funnel_metric(funnel, scope)], [FUNNEL_SQL])
+    yield Case("funnel", [funnel_fact_query(funnel, scope)], [FUNNEL_SQL])
     for math, sql in (("total", TOTAL_SQL), ("dau", DAU_SQL)):
         trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
         if trend is None:
             raise ValueError("a trend of page views has an event")
-        metrics = [trend_metric(trend, buckets(scope, trend.interval), scope), exposure_fact_query(scope)]
+        metrics = [trend_fact_query(trend, buckets(scope, trend.interval), scope), exposure_fact_query(scope)]
         yield Case(math, metrics, [sql, EXPOSURE_SQL])
 
 

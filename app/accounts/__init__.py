@@ -1,0 +1,1 @@
+"""Organizations, projects, users, and the keys by which they reach the API."""

@@ -1,1 +1,1 @@
-"""Analysis of counts and planning of experiments from numbers in the request, without any event."""
+"""The statistics engine by itself: counts in, figures out; and planning."""

@@ -1,0 +1,1 @@
+"""Sessions, engines, migrations and tables of SQLite and PostgreSQL."""

@@ -1,1 +1,1 @@
-"""Events: capture, storage, and the actions that give them names."""
+"""The event store, and what names and fills it."""

@@ -1,1 +1,1 @@
-"""Experiments: the documented API."""
+"""Experiments, their life cycle, and everything that is reported of them."""

@@ -1,1 +1,1 @@
-"""Feature flags: which person sees which variant."""
+"""Feature flags, and what SDKs ask about them."""

@@ -1,0 +1,1 @@
+"""What every endpoint shares: bodies, fields, errors, pages of lists, OpenAPI."""

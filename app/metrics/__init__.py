@@ -1,0 +1,1 @@
+"""From the filters of a metric to counts."""

@@ -1,0 +1,1 @@
+"""Serving, probes, checks and maintenance of a deployment."""

@@ -1,1 +1,1 @@
-"""HTML pages: lists of experiments, and each experiment as a page or as one file."""
+"""HTML pages: the list of experiments, and each of them with charts."""

@@ -1,0 +1,1 @@
+"""What SDKs speak: encodings and requests."""

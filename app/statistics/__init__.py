@@ -1,1 +1,1 @@
-"""Statistics of experiments: exact Bayesian quadrature without sampling, and frequentist tests."""
+"""The statistics: plain functions over counts."""

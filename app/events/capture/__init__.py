@@ -1,0 +1,1 @@
+"""Where SDKs send events."""

@@ -1,0 +1,1 @@
+"""Who was exposed to an experiment, and its planned split."""

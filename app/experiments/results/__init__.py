@@ -1,0 +1,1 @@
+"""The verdict of 2022 on the target metric."""

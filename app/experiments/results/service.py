@@ -20,7 +20,7 @@ from app.flags.filters import variant_keys
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
-from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
@@ -95,13 +95,13 @@ class ResultsService:
             trend = await self._queries.trend(filters)
             if trend is None:
                 return {}
-            [counts] = await self._facts.counts([await self._queries.trend_metric(trend, scope)])
+            [counts] = await self._facts.counts([await self._queries.trend_fact_query(trend, scope)])
             return totals(counts, scope.variants)
         if insight == "FUNNELS":
             funnel = await self._queries.funnel(filters)
             if not funnel.steps:
                 return {}
-            [reached] = await self._facts.counts([funnel_metric(funnel, scope)])
+            [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
             return conversion_rates(reached, scope.variants)
         raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
 
@@ -129,7 +129,7 @@ class ResultsService:
         if not query.steps:
             raise _refusal(NoControlVariant())
         return PlannedTarget(
-            [funnel_metric(query, scope)],
+            [funnel_fact_query(query, scope)],
             lambda exposures, counts: CountedFunnel(exposures, filters, query, *counts),
         )
 
@@ -141,8 +141,8 @@ class ResultsService:
         ticks = trend_buckets(query, scope)
         return PlannedTarget(
             [
-                await self._queries.trend_metric(query, scope),
-                await self._queries.exposure_fact_query(query, experiment.parameters, scope),
+                await self._queries.trend_fact_query(query, scope),
+                await self._queries.exposure_2022_fact_query(query, experiment.parameters, scope),
             ],
             lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, *counts),
         )

@@ -1,0 +1,1 @@
+"""The analysis of every metric by day, and the recommendation."""

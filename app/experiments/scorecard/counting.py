@@ -13,13 +13,19 @@ from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
-from app.experiments.scorecard.metrics import MetricType, metric_type_of, person_level_math, sample_metric, variants_of
+from app.experiments.scorecard.metrics import (
+    MetricType,
+    metric_type_of,
+    person_level_math,
+    sample_fact_query,
+    variants_of,
+)
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.entities import Filters
-from app.metrics.queries.funnel import progress_metric
+from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
@@ -224,7 +230,7 @@ class _MetricPlanner:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return _PlannedMetric(metric, problem="The funnel has no steps.")
-        return _PlannedMetric(metric, "funnel", progress_metric(query, self.scope, self.ticks))
+        return _PlannedMetric(metric, "funnel", progress_fact_query(query, self.scope, self.ticks))
 
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -234,7 +240,7 @@ class _MetricPlanner:
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
-        fact_query = sample_metric(query, math, self.exposures, self.scope, self.ticks)
+        fact_query = sample_fact_query(query, math, self.exposures, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 

@@ -36,7 +36,7 @@ def metric_type_of(math: SampleMath) -> MetricType:
     return {"dau": "funnel", "avg": "ratio"}.get(math, "mean")  # type: ignore[return-value]  # of the literal's texts
 
 
-def sample_metric(
+def sample_fact_query(
     query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks
 ) -> FactQuery[SampleCounts]:
     """Return the fact query of what exposed persons did from their first exposure on."""

@@ -16,7 +16,7 @@ from app.http.schemas import ErrorBody, ResponseBody
 Trigger: TypeAlias = Literal["end", "ship_variant", "update", "manual"]
 
 
-class ExperimentDefinition(ResponseBody):
+class SnapshotExperiment(ResponseBody):
     """The experiment that was counted."""
 
     id: int = Field(examples=[1])
@@ -33,7 +33,7 @@ class ExperimentDefinition(ResponseBody):
     conclusion_comment: str | None = Field(examples=["The larger button sells more."])
 
 
-class FlagDefinition(ResponseBody):
+class SnapshotFlag(ResponseBody):
     """The flag that split its participants."""
 
     id: int = Field(examples=[7])
@@ -47,8 +47,8 @@ class FlagDefinition(ResponseBody):
 class Definition(ResponseBody):
     """Everything that determines the results, except the events."""
 
-    experiment: ExperimentDefinition
-    feature_flag: FlagDefinition
+    experiment: SnapshotExperiment
+    feature_flag: SnapshotFlag
 
 
 class SnapshotWindow(ResponseBody):

@@ -24,10 +24,10 @@ from app.experiments.scorecard.service import analyze_experiment
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.schemas import (
     Definition,
-    ExperimentDefinition,
-    FlagDefinition,
     SecondaryResults,
     SnapshotContent,
+    SnapshotExperiment,
+    SnapshotFlag,
     SnapshotWindow,
     Trigger,
 )
@@ -115,8 +115,8 @@ class SnapshotService:
 def define(experiment: Experiment) -> Definition:
     """Return everything that determines the experiment's results, except the events."""
     return Definition(
-        experiment=ExperimentDefinition.model_validate(experiment),
-        feature_flag=FlagDefinition.model_validate(experiment.feature_flag),
+        experiment=SnapshotExperiment.model_validate(experiment),
+        feature_flag=SnapshotFlag.model_validate(experiment.feature_flag),
     )
 
 

@@ -1,0 +1,1 @@
+"""The values of flags for a person or a group."""

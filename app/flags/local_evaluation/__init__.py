@@ -1,0 +1,1 @@
+"""Definitions of flags for SDKs that evaluate them themselves."""

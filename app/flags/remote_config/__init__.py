@@ -1,0 +1,1 @@
+"""The configuration and the scripts of the browser SDK."""

@@ -1,0 +1,1 @@
+"""Columns of facts in, counts out."""

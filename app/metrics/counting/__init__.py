@@ -1,0 +1,1 @@
+"""Stored counts, and what is added to them."""

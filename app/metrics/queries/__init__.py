@@ -1,0 +1,1 @@
+"""The filters of metrics, read, and the queries of facts they make."""

@@ -15,7 +15,7 @@ from app.metrics.queries.models import FunnelQuery
 from app.metrics.queries.scope import ExperimentScope
 
 
-def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[FunnelCounts]:
+def funnel_fact_query(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[FunnelCounts]:
     """Return the fact query that counts a funnel."""
     return FactQuery(
         event_sets=query.event_sets(scope),
@@ -28,8 +28,8 @@ def funnel_metric(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[Funne
     )
 
 
-def progress_metric(query: FunnelQuery, scope: ExperimentScope, ticks: Ticks) -> FactQuery[FunnelProgress]:
-    """Return the fact query that counts a funnel over time; its end is what ``funnel_metric`` counts."""
+def progress_fact_query(query: FunnelQuery, scope: ExperimentScope, ticks: Ticks) -> FactQuery[FunnelProgress]:
+    """Return the fact query that counts a funnel over time; its end is what ``funnel_fact_query`` counts."""
     return FactQuery(
         event_sets=query.event_sets(scope),
         window=scope.window,

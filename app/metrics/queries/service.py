@@ -16,7 +16,7 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
 from app.metrics.queries.entities import NO_FILTER, Actions, Filters
-from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
@@ -27,7 +27,7 @@ from app.metrics.queries.parsing import (
     test_account_filter,
 )
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
-from app.metrics.queries.trend import exposure_fact_query, fitted, trend_buckets, trend_metric
+from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.properties.filters import parse_filter
 
 
@@ -65,18 +65,18 @@ class MetricQueryBuilder:
     async def trend(self, filters: Filters) -> TrendQuery | None:
         return read_trend(filters, await self._prepared(filters), self._test_accounts)
 
-    async def trend_metric(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
+    async def trend_fact_query(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
         """Return the fact query of a trend; see ``fitted`` for its interval."""
         query = fitted(query, scope)
         days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
-        return trend_metric(query, trend_buckets(query, scope), scope, days)
+        return trend_fact_query(query, trend_buckets(query, scope), scope, days)
 
-    async def exposure_fact_query(
+    async def exposure_2022_fact_query(
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
     ) -> FactQuery[TrendCounts]:
         """Return the fact query of exposure: the experiment's own if it has one, else calls of the feature flag."""
         own = await self._own_exposure(parameters)
-        return await self.trend_metric(own, scope) if own else exposure_fact_query(scope, query.always)
+        return await self.trend_fact_query(own, scope) if own else exposure_2022_fact_query(scope, query.always)
 
     async def metrics(
         self, filters: Filters, parameters: JsonValue, scope: ExperimentScope
@@ -84,11 +84,14 @@ class MetricQueryBuilder:
         """Return the fact queries of a metric, with that of exposure where the metric needs it."""
         if read_insight(filters) != "TRENDS":
             query = await self.funnel(filters)
-            return [funnel_metric(query, scope)] if query.steps else []
+            return [funnel_fact_query(query, scope)] if query.steps else []
         trend = await self.trend(filters)
         if trend is None:
             return []
-        return [await self.trend_metric(trend, scope), await self.exposure_fact_query(trend, parameters, scope)]
+        return [
+            await self.trend_fact_query(trend, scope),
+            await self.exposure_2022_fact_query(trend, parameters, scope),
+        ]
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         """Return what counts as exposure in an experiment; its target metric decides whether test accounts do."""

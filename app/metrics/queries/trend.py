@@ -47,7 +47,7 @@ def _is_sum_over_time(query: TrendQuery) -> bool:
     return not is_activity_math(query.math) and not query.measures_sessions and additive_over(query.math) is not None
 
 
-def trend_metric(
+def trend_fact_query(
     query: TrendQuery, ticks: Ticks, scope: ExperimentScope, days: Days | None = None
 ) -> FactQuery[TrendCounts]:
     """Return the fact query of a trend; aggregations of activity over days need the ``days``."""
@@ -81,7 +81,7 @@ def _count(
     return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
 
 
-def exposure_fact_query(scope: ExperimentScope, always: Group = NO_FILTER) -> FactQuery[TrendCounts]:
+def exposure_2022_fact_query(scope: ExperimentScope, always: Group = NO_FILTER) -> FactQuery[TrendCounts]:
     """Return the fact query that counts the persons exposed to each variant, of events that pass a filter."""
     return FactQuery(
         event_sets=[scope.exposures(always)],

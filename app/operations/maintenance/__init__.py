@@ -1,0 +1,1 @@
+"""Keeps counts fresh in the background, and removes what is not used."""

@@ -1,0 +1,1 @@
+"""Sets of persons, by list or by criteria."""

@@ -1,0 +1,1 @@
+"""Groups, such as companies, and their properties."""

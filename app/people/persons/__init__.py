@@ -1,0 +1,1 @@
+"""Distinct ids, and the persons they belong to."""

@@ -1,0 +1,1 @@
+"""Tests, intervals, sample ratio, power."""

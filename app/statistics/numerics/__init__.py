@@ -1,0 +1,1 @@
+"""Log densities, quadrature and tail probabilities."""

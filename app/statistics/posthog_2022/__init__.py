@@ -1,0 +1,1 @@
+"""The rule of PostHog in 2022."""

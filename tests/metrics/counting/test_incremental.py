@@ -26,10 +26,10 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.repository import FactRepository, SeriesGone
-from app.metrics.queries.funnel import funnel_metric
+from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_fact_query, trend_metric
+from app.metrics.queries.trend import exposure_2022_fact_query, trend_fact_query
 from app.people.persons.identity import IdentityChanges, PersonState
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
@@ -91,9 +91,9 @@ def fact_queries(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  
     )
     trends = [read_trend({"events": [{"id": "visit", "math": math}], "interval": "hour"}) for math in ("total", "dau")]
     return [
-        funnel_metric(funnel, scope),
-        exposure_fact_query(scope),
-        *(trend_metric(trend, buckets(scope, trend.interval), scope) for trend in trends if trend),
+        funnel_fact_query(funnel, scope),
+        exposure_2022_fact_query(scope),
+        *(trend_fact_query(trend, buckets(scope, trend.interval), scope) for trend in trends if trend),
     ]
 
 

@@ -1,0 +1,1 @@
+"""From the JSON of a request to events: the wire format, times, events, requests."""
