@@ -29,7 +29,7 @@ from app.metrics.facts.series_facts import SeriesFacts
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
-from app.metrics.queries.trend import exposure_fact_query, trend_fact_query
+from app.metrics.queries.trend import exposure_2022_fact_query, trend_fact_query
 from benchmarks.workload import END, FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 WINDOW_DAYS = 14
@@ -107,7 +107,7 @@ def cases(variants: Sequence[str]) -> Iterator[Case]:
         trend = read_trend({"events": [{"id": "$pageview", "math": math}]})
         if trend is None:
             raise ValueError("a trend of page views has an event")
-        metrics = [trend_fact_query(trend, buckets(scope, trend.interval), scope), exposure_fact_query(scope)]
+        metrics = [trend_fact_query(trend, buckets(scope, trend.interval), scope), exposure_2022_fact_query(scope)]
         yield Case(math, metrics, [sql, EXPOSURE_SQL])
 
 

@@ -17,7 +17,7 @@ def fields(entry: Json) -> dict[str, tuple[object, object]]:
     return {change["field"]: (change["before"], change["after"]) for change in entry["detail"]["changes"]}
 
 
-async def test_an_entry_says_who_changed_what_from_what_to_what(service: Service) -> None:
+async def test_entry_says_who_changed_what_from_what_to_what(service: Service) -> None:
     experiment = await service.create_experiment()
 
     changed = await service.patch(f"/experiments/{experiment['id']}/", {"name": "New", "description": "Larger"})
@@ -41,7 +41,7 @@ async def test_an_entry_says_who_changed_what_from_what_to_what(service: Service
     assert entry["created_at"] >= changed.json()["updated_at"]
 
 
-async def test_a_life_is_told_from_its_creation_to_its_deletion(service: Service) -> None:
+async def test_life_is_told_from_its_creation_to_its_deletion(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
     experiment, flag = f"experiments/{draft['id']}", f"feature_flags/{draft['feature_flag']}"
     for action in ("launch", "pause", "resume", "end", "archive", "unarchive", "ship_variant", "reset"):
@@ -84,7 +84,7 @@ async def test_changes_of_flags_by_themselves_are_told_too(service: Service) -> 
     assert fields(told[1]) == {"active": (True, False)}
 
 
-async def test_what_is_refused_is_not_told(service: Service) -> None:
+async def test_refused_change_is_not_logged(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
     before = await activities(service, "experiments"), await activities(service, "feature_flags")
 
@@ -97,7 +97,7 @@ async def test_what_is_refused_is_not_told(service: Service) -> None:
     assert (await activities(service, "experiments"), await activities(service, "feature_flags")) == before
 
 
-async def test_the_log_comes_in_pages_newest_first(service: Service) -> None:
+async def test_log_comes_in_pages_newest_first(service: Service) -> None:
     for key in ("a", "b", "c"):
         await service.create_experiment(feature_flag_key=key, name=key)
 
@@ -111,14 +111,14 @@ async def test_the_log_comes_in_pages_newest_first(service: Service) -> None:
 @pytest.mark.parametrize(
     "path", ["experiments/999", "experiments/abc", "feature_flags/999", "feature_flags/abc", "experiments/-1"]
 )
-async def test_what_never_was_has_no_log(service: Service, path: str) -> None:
+async def test_missing_object_has_no_log(service: Service, path: str) -> None:
     await service.create_experiment()
 
     assert (await service.get(f"/{path}/activity/")).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_the_log_cannot_be_changed(service: Service, method: str) -> None:
+async def test_log_cannot_be_changed(service: Service, method: str) -> None:
     experiment = await service.create_experiment()
 
     for path in (f"experiments/{experiment['id']}", "experiments", "feature_flags"):

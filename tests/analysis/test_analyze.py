@@ -32,7 +32,7 @@ def rounded(document: Json) -> Json:
     return float(f"{document:.10g}") if isinstance(document, float) else document
 
 
-async def test_the_examples_are_what_the_service_answers(service: Service) -> None:
+async def test_examples_are_what_the_service_answers(service: Service) -> None:
     analysis, plan = await service.post(ANALYZE, FUNNEL_EXAMPLE), await service.post(POWER, POWER_EXAMPLE)
 
     assert analysis.status_code == 200

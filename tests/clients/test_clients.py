@@ -38,7 +38,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_the_results_count_what_a_client_reports(shop: Service, tmp_path: Path, client: str) -> None:
+async def test_results_count_what_a_client_reports(shop: Service, tmp_path: Path, client: str) -> None:
     funnel, trend = await create_experiments(shop)
     visits = Visits(str(shop.client.base_url), shop.token, USERS, FLAGS, tmp_path)
 
@@ -66,7 +66,7 @@ async def test_the_results_count_what_a_client_reports(shop: Service, tmp_path: 
 
 
 @pytest.mark.parametrize("client", [client for client in CLIENTS if "-js" not in client])
-async def test_a_hundred_users_are_put_where_the_server_puts_them(shop: Service, tmp_path: Path, client: str) -> None:
+async def test_hundred_users_are_put_where_the_server_puts_them(shop: Service, tmp_path: Path, client: str) -> None:
     everybody: list[dict[str, Any]] = [{"properties": [], "rollout_percentage": 80}]
     pro = {"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}
     flags = {

@@ -45,7 +45,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     run_apart(server.drop_database(name))
 
 
-def test_the_models_and_the_migrated_schema_agree(empty: Settings) -> None:
+def test_models_and_the_migrated_schema_agree(empty: Settings) -> None:
     in_a_thread(lambda: migrations.upgrade(empty))
 
     in_a_thread(lambda: migrations.check(empty))  # raises, naming the difference
@@ -59,7 +59,7 @@ def test_migrations_can_be_undone_and_done_again(empty: Settings) -> None:
     in_a_thread(lambda: migrations.check(empty))
 
 
-def test_a_downgrade_removes_every_table(tmp_path: Path) -> None:
+def test_downgrade_removes_every_table(tmp_path: Path) -> None:
     settings = settings_for(f"sqlite:///{tmp_path / 'empty.db'}")
     in_a_thread(lambda: migrations.upgrade(settings))
     in_a_thread(lambda: migrations.downgrade(settings, "base"))

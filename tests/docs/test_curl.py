@@ -59,20 +59,20 @@ READ = 'curl -H "Authorization: Bearer $POSTHOG_PERSONAL_API_KEY" '
 WRITE = "curl -H 'Content-Type: application/json' " + READ.removeprefix("curl ")
 
 
-async def test_the_example_of_list_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_list_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f"{READ} {ADDRESS}")
 
     assert answer.status_code == 200
     assert (answer.json()["count"], answer.json()["results"][0]["id"]) == (1, experiment_id)
 
 
-async def test_the_example_of_retrieve_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_retrieve_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f"{READ} {ADDRESS}{experiment_id}/")
 
     assert (answer.status_code, answer.json()["name"]) == (200, "Checkout button")
 
 
-async def test_the_example_of_patch_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_patch_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f'{READ} -X PATCH {ADDRESS}{experiment_id}/ -d name="string" -d archived="true"')
 
     assert answer.status_code == 200, answer.text
@@ -80,14 +80,14 @@ async def test_the_example_of_patch_answers(service: Service, experiment_id: int
     assert answer.json()["feature_flag_key"] == "checkout"
 
 
-async def test_the_example_of_delete_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_delete_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f"{READ} -X DELETE {ADDRESS}{experiment_id}/")
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert (await run(service, f"{READ} {ADDRESS}{experiment_id}/")).status_code == 404
 
 
-async def test_the_example_of_results_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_results_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f"{READ} {ADDRESS}{experiment_id}/results/")
 
     assert answer.status_code == 200, answer.text
@@ -97,19 +97,19 @@ async def test_the_example_of_results_answers(service: Service, experiment_id: i
     ]
 
 
-async def test_the_example_of_secondary_results_answers(service: Service, experiment_id: int) -> None:
+async def test_example_of_secondary_results_answers(service: Service, experiment_id: int) -> None:
     answer = await run(service, f"{READ} '{ADDRESS}{experiment_id}/secondary_results/?id=0'")
 
     assert (answer.status_code, answer.json()) == (200, {"result": {"control": 2.0, "test": 3.0}})
 
 
-async def test_the_example_of_requires_flag_implementation_answers(service: Service) -> None:
+async def test_example_of_requires_flag_implementation_answers(service: Service) -> None:
     answer = await run(service, f"{READ} {ADDRESS}requires_flag_implementation/")
 
     assert (answer.status_code, answer.json()) == (200, {"result": True})
 
 
-async def test_a_create_with_form_fields_and_a_metric_answers(service: Service) -> None:
+async def test_create_with_form_fields_and_a_metric_answers(service: Service) -> None:
     filters = '\'filters={"insight": "TRENDS", "events": [{"id": "purchase"}]}\''
     answer = await run(service, f'{READ} -X POST {ADDRESS} -d name="string" -d feature_flag_key="string" -d {filters}')
 
@@ -117,7 +117,7 @@ async def test_a_create_with_form_fields_and_a_metric_answers(service: Service) 
     assert answer.json()["filters"] == {"insight": "TRENDS", "events": [{"id": "purchase"}]}
 
 
-async def test_the_example_of_create_lacks_a_metric(service: Service) -> None:
+async def test_example_of_create_lacks_a_metric(service: Service) -> None:
     answer = await run(service, f'{READ} -X POST {ADDRESS} -d name="string" -d feature_flag_key="string"')
 
     assert answer.status_code == 400

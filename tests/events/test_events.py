@@ -5,7 +5,7 @@ import pytest
 from tests.support.service import Service, event
 
 
-async def test_an_event_is_shown_with_its_person(service: Service) -> None:
+async def test_event_is_shown_with_its_person(service: Service) -> None:
     await service.capture(
         event(
             "purchase", "ann", uuid="00000000-0000-4000-8000-000000000001", properties={"amount": 1, "$set": {"a": 1}}
@@ -44,7 +44,7 @@ async def test_an_event_is_shown_with_its_person(service: Service) -> None:
     }
 
 
-async def test_an_event_of_a_merged_person_shows_who_it_is_today(service: Service) -> None:
+async def test_event_of_a_merged_person_shows_who_it_is_today(service: Service) -> None:
     await service.capture(event("visit", "device"), event("visit", "ann"))
     await service.capture(event("$identify", "ann", properties={"$anon_distinct_id": "device"}))
 
@@ -101,11 +101,11 @@ async def test_events_can_be_picked(service: Service, parameters: dict[str, str]
         "/persons/?distinct_id=%00",
     ],
 )
-async def test_what_cannot_be_asked_for_is_refused(service: Service, address: str) -> None:
+async def test_invalid_query_parameter_is_refused(service: Service, address: str) -> None:
     assert (await service.get(address)).status_code == 400
 
 
-async def test_a_person_is_found_by_any_of_its_ids(service: Service) -> None:
+async def test_person_is_found_by_any_of_its_ids(service: Service) -> None:
     await service.capture(event("$identify", "ann", properties={"$anon_distinct_id": "device"}), event("visit", "bob"))
 
     for distinct_id in ("ann", "device"):

@@ -32,7 +32,7 @@ async def patched(service: Service, experiment: Json, **changes: object) -> Json
         {},
     ],
 )
-async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, changes: dict[str, object]) -> None:
+async def test_update_replaces_sent_fields_only(service: Service, changes: dict[str, object]) -> None:
     before = await service.create_experiment(parameters={**SPLIT, "minimum_detectable_effect": 5})
 
     after = await patched(service, before, **changes)
@@ -43,7 +43,7 @@ async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, change
     assert await service.read(f"/experiments/{before['id']}/") == after
 
 
-async def test_the_first_start_launches(service: Service, database: Database) -> None:
+async def test_first_start_launches(service: Service, database: Database) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 
     await patched(service, draft, start_date="2022-11-01T00:00:00Z")
@@ -125,7 +125,7 @@ async def test_group_participants_need_their_aggregation(service: Service) -> No
         [{"key": "control", "rollout_percentage": 50}, {"key": "test", "name": "Big", "rollout_percentage": 50.0}],
     ],
 )
-async def test_the_same_split_may_be_sent_again_with_other_names_and_order(
+async def test_same_split_may_be_sent_again_with_other_names_and_order(
     service: Service, database: Database, variants: list[object]
 ) -> None:
     experiment = await service.create_experiment()
@@ -163,7 +163,7 @@ async def test_another_split_is_refused(service: Service, start_date: str | None
     }
 
 
-async def test_the_same_key_may_be_sent_again(service: Service) -> None:
+async def test_same_key_may_be_sent_again(service: Service) -> None:
     experiment = await service.create_experiment()
 
     assert (await patched(service, experiment, feature_flag_key=" checkout "))["feature_flag_key"] == "checkout"
@@ -190,7 +190,7 @@ async def test_the_same_key_may_be_sent_again(service: Service) -> None:
         ),
     ],
 )
-async def test_a_refused_change_changes_nothing(
+async def test_refused_change_changes_nothing(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
 ) -> None:
     experiment = await service.create_experiment(start_date=None)
@@ -240,7 +240,7 @@ async def test_put_needs_name_and_key_and_keeps_what_it_leaves_out(service: Serv
     assert after.json() == {**before, "name": "New", "updated_at": after.json()["updated_at"]}
 
 
-async def test_a_change_can_be_bound_to_the_state_it_was_made_for(service: Service) -> None:
+async def test_change_can_be_bound_to_the_state_it_was_made_for(service: Service) -> None:
     created = await service.post("/experiments/", {"name": "A", "feature_flag_key": "checkout", "filters": FUNNEL})
     path = f"/experiments/{created.json()['id']}/"
     tag = (await service.get(path)).headers["ETag"]
@@ -269,7 +269,7 @@ async def test_a_change_can_be_bound_to_the_state_it_was_made_for(service: Servi
     assert (await service.request("DELETE", path, headers={"If-Match": f'"other", {current}'})).status_code == 204
 
 
-async def test_of_changes_to_one_state_at_the_same_time_one_succeeds(service: Service) -> None:
+async def test_one_of_simultaneous_changes_succeeds(service: Service) -> None:
     experiment = await service.create_experiment()
     path = f"/experiments/{experiment['id']}/"
     tag = (await service.get(path)).headers["ETag"]

@@ -12,7 +12,7 @@ from tests.support.service import FUNNEL, TREND, Service
 from tests.support.stored_experiments import flags, only_flag
 
 
-async def test_of_creations_of_one_key_at_the_same_time_one_succeeds(service: Service, database: Database) -> None:
+async def test_one_of_simultaneous_creations_succeeds(service: Service, database: Database) -> None:
     responses = await asyncio.gather(*(service.post("/experiments/", REQUIRED) for _ in range(4)))
 
     assert Counter(response.status_code for response in responses) == {201: 1, 400: 3}
@@ -50,9 +50,7 @@ async def test_changes_of_different_fields_at_the_same_time_all_last(service: Se
     assert after == {**experiment, **expected, "updated_at": after["updated_at"], "status": "running"}
 
 
-async def test_a_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(
-    service: Service, database: Database
-) -> None:
+async def test_change_that_had_to_wait_sees_the_flag_as_the_other_left_it(service: Service, database: Database) -> None:
     """The second change keeps the participants, so it must know those of the first."""
     experiment = await service.create_experiment()
     first = ExperimentUpdate.model_validate({"filters": {**FUNNEL, "properties": [COUNTRY]}})
@@ -79,7 +77,7 @@ async def somebody_waits(database: Database) -> None:
                 return
 
 
-async def test_a_concurrent_change_and_deletion_leave_the_flag_deleted(service: Service, database: Database) -> None:
+async def test_concurrent_change_and_deletion_leave_the_flag_deleted(service: Service, database: Database) -> None:
     experiment = await service.create_experiment(start_date=None)
     path = f"/experiments/{experiment['id']}/"
 
@@ -92,7 +90,7 @@ async def test_a_concurrent_change_and_deletion_leave_the_flag_deleted(service: 
     assert (await only_flag(database, service))["deleted"] is True
 
 
-async def test_of_deletions_at_the_same_time_one_succeeds(service: Service) -> None:
+async def test_one_of_simultaneous_deletions_succeeds(service: Service) -> None:
     experiment = await service.create_experiment()
 
     responses = await asyncio.gather(*(service.delete(f"/experiments/{experiment['id']}/") for _ in range(3)))

@@ -22,7 +22,7 @@ def variants(*shares: object) -> dict[str, object]:
     }
 
 
-async def test_an_experiment_has_the_documented_keys_in_their_order(service: Service) -> None:
+async def test_experiment_has_the_documented_keys_in_their_order(service: Service) -> None:
     me = await service.client.get("/api/users/@me/", headers={"Authorization": f"Bearer {service.key}"})
 
     created = await service.create_experiment(description="Larger", start_date="2022-11-01 02:00+02:00", end_date=None)
@@ -53,7 +53,7 @@ async def test_an_experiment_has_the_documented_keys_in_their_order(service: Ser
     assert await service.read(f"/experiments/{created['id']}/") == created
 
 
-async def test_what_clients_may_not_write_is_ignored(service: Service) -> None:
+async def test_read_only_fields_are_ignored(service: Service) -> None:
     sent = {"id": 999, "feature_flag": 999, "created_by": 999, "created_at": "2001-01-01T00:00:00Z", "unknown": []}
 
     created = await service.create_experiment(**sent)
@@ -66,7 +66,7 @@ async def test_what_clients_may_not_write_is_ignored(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("start_date", "active"), [(None, False), ("2022-11-01T00:00:00Z", True)])
-async def test_the_flag_of_an_experiment_is_active_once_it_has_started(
+async def test_flag_of_an_experiment_is_active_once_it_has_started(
     service: Service, database: Database, start_date: str | None, *, active: bool
 ) -> None:
     created = await service.create_experiment(start_date=start_date)
@@ -95,7 +95,7 @@ async def test_the_flag_of_an_experiment_is_active_once_it_has_started(
         ),
     ],
 )
-async def test_the_properties_of_the_filters_are_the_participants(
+async def test_properties_of_the_filters_are_the_participants(
     service: Service, database: Database, filters: dict[str, object], participants: dict[str, object]
 ) -> None:
     await service.create_experiment(filters={**FUNNEL, **filters})
@@ -199,7 +199,7 @@ REFUSED_BODIES = [
 
 
 @pytest.mark.parametrize(("changes", "code", "detail", "attr"), REFUSED_BODIES)
-async def test_a_refused_experiment_leaves_no_flag(
+async def test_refused_experiment_leaves_no_flag(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
 ) -> None:
     body = {name: given for name, given in {**REQUIRED, **changes}.items() if given is not LEFT_OUT}
@@ -219,7 +219,7 @@ async def test_documents_are_kept_as_they_were_sent(service: Service) -> None:
     assert [created[name] for name in ("filters", "secondary_metrics", "parameters")] == [document] * 3
 
 
-async def test_a_taken_key_is_refused(service: Service) -> None:
+async def test_taken_key_is_refused(service: Service) -> None:
     await service.create_experiment()
 
     response = await service.post("/experiments/", {**REQUIRED, "name": "Another"})

@@ -3,7 +3,7 @@ from tests.support.service import Service
 from tests.support.stored_experiments import flags
 
 
-async def test_a_deleted_experiment_is_gone(service: Service) -> None:
+async def test_deleted_experiment_is_gone(service: Service) -> None:
     experiment = await service.create_experiment()
     other = await service.create_experiment(feature_flag_key="other")
     path = f"/experiments/{experiment['id']}/"
@@ -27,9 +27,7 @@ async def test_id_of_a_deleted_experiment_is_not_used_again(service: Service) ->
     assert [entry["activity"] for entry in activities] == ["created"]
 
 
-async def test_the_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(
-    service: Service, database: Database
-) -> None:
+async def test_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(service: Service, database: Database) -> None:
     experiment = await service.create_experiment()
     (before,) = await flags(database, service)
 
@@ -38,9 +36,7 @@ async def test_the_flag_of_a_deleted_experiment_is_marked_and_otherwise_kept(
     assert await flags(database, service) == [{**before, "deleted": True}]
 
 
-async def test_the_key_of_a_deleted_experiment_is_free_and_its_old_flag_stays(
-    service: Service, database: Database
-) -> None:
+async def test_key_of_a_deleted_experiment_is_free_and_its_old_flag_stays(service: Service, database: Database) -> None:
     first = await service.create_experiment()
     await service.delete(f"/experiments/{first['id']}/")
 

@@ -120,7 +120,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("model", [ExperimentCreate, ExperimentUpdate])
 @pytest.mark.parametrize(("field", "value", "code", "detail"), REFUSED)
-def test_a_field_that_breaks_a_rule_is_refused_by_name(
+def test_field_that_breaks_a_rule_is_refused_by_name(
     model: type[ExperimentCreate | ExperimentUpdate], field: str, value: object, code: str, detail: str
 ) -> None:
     with pytest.raises(ValidationFailed) as refusal:
@@ -145,7 +145,7 @@ FAULTS_IN_ORDER: dict[str, object] = {
 
 @pytest.mark.parametrize("model", [ExperimentCreate, ExperimentUpdate])
 @pytest.mark.parametrize("first", range(len(FAULTS_IN_ORDER)))
-def test_the_first_invalid_field_is_reported_for_any_order_of_the_body(
+def test_first_invalid_field_is_reported_for_any_order_of_the_body(
     model: type[ExperimentCreate | ExperimentUpdate], first: int
 ) -> None:
     fields = list(FAULTS_IN_ORDER)
@@ -158,7 +158,7 @@ def test_the_first_invalid_field_is_reported_for_any_order_of_the_body(
 
 
 @pytest.mark.parametrize("name", ["name", "feature_flag_key"])
-def test_a_new_experiment_needs_a_name_and_a_key(name: str) -> None:
+def test_new_experiment_needs_a_name_and_a_key(name: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         validate(ExperimentCreate, {field: value for field, value in REQUIRED.items() if field != name})
 
@@ -228,7 +228,7 @@ def test_times_are_read_in_the_documented_forms(text: str, moment: tuple[int, ..
         ),
     )
 )
-def test_a_time_written_in_any_zone_is_read_back(moment: dt.datetime) -> None:
+def test_time_written_in_any_zone_is_read_back(moment: dt.datetime) -> None:
     assert parse_moment(moment.isoformat()) == moment
 
 
@@ -239,7 +239,7 @@ json_documents = st.recursive(
 
 
 @given(json_documents)
-def test_what_can_be_stored_is_what_travels_as_strict_json_without_nul(document: object) -> None:
+def test_storable_json_is_strict_json_without_nul(document: object) -> None:
     try:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         text.encode()
@@ -252,7 +252,7 @@ def test_what_can_be_stored_is_what_travels_as_strict_json_without_nul(document:
 
 
 @given(json_documents)
-def test_what_was_written_as_json_is_read_back(document: object) -> None:
+def test_written_json_is_read_back(document: object) -> None:
     text = json.dumps(document)
 
     assert json.dumps(parse_json(text.encode())) == text

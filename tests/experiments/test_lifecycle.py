@@ -71,7 +71,7 @@ async def test_pausing_switches_the_flag_off_and_resuming_on_again(service: Serv
     assert (flag_when_paused["active"], (await only_flag(database, service))["active"]) == (False, True)
 
 
-async def test_a_flag_that_is_switched_by_hand_pauses_its_experiment(service: Service) -> None:
+async def test_flag_that_is_switched_by_hand_pauses_its_experiment(service: Service) -> None:
     running = await experiment_that_is(service, "running")
     flag, path = f"/feature_flags/{running['feature_flag']}/", f"/experiments/{running['id']}/"
 
@@ -98,7 +98,7 @@ async def test_ending_sets_the_end_and_leaves_the_flag_alone(service: Service, d
 
 
 @pytest.mark.parametrize("filters", [FUNNEL, TREND])
-async def test_an_experiment_that_starts_later_can_be_ended_before(service: Service, filters: Json) -> None:
+async def test_experiment_that_starts_later_can_be_ended_before(service: Service, filters: Json) -> None:
     waiting = await service.create_experiment(start_date="2199-01-01T00:00:00Z", end_date=None, filters=filters)
 
     ended = await acted(service, waiting, "end")
@@ -107,7 +107,7 @@ async def test_an_experiment_that_starts_later_can_be_ended_before(service: Serv
 
 
 @pytest.mark.parametrize("status", ["running", "paused", "stopped"])
-async def test_a_shipped_variant_is_released_to_everyone_and_old_conditions_stay(
+async def test_shipped_variant_is_released_to_everyone_and_old_conditions_stay(
     service: Service, database: Database, status: str
 ) -> None:
     before = await experiment_that_is(service, status)
@@ -157,7 +157,7 @@ async def test_archiving_puts_an_ended_experiment_away_and_unarchiving_takes_it_
     assert unarchived == {**ended, "updated_at": unarchived["updated_at"]}
 
 
-async def test_a_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, database: Database) -> None:
+async def test_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, database: Database) -> None:
     original = await service.create_experiment(
         description="Larger", parameters={"feature_flag_variants": DEFAULT_VARIANTS}, secondary_metrics=[]
     )
@@ -178,7 +178,7 @@ async def test_a_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, d
     assert (await flags(database, service))[1]["active"] is False
 
 
-async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> None:
+async def test_longest_name_and_key_can_be_duplicated(service: Service) -> None:
     original = await service.create_experiment(name="n" * 400, feature_flag_key="k" * 400)
 
     copy = await act(service, original, "duplicate")
@@ -210,7 +210,7 @@ async def test_the_longest_name_and_key_can_be_duplicated(service: Service) -> N
         ("draft", "snapshots", NOT_LAUNCHED),
     ],
 )
-async def test_an_action_that_the_status_forbids_is_refused_and_changes_nothing(
+async def test_action_that_the_status_forbids_is_refused_and_changes_nothing(
     service: Service, database: Database, status: str, action: str, detail: str
 ) -> None:
     experiment, flag = await experiment_that_is(service, status), await only_flag(database, service)
@@ -222,7 +222,7 @@ async def test_an_action_that_the_status_forbids_is_refused_and_changes_nothing(
     assert await only_flag(database, service) == flag
 
 
-async def test_what_is_archived_is_neither_archived_again_nor_launched(service: Service) -> None:
+async def test_archived_experiment_is_neither_archived_again_nor_launched(service: Service) -> None:
     ended = await experiment_that_is(service, "stopped")
     await acted(service, ended, "archive")
     assert (await act(service, ended, "archive")).json() == refusal("Experiment is already archived.")
@@ -233,7 +233,7 @@ async def test_what_is_archived_is_neither_archived_again_nor_launched(service: 
 
 
 @pytest.mark.parametrize("keys", [["control"], ["one", "two"]])
-async def test_a_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
+async def test_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
     draft = await experiment_that_is(service, "draft")
     variants = [{"key": key, "rollout_percentage": 100 / len(keys)} for key in keys]
     changed = {"groups": [], "multivariate": {"variants": variants}}
@@ -266,7 +266,7 @@ async def test_a_flag_without_something_to_compare_is_not_launched(service: Serv
         ),
     ],
 )
-async def test_a_wrong_body_is_refused_and_changes_nothing(
+async def test_wrong_body_is_refused_and_changes_nothing(
     service: Service, database: Database, action: str, body: dict[str, object], answer: Json
 ) -> None:
     running, flag = await experiment_that_is(service, "running"), await only_flag(database, service)
@@ -279,13 +279,13 @@ async def test_a_wrong_body_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
-async def test_an_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
+async def test_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
     for reference in ("999", "abc"):
         response = await service.request("POST", f"/experiments/{reference}/{action}/", content=b"{")
         assert response.status_code == 404
 
 
-async def test_an_action_can_be_bound_to_the_state_it_was_meant_for(service: Service) -> None:
+async def test_action_can_be_bound_to_the_state_it_was_meant_for(service: Service) -> None:
     draft = await experiment_that_is(service, "draft")
     path = f"/experiments/{draft['id']}/"
     tag = (await service.get(path)).headers["ETag"]
@@ -301,7 +301,7 @@ async def test_an_action_can_be_bound_to_the_state_it_was_meant_for(service: Ser
     ("status", "action", "detail"),
     [("draft", "launch", LAUNCHED), ("running", "pause", "Experiment is already paused."), ("running", "end", ENDED)],
 )
-async def test_of_equal_actions_at_the_same_time_one_wins(
+async def test_one_of_simultaneous_equal_actions_succeeds(
     service: Service, status: str, action: str, detail: str
 ) -> None:
     experiment = await experiment_that_is(service, status)
@@ -371,7 +371,7 @@ def is_documented(action: str, experiment: Json, flag: Json) -> bool:
 
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
-async def test_no_order_of_actions_and_changes_leads_to_an_undocumented_state(
+async def test_every_order_of_actions_leads_to_a_documented_state(
     client: httpx.AsyncClient, database: Database, steps: list[Any]
 ) -> None:
     service = await new_service(client, database)

@@ -18,7 +18,7 @@ async def test_all_experiments_are_listed_newest_first(service: Service) -> None
     }
 
 
-async def test_an_empty_project_has_an_empty_list(service: Service) -> None:
+async def test_empty_project_has_an_empty_list(service: Service) -> None:
     assert await service.read("/experiments/") == {"count": 0, "next": None, "previous": None, "results": []}
 
 
@@ -75,7 +75,7 @@ async def test_following_the_links_meets_every_experiment_once(with_three: Servi
 
 
 @pytest.mark.parametrize("host", [b"[", b"a b", b"abacus.test:port", b"\xff", b"x" * 5000])
-async def test_no_link_is_made_of_a_strange_host_header(with_three: Service, host: bytes) -> None:
+async def test_links_ignore_an_invalid_host_header(with_three: Service, host: bytes) -> None:
     headers = {b"Authorization": f"Bearer {with_three.key}".encode(), b"Host": host}
 
     response = await with_three.client.get(f"{with_three.project}/experiments/?limit=1", headers=headers)
@@ -125,7 +125,7 @@ ALL = ["c-archived", "d-ended", "a-running", "b-draft"]
         ("status=complete&archived=false&search=CHECK", ["d-ended"]),
     ],
 )
-async def test_a_list_can_be_filtered_and_ordered(of_all_kinds: Service, query: str, keys: list[str]) -> None:
+async def test_list_can_be_filtered_and_ordered(of_all_kinds: Service, query: str, keys: list[str]) -> None:
     creator = (await of_all_kinds.read("/experiments/"))["results"][0]["created_by"]["id"]
 
     response = await of_all_kinds.request("GET", f"/experiments/?{query.replace('ME', str(creator))}")
@@ -134,7 +134,7 @@ async def test_a_list_can_be_filtered_and_ordered(of_all_kinds: Service, query: 
     assert response.json()["count"] == len(keys)
 
 
-async def test_the_links_of_a_filtered_list_keep_the_filter(of_all_kinds: Service) -> None:
+async def test_links_of_a_filtered_list_keep_the_filter(of_all_kinds: Service) -> None:
     page = await of_all_kinds.read("/experiments/", status="complete", limit="1", order="name")
 
     assert page["next"].endswith("?limit=1&offset=1&order=name&status=complete")

@@ -33,7 +33,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, changes: dict[str, object]) -> None:
+async def test_update_replaces_sent_fields_only(service: Service, changes: dict[str, object]) -> None:
     before = await created(service, name="Old name", filters={"groups": [COUNTRY], "multivariate": HALVES})
 
     after = await patched(service, before, **changes)
@@ -42,7 +42,7 @@ async def test_what_is_sent_replaces_and_the_rest_stays(service: Service, change
     assert await service.read(path_of(before)) == after
 
 
-async def test_a_put_needs_the_key_and_else_is_a_patch(service: Service) -> None:
+async def test_put_needs_the_key_and_else_is_a_patch(service: Service) -> None:
     before = await created(service, name="Old name", filters={"groups": [{"rollout_percentage": 10}]})
 
     refused = await service.request("PUT", path_of(before), json={"name": "New name"})
@@ -52,7 +52,7 @@ async def test_a_put_needs_the_key_and_else_is_a_patch(service: Service) -> None
     assert (response.status_code, response.json()) == (200, {**before, "name": "New name"})
 
 
-async def test_the_whole_object_may_be_sent_back(service: Service) -> None:
+async def test_whole_object_may_be_sent_back(service: Service) -> None:
     experiment = await service.create_experiment()
     flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
 
@@ -79,7 +79,7 @@ async def test_filters_without_groups_are_ignored(service: Service, method: str,
         ({"groups": None}, "Filters are not valid (groups must be a list of objects)"),
     ],
 )
-async def test_a_refused_change_changes_nothing(service: Service, filters: object, detail: str) -> None:
+async def test_refused_change_changes_nothing(service: Service, filters: object, detail: str) -> None:
     before = await created(service, filters={"groups": [], "multivariate": HALVES})
 
     response = await service.patch(path_of(before), {"name": "New", "active": False, "filters": filters})
@@ -102,7 +102,7 @@ async def test_a_refused_change_changes_nothing(service: Service, filters: objec
         (True, {"key": "taken"}, 200),
     ],
 )
-async def test_a_key_is_unique_among_living_flags(
+async def test_key_is_unique_among_living_flags(
     service: Service, *, is_deleted: bool, changes: dict[str, object], status: int
 ) -> None:
     await created(service, key="taken")
@@ -116,7 +116,7 @@ async def test_a_key_is_unique_among_living_flags(
         assert await service.read(path_of(flag)) == flag
 
 
-async def test_a_deleted_flag_comes_back_unless_its_key_was_taken(service: Service) -> None:
+async def test_deleted_flag_comes_back_unless_its_key_was_taken(service: Service) -> None:
     first = await created(service)
     await patched(service, first, deleted=True)
     second = await created(service)
@@ -138,7 +138,7 @@ async def test_deletion_by_method_is_refused_without_a_body(service: Service) ->
     assert await service.read(path_of(flag)) == flag
 
 
-async def test_an_experiment_outlives_the_deletion_of_its_flag(service: Service) -> None:
+async def test_experiment_outlives_the_deletion_of_its_flag(service: Service) -> None:
     experiment = await service.create_experiment()
     flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
 
@@ -148,7 +148,7 @@ async def test_an_experiment_outlives_the_deletion_of_its_flag(service: Service)
     assert await service.read(f"/experiments/{experiment['id']}/") == experiment
 
 
-async def test_the_flag_of_an_experiment_shows_it_until_it_is_deleted(service: Service) -> None:
+async def test_flag_of_an_experiment_shows_it_until_it_is_deleted(service: Service) -> None:
     experiment = await service.create_experiment()
     path = f"/feature_flags/{experiment['feature_flag']}/"
     before = await service.read(path)
@@ -160,7 +160,7 @@ async def test_the_flag_of_an_experiment_shows_it_until_it_is_deleted(service: S
     assert after == {**before, "experiment_set": [], "deleted": True}
 
 
-async def test_an_experiment_shows_the_current_key_of_its_flag(service: Service) -> None:
+async def test_experiment_shows_the_current_key_of_its_flag(service: Service) -> None:
     experiment = await service.create_experiment()
     flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
 
@@ -193,7 +193,7 @@ async def test_results_are_about_the_variants_that_the_flag_has_by_then(
     assert (set(results["probability"]) if "probability" in results else results["detail"]) == answer
 
 
-async def test_a_launch_and_changed_participants_keep_what_was_changed_through_the_flag(service: Service) -> None:
+async def test_launch_and_changed_participants_keep_what_was_changed_through_the_flag(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
     flag = await service.read(f"/feature_flags/{draft['feature_flag']}/")
     payloads = {"test": '"green"'}
@@ -219,7 +219,7 @@ async def test_a_launch_and_changed_participants_keep_what_was_changed_through_t
     }
 
 
-async def test_a_change_of_what_has_changed_meanwhile_is_refused_on_request(service: Service) -> None:
+async def test_change_of_what_has_changed_meanwhile_is_refused_on_request(service: Service) -> None:
     flag = await created(service)
     tag = (await service.get(path_of(flag))).headers["ETag"]
 
@@ -250,7 +250,7 @@ async def test_changes_of_different_fields_at_the_same_time_all_last(service: Se
     assert await service.read(path_of(flag)) == {**flag, **expected}
 
 
-async def test_of_writers_that_want_one_key_at_the_same_time_one_gets_it(service: Service) -> None:
+async def test_one_of_simultaneous_writers_gets_the_key(service: Service) -> None:
     deleted = [await created(service, key="wanted", deleted=True) for _ in range(2)]
     living = [await created(service, key=key) for key in ("a", "b")]
 

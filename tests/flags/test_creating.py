@@ -26,7 +26,7 @@ async def created(service: Service, **fields: object) -> Json:
     return response.json()
 
 
-async def test_a_flag_has_the_documented_keys_in_their_order_and_the_documented_defaults(service: Service) -> None:
+async def test_flag_has_the_documented_keys_in_their_order_and_the_documented_defaults(service: Service) -> None:
     me = await service.client.get("/api/users/@me/", headers={"Authorization": f"Bearer {service.key}"})
 
     flag = await created(service, key=" checkout ")
@@ -52,7 +52,7 @@ async def test_a_flag_has_the_documented_keys_in_their_order_and_the_documented_
     assert await service.read(f"/feature_flags/{flag['id']}/") == flag
 
 
-async def test_what_is_sent_is_kept_word_for_word(service: Service) -> None:
+async def test_sent_filters_are_stored_unchanged(service: Service) -> None:
     fields = {
         "name": "Green \u202e button 😀",
         "key": "Grün/checkout button",
@@ -74,7 +74,7 @@ async def test_what_is_sent_is_kept_word_for_word(service: Service) -> None:
     assert {name: flag[name] for name in fields} == fields
 
 
-async def test_what_clients_may_not_write_is_ignored(service: Service) -> None:
+async def test_read_only_fields_are_ignored(service: Service) -> None:
     sent = {"id": 999, "created_by": 999, "experiment_set": [999], "can_edit": False, "rollout_percentage": 1, "x": []}
 
     flag = await created(service, **sent)
@@ -125,7 +125,7 @@ NO_BOOLEAN = "Must be a valid boolean."
         ),
     ],
 )
-async def test_a_refused_flag_is_not_stored(
+async def test_refused_flag_is_not_stored(
     service: Service, database: Database, body: object, code: str, detail: str, attr: str | None
 ) -> None:
     response = await service.post("/feature_flags/", body)
@@ -135,7 +135,7 @@ async def test_a_refused_flag_is_not_stored(
     assert not await flags(database, service)
 
 
-async def test_a_form_holds_filters_as_text_and_leaves_the_rest_as_it_is(service: Service) -> None:
+async def test_form_holds_filters_as_text_and_leaves_the_rest_as_it_is(service: Service) -> None:
     filters = {"groups": [{"properties": [], "rollout_percentage": 10}]}
 
     response = await service.request(
@@ -147,7 +147,7 @@ async def test_a_form_holds_filters_as_text_and_leaves_the_rest_as_it_is(service
     assert (flag["name"], flag["filters"], flag["active"], flag["deleted"]) == ("", filters, True, False)
 
 
-async def test_a_key_that_a_living_flag_has_is_refused(service: Service) -> None:
+async def test_key_that_a_living_flag_has_is_refused(service: Service) -> None:
     await created(service)
     experiment = {"name": "x", "feature_flag_key": "checkout", "filters": {"insight": "TRENDS"}}
 
@@ -166,7 +166,7 @@ async def test_keys_differ_by_every_character(service: Service, key: str) -> Non
     assert (await created(service, key=key))["key"] == key
 
 
-async def test_the_key_of_an_experiments_flag_is_taken_until_the_flag_is_deleted(service: Service) -> None:
+async def test_key_of_an_experiments_flag_is_taken_until_the_flag_is_deleted(service: Service) -> None:
     experiment = await service.create_experiment()
     refused = await service.post("/feature_flags/", {"key": "checkout"})
     await service.patch(f"/feature_flags/{experiment['feature_flag']}/", {"deleted": True})
@@ -180,7 +180,7 @@ async def test_the_key_of_an_experiments_flag_is_taken_until_the_flag_is_deleted
     assert (old["key"], old["deleted"], old["experiment_set"]) == ("checkout", True, [experiment["id"]])
 
 
-async def test_a_flag_may_be_created_deleted_and_takes_no_key_then(service: Service) -> None:
+async def test_flag_may_be_created_deleted_and_takes_no_key_then(service: Service) -> None:
     deleted = await created(service, deleted=True)
     living = await created(service)
     another = await created(service, deleted=True)

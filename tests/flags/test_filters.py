@@ -181,7 +181,7 @@ def test_whatever_filters_hold_they_are_refused_or_can_be_read(filters: JsonDict
         ({"groups": []}, False, None),
     ],
 )
-def test_a_flag_is_simple_when_one_percentage_of_all_persons_says_it_all(
+def test_flag_is_simple_when_one_percentage_of_all_persons_says_it_all(
     filters: JsonDict, *, simple: bool, rollout: float | None
 ) -> None:
     assert (is_simple(filters), simple_rollout_percentage(filters)) == (simple, rollout)

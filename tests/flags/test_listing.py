@@ -62,7 +62,7 @@ def counted() -> Iterator[list[str]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
-async def test_a_longer_list_takes_no_more_queries(service: Service) -> None:
+async def test_longer_list_takes_no_more_queries(service: Service) -> None:
     await service.create_experiment(feature_flag_key="first")
     await service.read("/feature_flags/")
     with counted() as for_one:

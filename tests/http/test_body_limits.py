@@ -74,7 +74,7 @@ async def test_body_with_too_many_values_is_refused(service: Service, surplus: i
 
 
 @pytest.mark.parametrize("surplus", [0, 1])
-async def test_only_a_short_body_is_searched_for_a_key(service: Service, surplus: int) -> None:
+async def test_long_body_is_not_searched_for_a_key(service: Service, surplus: int) -> None:
     content = json.dumps({**REQUIRED, "personal_api_key": service.key}).encode()
     body = Pieces(content.ljust(KEY_LIMIT + surplus), 1)
     headers = {**JSON, "Content-Length": str(KEY_LIMIT + surplus)}

@@ -40,7 +40,7 @@ def multipart(fields: dict[str, str]) -> bytes:
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", BOUNDARY])
-async def test_an_experiment_can_be_created_and_changed_by_a_form(service: Service, content_type: str) -> None:
+async def test_experiment_can_be_created_and_changed_by_a_form(service: Service, content_type: str) -> None:
     encode = multipart if content_type == BOUNDARY else lambda fields: urlencode(fields).encode()
     headers = {"Content-Type": content_type}
 
@@ -85,7 +85,7 @@ async def test_an_experiment_can_be_created_and_changed_by_a_form(service: Servi
         ("archived", "perhaps", "invalid_input", "Must be a valid boolean."),
     ],
 )
-async def test_a_bad_field_is_named(service: Service, field: str, value: str, code: str, detail: str) -> None:
+async def test_bad_field_is_named(service: Service, field: str, value: str, code: str, detail: str) -> None:
     response = await service.request("POST", PATH, data={**FIELDS, field: value})
 
     assert response.status_code == 400

@@ -200,7 +200,7 @@ async def test_content_type_of_json_may_name_a_character_set(service: Service, c
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/jsonp", "application/xml", ""])
-async def test_a_body_of_another_type_is_refused(service: Service, content_type: str) -> None:
+async def test_body_of_another_type_is_refused(service: Service, content_type: str) -> None:
     response = await send(service, json.dumps(REQUIRED).encode(), content_type)
 
     detail = f'Unsupported media type "{content_type}" in request.'
@@ -208,7 +208,7 @@ async def test_a_body_of_another_type_is_refused(service: Service, content_type:
     assert response.json() == refusal("invalid_request", "unsupported_media_type", detail)
 
 
-async def test_an_empty_body_is_an_empty_object(service: Service) -> None:
+async def test_empty_body_is_an_empty_object(service: Service) -> None:
     response = await send(service, b"", "")
 
     assert response.status_code == 400

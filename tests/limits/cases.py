@@ -54,7 +54,7 @@ HELD_ELSEWHERE = {
     "LINGER_SECONDS": (OF_THE_SERVER, "test_connection_is_closed_a_while_after_an_early_answer"),
     "REFERRED_COHORTS": (
         "people/cohorts/test_references.py",
-        "test_a_cohort_refers_to_a_number_of_others_directly_or_through_them",
+        "test_cohort_refers_to_a_number_of_others_directly_or_through_them",
     ),
     "REFRESH_SECONDS": ("operations/maintenance/test_scheduler.py", "test_projects_take_turns"),
     "COUNT_SECONDS": (

@@ -140,6 +140,6 @@ async def test_axe_finds_nothing(seen: Any) -> None:
     assert {name: page["violations"] for name, page in seen["pages"].items() if page["violations"]} == {}
 
 
-async def test_a_report_is_drawn_from_its_file_alone(seen: Any) -> None:
+async def test_report_is_drawn_from_its_file_alone(seen: Any) -> None:
     assert kinds(seen["pages"]["report"]) == kinds(seen["pages"]["funnel"])
     assert seen["pages"]["report"]["verdict"] == "Ship it: test"

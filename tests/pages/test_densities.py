@@ -18,7 +18,7 @@ POSTERIORS = [
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS, ids=str)
-def test_a_curve_holds_all_probability_around_the_mean(posterior: Posterior) -> None:
+def test_curve_holds_all_probability_around_the_mean(posterior: Posterior) -> None:
     x, y = density(posterior)
 
     probability = np.trapezoid(y, x)
@@ -30,7 +30,7 @@ def test_a_curve_holds_all_probability_around_the_mean(posterior: Posterior) -> 
 
 
 @pytest.mark.parametrize(("successes", "failures"), [(0, 50), (50, 0)])
-def test_a_curve_ends_where_rates_do(successes: int, failures: int) -> None:
+def test_curve_ends_where_rates_do(successes: int, failures: int) -> None:
     x, y = density(BetaPosterior.from_counts(successes, failures))
 
     assert 0 <= x[0] < x[-1] <= 1

@@ -22,7 +22,7 @@ HOSTILE = "</script><script>alert('1')</script><img src=x onerror=alert(1)> \" &
 VARIANT = "</script><img src=x onerror=alert(1)>"
 
 
-async def test_a_funnel_page_shows_the_figures_of_the_api(service: Service, visitor: Visitor) -> None:
+async def test_funnel_page_shows_the_figures_of_the_api(service: Service, visitor: Visitor) -> None:
     experiment = await clear_win(service)
     path = f"/experiments/{experiment['id']}"
 
@@ -61,7 +61,7 @@ async def test_exposures_are_drawn_beside_the_planned_split(service: Service, vi
     assert drawn["planned"] == [{"day": "2022-11-02", "count": 400.0}]
 
 
-async def test_a_trend_page_shows_means_per_person(service: Service, visitor: Visitor) -> None:
+async def test_trend_page_shows_means_per_person(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(filters=TREND)
     await send(service, [*shown(120, "control"), *shown(120, "test")])
     await send(service, [event("$pageview", f"control-{n}", variant="control") for n in range(30)])
@@ -86,7 +86,7 @@ async def test_more_is_not_called_best_where_less_is_better(service: Service, vi
     assert text.index("Probability of being best") < text.index("Probability of being highest")
 
 
-async def test_a_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
+async def test_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 
     page = await visitor.look(draft)
@@ -98,7 +98,7 @@ async def test_a_draft_page_shows_the_plan(service: Service, visitor: Visitor) -
     assert "<script" not in page.response.text
 
 
-async def test_a_page_without_data_shows_the_reason_and_no_charts(service: Service, visitor: Visitor) -> None:
+async def test_page_without_data_shows_the_reason_and_no_charts(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment()
 
     page = await visitor.look(experiment)
@@ -109,7 +109,7 @@ async def test_a_page_without_data_shows_the_reason_and_no_charts(service: Servi
     assert "The target metric has no events" in page.text
 
 
-async def test_a_broken_split_is_shown_as_no_decision(service: Service, visitor: Visitor) -> None:
+async def test_broken_split_is_shown_as_no_decision(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment()
     await send(service, [*shown(300, "control"), *shown(150, "test"), *viewed(300, 30, "control")])
     await send(service, viewed(150, 40, "test"))
@@ -122,7 +122,7 @@ async def test_a_broken_split_is_shown_as_no_decision(service: Service, visitor:
     assert "What to do:" in page.text
 
 
-async def test_an_end_with_its_conclusion_and_the_archive_are_shown(service: Service, visitor: Visitor) -> None:
+async def test_end_with_its_conclusion_and_the_archive_are_shown(service: Service, visitor: Visitor) -> None:
     experiment = await clear_win(service)
     await service.patch(f"/experiments/{experiment['id']}/", {"conclusion": "won", "conclusion_comment": "As we hoped"})
     await service.post(f"/experiments/{experiment['id']}/archive/", {})
@@ -135,7 +135,7 @@ async def test_an_end_with_its_conclusion_and_the_archive_are_shown(service: Ser
     assert "Checkout button stopped archived won" in listed.text
 
 
-async def test_a_page_shows_why_an_experiment_cannot_be_analyzed(service: Service, visitor: Visitor) -> None:
+async def test_page_shows_why_an_experiment_cannot_be_analyzed(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(stats_config={"baseline_variant_key": "nobody"})
 
     page = await visitor.look(experiment)
@@ -167,7 +167,7 @@ async def test_odd_experiments_are_shown(service: Service, visitor: Visitor, fie
     assert "Checkout button" in page.text
 
 
-async def test_a_long_experiment_is_drawn_in_longer_steps(service: Service, visitor: Visitor) -> None:
+async def test_long_experiment_is_drawn_in_longer_steps(service: Service, visitor: Visitor) -> None:
     experiment = await clear_win(service, start_date="2022-01-01T00:00:00Z", end_date="2022-12-31T23:00:00Z")
 
     page = await visitor.look(experiment)
@@ -229,7 +229,7 @@ async def test_names_are_escaped_everywhere(service: Service, visitor: Visitor) 
         assert "onerror=alert(1)>" not in body
 
 
-async def test_the_list_leads_to_every_experiment_page_by_page(service: Service, visitor: Visitor) -> None:
+async def test_list_leads_to_every_experiment_page_by_page(service: Service, visitor: Visitor) -> None:
     for number in range(3):
         await service.create_experiment(name=f"Number {number}", feature_flag_key=f"flag-{number}")
 
@@ -243,11 +243,11 @@ async def test_the_list_leads_to_every_experiment_page_by_page(service: Service,
     assert "?offset=0&amp;limit=2" in older.addresses
 
 
-async def test_an_empty_list_says_how_to_begin(visitor: Visitor) -> None:
+async def test_empty_list_says_how_to_begin(visitor: Visitor) -> None:
     assert "No experiments yet" in (await visitor.look()).text
 
 
-async def test_the_callers_own_project_is_opened_by_default(service: Service, visitor: Visitor) -> None:
+async def test_callers_own_project_is_opened_by_default(service: Service, visitor: Visitor) -> None:
     answer = await visitor.browser.get("/experiments")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/experiments/{service.project_id}/")
@@ -258,7 +258,7 @@ async def test_the_callers_own_project_is_opened_by_default(service: Service, vi
     [asyncpg.ConnectionDoesNotExistError("connection was closed"), asyncpg.InterfaceError("connection is closed")],
     ids=repr,
 )
-async def test_a_lost_database_is_reported_as_a_page(
+async def test_lost_database_is_reported_as_a_page(
     service: Service, visitor: Visitor, application: FastAPI, error: Exception
 ) -> None:
     experiment = await service.create_experiment()
@@ -307,7 +307,7 @@ async def test_pages_load_from_their_own_host_and_are_not_cached(service: Servic
 
 
 @pytest.mark.parametrize("name", ["LICENSES.txt", "..%2F..%2Fmain.py", "nothing.js"])
-async def test_nothing_else_is_served_as_an_asset(stranger: Visitor, name: str) -> None:
+async def test_unknown_assets_are_not_found(stranger: Visitor, name: str) -> None:
     assert (await stranger.browser.get(f"/experiments/assets/0/{name}")).status_code == 404
 
 
@@ -329,7 +329,7 @@ async def test_pages_are_not_part_of_the_documented_api(application: FastAPI) ->
     assert [path for path in application.openapi()["paths"] if path.startswith("/experiments")] == []
 
 
-async def test_a_report_is_one_file_that_loads_nothing(
+async def test_report_is_one_file_that_loads_nothing(
     service: Service, database_url: str, tmp_path: Any, visitor: Visitor
 ) -> None:
     experiment = await clear_win(service)
@@ -354,7 +354,7 @@ async def test_a_report_is_one_file_that_loads_nothing(
     assert written.data == page.data
 
 
-async def test_a_report_of_an_unknown_experiment_is_refused_in_one_line(service: Service, database_url: str) -> None:
+async def test_report_of_an_unknown_experiment_is_refused_in_one_line(service: Service, database_url: str) -> None:
     environment = {"ABACUS_DATABASE_URL": database_url, "PATH": ""}
 
     told = abacus(environment, "report", "999", "--project", str(service.project_id), status=1)

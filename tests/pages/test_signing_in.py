@@ -47,7 +47,7 @@ async def test_sign_in_refuses_an_invalid_key(stranger: Visitor, key: str) -> No
 
 
 @pytest.mark.parametrize("body", [b"", b"key=a&key=b", b"key", b"\xff=\xfe", b"a=b&" * 2_000, b"k" * 20_000])
-async def test_no_body_breaks_the_form(stranger: Visitor, body: bytes) -> None:
+async def test_hostile_form_causes_no_server_error(stranger: Visitor, body: bytes) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
 
     answer = await stranger.browser.post(stranger.path(), content=body, headers=form)
@@ -56,7 +56,7 @@ async def test_no_body_breaks_the_form(stranger: Visitor, body: bytes) -> None:
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-async def test_a_revoked_key_signs_the_user_out(service: Service, visitor: Visitor, database: Database) -> None:
+async def test_revoked_key_signs_the_user_out(service: Service, visitor: Visitor, database: Database) -> None:
     async with database.write() as session:
         keys = AccountService(session)
         [key] = await keys.list_keys(service.email)
@@ -75,7 +75,7 @@ async def test_signing_out_forgets_the_key(visitor: Visitor) -> None:
     assert "Personal API key" in (await visitor.look()).text
 
 
-async def test_the_cookie_opens_pages_only(service: Service, stranger: Visitor) -> None:
+async def test_cookie_opens_pages_only(service: Service, stranger: Visitor) -> None:
     cookie = {"Cookie": f"abacus_key={service.key}"}
 
     for path in (f"{service.project}/experiments/", "/api/users/@me/", "/api/projects/"):
@@ -105,7 +105,7 @@ async def test_projects_of_others_are_not_found(service: Service, visitor: Visit
     assert "Secret" not in "".join(page.text for page in pages)
 
 
-async def test_a_key_without_the_scope_sees_nothing(service: Service, stranger: Visitor, database: Database) -> None:
+async def test_key_without_the_scope_sees_nothing(service: Service, stranger: Visitor, database: Database) -> None:
     async with database.write() as session:
         _, key = await AccountService(session).create_key(service.email, "Flags", ["feature_flag:read"])
 
@@ -138,7 +138,7 @@ async def test_forms_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://abacus.test"}])
-async def test_the_own_form_is_accepted(service: Service, stranger: Visitor, headers: dict[str, str]) -> None:
+async def test_own_form_is_accepted(service: Service, stranger: Visitor, headers: dict[str, str]) -> None:
     assert (await stranger.sign_in(service.key, **headers)).status_code == 303
 
 
@@ -156,7 +156,7 @@ async def test_behind_a_proxy_the_public_address_counts(
     assert "; Secure" in answer.headers["Set-Cookie"]
 
 
-async def test_on_encrypted_addresses_the_cookie_stays_there(service: Service, application: FastAPI) -> None:
+async def test_cookie_of_an_encrypted_address_is_secure(service: Service, application: FastAPI) -> None:
     transport = httpx.ASGITransport(app=application)
     async with httpx.AsyncClient(transport=transport, base_url="https://abacus.test") as browser:
         answer = await Visitor(browser, service.project_id).sign_in(service.key)

@@ -47,7 +47,7 @@ def nested(entries: list[object]) -> object:
         (lambda n: [{**CONDITION, "type": "element", "value": ["a"] * n}], 1024, "too_many_patterns"),
     ],
 )
-def test_a_filter_is_refused_above_a_limit_in_any_form(
+def test_filter_is_refused_above_a_limit_in_any_form(
     form: Callable[[object], object], entries_of: Callable[[int], object], most: int, code: str
 ) -> None:
     assert refusal(form(entries_of(most))) == ""
@@ -63,7 +63,7 @@ def test_conditions_of_the_short_form_and_of_several_filters_count_together() ->
         budget.count([CONDITION])
 
 
-def test_a_document_may_have_a_size() -> None:
+def test_document_may_have_a_size() -> None:
     largest = ["é" * ((limits.DOCUMENT_BYTES.value - 4) // 2)]
 
     assert size_of(largest) == limits.DOCUMENT_BYTES.value == len(json.dumps(largest, ensure_ascii=False).encode())

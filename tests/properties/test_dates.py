@@ -37,7 +37,7 @@ TEN = datetime(2022, 11, 5, 10, 0, 7, tzinfo=UTC)
         ("1612052800000", ParsedDate(datetime(2021, 1, 31, 0, 26, 40, tzinfo=UTC), is_date=False)),
     ],
 )
-def test_a_moment_is_read_in_utc_to_the_second(text: str, moment: ParsedDate) -> None:
+def test_moment_is_read_in_utc_to_the_second(text: str, moment: ParsedDate) -> None:
     assert parse_moment(text) == moment
 
 

@@ -11,9 +11,7 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
 @given(st.dictionaries(KEYS, JSON_VALUES, max_size=6), st.sets(KEYS, max_size=3), st.data())
-def test_a_reader_agrees_with_a_full_parse(
-    document: dict[str, object], strangers: set[str], data: st.DataObject
-) -> None:
+def test_reader_agrees_with_a_full_parse(document: dict[str, object], strangers: set[str], data: st.DataObject) -> None:
     present = data.draw(st.sets(st.sampled_from(sorted(document)))) if document else set()
     ascii_only = data.draw(st.booleans())
     text = json.dumps(document, ensure_ascii=ascii_only)
@@ -29,7 +27,7 @@ def test_a_reader_agrees_with_a_full_parse(
 @pytest.mark.parametrize(
     "key", ["$feature/x", "a.b", "a b", "", "'", '"', "\\", "\n", "\0", "é", "日本", "😀", "__proto__"]
 )
-def test_a_key_may_be_any_text(key: str) -> None:
+def test_key_may_be_any_text(key: str) -> None:
     document = {key: 1, "other": 2}
 
     assert PropertyReader([key, "missing"]).read(json.dumps(document)) == {key: b"1"}
@@ -41,7 +39,7 @@ def test_key_with_a_lone_surrogate_is_never_found() -> None:
 
 
 @pytest.mark.parametrize("keys", [["a"], ["a", '"']], ids=["struct", "fallback"])
-def test_the_last_of_repeated_keys_counts_however_it_is_spelled(keys: list[str]) -> None:
+def test_last_of_repeated_keys_counts_however_it_is_spelled(keys: list[str]) -> None:
     assert PropertyReader(keys).read(rb'{"a": 1, "\u0061": [2, 3]}') == {"a": b"[2, 3]"}
 
 

@@ -57,14 +57,14 @@ YES, NO = True, False
         ("selector", "is_not", "a", NO),
     ],
 )
-def test_a_condition_on_elements_reads_the_chain(key: str, operator: str, value: object, expected: bool) -> None:
+def test_condition_on_elements_reads_the_chain(key: str, operator: str, value: object, expected: bool) -> None:
     condition = {"key": key, "operator": operator, "value": value, "type": "element"}
     matcher = compile_filter(parse_filter([condition]))
 
     assert matcher.matches({"$elements_chain": json.dumps(CHAIN).encode()}) is expected
 
 
-def test_a_list_of_elements_is_read_like_the_chain_it_makes() -> None:
+def test_list_of_elements_is_read_like_the_chain_it_makes() -> None:
     elements = [
         {
             "tag_name": "a",

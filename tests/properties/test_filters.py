@@ -86,7 +86,7 @@ def test_every_form_of_a_filter_is_parsed(value: object, tree: Node) -> None:
         ({"key": "a", "value": []}, Condition("a", "exact", ())),
     ],
 )
-def test_a_property_gets_its_defaults(entry: object, condition: Condition) -> None:
+def test_property_gets_its_defaults(entry: object, condition: Condition) -> None:
     assert parse_filter([entry]) == Conjunction((condition,))
 
 
@@ -112,7 +112,7 @@ def test_a_property_gets_its_defaults(entry: object, condition: Condition) -> No
         {"key": "a", "value": [float("inf")]},
     ],
 )
-def test_a_malformed_entry_of_a_list_is_skipped(entry: object) -> None:
+def test_malformed_entry_of_a_list_is_skipped(entry: object) -> None:
     assert parse_filter([entry, BROWSER]) == Conjunction((CHROME,))
     assert parse_filter({"type": "OR", "values": [entry, BROWSER]}) == Disjunction((CHROME,))
 
@@ -147,7 +147,7 @@ def test_invalid_filter_is_refused_with_a_reason(value: object, detail: str) -> 
     assert refusal.value.detail == detail
 
 
-def test_the_json_of_a_filter_is_what_clients_send() -> None:
+def test_json_of_a_filter_is_what_clients_send() -> None:
     body: Json = {
         "type": "OR",
         "values": [
@@ -188,7 +188,7 @@ def test_value_that_json_does_not_support_is_refused() -> None:
         Condition("a", "exact", float("nan"))
 
 
-def test_the_canonical_text_ignores_order_repetition_and_needless_groups() -> None:
+def test_canonical_text_ignores_order_repetition_and_needless_groups() -> None:
     a, b, c = (Condition(key, "exact", 1) for key in "abc")
 
     same: list[Node] = [

@@ -136,7 +136,7 @@ EXAMPLES: list[tuple[Operator, Value, list[str | None], list[str | None]]] = [
         for raw in raws
     ],
 )
-def test_an_operator_matches_exactly_these_properties(
+def test_operator_matches_exactly_these_properties(
     operator: Operator, value: Value, raw: str | None, *, expected: bool
 ) -> None:
     assert holds(operator, value, raw) is expected
@@ -162,7 +162,7 @@ def test_negation_swaps_an_operator_with_its_opposite(
     assert holds(opposite, value, raw, negation=True) is holds(operator, value, raw)
 
 
-def test_the_negation_of_an_exact_date_is_every_other_property() -> None:
+def test_negation_of_an_exact_date_is_every_other_property() -> None:
     assert not holds("is_date_exact", "2022-11-05", '"2022-11-05"', negation=True)
     assert holds("is_date_exact", "2022-11-05", '"2022-11-06"', negation=True)
     assert holds("is_date_exact", "2022-11-05", ABSENT, negation=True)
@@ -175,7 +175,7 @@ PROPERTIES = st.dictionaries(
 
 
 @given(st.lists(TEXTS, max_size=3).map(tuple), st.none() | JSON_VALUES.map(json.dumps) | TEXTS.map(json.dumps))
-def test_with_a_list_is_not_is_the_complement_of_exact(value: tuple[str, ...], raw: str | None) -> None:
+def test_is_not_of_a_list_is_the_complement_of_exact(value: tuple[str, ...], raw: str | None) -> None:
     assert holds("is_not", value, raw) is not holds("exact", value, raw)
 
 
@@ -202,7 +202,7 @@ def test_de_morgan_holds(properties: Mapping[str, bytes], conditions: tuple[Cond
 
 
 @pytest.mark.parametrize("group", [Conjunction(), Disjunction()])
-def test_a_filter_without_conditions_matches_everything_and_needs_no_key(group: Conjunction | Disjunction) -> None:
+def test_filter_without_conditions_matches_everything_and_needs_no_key(group: Conjunction | Disjunction) -> None:
     matcher = compile_filter(group)
 
     assert matcher.keys == frozenset()
@@ -222,7 +222,7 @@ def test_a_filter_without_conditions_matches_everything_and_needs_no_key(group: 
     ],
 )
 @pytest.mark.parametrize("operator", ["regex", "not_regex"])
-def test_a_pattern_that_re2_refuses_is_refused_by_name(operator: Operator, pattern: Value, detail: str) -> None:
+def test_pattern_that_re2_refuses_is_refused_by_name(operator: Operator, pattern: Value, detail: str) -> None:
     with pytest.raises(InvalidFilter) as refusal:
         compile_filter(Condition("p", operator, pattern))
 
@@ -247,14 +247,14 @@ def test_fragment_without_wildcards_is_a_substring(before: str, fragment: str, a
 
 
 @pytest.mark.parametrize("property_type", ["cohort", "static-cohort", "precalculated-cohort"])
-def test_a_type_that_needs_a_resolver_is_refused_without_one(property_type: str) -> None:
+def test_type_that_needs_a_resolver_is_refused_without_one(property_type: str) -> None:
     tree = parse_filter([{"key": "k", "value": 1, "type": property_type, "group_type_index": 0}])
 
     with pytest.raises(InvalidFilter, match=f"Properties of type '{property_type}' cannot be used here"):
         compile_filter(tree)
 
 
-def test_a_resolver_answers_for_other_types_and_names_its_own_keys() -> None:
+def test_resolver_answers_for_other_types_and_names_its_own_keys() -> None:
     tree = parse_filter([{"key": "id", "value": 9, "type": "cohort"}, {"key": "p", "value": "x", "type": "person"}])
 
     def resolve(condition: Condition) -> PropertyMatcher:

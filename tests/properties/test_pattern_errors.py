@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 
-def test_a_refused_pattern_is_not_written_to_standard_error() -> None:
+def test_refused_pattern_is_not_written_to_standard_error() -> None:
     program = (
         "from app.properties.patterns import regular_expression\n"
         "try: regular_expression('(secret')\n"

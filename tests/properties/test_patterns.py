@@ -14,7 +14,7 @@ from app.properties.validation import compile_patterns
 TOO_LARGE = f"its compiled form is larger than {limits.PATTERN_PROGRAM_BYTES.value:,} bytes"
 
 
-def test_an_expression_that_is_too_large_when_compiled_is_refused_by_name() -> None:
+def test_expression_that_is_too_large_when_compiled_is_refused_by_name() -> None:
     largest = max(n for n in range(1, 40) if not refusal(f"{'x{1000}' * n}y"))
 
     assert regular_expression(f"{'x{1000}' * largest}y").size <= limits.PATTERN_PROGRAM_BYTES.value
@@ -22,20 +22,20 @@ def test_an_expression_that_is_too_large_when_compiled_is_refused_by_name() -> N
     assert refusal(r"(\pL|\pN){150}x1") == rf"Invalid regular expression '(\\pL|\\pN){{150}}x1': {TOO_LARGE}"
 
 
-def test_an_expression_may_have_a_number_of_unicode_classes() -> None:
+def test_expression_may_have_a_number_of_unicode_classes() -> None:
     most = limits.PATTERN_CLASSES.value
 
     assert not refusal("|".join([r"\pL"] * most))
     assert refusal("|".join([r"\PL"] * (most + 1))).endswith(f"more than {most} classes of Unicode characters")
 
 
-def test_an_expression_is_compiled_once() -> None:
+def test_expression_is_compiled_once() -> None:
     assert regular_expression("once only") is regular_expression("once only")
     assert like_search("once only") is like_search("once only")
     assert like_search("once only") is not regular_expression("once only")
 
 
-def test_a_text_is_searched_as_far_as_the_size_of_the_expression_allows() -> None:
+def test_text_is_searched_as_far_as_the_size_of_the_expression_allows() -> None:
     search = regular_expression("[ab]{50}c")
     searched = limits.PATTERN_WORK.value // (search.size // 8)
 
@@ -44,7 +44,7 @@ def test_a_text_is_searched_as_far_as_the_size_of_the_expression_allows() -> Non
 
 
 @pytest.mark.parametrize(("others", "is_found"), [("de", True), ("defg", False)])
-def test_the_expressions_of_a_filter_share_what_one_may_search(others: str, is_found: bool) -> None:
+def test_expressions_of_a_filter_share_what_one_may_search(others: str, is_found: bool) -> None:
     text = "x" * 20_000 + "a" * 50
     searched = limits.PATTERN_WORK.value // (regular_expression("[ab]{50}c").size // 8)
     last = Condition("k", "regex", "[ab]{50}$")

@@ -42,7 +42,7 @@ def test_alternatives_together_are_equivalent_to_the_filter(tree: Group, facts: 
     assert all(one.event.types <= EVENT_TYPES and not one.later.types & EVENT_TYPES for one in parts)
 
 
-def test_a_conjunction_has_one_alternative_at_any_depth() -> None:
+def test_conjunction_has_one_alternative_at_any_depth() -> None:
     event, person = Condition("a", value=1), Condition("b", value=2, type="person")
 
     [one] = alternatives(Conjunction((event, Conjunction((event, Conjunction((person,)))))))

@@ -91,7 +91,7 @@ async def refusal(service: Service, method: str, path: str, body: object, attr: 
         ([{**PERSON, "value": LARGE}] * 3, [{**PERSON, "value": LARGE}] * 4, limits.DOCUMENT_BYTES, "too_large"),
     ],
 )
-async def test_a_document_has_limits(
+async def test_document_has_limits(
     service: Service, kind: Any, fitting: object, exceeding: object, limit: limits.Limit, code: str
 ) -> None:
     assert await refusal(service, *kind(exceeding)) == (400, code, limit.detail)
@@ -139,7 +139,7 @@ async def test_a_document_has_limits(
         ),
     ],
 )
-async def test_a_document_has_limits_of_its_kind(
+async def test_document_has_limits_of_its_kind(
     service: Service, fitting: Any, exceeding: Any, limit: limits.Limit, code: str
 ) -> None:
     assert await refusal(service, *exceeding) == (400, code, limit.detail)
@@ -147,7 +147,7 @@ async def test_a_document_has_limits_of_its_kind(
 
 
 @pytest.mark.parametrize("kind", KINDS[:5])
-async def test_a_pattern_that_is_too_large_when_compiled_is_refused(service: Service, kind: Any) -> None:
+async def test_pattern_that_is_too_large_when_compiled_is_refused(service: Service, kind: Any) -> None:
     pattern = r"(\pL|\pN){150}"
 
     refused = await refusal(service, *kind([{**PERSON, "operator": "regex", "value": pattern}]))

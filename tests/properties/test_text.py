@@ -55,12 +55,12 @@ JSON_VALUES = st.recursive(
         ('"é \u2028"', "é \u2028"),
     ],
 )
-def test_the_text_form_is_the_json_text_without_blanks_and_outer_quotes(raw: str | None, text: str) -> None:
+def test_text_form_is_the_json_text_without_blanks_and_outer_quotes(raw: str | None, text: str) -> None:
     assert text_form(None if raw is None else raw.encode()) == text
 
 
 @given(value=JSON_VALUES, indent=st.sampled_from([None, 1]), ascii_only=st.booleans())
-def test_the_compact_form_means_the_same_and_does_not_depend_on_spacing(
+def test_compact_form_means_the_same_and_does_not_depend_on_spacing(
     *, value: object, indent: int | None, ascii_only: bool
 ) -> None:
     raw = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
@@ -72,7 +72,7 @@ def test_the_compact_form_means_the_same_and_does_not_depend_on_spacing(
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_printed_float_is_read_back_exactly_and_is_never_longer_than_needed(value: float) -> None:
+def test_printed_float_is_read_back_exactly_and_is_never_longer_than_needed(value: float) -> None:
     printed = print_float(value)
 
     assert float(printed) == value
@@ -80,7 +80,7 @@ def test_a_printed_float_is_read_back_exactly_and_is_never_longer_than_needed(va
     assert len(printed) <= 26
 
 
-def test_an_infinite_number_is_not_printed() -> None:
+def test_infinite_number_is_not_printed() -> None:
     with pytest.raises(OverflowError, match="inf"):
         print_float(math.inf)
 
@@ -113,5 +113,5 @@ def test_an_infinite_number_is_not_printed() -> None:
         ("{}", None),
     ],
 )
-def test_a_number_is_a_finite_decimal_number_or_a_text_of_one(raw: str | None, value: float | None) -> None:
+def test_number_is_a_finite_decimal_number_or_a_text_of_one(raw: str | None, value: float | None) -> None:
     assert number(None if raw is None else raw.encode()) == value

@@ -85,7 +85,7 @@ def test_json_is_decoded_from_every_encoding(sdk_request: SdkRequest) -> None:
     assert decode_payload(sdk_request) == b'{"a": 1}'
 
 
-def test_a_plus_that_a_form_turned_into_a_blank_is_a_plus() -> None:
+def test_plus_that_a_form_turned_into_a_blank_is_a_plus() -> None:
     text = b'{"a": "~~~>>>???"}'
     assert b"+" in base64.b64encode(text)
 

@@ -29,7 +29,7 @@ def server() -> Iterator[PostgresServer]:
         yield server
 
 
-async def test_it_answers_over_tcp_and_over_the_unix_socket(server: PostgresServer) -> None:
+async def test_server_answers_over_tcp_and_over_the_unix_socket(server: PostgresServer) -> None:
     over_the_socket = f"postgresql://postgres@/postgres?host={server.socket_directory}&port={server.port}"
     for address in (server.url("postgres"), over_the_socket):
         connection = await asyncpg.connect(address)
@@ -37,7 +37,7 @@ async def test_it_answers_over_tcp_and_over_the_unix_socket(server: PostgresServ
         await connection.close()
 
 
-async def test_a_clone_of_a_template_has_its_tables(server: PostgresServer) -> None:
+async def test_clone_of_a_template_has_its_tables(server: PostgresServer) -> None:
     await server.create_database("original")
     original = await asyncpg.connect(server.url("original"))
     await original.execute("CREATE TABLE fruit (name text); INSERT INTO fruit VALUES ('pear')")
@@ -50,7 +50,7 @@ async def test_a_clone_of_a_template_has_its_tables(server: PostgresServer) -> N
     await clone.close()
 
 
-async def test_a_database_in_use_can_be_dropped(server: PostgresServer) -> None:
+async def test_database_in_use_can_be_dropped(server: PostgresServer) -> None:
     await server.create_database("busy")
     connection = await asyncpg.connect(server.url("busy"))
 
@@ -63,7 +63,7 @@ async def test_a_database_in_use_can_be_dropped(server: PostgresServer) -> None:
         await asyncpg.connect(server.url("busy"))
 
 
-async def test_a_durable_server_started_inside_an_event_loop_syncs_and_leaves_no_files() -> None:
+async def test_durable_server_started_inside_an_event_loop_syncs_and_leaves_no_files() -> None:
     with PostgresServer.start(durable=True) as server:
         connection = await asyncpg.connect(server.url("postgres"))
         settings = [await connection.fetchval(f"SHOW {name}") for name in ("fsync", "synchronous_commit")]
@@ -76,7 +76,7 @@ async def test_a_durable_server_started_inside_an_event_loop_syncs_and_leaves_no
     server.stop()
 
 
-def test_an_existing_server_is_used_and_not_stopped(monkeypatch: pytest.MonkeyPatch, server: PostgresServer) -> None:
+def test_existing_server_is_used_and_not_stopped(monkeypatch: pytest.MonkeyPatch, server: PostgresServer) -> None:
     monkeypatch.setenv(
         EXISTING_SERVER_VARIABLE, f"postgresql://someone:secret@127.0.0.1:{server.port}/main?ssl=disable"
     )
@@ -88,7 +88,7 @@ def test_an_existing_server_is_used_and_not_stopped(monkeypatch: pytest.MonkeyPa
     assert _is_running(server.process_id)
 
 
-def test_a_worker_thread_is_refused() -> None:
+def test_worker_thread_is_refused() -> None:
     refusals: list[str] = []
 
     def start() -> None:
@@ -105,7 +105,7 @@ def test_a_worker_thread_is_refused() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
-def test_a_killed_owner_leaves_no_process_and_the_next_start_removes_its_files(server: PostgresServer) -> None:
+def test_killed_owner_leaves_no_process_and_the_next_start_removes_its_files(server: PostgresServer) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
         stdin=subprocess.PIPE,

@@ -5,7 +5,7 @@ import pytest
 from app.accounts.auth import api_keys as keys
 
 
-def test_a_key_is_its_prefix_and_256_random_bits_in_base_62() -> None:
+def test_key_is_its_prefix_and_256_random_bits_in_base_62() -> None:
     values = {keys.generate_token("phx_") for _ in range(200)}
 
     assert len(values) == 200
@@ -20,7 +20,7 @@ def test_new_key_has_a_digest_and_a_mask() -> None:
     assert key.mask == f"phx_...{key.value[-4:]}"
 
 
-def test_the_digest_of_a_key_is_its_sha256() -> None:
+def test_digest_of_a_key_is_its_sha256() -> None:
     assert keys.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 

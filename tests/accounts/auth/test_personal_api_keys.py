@@ -32,7 +32,7 @@ def without_value(key: Json) -> Json:
     return {name: value for name, value in key.items() if name != "value"}
 
 
-async def test_a_new_key_is_shown_once_with_its_value(service: Service) -> None:
+async def test_new_key_is_shown_once_with_its_value(service: Service) -> None:
     me = (await call(service, "GET", ME)).json()
 
     key = await created(service, " Dashboard ")
@@ -88,7 +88,7 @@ async def test_own_keys_are_listed_newest_first_in_a_plain_array(service: Servic
         ({"label": "\0"}, "null_characters_not_allowed", "Null characters are not allowed."),
     ],
 )
-async def test_a_key_needs_a_label_of_at_most_40_characters(
+async def test_key_needs_a_label_of_at_most_40_characters(
     service: Service, body: object, code: str, detail: str
 ) -> None:
     response = await call(service, "POST", KEYS, body)
@@ -112,7 +112,7 @@ async def test_deleted_key_is_refused(service: Service) -> None:
     assert (await call(service, "GET", f"{KEYS}{key['id']}/")).status_code == 404
 
 
-async def test_a_key_may_delete_itself(service: Service) -> None:
+async def test_key_may_delete_itself(service: Service) -> None:
     (own,) = (await call(service, "GET")).json()
 
     assert (await call(service, "DELETE", f"{KEYS}{own['id']}/")).status_code == 204
@@ -135,7 +135,7 @@ async def test_invalid_key_id_is_not_found(service: Service, reference: str) -> 
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_a_key_cannot_be_changed(service: Service, method: str) -> None:
+async def test_key_cannot_be_changed(service: Service, method: str) -> None:
     key = await created(service)
 
     response = await call(service, method, f"{KEYS}{key['id']}/", {"label": "Other"})
@@ -145,7 +145,7 @@ async def test_a_key_cannot_be_changed(service: Service, method: str) -> None:
     assert response.json()["detail"] == f'Method "{method}" not allowed.'
 
 
-async def test_the_value_of_a_created_key_is_neither_stored_nor_logged(
+async def test_value_of_a_created_key_is_neither_stored_nor_logged(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):

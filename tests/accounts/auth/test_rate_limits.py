@@ -98,7 +98,7 @@ async def statuses(request: Callable[[], Awaitable[httpx.Response]], times: int)
     return [(await request()).status_code for _ in range(times)]
 
 
-async def test_the_481st_request_in_a_minute_is_refused(service: Service, limited: RateLimiter, clock: Clock) -> None:
+async def test_481st_request_in_a_minute_is_refused(service: Service, limited: RateLimiter, clock: Clock) -> None:
     assert set(await statuses(lambda: service.get("/experiments/"), 480)) == {200}
     clock.now += 18.5
 

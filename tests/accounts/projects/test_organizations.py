@@ -30,7 +30,7 @@ async def join(database: Database, email: str, organization_name: str) -> None:
         )
 
 
-async def test_an_organization_is_read_by_its_id_and_as_the_current_one(service: Service) -> None:
+async def test_organization_is_read_by_its_id_and_as_the_current_one(service: Service) -> None:
     project = await service.read("/")
 
     organization = await read(service, "@current/")
@@ -84,7 +84,7 @@ async def test_members_are_listed_in_the_order_of_joining(
     assert emails == [service.email, f"carl-{service.email}"]
 
 
-async def test_a_deactivated_user_is_no_member_any_more(service: Service, database: Database) -> None:
+async def test_deactivated_user_is_no_member_any_more(service: Service, database: Database) -> None:
     await join(database, f"carl-{service.email}", service.organization)
     async with database.write() as session:
         await AccountService(session).deactivate_user(f"carl-{service.email}")

@@ -100,7 +100,7 @@ def test_invalid_field_is_refused(
     assert (refused.value.code, refused.value.detail, refused.value.attr) == (code, detail, attr)
 
 
-async def test_a_refused_change_changes_nothing(service: Service) -> None:
+async def test_refused_change_changes_nothing(service: Service) -> None:
     before = await service.read("/")
 
     response = await service.patch("/", {"name": "Blog", "timezone": "Mars/Olympus"})
@@ -159,7 +159,7 @@ async def test_user_without_an_organization_cannot_read_or_create_projects(
     assert answers[3].json()["results"] == []
 
 
-async def test_the_current_project_stays_when_the_user_joins_another_organization(
+async def test_current_project_stays_when_the_user_joins_another_organization(
     service: Service, database: Database
 ) -> None:
     async with database.write() as session:

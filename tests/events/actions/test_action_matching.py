@@ -26,7 +26,7 @@ def is_at(page: object, /, **step: object) -> bool:
 
 
 @pytest.mark.parametrize("steps", [[], [{}], [{"event": None}], [{"event": ""}], [{"event": None, "url": "/a"}]])
-def test_without_an_event_nothing_matches(steps: list[dict[str, object]]) -> None:
+def test_step_without_an_event_matches_nothing(steps: list[dict[str, object]]) -> None:
     assert alternatives(steps) == ()
 
 
@@ -66,11 +66,11 @@ def test_every_step_with_an_event_is_an_alternative_in_order() -> None:
         ({"url": "nul"}, None, True),
     ],
 )
-def test_the_page_is_compared_as_its_step_says(step: dict[str, object], url: object, *, fits: bool) -> None:
+def test_page_is_compared_as_its_step_says(step: dict[str, object], url: object, *, fits: bool) -> None:
     assert is_at(url, **step) is fits
 
 
-def test_an_event_without_a_page_fits_no_step_that_asks_for_one() -> None:
+def test_event_without_a_page_fits_no_step_that_asks_for_one() -> None:
     assert not matches({"url": "a"})
     assert matches({"url": "%"})  # any text, also the empty one
 
@@ -93,7 +93,7 @@ def test_contains_is_like_with_live_wildcards(fragment: str, url: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters='"\\'), min_size=1, max_size=400))
-def test_a_page_is_found_by_any_text_in_it(text: str) -> None:
+def test_page_is_found_by_any_text_in_it(text: str) -> None:
     assert is_at(f"https://{text}#", url=text)
     assert is_at(text, url=text, url_matching="exact")
 
@@ -112,7 +112,7 @@ def test_properties_and_page_must_both_hold() -> None:
 ELEMENT: dict[str, Any] = {"tag_name": "a", "text": "Buy", "href": "/cart", "selector": ".buy > a"}
 
 
-def test_only_autocaptured_events_are_asked_about_their_element() -> None:
+def test_element_conditions_apply_to_autocaptured_events_only() -> None:
     filters = [
         alternative.filter
         for alternative in alternatives([{"event": e, **ELEMENT} for e in ("$autocapture", "$pageview")])

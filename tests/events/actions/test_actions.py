@@ -39,7 +39,7 @@ async def create(service: Service, **fields: Any) -> Json:
     return response.json()
 
 
-async def test_a_created_action_has_every_field_of_2022(service: Service) -> None:
+async def test_created_action_has_every_field_of_2022(service: Service) -> None:
     step = {
         "id": 17,
         "event": "$pageview",
@@ -74,7 +74,7 @@ async def test_a_created_action_has_every_field_of_2022(service: Service) -> Non
     assert await service.read(f"/actions/{action['id']}/") == action
 
 
-async def test_an_action_needs_only_a_name(service: Service) -> None:
+async def test_action_needs_only_a_name(service: Service) -> None:
     action = await create(service)
 
     assert (action["description"], action["steps"]) == ("", [])
@@ -91,7 +91,7 @@ async def test_an_action_needs_only_a_name(service: Service) -> None:
         {},
     ],
 )
-async def test_what_is_sent_changes_and_the_rest_stays(service: Service, changes: dict[str, Any]) -> None:
+async def test_patch_changes_sent_fields_only(service: Service, changes: dict[str, Any]) -> None:
     before = await create(service, steps=[{"event": "$pageview"}])
     path = f"/actions/{before['id']}/"
 
@@ -102,7 +102,7 @@ async def test_what_is_sent_changes_and_the_rest_stays(service: Service, changes
     assert await service.read(path) == response.json()
 
 
-async def test_a_whole_action_can_be_sent_back(service: Service) -> None:
+async def test_whole_action_can_be_sent_back(service: Service) -> None:
     action = await create(service, steps=[{"event": "$autocapture", "selector": ".buy", "text": "Buy"}])
 
     response = await service.request("PUT", f"/actions/{action['id']}/", json=action)
@@ -110,7 +110,7 @@ async def test_a_whole_action_can_be_sent_back(service: Service) -> None:
     assert (response.status_code, response.json()) == (200, action)
 
 
-async def test_a_replaced_action_needs_a_name(service: Service) -> None:
+async def test_replaced_action_needs_a_name(service: Service) -> None:
     action = await create(service)
 
     response = await service.request("PUT", f"/actions/{action['id']}/", json={"steps": []})
@@ -119,7 +119,7 @@ async def test_a_replaced_action_needs_a_name(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("method", "body", "status"), [("DELETE", None, 204), ("PATCH", {"deleted": True}, 200)])
-async def test_a_deleted_action_is_found_no_more(service: Service, method: str, body: object, status: int) -> None:
+async def test_deleted_action_is_found_no_more(service: Service, method: str, body: object, status: int) -> None:
     kept, gone = await create(service), await create(service)
 
     response = await service.request(method, f"/actions/{gone['id']}/", json=body)
@@ -145,7 +145,7 @@ async def test_actions_are_listed_newest_first_in_pages(service: Service) -> Non
     assert (await service.read("/actions/", limit="2", offset="2"))["results"] == created[:1]
 
 
-async def test_a_list_takes_as_many_queries_however_long_it_is(service: Service, database: Database) -> None:
+async def test_list_takes_as_many_queries_however_long_it_is(service: Service, database: Database) -> None:
     async def queries() -> int:
         seen: list[object] = []
 
@@ -225,7 +225,7 @@ NOT_JSON = "Value must be valid JSON."
         ),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_name(
+async def test_invalid_field_is_refused_by_name(
     service: Service, fields: dict[str, Any], attr: str, code: str, detail: str | None
 ) -> None:
     action = await create(service)
@@ -273,7 +273,7 @@ async def test_forms_are_read_too(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_an_action_of_another_project_does_not_exist(
+async def test_action_of_another_project_does_not_exist(
     service: Service,
     neighbor: Service,
     method: str,
@@ -309,7 +309,7 @@ async def test_actions_of_another_organization_are_closed(
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_action_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_action_id_is_not_found(service: Service, reference: str) -> None:
     await create(service)
 
     responses = [await service.request(method, path.format(id=reference), json={}) for method, path in PATHS]

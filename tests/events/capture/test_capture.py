@@ -27,7 +27,7 @@ async def test_events_are_taken_on_every_spelling_without_a_redirect(service: Se
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8", None])
-async def test_the_body_is_json_whatever_it_is_called(service: Service, content_type: str | None) -> None:
+async def test_body_is_json_whatever_it_is_called(service: Service, content_type: str | None) -> None:
     body = json.dumps({"api_key": service.token, "event": "visit", "distinct_id": "ann"})
     headers = {"Content-Type": content_type} if content_type else {}
 
@@ -56,13 +56,13 @@ async def test_events_need_a_projects_token(service: Service, token: str | None,
     }
 
 
-async def test_a_personal_key_is_no_token(service: Service) -> None:
+async def test_personal_key_is_no_token(service: Service) -> None:
     response = await service.client.post("/batch/", json={"api_key": service.key, "batch": [event("visit", "ann")]})
 
     assert response.status_code == 401
 
 
-async def test_without_a_body_there_is_no_data(service: Service) -> None:
+async def test_request_without_a_body_has_no_data(service: Service) -> None:
     response = await service.client.post("/batch/")
 
     assert (response.status_code, response.json()["code"]) == (400, "no_data")
@@ -75,7 +75,7 @@ async def test_one_bad_event_refuses_the_whole_batch(service: Service) -> None:
     assert await stored(service) == []
 
 
-async def test_a_body_that_is_too_large_is_refused(service: Service) -> None:
+async def test_body_that_is_too_large_is_refused(service: Service) -> None:
     response = await service.client.post("/batch/", content=b" " * (20 * 1024 * 1024 + 1))
 
     assert (response.status_code, response.json()["code"]) == (413, "request_too_large")
@@ -106,7 +106,7 @@ async def test_equal_batches_at_the_same_time_are_stored_once(service: Service) 
     assert len((await service.read("/persons/"))["results"]) == 10
 
 
-async def test_a_new_distinct_id_in_many_requests_is_one_person(service: Service) -> None:
+async def test_new_distinct_id_in_many_requests_is_one_person(service: Service) -> None:
     await asyncio.gather(*[service.capture(event("visit", "ann"), event("visit", "bob")) for _ in range(8)])
 
     assert len((await service.read("/persons/"))["results"]) == 2
@@ -133,7 +133,7 @@ async def test_requests_that_share_a_commit_have_answers_of_their_own(service: S
     assert by_person == {f"{number}": ["second", "first"] for number in range(20)}
 
 
-async def test_a_batch_may_be_larger_than_a_statement(service: Service) -> None:
+async def test_batch_may_be_larger_than_a_statement(service: Service) -> None:
     events: list[dict[str, Any]] = [
         {"event": "visit", "distinct_id": f"{number % 7000}", "uuid": f"00000000-0000-4000-8000-{number:012}"}
         for number in range(limits.EVENTS.value)

@@ -47,7 +47,7 @@ def opened(response: httpx.Response) -> tuple[str | None, str | None, bool]:
 
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000", "https://office.example", "null"])
 @pytest.mark.parametrize("address", ADDRESSES + ASKED_BY_PAGES)
-async def test_a_preflight_is_granted_without_a_database(cut_off: httpx.AsyncClient, address: str, origin: str) -> None:
+async def test_preflight_is_granted_without_a_database(cut_off: httpx.AsyncClient, address: str, origin: str) -> None:
     asked = {**ASKING, "Origin": origin, "Access-Control-Request-Headers": "content-type, x-own"}
 
     response = await cut_off.options(address, headers=asked)
@@ -59,9 +59,7 @@ async def test_a_preflight_is_granted_without_a_database(cut_off: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("address", ADDRESSES[:-1])
-async def test_when_the_database_is_away_pages_read_when_to_come_again(
-    cut_off: httpx.AsyncClient, address: str
-) -> None:
+async def test_page_of_another_origin_reads_retry_after(cut_off: httpx.AsyncClient, address: str) -> None:
     body = {"api_key": "phc_x", **event("visit", "ann")}
 
     response = await cut_off.post(address, json=body, headers={"Origin": "https://office.example"})
@@ -92,7 +90,7 @@ async def test_answers_of_every_kind_can_be_read(service: Service) -> None:
 
 
 @pytest.mark.parametrize("address", ASKED_BY_PAGES)
-async def test_what_pages_ask_for_can_be_read_by_them_and_so_can_a_refusal(service: Service, address: str) -> None:
+async def test_page_of_another_origin_reads_answers_and_refusals(service: Service, address: str) -> None:
     headers = {"Origin": PAGE}
 
     for path in (address, address.replace("phc_x", service.token)):
@@ -101,7 +99,7 @@ async def test_what_pages_ask_for_can_be_read_by_them_and_so_can_a_refusal(servi
     assert opened(await service.client.post(address, json=body, headers=headers)) == (PAGE, "true", True)
 
 
-async def test_without_an_origin_nothing_is_said_but_that_it_would_vary(service: Service) -> None:
+async def test_request_without_an_origin_gets_only_the_vary_header(service: Service) -> None:
     response = await service.client.post("/e/", json={"api_key": service.token, **event("visit", "ann")})
 
     assert opened(response) == (None, None, True)

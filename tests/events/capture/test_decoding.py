@@ -35,7 +35,7 @@ def decode_one(**members: Any) -> CapturedEvent:
         {"event": "visit", "properties": {"token": "t", "distinct_id": "ann"}},
     ],
 )
-def test_the_shapes_of_sdks_are_understood(document: object) -> None:
+def test_shapes_of_sdks_are_understood(document: object) -> None:
     batch = decode_batch(json.dumps(document).encode(), NOW)
 
     assert (batch.token, [(event.name, event.distinct_id) for event in batch.events]) == ("t", [("visit", "ann")])
@@ -104,7 +104,7 @@ def test_times_are_those_of_our_clock(members: dict[str, Any], time: str) -> Non
         ({"timestamp": "2022-11-02T11:00:00Z"}, "1667383200000", "", "13:00:00"),
     ],
 )
-def test_a_clients_clock_is_corrected(members: dict[str, Any], query: str, form: str, time: str) -> None:
+def test_clients_clock_is_corrected(members: dict[str, Any], query: str, form: str, time: str) -> None:
     event = {"event": "visit", "distinct_id": "ann", "timestamp": "2022-11-02T09:59:00Z", **members}
     envelope = Envelope(query_sent_at=query, form_sent_at=form)
 
@@ -114,7 +114,7 @@ def test_a_clients_clock_is_corrected(members: dict[str, Any], query: str, form:
 
 
 @pytest.mark.parametrize("sent_at", ["then", "9" * 18, "9" * 30, "-5", "1e9", "٤٢"])
-def test_a_moment_of_sending_that_cannot_be_read_refuses_the_request(sent_at: str) -> None:
+def test_moment_of_sending_that_cannot_be_read_refuses_the_request(sent_at: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         decode_batch(b'{"event": "visit", "distinct_id": "ann"}', NOW, Envelope(query_sent_at=sent_at))
 
@@ -143,7 +143,7 @@ def test_person_properties_beside_the_event_are_folded_into_its_properties() -> 
         (b'{"event":"v","distinct_id":"a"}', {}),
     ],
 )
-def test_what_json_forbids_and_clients_send_is_kept_where_it_can_be(body: bytes, properties: object) -> None:
+def test_lenient_json_is_stored(body: bytes, properties: object) -> None:
     assert json.loads(decode(body)[0].properties) == properties
 
 
@@ -154,11 +154,11 @@ def test_properties_stay_the_text_that_was_sent() -> None:
     assert event.properties == text
 
 
-def test_an_event_without_a_name_is_dropped_without_a_word() -> None:
+def test_event_without_a_name_is_dropped_without_a_word() -> None:
     assert decode({"batch": [{"event": "", "distinct_id": "a"}, {"event": "v", "distinct_id": "a"}]})[0].name == "v"
 
 
-def test_a_uuid_is_kept_and_a_missing_one_is_made() -> None:
+def test_uuid_is_kept_and_a_missing_one_is_made() -> None:
     assert decode_one(uuid="00000000-0000-0000-0000-000000000007").uuid == UUID(int=7)
     assert decode_one(uuid="").uuid != decode_one().uuid
 
@@ -194,7 +194,7 @@ BLANK_DISTINCT_ID = 'Invalid payload: Event field "distinct_id" should not be bl
         ),
     ],
 )
-def test_a_bad_event_refuses_the_request(document: object, detail: str) -> None:
+def test_bad_event_refuses_the_request(document: object, detail: str) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         decode(document)
 
@@ -211,7 +211,7 @@ def test_other_bodies_are_refused(body: bytes) -> None:
     assert refusal.value.code == "invalid_payload"
 
 
-def test_an_event_without_a_uuid_gets_one_that_begins_with_the_time() -> None:
+def test_event_without_a_uuid_gets_one_that_begins_with_the_time() -> None:
     first, second = (decode_one().uuid for _ in range(2))
 
     assert (first.version, first.variant, first.int >> 80) == (7, "specified in RFC 4122", NOW.timestamp() * 1000)

@@ -48,7 +48,7 @@ async def outcomes(*requests: asyncio.Task[None]) -> list[str]:
     return [type(result).__name__ for result in results]
 
 
-async def test_what_comes_during_a_write_is_written_together_in_order() -> None:
+async def test_events_that_arrive_during_a_write_are_written_together_in_order() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     first = asyncio.create_task(group.add("t", events("a", "b")))
@@ -64,7 +64,7 @@ async def test_what_comes_during_a_write_is_written_together_in_order() -> None:
     assert ledger.groups == [["a", "b"], ["0", "x", "1", "x", "2", "x"]]
 
 
-async def test_a_member_that_fails_does_not_fail_the_others() -> None:
+async def test_member_that_fails_does_not_fail_the_others() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     requests = [asyncio.create_task(group.add("t", events(name))) for name in ("a", "bad", "c")]
@@ -75,7 +75,7 @@ async def test_a_member_that_fails_does_not_fail_the_others() -> None:
     assert ledger.groups == [["a"], ["c"]]
 
 
-async def test_a_batch_wide_error_fails_all_requests_at_once() -> None:
+async def test_batch_wide_error_fails_all_requests_at_once() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     requests = [asyncio.create_task(group.add(UNKNOWN, events("a"))) for _ in range(3)]
@@ -84,7 +84,7 @@ async def test_a_batch_wide_error_fails_all_requests_at_once() -> None:
     assert await outcomes(*requests) == ["Unavailable"] * 3
 
 
-async def test_a_group_has_an_end() -> None:
+async def test_group_has_an_end() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     batch = events(*["x"] * 90)
@@ -97,7 +97,7 @@ async def test_a_group_has_an_end() -> None:
     assert max(map(len, ledger.groups)) <= MAX_GROUP_SIZE // size_of(batch) * 90
 
 
-async def test_only_so_many_events_may_wait() -> None:
+async def test_number_of_waiting_events_is_bounded() -> None:
     ledger = Ledger()
     group = group_commit(ledger)
     batch = events(*["x"] * 80)

@@ -118,7 +118,7 @@ async def test_every_address_takes_every_shape(service: Service, encoding: str) 
     assert sorted(stored) == sorted(expected)
 
 
-async def test_a_beacon_is_answered_without_a_body(service: Service) -> None:
+async def test_beacon_is_answered_without_a_body(service: Service) -> None:
     one = {**event("visit", "ann"), "api_key": service.token}
 
     for address in ADDRESSES:
@@ -146,7 +146,7 @@ async def test_engage_changes_its_person(service: Service) -> None:
     assert properties == {"plan": "pro", "first": 1}
 
 
-async def test_a_prefix_that_sounds_like_engage_says_nothing_of_events(service: Service, application: FastAPI) -> None:
+async def test_prefix_that_sounds_like_engage_says_nothing_of_events(service: Service, application: FastAPI) -> None:
     one = {**event("visit", "ann"), "api_key": service.token}
     transport = httpx.ASGITransport(app=application, root_path="/engagement")
 
@@ -171,7 +171,7 @@ async def test_a_prefix_that_sounds_like_engage_says_nothing_of_events(service: 
         ("POST", {"token": "wrong"}, {"api_key": ""}, {"properties": {"token": "RIGHT"}}),
     ],
 )
-async def test_the_first_token_counts(
+async def test_first_token_counts(
     service: Service, method: str, query: dict[str, str], form: dict[str, str], members: dict[str, Any]
 ) -> None:
     def right(document: object) -> Any:
@@ -195,7 +195,7 @@ async def test_the_first_token_counts(
         ("", 401, "invalid_api_key", None),
     ],
 )
-async def test_a_members_key_beside_the_projects_number_does_for_a_token(
+async def test_members_key_beside_the_projects_number_does_for_a_token(
     service: Service, project_id: str, status: int, code: str | None, attr: str | None
 ) -> None:
     named = project_id.replace("OWN", str(service.project_id))
@@ -208,7 +208,7 @@ async def test_a_members_key_beside_the_projects_number_does_for_a_token(
         assert (response.json()["code"], response.json()["attr"]) == (code, attr)
 
 
-async def test_no_key_beside_a_projects_number_is_refused(service: Service) -> None:
+async def test_missing_key_with_project_id_is_refused(service: Service) -> None:
     body = {"api_key": "phx_other", "project_id": service.project_id, "batch": [event("visit", "ann")]}
 
     response = await service.client.post("/batch/", json=body)
@@ -216,13 +216,13 @@ async def test_no_key_beside_a_projects_number_is_refused(service: Service) -> N
     assert (response.status_code, response.json()["detail"]) == (401, "Invalid Personal API key.")
 
 
-async def test_other_methods_are_told_which_ones_there_are(client: httpx.AsyncClient) -> None:
+async def test_refused_method_names_allowed_methods(client: httpx.AsyncClient) -> None:
     for method, address in itertools.product(("PUT", "PATCH", "DELETE"), ADDRESSES):
         response = await client.request(method, address)
         assert (response.status_code, response.headers["Allow"]) == (405, "GET, POST, HEAD, OPTIONS"), address
 
 
-async def test_the_documentation_names_the_canonical_addresses_only(client: httpx.AsyncClient) -> None:
+async def test_documentation_names_the_canonical_addresses_only(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
 
     documented = {(path, method) for path, methods in paths.items() for method in methods if "/api/" not in path}
@@ -252,7 +252,7 @@ STARTS = (
     rest=st.binary(max_size=200),
     query=st.dictionaries(st.sampled_from(["_", "data", "token", "beacon"]), st.text(max_size=20)),
 )
-async def test_no_bytes_are_a_fault_of_ours(
+async def test_hostile_bytes_cause_no_server_error(
     client: httpx.AsyncClient,
     address: str,
     method: str,
@@ -299,7 +299,9 @@ documents = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | me
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=members(documents), address=st.sampled_from(ADDRESSES))
-async def test_no_document_is_a_fault_of_ours(service: Service, document: dict[str, Any], address: str) -> None:
+async def test_hostile_document_causes_no_server_error(
+    service: Service, document: dict[str, Any], address: str
+) -> None:
     body = json.dumps({"event": "visit", "distinct_id": "ann", "$token": service.token, **document})
 
     response = await service.client.post(address, content=body)

@@ -28,7 +28,7 @@ def series(body: Any) -> dict[str, list[int]]:
     return {one["variant"]: one["exposure_counts"] for one in body["timeseries"]}
 
 
-async def test_a_person_counts_once_on_the_day_of_the_first_exposure(service: Service) -> None:
+async def test_person_counts_once_on_the_day_of_the_first_exposure(service: Service) -> None:
     body = await exposures_of(
         service,
         exposure("ann", "control", "2022-11-02T09:00:00Z"),
@@ -136,7 +136,7 @@ async def test_new_exposures_are_added_to_stored_counts(service: Service) -> Non
     assert body["accounting"]["persons_seen"] == 2
 
 
-async def test_a_draft_has_no_exposures_and_intervals_are_named(service: Service) -> None:
+async def test_draft_has_no_exposures_and_intervals_are_named(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None, feature_flag_key="draft")
     started = await service.create_experiment()
 
@@ -197,7 +197,7 @@ def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
     return count_exposures([columns], hours, Window(since, since + 6 * hour), variant_count=2)
 
 
-async def test_an_interval_that_is_too_short_for_the_experiment_is_refused(service: Service) -> None:
+async def test_interval_that_is_too_short_for_the_experiment_is_refused(service: Service) -> None:
     experiment = await service.create_experiment(start_date="2005-01-01T00:00:00Z")
     path = f"/experiments/{experiment['id']}/exposures/"
 

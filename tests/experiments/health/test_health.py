@@ -29,7 +29,7 @@ def codes(report: Any) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-async def test_a_sound_experiment_is_healthy(service: Service) -> None:
+async def test_sound_experiment_is_healthy(service: Service) -> None:
     events = [*shown(100, "control"), *shown(104, "test"), *viewed(9, "control"), *viewed(9, "test")]
 
     report = await health(service, await experiment_with(service, events))
@@ -37,7 +37,7 @@ async def test_a_sound_experiment_is_healthy(service: Service) -> None:
     assert (report["status"], report["findings"]) == ("healthy", [])
 
 
-async def test_a_broken_split_is_found_with_its_figures(service: Service) -> None:
+async def test_broken_split_is_found_with_its_figures(service: Service) -> None:
     events = [*shown(300, "control"), *shown(150, "test"), *viewed(3, "control"), *viewed(3, "test")]
     experiment = await experiment_with(service, events)
 
@@ -72,7 +72,7 @@ async def test_findings_name_missing_data(service: Service) -> None:
     assert (half["status"], codes(half)) == ("unhealthy", ["NO_CONTROL_VARIANT", "ZERO_EXPOSURES"])
 
 
-async def test_a_draft_is_waiting(service: Service) -> None:
+async def test_draft_is_waiting(service: Service) -> None:
     draft = await experiment_with(service, [], start_date=None, end_date=None)
 
     report = await health(service, draft)
@@ -158,7 +158,7 @@ async def test_refusals_explain_themselves_too(service: Service) -> None:
     assert "explain" not in plain.json()
 
 
-async def test_a_split_is_tested_as_it_was_when_the_experiment_ended(service: Service) -> None:
+async def test_split_is_tested_as_it_was_when_the_experiment_ended(service: Service) -> None:
     events = [*shown(200, "control"), *shown(200, "test"), *viewed(3, "control"), *viewed(3, "test")]
     experiment = await experiment_with(service, events)
     flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")

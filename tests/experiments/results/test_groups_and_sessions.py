@@ -108,7 +108,7 @@ async def test_project_filters_define_test_accounts(service: Service) -> None:
         ([{"key": "a", "value": "\0"}], "invalid_input"),
     ],
 )
-async def test_a_filter_on_test_accounts_that_could_not_be_tested_is_refused(
+async def test_filter_on_test_accounts_that_could_not_be_tested_is_refused(
     service: Service, filters: object, code: str
 ) -> None:
     response = await service.request("PATCH", "/", json={"test_account_filters": filters})
@@ -150,7 +150,7 @@ async def test_custom_exposure_filter_sets_the_exposure_of_results(service: Serv
         ({"breakdown_attribution_type": "step", "breakdown_attribution_value": 1}, {"test": [1, 1]}),
     ],
 )
-async def test_a_person_that_met_two_variants_belongs_where_the_metric_says(
+async def test_person_that_met_two_variants_belongs_where_the_metric_says(
     service: Service, attribution: dict[str, Any], expected: dict[str, list[int]]
 ) -> None:
     await service.capture(
@@ -166,7 +166,7 @@ async def test_a_person_that_met_two_variants_belongs_where_the_metric_says(
     assert shown["result"] == {key: row[1] / row[0] for key, row in expected.items()}
 
 
-async def test_an_unordered_funnel_tells_how_many_steps_were_made(service: Service) -> None:
+async def test_unordered_funnel_tells_how_many_steps_were_made(service: Service) -> None:
     results = await results_of(
         service,
         event("purchase", "ann", variant="control"),
@@ -181,7 +181,7 @@ async def test_an_unordered_funnel_tells_how_many_steps_were_made(service: Servi
     assert results["filters"]["funnel_order_type"] == "unordered"
 
 
-async def test_a_strict_funnel_lets_nothing_come_between(service: Service) -> None:
+async def test_strict_funnel_lets_nothing_come_between(service: Service) -> None:
     results = await results_of(
         service,
         event("$pageview", "ann", variant="control"),

@@ -68,7 +68,7 @@ def entity(name: str, order: int = 0, **changes: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_funnel_is_answered_in_the_shape_of_2022(service: Service) -> None:
+async def test_funnel_is_answered_in_the_shape_of_2022(service: Service) -> None:
     results = await results_of(service, *ONE_EACH)
 
     assert results == {
@@ -110,7 +110,7 @@ async def test_a_funnel_is_answered_in_the_shape_of_2022(service: Service) -> No
     }
 
 
-async def test_a_trend_is_answered_in_the_shape_of_2022(service: Service) -> None:
+async def test_trend_is_answered_in_the_shape_of_2022(service: Service) -> None:
     results = await results_of(
         service,
         *(exposure(f"control {number}", "control") for number in range(4)),
@@ -176,7 +176,7 @@ async def test_a_trend_is_answered_in_the_shape_of_2022(service: Service) -> Non
     }
 
 
-async def test_a_clear_winner_is_significant(service: Service) -> None:
+async def test_clear_winner_is_significant(service: Service) -> None:
     events = []
     for variant, conversions in (("control", 10), ("test", 30)):
         for number in range(120):
@@ -190,7 +190,7 @@ async def test_a_clear_winner_is_significant(service: Service) -> None:
     assert results["variants"][1] == {"key": "test", "success_count": 30, "failure_count": 90}
 
 
-async def test_a_draft_has_no_results(service: Service) -> None:
+async def test_draft_has_no_results(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 
     response = await service.get(f"/experiments/{draft['id']}/results/")
@@ -305,7 +305,7 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
 
 
 @pytest.mark.one_database("postgresql")  # 1,664 columns; SQLite has 2,000
-async def test_a_funnel_may_have_more_steps_than_a_query_columns(service: Service) -> None:
+async def test_funnel_may_have_more_steps_than_a_query_columns(service: Service) -> None:
     steps = [{"id": f"step {number}", "order": number} for number in range(1_700)]
     experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": steps})
 
@@ -314,7 +314,7 @@ async def test_a_funnel_may_have_more_steps_than_a_query_columns(service: Servic
     assert (response.status_code, response.json()["code"]) == (400, "no_data")
 
 
-async def test_a_bad_regular_expression_is_named(service: Service) -> None:
+async def test_bad_regular_expression_is_named(service: Service) -> None:
     filters = {"events": [{"id": "a", "properties": [{"key": "b", "operator": "regex", "value": "(?=x)"}]}]}
     experiment = await service.create_experiment(filters={**FUNNEL, **filters})
 
@@ -324,7 +324,7 @@ async def test_a_bad_regular_expression_is_named(service: Service) -> None:
     assert "(?=x)" in response.json()["detail"]
 
 
-async def test_a_negative_total_cannot_be_compared(service: Service) -> None:
+async def test_negative_total_cannot_be_compared(service: Service) -> None:
     filters = {"insight": "TRENDS", "events": [{"id": "refund", "math": "sum", "math_property": "amount"}]}
     experiment = await service.create_experiment(filters=filters)
     await service.capture(
@@ -370,7 +370,7 @@ async def test_days_are_days_of_the_project(service: Service) -> None:
     assert results["filters"]["date_from"] == "2022-11-02T00:00:00-04:00"
 
 
-async def test_a_running_experiment_counts_up_to_now(service: Service) -> None:
+async def test_running_experiment_counts_up_to_now(service: Service) -> None:
     now = dt.datetime.now(dt.UTC)
     results = await results_of(
         service,
@@ -420,7 +420,7 @@ async def test_filters_on_persons_look_at_who_they_are_today(service: Service) -
     assert [funnel[0]["count"] for funnel in after["insight"]] == [2, 1]
 
 
-async def test_a_merged_person_counts_once_under_the_variant_seen_first(service: Service) -> None:
+async def test_merged_person_counts_once_under_the_variant_seen_first(service: Service) -> None:
     experiment = await service.create_experiment()
     await service.capture(
         *ONE_EACH,
@@ -450,7 +450,7 @@ async def test_three_variants_are_compared_control_first(service: Service) -> No
     assert sum(results["probability"].values()) == pytest.approx(1)
 
 
-async def test_other_projects_events_do_not_count(service: Service) -> None:
+async def test_events_of_other_projects_do_not_count(service: Service) -> None:
     made = await service.client.post(
         "/api/projects/", json={"name": "Other"}, headers={"Authorization": f"Bearer {service.key}"}
     )

@@ -29,7 +29,7 @@ EVENTS = [
         ({"insight": "FUNNELS"}, {}),
     ],
 )
-async def test_a_secondary_metric_is_one_figure_per_variant_with_data(
+async def test_secondary_metric_is_one_figure_per_variant_with_data(
     service: Service, filters: dict[str, Any], result: dict[str, float]
 ) -> None:
     experiment = await service.create_experiment(secondary_metrics=[{"name": "Second", "filters": filters}])
@@ -57,7 +57,7 @@ async def test_a_secondary_metric_is_one_figure_per_variant_with_data(
         ([{"filters": {"insight": "PATHS"}}], "?id=0", "Secondary metrics need to be funnel or trend insights"),
     ],
 )
-async def test_a_missing_secondary_metric_is_refused(service: Service, metrics: Any, query: str, detail: str) -> None:
+async def test_missing_secondary_metric_is_refused(service: Service, metrics: Any, query: str, detail: str) -> None:
     experiment = await service.create_experiment(secondary_metrics=metrics)
 
     response = await service.get(f"/experiments/{experiment['id']}/secondary_results/{query}")
@@ -66,7 +66,7 @@ async def test_a_missing_secondary_metric_is_refused(service: Service, metrics: 
     assert response.json() == {"type": "validation_error", "code": "invalid_input", "detail": detail, "attr": None}
 
 
-async def test_the_last_of_several_ids_counts(service: Service) -> None:
+async def test_last_of_several_ids_counts(service: Service) -> None:
     experiment = await service.create_experiment(secondary_metrics=[{"filters": TREND}])
     await service.capture(*EVENTS)
 
@@ -83,7 +83,7 @@ async def test_the_last_of_several_ids_counts(service: Service) -> None:
         ("purchase", 0, "control", True),
     ],
 )
-async def test_a_flag_that_no_recent_event_names_is_warned_of(
+async def test_flag_that_no_recent_event_names_is_warned_of(
     service: Service, name: str, age: int, variant: str | None, *, warned: bool
 ) -> None:
     time = (dt.datetime.now(dt.UTC) - dt.timedelta(days=age)).isoformat()
@@ -114,5 +114,5 @@ async def test_flag_check_refuses_an_unparsable_query(
     assert (response.json()["detail"], response.json()["attr"]) == (detail, attr)
 
 
-async def test_without_entities_the_flag_is_warned_of(service: Service) -> None:
+async def test_metric_without_entities_warns_of_the_flag(service: Service) -> None:
     assert await service.read("/experiments/requires_flag_implementation/") == {"result": True}

@@ -86,7 +86,7 @@ def test_recommendations(
     assert decision.reasons
 
 
-def test_the_time_left_shrinks_with_the_square_of_the_precision() -> None:
+def test_time_left_shrinks_with_the_square_of_the_precision() -> None:
     few = decide(primary(100, 100, 1000), [], None, Criteria(), runtime=10).progress
     many = decide(primary(400, 400, 4000), [], None, Criteria(), runtime=40).progress
 
@@ -96,7 +96,7 @@ def test_the_time_left_shrinks_with_the_square_of_the_precision() -> None:
     assert many.days_left + 40 == pytest.approx(few.days_left + 10, rel=0.25)  # anytime-valid: not quite the square
 
 
-def test_a_missing_metric_blocks_the_decision() -> None:
+def test_missing_metric_blocks_the_decision() -> None:
     missing = DecidedMetric("primary", "Purchases", MetricRole("primary"), None, "The funnel has no steps.")
 
     decision = decide(missing, [], None, Criteria(), runtime=14)
@@ -107,7 +107,7 @@ def test_a_missing_metric_blocks_the_decision() -> None:
     )
 
 
-def test_a_winner_with_an_open_guardrail_keeps_running() -> None:
+def test_winner_with_an_open_guardrail_keeps_running() -> None:
     keys = (("control", 1000), ("test", 1500), ("other", 1000))
     analysis = analyze_metric([FunnelVariant(key, count, 10_000 - count) for key, count in keys], AnalysisConfig())
     metric = DecidedMetric("primary", "Purchases", MetricRole("primary"), analysis)
@@ -118,7 +118,7 @@ def test_a_winner_with_an_open_guardrail_keeps_running() -> None:
     assert [reason.code for reason in decision.reasons] == ["metric_improved", "guardrail_open"]
 
 
-def test_a_variant_without_data_does_not_delay_the_decision() -> None:
+def test_variant_without_data_does_not_delay_the_decision() -> None:
     keys = (("control", 2000, 8000), ("test", 1000, 9000), ("empty", 0, 0))
     metric = DecidedMetric(
         "primary",
@@ -133,7 +133,7 @@ def test_a_variant_without_data_does_not_delay_the_decision() -> None:
     assert decision.progress.precision > 0
 
 
-def test_an_ended_experiment_is_never_kept_running() -> None:
+def test_ended_experiment_is_never_kept_running() -> None:
     decision = decide(primary(10, 12, 100), [], None, Criteria(), runtime=14, is_over=True)
 
     assert decision.recommendation == "review"

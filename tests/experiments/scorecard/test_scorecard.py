@@ -75,7 +75,7 @@ async def test_persons_of_a_trend_are_compared_by_what_they_did_after_their_firs
     assert body["date_range"]["date_to"] == "2022-11-04T23:59:59+00:00"
 
 
-async def test_the_analysis_is_what_analyze_makes_of_the_same_counts(service: Service) -> None:
+async def test_analysis_is_what_analyze_makes_of_the_same_counts(service: Service) -> None:
     config = {"method": "frequentist", "sequential": {"enabled": False}, "confidence_level": 0.9}
     experiment = await experiment_with(
         service, [*viewed(120, 30, "control"), *viewed(110, 45, "test")], stats_config=config
@@ -96,7 +96,7 @@ async def test_the_analysis_is_what_analyze_makes_of_the_same_counts(service: Se
 
 
 @pytest.mark.parametrize("filters", [FUNNEL, trend(), trend("sum", math_property="price")])
-async def test_the_time_series_ends_with_the_analysis(service: Service, filters: dict[str, object]) -> None:
+async def test_time_series_ends_with_the_analysis(service: Service, filters: dict[str, object]) -> None:
     experiment = await experiment_with(
         service,
         [
@@ -125,7 +125,7 @@ async def test_time_series_shows_the_analysis_of_each_day(service: Service) -> N
     assert [sums(series[day])["test"][:2] for day in DAYS] == [[0, 0], [5, 0], [5, 4], [5, 4]]
 
 
-async def test_a_clear_gain_is_shipped_and_a_harmed_guardrail_needs_review(service: Service) -> None:
+async def test_clear_gain_is_shipped_and_a_harmed_guardrail_needs_review(service: Service) -> None:
     events = [*shown(400, "control"), *shown(400, "test")]
     events += [*bought(range(40), "control"), *bought(range(200), "test")]
     events += [event("complaint", f"test-{n}", "2022-11-03T09:00:00Z") for n in range(200)]
@@ -144,7 +144,7 @@ async def test_a_clear_gain_is_shipped_and_a_harmed_guardrail_needs_review(servi
     assert [reason["code"] for reason in reviewed["reasons"]] == ["metric_improved", "guardrail_harmed"]
 
 
-async def test_a_broken_split_blocks_every_decision(service: Service) -> None:
+async def test_broken_split_blocks_every_decision(service: Service) -> None:
     experiment = await experiment_with(
         service, [*shown(300, "control"), *shown(150, "test"), *bought(range(100), "test")], filters=trend("dau")
     )
@@ -186,7 +186,7 @@ async def test_metrics_that_cannot_be_analyzed_say_why(service: Service) -> None
         ("nonsense", "stats_config"),
     ],
 )
-async def test_an_invalid_configuration_is_refused(service: Service, config: object, attr: str) -> None:
+async def test_invalid_configuration_is_refused(service: Service, config: object, attr: str) -> None:
     experiment = await service.create_experiment()
 
     answer = await service.patch(f"/experiments/{experiment['id']}/", {"stats_config": config})
@@ -194,7 +194,7 @@ async def test_an_invalid_configuration_is_refused(service: Service, config: obj
     assert (answer.status_code, answer.json()["attr"]) == (400, attr)
 
 
-async def test_an_unknown_baseline_is_refused(service: Service) -> None:
+async def test_unknown_baseline_is_refused(service: Service) -> None:
     experiment = await service.create_experiment(stats_config={"baseline_variant_key": "gone"})
 
     answer = await service.get(f"/experiments/{experiment['id']}/analysis/")
@@ -211,7 +211,7 @@ async def test_infinite_sums_are_reported(service: Service) -> None:
     assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are not finite.")
 
 
-async def test_where_less_is_better_the_lowest_leads(service: Service) -> None:
+async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Service) -> None:
     events = [*shown(150, "control"), *shown(150, "test"), *bought(range(90), "control"), *bought(range(20), "test")]
     criteria = {"goal": "decrease", "minimum_runtime_days": 0}
     experiment = await experiment_with(service, events, filters=trend("dau"), decision_criteria=criteria)
@@ -224,7 +224,7 @@ async def test_where_less_is_better_the_lowest_leads(service: Service) -> None:
     assert metric["analysis"]["leader"] == "test"
 
 
-async def test_a_time_series_of_too_many_days_is_refused(service: Service) -> None:
+async def test_time_series_of_too_many_days_is_refused(service: Service) -> None:
     experiment = await service.create_experiment(start_date="2000-01-01T00:00:00Z")
 
     answer = await service.get(f"/experiments/{experiment['id']}/timeseries_results/")

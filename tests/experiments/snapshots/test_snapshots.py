@@ -82,7 +82,7 @@ async def test_ending_stores_the_results_that_the_api_returns(service: Service, 
     assert snapshot["created_at"] >= ended["end_date"]
 
 
-async def test_nothing_that_happens_later_changes_a_snapshot(service: Service) -> None:
+async def test_later_events_and_changes_leave_a_snapshot_unchanged(service: Service) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"
     await acted(service, running, "end")
@@ -125,9 +125,7 @@ async def test_shipping_keeps_the_results_with_the_split_they_came_from(service:
 
 
 @pytest.mark.parametrize("end", ["2022-11-02T00:00:00Z", "2199-01-01T00:00:00Z"])
-async def test_a_change_that_sets_or_moves_the_end_keeps_a_snapshot_and_others_do_not(
-    service: Service, end: str
-) -> None:
+async def test_change_that_sets_or_moves_the_end_keeps_a_snapshot_and_others_do_not(service: Service, end: str) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"
     changed = {**FUNNEL, "properties": [COUNTRY]}
@@ -146,7 +144,7 @@ async def test_a_change_that_sets_or_moves_the_end_keeps_a_snapshot_and_others_d
     assert len(await snapshots_of(service, running)) == 2
 
 
-async def test_a_refused_change_keeps_no_snapshot(service: Service) -> None:
+async def test_refused_change_keeps_no_snapshot(service: Service) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"
 
@@ -157,7 +155,7 @@ async def test_a_refused_change_keeps_no_snapshot(service: Service) -> None:
     assert (await service.read(path))["end_date"] is None
 
 
-async def test_a_snapshot_can_be_taken_at_any_time(service: Service) -> None:
+async def test_snapshot_can_be_taken_at_any_time(service: Service) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"
 
@@ -186,7 +184,7 @@ async def test_snapshots_are_found_under_their_own_experiment_only(service: Serv
     assert (await service.get(f"/experiments/{running['id']}/snapshots/{taken['id']}/")).status_code == 404
 
 
-async def test_a_change_while_results_are_counted_has_them_counted_again(
+async def test_change_while_results_are_counted_has_them_counted_again(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await running_experiment(service)

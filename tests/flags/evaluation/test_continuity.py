@@ -12,14 +12,14 @@ async def set_up(service: Service) -> None:
     await service.capture(event("visit", BEFORE))
 
 
-async def test_without_continuity_or_a_former_identifier_each_identifier_has_its_own_variant(service: Service) -> None:
+async def test_identifiers_have_variants_of_their_own_without_continuity(service: Service) -> None:
     await set_up(service)
 
     assert await values(service, BEFORE) == {"beta-feature": "test"}
     assert await values(service, AFTER) == {"beta-feature": "control"}
 
 
-async def test_the_variant_from_before_the_login_is_kept(service: Service) -> None:
+async def test_variant_from_before_the_login_is_kept(service: Service) -> None:
     await set_up(service)
     await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
 
@@ -29,7 +29,7 @@ async def test_the_variant_from_before_the_login_is_kept(service: Service) -> No
     assert await values(service, BEFORE) == {"beta-feature": "test"}
 
 
-async def test_the_login_may_be_told_before_its_event_has_arrived(service: Service) -> None:
+async def test_login_may_be_told_before_its_event_has_arrived(service: Service) -> None:
     await set_up(service)
 
     assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "test"}
@@ -38,7 +38,7 @@ async def test_the_login_may_be_told_before_its_event_has_arrived(service: Servi
     assert await values(service, AFTER) == {"beta-feature": "test"}
 
 
-async def test_the_first_identifier_that_was_kept_stays(service: Service) -> None:
+async def test_first_identifier_that_was_kept_stays(service: Service) -> None:
     await set_up(service)
     await service.capture(event("visit", AFTER))
 
@@ -48,13 +48,13 @@ async def test_the_first_identifier_that_was_kept_stays(service: Service) -> Non
     assert await values(service, AFTER) == {"beta-feature": "test"}
 
 
-async def test_of_strangers_nothing_is_kept(service: Service) -> None:
+async def test_unknown_persons_leave_no_hash_keys(service: Service) -> None:
     await create_flag(service, filters=HALF, ensure_experience_continuity=True)
 
     assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "control"}
 
 
-async def test_other_flags_follow_the_new_identifier(service: Service) -> None:
+async def test_flags_without_continuity_follow_the_new_identifier(service: Service) -> None:
     await set_up(service)
     await create_flag(service, "checkout-experiment", filters=HALF)
     own = await values(service, AFTER)
@@ -64,7 +64,7 @@ async def test_other_flags_follow_the_new_identifier(service: Service) -> None:
     assert kept == {**own, "beta-feature": "test"}
 
 
-async def test_a_flag_that_is_added_later_keeps_the_identifier_given_then(service: Service) -> None:
+async def test_flag_that_is_added_later_keeps_the_identifier_given_then(service: Service) -> None:
     await set_up(service)
     await service.capture(event("visit", AFTER))
     await ask(service, distinct_id=AFTER, **{"$anon_distinct_id": BEFORE})
@@ -77,7 +77,7 @@ async def test_a_flag_that_is_added_later_keeps_the_identifier_given_then(servic
     assert kept == {"beta-feature": "test", "checkout-experiment": "control"}
 
 
-async def test_a_merge_moves_what_was_kept_and_what_the_survivor_has_stays(service: Service) -> None:
+async def test_merge_moves_what_was_kept_and_what_the_survivor_has_stays(service: Service) -> None:
     await set_up(service)
     await create_flag(service, "multivariate-flag", filters=HALF, ensure_experience_continuity=True)
     await service.capture(event("visit", "merged"), event("visit", AFTER))

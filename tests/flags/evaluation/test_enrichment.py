@@ -47,7 +47,7 @@ def enrichment(application: FastAPI) -> EnrichmentService:
         ({}, False),
     ],
 )
-def test_only_browsers_that_say_nothing_of_flags_lack_them(properties: dict[str, Any], expected: object) -> None:
+def test_browser_events_without_flag_properties_lack_flags(properties: dict[str, Any], expected: object) -> None:
     assert lacks_flags(json.dumps(properties)) is expected
 
 
@@ -75,7 +75,7 @@ def test_flags_are_added_and_nothing_else_changes(
     assert json.loads(enriched) == {**added, "$active_feature_flags": [*{**values, "own": ""}], **properties}
 
 
-def test_an_event_without_properties_gets_them_too() -> None:
+def test_event_without_properties_gets_them_too() -> None:
     assert json.loads(with_flags("{}", {"a": True})) == {"$active_feature_flags": ["a"], "$feature/a": True}
 
 
@@ -137,7 +137,7 @@ async def test_events_sent_with_a_members_key_get_them_too(service: Service) -> 
 
 
 @pytest.mark.parametrize("token", [None, "phc_unknown"])
-async def test_without_flags_or_without_a_project_events_stay_as_they_are(
+async def test_events_without_flags_or_project_stay_unchanged(
     service: Service, enrichment: EnrichmentService, token: str | None
 ) -> None:
     events = [sent("ann"), Sent("bob", "no json"), Sent("bob", '{"$lib": "web"')]
@@ -147,7 +147,7 @@ async def test_without_flags_or_without_a_project_events_stay_as_they_are(
     assert properties == [one.properties for one in events]
 
 
-async def test_the_first_page_view_of_a_visit_counts_for_the_variant_of_its_person(service: Service) -> None:
+async def test_first_page_view_of_a_visit_counts_for_the_variant_of_its_person(service: Service) -> None:
     experiment = await service.create_experiment(filters=TREND)
     people = [f"person {number}" for number in range(20)]
     flags = {person: (await values(service, person))["checkout"] for person in people}

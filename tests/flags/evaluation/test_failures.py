@@ -23,7 +23,7 @@ async def evaluation() -> Evaluation:
     )
 
 
-async def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_know() -> None:
+async def test_others_are_answered_and_clients_are_told_to_keep_what_they_know() -> None:
     found = await evaluation()
 
     values = flags_body(1, found, OCCASION, has_flags=True, with_config=False)
@@ -33,7 +33,7 @@ async def test_the_others_are_answered_and_clients_are_told_to_keep_what_they_kn
     assert values["errorsWhileComputingFlags"] is decided["errorsWhileComputingFlags"] is True
 
 
-async def test_the_record_of_a_failed_flag_says_so() -> None:
+async def test_record_of_a_failed_flag_says_so() -> None:
     body = flags_body(2, await evaluation(), OCCASION, has_flags=True, with_config=False)
 
     records: Any = body["flags"]

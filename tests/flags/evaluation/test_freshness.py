@@ -25,7 +25,7 @@ async def test_every_change_is_seen_by_the_next_request(service: Service) -> Non
     assert await values(service) == {}
 
 
-async def test_an_experiments_flag_is_off_until_the_launch(service: Service) -> None:
+async def test_experiments_flag_is_off_until_the_launch(service: Service) -> None:
     experiment = await service.create_experiment(start_date=None, end_date=None)
 
     assert await values(service) == {}
@@ -33,7 +33,7 @@ async def test_an_experiments_flag_is_off_until_the_launch(service: Service) -> 
     assert (await values(service))["checkout"] in {"control", "test"}
 
 
-async def test_a_refused_change_is_no_change(service: Service) -> None:
+async def test_refused_change_is_no_change(service: Service) -> None:
     flag = await create_flag(service)
     await create_flag(service, "taken")
 
@@ -43,7 +43,7 @@ async def test_a_refused_change_is_no_change(service: Service) -> None:
     assert await values(service) == {"beta-feature": True, "taken": True}
 
 
-async def test_a_change_of_another_process_is_seen_in_a_moment_and_what_did_not_change_is_not_prepared_again(
+async def test_change_of_another_process_is_seen_in_a_moment_and_what_did_not_change_is_not_prepared_again(
     service: Service, database_url: str
 ) -> None:
     now = 0.0

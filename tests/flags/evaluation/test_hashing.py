@@ -154,7 +154,7 @@ def test_ranges_follow_each_other_and_are_as_wide_as_their_shares(shares: list[t
 
 
 @given(st.text(), st.text(), shares)
-def test_a_full_split_covers_everyone_and_more_variants_move_no_one(
+def test_full_split_covers_everyone_and_more_variants_move_no_one(
     key: str, identifier: str, shares: list[tuple[str, float]]
 ) -> None:
     full = [*shares, ("rest", 100.0)]
@@ -175,7 +175,7 @@ def test_shares_of_many_people_are_those_that_were_asked_for() -> None:
 
 
 @given(st.text(), st.text(), st.floats(0, 100), st.floats(0, 100))
-def test_a_larger_release_covers_a_smaller_one(key: str, identifier: str, one: float, other: float) -> None:
+def test_larger_release_covers_a_smaller_one(key: str, identifier: str, one: float, other: float) -> None:
     small, large = sorted((one, other))
 
     def is_on(percentage: float) -> bool:

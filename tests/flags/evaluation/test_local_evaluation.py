@@ -47,7 +47,7 @@ FLAGS: dict[str, dict[str, Any]] = {
 }
 
 
-async def test_a_hundred_people_get_the_same_flags_from_the_server_and_from_the_sdk(service: Service) -> None:
+async def test_hundred_people_get_the_same_flags_from_the_server_and_from_the_sdk(service: Service) -> None:
     for key, filters in FLAGS.items():
         await create_flag(service, key, filters=filters, active=key != "off")
     response = await service.client.get(

@@ -9,7 +9,7 @@ from tests.support.service import Service, event
 SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
 
 
-async def test_a_stored_property_decides_until_the_client_says_otherwise(service: Service) -> None:
+async def test_stored_property_decides_until_the_client_says_otherwise(service: Service) -> None:
     await create_flag(service, filters={"groups": [{"properties": [COUNTRY]}]})
     await service.capture(event("visit", "ann", properties={"$set": {"country": "NL"}}))
 
@@ -58,14 +58,14 @@ async def test_absence_is_looked_up_also_when_everything_else_was_sent(service: 
     assert await values(service, "stranger", person_properties={"city": "Utrecht"}) == {"beta-feature": False}
 
 
-async def test_an_identifier_is_known_by_its_first_200_characters(service: Service) -> None:
+async def test_identifier_is_known_by_its_first_200_characters(service: Service) -> None:
     await create_flag(service, filters={"groups": [{"properties": [COUNTRY]}]})
     await service.capture(event("visit", "a" * 250, properties={"$set": {"country": "NL"}}))
 
     assert await values(service, "a" * 250) == {"beta-feature": True}
 
 
-async def test_a_group_flag_without_such_a_group_is_off(service: Service) -> None:
+async def test_group_flag_without_such_a_group_is_off(service: Service) -> None:
     await create_flag(service, filters={"groups": [{"properties": []}], "aggregation_group_type_index": 0})
 
     response = await service.client.post(
@@ -89,7 +89,7 @@ async def test_a_group_flag_without_such_a_group_is_off(service: Service) -> Non
         ({}, {"company": {"size": 700}}, False),
     ],
 )
-async def test_a_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
+async def test_group_flag_looks_at_what_is_sent_and_stored_of_the_group(
     service: Service, *, groups: dict[str, str], group_properties: dict[str, dict[str, int]], expected: bool
 ) -> None:
     acme = {"$group_type": "company", "$group_key": "acme", "$group_set": {"size": 200}}

@@ -146,7 +146,7 @@ async def test_flags_bring_the_configuration_when_asked_and_when_nothing_is_said
     assert body == {"flags": records(ids), "errorsWhileComputingFlags": False, **CONFIG}
 
 
-async def test_a_request_keeps_the_id_that_its_client_gave_it(service: Service) -> None:
+async def test_request_keeps_the_id_that_its_client_gave_it(service: Service) -> None:
     request_id = "0188a7a0-0000-4000-8000-000000000001"
 
     response = await service.client.post(
@@ -156,7 +156,7 @@ async def test_a_request_keeps_the_id_that_its_client_gave_it(service: Service) 
     assert response.json()["requestId"] == request_id
 
 
-async def test_a_get_tells_the_configuration_and_no_flags(service: Service) -> None:
+async def test_get_tells_the_configuration_and_no_flags(service: Service) -> None:
     await set_up(service)
 
     decide = await service.client.get("/decide/")
@@ -213,7 +213,7 @@ async def test_flags_need_a_projects_token(client: httpx.AsyncClient, path: str,
     ],
 )
 @pytest.mark.parametrize("path", ["/decide/?v=3", "/flags/?v=1"])
-async def test_a_members_key_beside_the_projects_number_does_for_a_token(
+async def test_members_key_beside_the_projects_number_does_for_a_token(
     service: Service, path: str, project_id: str, key: str, status: int, code: str | None
 ) -> None:
     await create_flag(service)
@@ -241,7 +241,7 @@ async def test_flags_require_a_distinct_id(service: Service, path: str, who: str
     }
 
 
-async def test_only_the_flags_that_are_asked_for_are_evaluated(service: Service) -> None:
+async def test_requested_flags_only_are_evaluated(service: Service) -> None:
     await set_up(service)
 
     assert await values(service, flag_keys_to_evaluate=["on", "off", "unknown"]) == {"on": True, "off": False}
@@ -249,7 +249,7 @@ async def test_only_the_flags_that_are_asked_for_are_evaluated(service: Service)
     assert await values(service, disable_flags=True) == {}
 
 
-async def test_a_flag_says_whether_it_is_an_experiments(service: Service) -> None:
+async def test_flag_says_whether_it_is_an_experiments(service: Service) -> None:
     await service.create_experiment()
 
     found = (await ask(service))["flags"]["checkout"]

@@ -87,7 +87,7 @@ filters = st.fixed_dictionaries(
 
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20), filters, properties)
-def test_the_server_answers_as_the_sdk_does_by_the_servers_definitions(
+def test_server_answers_as_the_sdk_does_by_the_servers_definitions(
     key: str, distinct_id: str, filters: dict[str, Any], properties: dict[str, Any]
 ) -> None:
     defined = definition(

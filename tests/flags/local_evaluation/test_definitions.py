@@ -80,7 +80,7 @@ async def test_definitions_are_those_of_all_flags_that_are_not_deleted(service: 
     }
 
 
-async def test_a_project_can_be_named_by_its_address_its_token_or_not_at_all(service: Service) -> None:
+async def test_project_can_be_named_by_its_address_its_token_or_not_at_all(service: Service) -> None:
     await create_flag(service)
 
     by_path = await fetch(service, f"{service.project}/feature_flags/local_evaluation")
@@ -103,11 +103,11 @@ async def test_definitions_take_a_personal_key(service: Service, path: str) -> N
 
 
 @pytest.mark.parametrize(("token", "status"), [("phc_unknown", 401), ("%00", 400), ("%ED%A0%80", 401)])
-async def test_a_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
+async def test_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
     assert (await fetch(service, f"/flags/definitions?token={token}")).status_code == status
 
 
-async def test_a_key_opens_nothing_of_other_organizations(service: Service, database: Database) -> None:
+async def test_key_opens_nothing_of_other_organizations(service: Service, database: Database) -> None:
     async with database.write() as session:
         made = await AccountService(session).set_up_project(
             name="Other shop", email="eve@example.com", organization_name="Other", timezone="UTC"
@@ -127,7 +127,7 @@ async def test_a_key_opens_nothing_of_other_organizations(service: Service, data
         assert (await service.client.post(path, json=as_a_token)).status_code == 401, path
 
 
-async def test_a_known_state_is_not_sent_again(service: Service) -> None:
+async def test_known_state_is_not_sent_again(service: Service) -> None:
     flag = await create_flag(service)
     path = f"/flags/definitions?token={service.token}"
     tag = (await fetch(service, path)).headers["ETag"]
@@ -171,12 +171,12 @@ def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
         (None, [COHORT]),
     ],
 )
-def test_a_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, expected: list[JsonDict]) -> None:
+def test_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, expected: list[JsonDict]) -> None:
     assert properties({3: cohort}, COHORT) == expected
     assert properties({3: cohort}, COHORT, PAID) == [*expected, PAID]
 
 
-def test_the_opposite_of_a_cohort_is_not_written_out() -> None:
+def test_opposite_of_a_cohort_is_not_written_out() -> None:
     opposite: JsonDict = {**COHORT, "negation": True}
 
     assert properties({3: {"type": "AND", "values": [COUNTRY]}}, opposite) == [opposite]

@@ -10,7 +10,7 @@ from tests.support.service import Service
 PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"color": "green"}'}}
 
 
-async def test_a_payload_is_found_under_the_project_and_under_its_token(service: Service) -> None:
+async def test_payload_is_found_under_the_project_and_under_its_token(service: Service) -> None:
     await create_flag(service, filters=PAYLOADS)
     headers = {"Authorization": f"Bearer {service.key}"}
 
@@ -24,7 +24,7 @@ async def test_a_payload_is_found_under_the_project_and_under_its_token(service:
 
 
 @pytest.mark.parametrize("fields", [{"active": False}, {"filters": EVERYBODY}])
-async def test_a_flag_that_is_off_or_has_none_has_no_payload(service: Service, fields: dict[str, Any]) -> None:
+async def test_flag_that_is_off_or_has_none_has_no_payload(service: Service, fields: dict[str, Any]) -> None:
     await create_flag(service, **{"filters": PAYLOADS, **fields})
 
     assert await service.read("/feature_flags/beta-feature/remote_config/") is None

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.one_database
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_the_configuration_is_json_and_a_script_that_sets_it(service: Service, slash: str) -> None:
+async def test_configuration_is_json_and_a_script_that_sets_it(service: Service, slash: str) -> None:
     document = {"token": service.token, **REMOTE_CONFIG}
 
     without_flags = await service.client.get(f"/array/{service.token}/config{slash}")
@@ -37,17 +37,17 @@ async def test_the_configuration_is_json_and_a_script_that_sets_it(service: Serv
 
 @pytest.mark.parametrize("token", ["phc_unknown", "%00", "%ED%A0%80", "..%2f..", "'\"</script>"])
 @pytest.mark.parametrize("name", ["config", "config.js", "array.js"])
-async def test_an_unknown_token_has_no_configuration(client: httpx.AsyncClient, token: str, name: str) -> None:
+async def test_unknown_token_has_no_configuration(client: httpx.AsyncClient, token: str, name: str) -> None:
     response = await client.get(f"/array/{token}/{name}")
 
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_no_token_ends_the_script_that_holds_it() -> None:
+def test_token_cannot_end_its_script() -> None:
     assert "</script>" not in config_script("</script>", has_flags=True)
 
 
-async def test_what_does_not_exist_here_is_answered_as_nothing(client: httpx.AsyncClient) -> None:
+async def test_unsupported_features_are_answered_as_off(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/surveys/?token=phc_1")).json() == {"surveys": []}
     assert (await client.get("/api/web_experiments/?token=phc_1")).json() == {"experiments": []}
     assert (await client.get("/api/early_access_features/?token=phc_1")).json() == {"earlyAccessFeatures": []}
@@ -94,16 +94,14 @@ async def served(dist: Path) -> AsyncIterator[httpx.AsyncClient]:
         ("/static/1.0.0/surveys.js", "/* old surveys */", "application/javascript"),
     ],
 )
-async def test_an_operators_scripts_are_served(
-    served: httpx.AsyncClient, path: str, text: str, media_type: str
-) -> None:
+async def test_operators_scripts_are_served(served: httpx.AsyncClient, path: str, text: str, media_type: str) -> None:
     response = await served.get(path)
 
     assert (response.status_code, response.text) == (200, text)
     assert response.headers["content-type"].startswith(media_type)
 
 
-async def test_an_operators_sdk_comes_with_the_configuration_before_it(
+async def test_operators_sdk_comes_with_the_configuration_before_it(
     service: Service, application: FastAPI, dist: Path
 ) -> None:
     application.state.scripts = ScriptDirectory(dist)

@@ -83,7 +83,7 @@ async def test_trusted_proxy_sets_only_client_and_scheme_by_default() -> None:
     assert await seen(EVIL) == {**AS_SENT, "client": "6.6.6.6", "scheme": "https"}
 
 
-async def test_a_peer_on_a_unix_socket_is_trusted() -> None:
+async def test_peer_on_a_unix_socket_is_trusted() -> None:
     assert (await seen({"x-forwarded-for": "192.0.2.7"}, peer=None))["client"] == "192.0.2.7"
 
 
@@ -125,7 +125,7 @@ async def test_scheme_is_that_of_the_nearest_proxy(forwarded: str, scheme: str) 
     [("/api/", "/tools/abacus"), ("/tools/abacus/api/", "/tools/abacus"), ("/api/", "/tools/abacus/")],
 )
 @pytest.mark.parametrize("setting", ["root_path", "public_url"])
-async def test_a_prefix_may_be_stripped_or_kept(path: str, prefix: str, setting: str) -> None:
+async def test_prefix_may_be_stripped_or_kept(path: str, prefix: str, setting: str) -> None:
     chosen: dict[str, Any] = {setting: prefix if setting == "root_path" else f"https://shop.example{prefix}"}
 
     found = await seen({}, path=path, **chosen)
@@ -163,12 +163,12 @@ async def test_forwarded_host_counts_if_hosts_are_checked() -> None:
         [],
     ],
 )
-async def test_an_unknown_host_is_refused(sent: list[tuple[str, str]]) -> None:
+async def test_unknown_host_is_refused(sent: list[tuple[str, str]]) -> None:
     assert await seen(sent, allowed_hosts="shop.example, shop.example.org") == {"refused": 400}
 
 
 @pytest.mark.parametrize("sent", [[], [("host", "a"), ("host", "b")], [("host", "a b")], [("host", "a\n")]])
-async def test_a_request_names_exactly_one_host(sent: list[tuple[str, str]]) -> None:
+async def test_request_names_exactly_one_host(sent: list[tuple[str, str]]) -> None:
     assert await seen(sent) == {"refused": 400}
 
 

@@ -53,5 +53,5 @@ async def test_documentation_loads_only_bundled_files(client: httpx.AsyncClient,
 
 
 @pytest.mark.parametrize("name", ["..%2f__init__.py", "nothing.js", "%00", "core.py"])
-async def test_only_known_files_of_the_documentation_are_served(client: httpx.AsyncClient, name: str) -> None:
+async def test_known_files_of_the_documentation_only_are_served(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/docs/files/{name}")).status_code == 404

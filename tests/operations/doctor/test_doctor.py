@@ -88,7 +88,7 @@ async def test_unknown_prefix_fails(application: FastAPI, settings: Settings) ->
     assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].remedy
 
 
-async def test_other_service_at_the_address_is_recognized(settings: Settings) -> None:
+async def test_doctor_recognizes_another_service_at_the_address(settings: Settings) -> None:
     found = await examine(settings, FastAPI())
 
     assert "but not by Abacus" in found["address"].detail

@@ -65,9 +65,7 @@ async def answers(service: Service, experiment: dict[str, Any]) -> list[object]:
     ]
 
 
-async def test_no_result_changes_when_events_are_removed(
-    application: FastAPI, service: Service, database: Database
-) -> None:
+async def test_removal_of_events_changes_no_result(application: FastAPI, service: Service, database: Database) -> None:
     await two_variants(service)
     secondary = [{"name": "Views", "filters": TREND}]
     funnel = await service.create_experiment(secondary_metrics=secondary)
@@ -173,7 +171,9 @@ async def test_unused_series_are_removed_with_their_events(application: FastAPI,
     assert (await service.read(f"/experiments/{experiment['id']}/results/"))["variants"]
 
 
-async def test_other_projects_keep_their_events(application: FastAPI, service: Service, database: Database) -> None:
+async def test_removal_keeps_events_of_other_projects(
+    application: FastAPI, service: Service, database: Database
+) -> None:
     await two_variants(service)
     other = await new_service(service.client, database, beside=service)
     before = await stored_events(database)

@@ -193,7 +193,7 @@ def test_events_of_an_sdk_arrive_through_the_proxy(front: str, client: httpx.Cli
     assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
 
 
-def test_a_body_that_is_too_large_is_refused_by_the_service_in_json(front: str, client: httpx.Client) -> None:
+def test_body_that_is_too_large_is_refused_by_the_service_in_json(front: str, client: httpx.Client) -> None:
     answer = client.post(f"{front}/batch/", content=b" " * (20 * 1024 * 1024 + 1))
 
     assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")

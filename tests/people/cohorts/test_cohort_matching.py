@@ -131,7 +131,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("document", "reason"), REFUSED)
-def test_what_could_let_in_others_than_meant_is_refused(document: Document, reason: str) -> None:
+def test_conditions_that_would_match_others_are_refused(document: Document, reason: str) -> None:
     with pytest.raises(InvalidFilter) as refusal:
         read_filters(document)
 
@@ -147,7 +147,7 @@ def test_groups_about_what_persons_did_are_refused(groups: list[Document]) -> No
         read_groups(groups)
 
 
-def test_a_cohort_may_refer_to_others_of_both_kinds() -> None:
+def test_cohort_may_refer_to_others_of_both_kinds() -> None:
     criteria = {
         3: read(filters("OR", group("AND", cohort(2), cohort("9", type="static-cohort")), group("AND", plan("vip")))),
         2: read(filters("AND", cohort(1, type="precalculated-cohort", negation=True))),
@@ -161,7 +161,7 @@ def test_a_cohort_may_refer_to_others_of_both_kinds() -> None:
     assert cohorts_of(criteria, plan="vip") == {2, 3}
 
 
-def test_an_unknown_cohort_has_no_members() -> None:
+def test_unknown_cohort_has_no_members() -> None:
     criteria = {1: read(filters("AND", cohort(404))), 2: read(filters("AND", cohort(404, negation=True)))}
 
     assert cohorts_of(criteria) == {2}
@@ -178,7 +178,7 @@ def test_cohorts_in_a_circle_have_no_members_and_others_keep_theirs() -> None:
     assert cohorts_of(criteria, plan="team") == {3, 4}
 
 
-def test_a_property_cannot_pass_for_membership() -> None:
+def test_property_cannot_pass_for_membership() -> None:
     criteria = {1: read(filters("AND", cohort(9), plan("pro")))}
 
     assert cohorts_of(criteria, plan="pro", **{"\0cohort 9": True, "cohort 9": True, "id": 9}) == set()

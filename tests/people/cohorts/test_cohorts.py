@@ -46,7 +46,7 @@ async def person_id(service: Service, distinct_id: str) -> int:
     return person["id"]
 
 
-async def test_a_created_cohort_has_every_field_of_2022(service: Service) -> None:
+async def test_created_cohort_has_every_field_of_2022(service: Service) -> None:
     groups = [{"properties": [plan("team")]}]
 
     created = await create(service, name=" Paying ", description="All of them", filters=PRO, groups=groups, count=9)
@@ -71,7 +71,7 @@ async def test_a_created_cohort_has_every_field_of_2022(service: Service) -> Non
     assert await service.read(f"/cohorts/{created['id']}/") == {**created, "count": 0}
 
 
-async def test_a_cohort_without_criteria_has_no_members(service: Service) -> None:
+async def test_cohort_without_criteria_has_no_members(service: Service) -> None:
     await meet(service, ann="pro")
 
     created = await create(service)
@@ -80,7 +80,7 @@ async def test_a_cohort_without_criteria_has_no_members(service: Service) -> Non
     assert await count(service, created) == 0
 
 
-async def test_a_dynamic_cohort_follows_what_persons_are_now(service: Service) -> None:
+async def test_dynamic_cohort_follows_what_persons_are_now(service: Service) -> None:
     created = await create(service, filters=PRO)
     await meet(service, ann="pro", bob="free", eve=None)
     assert await count(service, created) == 1
@@ -92,7 +92,7 @@ async def test_a_dynamic_cohort_follows_what_persons_are_now(service: Service) -
     assert await count(service, created) == 1
 
 
-async def test_a_list_follows_who_is_who(service: Service) -> None:
+async def test_list_follows_who_is_who(service: Service) -> None:
     created = await create(service, is_static=True, distinct_ids=["device-1", "device-1", "device-2", 7, "later"])
     assert created["count"] == 0
 
@@ -119,7 +119,7 @@ async def test_distinct_ids_are_added_to_a_list(service: Service) -> None:
     assert renamed.json() == {**created, "count": 2, "name": "Friends"}
 
 
-async def test_an_id_is_cut_where_capture_cuts_it(service: Service) -> None:
+async def test_id_is_cut_where_capture_cuts_it(service: Service) -> None:
     await meet(service, **{"x" * 300: None})
 
     created = await create(service, is_static=True, distinct_ids=["x" * 250])
@@ -127,7 +127,7 @@ async def test_an_id_is_cut_where_capture_cuts_it(service: Service) -> None:
     assert created["count"] == 1
 
 
-async def test_a_long_list_is_taken(service: Service) -> None:
+async def test_long_list_is_taken(service: Service) -> None:
     await meet(service, **{"id-19999": None})
 
     created = await create(service, is_static=True, distinct_ids=[f"id-{number}" for number in range(20_000)])
@@ -157,7 +157,7 @@ async def test_cohorts_are_listed_newest_first_in_pages(service: Service) -> Non
     assert (await service.read("/cohorts/", limit="2", offset="2"))["results"] == created[:1]
 
 
-async def test_a_list_takes_as_many_queries_however_long_it_is(service: Service, database: Database) -> None:
+async def test_list_takes_as_many_queries_however_long_it_is(service: Service, database: Database) -> None:
     async def queries() -> int:
         seen: list[object] = []
 
@@ -190,7 +190,7 @@ async def test_a_list_takes_as_many_queries_however_long_it_is(service: Service,
         {},
     ],
 )
-async def test_what_is_sent_changes_and_the_rest_stays(service: Service, changes: dict[str, Any]) -> None:
+async def test_patch_changes_sent_fields_only(service: Service, changes: dict[str, Any]) -> None:
     before = await create(service, filters=PRO)
     path = f"/cohorts/{before['id']}/"
 
@@ -211,7 +211,7 @@ async def test_groups_that_are_sent_alone_take_the_place_of_filters(service: Ser
 
 
 @pytest.mark.parametrize("fields", [{"filters": PRO}, {"is_static": True, "distinct_ids": ["ann"]}])
-async def test_a_whole_cohort_can_be_sent_back(service: Service, fields: dict[str, Any]) -> None:
+async def test_whole_cohort_can_be_sent_back(service: Service, fields: dict[str, Any]) -> None:
     created = await create(service, **fields)
 
     response = await service.request("PUT", f"/cohorts/{created['id']}/", json=created)
@@ -219,7 +219,7 @@ async def test_a_whole_cohort_can_be_sent_back(service: Service, fields: dict[st
     assert (response.status_code, response.json()) == (200, created)
 
 
-async def test_a_replaced_cohort_needs_a_name(service: Service) -> None:
+async def test_replaced_cohort_needs_a_name(service: Service) -> None:
     created = await create(service)
 
     response = await service.request("PUT", f"/cohorts/{created['id']}/", json={"filters": PRO})
@@ -228,7 +228,7 @@ async def test_a_replaced_cohort_needs_a_name(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("method", "body", "status"), [("DELETE", None, 204), ("PATCH", {"deleted": True}, 200)])
-async def test_a_deleted_cohort_is_found_no_more(service: Service, method: str, body: object, status: int) -> None:
+async def test_deleted_cohort_is_found_no_more(service: Service, method: str, body: object, status: int) -> None:
     await meet(service, ann="pro")
     gone = await create(service, filters=PRO)
     kept = await create(service, filters=filters("AND", cohort(gone["id"])))
@@ -255,7 +255,7 @@ async def test_cohorts_are_made_of_cohorts(service: Service) -> None:
     assert [await count(service, each) for each in (both, either, neither)] == [1, 3, 1]
 
 
-async def test_a_cohort_cannot_refer_to_itself(service: Service) -> None:
+async def test_cohort_cannot_refer_to_itself(service: Service) -> None:
     first = await create(service, filters=PRO)
     second = await create(service, filters=filters("AND", cohort(first["id"])))
     third = await create(service, groups=[{"properties": [cohort(second["id"])]}])
@@ -275,7 +275,7 @@ async def test_a_cohort_cannot_refer_to_itself(service: Service) -> None:
     assert (await service.read("/cohorts/"))["results"] == [third, second, first]
 
 
-async def test_of_two_changes_that_together_make_a_circle_one_is_refused(service: Service) -> None:
+async def test_one_of_two_changes_that_close_a_circle_is_refused(service: Service) -> None:
     one, two = await create(service, filters=PRO), await create(service, filters=PRO)
 
     responses = await asyncio.gather(
@@ -298,9 +298,7 @@ async def test_cohorts_refer_to_each_other_over_few_levels_only(service: Service
 
 
 @pytest.mark.parametrize("reference", [555, "555", 2**31 - 1])
-async def test_a_cohort_that_is_referred_to_has_to_exist(
-    service: Service, neighbor: Service, reference: object
-) -> None:
+async def test_cohort_that_is_referred_to_has_to_exist(service: Service, neighbor: Service, reference: object) -> None:
     await create(neighbor)
 
     response = await service.post("/cohorts/", {"name": "Top", "groups": [{"properties": [cohort(reference)]}]})
@@ -310,7 +308,7 @@ async def test_a_cohort_that_is_referred_to_has_to_exist(
     assert body["detail"] == f"Cohort with id {reference} does not exist"
 
 
-async def test_a_cohort_of_another_project_cannot_be_referred_to(service: Service, neighbor: Service) -> None:
+async def test_cohort_of_another_project_cannot_be_referred_to(service: Service, neighbor: Service) -> None:
     theirs = await create(neighbor)
 
     response = await service.post("/cohorts/", {"name": "Top", "filters": filters("AND", cohort(theirs["id"]))})
@@ -367,7 +365,7 @@ BAD_IDS = "Distinct ids must be a list of texts that are not blank."
         ({"distinct_ids": ["ann"]}, "distinct_ids", "invalid_input", "Only a static cohort takes distinct ids"),
     ],
 )
-async def test_what_breaks_a_rule_is_refused_by_name(
+async def test_invalid_field_is_refused_by_name(
     service: Service, fields: dict[str, Any], attr: str, code: str, detail: str | None
 ) -> None:
     created = await create(service)
@@ -397,7 +395,7 @@ async def test_what_breaks_a_rule_is_refused_by_name(
         ({"is_static": False}, "is_static"),
     ],
 )
-async def test_a_list_takes_no_criteria(service: Service, fields: dict[str, Any], attr: str) -> None:
+async def test_list_takes_no_criteria(service: Service, fields: dict[str, Any], attr: str) -> None:
     created = await create(service, is_static=True)
 
     response = await service.patch(f"/cohorts/{created['id']}/", fields)
@@ -416,7 +414,7 @@ async def test_forms_are_read_too(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_a_cohort_of_another_project_does_not_exist(
+async def test_cohort_of_another_project_does_not_exist(
     service: Service, neighbor: Service, method: str, path: str
 ) -> None:
     theirs = await create(neighbor, is_static=True)
@@ -446,7 +444,7 @@ async def test_cohorts_of_another_organization_are_closed(
 
 
 @pytest.mark.parametrize("reference", NO_IDS)
-async def test_what_names_no_cohort_is_not_found(service: Service, reference: str) -> None:
+async def test_invalid_cohort_id_is_not_found(service: Service, reference: str) -> None:
     await create(service)
 
     responses = [await service.request(method, path.format(id=reference), json={}) for method, path in PATHS]
@@ -454,7 +452,7 @@ async def test_what_names_no_cohort_is_not_found(service: Service, reference: st
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * len(PATHS)
 
 
-async def test_the_same_distinct_id_in_two_projects_is_two_persons(service: Service, neighbor: Service) -> None:
+async def test_same_distinct_id_in_two_projects_is_two_persons(service: Service, neighbor: Service) -> None:
     await meet(neighbor, ann="pro")
 
     assert await count(service, await create(service, is_static=True, distinct_ids=["ann"])) == 0

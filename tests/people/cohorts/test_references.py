@@ -73,7 +73,7 @@ def test_every_place_reads_the_same_id(read: Callable[[object], set[int]], value
 
 
 @pytest.mark.parametrize("value", NOT_IDS, ids=lambda value: repr(value)[:20])
-def test_no_place_reads_an_id_from_other_values(value: object) -> None:
+def test_every_place_refuses_other_values(value: object) -> None:
     assert [in_flag(value), in_definition(value), in_fact(value)] == [set(), set(), set()]
     with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
         in_criteria(value)
@@ -100,7 +100,7 @@ async def test_every_write_and_every_metric_refuses_a_reference_that_is_not_an_i
     ]
 
 
-async def test_a_cohort_refers_to_a_number_of_others_directly_or_through_them(service: Service) -> None:
+async def test_cohort_refers_to_a_number_of_others_directly_or_through_them(service: Service) -> None:
     async def refer_to(*numbers: int) -> Any:
         values = [condition(number) for number in numbers]
         filters = {"properties": {"type": "OR", "values": values}}

@@ -45,7 +45,7 @@ async def test_types_get_their_indexes_in_the_order_of_first_sight(service: Serv
     ]
 
 
-async def test_a_description_is_a_sight_too(service: Service) -> None:
+async def test_description_is_a_sight_too(service: Service) -> None:
     await service.capture(
         identify("company", "acme", {"plan": "free"}),
         event("a", "ann", properties={"$groups": {"team": "red"}}),
@@ -55,7 +55,7 @@ async def test_a_description_is_a_sight_too(service: Service) -> None:
     assert [shown["group_type"] for shown in await service.read("/groups_types/")] == ["company", "team", "city"]
 
 
-async def test_a_sixth_type_is_left_out(service: Service) -> None:
+async def test_sixth_type_is_left_out(service: Service) -> None:
     await service.capture(
         event("a", "ann", properties={"$groups": {f"type {number}": "key" for number in range(7)}}),
         identify("type 6", "key"),
@@ -77,7 +77,7 @@ async def test_properties_of_a_group_are_added_and_the_later_one_wins(service: S
     assert await groups(service) == {"acme": {"plan": "paid", "size": 3, "city": "Bonn"}, "5": {"plan": "free"}}
 
 
-async def test_an_event_that_is_sent_again_does_not_turn_a_group_back(service: Service) -> None:
+async def test_event_that_is_sent_again_does_not_turn_a_group_back(service: Service) -> None:
     first = identify("company", "acme", {"plan": "free"}, uuid="0185e5bc-0000-7000-8000-000000000001")
     await service.capture(first)
     await service.capture(identify("company", "acme", {"plan": "paid"}))
@@ -86,7 +86,7 @@ async def test_an_event_that_is_sent_again_does_not_turn_a_group_back(service: S
     assert await groups(service) == {"acme": {"plan": "paid"}}
 
 
-async def test_a_group_is_shown_in_the_shape_of_2022(service: Service) -> None:
+async def test_group_is_shown_in_the_shape_of_2022(service: Service) -> None:
     await service.capture(identify("company", "acme", {"plan": "free"}), identify("company", "Other"))
 
     answer = await service.read("/groups/", group_type_index=0, search="CM")
@@ -114,7 +114,7 @@ async def test_a_group_is_shown_in_the_shape_of_2022(service: Service) -> None:
         ({"group_type_index": 0, "search": "\0"}, "null_characters_not_allowed"),
     ],
 )
-async def test_a_list_of_groups_needs_a_type(service: Service, parameters: dict[str, Any], code: str) -> None:
+async def test_list_of_groups_needs_a_type(service: Service, parameters: dict[str, Any], code: str) -> None:
     response = await service.get("/groups/", **parameters)
 
     assert (response.status_code, response.json()["code"]) == (400, code)

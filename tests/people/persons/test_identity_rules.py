@@ -154,7 +154,7 @@ IN_ANY_CASE = [
 AS_WRITTEN = ["[object Object]", "NaN", "None", "none", "null", "0", "", " "]
 
 
-async def test_an_id_that_unrelated_persons_share_does_not_merge_them(service: Service) -> None:
+async def test_id_that_unrelated_persons_share_does_not_merge_them(service: Service) -> None:
     shared = [*IN_ANY_CASE, *map(str.upper, IN_ANY_CASE), *AS_WRITTEN]
     names = ["nan", "NULL", "00", "ids", "anonymous 7"]
 
@@ -167,7 +167,7 @@ async def test_an_id_that_unrelated_persons_share_does_not_merge_them(service: S
 
 
 @pytest.mark.parametrize("early", ["ann", "device"])
-async def test_a_merged_person_is_as_old_as_the_first_event_of_its_parts(service: Service, early: str) -> None:
+async def test_merged_person_is_as_old_as_the_first_event_of_its_parts(service: Service, early: str) -> None:
     first, later = "2022-11-01T10:00:00Z", "2022-11-02T10:00:00Z"
     moments = {name: first if name == early else later for name in ("ann", "device")}
 
@@ -193,7 +193,7 @@ stories = st.lists(
 
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=stories, cuts=st.sets(st.integers(1, 9)))
-async def test_how_a_story_is_cut_into_batches_changes_nothing(
+async def test_batch_boundaries_do_not_change_identities(
     client: Any, database: Database, story: list[dict[str, object]], cuts: set[int]
 ) -> None:
     whole, cut = await new_service(client, database), await new_service(client, database)
