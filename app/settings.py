@@ -167,8 +167,8 @@ class Settings(BaseSettings):
     watchdog_seconds: float = Field(
         default=60,
         ge=0,
-        description="Seconds for which a process may do nothing but one thing before it is ended, with a stack dump in"
-        " the log, and replaced; 0 turns that off.",
+        description="Seconds that the event loop of a process may stand still before the process is ended, with a stack"
+        " dump in the log, and replaced; 0 turns that off.",
     )
     drain_seconds: float = Field(
         default=0,

@@ -44,7 +44,7 @@ LZ_BYTES: Final = Limit(
     "body compressed as lz64",
     MIB,
     "bytes",
-    "Decoding it takes a second of processor time a mebibyte.",
+    "Decoding it takes a second of processor time per mebibyte.",
     "413 `request_too_large`",
     "An lz64 payload is larger than {value} bytes.",
 )

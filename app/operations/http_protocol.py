@@ -1,6 +1,6 @@
 """The HTTP protocol of the server, with limits on connections, heads and clients that do not read.
 
-uvicorn's own protocol bounds none of them: an unfinished head may grow for ever, and a connection that never sends one
+uvicorn's own protocol bounds none of them: an unfinished head may grow forever, and a connection that never sends one
 stays open. A refusal here has the body of every other error.
 """
 

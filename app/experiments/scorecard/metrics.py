@@ -23,7 +23,7 @@ _SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
 
 
 def person_level_math(query: TrendQuery) -> SampleMath | None:
-    """Return how persons are compared in a trend; None where its mathematics has no mean over persons."""
+    """Return how persons are compared in a trend; None where its aggregation has no mean over persons."""
     if query.measures_sessions:
         return None
     if query.math in _SAME_AS:
@@ -32,7 +32,7 @@ def person_level_math(query: TrendQuery) -> SampleMath | None:
 
 
 def metric_type_of(math: SampleMath) -> MetricType:
-    """Return the type of the metric that a mathematics makes."""
+    """Return the metric type of an aggregation."""
     return {"dau": "funnel", "avg": "ratio"}.get(math, "mean")  # type: ignore[return-value]  # of the literal's texts
 
 

@@ -33,7 +33,7 @@ class ActorKeyRepository:
         numbers = await self._find(actor_property, sorted(keys))
         missing = sorted(keys - numbers.keys())
         if missing:
-            # Two transactions that insert in different orders would wait for each other for ever.
+            # Two transactions that insert in different orders would wait for each other forever.
             await lock_project(self._session, ProjectLock.ACTOR_KEYS, self._project_id)
             await insert_missing_rows(
                 self._session, ActorKey, _COLUMNS, [(self._project_id, actor_property, key) for key in missing]
