@@ -1,12 +1,12 @@
 """The properties of a person or a group: JSON of bounded size, changed in place."""
 
+import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
-from app.common.json_text import storable_text
 from app.common.limits import PROPERTIES, Limit
 from app.sdk.bounded_structs import Scalar
 
@@ -17,6 +17,7 @@ Properties: TypeAlias = dict[str, Value]
 
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_MAY_BE_BEYOND_A_FLOAT: Final = re.compile(rb"[0-9]{200}|[eE]\+?[0-9]{3}")
 _NAMED_KEYS: Final = 5
 _NAMED_CHARACTERS: Final = 100
 # The values are scalars; a dict of them could not be changed to hold others.
@@ -37,7 +38,8 @@ def check_values(document: Raw) -> None:
     try:
         _decode_scalars(document)
     except msgspec.ValidationError:
-        _decode(document)
+        if _MAY_BE_BEYOND_A_FLOAT.search(document):
+            _decode(document)
 
 
 def read_properties(document: bytes | str | Raw) -> Properties:
@@ -46,16 +48,13 @@ def read_properties(document: bytes | str | Raw) -> Properties:
     Values are left out that are nested too deeply to be read back.
     """
     try:
-        properties = _decode_scalars(document)
+        return _decode_scalars(document)
     except msgspec.ValidationError:
         try:
             values = _decode_any(document)
         except msgspec.ValidationError:
             return {}
-        properties = {key: _read_value(raw) for key, raw in values.items() if is_bounded(raw)}
-    if any("\0" in key for key in properties):
-        return {storable_text(key): value for key, value in properties.items()}
-    return properties
+        return {key: _read_value(raw) for key, raw in values.items() if is_bounded(raw)}
 
 
 def _read_value(raw: Raw) -> Value:
@@ -110,14 +109,15 @@ class PropertyDocument:
         The first keys that were left out, cut to a hundred characters.
     """
 
-    __slots__ = ("_size", "first_left_out", "left_out", "limit", "values")
+    __slots__ = ("_bound", "_size", "first_left_out", "left_out", "limit", "values")
 
     def __init__(self, values: Properties, limit: Limit, size: int | None = None) -> None:
         self.values = values
         self.left_out = 0
         self.first_left_out: list[str] = []
         self.limit = limit
-        self._size = size
+        self._size: int | None = None  # is kept once the bound has reached the limit
+        self._bound = _size_of(values) if size is None else size
 
     @classmethod
     def read(cls, text: str, limit: Limit) -> Self:
@@ -125,14 +125,28 @@ class PropertyDocument:
 
     @property
     def size(self) -> int:
-        if self._size is None:  # counted when it is first needed
-            self._size = 1 + sum(_cost(key, value) for key, value in self.values.items())
+        if self._size is None:
+            self._size = _size_of(self.values)
         return self._size
+
+    def assign_all(self, changed: Properties, at_most: int) -> bool:
+        """Give properties other values, of at most so many bytes as JSON, if they fit; return whether one did."""
+        self._bound += at_most
+        if self._size is None and self._is_certain_to_fit(self._bound, len(changed)):
+            self.values |= changed
+            return bool(changed)
+        is_changed = False
+        for key, value in changed.items():
+            is_changed |= self.assign(key, value)
+        return is_changed
+
+    def _is_certain_to_fit(self, size: int, added: int) -> bool:
+        return size <= self.limit.value and len(self.values) + added <= PROPERTIES.value
 
     def assign(self, key: str, value: Value) -> bool:
         """Give a property a value, if it fits; return whether that changed it."""
         is_new = key not in self.values
-        if not is_new and _is_equal(self.values[key], value):
+        if not is_new and is_equal(self.values[key], value):
             return False
         if is_new and len(self.values) >= PROPERTIES.value:
             return self._leave_out(key)
@@ -154,30 +168,34 @@ class PropertyDocument:
         """Remove properties; return whether there was one of them."""
         found = self.values.keys() & keys
         for key in found:
-            size = self.size - _cost(key, self.values[key])
-            del self.values[key]
-            self._size = size
+            value = self.values.pop(key)
+            if self._size is not None:
+                self._size -= _cost(key, value)
         return bool(found)
 
     def absorb(self, other: Self) -> None:
         """Add the properties of another document that this one does not have; the other one is used up.
 
-        Where all fit, that takes as long as the smaller of the two: a chain of merges stays linear.
+        Where all fit, that takes as long as the smaller of the two, so that a chain of merges stays linear.
         """
         self.left_out += other.left_out
         self.first_left_out = (self.first_left_out + other.first_left_out)[:_NAMED_KEYS]
-        is_certain_to_fit = (
-            self.size + other.size <= self.limit.value and len(self.values) + len(other.values) <= PROPERTIES.value
-        )
-        if is_certain_to_fit and len(other.values) > len(self.values):
-            repeated = sum(_cost(key, other.values[key]) for key in self.values.keys() & other.values.keys())
-            self._size = self.size + other.size - 1 - repeated
-            other.values.update(self.values)
-            self.values = other.values
+        bound = sum(one._bound if one._size is None else one._size for one in (self, other))
+        if not self._is_certain_to_fit(bound, len(other.values)):
+            for key, value in other.values.items():
+                if key not in self.values:
+                    self.assign(key, value)
             return
-        for key, value in other.values.items():
-            if key not in self.values:
-                self.assign(key, value)
+        smaller, larger = sorted((self.values, other.values), key=len)
+        if smaller is other.values:
+            smaller = {key: value for key, value in smaller.items() if key not in larger}
+        self.values = larger
+        self.values |= smaller
+        self._bound, self._size = bound, None
+
+
+def _size_of(values: Properties) -> int:
+    return 1 + sum(_cost(key, value) for key, value in values.items())
 
 
 def _cost(key: str, value: Value) -> int:
@@ -185,7 +203,8 @@ def _cost(key: str, value: Value) -> int:
     return len(_encode(key)) + len(_encode(_encodable(value))) + 2
 
 
-def _is_equal(one: Value, other: Value) -> bool:
+def is_equal(one: Value, other: Value) -> bool:
+    """Whether two values are the same JSON."""
     if not isinstance(one, Raw) and not isinstance(other, Raw):
         return one == other
     if isinstance(one, Raw) and isinstance(other, Raw):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -16,7 +16,6 @@ from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AuthenticationFailed, Unavailable, ValidationFailed
 from app.common.json_text import append_members
 from app.common.time_slices import TimeSlices
-from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_data_error, is_transient_database_error
 from app.db.models import Project
@@ -36,7 +35,8 @@ from app.telemetry.prometheus import CAPTURED
 # Smaller requests share commits; larger ones are written by themselves.
 GROUPED_EVENTS = 100
 _SLICE_SECONDS = 0.0005  # of decoding, so that a request that holds locks does not wait for another's whole batch
-_STORED_TOGETHER = 2_500
+_WRITTEN_TOGETHER = 2_500
+_WRITTEN_SIZE = 2 * 1024 * 1024  # as of a group
 
 logger = logging.getLogger("abacus")
 
@@ -87,13 +87,12 @@ class CaptureService:
         """Look up the project of a large batch, so that only its clients can make the service decode events."""
         if not batch.token:
             raise _token_is_missing()
-        async with _reporting_errors(), self._database.read() as session:
-            project = await AccountRepository(session).find_ingestion_project(batch.token)
-        if project is None and not batch.project_id:
-            raise _token_is_unknown()
-        if project is None:
-            async with _reporting_errors():
-                await self._project_beside_key(batch.token, batch.project_id)
+        async with _reporting_errors():
+            if await self._enrichment.knows(batch.token):
+                return
+            if not batch.project_id:
+                raise _token_is_unknown()
+            await self._project_beside_key(batch.token, batch.project_id)
 
     async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
         """Add flags that browsers had not received yet: the first page view of a visit has none of its own."""
@@ -144,7 +143,7 @@ class CaptureService:
             person_ids |= await persons.apply([event for event in identity_events if event.uuid not in known])
             events = [event for event in events if event.uuid not in known]
         stored = 0
-        for some in chunks(events, _STORED_TOGETHER):
+        for some in _pieces(events):
             await asyncio.sleep(0)
             stored += await stored_events.append(
                 [
@@ -183,11 +182,30 @@ async def _decode_in_slices(batch: CapturedBatch) -> Sequence[CapturedEvent]:
     if batch.are_long:
         return await asyncio.to_thread(list, batch.events)
     slices = TimeSlices(_SLICE_SECONDS)
+    are_over = slices.are_over
     decoded: list[CapturedEvent] = []
     for event in batch.events:
         decoded.append(event)
-        await slices.pause()
+        if are_over():
+            await slices.pause()
     return decoded
+
+
+def _pieces(events: Sequence[CapturedEvent]) -> Iterator[Sequence[CapturedEvent]]:
+    """Cut events into pieces that are written together; their texts are copied on the way."""
+    if len(events) <= _WRITTEN_TOGETHER and size_of(events) <= _WRITTEN_SIZE:
+        yield events
+        return
+    piece: list[CapturedEvent] = []
+    size = 0
+    for event in events:
+        piece.append(event)
+        size += len(event.properties)
+        if size > _WRITTEN_SIZE or len(piece) == _WRITTEN_TOGETHER:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
 def _token_is_missing() -> AuthenticationFailed:

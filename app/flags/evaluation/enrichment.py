@@ -26,6 +26,10 @@ class EnrichmentService:
         self._active_flags = active_flags
         self._evaluation = evaluation
 
+    async def knows(self, token: str) -> bool:
+        """Whether a project has the token, which enrichment will ask for anyway."""
+        return await self._active_flags.find(token) is not None
+
     async def enrich(self, token: str, events: Sequence[SentEvent]) -> Sequence[str]:
         """Return the properties of all events, as JSON text, with flags added where they are missing.
 
@@ -39,7 +43,8 @@ class EnrichmentService:
         lacking = []
         for event in events:
             lacking.append(lacks_flags(event.properties))
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
         if not any(lacking):
             return [event.properties for event in events]
         distinct_ids = dict.fromkeys(event.distinct_id for event, lacks in zip(events, lacking, strict=True) if lacks)
@@ -49,5 +54,6 @@ class EnrichmentService:
         enriched = []
         for event, lacks in zip(events, lacking, strict=True):
             enriched.append(with_flags(event.properties, values[event.distinct_id]) if lacks else event.properties)
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
         return enriched

@@ -21,7 +21,7 @@ from app.properties.decoding import PropertyReader
 
 logger = logging.getLogger("abacus")
 
-_PERSONS_TOGETHER: Final = 100  # are read at a time: each may have half a megabyte of properties
+_PERSONS_TOGETHER: Final = 200  # are read at a time: each may have half a megabyte of properties
 WHERE_TO_FIND_TOKENS: Final = "`abacus project create` prints the project's token, and GET /api/projects/ returns it."
 
 
@@ -177,7 +177,8 @@ class EvaluationService:
                     hash_keys=person.hash_keys,
                 )
                 yield distinct_id, await evaluate_all(flags.flags, context, slices)
-                await slices.pause()
+                if slices.are_over():
+                    await slices.pause()
 
     async def _read_persons(
         self, project_id: int, flags: FlagSet, cohorts: LoadedCohorts | None, distinct_ids: Sequence[str]

@@ -169,7 +169,8 @@ class CohortService:
         for person_id, properties in persons.items():
             inside = loaded.matcher.cohorts_of(loaded.reader.read(properties), listed_in.get(person_id, ()))
             found[person_id] = loaded.wanted & inside
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
         return found
 
     async def _matching(

@@ -56,13 +56,15 @@ class GroupService:
         slices = TimeSlices()
         for event in events:
             groups = groups_of(event.properties)
+            if not groups and event.name != GROUP_IDENTIFY:
+                continue
             names = [*groups, *(_described_types(event) if event.name == GROUP_IDENTIFY else ())]
-            if names:
-                indexes = await self._indexes(names)
-                keys = sorted((indexes[name], key) for name, key in groups.items() if name in indexes)
-                if keys:
-                    assigned[event.uuid] = with_group_keys(event.properties, keys)
-            await slices.pause()
+            indexes = await self._indexes(names) if names else {}
+            keys = sorted((indexes[name], key) for name, key in groups.items() if name in indexes)
+            if keys:
+                assigned[event.uuid] = with_group_keys(event.properties, keys)
+            if slices.are_over():
+                await slices.pause()
         return assigned
 
     async def describe(self, events: Sequence[GroupEvent]) -> None:
@@ -106,7 +108,8 @@ class GroupService:
             for group in changes[key]:
                 for name, value in group.read_properties().items():
                     document.assign(name, value)
-                await slices.pause()
+                if slices.are_over():
+                    await slices.pause()
             report_left_out(document, "group", self._groups.project_id)
             changed[group_id] = write_properties(document.values)
         await self._groups.set_properties(changed)

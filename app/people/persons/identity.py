@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from app.common.limits import DISTINCT_IDS, PERSON_PROPERTY_BYTES
 from app.common.timestamps import from_microseconds
-from app.people.properties import Properties, PropertyDocument
+from app.people.properties import Properties, PropertyDocument, is_equal
 
 # Ids that unrelated clients send by mistake: merging by them would merge unrelated persons.
 _ILLEGAL_IN_ANY_CASE = frozenset(
@@ -58,6 +58,8 @@ class IdentityEvent(Protocol):
     def may_change_person(self) -> bool: ...
     @property
     def person_bytes(self) -> int: ...
+    @property
+    def origin_bytes(self) -> int: ...
 
 
 class PersonState:
@@ -115,19 +117,14 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
-        removed = event.unset
-        assign = self.document.assign
         held = self.properties
-        is_changed = False
-        for key, value in event.set_once.items():
-            if key not in held and key not in removed:
-                is_changed |= assign(key, value)
-        for key, value in event.set.items():
-            if key not in removed:
-                is_changed |= assign(key, value)
-        if removed:
-            is_changed |= self.document.remove(removed)
-        self.changed |= is_changed
+        changed = {key: value for key, value in event.set_once.items() if key not in held}
+        changed |= {k: value for k, value in event.set.items() if k not in held or not is_equal(held[k], value)}
+        if removed := event.unset:
+            changed = {key: value for key, value in changed.items() if key not in removed}
+            self.changed |= self.document.remove(removed)
+        if changed:
+            self.changed |= self.document.assign_all(changed, event.person_bytes + event.origin_bytes)
 
 
 @dataclass
@@ -201,9 +198,9 @@ class IdentityGraph:
             is_identified=is_identified,
             created_at=from_microseconds(event.time),
         )
-        for key, value in {**event.set_once, **event.set}.items():
-            if key != _CREATOR:
-                person.document.assign(key, value)
+        properties = {**event.set_once, **event.set}
+        properties.pop(_CREATOR, None)
+        person.document.assign_all(properties, event.person_bytes + event.origin_bytes)
         self.changes.created.append(person)
         for distinct_id in distinct_ids:
             self._assign(distinct_id, person)

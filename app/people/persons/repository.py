@@ -13,12 +13,15 @@ from sqlalchemy import (
     Integer,
     Select,
     Text,
+    Update,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     func,
     insert,
+    literal,
     select,
     text,
     update,
@@ -29,7 +32,7 @@ from app.common.limits import PERSON_PROPERTY_BYTES
 from app.common.page_sizes import fitting
 from app.common.time_slices import TimeSlices
 from app.db.advisory_locks import ProjectLock, lock_project
-from app.db.bulk import chunks, insert_rows, read_columns
+from app.db.bulk import chunks, insert_rows, read_columns, table_of
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.db.sizes import octets
@@ -63,28 +66,22 @@ def _ids_query(dialect_name: str) -> Select[str, int]:
 
 
 @functools.cache
-def _states_query(dialect_name: str) -> Select[str, int, UUID, str, bool, dt.datetime]:
+def _states_query(dialect_name: str, *, is_small: bool) -> Select[str, int, UUID, str | None, bool, dt.datetime, int]:
+    """Select persons; ``is_small`` without the properties of those that have many, whose size is selected."""
+    document = cast(Person.properties, Text)
+    size = func.length(document, type_=Integer) if is_small else literal(0)
     return (
         select(
             PersonDistinctId.distinct_id,
             Person.id,
             Person.uuid,
-            cast(Person.properties, Text),
+            case((size <= _LARGE_CHARACTERS, document)) if is_small else document,
             Person.is_identified,
             Person.created_at,
+            size,
         )
         .join(Person, Person.id == PersonDistinctId.person_id)
         .where(_is_known_as(dialect_name))
-    )
-
-
-@functools.cache
-def _large_query(dialect_name: str) -> Select[str, int]:
-    size = func.length(cast(Person.properties, Text), type_=Integer)
-    return (
-        select(PersonDistinctId.distinct_id, size)
-        .join(Person, Person.id == PersonDistinctId.person_id)
-        .where(_is_known_as(dialect_name), size > _LARGE_CHARACTERS)
     )
 
 
@@ -129,23 +126,32 @@ class PersonRepository:
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
         """Load the persons of distinct ids; ids of one person share one state."""
+        return (await self._states(distinct_ids, is_small=False))[0]
+
+    async def small_states(self, distinct_ids: Sequence[str]) -> tuple[dict[str, PersonState], dict[str, int]]:
+        """Load the persons whose properties are small; return the size of the other ones' by distinct id."""
+        return await self._states(distinct_ids, is_small=True)
+
+    async def _states(
+        self, distinct_ids: Sequence[str], *, is_small: bool
+    ) -> tuple[dict[str, PersonState], dict[str, int]]:
         by_id: dict[int, PersonState] = {}
-        query = _states_query(self._session.get_bind().dialect.name)
+        query = _states_query(self._session.get_bind().dialect.name, is_small=is_small)
         rows = await fetch_within(self._session, query, self._bound(distinct_ids))
         slices = TimeSlices()
         found: dict[str, PersonState] = {}
-        for distinct_id, person_id, uuid, text_, is_identified, created_at in rows:
+        sizes: dict[str, int] = {}
+        for distinct_id, person_id, uuid, document, is_identified, created_at, size in rows:
+            if document is None:
+                sizes[distinct_id] = size
+                continue
             if person_id not in by_id:
-                document = PropertyDocument.read(text_, PERSON_PROPERTY_BYTES)
-                by_id[person_id] = PersonState(person_id, uuid, document, is_identified, created_at)
-                await slices.pause()
+                properties = PropertyDocument.read(document, PERSON_PROPERTY_BYTES)
+                by_id[person_id] = PersonState(person_id, uuid, properties, is_identified, created_at)
+                if slices.are_over():
+                    await slices.pause()
             found[distinct_id] = by_id[person_id]
-        return found
-
-    async def large(self, distinct_ids: Sequence[str]) -> dict[str, int]:
-        """Return the number of characters of the properties of those persons that have many, by distinct id."""
-        query = _large_query(self._session.get_bind().dialect.name)
-        return dict(await fetch_within(self._session, query, self._bound(distinct_ids)))
+        return found, sizes
 
     async def count_ids(self, persons: Iterable[PersonState]) -> None:
         """Give persons the number of their distinct ids."""
@@ -158,9 +164,7 @@ class PersonRepository:
     async def store(self, changes: IdentityChanges, known: Iterable[PersonState]) -> None:
         """Store the changes of a batch. Persons that were both created and merged within it leave no row."""
         await self._insert([person for person in changes.created if person.merged_into is None])
-        for person in changes.merged:
-            if person.id is not None:
-                await self._merge(person.id, _id(person.survivor()))
+        await self._merge([(person.id, _id(person.survivor())) for person in changes.merged if person.id is not None])
         await self._update([person for person in known if person.changed and person.merged_into is None])
         await self._insert_distinct_ids(changes.distinct_ids)
 
@@ -221,27 +225,43 @@ class PersonRepository:
             ],
         )
 
-    async def _merge(self, merged_id: int, person_id: int) -> None:
-        """Move the merged person's distinct ids to the other person, and log the merge."""
-        await self._session.execute(
-            update(PersonDistinctId)
-            .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id == merged_id)
-            .values(person_id=person_id)
+    async def _merge(self, merges: Sequence[tuple[int, int]]) -> None:
+        """Move the distinct ids of merged persons to the others, and log the merges: (merged id, person id)."""
+        if not merges:
+            return
+        connection = await self._session.connection()
+        pairs = [{"merged": merged_id, "survivor": person_id} for merged_id, person_id in merges]
+        await connection.execute(
+            update(table_of(PersonDistinctId))
+            .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id == bindparam("merged"))
+            .values(person_id=bindparam("survivor")),
+            pairs,
         )
-        await self._session.execute(
-            insert(PersonMerge).values(project_id=self._project_id, merged_id=merged_id, person_id=person_id)
+        await connection.execute(
+            insert(table_of(PersonMerge)),
+            [
+                {"project_id": self._project_id, "merged_id": merged_id, "person_id": person_id}
+                for merged_id, person_id in merges
+            ],
         )
-        await self._move_hash_keys(merged_id, person_id)
-        await self._session.execute(delete(Person).where(Person.project_id == self._project_id, Person.id == merged_id))
+        await connection.execute(self._hash_key_moves(), pairs)
+        for chunk in chunks([merged_id for merged_id, _ in merges]):
+            await self._session.execute(
+                delete(Person).where(Person.project_id == self._project_id, Person.id.in_(chunk)),
+                execution_options={"synchronize_session": False},
+            )
 
-    async def _move_hash_keys(self, merged_id: int, person_id: int) -> None:
-        """Move the merged person's hash keys to the survivor, except for flags for which the survivor has its own."""
-        own = select(HashKeyOverride.feature_flag_key).where(HashKeyOverride.person_id == person_id)
-        await self._session.execute(
-            update(HashKeyOverride)
-            .where(HashKeyOverride.person_id == merged_id, HashKeyOverride.feature_flag_key.not_in(own))
-            .values(person_id=person_id),
-            execution_options={"synchronize_session": False},
+    def _hash_key_moves(self) -> Update:
+        """Move a merged person's hash keys to the survivor, except for flags for which the survivor has its own."""
+        keys = table_of(HashKeyOverride)
+        own = keys.alias()
+        has_own = select(own.c.person_id).where(
+            own.c.person_id == bindparam("survivor"), own.c.feature_flag_key == keys.c.feature_flag_key
+        )
+        return (
+            update(keys)
+            .where(keys.c.person_id == bindparam("merged"), ~has_own.exists())
+            .values(person_id=bindparam("survivor"))
         )
 
     async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:

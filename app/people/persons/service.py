@@ -1,6 +1,6 @@
 """Resolves the persons of events, and reads persons."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,18 +43,19 @@ class PersonService:
         changing = [event for event in events if event.may_change_person]
         if not changing:
             return await self._persons.ids(list({event.distinct_id for event in events}))
-        slices = TimeSlices()
         found: dict[str, int] = {}
-        for run in await self._runs(events):
-            states = await self._persons.states(list({event.distinct_id for event in run}))
+        async for run, states in self._runs(events):
+            slices = TimeSlices()
             # Browsers repeat the origin of their person with every event: only the first one changes the person.
             for event in run:
                 if event.may_change_person and event.distinct_id in states:
                     states[event.distinct_id].update(event)
-                    await slices.pause()
-            unchanged = {name: state for name, state in states.items() if state.id is not None and not state.changed}
-            self._report(unchanged.values())
-            found |= {name: state.id for name, state in unchanged.items() if state.id is not None}
+                    if slices.are_over():
+                        await slices.pause()
+            for distinct_id, state in states.items():
+                if state.id is not None and not state.changed:
+                    found[distinct_id] = state.id
+                    report_left_out(state.document, "person", self._persons.project_id)
         return found
 
     async def lock(self) -> None:
@@ -70,12 +71,11 @@ class PersonService:
             The persons that the events change have too many properties together.
         """
         found: dict[str, int] = {}
-        for run in await self._runs(events):
-            found |= await self._apply(run)
+        async for run, known in self._runs(events):
+            found |= await self._apply(run, known)
         return found
 
-    async def _apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
-        known = await self._persons.states(list(_mentioned(events)))
+    async def _apply(self, events: Sequence[IdentityEvent], known: Mapping[str, PersonState]) -> dict[str, int]:
         if known and any(event.alias is not None for event in events):
             await self._persons.count_ids(known.values())
         graph = IdentityGraph(known)
@@ -83,9 +83,11 @@ class PersonService:
         persons: dict[str, PersonState] = {}
         for event in events:
             persons[event.distinct_id] = graph.apply(event)
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
         await self._persons.store(graph.changes, {id(person): person for person in known.values()}.values())
-        self._report({id(person): person for person in persons.values()}.values())
+        for person in {id(person): person for person in persons.values()}.values():
+            report_left_out(person.document, "person", self._persons.project_id)
         report_refused_merges(graph.changes.refused, self._persons.project_id)
         found = {}
         for distinct_id, person in persons.items():
@@ -95,38 +97,27 @@ class PersonService:
             found[distinct_id] = survivor.id
         return found
 
-    async def _runs(self, events: Sequence[IdentityEvent]) -> Sequence[Sequence[IdentityEvent]]:
-        """Cut events into runs that hold few properties in memory at a time; nearly always it is one.
+    async def _runs(
+        self, events: Sequence[IdentityEvent]
+    ) -> AsyncIterator[tuple[Sequence[IdentityEvent], dict[str, PersonState]]]:
+        """Yield events in runs, with the persons of each, that hold few properties in memory; nearly always it is one.
 
         Where no event joins persons, those of one person come together, so that the person is read once.
         """
-        mentioned = _mentioned(events)
-        large = await self._persons.large(list(mentioned)) if len(mentioned) > _FEW_PERSONS else {}
-        if not large and sum(event.person_bytes for event in events) <= _RUN_BYTES:
-            return [events]
+        mentioned = list(_mentioned(events))
+        is_certainly_small = sum(event.person_bytes for event in events) <= _RUN_BYTES
+        if is_certainly_small and len(mentioned) <= _FEW_PERSONS:
+            yield events, await self._persons.states(mentioned)
+            return
+        states, large = await self._persons.small_states(mentioned)
+        if is_certainly_small and not large:
+            yield events, states
+            return
+        del states
         if all(event.alias is None for event in events):
             events = sorted(events, key=lambda event: event.distinct_id)
-        runs: list[list[IdentityEvent]] = [[]]
-        read: set[str] = set()
-        size = total = 0
-        for event in events:
-            names = {event.distinct_id, event.alias or event.distinct_id} - read
-            weight = sum(large.get(name, 0) for name in names)
-            total += weight
-            if total > CHANGED_PERSON_BYTES.value:
-                raise PayloadTooLarge(CHANGED_PERSON_BYTES.detail)
-            if runs[-1] and size + weight + event.person_bytes > _RUN_BYTES:
-                runs.append([])
-                read, size = set(), 0
-                weight = sum(large.get(name, 0) for name in (event.distinct_id, event.alias) if name is not None)
-            runs[-1].append(event)
-            read |= names
-            size += weight + event.person_bytes
-        return runs
-
-    def _report(self, persons: Iterable[PersonState]) -> None:
-        for person in persons:
-            report_left_out(person.document, "person", self._persons.project_id)
+        for run in _cut(events, large):
+            yield run, await self._persons.states(list(_mentioned(run)))
 
     async def page(
         self, distinct_id: str | None, limit: int, offset: int
@@ -170,4 +161,26 @@ class PersonFilterService:
 
 
 def _mentioned(events: Iterable[IdentityEvent]) -> set[str]:
-    return {name for event in events for name in (event.distinct_id, event.alias) if name is not None}
+    mentioned = {event.distinct_id for event in events}
+    return mentioned.union(event.alias for event in events if event.alias is not None)
+
+
+def _cut(events: Sequence[IdentityEvent], large: Mapping[str, int]) -> Iterator[Sequence[IdentityEvent]]:
+    """Cut events into runs, each with few properties: sent ones, and those of persons who have many, of given sizes."""
+    run: list[IdentityEvent] = []
+    read: set[str] = set()
+    size = total = 0
+    for event in events:
+        names = {event.distinct_id, event.alias or event.distinct_id} & large.keys()
+        added = event.person_bytes + sum(large[name] for name in names - read)
+        if run and size + added > _RUN_BYTES:
+            yield run
+            run, read, size = [], set(), 0
+            added = event.person_bytes + sum(large[name] for name in names)
+        run.append(event)
+        total += added
+        if total > CHANGED_PERSON_BYTES.value:
+            raise PayloadTooLarge(CHANGED_PERSON_BYTES.detail)
+        read |= names
+        size += added
+    yield run

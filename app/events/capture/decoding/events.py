@@ -34,14 +34,17 @@ MAX_DISTINCT_ID_CHARACTERS = 200
 LONG_BYTES = 16 * 1024
 _ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
 _MAX_CHARACTER_BYTES = 4  # in UTF-8
+_SHORT_CHARACTERS = limits.EVENT_FIELD_BYTES.value // _MAX_CHARACTER_BYTES
 _FALSY = frozenset({b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"})
 _NO_KEYS: Set[str] = frozenset()
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
-_decode_keys: Any = msgspec.json.Decoder().decode  # whatever JSON holds
+_decode_any: Any = msgspec.json.Decoder().decode  # whatever JSON holds
 
 # A person keeps the first value of each property of origin, and the latest campaign.
 _INITIAL_PROPERTIES = tuple(f"$initial_{field}" for field in ORIGIN_FIELDS.values())
+# A property has at most 25 bytes more as JSON than it was sent with: its name, and a number that is written at length.
+_NAMES_BYTES = sum(2 * len(name) + 50 for name in (*_INITIAL_PROPERTIES, *CAMPAIGN_PROPERTIES))
 _read_campaign = attrgetter(*CAMPAIGN_PROPERTIES)
 _read_origin = attrgetter(*ORIGIN_FIELDS.values())
 
@@ -64,6 +67,8 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     sent_set, sent_set_once, sent_unset : msgspec.Raw or UNSET
         The JSON of properties of the person that the client sent. It is decoded when it is asked for, so that a request
         is never decoded as a whole.
+    person_bytes : int
+        The size of what the client sent as properties of the person.
     address : str or None
         The address that the event came from, unless the event states it itself.
     """
@@ -81,33 +86,37 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     sent_set: Json
     sent_set_once: Json
     sent_unset: Json
+    person_bytes: int
     address: str | None
 
     @property
     def set(self) -> Properties:
         """The properties that the person gets."""
-        return {**_read_sent(self.sent_set), **self.campaign}
+        sent = self.sent_set
+        return self.campaign if isinstance(sent, UnsetType) else {**_read_sent(sent), **self.campaign}
 
     @property
     def set_once(self) -> Properties:
         """The properties that the person gets unless it has them."""
-        return {**self.origin, **_read_sent(self.sent_set_once)}
+        sent = self.sent_set_once
+        return self.origin if isinstance(sent, UnsetType) else {**self.origin, **_read_sent(sent)}
 
     @property
     def unset(self) -> Set[str]:
         """The properties that are removed from the person."""
-        keys = _NO_KEYS if isinstance(self.sent_unset, UnsetType) else _decode_keys(self.sent_unset)
+        keys = None if isinstance(self.sent_unset, UnsetType) else _decode_any(self.sent_unset)
         return frozenset(map(str, keys)) if isinstance(keys, list) else _NO_KEYS
 
     @property
     def may_change_person(self) -> bool:
         """Whether the event has properties of the person."""
-        return bool(self.campaign or self.origin) or self.person_bytes > 0
+        return bool(self.origin or self.person_bytes)  # a campaign is a part of the origin
 
     @property
-    def person_bytes(self) -> int:
-        """The size of what the client sent as properties of the person."""
-        return sum(len(sent) for sent in (self.sent_set, self.sent_set_once, self.sent_unset) if sent)
+    def origin_bytes(self) -> int:
+        """A bound on the size of ``campaign`` and ``origin`` as JSON: both are written anew."""
+        text = self.properties
+        return _NAMES_BYTES + 2 * len(text) * (1 if text.isascii() else _MAX_CHARACTER_BYTES) if self.origin else 0
 
 
 def read_events(events: Sequence[WireEvent | Raw], clock: RequestClock, address: str | None) -> Iterator[CapturedEvent]:
@@ -135,7 +144,10 @@ def is_long(event: WireEvent | Raw) -> bool:
     """Whether decoding an event may take long."""
     if isinstance(event, Raw):
         return len(event) > LONG_BYTES
-    return any(len(part) > LONG_BYTES for part in (event.properties, event.set, event.set_once, event.unset) if part)
+    properties = event.properties
+    if not isinstance(properties, UnsetType) and len(properties) > LONG_BYTES:
+        return True
+    return any(part and len(part) > LONG_BYTES for part in (event.set, event.set_once, event.unset))
 
 
 def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> CapturedEvent | None:
@@ -152,6 +164,7 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
     if event.set or event.set_once or event.unset:
         text, known = _merge_into_properties(event, text)
     name = _read_text(event.event)
+    sent_json = (known.set, known.set_once, known.unset)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
@@ -166,6 +179,7 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         sent_set=known.set,
         sent_set_once=known.set_once,
         sent_unset=known.unset,
+        person_bytes=sum(len(sent) for sent in sent_json if sent) if any(sent_json) else 0,
         address=address if known.address is UNSET else None,
     )
 
@@ -196,7 +210,7 @@ def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
 
 def _read_text(value: Scalar | UnsetType) -> str:
     text = storable_text(value)
-    if len(text) * _MAX_CHARACTER_BYTES > limits.EVENT_FIELD_BYTES.value:
+    if len(text) > _SHORT_CHARACTERS:
         refuse_long_field(text)
     return text
 
@@ -247,5 +261,8 @@ def _read_alias(name: str, known: WireProperties) -> str | None:
     return _read_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
-def _read_sent(raw: Json) -> Properties:
-    return {} if isinstance(raw, UnsetType) else read_properties_of_person(raw)
+def _read_sent(raw: Raw) -> Properties:
+    properties = read_properties_of_person(raw)
+    if any("\0" in key for key in properties):
+        return {storable_text(key): value for key, value in properties.items()}
+    return properties
