@@ -22,7 +22,8 @@ def test_every_limit_is_listed_and_has_a_case() -> None:
 
 def test_tests_elsewhere_exist() -> None:
     def has(file: str, test: str) -> bool:
-        return f"def {test}(" in (ROOT / "tests" / file).read_text()
+        path = ROOT / "tests" / file
+        return path.exists() and f"def {test}(" in path.read_text()
 
     assert [named for named in HELD_ELSEWHERE.values() if not has(*named)] == []
 

@@ -29,7 +29,7 @@ from tests.support.service import Service
 pytestmark = [pytest.mark.one_database, pytest.mark.timeout(1800)]
 
 SLACK = 1.6  # more than linear by caches of the processor, and by logarithms
-NOISE_SECONDS = 0.05
+NOISE_SECONDS = 0.1
 ATTEMPTS = 3
 # Of each kind of sender and of each kind of input, for the edit loop; all of them take minutes.
 SAMPLE = {

@@ -105,9 +105,9 @@ EVENTS: Mapping[str, Events] = {
     "items of a property": Events(
         "token", 25_000, 2_000_000, lambda _, size: [event(properties={"note": [[]] * size})]
     ),
-    "nesting of a property": Events("token", 1_000, 400_000, lambda _, size: [event(properties={"note": f"@{size}"})]),
+    "nesting of a property": Events("token", 100, 400_000, lambda _, size: [event(properties={"note": f"@{size}"})]),
     "nesting of a person's property": Events(
-        "token", 1_000, 400_000, lambda _, size: [event(properties={"$set": {"note": f"@{size}"}})]
+        "token", 100, 400_000, lambda _, size: [event(properties={"$set": {"note": f"@{size}"}})]
     ),
     "properties of a person": Events(
         "token", 4_000, 80_000, lambda unique, size: [event(distinct_id=unique, properties={"$set": numbered(size)})]

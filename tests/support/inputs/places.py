@@ -88,7 +88,5 @@ def dimensions() -> Iterator[Dimension]:
             if parameter["in"] == "query":  # a head has at most 64 KiB
                 for kind in ("length", "digits", "items"):
                     name = f"{kind} of the parameter {parameter['name']}"
-                    grown = GROWN[kind][2]
-                    yield Dimension(
-                        name, sender(route), route, 500, 60_000, _parameter(route, parameter["name"], grown)
-                    )
+                    build = _parameter(route, parameter["name"], GROWN[kind][2])
+                    yield Dimension(name, sender(route), route, 200, 6_000, build, is_taken=False)
