@@ -49,7 +49,8 @@ async def compile_patterns(trees: Iterable[Node]) -> None:
                 size += sum(search.size for search in searches_of(condition))
             if size > limits.PATTERN_PROGRAMS_BYTES.value:
                 raise InvalidFilter(limits.PATTERN_PROGRAMS_BYTES.detail, "too_many_patterns")
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
 
 
 def _refuse_other_session_properties(node: Node) -> None:

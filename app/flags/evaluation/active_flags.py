@@ -124,7 +124,8 @@ class ActiveFlags:
         flags = {}
         for row in rows:
             flags[row] = known.get(row) or await _prepare(row)
-            await slices.pause()
+            if slices.are_over():
+                await slices.pause()
         project = ProjectFlags(project_id, FlagSet(tuple(flags.values())), group_types)
         # A commit during the read may be missing from its result: then the entry serves this request only.
         fresh_until = self._clock() + FRESH_SECONDS if changes == self._changes else self._clock()

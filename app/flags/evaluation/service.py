@@ -208,7 +208,8 @@ async def evaluate_all(
         except Exception:
             logger.exception("evaluation of flag %s failed", flag.id)
             failed.append(flag)
-        await slices.pause()
+        if slices.are_over():
+            await slices.pause()
     return Evaluation(results, failed)
 
 
