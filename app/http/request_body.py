@@ -5,6 +5,7 @@ is validated only after the caller is authorized. The framework would read its o
 """
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -196,7 +197,10 @@ class _BodyReader:
     async def __call__(self, request: Request) -> BaseModel:
         document = await read_document(request, self._limit)
         if issubclass(self.model, RequestBody):
-            await self.model.prepare(document)
+            with contextlib.suppress(
+                UnicodeError, RecursionError
+            ):  # half a character, or too deep: validation refuses it
+                await self.model.prepare(document)
         if isinstance(document, Form) and request.method != "PATCH":
             document = {**dict.fromkeys(self._checkboxes, False), **document}
         return validate(self.model, document)

@@ -304,16 +304,6 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
     assert response.json()["detail"] == detail
 
 
-@pytest.mark.one_database("postgresql")  # 1,664 columns; SQLite has 2,000
-async def test_funnel_may_have_more_steps_than_a_query_columns(service: Service) -> None:
-    steps = [{"id": f"step {number}", "order": number} for number in range(1_700)]
-    experiment = await service.create_experiment(filters={"insight": "FUNNELS", "events": steps})
-
-    response = await service.get(f"/experiments/{experiment['id']}/results/")
-
-    assert (response.status_code, response.json()["code"]) == (400, "no_data")
-
-
 async def test_bad_regular_expression_is_named(service: Service) -> None:
     filters = {"events": [{"id": "a", "properties": [{"key": "b", "operator": "regex", "value": "(?=x)"}]}]}
     experiment = await service.create_experiment(filters={**FUNNEL, **filters})
