@@ -16,14 +16,16 @@ import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table
+from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table, func, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
 
 from app.db.compiled_queries import driver_of, terminated_on_timeout
 from app.db.models import Base
+from app.db.sizes import octets
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]
@@ -146,15 +148,75 @@ def _unnest_statement(table: Table, columns: Sequence[str], dialect: Dialect) ->
 
 async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
     """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long."""
-    dialect = session.get_bind().dialect
-    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    parameters = compiled.params
-    values = [parameters[name] for name in compiled.positiontup or ()]
-    if dialect.name == "postgresql":
+    statement, values = _compiled(session, query)
+    if session.get_bind().dialect.name == "postgresql":
         driver = await _asyncpg(session)
         with terminated_on_timeout(driver):
-            return cast("Sequence[Sequence[Any]]", await driver.fetch(compiled.string, *values))
-    return list(await (await _aiosqlite(session)).execute_fetchall(compiled.string, values))
+            return cast("Sequence[Sequence[Any]]", await driver.fetch(statement, *values))
+    return list(await (await _aiosqlite(session)).execute_fetchall(statement, values))
+
+
+def _compiled(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> tuple[str, list[Any]]:
+    compiled = query.compile(dialect=session.get_bind().dialect, compile_kwargs={"render_postcompile": True})
+    return compiled.string, [compiled.params[name] for name in compiled.positiontup or ()]
+
+
+async def fetch_rows_by_size(
+    session: AsyncSession,
+    query: Select[*tuple[Any, ...]],
+    order: InstrumentedAttribute[int],
+    text: InstrumentedAttribute[str],
+    limit: int,
+) -> tuple[Sequence[Sequence[Any]], bool]:
+    """Return the first rows whose texts have at most ``limit`` bytes together, and whether there may be more.
+
+    It is for queries that ``fetch_rows`` can read. The text is their last column; at least one row is returned.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return await _fetch_by_running_total(session, query, order, text, limit)
+    compiled, values = _compiled(session, query.order_by(order))
+    rows: list[Sequence[Any]] = []
+    left = limit
+
+    def collect(_cursor: object, row: Sequence[Any]) -> None:
+        nonlocal left
+        left -= len(row[-1]) if row[-1].isascii() else len(row[-1].encode())
+        if left < 0 and rows:
+            raise _FullError
+        rows.append(row)
+
+    # Rows are collected in the driver's thread as they are read, because the driver returns all or a fixed number.
+    async with (await _aiosqlite(session)).execute(compiled, values) as cursor:
+        cursor.row_factory = cast("Any", collect)
+        try:
+            await cursor.fetchall()
+        except _FullError as full:
+            full.with_traceback(None)  # it holds the frames that hold the rows, until garbage is collected
+            return rows, True
+    return rows, False
+
+
+class _FullError(Exception):
+    """The rows that were read have as many bytes as were asked for."""
+
+
+async def _fetch_by_running_total(
+    session: AsyncSession,
+    query: Select[*tuple[Any, ...]],
+    order: InstrumentedAttribute[int],
+    text: InstrumentedAttribute[str],
+    limit: int,
+) -> tuple[Sequence[Sequence[Any]], bool]:
+    """Leave out rows by the running total of their bytes, for which PostgreSQL reads no large text."""
+    # Limited before the totals: otherwise they would be made of all later rows.
+    first = query.order_by(order).subquery()
+    place, size = first.c[order.key], octets(first.c[text.key])
+    sized = select(first, func.sum(size).over(order_by=place, rows=(None, 0)).label("total")).subquery()
+    fits = (sized.c.total <= limit) | (sized.c.total == octets(sized.c[text.key]))  # the latter of the first row
+    columns = [column for column in sized.c if column.name != "total"]
+    rows = await fetch_rows(session, select(*columns).where(fits).order_by(sized.c[order.key]))
+    # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
+    return rows, 4 * sum(len(row[-1]) for row in rows) > limit
 
 
 async def read_columns(

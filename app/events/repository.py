@@ -5,7 +5,6 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
@@ -25,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
-from app.common.page_sizes import fitting, pieces
+from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
-from app.db.bulk import chunks, fetch_rows, insert_missing_rows
+from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
@@ -47,6 +46,13 @@ Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
+
+
+class EventChunk(NamedTuple):
+    """The next events of some names. They are all up to the sequence number ``end``."""
+
+    rows: Sequence[EventRow]
+    end: int
 
 
 class NewEvent(NamedTuple):
@@ -166,42 +172,27 @@ class EventRepository:
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
 
-    async def ends_of_chunks(
+    async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
-    ) -> Sequence[int]:
-        """Return where to cut the first ``limit`` events after a sequence number; names None means all names.
+    ) -> EventChunk:
+        """Return the first events after a sequence number; names None means all names.
 
-        Each chunk has at most ``limits.ROWS_BYTES`` of properties, unless it is a single event. With fewer events than
-        the limit the last chunk ends at the high-water mark.
+        They are at most ``limit``, and have at most ``limits.ROWS_BYTES`` of properties, unless one alone has more.
         """
-        end = high_water_mark
-        if names is not None and 1 < len(names) <= _MAX_SUBQUERIES:
-            end = await self._end_of_page(names, sequence, high_water_mark, limit)
-        sizes = (
-            select(Event.sequence, octets(Event.properties).label("size"))
-            .where(*self._between(names, sequence, end))
-            .order_by(Event.sequence)
-            .limit(limit)
+        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
+            Event.project_id == self._project_id, Event.sequence > sequence
         )
-        some = sizes.subquery()
-        summary = select(func.count(), func.max(some.c.sequence), func.sum(some.c.size)).select_from(some)
-        [(count, last, size)] = await fetch_rows(self._session, summary)
-        ends = [last]
-        if count and size > limits.ROWS_BYTES.value:
-            measured = await fetch_rows(self._session, sizes)
-            counts = pieces((row[1] for row in measured), limits.ROWS_BYTES.value)
-            ends = [measured[place - 1][0] for place in accumulate(counts)]
-        return ends if count >= limit else [*ends[:-1], high_water_mark]
-
-    async def named_between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[EventRow]:
-        """Return the events after a sequence number, up to another, in order of arrival; names None means all names."""
-        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
-        events = events.where(*self._between(names, after, until)).order_by(Event.sequence)
-        return cast("Sequence[EventRow]", await fetch_rows(self._session, events))
-
-    def _between(self, names: Sequence[str] | None, after: int, until: int) -> Sequence[ColumnElement[bool]]:
-        between = (Event.project_id == self._project_id, Event.sequence > after, Event.sequence <= until)
-        return between if names is None else (*between, Event.name.in_(names))
+        end = high_water_mark
+        if names is not None:
+            events = events.where(Event.name.in_(names))
+            if 1 < len(names) <= _MAX_SUBQUERIES:
+                end = await self._end_of_page(names, sequence, high_water_mark, limit)
+        events = events.where(Event.sequence <= end).limit(limit)
+        rows, is_cut = await fetch_rows_by_size(
+            self._session, events, Event.sequence, Event.properties, limits.ROWS_BYTES.value
+        )
+        is_full = is_cut or len(rows) >= limit
+        return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else high_water_mark)
 
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.

@@ -55,7 +55,7 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 # The first statement of each finds key, user, project and membership.
 COSTS: Mapping[str, tuple[Request, int]] = {
     "an experiment": (lambda service: service.get("/experiments/1/"), 2),
-    "all experiments": (lambda service: service.get("/experiments/"), 3),
+    "all experiments": (lambda service: service.get("/experiments/"), 3),  # access, the sizes, the page
     "a page of experiments that more follow": (lambda service: service.get("/experiments/", limit=2), 4),
     "a new experiment": (
         lambda service: service.post(

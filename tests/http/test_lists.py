@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.common import limits
-from app.common.page_sizes import fitting, pieces
+from app.common.page_sizes import fitting
 from tests.support.service import Service, event
 
 LISTS = (
@@ -28,13 +28,6 @@ LISTS = (
 )
 def test_page_has_as_many_items_as_fit_and_at_least_one(sizes: list[int], count: int) -> None:
     assert fitting(sizes, 100) == count
-
-
-@pytest.mark.parametrize(
-    ("sizes", "counts"), [([], []), ([100], [1]), ([60, 40, 1], [2, 1]), ([101, 101], [1, 1]), ([1, 101, 1], [1, 1, 1])]
-)
-def test_pieces_have_as_many_items_as_fit_and_at_least_one(sizes: list[int], counts: list[int]) -> None:
-    assert pieces(sizes, 100) == counts
 
 
 async def test_every_list_shows_each_item_once_on_pages_that_end_by_bytes(

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,7 +13,7 @@ from typing import TypeAlias
 from app.common.progress import Progress
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.repository import EventQueries, EventRepository
+from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
@@ -26,6 +25,8 @@ from app.metrics.failures import CountingFailures
 CHUNK = 30_000
 # Facts per transaction, if every event belongs to every series.
 MATCHES = 300_000
+# Where bytes end a chunk at less than this part of its rows, the next one is not read ahead.
+_LARGE = 8
 SECONDS_BETWEEN_REPORTS = 5.0
 
 logger = logging.getLogger("abacus")
@@ -145,16 +146,15 @@ class Materializer:
         """Bring several series up to an event. The next chunk is read while the current one is stored."""
         names, reported = _names(matchers.values()), time.monotonic()
         limit = min(self._chunk, max(MATCHES // len(matchers), 1))
-        reader = _EventReader(self._database, project_id, names, limit, until)
-        reading: asyncio.Task[Sequence[EventRow]] | None = None
+        reading: asyncio.Task[EventChunk] | None = None
         try:
             while watermark < until:
-                rows = await (reading or reader.read(watermark))
-                watermark, reading = reader.reached, None
-                if watermark < until and not reader.has_large_events:  # of those, one chunk is enough for memory
-                    reading = asyncio.create_task(reader.read(watermark))
-                await self._store(project_id, matchers, rows, watermark)
-                del rows
+                chunk = await (reading or self._read(project_id, names, watermark, until, limit))
+                watermark, reading = chunk.end, None
+                if watermark < until and len(chunk.rows) >= limit // _LARGE:  # of large events one chunk is enough
+                    reading = asyncio.create_task(self._read(project_id, names, watermark, until, limit))
+                await self._store(project_id, matchers, chunk.rows, watermark)
+                del chunk
                 self._report(watermark, until)
                 if watermark < until and time.monotonic() > deadline:
                     raise Unfinished
@@ -165,6 +165,12 @@ class Materializer:
         finally:
             if reading is not None:
                 reading.cancel()
+
+    async def _read(
+        self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int
+    ) -> EventChunk:
+        async with self._database.read() as session:
+            return await EventRepository(session, project_id).named_after(names, watermark, until, limit)
 
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
@@ -185,34 +191,6 @@ class Materializer:
                     )
             await facts.append(matches)
             await facts.move_watermarks(watermarks, reached)
-
-
-class _EventReader:
-    """Reads the events of some names, chunk after chunk, by their number and their bytes."""
-
-    def __init__(
-        self, database: Database, project_id: int, names: Sequence[str] | None, limit: int, until: int
-    ) -> None:
-        self._database = database
-        self._project_id = project_id
-        self._names = names
-        self._limit = limit
-        self._until = until
-        self._ends: deque[int] = deque()
-        self.has_large_events = False
-        self.reached = 0
-
-    async def read(self, after: int) -> Sequence[EventRow]:
-        """Return the next events after a sequence number; they are all up to ``reached``."""
-        async with self._database.read() as session:
-            events = EventRepository(session, self._project_id)
-            if not self._ends:
-                self._ends.extend(await events.ends_of_chunks(self._names, after, self._until, self._limit))
-                self.has_large_events = len(self._ends) > 1
-            reached = self._ends.popleft()
-            rows = await events.named_between(self._names, after, reached)
-        self.reached = reached
-        return rows
 
 
 def _last_sequence(definition: SeriesDefinition, last_by_name: Mapping[str, int], high_water_mark: int) -> int:
