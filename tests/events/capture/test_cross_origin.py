@@ -59,8 +59,8 @@ async def test_a_preflight_is_granted_without_a_database(cut_off: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("address", ADDRESSES[:-1])
-async def test_when_the_database_is_away_pages_read_when_to_come_again(
-    cut_off: httpx.AsyncClient, address: str
+async def test_when_the_database_is_away_pages_read_when_to_come_again_and_the_log_says_why(
+    cut_off: httpx.AsyncClient, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"api_key": "phc_x", **event("visit", "ann")}
 
@@ -74,6 +74,7 @@ async def test_when_the_database_is_away_pages_read_when_to_come_again(
         "for further details.",
         "attr": None,
     }
+    assert "events were not stored, clients will send them again: " in caplog.text
     assert opened(response) == ("https://office.example", "true", True)
     assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
 
