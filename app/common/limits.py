@@ -117,6 +117,13 @@ MERGES: Final = Limit(
     "413 `request_too_large`",
     "A request may hold at most {value} events that join persons.",
 )
+EVENT_GROUPS: Final = Limit(
+    "groups that an event belongs to",
+    100,
+    "items",
+    "A project has at most five types of groups.",
+    "the groups beyond are left out",
+)
 FLAGS_REQUEST_BYTES: Final = Limit(
     "body of a request for flags, decompressed",
     MIB,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Set
+from itertools import islice
 from typing import Any, Final, Self, TypeAlias
 
 import msgspec
@@ -18,6 +19,7 @@ Properties: TypeAlias = dict[str, Value]
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _MAY_BE_BEYOND_A_FLOAT: Final = re.compile(rb"[0-9]{200}|[eE]\+?[0-9]{3}")
+_LENGTHENING: Final = 3  # of ``{"a":1e15}`` when it is written as ``{"a":1000000000000000.0}``
 _NAMED_KEYS: Final = 5
 _NAMED_CHARACTERS: Final = 100
 # The values are scalars; a dict of them could not be changed to hold others.
@@ -129,9 +131,19 @@ class PropertyDocument:
             self._size = _size_of(self.values)
         return self._size
 
+    def cut(self, sent: Properties) -> Properties:
+        """Return as many of the sent properties as a document may have: the others are left out unseen."""
+        if len(sent) <= PROPERTIES.value:
+            return sent
+        names = iter(sent)
+        kept = {key: sent[key] for key in islice(names, PROPERTIES.value)}
+        self.left_out += len(sent) - len(kept)
+        self._name_left_out(*islice(names, _NAMED_KEYS))
+        return kept
+
     def assign_all(self, changed: Properties, at_most: int) -> bool:
-        """Give properties other values, of at most so many bytes as JSON, if they fit; return whether one did."""
-        self._bound += at_most
+        """Give properties other values, which were sent in ``at_most`` bytes, if they fit; return whether one did."""
+        self._bound += _LENGTHENING * at_most
         if self._size is None and self._is_certain_to_fit(self._bound, len(changed)):
             self.values |= changed
             return bool(changed)
@@ -161,8 +173,12 @@ class PropertyDocument:
     def _leave_out(self, key: str) -> bool:
         self.left_out += 1
         if len(self.first_left_out) < _NAMED_KEYS:
-            self.first_left_out.append(key[:_NAMED_CHARACTERS])
+            self._name_left_out(key)
         return False
+
+    def _name_left_out(self, *keys: str) -> None:
+        self.first_left_out += [key[:_NAMED_CHARACTERS] for key in keys]
+        del self.first_left_out[_NAMED_KEYS:]
 
     def remove(self, keys: Set[str]) -> bool:
         """Remove properties; return whether there was one of them."""
@@ -179,7 +195,7 @@ class PropertyDocument:
         Where all fit, that takes as long as the smaller of the two, so that a chain of merges stays linear.
         """
         self.left_out += other.left_out
-        self.first_left_out = (self.first_left_out + other.first_left_out)[:_NAMED_KEYS]
+        self._name_left_out(*other.first_left_out)
         bound = sum(one._bound if one._size is None else one._size for one in (self, other))
         if not self._is_certain_to_fit(bound, len(other.values)):
             for key, value in other.values.items():

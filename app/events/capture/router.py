@@ -52,6 +52,7 @@ async def capture_events(request: Request) -> Response:
     envelope = _read_envelope(sdk_request, request.scope["path"])
     payload = await run_in_thread_if_large(len(sdk_request.body), decode_payload, sdk_request)
     batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)
+    del payload  # which the events of a large request no longer need while they are stored
     await capture_of(request).store(batch)
     if sdk_request.query.get("beacon") == "1":
         return Response(status_code=204)

@@ -5,12 +5,14 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from app.common.json_text import append_members, write_json
+from app.common.limits import EVENT_GROUPS
 from app.common.storable_json import is_storable_json
 from app.people.properties import Properties, check_values, read_properties
 from app.properties.decoding import PropertyReader, UnreadablePropertiesError
@@ -51,7 +53,8 @@ def groups_of(properties: str) -> dict[str, str]:
         groups = _decode_groups(token)
     except (UnreadablePropertiesError, msgspec.DecodeError, RecursionError):
         return {}
-    named = {_storable(name): str(raw, "utf-8") for name, raw in groups.items()}
+    first = islice(groups.items(), EVENT_GROUPS.value)
+    named = {_storable(name): str(raw, "utf-8") for name, raw in first}
     return {name: key for name, key in named.items() if 0 < len(name) <= MAX_CHARACTERS}
 
 

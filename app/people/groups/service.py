@@ -106,8 +106,7 @@ class GroupService:
         for key, (group_id, text) in (await self._groups.locked(index, list(changes))).items():
             document = PropertyDocument.read(text, limits.GROUP_PROPERTY_BYTES)
             for group in changes[key]:
-                for name, value in group.read_properties().items():
-                    document.assign(name, value)
+                document.assign_all(document.cut(group.read_properties()), len(group.sent))
                 if slices.are_over():
                     await slices.pause()
             report_left_out(document, "group", self._groups.project_id)

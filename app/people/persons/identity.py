@@ -117,9 +117,9 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
-        held = self.properties
-        changed = {key: value for key, value in event.set_once.items() if key not in held}
-        changed |= {k: value for k, value in event.set.items() if k not in held or not is_equal(held[k], value)}
+        held, cut = self.properties, self.document.cut
+        changed = {key: value for key, value in cut(event.set_once).items() if key not in held}
+        changed |= {k: value for k, value in cut(event.set).items() if k not in held or not is_equal(held[k], value)}
         if removed := event.unset:
             changed = {key: value for key, value in changed.items() if key not in removed}
             self.changed |= self.document.remove(removed)
@@ -198,7 +198,7 @@ class IdentityGraph:
             is_identified=is_identified,
             created_at=from_microseconds(event.time),
         )
-        properties = {**event.set_once, **event.set}
+        properties = person.document.cut({**event.set_once, **event.set})
         properties.pop(_CREATOR, None)
         person.document.assign_all(properties, event.person_bytes + event.origin_bytes)
         self.changes.created.append(person)

@@ -59,7 +59,9 @@ async def test_preflight_is_granted_without_a_database(cut_off: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("address", ADDRESSES[:-1])
-async def test_page_of_another_origin_reads_retry_after(cut_off: httpx.AsyncClient, address: str) -> None:
+async def test_page_of_another_origin_reads_retry_after_and_the_log_names_the_reason(
+    cut_off: httpx.AsyncClient, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
     body = {"api_key": "phc_x", **event("visit", "ann")}
 
     response = await cut_off.post(address, json=body, headers={"Origin": "https://office.example"})
@@ -72,6 +74,7 @@ async def test_page_of_another_origin_reads_retry_after(cut_off: httpx.AsyncClie
         "for further details.",
         "attr": None,
     }
+    assert "events were not stored, clients will send them again: " in caplog.text
     assert opened(response) == ("https://office.example", "true", True)
     assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
 

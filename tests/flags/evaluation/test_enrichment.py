@@ -1,5 +1,7 @@
 """Events that browsers sent before they had received their flags get them from the server."""
 
+import asyncio
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -9,11 +11,13 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event as sqlalchemy_event
 
+from app.db.database import Database
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.flags.evaluation.event_flags import lacks_flags, with_flags
-from tests.flags.evaluation.asking import COUNTRY, HALVES, create_flag, values
+from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag, values
 from tests.support.service import TREND, Service, event
 
 WEB = {"$lib": "web"}
@@ -156,3 +160,50 @@ async def test_first_page_view_of_a_visit_counts_for_the_variant_of_its_person(s
 
     results = await service.read(f"/experiments/{experiment['id']}/results/")
     assert {variant["key"]: variant["count"] for variant in results["variants"]} == Counter(flags.values())
+
+
+async def test_cohorts_are_loaded_once_for_all_persons_of_a_batch(service: Service, database: Database) -> None:
+    plan = {"key": "plan", "value": "pro", "type": "person"}
+    filters = {"properties": {"type": "AND", "values": [{"type": "AND", "values": [plan]}]}}
+    cohort = (await service.post("/cohorts/", {"name": "Payers", "filters": filters})).json()["id"]
+    member = {"key": "id", "value": cohort, "type": "cohort"}
+    await create_flag(service, filters={"groups": [{"properties": [member]}]})
+    known = [event("a", f"p{n}", properties={"$set": {"plan": "pro" if n % 2 else "free"}}) for n in range(300)]
+    await service.capture(*known)
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    for engine in (database.engine, database.reading_engine):
+        sqlalchemy_event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        await service.capture(*(event("$pageview", f"p{n}", properties=WEB) for n in range(300)))
+    finally:
+        for engine in (database.engine, database.reading_engine):
+            sqlalchemy_event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+    assert sum("FROM cohort" in statement for statement in statements) == 1
+    page = (await service.read("/events/", event="$pageview", limit=1000))["results"]
+    enabled = {one["distinct_id"] for one in page if one["properties"]["$active_feature_flags"]}
+    assert enabled == {f"p{n}" for n in range(1, 300, 2)}
+
+
+async def test_other_tasks_run_while_the_flags_of_many_persons_are_evaluated(
+    enrichment: EnrichmentService, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create_flag(service, filters={**EVERYBODY, "multivariate": HALVES})
+    monkeypatch.setattr("app.common.time_slices.perf_counter", itertools.count().__next__)  # each slice is used up
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await enrichment.enrich(service.token, [sent(f"p{n}") for n in range(500)])
+    task.cancel()
+
+    assert turns > 3 * 500  # a look at each event, its evaluation, and its text

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.common import limits
 from app.common.errors import ParseError, ValidationFailed
 from app.flags.evaluation.decoding import FlagsRequest, decode_flags_payload, decode_flags_request
 from app.http.forms import parse_url_encoded
@@ -161,9 +162,22 @@ async def test_unreadable_request_is_refused(service: Service, body: bytes) -> N
 
 
 async def test_request_that_is_too_large_is_refused(service: Service) -> None:
-    response = await service.client.post("/flags/?v=2", content=b" " * (1024 * 1024 + 1))
+    large = b" " * (limits.FLAGS_REQUEST_BYTES.value + 1)
+    for body in (large, gzip.compress(large)):
+        response = await service.client.post("/flags/?v=2", content=body)
 
-    assert (response.status_code, response.json()["code"]) == (413, "request_too_large")
+        assert (response.status_code, response.json()["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.parametrize("field", ["distinct_id", "$anon_distinct_id", "token"])
+def test_field_that_holds_a_text_has_so_many_bytes_and_no_more(field: str) -> None:
+    def ask(size: int) -> FlagsRequest:
+        return decode({**ANN, field: ["x" * (size - len('[""]'))]})
+
+    assert ask(limits.EVENT_FIELD_BYTES.value).token
+    with pytest.raises(ValidationFailed) as refusal:
+        ask(limits.EVENT_FIELD_BYTES.value + 1)
+    assert refusal.value.code == "malformed_data"
 
 
 json_values = st.recursive(
