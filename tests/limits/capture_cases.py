@@ -1,6 +1,7 @@
 """What SDKs may send, and what of it is kept."""
 
 import gzip
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -10,6 +11,7 @@ from sqlalchemy import insert, select
 from app.common import limits
 from app.common.limits import Limit
 from app.db.models import Person, PersonDistinctId
+from app.people.groups.decoding import groups_of
 from tests.limits.cases import NAMES, World, assert_refused, assert_taken, holds
 from tests.sdk.lz_encoding import compress
 from tests.support.inputs.capture import as_form, as_gzip, as_json, event, payload
@@ -245,3 +247,12 @@ async def flags_request_bytes(world: World) -> None:
             if encode is as_gzip:
                 assert_refused(answer, limit)
             assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+
+
+@holds("EVENT_GROUPS")
+async def event_groups(_world: World) -> None:
+    """Read the groups of an event as capture does: a project has too few types of groups to tell by its events."""
+    for count in (limits.EVENT_GROUPS.value, limits.EVENT_GROUPS.value + 1):
+        groups = {f"type {number}": "key" for number in range(count)}
+
+        assert len(groups_of(json.dumps({"$groups": groups}))) == limits.EVENT_GROUPS.value
