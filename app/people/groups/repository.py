@@ -14,6 +14,7 @@ from app.db.sizes import fitting_limit
 from app.db.upserts import insert_if_absent
 
 MAX_TYPES = 5
+_ROWS_AT_A_TIME = 1_000  # whose values are prepared on the event loop, in ten milliseconds
 _LARGE_CHARACTERS = 16 * 1024
 # At most that many times ``limits.GROUP_PROPERTY_BYTES`` are in memory.
 _GROUPS_AT_A_TIME = 128
@@ -46,10 +47,8 @@ class GroupRepository:
 
     async def add_missing(self, groups: Mapping[tuple[int, str], dt.datetime]) -> None:
         """Add groups without properties, by their type's index and key; those that exist stay as they are."""
-        await insert_if_absent(
-            self._session,
-            Group,
-            [
+        for chunk in chunks(list(groups.items()), _ROWS_AT_A_TIME):
+            rows = [
                 {
                     "project_id": self._project_id,
                     "type_index": type_index,
@@ -57,9 +56,9 @@ class GroupRepository:
                     "properties": {},
                     "created_at": created_at,
                 }
-                for (type_index, key), created_at in groups.items()
-            ],
-        )
+                for (type_index, key), created_at in chunk
+            ]
+            await insert_if_absent(self._session, Group, rows)
 
     async def properties_of(self, groups: Collection[tuple[int, str]]) -> dict[tuple[int, str], str]:
         """Return the properties of groups, as JSON text, by their type's index and key; unknown ones are absent."""
@@ -106,18 +105,15 @@ class GroupRepository:
 
     async def set_properties(self, properties: Mapping[int, Raw]) -> None:
         """Replace the properties of groups, by id."""
-        if not properties:
-            return
         connection = await self._session.connection()
-        await connection.execute(
+        statement = (
             update(Group)
             .where(Group.project_id == self._project_id, Group.id == bindparam("group_id"))
-            .values(properties=bindparam("new_properties")),
-            [
-                {"group_id": group_id, "new_properties": new_properties}
-                for group_id, new_properties in properties.items()
-            ],
+            .values(properties=bindparam("new_properties"))
         )
+        for chunk in chunks(list(properties.items()), _ROWS_AT_A_TIME):
+            rows = [{"group_id": group_id, "new_properties": new_properties} for group_id, new_properties in chunk]
+            await connection.execute(statement, rows)
 
     async def page(self, type_index: int, search: str, limit: int, offset: int) -> Sequence[Group]:
         """Return groups whose key contains a text, newest first; fewer than ``limit`` where they are large."""

@@ -77,7 +77,10 @@ class GroupService:
         """
         changes: dict[int, dict[str, list[DescribedGroup]]] = {}
         created: dict[tuple[int, str], dt.datetime] = {}
+        slices = TimeSlices()
         for event in events:
+            if slices.are_over():
+                await slices.pause()
             group = described_group(event.properties)
             if group is None:
                 continue
