@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.one_database, pytest.mark.timeout(1800)]
 
 SLACK = 1.6  # more than linear by caches of the processor, and by logarithms
 NOISE_SECONDS = 0.1
-ATTEMPTS = 3
+ATTEMPTS = 5
 # Of each kind of sender and of each kind of input, for the edit loop; all of them take minutes.
 SAMPLE = {
     "POST /batch/: events without fields",
