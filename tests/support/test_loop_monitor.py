@@ -56,7 +56,7 @@ async def test_monitor_sees_a_thread_that_holds_the_interpreter() -> None:
     with monitor() as held:
         await decode_in_a_thread()
 
-    assert held.longest_ms > decoding * 1000 / 2
+    assert held.longest_ms > decoding * 1000 / 10  # the loop may get turns in between
 
 
 @pytest.mark.parametrize("sleep", [time.sleep, None])
