@@ -80,7 +80,7 @@ def test_property_fits_to_the_byte(room: int, fits: object) -> None:
     assert (document.left_out, document.first_left_out) == ((0, []) if fits else (1, ["b"]))
 
 
-def test_document_has_so_many_properties_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_has_at_most_the_limit_of_properties(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROPERTIES", dataclasses.replace(limits.PROPERTIES, value=3))
     document = PropertyDocument({"a": 1}, limits.PERSON_PROPERTY_BYTES)
 
@@ -156,7 +156,7 @@ def test_chain_of_merges_copies_each_property_about_once() -> None:
 
 @pytest.mark.parametrize(("alias", "ids"), [("b", {"a", "b"}), ("new", {"a", "new"})])
 @pytest.mark.parametrize("most", [2, 1])
-def test_person_has_so_many_distinct_ids_and_no_more(
+def test_person_has_at_most_the_limit_of_distinct_ids(
     alias: str, ids: set[str], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "DISTINCT_IDS", dataclasses.replace(limits.DISTINCT_IDS, value=most))

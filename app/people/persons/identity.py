@@ -117,10 +117,15 @@ class PersonState:
 
     def update(self, event: IdentityEvent) -> None:
         """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
-        held, cut = self.properties, self.document.cut
-        changed = {key: value for key, value in cut(event.set_once).items() if key not in held}
-        changed |= {k: value for k, value in cut(event.set).items() if k not in held or not is_equal(held[k], value)}
-        if removed := event.unset:
+        held = self.document.values
+        once, sent, removed = event.set_once, event.set, event.unset
+        changed: Properties = {}
+        if not once.keys() <= held.keys():  # browsers repeat the origin of their person with every event
+            changed = {key: value for key, value in self.document.cut(once).items() if key not in held}
+        if sent:
+            sent = self.document.cut(sent)
+            changed |= {k: value for k, value in sent.items() if k not in held or not is_equal(held[k], value)}
+        if removed:
             changed = {key: value for key, value in changed.items() if key not in removed}
             self.changed |= self.document.remove(removed)
         if changed:

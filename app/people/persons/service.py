@@ -1,7 +1,8 @@
 """Resolves the persons of events, and reads persons."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from app.properties.filters import Group
 from app.properties.matcher import compile_filter
 
 _FEW_PERSONS = 32  # which are in memory at a time, however large they are
+_person_bytes = attrgetter("person_bytes")
 _RUN_BYTES = _FEW_PERSONS * PERSON_PROPERTY_BYTES.value
 
 
@@ -40,11 +42,10 @@ class PersonService:
         """
         if any(event.alias is not None for event in events):
             return {}
-        changing = [event for event in events if event.may_change_person]
-        if not changing:
+        if not any(event.may_change_person for event in events):
             return await self._persons.ids(list({event.distinct_id for event in events}))
         found: dict[str, int] = {}
-        async for run, states in self._runs(events):
+        async for run, states in self._runs(events, {event.distinct_id for event in events}):
             slices = TimeSlices()
             # Browsers repeat the origin of their person with every event: only the first one changes the person.
             for event in run:
@@ -71,7 +72,7 @@ class PersonService:
             The persons that the events change have too many properties together.
         """
         found: dict[str, int] = {}
-        async for run, known in self._runs(events):
+        async for run, known in self._runs(events, _mentioned(events)):
             found |= await self._apply(run, known)
         return found
 
@@ -98,14 +99,14 @@ class PersonService:
         return found
 
     async def _runs(
-        self, events: Sequence[IdentityEvent]
+        self, events: Sequence[IdentityEvent], names: Set[str]
     ) -> AsyncIterator[tuple[Sequence[IdentityEvent], dict[str, PersonState]]]:
         """Yield events in runs, with the persons of each, that hold few properties in memory; nearly always it is one.
 
         Where no event joins persons, those of one person come together, so that the person is read once.
         """
-        mentioned = list(_mentioned(events))
-        is_certainly_small = sum(event.person_bytes for event in events) <= _RUN_BYTES
+        mentioned = list(names)
+        is_certainly_small = sum(map(_person_bytes, events)) <= _RUN_BYTES
         if is_certainly_small and len(mentioned) <= _FEW_PERSONS:
             yield events, await self._persons.states(mentioned)
             return

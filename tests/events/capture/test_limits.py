@@ -23,7 +23,7 @@ def decode(document: object) -> Sequence[object]:
 
 
 def of_size(size: int) -> dict[str, Any]:
-    """Return an event whose JSON has so many bytes."""
+    """Return an event whose JSON has this size in bytes."""
     sent = {**EVENT, "properties": {"text": ""}}
     rest = size - len(json.dumps(sent, separators=(",", ":")))
     return {**EVENT, "properties": {"text": "x" * rest}}
@@ -31,7 +31,7 @@ def of_size(size: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("beside", [{}, {"properties": {"text": "x" * 200}}], ids=["small", "large"])
 @pytest.mark.parametrize("is_list", [True, False])
-def test_request_holds_so_many_events_and_no_more(beside: dict[str, Any], *, is_list: bool) -> None:
+def test_request_holds_at_most_the_limit_of_events(beside: dict[str, Any], *, is_list: bool) -> None:
     def request(count: int) -> object:
         events = [{**EVENT, **beside}] * count
         return events if is_list else {"batch": events}
@@ -42,7 +42,7 @@ def test_request_holds_so_many_events_and_no_more(beside: dict[str, Any], *, is_
 
 
 @pytest.mark.parametrize("others", [[], [EVENT]])
-def test_event_has_so_many_bytes_and_no_more(others: list[dict[str, Any]]) -> None:
+def test_event_has_at_most_the_limit_of_bytes(others: list[dict[str, Any]]) -> None:
     for request in (lambda one: [*others, one], lambda one: {"batch": [*others, one]}):
         assert len(decode(request(of_size(limits.EVENT_BYTES.value)))) == len(others) + 1
         with pytest.raises(PayloadTooLarge, match=r"1,048,576 bytes"):
@@ -50,7 +50,7 @@ def test_event_has_so_many_bytes_and_no_more(others: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.parametrize("field", ["event", "distinct_id", "$distinct_id", "timestamp", "token", "offset"])
-def test_field_of_an_event_has_so_many_bytes_and_no_more(field: str) -> None:
+def test_field_of_an_event_has_at_most_the_limit_of_bytes(field: str) -> None:
     def request(size: int) -> object:
         return [{**EVENT, field: ["x" * (size - len('[""]'))]}]
 
@@ -61,14 +61,14 @@ def test_field_of_an_event_has_so_many_bytes_and_no_more(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["event", "distinct_id", "timestamp"])
-def test_text_of_a_field_has_so_many_bytes_and_no_more(field: str) -> None:
+def test_text_of_a_field_has_at_most_the_limit_of_bytes(field: str) -> None:
     assert decode([{**EVENT, field: "x" * limits.EVENT_FIELD_BYTES.value}])
     with pytest.raises(ValidationFailed) as refusal:
         decode([{**EVENT, field: "x" * (limits.EVENT_FIELD_BYTES.value + 1)}])
     assert refusal.value.detail == limits.EVENT_FIELD_BYTES.detail
 
 
-def test_so_many_events_may_join_persons_and_no_more() -> None:
+def test_at_most_the_limit_of_events_joins_persons() -> None:
     joining = [{**EVENT, "event": "$identify", "properties": {"$anon_distinct_id": "device"}}] * limits.MERGES.value
 
     assert len(decode([*joining, EVENT])) == limits.MERGES.value + 1
@@ -180,7 +180,7 @@ async def test_many_persons_with_large_properties_are_read_a_few_at_a_time(
     assert len((await service.read("/events/", limit=1000))["results"]) == 201
 
 
-async def test_persons_of_a_request_may_have_so_many_bytes_together(
+async def test_persons_that_a_request_changes_have_at_most_the_limit_of_bytes_together(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.capture(*(event("a", f"p{n}", properties={"$set": {"text": "x" * 20_000}}) for n in range(40)))

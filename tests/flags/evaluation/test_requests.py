@@ -170,7 +170,7 @@ async def test_request_that_is_too_large_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize("field", ["distinct_id", "$anon_distinct_id", "token"])
-def test_field_that_holds_a_text_has_so_many_bytes_and_no_more(field: str) -> None:
+def test_field_that_holds_a_text_has_at_most_the_limit_of_bytes(field: str) -> None:
     def ask(size: int) -> FlagsRequest:
         return decode({**ANN, field: ["x" * (size - len('[""]'))]})
 

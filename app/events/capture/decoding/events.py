@@ -69,6 +69,8 @@ class CapturedEvent(msgspec.Struct, frozen=True):
         is never decoded as a whole.
     person_bytes : int
         The size of what the client sent as properties of the person.
+    may_change_person : bool
+        Whether the event has properties of the person.
     address : str or None
         The address that the event came from, unless the event states it itself.
     """
@@ -87,6 +89,7 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     sent_set_once: Json
     sent_unset: Json
     person_bytes: int
+    may_change_person: bool
     address: str | None
 
     @property
@@ -106,11 +109,6 @@ class CapturedEvent(msgspec.Struct, frozen=True):
         """The properties that are removed from the person."""
         keys = None if isinstance(self.sent_unset, UnsetType) else _decode_any(self.sent_unset)
         return frozenset(map(str, keys)) if isinstance(keys, list) else _NO_KEYS
-
-    @property
-    def may_change_person(self) -> bool:
-        """Whether the event has properties of the person."""
-        return bool(self.origin or self.person_bytes)  # a campaign is a part of the origin
 
     @property
     def origin_bytes(self) -> int:
@@ -144,9 +142,10 @@ def is_long(event: WireEvent | Raw) -> bool:
     """Whether decoding an event may take long."""
     if isinstance(event, Raw):
         return len(event) > LONG_BYTES
-    properties = event.properties
-    if not isinstance(properties, UnsetType) and len(properties) > LONG_BYTES:
+    if event.properties and len(event.properties) > LONG_BYTES:
         return True
+    if not (event.set or event.set_once or event.unset):
+        return False
     return any(part and len(part) > LONG_BYTES for part in (event.set, event.set_once, event.unset))
 
 
@@ -164,7 +163,10 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
     if event.set or event.set_once or event.unset:
         text, known = _merge_into_properties(event, text)
     name = _read_text(event.event)
-    sent_json = (known.set, known.set_once, known.unset)
+    origin = _without_absent(_INITIAL_PROPERTIES, _read_origin(known))
+    person_bytes = 0
+    if known.set or known.set_once or known.unset:
+        person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
     return CapturedEvent(
         uuid=identifier,
         name=name[:MAX_NAME_CHARACTERS],
@@ -175,11 +177,12 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         alias=_read_alias(name, known),
         is_merge_forced=name == "$merge_dangerously",
         campaign=_without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known)),
-        origin=_without_absent(_INITIAL_PROPERTIES, _read_origin(known)),
+        origin=origin,
         sent_set=known.set,
         sent_set_once=known.set_once,
         sent_unset=known.unset,
-        person_bytes=sum(len(sent) for sent in sent_json if sent) if any(sent_json) else 0,
+        person_bytes=person_bytes,
+        may_change_person=person_bytes > 0 or bool(origin),  # which a campaign is a part of
         address=address if known.address is UNSET else None,
     )
 

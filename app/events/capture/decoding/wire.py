@@ -199,7 +199,8 @@ def _explain(body: bytes, error: Exception) -> str:
 
 def _parse(body: bytes) -> ParsedRequest:
     if len(body) > limits.EVENT_BYTES.value:
-        _count_events(body)
+        if not _count_events(body):  # a single event, which is not read a second time
+            raise PayloadTooLarge(limits.EVENT_BYTES.detail)
         return _parse_lazily(body)
     if body.count(b"{") > limits.EVENTS.value:
         _count_events(body)
@@ -222,20 +223,22 @@ def _parse_lazily(body: bytes) -> ParsedRequest:
         return ParsedRequest(first, outermost, has_batch=is_sent(first.batch))
     has_batch = is_sent(outermost.batch)
     elements = _decode_elements(outermost.batch) if has_batch else []
-    _refuse_large(elements or [body])
+    _refuse_large(elements)
     first = _requests.from_raw(outermost)
     return ParsedRequest(first, elements or [first], is_single=not elements, has_batch=has_batch)
 
 
-def _count_events(body: bytes) -> None:
+def _count_events(body: bytes) -> int:
+    """Return the number of events in a list or a batch."""
     _counter.events = 0
     try:
         _decode_counted(body)
     except _TooManyEvents as error:
         raise PayloadTooLarge(limits.EVENTS.detail) from error
+    return _counter.events
 
 
-def _refuse_large(elements: Iterable[Raw | bytes]) -> None:
+def _refuse_large(elements: Iterable[Raw]) -> None:
     if any(len(element) > limits.EVENT_BYTES.value for element in elements):
         raise PayloadTooLarge(limits.EVENT_BYTES.detail)
 
