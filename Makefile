@@ -6,7 +6,7 @@ CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
 
-.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive check lint types format docs picture lock clean
+.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive test-growth check lint types format docs picture lock clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -35,6 +35,10 @@ test-fast: $(VENV)/.dev
 # What tries every case there is, and takes minutes.
 test-exhaustive: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m exhaustive
+
+# Grows every input of every operation, and measures processor time: on a machine that does nothing else, half an hour.
+test-growth: $(VENV)/.dev
+	TEST_EVERYTHING=1 $(BIN)/pytest -n 1 -m growth tests/limits
 
 # PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
 test-clients: $(VENV)/.dev $(CLIENTS)/.python-7.91.1 $(CLIENTS)/.python-2.2.0 $(CLIENTS)/.node $(CHROMIUM)

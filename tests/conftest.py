@@ -37,7 +37,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
-SLOW_MARKERS = ("clients", "browser", "exhaustive", "system")
+SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
 SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving"}
 

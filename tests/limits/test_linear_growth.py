@@ -204,7 +204,7 @@ def test_sample_exists() -> None:
     assert {str(dimension) for dimension in named()} >= SAMPLE
 
 
-@pytest.mark.exhaustive
+@pytest.mark.growth
 @pytest.mark.parametrize("group", without_preparation())
 async def test_input_costs_what_its_size_costs(new_caller: NewCaller, group: str) -> None:
     offenders: list[object] = []
@@ -214,7 +214,7 @@ async def test_input_costs_what_its_size_costs(new_caller: NewCaller, group: str
     assert not offenders, "\n".join(map(str, offenders))
 
 
-@pytest.mark.exhaustive
+@pytest.mark.growth
 @pytest.mark.parametrize("group", with_preparation())
 async def test_reading_costs_what_the_size_of_the_stored_costs(new_caller: NewCaller, group: str) -> None:
     dimensions = with_preparation()[group]
@@ -244,7 +244,7 @@ async def prepared(caller: Caller, prepare: Prepare | None, size: int) -> Caller
     return replace(caller, ids={**caller.ids, **await prepare(caller.service, size)})
 
 
-@pytest.mark.exhaustive
+@pytest.mark.growth
 @pytest.mark.parametrize("group", from_the_document())
 async def test_every_place_of_a_request_may_grow(new_caller: NewCaller, group: str) -> None:
     offenders: list[object] = []
