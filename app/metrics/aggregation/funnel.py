@@ -118,10 +118,11 @@ class Attempts:
         return len(self.times)
 
     def seconds_to(self, step: int, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the whole seconds from the step before; nan unless both are found within one window's length."""
+        """Return the whole seconds from the step before; nan unless it comes first, within one window's length."""
         before, now = self.times[step - 1][chosen], self.times[step][chosen]
         in_time = (before != NEVER) & (now != NEVER)
-        in_time[in_time] = now[in_time] <= self.window.ends(before[in_time])
+        later, earlier = now[in_time], before[in_time]
+        in_time[in_time] = (later >= earlier) & (later <= self.window.ends(earlier))
         return np.where(in_time, (now // _SECOND - before // _SECOND).astype(np.float64), np.nan)
 
 
