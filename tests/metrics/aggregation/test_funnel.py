@@ -125,6 +125,15 @@ def test_exclusion_disqualifies_attempts(told: str, rows: list[Row], expected: l
     assert reached(rows, exclusions=[(0, 1)])[1] == expected, told
 
 
+def test_steps_found_out_of_order_have_no_conversion_time() -> None:
+    events = ((1, 0), (3, 1), (5, 0))  # in the funnel B, C, B, C: B at 1, C at 3, B at 5 minutes
+    rows: list[Row] = [(1, minute, step, TEST) for minute, kind in events for step in (kind, kind + 2)]
+
+    times = counted(rows, steps=4).median_conversion_time
+
+    assert not (times < 0).any()
+
+
 def test_conversion_times_are_whole_seconds_of_best_attempts() -> None:
     rows: list[Row] = [(1, 0, 0, TEST), (1, 10, 0, 0), (1, 20, 1, 0), (2, 0, 0, TEST), (2, 2.51, 1, 0), (3, 0, 0, TEST)]
     counts = counted(rows)
