@@ -56,6 +56,10 @@ class ExperimentRecord(NamedTuple):
     parameters: str | None
     secondary_metrics: str | None
     filters: str
+    metrics: str | None
+    metrics_secondary: str | None
+    exposure_criteria: str | None
+    only_count_matured_users: bool
     archived: bool
     conclusion: str | None
     conclusion_comment: str | None
@@ -93,6 +97,10 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.parameters),
         _text_of(Experiment.secondary_metrics),
         _text_of(Experiment.filters),
+        _text_of(Experiment.metrics),
+        _text_of(Experiment.metrics_secondary),
+        _text_of(Experiment.exposure_criteria),
+        Experiment.only_count_matured_users,
         Experiment.archived,
         Experiment.conclusion,
         Experiment.conclusion_comment,
@@ -118,6 +126,9 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             Experiment.parameters,
             Experiment.secondary_metrics,
             Experiment.filters,
+            Experiment.metrics,
+            Experiment.metrics_secondary,
+            Experiment.exposure_criteria,
             Experiment.stats_config,
             Experiment.decision_criteria,
             Experiment.description,

@@ -8,7 +8,13 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.analysis.schemas import StatsConfig
-from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
+from app.common import limits
+from app.experiments.examples import (
+    FUNNEL_FILTERS_EXAMPLE,
+    METRICS_EXAMPLE,
+    PARAMETERS_EXAMPLE,
+    SECONDARY_METRICS_EXAMPLE,
+)
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.experiments.scorecard.schemas import DecisionCriteria
@@ -30,6 +36,8 @@ from app.http.fields import (
 )
 from app.http.schemas import RequestBody, ResponseBody
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
+from app.metrics.queries.typed.reading import filters_of, nodes_of
+from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
 from app.properties.filters import InvalidFilter
 
 VARIANTS = "feature_flag_variants"
@@ -140,6 +148,27 @@ def _read_conclusion(value: object) -> object:
     return value
 
 
+def _check_metrics(metrics: list[TypedMetric] | None) -> list[TypedMetric] | None:
+    """Refuse metrics with one id, and filters of metrics that are too large."""
+    ids = [metric.uuid for metric in metrics or ()]
+    if len(set(ids)) < len(ids):
+        raise refusal("Metrics must have different uuids.")
+    for metric in metrics or ():
+        _refuse_large(check_metric_limits, filters_of(nodes_of(metric)))
+    return metrics
+
+
+TypedMetrics = Annotated[
+    list[TypedMetric] | None,
+    AfterValidator(_check_metrics),
+    Field(max_length=limits.SECONDARY_METRICS.value, examples=[METRICS_EXAMPLE]),
+]
+_METRICS = (
+    "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
+    "the exposure on. The list replaces the one before. Without `filters`, the first one is the target metric."
+)
+_METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
+_MATURED = "Whether persons count in a metric only when its conversion window is over for them."
 Conclusion = Annotated[
     ConclusionName | None,
     BeforeValidator(_read_conclusion),
@@ -188,6 +217,10 @@ class ExperimentCreate(RequestBody):
     parameters: Parameters = None
     secondary_metrics: SecondaryMetrics = Field(default=[])
     filters: NewFilters = Field(default={})
+    metrics: TypedMetrics = Field(default=None, description=_METRICS)
+    metrics_secondary: TypedMetrics = Field(default=None, description=_METRICS_SECONDARY)
+    exposure_criteria: ExposureCriteria | None = None
+    only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
     archived: Boolean = False
     stats_config: StatsConfig | None = Field(default=None, description=_STATS)
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
@@ -206,6 +239,10 @@ class ExperimentUpdate(RequestBody):
     parameters: Parameters = None
     secondary_metrics: SecondaryMetrics = None
     filters: Omittable[ChangedFilters] = None
+    metrics: TypedMetrics = Field(default=None, description=_METRICS)
+    metrics_secondary: TypedMetrics = Field(default=None, description=_METRICS_SECONDARY)
+    exposure_criteria: ExposureCriteria | None = None
+    only_count_matured_users: Omittable[Boolean] = Field(default=None, description=_MATURED)
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -282,6 +319,13 @@ class ExperimentRead(ResponseBody):
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
     filters: dict[str, JsonValue] = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
+    metrics: list[JsonValue] | None = Field(description=_METRICS, examples=[METRICS_EXAMPLE])
+    metrics_secondary: list[JsonValue] | None = Field(description=_METRICS_SECONDARY, examples=[None])
+    exposure_criteria: dict[str, JsonValue] | None = Field(
+        description="Who is exposed, and from when on; null: the defaults.",
+        examples=[{"multiple_variant_handling": "first_seen"}],
+    )
+    only_count_matured_users: bool = Field(description=_MATURED, examples=[False])
     archived: bool = Field(description="Whether lists with `archived=false` leave it out.")
     created_by: UserBasic | None
     created_at: UtcDatetime

@@ -28,6 +28,7 @@ from app.experiments.snapshots.service import SnapshotService
 from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
 from app.http.request_body import validate
+from app.metrics.queries.typed.schemas import MetricBody, copies_of
 from app.properties.budget import size_of
 
 _MAX_NAME_CHARACTERS = 400
@@ -41,6 +42,10 @@ _STORED_AS_SENT = (
     "parameters",
     "secondary_metrics",
     "filters",
+    "metrics",
+    "metrics_secondary",
+    "exposure_criteria",
+    "only_count_matured_users",
     "archived",
     "conclusion",
     "conclusion_comment",
@@ -49,7 +54,7 @@ _STORED_AS_SENT = (
 )
 
 
-_DOCUMENTS = frozenset({"parameters", "secondary_metrics", "filters"})
+_DOCUMENTS = frozenset({"parameters", "secondary_metrics", "filters", "metrics", "metrics_secondary"})
 
 
 class SnapshotNeeded(Exception):
@@ -80,16 +85,17 @@ class ExperimentService:
         return await self._experiments.record(experiment)
 
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
-        if not isinstance(body.filters, dict) or not body.filters:
+        if not body.metrics and (not isinstance(body.filters, dict) or not body.filters):
             raise ValidationFailed("Filters are required to create an Experiment")
-        _refuse_large({field: getattr(body, field) for field in _DOCUMENTS})
+        filters = body.filters if isinstance(body.filters, dict) else {}
+        _refuse_large({field: _plain(getattr(body, field)) for field in _DOCUMENTS})
         flag = await self._flags.create_for_experiment(
             key=body.feature_flag_key,
             experiment_name=body.name,
             active=body.start_date is not None,
-            properties=_participants(body.filters) or [],
+            properties=_participants(filters) or [],
             variants=_variants(body.parameters) or [],
-            aggregation_group_type_index=_aggregation_group_type_index(body.filters),
+            aggregation_group_type_index=_aggregation_group_type_index(filters),
             created_by=created_by,
         )
         experiment = Experiment(
@@ -100,7 +106,11 @@ class ExperimentService:
             feature_flag=flag,
             parameters=body.parameters,
             secondary_metrics=body.secondary_metrics,
-            filters=body.filters,
+            filters=filters,
+            metrics=_plain(body.metrics),
+            metrics_secondary=_plain(body.metrics_secondary),
+            exposure_criteria=_plain(body.exposure_criteria),
+            only_count_matured_users=body.only_count_matured_users,
             archived=body.archived,
             stats_config=_plain(body.stats_config),
             decision_criteria=_plain(body.decision_criteria),
@@ -122,6 +132,10 @@ class ExperimentService:
             "parameters": experiment.parameters,
             "secondary_metrics": experiment.secondary_metrics,
             "filters": experiment.filters,
+            "metrics": copies_of(experiment.metrics),
+            "metrics_secondary": copies_of(experiment.metrics_secondary),
+            "exposure_criteria": experiment.exposure_criteria,
+            "only_count_matured_users": experiment.only_count_matured_users,
             "stats_config": experiment.stats_config or None,
             "decision_criteria": experiment.decision_criteria or None,
         }
@@ -144,7 +158,7 @@ class ExperimentService:
             await self._flags.activate(flag, changed_by)
         if sent & _DOCUMENTS:
             documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
-            _refuse_large(documents | {field: getattr(body, field) for field in sent & _DOCUMENTS}, documents)
+            _refuse_large(documents | {field: _plain(getattr(body, field)) for field in sent & _DOCUMENTS}, documents)
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(experiment, field, _plain(getattr(body, field)))
@@ -292,6 +306,10 @@ def _state(experiment: Experiment) -> State:
         "parameters": experiment.parameters,
         "secondary_metrics": experiment.secondary_metrics,
         "filters": experiment.filters,
+        "metrics": experiment.metrics,
+        "metrics_secondary": experiment.metrics_secondary,
+        "exposure_criteria": experiment.exposure_criteria,
+        "only_count_matured_users": experiment.only_count_matured_users,
         "archived": experiment.archived,
         "conclusion": experiment.conclusion,
         "conclusion_comment": experiment.conclusion_comment,
@@ -302,6 +320,8 @@ def _state(experiment: Experiment) -> State:
 
 def _plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
     """Return a value as it is stored; of settings, those that were sent."""
+    if isinstance(value, list) and all(isinstance(item, MetricBody) for item in value):
+        return [item.to_stored() for item in value]
     return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
 
 

@@ -29,6 +29,8 @@ class SharedCounts:
                 [kind, project.id, project.timezone, project.test_account_filters],
                 [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
                 [experiment.parameters, experiment.filters, experiment.secondary_metrics],
+                [experiment.metrics, experiment.metrics_secondary],
+                [experiment.exposure_criteria, experiment.only_count_matured_users],
                 [experiment.stats_config, experiment.decision_criteria],
                 [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
             ]

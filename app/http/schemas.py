@@ -20,6 +20,12 @@ class RequestBody(BaseModel):
         """
 
 
+class StrictBody(RequestBody):
+    """Base of bodies that are younger than 2022: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class ResponseBody(BaseModel):
     """Base of response bodies. Every documented field is always present."""
 

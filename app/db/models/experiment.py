@@ -6,7 +6,7 @@ One file, because each knows the other: a flag lists its experiments.
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, text
+from sqlalchemy import ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
@@ -60,6 +60,10 @@ class Experiment(Base):
     filters: Mapped[dict[str, Any]] = mapped_column(JsonColumn)
     stats_config: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     decision_criteria: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    metrics: Mapped[list[Any] | None] = mapped_column(JsonColumn)
+    metrics_secondary: Mapped[list[Any] | None] = mapped_column(JsonColumn)
+    exposure_criteria: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    only_count_matured_users: Mapped[bool] = mapped_column(default=False, server_default=false())
     archived: Mapped[bool] = mapped_column(default=False)
     conclusion: Mapped[str | None] = mapped_column(String(32))
     conclusion_comment: Mapped[str | None] = mapped_column(Text)

@@ -1,5 +1,6 @@
 """Counts the exposures of experiments: experiment -> query -> facts -> counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
@@ -8,6 +9,7 @@ from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
+from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
@@ -59,17 +61,26 @@ async def plan_exposures(
 
 def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentScope) -> FactQuery[ExposureCounts]:
     """Return the fact query of exposures. It covers all times, to count the events outside the experiment's window."""
-    window = scope.window
+    window, count = scope.window, len(scope.variants)
     inside = replace(window, until=_END) if window.is_open else window
+    others = [] if query.activation is None else [query.activation]
+
+    def count_columns(columns: Sequence[FactColumns]) -> ExposureCounts:
+        unfiltered = columns[len(query.event_sets) - 1]
+        activations = [part.select(part.time < inside.until) for part in columns[len(query.event_sets) :]]
+        return count_exposures(
+            columns[0], unfiltered, ticks, inside, lambda facts: query.ledger([facts, *activations], count), count
+        )
+
     return FactQuery(
-        event_sets=query.event_sets,
+        event_sets=[*query.event_sets, *others],
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
         variants=scope.variants,
-        count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants)),
+        count=count_columns,
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=("exposures of all times", repr(inside), ticks.interval, scope.timezone.key),
-        columns=frozenset({"actor"}),
+        parameters=("exposures of all times", repr(inside), ticks.interval, scope.timezone.key, query.handling),
+        columns=frozenset({"actor"} if query.handling == "exclude" else {"actor", "sequence"}),
         needed_since=window.since,
     )
 

@@ -1,12 +1,13 @@
 """Counts what an experiment's analysis is based on: metrics -> queries -> facts -> counts by day."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
@@ -21,14 +22,15 @@ from app.experiments.scorecard.metrics import (
     variants_of,
 )
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.person_values import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
-from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -42,12 +44,17 @@ NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
 
 @dataclass(frozen=True)
 class ExperimentMetric:
-    """A metric of an experiment. ``id`` is ``primary``, or ``secondary-`` and its index from 0."""
+    """A metric of an experiment.
+
+    ``id`` is ``primary`` for the target metric, ``secondary-`` and the index from 0 for one of ``secondary_metrics``, and
+    the uuid of any other typed metric. A typed metric has a ``typed`` body instead of ``filters``.
+    """
 
     id: str
     name: str
     role: MetricRole
     filters: Filters
+    typed: Mapping[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ class ScorecardCounter:
         self, experiment: Experiment, exposures: ExposurePlan, only: Collection[str] | None = None
     ) -> "PlannedScorecard":
         """Return how the metrics of an experiment are counted, so that others can count them together with theirs."""
-        planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], exposures.scope, exposures.ticks)
+        planner = _MetricPlanner(self._queries, experiment, exposures)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
         planned = []
         for metric in chosen:
@@ -197,10 +204,23 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
             return CountedMetric(self.metric, None, None, self.problem)
+        if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
+            return CountedMetric(self.metric, None, None, problem)
         counts = answer.cumulative
         if not np.isfinite(counts.astype(np.float64)).all():
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
+
+
+def _unusable_cap(counts: ValueCounts) -> str:
+    """Say why values are all the same when they are capped; empty where they are not."""
+    has_cap = np.isfinite(counts.capped[:, 1])
+    if not (has_cap & (counts.capped[:, 1] == 0) & (counts.capped[:, 3] > 0)).any():
+        return ""
+    return (
+        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set `ignore_zeros`, "
+        "or choose a higher percentile."
+    )
 
 
 @dataclass(frozen=True)
@@ -208,15 +228,24 @@ class _MetricPlanner:
     """Turns metrics into queries of the facts."""
 
     queries: MetricQueryBuilder
-    exposures: EventSet
-    scope: ExperimentScope
-    ticks: Ticks
+    experiment: Experiment
+    exposures: ExposurePlan
+
+    @property
+    def scope(self) -> ExperimentScope:
+        return self.exposures.scope
+
+    @property
+    def ticks(self) -> Ticks:
+        return self.exposures.ticks
 
     async def plan(self, metric: ExperimentMetric) -> _PlannedMetric:
         """Return the query of a metric, or why it has none."""
-        if not metric.filters:
-            return _PlannedMetric(metric, problem="The metric does not say what to count.")
         try:
+            if metric.typed is not None:
+                return await self._typed(metric)
+            if not metric.filters:
+                return _PlannedMetric(metric, problem="The metric does not say what to count.")
             insight = read_insight(metric.filters)
             if insight == "TRENDS":
                 return await self._trend(metric)
@@ -225,6 +254,12 @@ class _MetricPlanner:
         except ValidationFailed as error:
             return _PlannedMetric(metric, problem=error.detail)
         return _PlannedMetric(metric, problem="Only funnels and trends can be analyzed.")
+
+    async def _typed(self, metric: ExperimentMetric) -> _PlannedMetric:
+        query = await self.queries.typed(metric.typed, self.experiment)
+        rules = TypedRules(only_matured=self.experiment.only_count_matured_users)
+        typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
+        return _PlannedMetric(metric, typed.kind, typed.fact_query)
 
     async def _funnel(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.funnel(metric.filters)
@@ -240,21 +275,45 @@ class _MetricPlanner:
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
-        fact_query = sample_fact_query(query, math, self.exposures, self.scope, self.ticks)
+        fact_query = sample_fact_query(query, math, self.exposures.query.event_sets[0], self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
-    """Return the metrics of an experiment, the target metric first."""
+    """Return the metrics of an experiment, the target metric first.
+
+    That is what its ``filters`` say; without them, the first typed metric.
+    """
+    typed = [*_typed_metrics(experiment.metrics), *_typed_metrics(experiment.metrics_secondary)]
     goal = read_goal(experiment.decision_criteria or {})
-    primary = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
+    if experiment.filters or not typed:
+        target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
+    else:
+        first = typed.pop(0)
+        target = replace(first, id=PRIMARY, role=replace(first.role, role="primary"))
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     secondary = []
     for index, metric in enumerate(listed):
         body = metric if isinstance(metric, dict) else {}
-        name, filters = body.get("name"), body.get("filters")
-        shown = name if isinstance(name, str) and name else f"Secondary metric {index + 1}"
+        filters = body.get("filters")
         secondary.append(
-            ExperimentMetric(f"secondary-{index}", shown, read_role(body), filters if isinstance(filters, dict) else {})
+            ExperimentMetric(
+                f"secondary-{index}",
+                _name_of(body) or f"Secondary metric {index + 1}",
+                read_role(body),
+                filters if isinstance(filters, dict) else {},
+            )
         )
-    return [primary, *secondary]
+    return [target, *secondary, *typed]
+
+
+def _typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:
+    return [
+        ExperimentMetric(str(body["uuid"]), _name_of(body) or str(body["metric_type"]), read_role(body), {}, body)
+        for body in bodies or ()
+    ]
+
+
+def _name_of(body: Mapping[str, JsonValue]) -> str:
+    name = body.get("name")
+    return name if isinstance(name, str) else ""

@@ -5,7 +5,12 @@ from typing import Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from app.accounts.users import UserBasic
-from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
+from app.experiments.examples import (
+    FUNNEL_FILTERS_EXAMPLE,
+    METRICS_EXAMPLE,
+    PARAMETERS_EXAMPLE,
+    SECONDARY_METRICS_EXAMPLE,
+)
 from app.experiments.results.health_summary import HealthSummaryRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.schemas import ScorecardRead
@@ -27,6 +32,11 @@ class SnapshotExperiment(ResponseBody):
     parameters: JsonValue = Field(examples=[PARAMETERS_EXAMPLE])
     filters: JsonValue = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
+    # Snapshots from before there were typed metrics do not have these.
+    metrics: JsonValue = Field(default=None, examples=[METRICS_EXAMPLE])
+    metrics_secondary: JsonValue = Field(default=None, examples=[None])
+    exposure_criteria: JsonValue = Field(default=None, examples=[None])
+    only_count_matured_users: bool = False
     stats_config: JsonValue = Field(examples=[None])
     decision_criteria: JsonValue = Field(examples=[None])
     conclusion: str | None = Field(examples=["won"])

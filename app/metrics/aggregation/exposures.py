@@ -1,14 +1,18 @@
 """Exposures: persons by variant and first exposure, and a balance of all exposure events."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks, Window
 from app.metrics.aggregation.counts import BucketedCounts
-from app.metrics.facts.columns import NO_VARIANT, FactColumns
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.facts.columns import FactColumns
+
+ReadLedger: TypeAlias = Callable[[FactColumns], Ledger]
 
 
 @dataclass(frozen=True)
@@ -51,23 +55,29 @@ class ExposureCounts(BucketedCounts):
         return int(self.events.sum()) + self.outside + self.test_accounts
 
 
-def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window, variant_count: int) -> ExposureCounts:
+def count_exposures(
+    facts: FactColumns,
+    unfiltered: FactColumns,
+    ticks: Ticks,
+    window: Window,
+    read_ledger: ReadLedger,
+    variant_count: int,
+) -> ExposureCounts:
     """Count exposures.
 
     Parameters
     ----------
-    columns : sequence of FactColumns
-        All exposure facts, inside the window and outside; where test accounts are left out, first the facts without
-        test accounts and then all facts.
+    facts, unfiltered
+        All exposure facts, inside the window and outside: without test accounts where they are left out, and with them.
     ticks
         Buckets that hold the whole window.
+    read_ledger : callable
+        Returns the ledger of the exposure facts inside the window.
     """
-    facts, unfiltered = columns[0], columns[-1]
     inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
-    known = inside.select((inside.variant > NO_VARIANT) & (inside.variant <= variant_count))
+    ledger = read_ledger(inside)
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
-    row, bucket = _first_exposures(known, ticks, variant_count)
-    np.add.at(first, (row, bucket), 1)
+    np.add.at(first, (ledger.slot, ticks.bucket(ledger.time)), 1)
     return ExposureCounts(
         first=first,
         events=np.bincount(inside.variant, minlength=variant_count + 2).astype(np.int64),
@@ -75,17 +85,3 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
         test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
     )
-
-
-def _first_exposures(
-    facts: FactColumns, ticks: Ticks, variant_count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each actor a row of ``ExposureCounts.first`` and the bucket of the first exposure."""
-    order = np.lexsort((facts.time, facts.actor))
-    actor, variant = facts.actor[order], facts.variant[order]
-    starts = np.flatnonzero(np.diff(actor, prepend=actor[:1] - 1))
-    if not len(starts):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    lowest, highest = np.minimum.reduceat(variant, starts), np.maximum.reduceat(variant, starts)
-    row = np.where(lowest == highest, lowest - 1, variant_count)
-    return row.astype(np.int64), ticks.bucket(facts.time[order][starts]).astype(np.int64)

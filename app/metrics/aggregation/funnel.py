@@ -18,12 +18,18 @@ from app.metrics.aggregation.conversion_times import ConversionTimes, StoredTime
 from app.metrics.aggregation.counts import Counts
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
-WindowUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"]
+WindowUnit: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
 
-WINDOW_UNITS: tuple[WindowUnit, ...] = ("minute", "hour", "day", "week", "month")
+WINDOW_UNITS: tuple[WindowUnit, ...] = ("minute", "hour", "day", "week", "month")  # of the 2022 API
 
 _SECOND = 1_000_000  # microseconds
-_UNITS = {"minute": 60 * _SECOND, "hour": 3_600 * _SECOND, "day": 86_400 * _SECOND, "week": 604_800 * _SECOND}
+_UNITS = {
+    "second": _SECOND,
+    "minute": 60 * _SECOND,
+    "hour": 3_600 * _SECOND,
+    "day": 86_400 * _SECOND,
+    "week": 604_800 * _SECOND,
+}
 NEVER = np.iinfo(np.int64).max
 
 

@@ -8,7 +8,9 @@ from app.metrics.aggregation.active_users import ActivityMath
 from app.metrics.aggregation.attribution import FIRST_TOUCH, Attribution
 from app.metrics.aggregation.calendar import Interval
 from app.metrics.aggregation.funnel import ConversionWindow
+from app.metrics.aggregation.ledger import Ledger, MultipleVariants
 from app.metrics.aggregation.trend import Math
+from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
@@ -85,7 +87,8 @@ class ExposureQuery:
     """What counts as exposure in an experiment.
 
     ``event_sets`` are the events; where test accounts are left out, first the events without those, then all.
-    ``problem`` says why the experiment's own filters of exposure do not apply.
+    ``problem`` says why the experiment's own filters of exposure do not apply. With an ``activation``, persons count
+    from their first such event at or after the exposure on; ``handling`` says what persons with several variants are.
     """
 
     event_sets: Sequence[EventSet]
@@ -93,3 +96,14 @@ class ExposureQuery:
     variant_property: str
     filters_test_accounts: bool
     problem: str = ""
+    handling: MultipleVariants = "exclude"
+    activation: EventSet | None = None
+
+    @property
+    def ledger_sets(self) -> list[EventSet]:
+        """What to read to know who was exposed: the exposures, and the activations if there are any."""
+        return [self.event_sets[0]] if self.activation is None else [self.event_sets[0], self.activation]
+
+    def ledger(self, columns: Sequence[FactColumns], variant_count: int) -> Ledger:
+        """Return the ledger of the facts of ``ledger_sets``."""
+        return Ledger.of(columns[0], variant_count, self.handling, None if self.activation is None else columns[1])

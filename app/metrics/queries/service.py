@@ -15,7 +15,7 @@ from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Actions, Filters
+from app.metrics.queries.entities import NO_FILTER, Actions, Entity, Filters
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
@@ -28,6 +28,16 @@ from app.metrics.queries.parsing import (
 )
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
+from app.metrics.queries.typed.reading import (
+    TypedQuery,
+    filters_of,
+    nodes_of,
+    parse_criteria,
+    parse_metric,
+    read_nodes,
+    read_typed,
+)
+from app.metrics.queries.typed.schemas import Node
 from app.properties.filters import parse_filter
 
 
@@ -94,7 +104,13 @@ class MetricQueryBuilder:
         ]
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
-        """Return what counts as exposure in an experiment; its target metric decides whether test accounts do."""
+        """Return what counts as exposure in an experiment.
+
+        Its ``exposure_criteria`` say so; without them ``custom_exposure_filter``, and the target metric decides whether
+        test accounts count.
+        """
+        if experiment.exposure_criteria:
+            return await self._exposures_by_criteria(experiment, scope)
         own, unfiltered, problem = None, None, ""
         if filters := custom_exposure(experiment.parameters):
             try:
@@ -114,6 +130,45 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
+
+    async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
+        criteria = parse_criteria(experiment.exposure_criteria)
+        always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
+        leaves_out = always != NO_FILTER
+        name, variant_property = FLAG_CALLED, "$feature_flag_response"
+        event_sets = [scope.exposures(always), scope.exposures()]
+        if (config := criteria.exposure_config) is not None and config.event != FLAG_CALLED:
+            entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
+            event_sets = [scope.event_set(entity), scope.event_set(unfiltered)]
+            name, variant_property = entity.step_name, scope.variant_property
+        activation = None
+        if criteria.activation_config is not None:
+            activation = scope.event_set(await self._node(criteria.activation_config, always))
+        return ExposureQuery(
+            event_sets if leaves_out else event_sets[:1],
+            name,
+            variant_property,
+            leaves_out,
+            handling=criteria.multiple_variant_handling,
+            activation=activation,
+        )
+
+    async def _node(self, node: Node, always: Group) -> Entity:
+        [entity] = read_nodes([node], await self._prepared(filters_of([node])), always)
+        return entity
+
+    async def typed(self, body: object, experiment: Experiment) -> TypedQuery:
+        """Return the query of a typed metric.
+
+        Raises
+        ------
+        ValidationFailed
+            When it cannot be read, or an action does not exist.
+        """
+        metric = parse_metric(body)
+        actions = await self._prepared(filters_of(nodes_of(metric)))
+        leaves_out = parse_criteria(experiment.exposure_criteria).filterTestAccounts
+        return read_typed(metric, actions, self._test_accounts if leaves_out else NO_FILTER)
 
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled."""

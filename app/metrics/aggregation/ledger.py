@@ -1,0 +1,97 @@
+"""The exposure ledger: the variant of each exposed person, and the moment from which on the person counts."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.metrics.aggregation.funnel import NEVER
+from app.metrics.facts.columns import NO_VARIANT, FactColumns
+
+# Of persons who were shown several variants: leave them out, or count them under the first one.
+MultipleVariants: TypeAlias = Literal["exclude", "first_seen"]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One row for each person who was exposed to a variant of the flag, ordered by person.
+
+    Attributes
+    ----------
+    actor : int64[n]
+        The persons, ascending.
+    slot : int64[n]
+        The variant, from 0; ``variant_count`` for persons who were shown several and are left out.
+    time : int64[n]
+        When the person was exposed first, in microseconds since 1970 UTC; with activation, when they were activated.
+    """
+
+    actor: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    time: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.actor)
+
+    @classmethod
+    def of(
+        cls,
+        exposures: FactColumns,
+        variant_count: int,
+        handling: MultipleVariants = "exclude",
+        activations: FactColumns | None = None,
+    ) -> "Ledger":
+        """Read the ledger off exposure facts.
+
+        Parameters
+        ----------
+        exposures
+            In any order; facts without a variant of the flag are passed over.
+        handling : {"exclude", "first_seen"}
+            What persons with several variants are: left out, or persons of the variant they were shown first; of
+            several at one moment, the one that arrived first.
+        activations
+            A person counts from their first activation at or after the first exposure; without one, not at all. The
+            variants that they were shown at any time still decide whether they have several.
+        """
+        known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count))
+        if not len(known):
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+        keys = (known.sequence, known.time, known.actor) if handling == "first_seen" else (known.actor,)
+        order = np.lexsort(keys)
+        variant, time = known.variant[order].astype(np.int64), known.time[order]
+        actor, start = np.unique(known.actor[order], return_index=True)
+        if handling == "first_seen":
+            slot = variant[start] - 1
+        else:
+            lowest, highest = np.minimum.reduceat(variant, start), np.maximum.reduceat(variant, start)
+            slot = np.where(lowest == highest, lowest - 1, variant_count)
+        ledger = cls(actor, slot, np.minimum.reduceat(time, start))
+        return ledger if activations is None else ledger._activated(activations)
+
+    def _activated(self, activations: FactColumns) -> "Ledger":
+        row, facts = self.events_since(activations)
+        time = np.full(len(self), NEVER, dtype=np.int64)
+        np.minimum.at(time, row, facts.time)
+        return replace(self, time=time).select(time != NEVER)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Ledger":
+        return Ledger(self.actor[rows], self.slot[rows], self.time[rows])
+
+    def of_variants(self, variant_count: int) -> "Ledger":
+        """Return the persons who belong to one variant."""
+        return self.select(self.slot < variant_count)
+
+    def events_since(self, events: FactColumns) -> tuple[NDArray[np.int64], FactColumns]:
+        """Return the events at or after the exposure of their person, each with the person's row, in their order."""
+        if not len(self):
+            return np.empty(0, np.int64), events.select(np.zeros(len(events), dtype=np.bool_))
+        row, is_exposed = self.rows_of(events)
+        counts = is_exposed & (events.time >= self.time[row])
+        return row[counts], events.select(counts)
+
+    def rows_of(self, events: FactColumns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return a row for each event, and whether it is that of the event's person; there must be a row."""
+        row = np.minimum(np.searchsorted(self.actor, events.actor), len(self) - 1)
+        return row.astype(np.int64), self.actor[row] == events.actor

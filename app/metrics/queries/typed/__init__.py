@@ -1,0 +1,1 @@
+"""Typed metrics: means, funnels, ratios and retention of exposed persons."""

@@ -1,0 +1,308 @@
+"""The fact queries of typed metrics: exposures joined with the events of exposed persons."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.common.errors import ValidationFailed
+from app.metrics.aggregation.calendar import Ticks, TooManyBuckets, ticks
+from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
+from app.metrics.aggregation.funnel import NEVER, ConversionWindow
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.person_values import (
+    DISTINCT,
+    NUMERIC,
+    Outliers,
+    PersonValues,
+    SummedValue,
+    ValueCounts,
+    sum_values,
+)
+from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns, find_starts
+from app.metrics.counting.fact_query import FactQuery
+from app.metrics.facts.columns import FactColumns
+from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_property
+from app.metrics.queries.models import ExposureQuery
+from app.metrics.queries.scope import ExperimentScope
+from app.metrics.queries.typed.reading import TypedQuery, nodes_of
+from app.metrics.queries.typed.schemas import (
+    ExposureNode,
+    FunnelMetric,
+    MeanMetric,
+    OutlierHandling,
+    RatioMetric,
+    RetentionMetric,
+    Source,
+    TypedMetric,
+)
+
+TypedKind: TypeAlias = Literal["funnel", "mean", "ratio"]
+Times: TypeAlias = NDArray[np.int64]
+
+_DAY = 86_400_000_000  # microseconds
+
+
+@dataclass(frozen=True)
+class TypedRules:
+    """What the experiment decides about its typed metrics.
+
+    ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means get a covariate, the
+    same value of the days before the exposure.
+    """
+
+    only_matured: bool = False
+    lookback_days: int | None = None
+
+
+@dataclass(frozen=True)
+class TypedFactQuery:
+    """The fact query of a typed metric, and how its counts are analyzed."""
+
+    kind: TypedKind
+    has_covariate: bool
+    fact_query: FactQuery[Any]
+
+
+def kind_of(metric: TypedMetric) -> TypedKind:
+    """Return how a metric is analyzed: values of 0 and 1 as conversions."""
+    if isinstance(metric, RatioMetric):
+        return "ratio"
+    is_share = not isinstance(metric, MeanMetric) or metric.threshold is not None or metric.source.math == "dau"
+    return "funnel" if is_share else "mean"
+
+
+def typed_fact_query(
+    query: TypedQuery, exposures: ExposureQuery, scope: ExperimentScope, days: Ticks, rules: TypedRules
+) -> TypedFactQuery:
+    """Return the fact query that counts a typed metric by day.
+
+    Raises
+    ------
+    ValidationFailed
+        When a calendar would have too many hours or days.
+    """
+    counting = _Counting(query, exposures, scope, days, rules)
+    return TypedFactQuery(kind_of(query.metric), counting.lookback is not None, counting.fact_query())
+
+
+@dataclass(frozen=True)
+class _Counting:
+    query: TypedQuery
+    exposures: ExposureQuery
+    scope: ExperimentScope
+    days: Ticks
+    rules: TypedRules
+
+    @property
+    def metric(self) -> TypedMetric:
+        return self.query.metric
+
+    @property
+    def window(self) -> ConversionWindow | None:
+        length = self.metric.conversion_window
+        return None if length is None else ConversionWindow(length, self.metric.conversion_window_unit or "day")
+
+    @property
+    def lookback(self) -> int | None:
+        """Microseconds of the time before the exposure that the covariate is taken from."""
+        has_covariate = kind_of(self.metric) == "mean" and self.rules.lookback_days is not None
+        return (self.rules.lookback_days or 0) * _DAY if has_covariate else None
+
+    def fact_query(self) -> FactQuery[Any]:
+        window = self.scope.window
+        until = window.until if window.is_open else self._last_moment(window.until)
+        return FactQuery(
+            event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
+            window=replace(window, since=window.since - (self.lookback or 0), until=until),
+            variants=self.scope.variants,
+            count=self._counter(),
+            decode_counts=self._decode,
+            additive_over="actors" if self._is_additive else None,
+            parameters=("typed", *self._parameters()),
+        )
+
+    def _parameters(self) -> tuple[str, ...]:
+        return (
+            self.metric.own_fingerprint,
+            repr((self.exposures.handling, self.rules, self.scope.window.since)),
+            "" if self.scope.window.is_open else str(self.scope.window.until),
+            self.days.interval,
+            self.scope.timezone.key,
+        )
+
+    @property
+    def _is_additive(self) -> bool:
+        """Whether counts are sums of whole numbers over persons, which new facts can be added to."""
+        if self.rules.only_matured and self._has_deadline:
+            return False
+        match self.metric:
+            case MeanMetric() as mean:
+                if mean.source.math in DISTINCT or _outliers(mean) is not None:
+                    return False
+                return mean.threshold is not None or mean.source.math not in NUMERIC
+            case RatioMetric() as ratio:
+                handlings = [ratio.numerator_outlier_handling, ratio.denominator_outlier_handling]
+                maths = {ratio.numerator.math, ratio.denominator.math}
+                return not any(map(_outliers, handlings)) and not maths & (NUMERIC | DISTINCT)
+            case _:
+                return True
+
+    def _decode(self, body: bytes) -> ValueCounts | FunnelProgress | None:
+        counts = FunnelProgress if isinstance(self.metric, FunnelMetric | RetentionMetric) else ValueCounts
+        return counts.from_bytes(body).widened(len(self.days))
+
+    def _event_sets(self) -> list[EventSet]:
+        """Return what to read besides exposures: of each source its events, and those by what is counted of them."""
+        found = []
+        for node, entity in zip(nodes_of(self.metric), self.query.entities, strict=True):
+            if not isinstance(node, Source):
+                found.append(self.scope.event_set(entity))
+                continue
+            found.append(self.scope.event_set(entity, value_property=node.math_property))
+            if (key := _key_property(node)) is not None:
+                found.append(self.scope.event_set(entity, actor_property=key, actor_required=True))
+        return found
+
+    @property
+    def _has_deadline(self) -> bool:
+        return self.window is not None or isinstance(self.metric, RetentionMetric)
+
+    def _last_moment(self, until: int) -> int:
+        """Return the end of what counts for a person who is exposed at the end of the experiment."""
+        last = np.array([until], dtype=np.int64)
+        if self.window is not None:
+            last = self.window.ends(last)
+        if isinstance(self.metric, RetentionMetric):
+            last = ConversionWindow(self.metric.retention_window_end + 1, self.metric.retention_window_unit).ends(last)
+        return int(last[0])
+
+    def _counter(self) -> Callable[[Sequence[FactColumns]], ValueCounts | FunnelProgress]:
+        if isinstance(self.metric, FunnelMetric):
+            return self._count_funnel
+        if isinstance(self.metric, RetentionMetric):
+            window = self._retention_window(self.metric)
+            return lambda columns: self._count_retention(columns, window)
+        return self._count_values
+
+    def _ledger(self, columns: Sequence[FactColumns]) -> Ledger:
+        window, count = self.scope.window, len(self.scope.variants)
+        parts = [part.select(part.time >= window.since) for part in columns[: len(self.exposures.ledger_sets)]]
+        if not window.is_open:
+            parts = [part.select(part.time < window.until) for part in parts]
+        return self.exposures.ledger(parts, count).of_variants(count)
+
+    def _deadlines(self, starts: Times) -> Times:
+        """Return the moment from which on the events of each person no longer count."""
+        if self.window is not None:
+            return self.window.ends(starts)
+        end = NEVER if self.scope.window.is_open else self.scope.window.until
+        return np.full(len(starts), end, dtype=np.int64)
+
+    def _matured(self, ledger: Ledger, starts: Times, ends: Times) -> tuple[Ledger, Times, NDArray[np.bool_]]:
+        """Return the persons who are counted by now, from when on each of them is, and which they are."""
+        if not (self.rules.only_matured and self._has_deadline):
+            return ledger, starts, np.ones(len(ledger), dtype=np.bool_)
+        now = int(self.scope.now.timestamp() * 1_000_000)
+        is_mature = ends <= now
+        return ledger.select(is_mature), ends[is_mature], is_mature
+
+    def _in_time(self, ledger: Ledger, events: FactColumns, deadlines: Times) -> tuple[NDArray[np.int64], FactColumns]:
+        row, events = ledger.events_since(events)
+        counts = events.time < deadlines[row]
+        return row[counts], events.select(counts)
+
+    def _count_values(self, columns: Sequence[FactColumns]) -> ValueCounts:
+        ledger = self._ledger(columns)
+        deadlines = self._deadlines(ledger.time)
+        ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
+        deadlines, rest = deadlines[is_mature], iter(columns[len(self.exposures.ledger_sets) :])
+        values = []
+        for source, handling in self._sources():
+            events = next(rest)
+            keys = next(rest) if source.math in DISTINCT else None
+            row, in_time = self._in_time(ledger, events, deadlines)
+            threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
+            summed = PersonValues.of(row, in_time, self.days, source.math, keys)
+            values.append(SummedValue(summed, _outliers(handling), threshold))
+            if self.lookback is not None:
+                values.append(SummedValue(self._covariate(ledger, events, keys, source)))
+        return sum_values(ledger, entry, values, self.days, len(self.scope.variants))
+
+    def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:
+        """Return the same value of the time before the exposure, which is known from the beginning on."""
+        earlier = replace(ledger, time=ledger.time - (self.lookback or 0))
+        row, events = self._in_time(earlier, events, ledger.time)
+        beginning = np.full(len(row), self.days.starts[0])
+        return PersonValues.of(row, replace(events, time=beginning), self.days, source.math, keys)
+
+    def _sources(self) -> list[tuple[Source, OutlierHandling | None]]:
+        match self.metric:
+            case MeanMetric() as mean:
+                return [(mean.source, mean)]
+            case RatioMetric() as ratio:
+                return [
+                    (ratio.numerator, ratio.numerator_outlier_handling),
+                    (ratio.denominator, ratio.denominator_outlier_handling),
+                ]
+            case _:
+                return []
+
+    def _count_funnel(self, columns: Sequence[FactColumns]) -> FunnelProgress:
+        ledger = self._ledger(columns)
+        deadlines = self._deadlines(ledger.time)
+        ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
+        facts = columns[len(self.exposures.ledger_sets) :]
+        steps = [self._in_time(ledger, part, deadlines[is_mature]) for part in facts]
+        is_ordered = isinstance(self.metric, FunnelMetric) and self.metric.funnel_order_type == "ordered"
+        times = (ordered_times if is_ordered else unordered_times)(ledger, steps)
+        return count_reached(ledger, entry, times, self.days, len(self.scope.variants))
+
+    def _retention_window(self, metric: RetentionMetric) -> RetentionWindow:
+        first, last, unit = metric.retention_window_start, metric.retention_window_end, metric.retention_window_unit
+        if unit not in {"hour", "day"}:
+            return RetentionWindow(first, last, unit)
+        length = dt.timedelta(hours=last + 2) if unit == "hour" else dt.timedelta(days=last + 2)
+        after = max(self.scope.last, self.scope.now) + length
+        if self.window is not None:
+            after += dt.timedelta(microseconds=int(self.window.ends(np.zeros(1, np.int64))[0]))
+        try:
+            return RetentionWindow(first, last, unit, ticks(self.scope.start, after, unit, self.scope.timezone))
+        except TooManyBuckets as error:
+            raise ValidationFailed(f"The retention has too many {unit}s: {error}.") from error
+
+    def _count_retention(self, columns: Sequence[FactColumns], window: RetentionWindow) -> FunnelProgress:
+        ledger = self._ledger(columns)
+        metric, facts = self.metric, columns[len(self.exposures.ledger_sets) :]
+        if not isinstance(metric, RetentionMetric):
+            raise TypeError("only retention metrics have a retention window")
+        if isinstance(metric.start_event, ExposureNode):
+            starts = (ledger.time, np.full(len(ledger), NO_EVENT, dtype=np.int64))
+        else:
+            row, events = self._in_time(ledger, facts[0], self._deadlines(ledger.time))
+            starts = find_starts(row, events, len(ledger), metric.start_handling)
+        has_started = starts[0] != NEVER
+        ledger, starts = ledger.select(has_started), (starts[0][has_started], starts[1][has_started])
+        ledger, entry, is_mature = self._matured(ledger, starts[0], window.ends(starts[0]))
+        starts = (starts[0][is_mature], starts[1][is_mature])
+        returned = find_returns(ledger, starts, facts[-1], window)
+        return count_reached(ledger, entry, [returned], self.days, len(self.scope.variants))
+
+
+def _key_property(source: Source) -> str | None:
+    """Return the property that names the session or group of an event, where different ones are counted."""
+    if source.math == "unique_session":
+        return SESSION_PROPERTY
+    if source.math == "unique_group" and source.math_group_type_index is not None:
+        return group_property(source.math_group_type_index)
+    return None
+
+
+def _outliers(handling: OutlierHandling | None) -> Outliers | None:
+    if handling is None or (handling.lower_bound_percentile is None and handling.upper_bound_percentile is None):
+        return None
+    return Outliers(handling.lower_bound_percentile, handling.upper_bound_percentile, handling.ignore_zeros)

@@ -1,0 +1,246 @@
+"""Bodies of typed metrics, with the field names of PostHog's present API."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, model_validator
+
+from app.common import limits
+from app.http.fields import Boolean, IsList, OptionalText, StorableJson, refusal
+from app.http.schemas import StrictBody
+from app.metrics.aggregation.person_values import NUMERIC, ValueMath
+
+Unit: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
+Goal: TypeAlias = Literal["increase", "decrease"]
+Role: TypeAlias = Literal["secondary", "guardrail"]
+
+_LONGEST_WINDOW = 100_000
+
+
+def _as_list(value: object) -> object:
+    return [] if value is None else value
+
+
+Properties: TypeAlias = Annotated[
+    list[JsonValue], IsList, BeforeValidator(_as_list), StorableJson, Field(description="Conditions on the event.")
+]
+Percentile: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
+Length: TypeAlias = Annotated[int, Field(ge=1, le=_LONGEST_WINDOW, strict=True)]
+
+
+# What of a metric does not change its counts.
+NOT_COUNTED = {"uuid", "name", "goal", "role", "non_inferiority_margin", "fingerprint"}
+
+
+def copies_of(metrics: Sequence[Mapping[str, JsonValue]] | None) -> list[JsonValue] | None:
+    """Return stored metrics as those of another experiment, which get ids of their own."""
+    if metrics is None:
+        return None
+    return [{name: value for name, value in metric.items() if name != "uuid"} for metric in metrics]
+
+
+class Node(StrictBody):
+    """Events of one name (`EventsNode`), or those of an action (`ActionsNode`)."""
+
+    kind: Literal["EventsNode", "ActionsNode"]
+    event: OptionalText = Field(
+        default=None, description="The event's name, of an `EventsNode`.", examples=["purchase"]
+    )
+    id: int | None = Field(default=None, description="The action's id, of an `ActionsNode`.")
+    name: OptionalText = None
+    custom_name: OptionalText = None
+    properties: Properties = Field(default=[])
+
+    @model_validator(mode="after")
+    def _require_source(self) -> Self:
+        if self.kind == "EventsNode" and not self.event:
+            raise refusal("An EventsNode needs the name of an event in `event`.", "required")
+        if self.kind == "ActionsNode" and self.id is None:
+            raise refusal("An ActionsNode needs the id of an action in `id`.", "required")
+        return self
+
+
+class ExposureNode(StrictBody):
+    """The exposure itself, as the start of a retention."""
+
+    kind: Literal["ExperimentExposureNode"]
+
+
+class Source(Node):
+    """Events, and what they make of a person: a number."""
+
+    math: ValueMath = Field(
+        default="total",
+        description="`total`: the number of events. `sum`, `avg`, `min`, `max`: of `math_property`. `dau`: 1 if there "
+        "is any event. `unique_session`, `unique_group`: how many different ones they belong to.",
+    )
+    math_property: OptionalText = Field(default=None, description="A numeric property of the events.")
+    math_group_type_index: Annotated[int, Field(ge=0, le=4, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _require_parameters(self) -> Self:
+        if self.math in NUMERIC and not self.math_property:
+            raise refusal(f"The math {self.math!r} needs a `math_property`.", "required")
+        if self.math == "unique_group" and self.math_group_type_index is None:
+            raise refusal("The math 'unique_group' needs a `math_group_type_index`.", "required")
+        if self.math not in NUMERIC and self.math_property:
+            raise refusal(f"The math {self.math!r} has no `math_property`.")
+        return self
+
+
+class OutlierHandling(StrictBody):
+    """Values beyond a percentile of all persons' values become that percentile (winsorizing)."""
+
+    lower_bound_percentile: Percentile | None = None
+    upper_bound_percentile: Percentile | None = Field(default=None, examples=[0.99])
+    ignore_zeros: Boolean = Field(default=False, description="Whether the upper bound is one of the values but 0.")
+
+    @model_validator(mode="after")
+    def _require_order(self) -> Self:
+        lower, upper = self.lower_bound_percentile, self.upper_bound_percentile
+        if lower is not None and upper is not None and lower >= upper:
+            raise refusal("`lower_bound_percentile` has to be less than `upper_bound_percentile`.")
+        return self
+
+
+class MetricBody(StrictBody):
+    """What all typed metrics have."""
+
+    kind: Literal["ExperimentMetric"] = "ExperimentMetric"
+    uuid: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{32,36}$")] = Field(
+        default_factory=lambda: str(uuid.uuid4()), description="The metric's id; made unless it is given."
+    )
+    name: OptionalText = Field(default=None, examples=["Revenue per person"])
+    goal: Goal = Field(default="increase", description="Whether more of it is better, or less.")
+    role: Role = Field(default="secondary", description="A guardrail only has to show that it is not harmed.")
+    non_inferiority_margin: Annotated[float, Field(ge=0, le=10, strict=True)] | None = Field(
+        default=None, description="Of a guardrail: the relative harm that is allowed."
+    )
+    conversion_window: Length | None = Field(
+        default=None, description="Events count for this long from the exposure on; unset: to the experiment's end."
+    )
+    conversion_window_unit: Unit | None = Field(default=None, description="`day` unless it is given.")
+    fingerprint: JsonValue = Field(default=None, description="Ignored: it is worked out.")
+
+    def to_stored(self) -> dict[str, JsonValue]:
+        """Return the metric as it is stored: what was sent, with its id and fingerprint."""
+        sent = {**self.model_dump(exclude_unset=True, exclude={"fingerprint"}), "kind": self.kind, "uuid": self.uuid}
+        return {**sent, "fingerprint": self.own_fingerprint}
+
+    @property
+    def own_fingerprint(self) -> str:
+        """Equal for metrics that count the same."""
+        return hashlib.sha256(self.model_dump_json(exclude=NOT_COUNTED).encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _require_window(self) -> Self:
+        if self.conversion_window is None and self.conversion_window_unit is not None:
+            raise refusal("`conversion_window_unit` needs a `conversion_window`.")
+        return self
+
+
+class MeanMetric(MetricBody, OutlierHandling):
+    """A number per person; persons without events have 0."""
+
+    metric_type: Literal["mean"]
+    source: Source
+    threshold: Annotated[float, Field(gt=0, strict=True)] | None = Field(
+        default=None, description="Compare the share of persons whose value is at least this."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_both(self) -> Self:
+        bounds = (self.lower_bound_percentile, self.upper_bound_percentile)
+        if self.threshold is not None and bounds != (None, None):
+            raise refusal("A metric with a `threshold` has no outliers: choose one of both.")
+        return self
+
+
+class FunnelMetric(MetricBody):
+    """The share of exposed persons who did all steps. The exposure is the first step."""
+
+    metric_type: Literal["funnel"]
+    series: Annotated[list[Node], IsList, Field(min_length=1, max_length=limits.FUNNEL_STEPS.value)]
+    funnel_order_type: Literal["ordered", "unordered"] = "ordered"
+
+    @model_validator(mode="after")
+    def _refuse_repetition(self) -> Self:
+        steps = [step.model_dump(exclude={"name", "custom_name"}) for step in self.series]
+        if self.funnel_order_type == "unordered" and any(step in steps[:place] for place, step in enumerate(steps)):
+            raise refusal("The steps of an unordered funnel have to differ: one event would be several steps.")
+        return self
+
+
+class RatioMetric(MetricBody):
+    """The sum of one number per person divided by that of another one."""
+
+    metric_type: Literal["ratio"]
+    numerator: Source
+    denominator: Source
+    numerator_outlier_handling: OutlierHandling | None = None
+    denominator_outlier_handling: OutlierHandling | None = None
+
+
+class RetentionMetric(MetricBody):
+    """The share of persons who came back after they had started."""
+
+    metric_type: Literal["retention"]
+    start_event: Annotated[Node | ExposureNode, Field(discriminator="kind")]
+    completion_event: Node
+    retention_window_start: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)]
+    retention_window_end: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)]
+    retention_window_unit: Unit = "day"
+    start_handling: Literal["first_seen", "last_seen"] = "first_seen"
+
+    @model_validator(mode="after")
+    def _require_sense(self) -> Self:
+        if self.retention_window_end < self.retention_window_start:
+            raise refusal("`retention_window_end` has to be at least `retention_window_start`.")
+        if isinstance(self.start_event, ExposureNode):
+            if self.conversion_window is not None:
+                raise refusal("A retention from the exposure on has no `conversion_window`.")
+            if self.start_handling == "last_seen":
+                raise refusal("A retention from the exposure on starts at the first exposure, not the last one.")
+        return self
+
+
+TypedMetric: TypeAlias = Annotated[
+    MeanMetric | FunnelMetric | RatioMetric | RetentionMetric, Discriminator("metric_type")
+]
+
+
+class ExposureConfig(Node):
+    """What counts as an exposure, or as an activation."""
+
+    kind: Literal["ExperimentEventExposureConfig", "ActionsNode"]  # type: ignore[assignment]  # other words, same fields
+
+    @model_validator(mode="after")
+    def _require_source(self) -> Self:
+        if self.kind == "ActionsNode":
+            if self.id is None:
+                raise refusal("An ActionsNode needs the id of an action in `id`.", "required")
+        elif not self.event:
+            raise refusal("An ExperimentEventExposureConfig needs the name of an event in `event`.", "required")
+        return self
+
+
+class ExposureCriteria(StrictBody):
+    """Who is exposed, and from when on."""
+
+    filterTestAccounts: Boolean = Field(  # noqa: N815  # the name of the present API
+        default=False, description="Whether events of the project's test accounts are left out everywhere."
+    )
+    exposure_config: ExposureConfig | None = Field(
+        default=None,
+        description="The event or action that is an exposure; unset: `$feature_flag_called` or "
+        "`$experiment_exposure`. The variant of another event is in its property `$feature/<flag key>`.",
+    )
+    activation_config: ExposureConfig | None = Field(
+        default=None, description="Persons count from their first such event at or after the exposure on."
+    )
+    multiple_variant_handling: Literal["exclude", "first_seen"] = Field(
+        default="exclude",
+        description="Persons who were shown several variants are left out, or belong to the first one.",
+    )
