@@ -60,10 +60,6 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "parameters": _pass(record.parameters),
         "secondary_metrics": _pass(record.secondary_metrics),
         "filters": _pass(record.filters),
-        "metrics": _pass(record.metrics),
-        "metrics_secondary": _pass(record.metrics_secondary),
-        "exposure_criteria": _pass(record.exposure_criteria),
-        "only_count_matured_users": record.only_count_matured_users,
         "archived": record.archived,
         "created_by": None if record.author_id is None else _read_author(record),
         "created_at": record.created_at,
@@ -73,6 +69,10 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "conclusion_comment": record.conclusion_comment,
         "stats_config": _pass(record.stats_config),
         "decision_criteria": _pass(record.decision_criteria),
+        "metrics": _pass(record.metrics),
+        "metrics_secondary": _pass(record.metrics_secondary),
+        "exposure_criteria": _pass(record.exposure_criteria),
+        "only_count_matured_users": record.only_count_matured_users,
     }
 
 

@@ -159,9 +159,9 @@ def _check_metrics(metrics: list[TypedMetric] | None) -> list[TypedMetric] | Non
 
 
 TypedMetrics = Annotated[
-    list[TypedMetric] | None,
+    Annotated[list[TypedMetric], Field(max_length=limits.SECONDARY_METRICS.value)] | None,
     AfterValidator(_check_metrics),
-    Field(max_length=limits.SECONDARY_METRICS.value, examples=[METRICS_EXAMPLE]),
+    Field(examples=[METRICS_EXAMPLE]),
 ]
 _METRICS = (
     "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
@@ -319,13 +319,6 @@ class ExperimentRead(ResponseBody):
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
     secondary_metrics: JsonValue = Field(examples=[SECONDARY_METRICS_EXAMPLE])
     filters: dict[str, JsonValue] = Field(examples=[FUNNEL_FILTERS_EXAMPLE])
-    metrics: list[JsonValue] | None = Field(description=_METRICS, examples=[METRICS_EXAMPLE])
-    metrics_secondary: list[JsonValue] | None = Field(description=_METRICS_SECONDARY, examples=[None])
-    exposure_criteria: dict[str, JsonValue] | None = Field(
-        description="Who is exposed, and from when on; null: the defaults.",
-        examples=[{"multiple_variant_handling": "first_seen"}],
-    )
-    only_count_matured_users: bool = Field(description=_MATURED, examples=[False])
     archived: bool = Field(description="Whether lists with `archived=false` leave it out.")
     created_by: UserBasic | None
     created_at: UtcDatetime
@@ -339,3 +332,10 @@ class ExperimentRead(ResponseBody):
     conclusion_comment: str | None = Field(description="A comment on the outcome.", examples=[None])
     stats_config: dict[str, JsonValue] | None = Field(description=_STATS, examples=[{"confidence_level": 0.99}])
     decision_criteria: dict[str, JsonValue] | None = Field(description=_DECISION, examples=[{"target_mde": 0.05}])
+    metrics: list[JsonValue] | None = Field(description=_METRICS, examples=[METRICS_EXAMPLE])
+    metrics_secondary: list[JsonValue] | None = Field(description=_METRICS_SECONDARY, examples=[None])
+    exposure_criteria: dict[str, JsonValue] | None = Field(
+        description="Who is exposed, and from when on; null: the defaults.",
+        examples=[{"multiple_variant_handling": "first_seen"}],
+    )
+    only_count_matured_users: bool = Field(description=_MATURED, examples=[False])

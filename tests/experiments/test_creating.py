@@ -48,6 +48,10 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "conclusion_comment": None,
         "stats_config": None,
         "decision_criteria": None,
+        "metrics": None,
+        "metrics_secondary": None,
+        "exposure_criteria": None,
+        "only_count_matured_users": False,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created

@@ -46,8 +46,8 @@ NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
 class ExperimentMetric:
     """A metric of an experiment.
 
-    ``id`` is ``primary`` for the target metric, ``secondary-`` and the index from 0 for one of ``secondary_metrics``, and
-    the uuid of any other typed metric. A typed metric has a ``typed`` body instead of ``filters``.
+    ``id`` is ``primary`` for the target metric, ``secondary-`` and the index from 0 for one of ``secondary_metrics``,
+    and the uuid of any other typed metric. A typed metric has a ``typed`` body instead of ``filters``.
     """
 
     id: str
@@ -218,8 +218,8 @@ def _unusable_cap(counts: ValueCounts) -> str:
     if not (has_cap & (counts.capped[:, 1] == 0) & (counts.capped[:, 3] > 0)).any():
         return ""
     return (
-        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set `ignore_zeros`, "
-        "or choose a higher percentile."
+        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set "
+        "`ignore_zeros`, or choose a higher percentile."
     )
 
 

@@ -38,7 +38,7 @@ from app.metrics.queries.typed.reading import (
     read_typed,
 )
 from app.metrics.queries.typed.schemas import Node
-from app.properties.filters import parse_filter
+from app.properties.filters import Group, parse_filter
 
 
 class MetricQueryBuilder:

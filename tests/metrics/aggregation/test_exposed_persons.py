@@ -1,7 +1,8 @@
 """What exposed persons did, compared with a recount person by person."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -72,7 +73,8 @@ def exposed_one_by_one(exposures: Sequence[Exposure], handling: MultipleVariants
 def value_of(math: ValueMath, events: Sequence[Event]) -> float:
     numbers = [number for _, _, number, _ in events if not np.isnan(number)]
     if math in {"sum", "avg", "min", "max"}:
-        return {"sum": sum, "avg": np.mean, "min": min, "max": max}[math](numbers) if numbers else 0
+        summary: Mapping[ValueMath, Any] = {"sum": sum, "avg": np.mean, "min": min, "max": max}
+        return float(summary[math](numbers)) if numbers else 0
     if math in {"unique_session", "unique_group"}:
         return len({session for *_, session in events if session})
     return min(len(events), 1) if math == "dau" else len(events)
