@@ -97,7 +97,7 @@ ALL_SESSIONS = EventSet((FilteredSeries(SESSIONS, Conjunction()),), MARGIN)
 
 def event_set(
     sources: Iterable[EventSource],
-    variant_property: str,
+    variant_property: str | None,
     *,
     value_property: str | None = None,
     actor_property: str | None = None,

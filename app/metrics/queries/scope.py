@@ -67,11 +67,15 @@ class ExperimentScope:
         value_property: str | None = None,
         actor_property: str | None = None,
         actor_required: bool = False,
+        names_variant: bool = True,
     ) -> EventSet:
-        """Return the event set of an entity; an empty one for an action that does not exist."""
+        """Return the event set of an entity; an empty one for an action that does not exist.
+
+        With ``names_variant`` its events name their variant; they do not have to where exposures tell it.
+        """
         return event_set(
             entity.sources or (),
-            self.variant_property,
+            self.variant_property if names_variant else None,
             value_property=value_property,
             actor_property=actor_property,
             actor_required=actor_required,

@@ -143,7 +143,8 @@ class MetricQueryBuilder:
             name, variant_property = entity.step_name, scope.variant_property
         activation = None
         if criteria.activation_config is not None:
-            activation = scope.event_set(await self._node(criteria.activation_config, always))
+            entity = await self._node(criteria.activation_config, always)
+            activation = scope.event_set(entity, names_variant=False)
         return ExposureQuery(
             event_sets if leaves_out else event_sets[:1],
             name,

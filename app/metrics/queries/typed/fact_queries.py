@@ -161,11 +161,11 @@ class _Counting:
         found = []
         for node, entity in zip(nodes_of(self.metric), self.query.entities, strict=True):
             if not isinstance(node, Source):
-                found.append(self.scope.event_set(entity))
+                found.append(self.scope.event_set(entity, names_variant=False))
                 continue
-            found.append(self.scope.event_set(entity, value_property=node.math_property))
+            found.append(self.scope.event_set(entity, value_property=node.math_property, names_variant=False))
             if (key := _key_property(node)) is not None:
-                found.append(self.scope.event_set(entity, actor_property=key, actor_required=True))
+                found.append(self.scope.event_set(entity, actor_property=key, actor_required=True, names_variant=False))
         return found
 
     @property
