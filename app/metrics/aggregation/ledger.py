@@ -91,6 +91,11 @@ class Ledger:
         counts = is_exposed & (events.time >= self.time[row])
         return row[counts], events.select(counts)
 
+    def attribute(self, events: FactColumns) -> FactColumns:
+        """Return the events at or after the exposure of their person, under the variant of the exposure."""
+        row, since = self.events_since(events)
+        return replace(since, variant=(self.slot[row] + 1).astype(np.int32))
+
     def rows_of(self, events: FactColumns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return a row for each event, and whether it is that of the event's person; there must be a row."""
         row = np.minimum(np.searchsorted(self.actor, events.actor), len(self) - 1)
