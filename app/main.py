@@ -25,6 +25,7 @@ from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
 from app.experiments.results.router import router as results_router
 from app.experiments.router import router as experiments_router
+from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
 from app.flags.activity_router import router as flags_activity_router
@@ -96,6 +97,7 @@ PRIVATE_ROUTERS = (
     flags_activity_router,
     snapshots_router,
     experiments_router,
+    saved_metrics_router,
     flags_router,
     actions_router,
     cohorts_router,

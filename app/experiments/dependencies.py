@@ -13,6 +13,7 @@ from app.experiments.counting.dependencies import build_counter
 from app.experiments.loading import ExperimentViews, load_experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRepository
 from app.experiments.results.dependencies import build_results
+from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.service import ExperimentService
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
@@ -43,6 +44,7 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
 def build_experiments(session: AsyncSession, project_id: int, taken: TakenSnapshot | None = None) -> ExperimentService:
     return ExperimentService(
         ExperimentRepository(session, project_id),
+        SavedMetricRepository(session, project_id),
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), taken),
         build_activity_log(session, project_id),

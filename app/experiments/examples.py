@@ -24,13 +24,12 @@ SECONDARY_METRICS_EXAMPLE: list[JsonValue] = [
         "filters": {"insight": "TRENDS", "events": [{"id": "purchase", "order": 0, "type": "events"}]},
     }
 ]
-METRICS_EXAMPLE: list[JsonValue] = [
-    {
-        "kind": "ExperimentMetric",
-        "uuid": "2f4e0f2c-6d6a-4a39-9a0e-7c1f6f0d8b11",
-        "name": "Revenue per person",
-        "metric_type": "mean",
-        "source": {"kind": "EventsNode", "event": "purchase", "math": "sum", "math_property": "amount"},
-        "goal": "increase",
-    }
-]
+METRIC_EXAMPLE: dict[str, JsonValue] = {
+    "kind": "ExperimentMetric",
+    "uuid": "2f4e0f2c-6d6a-4a39-9a0e-7c1f6f0d8b11",
+    "name": "Revenue per person",
+    "metric_type": "mean",
+    "source": {"kind": "EventsNode", "event": "purchase", "math": "sum", "math_property": "amount"},
+    "goal": "increase",
+}
+METRICS_EXAMPLE: list[JsonValue] = [METRIC_EXAMPLE]

@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
+from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.models import Experiment, FeatureFlag, User, utc_now
+from app.db.models import Experiment, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
 from app.experiments.lifecycle import Status, status_of
 
@@ -59,6 +60,7 @@ class ExperimentRecord(NamedTuple):
     metrics: str | None
     metrics_secondary: str | None
     exposure_criteria: str | None
+    saved_metrics_ids: str | None
     only_count_matured_users: bool
     archived: bool
     conclusion: str | None
@@ -100,6 +102,7 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.metrics),
         _text_of(Experiment.metrics_secondary),
         _text_of(Experiment.exposure_criteria),
+        _text_of(Experiment.saved_metrics_ids),
         Experiment.only_count_matured_users,
         Experiment.archived,
         Experiment.conclusion,
@@ -194,7 +197,24 @@ class ExperimentRepository:
         query = self._select().where(Experiment.id == experiment_id)
         if for_update:
             query = query.with_for_update(of=(Experiment, FeatureFlag))
-        return await self._session.scalar(query)
+        experiment = await self._session.scalar(query)
+        if experiment is not None:
+            await self._load_saved_metrics([experiment])
+        return experiment
+
+    async def _load_saved_metrics(self, experiments: Sequence[Experiment]) -> Sequence[Experiment]:
+        """Load the saved metrics that experiments count; only those that have any cost a query."""
+        wanted = {link["id"] for experiment in experiments for link in experiment.saved_metrics_ids or ()}
+        if not wanted:
+            return experiments
+        query = select(SavedMetric).where(SavedMetric.project_id == self._project_id)
+        found: dict[int, SavedMetric] = {}
+        for chunk in chunks(sorted(wanted)):
+            found |= {one.id: one for one in await self._session.scalars(query.where(SavedMetric.id.in_(chunk)))}
+        for experiment in experiments:
+            links = experiment.saved_metrics_ids or ()
+            experiment.saved_metrics = [found[link["id"]] for link in links if link["id"] in found]  # type: ignore[misc]
+        return experiments
 
     async def record(self, experiment: Experiment) -> ExperimentRecord:
         """Return the experiment as readers will see it: with the stored text of its documents."""
@@ -204,11 +224,12 @@ class ExperimentRepository:
     async def running(self) -> Sequence[Experiment]:
         """Return the experiments that have started, have no end and are not archived."""
         found = await self._session.scalars(self._select().where(_IS_OPEN, ~Experiment.archived))
-        return found.all()
+        return await self._load_saved_metrics(found.all())
 
     async def all(self) -> Sequence[Experiment]:
         """Return all experiments, archived ones too."""
-        return (await self._session.scalars(self._select().order_by(Experiment.id))).all()
+        found = await self._session.scalars(self._select().order_by(Experiment.id))
+        return await self._load_saved_metrics(found.all())
 
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id
@@ -223,6 +244,8 @@ class ExperimentRepository:
         """Detach the experiment and its flag, so that they keep their values when the transaction is rolled back."""
         self._session.expunge(experiment)
         self._session.expunge(experiment.feature_flag)
+        for metric in experiment.saved_metrics:
+            self._session.expunge(metric)
         return experiment
 
     async def delete(self, experiment: Experiment) -> None:

@@ -72,6 +72,7 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "metrics": _pass(record.metrics),
         "metrics_secondary": _pass(record.metrics_secondary),
         "exposure_criteria": _pass(record.exposure_criteria),
+        "saved_metrics_ids": _pass(record.saved_metrics_ids),
         "only_count_matured_users": record.only_count_matured_users,
     }
 

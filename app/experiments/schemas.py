@@ -1,7 +1,7 @@
 """Request and response bodies of experiments."""
 
 from collections.abc import Callable
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.accounts.users import UserBasic
 from app.analysis.schemas import StatsConfig
 from app.common import limits
+from app.common.ids import MAX_ID
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
     METRICS_EXAMPLE,
@@ -18,6 +19,7 @@ from app.experiments.examples import (
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.experiments.scorecard.schemas import DecisionCriteria
+from app.experiments.typed_metrics import check_metrics
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
     Boolean,
@@ -34,9 +36,8 @@ from app.http.fields import (
     max_characters,
     refusal,
 )
-from app.http.schemas import RequestBody, ResponseBody
+from app.http.schemas import RequestBody, ResponseBody, StrictBody
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
-from app.metrics.queries.typed.reading import filters_of, nodes_of
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
 from app.properties.filters import InvalidFilter
 
@@ -148,19 +149,15 @@ def _read_conclusion(value: object) -> object:
     return value
 
 
-def _check_metrics(metrics: list[TypedMetric] | None) -> list[TypedMetric] | None:
-    """Refuse metrics with one id, and filters of metrics that are too large."""
-    ids = [metric.uuid for metric in metrics or ()]
-    if len(set(ids)) < len(ids):
-        raise refusal("Metrics must have different uuids.")
-    for metric in metrics or ():
-        _refuse_large(check_metric_limits, filters_of(nodes_of(metric)))
-    return metrics
+def _refuse_repeated_links(links: "list[SavedMetricLink] | None") -> "list[SavedMetricLink] | None":
+    if len({link.id for link in links or ()}) < len(links or ()):
+        raise refusal("A saved metric is counted once: its id is listed twice.")
+    return links
 
 
 TypedMetrics = Annotated[
     Annotated[list[TypedMetric], Field(max_length=limits.SECONDARY_METRICS.value)] | None,
-    AfterValidator(_check_metrics),
+    AfterValidator(check_metrics),
     Field(examples=[METRICS_EXAMPLE]),
 ]
 _METRICS = (
@@ -168,6 +165,24 @@ _METRICS = (
     "the exposure on. The list replaces the one before. Without `filters`, the first one is the target metric."
 )
 _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
+
+
+class SavedMetricMetadata(StrictBody):
+    type: Literal["primary", "secondary"] = Field(default="secondary", description="Kept for clients.")
+
+
+class SavedMetricLink(StrictBody):
+    """A saved metric that the experiment counts."""
+
+    id: Annotated[int, Field(ge=1, le=MAX_ID, strict=True)]
+    metadata: SavedMetricMetadata = SavedMetricMetadata()
+
+
+SavedMetricLinks = Annotated[
+    Annotated[list[SavedMetricLink], Field(max_length=limits.SECONDARY_METRICS.value)] | None,
+    AfterValidator(_refuse_repeated_links),
+    Field(description="The saved metrics that the experiment counts, too.", examples=[None]),
+]
 _MATURED = "Whether persons count in a metric only when its conversion window is over for them."
 Conclusion = Annotated[
     ConclusionName | None,
@@ -220,6 +235,7 @@ class ExperimentCreate(RequestBody):
     metrics: TypedMetrics = Field(default=None, description=_METRICS)
     metrics_secondary: TypedMetrics = Field(default=None, description=_METRICS_SECONDARY)
     exposure_criteria: ExposureCriteria | None = None
+    saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
     archived: Boolean = False
     stats_config: StatsConfig | None = Field(default=None, description=_STATS)
@@ -242,6 +258,7 @@ class ExperimentUpdate(RequestBody):
     metrics: TypedMetrics = Field(default=None, description=_METRICS)
     metrics_secondary: TypedMetrics = Field(default=None, description=_METRICS_SECONDARY)
     exposure_criteria: ExposureCriteria | None = None
+    saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Omittable[Boolean] = Field(default=None, description=_MATURED)
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
@@ -337,5 +354,8 @@ class ExperimentRead(ResponseBody):
     exposure_criteria: dict[str, JsonValue] | None = Field(
         description="Who is exposed, and from when on; null: the defaults.",
         examples=[{"multiple_variant_handling": "first_seen"}],
+    )
+    saved_metrics_ids: list[JsonValue] | None = Field(
+        description="The saved metrics that the experiment counts, too.", examples=[None]
     )
     only_count_matured_users: bool = Field(description=_MATURED, examples=[False])

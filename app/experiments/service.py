@@ -15,6 +15,7 @@ from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
+from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.schemas import (
     VARIANTS,
     ExperimentCreate,
@@ -22,6 +23,7 @@ from app.experiments.schemas import (
     ExperimentEnd,
     ExperimentShip,
     ExperimentUpdate,
+    SavedMetricLink,
 )
 from app.experiments.snapshots.schemas import Trigger
 from app.experiments.snapshots.service import SnapshotService
@@ -45,6 +47,7 @@ _STORED_AS_SENT = (
     "metrics",
     "metrics_secondary",
     "exposure_criteria",
+    "saved_metrics_ids",
     "only_count_matured_users",
     "archived",
     "conclusion",
@@ -69,9 +72,15 @@ class ExperimentService:
     """Changes of one project's experiments."""
 
     def __init__(
-        self, experiments: ExperimentRepository, flags: FlagService, snapshots: SnapshotService, log: ActivityLog
+        self,
+        experiments: ExperimentRepository,
+        saved_metrics: SavedMetricRepository,
+        flags: FlagService,
+        snapshots: SnapshotService,
+        log: ActivityLog,
     ) -> None:
         self._experiments = experiments
+        self._saved_metrics = saved_metrics
         self._flags = flags
         self._snapshots = snapshots
         self._log = log
@@ -85,7 +94,8 @@ class ExperimentService:
         return await self._experiments.record(experiment)
 
     async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
-        if not body.metrics and (not isinstance(body.filters, dict) or not body.filters):
+        await self._require_saved_metrics(body.saved_metrics_ids)
+        if not body.metrics and not body.saved_metrics_ids and (not isinstance(body.filters, dict) or not body.filters):
             raise ValidationFailed("Filters are required to create an Experiment")
         filters = body.filters if isinstance(body.filters, dict) else {}
         _refuse_large({field: _plain(getattr(body, field)) for field in _DOCUMENTS})
@@ -110,6 +120,7 @@ class ExperimentService:
             metrics=_plain(body.metrics),
             metrics_secondary=_plain(body.metrics_secondary),
             exposure_criteria=_plain(body.exposure_criteria),
+            saved_metrics_ids=_plain(body.saved_metrics_ids),
             only_count_matured_users=body.only_count_matured_users,
             archived=body.archived,
             stats_config=_plain(body.stats_config),
@@ -121,6 +132,14 @@ class ExperimentService:
             "Experiment", experiment.id, "created", created_by, after=_state(experiment), name=experiment.name
         )
         return experiment
+
+    async def _require_saved_metrics(self, links: Sequence[SavedMetricLink] | None) -> None:
+        missing = {link.id for link in links or ()} - await self._saved_metrics.present(
+            [link.id for link in links or ()]
+        )
+        if missing:
+            detail = f"There is no saved metric {min(missing)}."
+            raise ValidationFailed(detail, code="does_not_exist", attr="saved_metrics_ids")
 
     async def duplicate(self, experiment: Experiment, body: ExperimentDuplicate, created_by: User) -> Experiment:
         """Create a draft of the same definition, with a flag of its own."""
@@ -135,6 +154,7 @@ class ExperimentService:
             "metrics": copies_of(experiment.metrics),
             "metrics_secondary": copies_of(experiment.metrics_secondary),
             "exposure_criteria": experiment.exposure_criteria,
+            "saved_metrics_ids": experiment.saved_metrics_ids,
             "only_count_matured_users": experiment.only_count_matured_users,
             "stats_config": experiment.stats_config or None,
             "decision_criteria": experiment.decision_criteria or None,
@@ -147,6 +167,7 @@ class ExperimentService:
         before, start, end = _state(experiment), experiment.start_date, experiment.end_date
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
+        await self._require_saved_metrics(body.saved_metrics_ids)
         variants = _variants(body.parameters)
         if variants is not None:
             _refuse_other_variants(variants_of(flag.filters), variants)
@@ -309,6 +330,7 @@ def _state(experiment: Experiment) -> State:
         "metrics": experiment.metrics,
         "metrics_secondary": experiment.metrics_secondary,
         "exposure_criteria": experiment.exposure_criteria,
+        "saved_metrics_ids": experiment.saved_metrics_ids,
         "only_count_matured_users": experiment.only_count_matured_users,
         "archived": experiment.archived,
         "conclusion": experiment.conclusion,
@@ -320,8 +342,10 @@ def _state(experiment: Experiment) -> State:
 
 def _plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
     """Return a value as it is stored; of settings, those that were sent."""
-    if isinstance(value, list) and all(isinstance(item, MetricBody) for item in value):
-        return [item.to_stored() for item in value]
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, MetricBody):
+        return value.to_stored()
     return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
 
 

@@ -51,6 +51,7 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "metrics": None,
         "metrics_secondary": None,
         "exposure_criteria": None,
+        "saved_metrics_ids": None,
         "only_count_matured_users": False,
     }
     assert list(created.items()) == list(expected.items())

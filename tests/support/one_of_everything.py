@@ -11,6 +11,8 @@ from tests.support.service import Json, Service, event
 async def make_objects(service: Service, name: str) -> dict[str, str]:
     """Create one of everything that has an id, and return the ids by the names that paths use."""
     experiment = await service.create_experiment(name=name, feature_flag_key=name)
+    source = {"kind": "EventsNode", "event": name}
+    saved = {"name": name, "query": {"metric_type": "mean", "source": source}}
     step = {"name": name, "steps": [{"event": name}]}
     await service.capture(
         event(name, name, properties={"$set": {"note": name}}),
@@ -23,6 +25,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "snapshot_id": str(snapshot.json()["id"]),
         "feature_flag_id": str(experiment["feature_flag"]),
         "key": name,
+        "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
     }

@@ -11,6 +11,7 @@ from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.person import Person, PersonDistinctId, PersonMerge
+from app.db.models.saved_metric import SavedMetric
 from app.db.models.snapshot import Snapshot
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "PersonMerge",
     "PersonalApiKey",
     "Project",
+    "SavedMetric",
     "Series",
     "SeriesVariant",
     "Snapshot",

@@ -4,13 +4,15 @@ One file, because each knows the other: a flag lists its experiments.
 """
 
 import datetime as dt
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from sqlalchemy import ForeignKey, Index, String, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
 from app.db.models.base import NEVER_REUSED, Base, JsonColumn, PrimaryKey, utc_now
+from app.db.models.saved_metric import SavedMetric
 
 
 class FeatureFlag(Base):
@@ -63,6 +65,7 @@ class Experiment(Base):
     metrics: Mapped[list[Any] | None] = mapped_column(JsonColumn)
     metrics_secondary: Mapped[list[Any] | None] = mapped_column(JsonColumn)
     exposure_criteria: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    saved_metrics_ids: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonColumn)
     only_count_matured_users: Mapped[bool] = mapped_column(default=False, server_default=false())
     archived: Mapped[bool] = mapped_column(default=False)
     conclusion: Mapped[str | None] = mapped_column(String(32))
@@ -73,3 +76,6 @@ class Experiment(Base):
 
     feature_flag: Mapped[FeatureFlag] = relationship(lazy="raise")
     created_by: Mapped[User | None] = relationship(lazy="raise")
+
+    # The metrics that ``saved_metrics_ids`` name, as they were when the experiment was loaded to be counted.
+    saved_metrics: ClassVar[Sequence[SavedMetric]] = ()

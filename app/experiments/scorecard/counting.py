@@ -284,7 +284,12 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
 
     That is what its ``filters`` say; without them, the first typed metric.
     """
-    typed = [*_typed_metrics(experiment.metrics), *_typed_metrics(experiment.metrics_secondary)]
+    saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
+    typed = [
+        *_typed_metrics(experiment.metrics),
+        *_typed_metrics(experiment.metrics_secondary),
+        *_typed_metrics(saved),
+    ]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
         target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})

@@ -36,6 +36,7 @@ class SnapshotExperiment(ResponseBody):
     metrics: JsonValue = Field(default=None, examples=[METRICS_EXAMPLE])
     metrics_secondary: JsonValue = Field(default=None, examples=[None])
     exposure_criteria: JsonValue = Field(default=None, examples=[None])
+    saved_metrics_ids: JsonValue = Field(default=None, examples=[None])
     only_count_matured_users: bool = False
     stats_config: JsonValue = Field(examples=[None])
     decision_criteria: JsonValue = Field(examples=[None])

@@ -1,0 +1,31 @@
+"""Builds the saved metrics of a project."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path
+
+from app.accounts.auth.dependencies import ProjectDep
+from app.db.models import SavedMetric
+from app.experiments.saved_metrics.repository import SavedMetricRepository
+from app.experiments.saved_metrics.service import SavedMetricService
+from app.http.dependencies import SessionDep
+
+SavedMetricId = Annotated[str, Path(description="A saved metric's id.", examples=["1"])]
+
+
+async def get_saved_metrics(project: ProjectDep, session: SessionDep) -> SavedMetricService:
+    return SavedMetricService(SavedMetricRepository(session, project.id))
+
+
+async def get_saved_metric(saved_metric_id: SavedMetricId, metrics: "SavedMetricsDep") -> SavedMetric:
+    return await metrics.get(saved_metric_id)
+
+
+async def get_locked_saved_metric(saved_metric_id: SavedMetricId, metrics: "SavedMetricsDep") -> SavedMetric:
+    """The metric, locked against other writers until the request ends."""
+    return await metrics.get(saved_metric_id, for_update=True)
+
+
+SavedMetricsDep = Annotated[SavedMetricService, Depends(get_saved_metrics)]
+SavedMetricDep = Annotated[SavedMetric, Depends(get_saved_metric)]
+LockedSavedMetricDep = Annotated[SavedMetric, Depends(get_locked_saved_metric)]

@@ -1,0 +1,50 @@
+"""Bodies of saved metrics."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+
+from app.accounts.users import UserBasic
+from app.experiments.examples import METRIC_EXAMPLE
+from app.experiments.typed_metrics import check_metric
+from app.http.fields import Omittable, OptionalLongText, Text, UtcDatetime
+from app.http.schemas import ResponseBody, StrictBody
+from app.metrics.queries.typed.schemas import TypedMetric
+
+_TAGS = 20
+
+Query = Annotated[TypedMetric, AfterValidator(check_metric), Field(examples=[METRIC_EXAMPLE])]
+Tags = Annotated[list[Text], Field(max_length=_TAGS, examples=[["revenue"]])]
+
+
+class SavedMetricCreate(StrictBody):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Revenue per person", "query": METRIC_EXAMPLE, "tags": ["revenue"]}]}
+    )
+
+    name: Text = Field(examples=["Revenue per person"])
+    description: OptionalLongText = None
+    query: Query = Field(description="The metric, as in an experiment's `metrics`.")
+    tags: Tags = Field(default=[])
+
+
+class SavedMetricUpdate(StrictBody):
+    """A partial update: only fields that were sent are applied."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Revenue"}]})
+
+    name: Omittable[Text] = None
+    description: OptionalLongText = None
+    query: Omittable[Query] = Field(default=None, description="The metric, as in an experiment's `metrics`.")
+    tags: Omittable[Tags] = None
+
+
+class SavedMetricRead(ResponseBody):
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["Revenue per person"])
+    description: str | None = Field(examples=[None])
+    query: dict[str, JsonValue] = Field(examples=[METRIC_EXAMPLE])
+    tags: list[str] = Field(examples=[["revenue"]])
+    created_by: UserBasic | None
+    created_at: UtcDatetime
+    updated_at: UtcDatetime
