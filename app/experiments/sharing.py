@@ -29,7 +29,7 @@ class SharedCounts:
                 [kind, project.id, project.timezone, project.test_account_filters],
                 [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
                 [experiment.parameters, experiment.filters, experiment.secondary_metrics],
-                [experiment.stats_config, experiment.decision_criteria],
+                [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
                 [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
             ]
         )

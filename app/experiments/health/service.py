@@ -19,7 +19,8 @@ from app.experiments.health.rules import (
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
 from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
-from app.experiments.scorecard.service import estimate_days_left
+from app.experiments.scorecard.progress import Progress
+from app.experiments.scorecard.service import estimate_progress
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
@@ -90,10 +91,10 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
     if isinstance(target, ValidationFailed):
         return check_experiment(experiment, scorecard.exposures, None, target.detail)
     try:
-        days_left = await estimate_days_left(experiment, scorecard)
+        progress = await estimate_progress(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
-        days_left = None
-    return check_experiment(experiment, scorecard.exposures, target.evidence, days_left=days_left)
+        progress = None
+    return check_experiment(experiment, scorecard.exposures, target.evidence, progress=progress)
 
 
 def check_experiment(
@@ -102,7 +103,7 @@ def check_experiment(
     metric: MetricEvidence | None,
     metric_problem: str = "",
     *,
-    days_left: int | None = None,
+    progress: Progress | None = None,
 ) -> HealthReport:
     """Check a started experiment whose exposures and target metric were counted; see ``Evidence``."""
     flag = experiment.feature_flag
@@ -120,7 +121,7 @@ def check_experiment(
         sample_ratio=exposures.sample_ratio,
         metric=metric,
         metric_problem=metric_problem,
-        days_left=days_left,
+        progress=progress,
     )
     findings = check(evidence)
     return HealthReport(status_of(evidence, findings), findings)
