@@ -56,7 +56,6 @@ DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
         "95 %.",
     },
     "reasons": [
-        {"code": "ended", "metric_id": None, "detail": "The experiment has ended."},
         {
             "code": "metric_improved",
             "metric_id": "primary",
