@@ -110,7 +110,7 @@ class ScorecardService:
 
     async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard = await self._counter.count(experiment)
-        return decide_on(experiment, scorecard, await _analyze(scorecard, _config(experiment)))
+        return await decide_on(experiment, scorecard, await _analyze(scorecard, _config(experiment)))
 
 
 async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> ScorecardRead:
@@ -153,13 +153,15 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     return Overview(
         scorecard=await _write_scorecard(scorecard, analyses),
         timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
-        decision=decide_on(experiment, scorecard, analyses),
+        decision=await decide_on(experiment, scorecard, analyses),
     )
 
 
-def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list[Analysis | None]) -> DecisionRead:
+async def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list[Analysis | None]) -> DecisionRead:
     """Return the recommendation for an experiment that was analyzed."""
-    metrics, config = _decided(scorecard, analyses), _config(experiment)
+    config = _config(experiment)
+    cautious = _cautious(config, len(scorecard.scope.variants) - 1)
+    metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
     decision = decide(
         metrics[0],
         [metric for metric in metrics if metric.role.role == "guardrail"],
@@ -196,11 +198,24 @@ def _write_decision(experiment: Experiment, decision: Decision, primary: Decided
     )
 
 
-def _decided(scorecard: Scorecard, analyses: Sequence[Analysis | None]) -> list[DecidedMetric]:
+def _decided(
+    scorecard: Scorecard, analyses: Sequence[Analysis | None], cautious: Sequence[Analysis | None] | None = None
+) -> list[DecidedMetric]:
     return [
-        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
-        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
+        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem, careful)
+        for one, analysis, careful in zip(scorecard.metrics, analyses, cautious or analyses, strict=True)
     ]
+
+
+def _cautious(config: AnalysisConfig, test_variants: int) -> AnalysisConfig:
+    """Return the configuration of the intervals that margins are held against.
+
+    A variant that is harmless by chance is the likelier the more there are. Intervals have no step-down correction as
+    p-values have: theirs is Bonferroni's, a level for each that holds for all together.
+    """
+    if test_variants < 2 or config.correction_of(test_variants) == "none":  # several
+        return config
+    return replace(config, confidence_level=1 - config.alpha / test_variants)
 
 
 def _runtime(scope: ExperimentScope) -> float:
@@ -320,6 +335,9 @@ def _write_rule(config: AnalysisConfig, test_variants: int) -> DecisionRuleRead:
     basis: Basis = "anytime_valid" if config.is_sequential else by_method
     correction = config.correction_of(test_variants)
     corrected = "" if correction == "none" else f", corrected for multiple testing ({correction.replace('_', ' ')})"
+    cautious = _cautious(config, test_variants)
+    if cautious is not config:
+        corrected += f"; margins are held against intervals at {cautious.confidence_level * 100:.4g} %"
     return DecisionRuleRead(
         basis=basis,
         confidence_level=config.confidence_level,

@@ -16,13 +16,18 @@ _UNJUDGED: frozenset[Code] = frozenset({"not_enough_exposure", "not_enough_data"
 
 @dataclass(frozen=True)
 class DecidedMetric:
-    """A metric of an experiment: ``analysis`` is None where it cannot be analyzed, and ``detail`` says why."""
+    """A metric of an experiment: ``analysis`` is None where it cannot be analyzed, and ``detail`` says why.
+
+    ``cautious`` is the analysis whose intervals margins are held against, where that is another one: with several
+    variants, at a level that holds for all of them together.
+    """
 
     id: str
     name: str
     role: MetricRole
     analysis: Analysis | None
     detail: str = ""
+    cautious: Analysis | None = None
 
 
 @dataclass(frozen=True)
@@ -78,18 +83,16 @@ def with_data(analysis: Analysis) -> list[VariantAnalysis]:
 
 def decisive_interval(analysis: Analysis, variant: VariantAnalysis) -> DecisiveInterval | None:
     """Return the interval that decisions rest on; None where the data determine none."""
-    scales: tuple[Scale, Scale] = ("relative", "absolute")
-    for scale in scales:
-        contrast = variant.relative_difference if scale == "relative" else variant.difference
-        if analysis.config.is_sequential:
-            ends = contrast.sequential_interval
-        elif analysis.config.method == "frequentist":
-            ends = contrast.confidence_interval
-        else:
-            ends = contrast.credible_interval
-        if ends is not None and all(map(math.isfinite, ends)):
-            return DecisiveInterval(scale, ends)
-    return None
+    relative, absolute, config = variant.relative_difference, variant.difference, analysis.config
+    found: list[tuple[Scale, Interval | None]]
+    if config.is_sequential:
+        found = [("relative", relative.sequential_interval), ("absolute", absolute.sequential_interval)]
+    else:
+        found = [("relative", relative.confidence_interval), ("absolute", absolute.confidence_interval)]
+        if config.method == "bayesian":  # without a posterior: a mean that does not vary
+            found = [("relative", relative.credible_interval), ("absolute", absolute.credible_interval), *found]
+    known = (DecisiveInterval(scale, ends) for scale, ends in found if ends and all(map(math.isfinite, ends)))
+    return next(known, None)
 
 
 def relative_to(analysis: Analysis, interval: DecisiveInterval | None) -> Interval | None:
@@ -125,15 +128,21 @@ def _distances(metric: DecidedMetric, key: str) -> Interval | None:
     The margin is relative to the baseline's mean. For an absolute interval it is that share of the size of the
     observed mean: nothing where the mean is 0. None where the data do not suffice for a verdict.
     """
-    if metric.analysis is None:
+    analysis = metric.cautious or metric.analysis
+    variant = next((one for one in analysis.variants if one.sample.key == key), None) if analysis else None
+    if analysis is None or variant is None or _has_too_few(variant):
         return None
-    variant = next((one for one in metric.analysis.variants if one.sample.key == key), None)
-    if variant is None or variant.decision is None or variant.decision.code in _UNJUDGED:
-        return None
-    interval = decisive_interval(metric.analysis, variant)
+    interval = decisive_interval(analysis, variant)
     if interval is None:
         return None
-    size = 1.0 if interval.scale == "relative" else abs(metric.analysis.baseline.sample.mean or 0.0)
+    size = 1.0 if interval.scale == "relative" else abs(analysis.baseline.sample.mean or 0.0)
     low, high = interval.ends
     low, high = (low, high) if metric.role.goal == "increase" else (-high, -low)
     return low + metric.role.margin * size, high + metric.role.margin * size
+
+
+def _has_too_few(variant: VariantAnalysis) -> bool:
+    """Whether there are too few persons or events for an interval to hold. A mean may still not vary."""
+    code = None if variant.decision is None else variant.decision.code
+    has_few_events = code == "not_enough_data" and "not-enough-metric-data" in variant.failures
+    return code is None or code == "not_enough_exposure" or has_few_events

@@ -1,5 +1,7 @@
 """What is recommended in each state of an experiment, by what its data show."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.experiments.scorecard.decision import Decision, decide
@@ -31,13 +33,22 @@ def guardrail(control: int, test: int, persons: int = 10_000, **role: object) ->
     return DecidedMetric("secondary-0", "Visits", MetricRole("guardrail", **role), analysis)  # type: ignore[arg-type]
 
 
-def mean(sums: dict[str, tuple[int, float, float]], goal: str = "increase", role: str = "guardrail") -> DecidedMetric:
+ONE_LOOK = AnalysisConfig(is_sequential=False)
+CONFIGS = [AnalysisConfig(), ONE_LOOK, AnalysisConfig(method="frequentist", is_sequential=False)]
+
+
+def mean(
+    sums: dict[str, tuple[int, float, float]],
+    goal: str = "increase",
+    role: str = "guardrail",
+    config: AnalysisConfig | None = None,
+) -> DecidedMetric:
     """Return a metric of means, from persons, mean and standard deviation of each variant."""
     variants = [
         MeanVariant(key, persons, persons * center, persons * center**2 + (persons - 1) * deviation**2)
         for key, (persons, center, deviation) in sums.items()
     ]
-    analysis = analyze_metric(variants, AnalysisConfig())
+    analysis = analyze_metric(variants, config or AnalysisConfig())
     return DecidedMetric(role, "Balance", MetricRole(role, goal), analysis)  # type: ignore[arg-type]
 
 
@@ -204,8 +215,12 @@ FLAT = {"control": (5000, 10.0, 5.0), "test": (5000, 10.0, 5.0)}
     ],
     ids=str,
 )
-def test_guardrail_is_harmed_whatever_its_baseline(harmed: dict[str, tuple[int, float, float]], goal: str) -> None:
-    guard, mirrored = mean(harmed, goal), mean(harmed, "increase" if goal == "decrease" else "decrease")
+@pytest.mark.parametrize("config", CONFIGS, ids=["anytime-valid", "posterior", "p-value"])
+def test_guardrail_is_harmed_whatever_its_baseline(
+    harmed: dict[str, tuple[int, float, float]], goal: str, config: AnalysisConfig
+) -> None:
+    other = "increase" if goal == "decrease" else "decrease"
+    guard, mirrored = mean(harmed, goal, config=config), mean(harmed, other, config=config)
 
     assert decide(GAIN, [guard], None, Criteria(), running()).evidence == "superior_with_harmed_guardrail"
     assert decide(OPEN, [guard], None, Criteria(), running()).recommendation == "rollback"
@@ -245,6 +260,28 @@ def test_chance_find_among_many_variants_is_not_shipped() -> None:
     assert decide(alone, [], None, Criteria(), running()).recommendation == "ship"
     assert decide(many, [], None, Criteria(), running()).evidence == "no_clear_effect"
     assert decide(several(9, 1500, config=one_look), [], None, Criteria(), running()).variant == "test-9"
+
+
+def test_chance_harmlessness_among_many_variants_is_not_shipped() -> None:
+    """A variant that alone would be within its margin has to be so at the level that holds for all variants."""
+    counts = {"control": (30_000, 10.0, 5.0), "test": (30_000, 10.0, 5.0)}
+    alone, together = (
+        mean(counts, role="primary", config=AnalysisConfig(confidence_level=1 - alpha)) for alpha in (0.05, 0.05 / 9)
+    )
+    role = MetricRole("primary", margin=-(worst(alone) + worst(together)) / 2)
+    metric = replace(alone, role=role)
+
+    assert decide(metric, [], None, Criteria("do_no_harm"), running()).evidence == "equivalent"
+    held = decide(replace(metric, cautious=together.analysis), [], None, Criteria("do_no_harm"), running())
+    assert held.evidence == "no_clear_effect"
+
+
+def worst(metric: DecidedMetric) -> float:
+    """Return the lower end of the relative anytime-valid interval of the second variant."""
+    assert metric.analysis is not None
+    interval = metric.analysis.variants[1].relative_difference.sequential_interval
+    assert interval is not None
+    return interval[0]
 
 
 def test_time_left_shrinks_with_the_square_of_the_precision() -> None:
