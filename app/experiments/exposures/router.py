@@ -16,7 +16,7 @@ from app.experiments.exposures.schemas import DistributionRead, ExposuresRead
 from app.http.routing import answer_other_methods
 from app.metrics.aggregation.calendar import INTERVALS
 
-_MOST_DISTRIBUTIONS = 1_000
+_MOST_DISTRIBUTIONS = 200  # a few milliseconds of the event loop
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
@@ -59,8 +59,8 @@ async def list_distributions(experiment: DetachedExperimentDep, splits: TrafficS
 
     It comes from the activity log, which is never pruned. The test of the sample ratio expects of each variant the sum,
     over the phases while the experiment ran, of the persons first exposed in the phase times the variant's share then.
-    A flag that is older than the log begins with the oldest split that is known. Of very many changes, the last
-    1,000 are returned.
+    A flag that is older than the log begins with the oldest split that is known. Of more than 200 changes, the last
+    ones are returned.
     """
     return write_distributions((await splits.history(experiment))[-_MOST_DISTRIBUTIONS:])
 
