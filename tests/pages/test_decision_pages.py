@@ -1,17 +1,14 @@
-"""Pages and reports say what `decision` says, in every state of an experiment."""
+"""Pages say what `decision` says, in every state of an experiment."""
 
 import datetime as dt
 import re
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from app.experiments.scorecard.decision_table import TITLES
-from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
+from tests.pages.conftest import Visitor, clear_win, send, shown, viewed
 from tests.support.service import Service, event
-from tests.test_cli import abacus
 
 pytestmark = pytest.mark.one_database
 
@@ -89,17 +86,6 @@ async def test_page_says_what_the_decision_says(
     if state not in (draft, scheduled):
         assert decision["rule"]["basis"] == "anytime_valid"
         assert decision["rule"]["detail"] in text
-
-
-async def test_report_says_what_the_decision_says(service: Service, database_url: str, tmp_path: Path) -> None:
-    experiment, file = await shipped(service), tmp_path / "report.html"
-
-    environment = {"ABACUS_DATABASE_URL": database_url, "PATH": ""}
-    identity = (str(experiment["id"]), "--project", str(service.project_id))
-    abacus(environment, "report", *identity, "--output", str(file))
-
-    decision = await service.read(f"/experiments/{experiment['id']}/decision/")
-    assert decision["summary"] in Page(httpx.Response(200, html=file.read_text())).text
 
 
 async def test_endless_experiment_is_told_once(service: Service, visitor: Visitor) -> None:
