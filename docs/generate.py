@@ -1,4 +1,4 @@
-"""Writes the references of settings, limits, command line and API from the code: `make docs`.
+"""Writes the references of settings, limits, command line, recommendations and API from the code: `make docs`.
 
 python docs/generate.py
 
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 
 from app import cli, settings  # noqa: E402
 from app.common import limits  # noqa: E402
+from app.experiments.scorecard import decision_table  # noqa: E402
 from app.main import create_app  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -31,6 +32,7 @@ def references() -> dict[Path, str]:
         REFERENCE / "settings.md": _page("Settings", _settings()),
         REFERENCE / "limits.md": _page("Limits", _limits()),
         REFERENCE / "command-line.md": _page("Command line", _command_line()),
+        REFERENCE / "recommendations.md": _page("Recommendations", _recommendations()),
         REFERENCE / "api.md": _page("API", _api(create_app().openapi())),
     }
 
@@ -93,6 +95,36 @@ def _quantity(limit: limits.Limit) -> str:
         if limit.value % unit == 0:
             return f"{limit.value // unit:,} {name}"
     return f"{limit.value:,} bytes"
+
+
+def _recommendations() -> Iterator[str]:
+    yield "`GET experiments/{id}/decision/`, pages and reports say the same: what the state of an experiment and its"
+    yield "evidence lead to. Every combination has an answer."
+    yield ""
+    yield "`variant_key` is always the variant to serve to everyone: the best one, the baseline, or what was decided."
+    yield "It is null while the split itself is to be served. What the evidence rests on:"
+    yield "[What the numbers mean](../explanation/what-the-numbers-mean.md#health-and-decision)."
+    yield "In words, `{variant}` is the variant to serve, `{left}` the time left where it can be estimated, and"
+    yield "`{decided}` what was decided."
+    yield from ("", "## States", "")
+    yield from _table(("state", "meaning"), ((f"`{name}`", text) for name, text in decision_table.STATES.items()))
+    yield from ("", "## Evidence", "", "The first one that applies.", "")
+    yield from _table(("evidence", "meaning"), ((f"`{name}`", text) for name, text in decision_table.EVIDENCE.items()))
+    for state, answers in decision_table.TABLE.items():
+        yield from ("", f"## `{state}`", "")
+        evidence: dict[decision_table.Answer, list[str]] = {}
+        for name in decision_table.EVIDENCE:
+            evidence.setdefault(answers[name], []).append(f"`{name}`")
+        rows = [
+            (
+                "all" if len(evidence) == 1 else ", ".join(names),
+                f"`{answer.recommendation}`",
+                answer.serves or "the split",
+                answer.advice,
+            )
+            for answer, names in evidence.items()
+        ]
+        yield from _table(("evidence", "recommendation", "to serve", "in words"), rows)
 
 
 def _command_line() -> Iterator[str]:

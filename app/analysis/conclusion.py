@@ -46,7 +46,7 @@ def _comparison(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
 
 def _significance(leader: VariantAnalysis, analysis: Analysis) -> str:
     if leader.decision is not None:
-        return f"{_VERDICTS[leader.decision.code]}{_evidence(leader.decision)}."
+        return f"{_VERDICTS[leader.decision.code]}{_evidence(leader.decision, analysis)}."
     worse = [one.sample.key for one in analysis.variants if one.decision is not None and one.decision.is_significant]
     if worse:
         return f"It is significantly better than {' and '.join(worse)}: keep it."
@@ -65,10 +65,17 @@ _VERDICTS = {
 }
 
 
-def _evidence(decision: Decision) -> str:
+_CORRECTIONS = {
+    "none": "",
+    "holm": " after Holm's correction",
+    "benjamini_hochberg": " after the correction of Benjamini and Hochberg",
+}
+
+
+def _evidence(decision: Decision, analysis: Analysis) -> str:
     if decision.adjusted is None or decision.code not in {"significant", "low_win_probability", "high_p_value"}:
         return ""
-    return f" (p = {decision.adjusted:.2g})"
+    return f" (p = {decision.adjusted:.2g}{_CORRECTIONS[analysis.correction]})"
 
 
 def _percent(probability: float) -> str:

@@ -119,8 +119,10 @@ class StatsConfig(RequestBody):
         default=None,
         description="The variant that others are compared with; if unset, `control` or else the first variant.",
     )
-    multiple_testing: Correction = Field(
-        default="none", description="Correction for comparing several variants with the baseline."
+    multiple_testing: Correction | None = Field(
+        default=None,
+        description="Correction for comparing several variants with the baseline. Unless it is given, Holm's is made "
+        "over the variants of each metric; one that is given is made over all comparisons of an experiment's metrics.",
     )
 
 
@@ -210,7 +212,9 @@ class StatsConfigRead(ResponseBody):
     confidence_level: float
     sequential: SequentialRead
     baseline_variant_key: str
-    multiple_testing: Correction
+    multiple_testing: Correction = Field(
+        description="Unless it was given, `holm` where several variants are compared with the baseline, else `none`."
+    )
 
 
 class VariantAnalysisRead(ResponseBody):

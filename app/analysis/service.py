@@ -81,7 +81,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
             confidence_level=analysis.config.confidence_level,
             sequential=SequentialRead(enabled=analysis.config.is_sequential, tuning_parameter=analysis.config.tuning),
             baseline_variant_key=analysis.baseline.sample.key,
-            multiple_testing=analysis.config.correction,
+            multiple_testing=analysis.correction,
         ),
         leader=leader.sample.key if leader else None,
         conclusion=conclude(analysis, lowest_leads=lowest_leads),

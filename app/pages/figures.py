@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from app.analysis.schemas import AnalysisRead, Ends, VariantAnalysisRead
 from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
@@ -16,6 +16,7 @@ MAX_BARS = 120
 
 Json: TypeAlias = Any  # what the script reads
 Cells: TypeAlias = Sequence[str]
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -143,18 +144,17 @@ def build_timeseries_chart(timeseries: TimeseriesRead) -> Figure | None:
     )
 
 
-def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) -> Figure | None:
-    """Build the chart of new exposures by day, with the planned split."""
+def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequence[float]]) -> Figure | None:
+    """Build the chart of new exposures by day, with the persons that the split predicts for each variant and day."""
     series = [one for one in exposures.timeseries if one.variant != SEVERAL]
     if not any(sum(one.exposure_counts) for one in series):
         return None
-    total_share = sum(split.values())
-    shares = [split.get(one.variant, 0.0) / total_share if total_share else 0.0 for one in series]
     step = -(-len(series[0].days) // MAX_BARS)
     days = series[0].days[::step]
     counts = {one.variant: _sums(one.exposure_counts, step) for one in series}
-    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
-    bounds = list(accumulate(shares))[:-1] if total_share else []
+    predicted = [_sums(planned[one.variant], step) for one in series]
+    whole = sum(map(sum, predicted))
+    shares = [sum(of_variant) / whole if whole else 0.0 for of_variant in predicted]
     return Figure(
         kind="exposures",
         title="New persons by day" if step == 1 else f"New persons in {step} days",
@@ -174,10 +174,10 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
                 for index, day in enumerate(days)
             ],
             "planned": [
-                {"day": day, "count": bound * total}
-                for day, total in zip(days, totals, strict=True)
-                if total
-                for bound in bounds
+                {"day": day, "count": bound}
+                for day, column in zip(days, zip(*predicted, strict=True), strict=True)
+                if sum(column)
+                for bound in list(accumulate(column))[:-1]
             ],
         },
     )
@@ -229,7 +229,7 @@ def name_measure(analysis: AnalysisRead) -> str:
     return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, "mean per person")
 
 
-def _sums(counts: Sequence[int], step: int) -> list[int]:
+def _sums(counts: Sequence[Number], step: int) -> list[Number]:
     return [sum(counts[start : start + step]) for start in range(0, len(counts), step)]
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app import VERSION
+from app.experiments.scorecard.decision_table import TITLES
 from app.pages import figures, formatting
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
@@ -97,12 +98,11 @@ def build_charts(page: ExperimentPage) -> Sequence[Figure]:
     if report is None:
         return []
     metrics = report.overview.scorecard.metrics
-    split = {one.key: one.share for one in page.variants}
     built = (
         figures.build_densities_chart(metrics[0]),
         figures.build_differences_chart(metrics),
         figures.build_timeseries_chart(report.overview.timeseries),
-        figures.build_exposures_chart(report.exposures, split),
+        figures.build_exposures_chart(report.exposures, report.planned),
         figures.build_funnel_chart(report.verdict.results),
     )
     return [chart for chart in built if chart is not None]
@@ -135,6 +135,7 @@ def _environment() -> Environment:
         "file_policy": content_policy(is_file=True),
         "is_conversion_rate": figures.is_conversion_rate,
         "name_measure": figures.name_measure,
+        "titles": TITLES,
         "format_level": figures.format_level,
         "format_interval": figures.format_interval,
         "format_percentage": formatting.format_percentage,

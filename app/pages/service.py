@@ -1,7 +1,7 @@
 """Gathers everything that an experiment's page shows."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -10,11 +10,13 @@ from app.db.models import Experiment, Project, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
+from app.experiments.exposures.traffic_split import shares_of
 from app.experiments.health.service import HealthReport, report_health
 from app.experiments.lifecycle import Status
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
-from app.experiments.scorecard.service import Overview, summarize_experiment
+from app.experiments.scorecard.schemas import DecisionRead
+from app.experiments.scorecard.service import Overview, decide_ahead, summarize_experiment
 from app.experiments.service import current_status
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variants_of
@@ -42,6 +44,7 @@ class ExperimentReport:
     overview: Overview
     health: HealthReport
     exposures: ExposuresRead
+    planned: Mapping[str, Sequence[float]]  # persons of each variant that the split predicts, by the exposures' days
     verdict: Verdict
 
 
@@ -52,7 +55,9 @@ class ExperimentPage:
     Attributes
     ----------
     report : ExperimentReport or None
-        None for a draft, and where the experiment cannot be analyzed; ``problem`` says why.
+        None before the start, and where the experiment cannot be analyzed; ``problem`` says why.
+    ahead : DecisionRead or None
+        The recommendation before the start.
     timezone : ZoneInfo
         The project's: the page shows all times in it.
     """
@@ -65,6 +70,7 @@ class ExperimentPage:
     computed_at: dt.datetime
     timezone: ZoneInfo
     report: ExperimentReport | None
+    ahead: DecisionRead | None
     problem: str = ""
 
 
@@ -77,8 +83,8 @@ class PageService:
         self._counter = counter
 
     async def page(self, experiment: Experiment) -> ExperimentPage:
-        report, problem = None, ""
-        if experiment.start_date is not None:
+        report, problem, ahead = None, "", decide_ahead(experiment)
+        if ahead is None:
             try:
                 report = await self._shared.result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
@@ -87,14 +93,12 @@ class PageService:
             project=self._project,
             experiment=experiment,
             status=current_status(experiment),
-            variants=[
-                PlannedVariant(str(one.get("key")), str(one.get("name") or ""), _share(one.get("rollout_percentage")))
-                for one in variants_of(experiment.feature_flag.filters)
-            ],
+            variants=_variants(experiment, report),
             secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
             computed_at=utc_now(),
             timezone=ZoneInfo(self._project.timezone),
             report=report,
+            ahead=ahead,
             problem=problem,
         )
 
@@ -105,6 +109,7 @@ class PageService:
             overview=await summarize_experiment(experiment, scorecard),
             health=await report_health(experiment, counted),
             exposures=write_exposures(scorecard.exposures),
+            planned=dict(zip(scorecard.scope.variants, scorecard.exposures.planned.tolist(), strict=True)),
             verdict=_verdict(counted),
         )
 
@@ -116,5 +121,14 @@ def _verdict(counted: CountedExperiment) -> Verdict:
         return Verdict(None, refusal.detail)
 
 
-def _share(share: object) -> float:
-    return float(share) if isinstance(share, int | float) else 0.0
+def _variants(experiment: Experiment, report: ExperimentReport | None) -> Sequence[PlannedVariant]:
+    """Return the variants with their planned shares: over all phases of the split once persons were exposed."""
+    planned = {} if report is None else {key: sum(persons) for key, persons in report.planned.items()}
+    whole = sum(planned.values())
+    shares = shares_of(experiment.feature_flag.filters)
+    if whole:
+        shares = {key: 100 * persons / whole for key, persons in planned.items()}
+    return [
+        PlannedVariant(str(one.get("key")), str(one.get("name") or ""), shares.get(str(one.get("key")), 0.0))
+        for one in variants_of(experiment.feature_flag.filters)
+    ]

@@ -71,7 +71,7 @@ def analyze_metric(
 def analyze_metrics(
     metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig, split: Mapping[str, float] | None = None
 ) -> list[Analysis]:
-    """Analyze several metrics of an experiment; corrections are made over all their comparisons.
+    """Analyze several metrics of an experiment; see ``AnalysisConfig`` for what a correction is made over.
 
     Raises
     ------
@@ -79,9 +79,9 @@ def analyze_metrics(
         As ``analyze_metric`` does.
     """
     described = [_describe(variants, config) for variants in metrics]
-    evidence = [_evidence(one, config) for variants in described for one in variants]
-    adjusted = iter(adjust([value for value in evidence if value is not None], config.correction))
-    values = iter(evidence)
+    evidence = [[_evidence(one, config) for one in variants] for variants in described]
+    adjusted = iter(_adjusted(evidence, config))
+    values = iter(value for of_metric in evidence for value in of_metric)
     analyses = []
     for variants in described:
         baseline = next(one for one in variants if one.is_baseline)
@@ -95,6 +95,14 @@ def analyze_metrics(
         ratio = None if split is None else check_sample_ratio(observed, split)
         analyses.append(Analysis(config, tuple(decided), ratio))
     return analyses
+
+
+def _adjusted(evidence: Sequence[Sequence[float | None]], config: AnalysisConfig) -> list[float]:
+    """Return the adjusted values of the comparisons that have one, in their order."""
+    known = [[value for value in of_metric if value is not None] for of_metric in evidence]
+    if config.correction is None:
+        return [value for of_metric in known for value in adjust(of_metric, "holm")]
+    return adjust([value for of_metric in known for value in of_metric], config.correction)
 
 
 def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig) -> list[VariantAnalysis]:

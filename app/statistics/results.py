@@ -21,8 +21,8 @@ class AnalysisConfig:
 
     ``method`` and ``is_sequential`` choose what significance rests on: the credible interval, the confidence interval,
     or the anytime-valid one, which allows repeated looks. ``correction`` is made over all comparisons that are decided
-    together. ``tuning`` is the number of samples at which the anytime-valid interval is narrowest, relative to that of
-    a single look.
+    together; without one, Holm's is made over the variants of each metric. ``tuning`` is the number of samples at which
+    the anytime-valid interval is narrowest, relative to that of a single look.
     """
 
     method: Method = "bayesian"
@@ -30,11 +30,15 @@ class AnalysisConfig:
     baseline: str | None = None
     is_sequential: bool = True
     tuning: float = DEFAULT_TUNING
-    correction: Correction = "none"
+    correction: Correction | None = None
 
     @property
     def alpha(self) -> float:
         return 1 - self.confidence_level
+
+    def correction_of(self, test_variants: int) -> Correction:
+        """Return the correction: unless one is given, Holm's where several variants are compared with the baseline."""
+        return self.correction or ("holm" if test_variants > 1 else "none")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,11 @@ class Analysis:
     @property
     def baseline(self) -> VariantAnalysis:
         return next(variant for variant in self.variants if variant.is_baseline)
+
+    @property
+    def correction(self) -> Correction:
+        """The correction that took effect."""
+        return self.config.correction_of(len(self.variants) - 1)
 
     @property
     def leader(self) -> VariantAnalysis | None:

@@ -352,6 +352,7 @@ async def test_report_is_one_file_that_loads_nothing(
     )
     written = Page(httpx.Response(200, html=report))
     assert written.data == page.data
+    assert (await service.read(f"/experiments/{experiment['id']}/decision/"))["summary"] in written.text
 
 
 async def test_report_of_an_unknown_experiment_is_refused_in_one_line(service: Service, database_url: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.analysis.conclusion import conclude
 from app.statistics.analysis import analyze_metric, analyze_metrics
 from app.statistics.frequentist.multiplicity import adjust
 from app.statistics.frequentist.sample_ratio import check_sample_ratio
@@ -152,6 +153,22 @@ def test_correction_spans_all_metrics_decided_together() -> None:
     assert together.adjusted == pytest.approx(2 * (alone.adjusted or 0))
 
 
+def test_several_variants_are_corrected_by_holm_within_their_metric_unless_told_otherwise() -> None:
+    several, pair = funnel(control=(100, 1000), a=(130, 1000), b=(140, 1000)), funnel(control=(9, 100), test=(15, 100))
+
+    of_several, of_pair = analyze_metrics([several, pair], ONE_LOOK)
+    plain, _ = analyze_metrics([several, pair], replace(ONE_LOOK, correction="none"))
+
+    a, b = (one.p_value or 0 for one in plain.variants[1:])
+    tests = [*of_several.variants[1:], *of_pair.variants[1:]]
+    assert [one.decision.adjusted for one in tests if one.decision] == pytest.approx(
+        [max(a, 2 * b), 2 * b, tests[2].p_value]
+    )
+    assert (of_several.correction, of_pair.correction, plain.correction) == ("holm", "none", "none")
+    assert "after Holm's correction)" in conclude(of_several)
+    assert "Holm" not in conclude(of_pair) + conclude(plain)
+
+
 def test_control_is_baseline_in_any_order_of_variants() -> None:
     variants = funnel(test=(150, 1000), control=(100, 1000), other=(90, 1000))
 
@@ -241,7 +258,7 @@ configs = st.builds(
     confidence_level=st.floats(0.5, 0.9999),
     is_sequential=st.booleans(),
     tuning=st.floats(1e-3, 1e9),
-    correction=st.sampled_from(["none", "holm", "benjamini_hochberg"]),
+    correction=st.sampled_from([None, "none", "holm", "benjamini_hochberg"]),
 )
 
 

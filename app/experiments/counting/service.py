@@ -6,13 +6,12 @@ from typing import Any
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
+from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.service import ResultsService, judge
 from app.experiments.results.target import CountedTarget, PlannedTarget
 from app.experiments.scorecard.counting import Scorecard, ScorecardCounter
 from app.metrics.counting.service import EventsRemoved, FactService
-from app.metrics.queries.service import MetricQueryBuilder
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class CountedExperiment:
     target : CountedTarget or ValidationFailed
         The target metric.
     scorecard : Scorecard or ValidationFailed
-        The metrics by day, the exposures and the traffic split; a refusal where exposures cannot be counted.
+        The metrics by day and the exposures; a refusal where exposures cannot be counted.
     """
 
     target: CountedTarget | ValidationFailed
@@ -53,10 +52,10 @@ class ExperimentCounter:
     """Counts one project's experiments."""
 
     def __init__(
-        self, facts: FactService, queries: MetricQueryBuilder, results: ResultsService, scorecards: ScorecardCounter
+        self, facts: FactService, planner: ExposurePlanner, results: ResultsService, scorecards: ScorecardCounter
     ) -> None:
         self._facts = facts
-        self._queries = queries
+        self._planner = planner
         self._results = results
         self._scorecards = scorecards
 
@@ -66,7 +65,7 @@ class ExperimentCounter:
         All of them are counted as of one moment, so that what is derived from one agrees with the others.
         """
         try:
-            exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
+            exposures = await self._planner.plan(experiment)
         except ValidationFailed as refusal:
             return CountedExperiment(refusal, refusal)
         target = await self._plan_target(experiment, exposures)
@@ -80,7 +79,7 @@ class ExperimentCounter:
         counted_exposures, rest = exposures.answer(exposed), counts[len(of_target) :]
         return CountedExperiment(
             _counted(target, counted_exposures, counts[: len(of_target)]),
-            await scorecard.counted(counted_exposures, rest),
+            scorecard.counted(counted_exposures, rest),
         )
 
     async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from app.common.timestamps import to_microseconds
 from app.db.models import Experiment
+from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
@@ -13,6 +18,7 @@ from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
+from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 
 # Times in microseconds before and after every event.
 _BEGINNING, _END = -(2**62), 2**62
@@ -20,46 +26,88 @@ _BEGINNING, _END = -(2**62), 2**62
 
 @dataclass(frozen=True)
 class Exposures:
-    """The exposures of an experiment, as of one moment."""
+    """The exposures of an experiment, as of one moment.
+
+    Attributes
+    ----------
+    planned : float64[k, b]
+        Persons of each variant that the flag's split predicts, by the bucket of their first exposure: the persons of
+        each phase, times the shares of that phase. All 0 where it predicts none.
+    """
 
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
     counts: ExposureCounts
+    split: TrafficSplit
+    planned: NDArray[np.float64]
 
     @property
     def exposed(self) -> dict[str, int]:
         """Persons of each variant who were shown only this one."""
         return dict(zip(self.scope.variants, self.counts.exposed.tolist(), strict=True))
 
+    @property
+    def sample_ratio(self) -> SampleRatio | None:
+        """The test of the exposed persons against the flag's split; None where the split says nothing about them."""
+        if self.split.is_of_groups or not self.planned.any():
+            return None
+        planned = dict(zip(self.scope.variants, self.planned.sum(axis=1).tolist(), strict=True))
+        return check_sample_ratio(self.exposed, planned)
+
 
 @dataclass(frozen=True)
 class ExposurePlan:
-    """What counting exposures needs: what counts as exposure, and the fact query for it."""
+    """What counting exposures needs: what counts as exposure, and the fact query for it.
+
+    ``fine`` are the buckets that are counted: those of ``ticks``, divided where a phase of the split begins.
+    """
 
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
+    fine: Ticks
+    split: TrafficSplit
     fact_query: FactQuery[ExposureCounts]
 
     def answer(self, counts: ExposureCounts) -> Exposures:
-        return Exposures(self.query, self.scope, self.ticks, counts)
+        """Return the exposures of counts by ``fine`` buckets."""
+        first, starts = counts.first, np.searchsorted(self.fine.starts, self.ticks.starts)
+        planned = _predict(first[:-1].sum(axis=0), self.fine, self.split, self.scope)
+        whole = replace(counts, first=np.add.reduceat(first, starts, axis=1))
+        return Exposures(
+            self.query, self.scope, self.ticks, whole, self.split, np.add.reduceat(planned, starts, axis=1)
+        )
 
 
-async def plan_exposures(
-    queries: MetricQueryBuilder, experiment: Experiment, scope: ExperimentScope, interval: Interval | None = None
-) -> ExposurePlan:
-    """Return how the exposures of a started experiment are counted: by day unless an interval is given.
+class ExposurePlanner:
+    """Plans how the exposures of one project's experiments are counted."""
 
-    Of more days than a series may have, they are counted by week.
-    """
-    so_far = scope.so_far
-    ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
-    query = await queries.exposures(experiment, scope)
-    return ExposurePlan(query, scope, ticks, exposure_fact_query(query, ticks, scope))
+    def __init__(self, queries: MetricQueryBuilder, splits: TrafficSplitQueries) -> None:
+        self._queries = queries
+        self._splits = splits
+
+    async def plan(self, experiment: Experiment, interval: Interval | None = None) -> ExposurePlan:
+        """Return how the exposures of an experiment are counted: by day unless an interval is given.
+
+        Of more days than a series may have, they are counted by week.
+
+        Raises
+        ------
+        ValidationFailed
+            When the experiment has not started, or its time has too many intervals.
+        """
+        scope = self._queries.scope(experiment)
+        so_far = scope.so_far
+        ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
+        query, split = await self._queries.exposures(experiment, scope), await self._splits.split(experiment)
+        fine = _divided(ticks, _beginnings(split))
+        return ExposurePlan(query, scope, ticks, fine, split, exposure_fact_query(query, fine, split, scope))
 
 
-def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentScope) -> FactQuery[ExposureCounts]:
+def exposure_fact_query(
+    query: ExposureQuery, ticks: Ticks, split: TrafficSplit, scope: ExperimentScope
+) -> FactQuery[ExposureCounts]:
     """Return the fact query of exposures. It covers all times, to count the events outside the experiment's window."""
     window, count = scope.window, len(scope.variants)
     inside = replace(window, until=_END) if window.is_open else window
@@ -72,6 +120,8 @@ def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentSco
             columns[0], unfiltered, ticks, inside, lambda facts: query.ledger([facts, *activations], count), count
         )
 
+    rules = ("exposures of all times", repr(inside), ticks.interval, scope.timezone.key, query.handling)
+    divided = [f"divided at {beginning}" for beginning in _beginnings(split)]
     return FactQuery(
         event_sets=[*query.event_sets, *others],
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
@@ -79,22 +129,53 @@ def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentSco
         count=count_columns,
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=("exposures of all times", repr(inside), ticks.interval, scope.timezone.key, query.handling),
+        parameters=(
+            "exposures of all times",
+            repr(inside),
+            ticks.interval,
+            scope.timezone.key,
+            query.handling,
+            *divided,
+        ),
         columns=frozenset({"actor"} if query.handling == "exclude" else {"actor", "sequence"}),
         needed_since=window.since,
     )
 
 
+def _beginnings(split: TrafficSplit) -> list[int]:
+    """Return when the later phases begin, in microseconds, in the order in which they were recorded."""
+    times = [to_microseconds(phase.since) for phase in split.phases if phase.since is not None]
+    return np.maximum.accumulate(times).tolist() if times else []  # clocks of processes may differ
+
+
+def _divided(ticks: Ticks, beginnings: list[int]) -> Ticks:
+    if not beginnings:
+        return ticks
+    starts = np.union1d(ticks.starts, np.array(beginnings))
+    return Ticks(starts, np.zeros_like(starts), ticks.interval)  # they are never shown
+
+
+def _predict(
+    persons: NDArray[np.int64], ticks: Ticks, split: TrafficSplit, scope: ExperimentScope
+) -> NDArray[np.float64]:
+    """Return the persons of each variant in each bucket that the shares of its phase predict, float64[k, b]."""
+    shares = split.predicted(scope.variants)
+    if shares is None:
+        return np.zeros((len(scope.variants), len(ticks)))
+    phase = np.searchsorted(_beginnings(split), ticks.starts, side="right")
+    return np.asarray(np.array(shares)[phase].T * persons)
+
+
 class ExposureService:
     """Exposures of one project's experiments."""
 
-    def __init__(self, facts: FactService, queries: MetricQueryBuilder, shared: SharedCounts) -> None:
+    def __init__(self, facts: FactService, planner: ExposurePlanner, shared: SharedCounts) -> None:
         self._facts = facts
-        self._queries = queries
+        self._planner = planner
         self._shared = shared
 
     async def exposures(self, experiment: Experiment, interval: Interval | None = None) -> Exposures:
-        """Count the exposures of an experiment; see ``plan_exposures``.
+        """Count the exposures of an experiment; see ``ExposurePlanner.plan``.
 
         Raises
         ------
@@ -106,6 +187,6 @@ class ExposureService:
         )
 
     async def _exposures(self, experiment: Experiment, interval: Interval | None) -> Exposures:
-        plan = await plan_exposures(self._queries, experiment, self._queries.scope(experiment), interval)
+        plan = await self._planner.plan(experiment, interval)
         [counts] = await self._facts.counts([plan.fact_query])
         return plan.answer(counts)

@@ -1,14 +1,18 @@
 """Builds the response body of exposures."""
 
+from collections.abc import Sequence
+
 from app.experiments.exposures.counting import Exposures
 from app.experiments.exposures.schemas import (
     SEVERAL,
     DateRangeRead,
+    DistributionRead,
     ExposureAccountingRead,
     ExposureEventRead,
     ExposureSeriesRead,
     ExposuresRead,
 )
+from app.experiments.exposures.traffic_split import Distribution
 
 
 def write_exposures(exposures: Exposures) -> ExposuresRead:
@@ -38,3 +42,17 @@ def write_exposures(exposures: Exposures) -> ExposuresRead:
             analysed=exposed,
         ),
     )
+
+
+def write_distributions(distributions: Sequence[Distribution]) -> list[DistributionRead]:
+    return [
+        DistributionRead.model_validate(
+            {
+                "effective_from": one.effective_from,
+                "rollout_percentage": one.assignment.rollout_percentage,
+                "variants": [{"key": key, "rollout_percentage": share} for key, share in one.assignment.shares.items()],
+                "changed_by": one.changed_by,
+            }
+        )
+        for one in distributions
+    ]

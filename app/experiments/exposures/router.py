@@ -10,11 +10,13 @@ from app.accounts.auth.rate_limits import ANALYTICS
 from app.common import limits
 from app.common.errors import ValidationFailed
 from app.experiments.dependencies import DetachedExperimentDep
-from app.experiments.exposures.dependencies import ExposuresDep
-from app.experiments.exposures.responses import write_exposures
-from app.experiments.exposures.schemas import ExposuresRead
+from app.experiments.exposures.dependencies import ExposuresDep, TrafficSplitsDep
+from app.experiments.exposures.responses import write_distributions, write_exposures
+from app.experiments.exposures.schemas import DistributionRead, ExposuresRead
 from app.http.routing import answer_other_methods
 from app.metrics.aggregation.calendar import INTERVALS
+
+_MOST_DISTRIBUTIONS = 200  # a few milliseconds of the event loop
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
@@ -49,6 +51,18 @@ async def retrieve_exposures(
         )
     chosen = known if "interval" in request.query_params else None
     return write_exposures(await exposures.exposures(experiment, chosen))
+
+
+@router.get("/{experiment_id}/distribution_history/", summary="See how the split changed")
+async def list_distributions(experiment: DetachedExperimentDep, splits: TrafficSplitsDep) -> list[DistributionRead]:
+    """Return how the experiment's flag assigned variants since it was created, oldest first.
+
+    It comes from the activity log, which is never pruned. The test of the sample ratio expects of each variant the sum,
+    over the phases while the experiment ran, of the persons first exposed in the phase times the variant's share then.
+    A flag that is older than the log begins with the oldest split that is known. Of more than 200 changes, the last
+    ones are returned.
+    """
+    return write_distributions((await splits.history(experiment))[-_MOST_DISTRIBUTIONS:])
 
 
 answer_other_methods(router, Depends(get_project))

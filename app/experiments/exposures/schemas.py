@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from app.accounts.users import UserBasic
+from app.http.fields import UtcDatetime
 from app.http.schemas import ResponseBody
 
 SEVERAL = "$multiple"
@@ -114,3 +116,23 @@ class ExposuresRead(ResponseBody):
         description="One series for each entry of `total_exposures`, in the same order."
     )
     accounting: ExposureAccountingRead = Field(description="How every event and every person was counted.")
+
+
+class VariantShareRead(ResponseBody):
+    key: str = Field(examples=["control"])
+    rollout_percentage: float = Field(
+        description="Its share of the persons whom the flag's release condition lets in, in percent.", examples=[50.0]
+    )
+
+
+class DistributionRead(ResponseBody):
+    """How the experiment's flag assigned variants from a moment on."""
+
+    effective_from: UtcDatetime
+    rollout_percentage: float | None = Field(
+        description="Share of the persons whom the flag's release condition lets in, in percent; null where there are "
+        "several conditions.",
+        examples=[100.0],
+    )
+    variants: list[VariantShareRead] = Field(description="Control first.")
+    changed_by: UserBasic | None = Field(description="Null also where it is not known any more.")

@@ -1,14 +1,19 @@
-"""The traffic split of an experiment's flag, and its changes while the experiment ran."""
+"""The traffic split of an experiment's flag: its phases while the experiment ran, and its whole history."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
 
 from app.activity_log.repository import ActivityRepository
 from app.common.timestamps import write_moment
 from app.db.database import Database
-from app.db.models import ActivityEntry, Experiment
-from app.flags.filters import JsonDict, variant_keys, variants_of
-from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
+from app.db.models import Experiment, User
+from app.flags.filters import JsonDict, groups_of, variant_keys, variants_of
+
+_BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_WHOLE = 100.0
 
 
 @dataclass(frozen=True)
@@ -20,51 +25,150 @@ class SplitChange:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A time in which the shares of a flag's variants did not change. The first one of an experiment has no ``since``.
+
+    ``shares`` are in percent, in the order of ``variant_keys``.
+    """
+
+    since: dt.datetime | None
+    shares: Mapping[str, float]
+    changed_by: str | None = None
+
+
+@dataclass(frozen=True)
 class TrafficSplit:
-    """The shares of a flag's variants: at the experiment's end, or now while it runs.
+    """The phases of a flag's split while an experiment ran, oldest first; there is at least one.
 
     ``is_of_groups``: the flag assigns groups, so persons are not assigned independently.
     """
 
-    shares: Mapping[str, float]
-    changes: Sequence[SplitChange]
+    phases: Sequence[Phase]
     is_of_groups: bool
 
-    def test(self, exposed: Mapping[str, int]) -> SampleRatio | None:
-        """Test exposed persons against the shares; None where the shares do not predict them."""
-        weights = {key: self.shares.get(key, 0.0) for key in exposed}
-        if self.changes or self.is_of_groups or not any(exposed.values()) or not any(weights.values()):
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The shares at the experiment's end, or now while it runs."""
+        return self.phases[-1].shares
+
+    @property
+    def changes(self) -> Sequence[SplitChange]:
+        return [SplitChange(write_moment(one.since), one.changed_by) for one in self.phases if one.since is not None]
+
+    def predicted(self, variants: Sequence[str]) -> list[list[float]] | None:
+        """Return the share of each variant among the exposed persons of each phase, from 0 to 1.
+
+        A flag whose shares are all 0 assigns no variant: exposures of that phase are of earlier assignments, and follow
+        the phase before. None where no phase has shares.
+        """
+        weights = [[max(phase.shares.get(key, 0.0), 0.0) for key in variants] for phase in self.phases]
+        known = next((row for row in weights if any(row)), None)
+        if known is None:
             return None
-        return check_sample_ratio(exposed, weights)
+        shares = []
+        for row in weights:
+            known = row if any(row) else known
+            whole = sum(known)
+            shares.append([weight / whole for weight in known])
+        return shares
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """How a flag assigns variants.
+
+    Attributes
+    ----------
+    rollout_percentage : float or None
+        Of the flag's release condition; None where it has several.
+    shares : mapping of str to float
+        See ``Phase``.
+    """
+
+    rollout_percentage: float | None
+    shares: Mapping[str, float]
+    is_of_groups: bool
+
+    @classmethod
+    def of(cls, filters: JsonDict) -> Self:
+        return cls(_rollout(filters), shares_of(filters), filters.get("aggregation_group_type_index") is not None)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How a flag assigned variants from a moment on; without ``changed_by`` where that is not known any more."""
+
+    effective_from: dt.datetime
+    assignment: Assignment
+    changed_by: User | None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A recorded change of a flag's filters; there is nothing ``before`` the flag was created."""
+
+    at: dt.datetime
+    by: User | None
+    before: Assignment | None
+    after: Assignment
 
 
 class TrafficSplitQueries:
-    """Reads the traffic splits of one project's experiments."""
+    """Reads the traffic splits of one project's experiments.
+
+    They come from the activity log: its entries are written in the transaction of the change itself, never changed,
+    and never removed, also when the flag is deleted.
+    """
 
     def __init__(self, database: Database, project_id: int) -> None:
         self._database = database
         self._project_id = project_id
 
     async def split(self, experiment: Experiment) -> TrafficSplit:
-        """Return the split of an experiment that has started."""
-        filters, end = experiment.feature_flag.filters, experiment.end_date
-        changes: list[SplitChange] = []
-        for entry in await self._changes(experiment):
-            if end is not None and entry.created_at >= end:
-                filters = _filters_before(entry)
-                break
-            changes.append(SplitChange(write_moment(entry.created_at), entry.user.email if entry.user else None))
-        return TrafficSplit(shares_of(filters), changes, filters.get("aggregation_group_type_index") is not None)
+        """Return the split of an experiment that has started, in its phases from the start to the end."""
+        start, end = experiment.start_date or _BEGINNING, experiment.end_date
+        changes = await self._changes(experiment, start)
+        within = [one for one in changes if end is None or one.at < end]
+        later = [one.before for one in changes[len(within) :] if one.before is not None]
+        last = later[0] if later else Assignment.of(experiment.feature_flag.filters)
+        first = next((one.before for one in within if one.before is not None), last)
+        phases = [
+            Phase(one.at, one.after.shares, one.by.email if one.by else None)
+            for one in within
+            if one.before is not None and one.before.shares != one.after.shares
+        ]
+        return TrafficSplit([Phase(None, first.shares), *phases], last.is_of_groups)
 
-    async def _changes(self, experiment: Experiment) -> list[ActivityEntry]:
-        """Return the changes of the flag's shares since the experiment's start, oldest first."""
-        if experiment.start_date is None:
-            return []
+    async def history(self, experiment: Experiment) -> Sequence[Distribution]:
+        """Return how the flag assigned variants since its creation, oldest first.
+
+        A flag that is older than the activity log begins with the oldest assignment that the log knows, or else with
+        the present one.
+        """
+        flag, changes = experiment.feature_flag, await self._changes(experiment, _BEGINNING)
+        distributions = [Distribution(one.at, one.after, one.by) for one in changes]
+        if not changes or changes[0].before is not None:
+            oldest = changes[0].before if changes else None
+            distributions.insert(0, Distribution(flag.created_at, oldest or Assignment.of(flag.filters), None))
+        return [one for last, one in pairwise([None, *distributions]) if one and (not last or _differ(last, one))]
+
+    async def _changes(self, experiment: Experiment, since: dt.datetime) -> list[_Change]:
+        """Return the changes of the flag's filters since a time, oldest first."""
         async with self._database.read() as session:
             entries = ActivityRepository(session, self._project_id).since(
-                "FeatureFlag", experiment.feature_flag_id, experiment.start_date
+                "FeatureFlag", experiment.feature_flag_id, since
             )
-            return [entry async for entry in entries if entry.activity != "created" and _changes_shares(entry)]
+            return [
+                _Change(
+                    entry.created_at,
+                    entry.user,
+                    None if entry.activity == "created" else Assignment.of(_object(change["before"])),
+                    Assignment.of(_object(change["after"])),
+                )
+                async for entry in entries
+                for change in entry.detail["changes"]
+                if change["field"] == "filters"
+            ]
 
 
 def shares_of(filters: JsonDict) -> dict[str, float]:
@@ -74,15 +178,23 @@ def shares_of(filters: JsonDict) -> dict[str, float]:
     return {key: numbers.get(key, 0.0) for key in variant_keys(filters)}
 
 
-def _changes_shares(entry: ActivityEntry) -> bool:
-    return any(
-        change["field"] == "filters" and shares_of(_object(change["before"])) != shares_of(_object(change["after"]))
-        for change in entry.detail["changes"]
-    )
+def shipped_variant(filters: JsonDict) -> str | None:
+    """Return the variant that has the whole split to itself beside others that have none; None if there is none."""
+    shares = shares_of(filters)
+    whole = [key for key, share in shares.items() if share == _WHOLE]
+    return whole[0] if len(shares) > 1 and len(whole) == 1 and sum(shares.values()) == _WHOLE else None
 
 
-def _filters_before(entry: ActivityEntry) -> JsonDict:
-    return next(_object(change["before"]) for change in entry.detail["changes"] if change["field"] == "filters")
+def _rollout(filters: JsonDict) -> float | None:
+    groups = groups_of(filters)
+    if len(groups) != 1:
+        return None
+    share = groups[0].get("rollout_percentage")
+    return float(share) if isinstance(share, int | float) else _WHOLE
+
+
+def _differ(one: Distribution, other: Distribution) -> bool:
+    return one.assignment != other.assignment
 
 
 def _object(document: object) -> JsonDict:

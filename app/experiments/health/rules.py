@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
+from app.experiments.scorecard.progress import Progress
 from app.flags.filters import CONTROL
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
@@ -29,8 +30,8 @@ class Evidence:
         None where the target metric cannot be counted; ``metric_problem`` says why.
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
-    days_left : int or None
-        Until the experiment is precise enough; None where that cannot be estimated.
+    progress : Progress or None
+        Towards a decision; None where the target metric cannot be analyzed.
     """
 
     is_running: bool
@@ -46,7 +47,7 @@ class Evidence:
     sample_ratio: SampleRatio | None
     metric: MetricEvidence | None
     metric_problem: str
-    days_left: int | None
+    progress: Progress | None
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,13 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
     ratio = evidence.sample_ratio
     if ratio is None or not ratio.is_mismatch:
         return
+    phases = f", over {len(evidence.split_changes) + 1} phases of the split" if evidence.split_changes else ""
     yield Finding(
         "SRM",
         None,
         "critical",
         "The split is not the planned one",
-        f"Persons were not exposed in the planned proportions (chi-square p = {ratio.p_value:.2g}, alarm below "
+        f"Persons were not exposed in the planned proportions{phases} (chi-square p = {ratio.p_value:.2g}, alarm below "
         f"{MISMATCH_LEVEL} from {MIN_SAMPLES} persons on). Some variants lose or gain persons, so the variants are "
         "no longer comparable.",
         {"observed": dict(evidence.exposed), "expected": dict(ratio.expected), "p_value": ratio.p_value},
@@ -309,14 +311,17 @@ def _unreadable_exposure(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _power(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.is_running and evidence.days_left is not None and evidence.days_left > UNDERPOWERED_DAYS:
+    progress = evidence.progress
+    if not (evidence.is_running and evidence.is_flag_active) or progress is None:
+        return
+    if progress.takes_too_long or (progress.days_left or 0) > UNDERPOWERED_DAYS:
         yield Finding(
             "UNDERPOWERED",
             None,
             "info",
             "The experiment will take long",
-            f"At the current pace it takes about {evidence.days_left} more days to detect the target effect.",
-            {"days_left": evidence.days_left},
+            f"At the current pace it takes more than {UNDERPOWERED_DAYS} days to detect the target effect.",
+            {"days_left": progress.days_left},
             ["Choose a larger target effect, expose more persons, or choose a metric that more of them reach."],
         )
 

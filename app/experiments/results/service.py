@@ -11,7 +11,8 @@ from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
-from app.experiments.exposures.counting import ExposurePlan, plan_exposures
+from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
+from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
@@ -42,6 +43,7 @@ class ResultsService:
         self._project = project
         self._actions = ActionSources(database, project.id)
         self._queries = MetricQueryBuilder(database, project)
+        self._exposures = ExposurePlanner(self._queries, TrafficSplitQueries(database, project.id))
 
     async def results(self, experiment: Experiment, *, recompute: bool = False) -> FunnelResultsRead | TrendResultsRead:
         """Return the verdict on the target metric; ``recompute`` counts all facts again."""
@@ -60,7 +62,7 @@ class ResultsService:
         return await self._shared.result(key, lambda: self._target(experiment, recompute=recompute))
 
     async def _target(self, experiment: Experiment, *, recompute: bool) -> CountedTarget:
-        exposures = await plan_exposures(self._queries, experiment, self._queries.scope(experiment))
+        exposures = await self._exposures.plan(experiment)
         kind = "trend" if read_insight(experiment.filters) == "TRENDS" else "funnel"
         with RESULTS_SECONDS.labels(kind).time():
             target = await self.plan_target(experiment, exposures)

@@ -1,34 +1,18 @@
-"""The decision rule: a recommendation from the analyses of an experiment, with its reasons.
+"""The decision rule: what the data of an experiment show, and what the decision table recommends for it.
 
 The rule uses anytime-valid intervals unless the experiment's ``stats_config`` says otherwise, so it may be applied
-every day. As long as the data do not decide, the recommendation is "keep running".
+every day.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
-from app.experiments.scorecard.decision_criteria import Criteria, MetricRole
-from app.statistics.estimates import Interval
+from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State
+from app.experiments.scorecard.progress import Progress, measure_progress
+from app.experiments.scorecard.standings import DecidedMetric, Standing, compare_variants
+from app.experiments.scorecard.states import Situation
 from app.statistics.frequentist.sample_ratio import SampleRatio
-from app.statistics.results import Analysis, VariantAnalysis
-
-Recommendation: TypeAlias = Literal["ship", "rollback", "keep_running", "review", "blocked"]
-
-# Longer estimates of the time left are cut to this: they mean no more than "too long".
-_MAX_DAYS = 3650
-
-
-@dataclass(frozen=True)
-class DecidedMetric:
-    """A metric of an experiment: ``analysis`` is None where it cannot be analyzed, and ``detail`` says why."""
-
-    id: str
-    name: str
-    role: MetricRole
-    analysis: Analysis | None
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,34 +23,28 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The progress of an experiment towards a decision.
+class Decision:
+    """What is recommended. ``variant`` is the variant to serve to everyone; None while the split is to be served."""
 
-    Attributes
-    ----------
-    precision : float
-        From 0 to 1: the square of the target effect over half the width of the current relative interval.
-    exposed : float
-        Persons who were analyzed.
-    runtime : float
-        Days since the start.
-    days_left : int or None
-        Until the precision and the minimum running time are reached, at the current pace and at most ten years; None
-        when that cannot be estimated.
-    """
-
-    precision: float
-    exposed: float
-    runtime: float
-    days_left: int | None
+    state: State
+    evidence: Evidence
+    recommendation: Recommendation
+    variant: str | None
+    advice: str
+    reasons: Sequence[Reason]
+    progress: Progress
 
 
 @dataclass(frozen=True)
-class Decision:
-    recommendation: Recommendation
-    variant: str | None
+class _Finding:
+    """What the data show, and the variant that is best by it."""
+
+    evidence: Evidence
     reasons: Sequence[Reason]
-    progress: Progress
+    best: str | None = None
+
+
+_NOTHING = _Finding("no_data", [])
 
 
 def decide(
@@ -74,9 +52,7 @@ def decide(
     guardrails: Sequence[DecidedMetric],
     sample_ratio: SampleRatio | None,
     criteria: Criteria,
-    runtime: float,
-    *,
-    is_over: bool = False,
+    situation: Situation,
 ) -> Decision:
     """Return the recommendation for an experiment.
 
@@ -84,120 +60,135 @@ def decide(
     ----------
     sample_ratio
         The test of the exposed persons against the planned split; None where it does not apply.
-    runtime
-        Days since the start, until the end where there is one.
-    is_over
-        Whether the experiment has ended: then waiting is no option.
     """
-    progress = measure_progress(primary, criteria, runtime)
-    if is_over:
-        progress = replace(progress, days_left=None)
-    decision = _decide(primary, guardrails, sample_ratio, criteria, progress)
-    if is_over and decision.recommendation == "keep_running":
-        ended = Reason("ended", None, "The experiment has ended, and its data do not decide it.")
-        return Decision("review", None, [ended, *decision.reasons], progress)
-    return decision
+    progress = measure_progress(primary, criteria, situation.runtime)
+    if situation.phase != "running":  # no new data come: there is no pace
+        progress = replace(progress, days_left=None, takes_too_long=False)
+    found = _NOTHING
+    if situation.phase not in {"draft", "scheduled"}:
+        found = _examine(primary, guardrails, sample_ratio, criteria, progress)
+    state = _state(situation, found.evidence, criteria)
+    answer = TABLE[state][found.evidence]
+    decided_variant = situation.decided_variant or found.best
+    served = {"best": found.best, "baseline": situation.baseline, "decided": decided_variant}
+    variant = None if answer.serves is None else served[answer.serves]
+    to_serve = f" {variant} is the variant to serve." if state == "concluded" and variant is not None else ""
+    return Decision(
+        state=state,
+        evidence=found.evidence,
+        recommendation=answer.recommendation,
+        variant=variant,
+        advice=answer.advice.format(variant=variant, left=_write_left(progress), decided=situation.decided + to_serve),
+        reasons=[*_circumstances(state, found.evidence, situation, criteria), *found.reasons],
+        progress=progress,
+    )
 
 
-def _decide(
+def _state(situation: Situation, evidence: Evidence, criteria: Criteria) -> State:
+    phase, is_early = situation.phase, situation.runtime < criteria.minimum_runtime
+    if phase == "running" and evidence == "no_data":
+        return "running_without_data"
+    if phase == "running" and evidence == "not_enough_data":
+        return "running_below_minimum_sample"
+    if is_early and phase == "running":
+        return "running_below_minimum_time"
+    if is_early and phase == "paused":
+        return "paused_below_minimum_time"
+    if is_early and phase == "ended":
+        return "ended_below_minimum_time"
+    return phase
+
+
+def _circumstances(state: State, evidence: Evidence, situation: Situation, criteria: Criteria) -> list[Reason]:
+    """Return why another recommendation follows from the evidence than for a running experiment."""
+    if TABLE[state][evidence].recommendation == TABLE["running"][evidence].recommendation:
+        return []
+    reasons = []
+    if state in {"ended", "ended_below_minimum_time"}:
+        reasons.append(Reason("ended", None, "The experiment has ended."))
+    if state in {"paused", "paused_below_minimum_time"}:
+        reasons.append(Reason("paused", None, "The flag is off: no person is exposed."))
+    if state.endswith("below_minimum_time"):
+        detail = f"It has run for {situation.runtime:.1f} of at least {criteria.minimum_runtime:g} days."
+        reasons.append(Reason("minimum_runtime", None, detail))
+    return reasons
+
+
+def _examine(
     primary: DecidedMetric | None,
     guardrails: Sequence[DecidedMetric],
     sample_ratio: SampleRatio | None,
     criteria: Criteria,
     progress: Progress,
-) -> Decision:
-    blocking = _blocking(primary, sample_ratio)
-    if blocking or primary is None or primary.analysis is None:
-        return Decision("blocked", None, blocking, progress)
-    standings = [_standing(primary, variant, guardrails) for variant in _with_data(primary.analysis)]
+) -> _Finding:
+    """Return what the data show, in the order of ``EVIDENCE``."""
+    if sample_ratio is not None and sample_ratio.is_mismatch:
+        return _Finding("split_mismatch", [_mismatch(sample_ratio)])
+    if primary is None or primary.analysis is None:
+        return _Finding("not_comparable", [_missing(primary)])
+    if not progress.exposed:
+        detail = "There are not enough data to compare the variants: no person was analyzed."
+        return _Finding("no_data", [Reason("no_data", primary.id, detail)])
+    standings = compare_variants(primary, guardrails)
     if standings and all(one.is_bad for one in standings):
-        return Decision("rollback", primary.analysis.baseline.sample.key, _reasons(standings), progress)
-    if progress.runtime < criteria.minimum_runtime:
-        detail = f"It has run for {progress.runtime:.1f} of at least {criteria.minimum_runtime:g} days."
-        return Decision("keep_running", None, [Reason("minimum_runtime", None, detail)], progress)
-    return _choose(standings, criteria, progress, primary)
+        is_harmful = any(one.harmed for one in standings)
+        return _Finding("harmful" if is_harmful else "control_wins", _reasons(standings))
+    if not any(one.is_judged for one in standings):
+        detail = "There are too few persons or events for a verdict: each variant needs 100 persons."
+        return _Finding("not_enough_data", [Reason("not_enough_data", primary.id, detail), *_reasons(standings)])
+    return _compare(primary, standings, criteria, progress)
 
 
-def _choose(
-    standings: Sequence["_Standing"], criteria: Criteria, progress: Progress, primary: DecidedMetric
-) -> Decision:
-    """Decide between variants after the minimum running time, at least one of which is not bad."""
-    winners = [one for one in standings if one.is_better]
-    best = max(winners, key=lambda one: one.gain, default=None)
-    shippable = [one for one in winners if not one.harmed and (criteria.preset == "clear_signals" or not one.open)]
+def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Criteria, progress: Progress) -> _Finding:
+    """Return what the data show of variants, at least one of which is judged and not bad."""
+    winners = sorted((one for one in standings if one.is_better), key=lambda one: one.gain, reverse=True)
+    harmless = [one for one in winners if not one.harmed]
+    shippable = [one for one in harmless if criteria.preset == "clear_signals" or not one.open]
     if shippable:
-        chosen = max(shippable, key=lambda one: one.gain)
-        return Decision("ship", chosen.key, _reasons([chosen]), progress)
-    if best is not None:
-        # The variant is better, but a guardrail is harmed, or may be.
-        if best.harmed:
-            return Decision("review", best.key, _reasons([best]), progress)
-        return Decision("keep_running", None, _reasons([best]), progress)
+        return _Finding("superior", _reasons(shippable[:1]), shippable[0].key)
+    if harmless:
+        return _Finding("superior_with_open_guardrail", _reasons(harmless[:1]), harmless[0].key)
+    if winners:
+        return _Finding("superior_with_harmed_guardrail", _reasons(winners[:1]), winners[0].key)
     if progress.precision < 1:
-        return Decision("keep_running", None, [*_reasons(standings), _not_precise(progress, criteria)], progress)
-    harmless = [one for one in standings if not one.is_bad and not one.open and one.is_not_inferior]
-    if criteria.preset == "do_no_harm" and harmless:
-        chosen = max(harmless, key=lambda one: one.gain)
+        detail = f"The data are not precise enough yet to show a change of {criteria.target_effect:.1%}."
+        evidence: Evidence = "inferior" if any(one.is_bad for one in standings) else "inconclusive"
+        return _Finding(evidence, [*_reasons(standings), Reason("not_precise_enough", primary.id, detail)])
+    safe = [one for one in standings if not one.is_bad and not one.open and one.is_not_inferior]
+    if criteria.preset == "do_no_harm" and safe:
+        chosen = max(safe, key=lambda one: one.gain)
         detail = (
             f"{chosen.key} does no harm: it is not worse than the baseline by more than {primary.role.margin:.1%} in "
             f"{primary.name}, nor by more than is allowed in any guardrail."
         )
-        return Decision("ship", chosen.key, [Reason("no_harm", primary.id, detail)], progress)
+        return _Finding("equivalent", [Reason("no_harm", primary.id, detail)], chosen.key)
     detail = (
         f"The data are precise enough to show a change of {criteria.target_effect:.1%} in {primary.name}, "
         "but there is no clear effect: whether to ship depends on cost and preference."
     )
-    return Decision("review", None, [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)], progress)
+    return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
 
 
-@dataclass(frozen=True)
-class _Standing:
-    """How a variant compares with the baseline. ``gain`` is the observed difference, signed so that more is better."""
-
-    key: str
-    metric: DecidedMetric
-    gain: float
-    is_significant: bool
-    is_not_inferior: bool  # even at its worst it is not worse by more than the margin
-    harmed: Sequence[DecidedMetric]  # guardrails that are worse by more than their margin
-    open: Sequence[DecidedMetric]  # guardrails that may or may not be
-
-    @property
-    def is_better(self) -> bool:
-        return self.is_significant and self.gain > 0
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether it is not better, and is worse or harms a guardrail."""
-        return not self.is_better and ((self.is_significant and self.gain < 0) or bool(self.harmed))
-
-
-def _standing(primary: DecidedMetric, variant: VariantAnalysis, guardrails: Sequence[DecidedMetric]) -> _Standing:
-    key = variant.sample.key
-    sign = 1 if primary.role.goal == "increase" else -1
-    own = _harm_interval(primary, key)
-    intervals = [(metric, _harm_interval(metric, key)) for metric in guardrails]
-    return _Standing(
-        key=key,
-        metric=primary,
-        gain=sign * (variant.difference.estimate or 0.0),
-        is_significant=variant.decision is not None and variant.decision.is_significant,
-        is_not_inferior=own is not None and own[0] > -primary.role.margin,
-        harmed=[metric for metric, ends in intervals if ends is not None and ends[1] < -metric.role.margin],
-        open=[
-            metric
-            for metric, ends in intervals
-            if ends is None or (ends[0] <= -metric.role.margin and not ends[1] < -metric.role.margin)
-        ],
+def _mismatch(sample_ratio: SampleRatio) -> Reason:
+    detail = (
+        f"The persons exposed to each variant do not match the planned split (p = {sample_ratio.p_value:.2g}): "
+        "some variants lose or gain persons, and no figure can be trusted until the cause is found."
     )
+    return Reason("sample_ratio_mismatch", None, detail)
 
 
-def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
+def _missing(primary: DecidedMetric | None) -> Reason:
+    if primary is None:
+        return Reason("no_metric", None, "The experiment has no target metric.")
+    return Reason("metric_not_analysed", primary.id, primary.detail)
+
+
+def _reasons(standings: Sequence[Standing]) -> list[Reason]:
     """Return what is known of each variant."""
     reasons = []
     for one in standings:
-        if one.is_significant:
-            word, code = ("better", "metric_improved") if one.gain > 0 else ("worse", "metric_declined")
+        if one.is_better or one.is_worse:
+            word, code = ("better", "metric_improved") if one.is_better else ("worse", "metric_declined")
             detail = f"{one.key} is {word} than the baseline in {one.metric.name}, and that is significant."
             reasons.append(Reason(code, one.metric.id, detail))
         for guardrail in one.harmed:
@@ -213,69 +204,8 @@ def _reasons(standings: Sequence[_Standing]) -> list[Reason]:
     return reasons
 
 
-def _not_precise(progress: Progress, criteria: Criteria) -> Reason:
-    left = "" if progress.days_left is None else f" At the current pace it takes about {progress.days_left} more days."
-    detail = f"The data are not precise enough yet to show a change of {criteria.target_effect:.1%}.{left}"
-    return Reason("not_precise_enough", None, detail)
-
-
-def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime: float) -> Progress:
-    """Return the precision of a primary metric, and the days it still needs at the current pace."""
-    if primary is None or primary.analysis is None:
-        return Progress(0.0, 0.0, runtime, None)
-    analysis = primary.analysis
-    exposed = sum(variant.sample.number_of_samples for variant in analysis.variants)
-    widths = [_half_width(analysis, variant) for variant in _with_data(analysis)]
-    if not widths or None in widths:
-        return Progress(0.0, exposed, runtime, None)
-    widest = max(width for width in widths if width is not None)
-    precision = min(1.0, (criteria.target_effect / widest) ** 2) if widest > 0 else 1.0
-    if precision <= 0:
-        return Progress(0.0, exposed, runtime, None)
-    days = max(runtime * (1 / precision - 1), criteria.minimum_runtime - runtime, 0.0)
-    return Progress(precision, exposed, runtime, math.ceil(min(days, _MAX_DAYS)))
-
-
-def relevant_interval(analysis: Analysis, variant: VariantAnalysis) -> Interval | None:
-    """Return the relative interval that decisions are based on."""
-    contrast = variant.relative_difference
-    if analysis.config.is_sequential:
-        return contrast.sequential_interval
-    return contrast.confidence_interval if analysis.config.method == "frequentist" else contrast.credible_interval
-
-
-def _blocking(primary: DecidedMetric | None, sample_ratio: SampleRatio | None) -> list[Reason]:
-    reasons = []
-    if sample_ratio is not None and sample_ratio.is_mismatch:
-        detail = (
-            f"The persons exposed to each variant do not match the planned split (p = {sample_ratio.p_value:.2g}): "
-            "some variants lose or gain persons, and no figure can be trusted until the cause is found."
-        )
-        reasons.append(Reason("sample_ratio_mismatch", None, detail))
-    if primary is None:
-        reasons.append(Reason("no_metric", None, "The experiment has no target metric."))
-    elif primary.analysis is None:
-        reasons.append(Reason("metric_not_analysed", primary.id, primary.detail))
-    return reasons
-
-
-def _harm_interval(metric: DecidedMetric, key: str) -> Interval | None:
-    """Return the relative interval of a variant in a metric, signed so that more is better."""
-    if metric.analysis is None:
-        return None
-    variant = next((one for one in metric.analysis.variants if one.sample.key == key), None)
-    interval = None if variant is None else relevant_interval(metric.analysis, variant)
-    if interval is None:
-        return None
-    low, high = interval
-    return (low, high) if metric.role.goal == "increase" else (-high, -low)
-
-
-def _with_data(analysis: Analysis) -> list[VariantAnalysis]:
-    """Return the variants with data, except the baseline."""
-    return [one for one in analysis.variants if not one.is_baseline and one.sample.number_of_samples > 0]
-
-
-def _half_width(analysis: Analysis, variant: VariantAnalysis) -> float | None:
-    interval = relevant_interval(analysis, variant)
-    return None if interval is None else (interval[1] - interval[0]) / 2
+def _write_left(progress: Progress) -> str:
+    if progress.takes_too_long:
+        return ": more than ten years at this pace"
+    left = progress.days_left
+    return "" if not left else f", for about {left} more day{'s' if left > 1 else ''} at this pace"

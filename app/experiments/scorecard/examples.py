@@ -43,15 +43,24 @@ TIMESERIES_EXAMPLE: Final[dict[str, JsonValue]] = {
     "computed_at": "2022-11-15T00:00:00+00:00",
 }
 DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "state": "ended",
+    "evidence": "superior",
     "recommendation": "ship",
     "variant_key": "test",
     "summary": f"{ANALYSIS_EXAMPLE['conclusion']} Ship test.",
+    "rule": {
+        "basis": "anytime_valid",
+        "confidence_level": 0.95,
+        "multiple_testing": "none",
+        "detail": "Decided by anytime-valid p-values and intervals, which hold however often they are looked at, at "
+        "95 %.",
+    },
     "reasons": [
         {
             "code": "metric_improved",
             "metric_id": "primary",
             "detail": "test is better than the baseline in Checkout button, and that is significant.",
-        }
+        },
     ],
-    "progress": {"precision": 0.05, "exposed": 2000.0, "runtime_days": 14.0, "estimated_days_left": 266},
+    "progress": {"precision": 0.05, "exposed": 2000.0, "runtime_days": 14.0, "estimated_days_left": None},
 }

@@ -48,13 +48,16 @@ async def retrieve_timeseries(
 
 @router.get("/{experiment_id}/decision/", summary="Get a recommendation")
 async def retrieve_decision(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> DecisionRead:
-    """Return a recommendation by an explicit rule, with its reasons.
+    """Return a recommendation by an explicit rule, with its reasons, in every state of an experiment.
 
     Broken data block every decision. A variant is shipped when the target metric is significantly better and no
-    guardrail is worse than its margin; when all variants are worse or harmful, the experiment is rolled back.
+    guardrail is worse than its margin; when all variants are worse or harmful, the experiment is rolled back. Without
+    data there is no advice; after the end the answer says what was decided. One table has it all:
+    `docs/reference/recommendations.md`.
     Guardrails are secondary metrics with `role: guardrail`, a `goal` (`increase` or `decrease`) and a
-    `non_inferiority_margin`, the relative harm that is allowed (0.05 unless it is given). `decision_criteria` of the
-    experiment set the rest.
+    `non_inferiority_margin`, the relative harm that is allowed (0.05 unless it is given). Where the baseline is zero,
+    below zero or too close to it to divide by, the absolute difference is held against that share of its size.
+    `decision_criteria` of the experiment set the rest.
     """
     return await scorecards.decision(experiment)
 

@@ -6,12 +6,14 @@ from pydantic import ConfigDict, Field
 
 from app.analysis.schemas import AnalysisRead, SampleRatioRead
 from app.experiments.exposures.schemas import DateRangeRead
-from app.experiments.scorecard.decision import Recommendation
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
+from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
 from app.http.schemas import RequestBody, ResponseBody
+from app.statistics.frequentist.multiplicity import Correction
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
+Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]
 
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
 
@@ -89,17 +91,42 @@ class ProgressRead(ResponseBody):
     )
     exposed: float = Field(description="Persons who were analyzed.")
     runtime_days: float
-    estimated_days_left: int | None = Field(description="At the current pace; null when that cannot be estimated.")
+    estimated_days_left: int | None = Field(
+        description="At the current pace; null when that cannot be estimated, when no data come, and when it is more "
+        "than ten years."
+    )
+
+
+class DecisionRuleRead(ResponseBody):
+    """The rule that decides, as `stats_config` of the experiment sets it."""
+
+    basis: Basis = Field(
+        description="`anytime_valid` unless `stats_config` switches `sequential` off: it holds however often the "
+        "experiment is looked at. `p_value` and `posterior` are for one look."
+    )
+    confidence_level: float = Field(examples=[0.95])
+    multiple_testing: Correction = Field(
+        description="Unless it was set, `holm` where several variants are compared with the baseline, else `none`."
+    )
+    detail: str = Field(description="The same in words.")
 
 
 class DecisionRead(ResponseBody):
     model_config = ConfigDict(json_schema_extra={"examples": [DECISION_EXAMPLE]})
 
+    state: State = Field(description="What the experiment does at the moment, and whether it was decided.")
+    evidence: Evidence = Field(description="What its data show.")
     recommendation: Recommendation = Field(
-        description="`ship` the variant; `rollback` to the baseline; `keep_running`; `review`: signals contradict each "
-        "other, or there is no clear effect; `blocked`: the figures cannot be trusted or do not exist."
+        description="What follows from state and evidence, by the table in `docs/reference/recommendations.md`. `ship` "
+        "the variant; `rollback` to the baseline; `keep_running`; `review`: signals contradict each other, or there is "
+        "no clear effect; `blocked`: the figures cannot be trusted or do not exist; `wait`: there is nothing to decide "
+        "yet; `resume`: it is paused and undecided; `decided`: it was shipped or concluded."
     )
-    variant_key: str | None = Field(description="The variant to ship, go back to, or look at.", examples=["test"])
+    variant_key: str | None = Field(
+        description="Always the variant to serve to everyone; null while the split itself is to be served.",
+        examples=["test"],
+    )
     summary: str = Field(description="The result, its certainty and the recommendation in words.")
+    rule: DecisionRuleRead
     reasons: list[ReasonRead]
     progress: ProgressRead

@@ -10,14 +10,17 @@ from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead, StatsConfig
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
-from app.db.models import Experiment
+from app.db.models import Experiment, utc_now
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
-from app.experiments.scorecard.decision import DecidedMetric, Decision, decide, measure_progress
+from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.schemas import (
+    Basis,
     DecisionCriteria,
     DecisionRead,
+    DecisionRuleRead,
     MetricAnalysisRead,
     MetricStatus,
     ProgressRead,
@@ -25,7 +28,10 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
+from app.experiments.scorecard.standings import DecidedMetric
+from app.experiments.scorecard.states import situation_of
 from app.experiments.sharing import SharedCounts
+from app.flags.filters import variant_keys
 from app.metrics.aggregation.calendar import count_ticks
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
@@ -81,7 +87,7 @@ class ScorecardService:
     async def _timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
         config = _config(experiment)
         # Without a correction a metric stands alone, and the others need not be counted.
-        only = {metric_id} if config.correction == "none" else None
+        only = {metric_id} if config.correction in {None, "none"} else None
         scorecard = await self._counter.count(experiment, only=only)
         so_far = scorecard.scope.so_far
         days = count_ticks(so_far.start, max(so_far.start, so_far.last), "day", so_far.timezone)
@@ -90,18 +96,21 @@ class ScorecardService:
         return await _write_timeseries(scorecard, config, metric_id)
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
-        """Return the recommendation for an experiment.
+        """Return the recommendation for an experiment, also for one that has not started.
 
         Raises
         ------
         ValidationFailed
-            As ``analysis``.
+            When its ``stats_config`` does not fit the flag's variants.
         """
+        ahead = decide_ahead(experiment)
+        if ahead is not None:
+            return ahead
         return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
 
     async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard = await self._counter.count(experiment)
-        return decide_on(scorecard, await _analyze(scorecard, _config(experiment)), _criteria(experiment))
+        return await decide_on(experiment, scorecard, await _analyze(scorecard, _config(experiment)))
 
 
 async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> ScorecardRead:
@@ -115,8 +124,8 @@ async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> Sc
     return await _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
 
-async def estimate_days_left(experiment: Experiment, scorecard: Scorecard) -> int | None:
-    """Return how many days the target metric still needs; None when that cannot be estimated.
+async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Progress:
+    """Return how precisely the target metric is known, and how many days it still needs.
 
     Raises
     ------
@@ -125,7 +134,7 @@ async def estimate_days_left(experiment: Experiment, scorecard: Scorecard) -> in
     """
     target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
     [primary] = _decided(target, await _analyze(target, _config(experiment)))
-    return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope)).days_left
+    return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
 
 
 async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
@@ -144,25 +153,41 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     return Overview(
         scorecard=await _write_scorecard(scorecard, analyses),
         timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
-        decision=decide_on(scorecard, analyses, _criteria(experiment)),
+        decision=await decide_on(experiment, scorecard, analyses),
     )
 
 
-def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: Criteria) -> DecisionRead:
+async def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list[Analysis | None]) -> DecisionRead:
     """Return the recommendation for an experiment that was analyzed."""
-    metrics, scope = _decided(scorecard, analyses), scorecard.scope
+    config = _config(experiment)
+    cautious = _cautious(config, len(scorecard.scope.variants) - 1)
+    metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
     decision = decide(
-        next(metric for metric in metrics if metric.id == PRIMARY),
+        metrics[0],
         [metric for metric in metrics if metric.role.role == "guardrail"],
         scorecard.sample_ratio,
-        criteria,
-        _runtime(scope),
-        is_over=scope.end is not None and scope.end <= scope.now,
+        _criteria(experiment),
+        situation_of(experiment, scorecard.scope.now, config.baseline),
     )
+    return _write_decision(experiment, decision, metrics[0])
+
+
+def decide_ahead(experiment: Experiment) -> DecisionRead | None:
+    """Return the recommendation for an experiment that has not started; None for others."""
+    situation = situation_of(experiment, utc_now(), _config(experiment).baseline)
+    if situation.phase not in {"draft", "scheduled"}:
+        return None
+    return _write_decision(experiment, decide(None, [], None, _criteria(experiment), situation), None)
+
+
+def _write_decision(experiment: Experiment, decision: Decision, primary: DecidedMetric | None) -> DecisionRead:
     return DecisionRead(
+        state=decision.state,
+        evidence=decision.evidence,
         recommendation=decision.recommendation,
         variant_key=decision.variant,
-        summary=_summarize(decision, metrics[0]),
+        summary=_summarize(decision, primary),
+        rule=_write_rule(_config(experiment), len(variant_keys(experiment.feature_flag.filters)) - 1),
         reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
         progress=ProgressRead(
             precision=decision.progress.precision,
@@ -173,11 +198,24 @@ def decide_on(scorecard: Scorecard, analyses: list[Analysis | None], criteria: C
     )
 
 
-def _decided(scorecard: Scorecard, analyses: Sequence[Analysis | None]) -> list[DecidedMetric]:
+def _decided(
+    scorecard: Scorecard, analyses: Sequence[Analysis | None], cautious: Sequence[Analysis | None] | None = None
+) -> list[DecidedMetric]:
     return [
-        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem)
-        for one, analysis in zip(scorecard.metrics, analyses, strict=True)
+        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem, careful)
+        for one, analysis, careful in zip(scorecard.metrics, analyses, cautious or analyses, strict=True)
     ]
+
+
+def _cautious(config: AnalysisConfig, test_variants: int) -> AnalysisConfig:
+    """Return the configuration of the intervals that margins are held against.
+
+    A variant that is harmless by chance is the likelier the more there are. Intervals have no step-down correction as
+    p-values have: theirs is Bonferroni's, a level for each that holds for all together.
+    """
+    if test_variants < 2 or config.correction_of(test_variants) == "none":  # several
+        return config
+    return replace(config, confidence_level=1 - config.alpha / test_variants)
 
 
 def _runtime(scope: ExperimentScope) -> float:
@@ -271,23 +309,41 @@ def _status(analysis: Analysis | None) -> MetricStatus:
     return "ok" if has_data else "insufficient_data"
 
 
-_ADVICE = {
-    "ship": "Ship {variant}.",
-    "rollback": "Go back to {variant}.",
-    "keep_running": "Keep it running{days}.",
-    "review": "Have a person look at it before anything is shipped.",
-    "blocked": "Do not decide on these figures.",
+_WITHOUT_FIGURES = {"blocked", "wait"}
+
+
+def _summarize(decision: Decision, primary: DecidedMetric | None) -> str:
+    """Return the result, its certainty and the recommendation in words."""
+    if primary is None or primary.analysis is None or decision.recommendation in _WITHOUT_FIGURES:
+        reasons = [] if decision.recommendation == "decided" else [reason.detail for reason in decision.reasons]
+        return " ".join([*reasons, decision.advice])
+    figures = conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)
+    if decision.recommendation == "decided":
+        return f"{decision.advice} What the data say: {figures}"
+    return f"{figures} {decision.advice}"
+
+
+_RULES: dict[Basis, str] = {
+    "anytime_valid": "anytime-valid p-values and intervals, which hold however often they are looked at",
+    "p_value": "p-values and confidence intervals, which hold for one look at a time that was fixed before",
+    "posterior": "the posterior distribution, by its tails and credible intervals, for one look",
 }
 
 
-def _summarize(decision: Decision, primary: DecidedMetric) -> str:
-    """Return the result, its certainty and the recommendation in words."""
-    left = decision.progress.days_left
-    days = "" if left is None or left == 0 else f", for about {left} more day{'s' if left > 1 else ''}"
-    advice = _ADVICE[decision.recommendation].format(variant=decision.variant, days=days)
-    if decision.recommendation == "blocked" or primary.analysis is None:
-        return " ".join([*(reason.detail for reason in decision.reasons), advice])
-    return f"{conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)} {advice}"
+def _write_rule(config: AnalysisConfig, test_variants: int) -> DecisionRuleRead:
+    by_method: Basis = "p_value" if config.method == "frequentist" else "posterior"
+    basis: Basis = "anytime_valid" if config.is_sequential else by_method
+    correction = config.correction_of(test_variants)
+    corrected = "" if correction == "none" else f", corrected for multiple testing ({correction.replace('_', ' ')})"
+    cautious = _cautious(config, test_variants)
+    if cautious is not config:
+        corrected += f"; margins are held against intervals at {cautious.confidence_level * 100:.4g} %"
+    return DecisionRuleRead(
+        basis=basis,
+        confidence_level=config.confidence_level,
+        multiple_testing=correction,
+        detail=f"Decided by {_RULES[basis]}, at {config.confidence_level * 100:.4g} %{corrected}.",
+    )
 
 
 def _fingerprint(counted: CountedMetric, config: AnalysisConfig) -> str:

@@ -140,7 +140,7 @@ async def test_clear_gain_is_shipped_and_a_harmed_guardrail_needs_review(service
 
     assert (shipped["recommendation"], shipped["variant_key"]) == ("ship", "test")
     assert shipped["summary"].endswith("Ship test.")
-    assert (reviewed["recommendation"], reviewed["variant_key"]) == ("review", "test")
+    assert (reviewed["recommendation"], reviewed["variant_key"]) == ("review", "control")
     assert [reason["code"] for reason in reviewed["reasons"]] == ["metric_improved", "guardrail_harmed"]
 
 

@@ -58,13 +58,14 @@ async def test_ending_stores_the_results_that_the_api_returns(service: Service, 
     results, health = await verdict_and_health(service, running)
     definition = ("id", "name", "description", "start_date", "end_date", "parameters", "filters", "secondary_metrics")
     settings = ("conclusion", "conclusion_comment", "stats_config", "decision_criteria")
+    typed = ("metrics", "metrics_secondary", "exposure_criteria", "saved_metrics_ids", "only_count_matured_users")
     of_flag = ("id", "key", "filters", "active", "deleted", "ensure_experience_continuity")
     assert snapshot == {
         "id": snapshot["id"],
         "trigger": "end",
         "created_at": snapshot["created_at"],
         "created_by": ended["created_by"],
-        "experiment": {name: ended[name] for name in (*definition, *settings)},
+        "experiment": {name: ended[name] for name in (*definition, *settings, *typed)},
         "feature_flag": {name: flag[name] for name in of_flag},
         "window": {"date_from": ended["start_date"], "date_to": ended["end_date"], "timezone": "UTC"},
         "engine_version": VERSION,
