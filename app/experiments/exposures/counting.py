@@ -129,14 +129,7 @@ def exposure_fact_query(
         count=count_columns,
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=(
-            "exposures of all times",
-            repr(inside),
-            ticks.interval,
-            scope.timezone.key,
-            query.handling,
-            *divided,
-        ),
+        parameters=(*rules, *divided),
         columns=frozenset({"actor"} if query.handling == "exclude" else {"actor", "sequence"}),
         needed_since=window.since,
     )
