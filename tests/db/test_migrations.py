@@ -159,7 +159,9 @@ def test_id_of_a_deleted_row_is_not_used_again(filled: tuple[Settings, Engine]) 
     reused = []
     with engine.begin() as connection:
         for table in filter(has_generated_id, tables_of(connection)):
-            row = connection.execute(select(table)).mappings().one()
+            row = connection.execute(select(table)).mappings().one_or_none()
+            if row is None:
+                continue  # a table that is newer than the row of each
             connection.execute(delete(table))
             if insert_row(connection, table, {name: row[name] for name in row if name != "id"}) <= row["id"]:
                 reused.append(table.name)
