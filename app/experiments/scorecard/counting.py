@@ -73,7 +73,7 @@ class CountedMetric:
             return None
         try:
             return variants_of(self.counts[:, :, day], self.kind, keys)
-        except ValueError:  # sums have lost their precision: the amounts differ too much in size
+        except (OverflowError, ValueError):  # of amounts so large that their squares are not finite
             return None
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
-from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
+from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math, moments
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.models import TrendQuery
@@ -64,12 +64,13 @@ def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[st
 
     Raises
     ------
-    ValueError
+    OverflowError, ValueError
         When sums are not finite.
     """
     rows = list(zip(keys, counts.T.tolist(), strict=True))
     if kind == "funnel":
         return [FunnelVariant(key, int(sums[-1]), int(sums[0] - sums[-1])) for key, sums in rows]
+    exact = [(key, moments(sums)) for key, sums in rows]
     if kind == "ratio":
-        return [RatioVariant(key, int(n), *sums) for key, (n, *sums) in rows]
-    return [MeanVariant(key, int(n), *sums) for key, (n, *sums) in rows]
+        return [RatioVariant(key, int(n), *sums) for key, (n, *sums) in exact]
+    return [MeanVariant(key, int(n), *sums) for key, (n, *sums) in exact]

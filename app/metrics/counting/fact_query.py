@@ -14,8 +14,9 @@ from app.metrics.facts.series import RULES
 
 CountsT = TypeVar("CountsT", bound=Counts)
 
-# Raise when ``to_bytes`` of any counts changes: replicas of two versions then store their counts separately.
-COUNTS: Final = 3
+# Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
+# separately.
+COUNTS: Final = 4
 
 
 @dataclass(frozen=True)
