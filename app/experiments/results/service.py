@@ -21,7 +21,7 @@ from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.parsing import UnsupportedInsight, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
@@ -90,20 +90,21 @@ class ResultsService:
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._queries.scope(experiment)
-        insight = read_insight(filters)
+        try:
+            insight = read_insight(filters)
+        except UnsupportedInsight as error:
+            raise ValidationFailed("Secondary metrics need to be funnel or trend insights") from error
         if insight == "TRENDS":
             trend = await self._queries.trend(filters)
             if trend is None:
                 return {}
             [counts] = await self._facts.counts([await self._queries.trend_fact_query(trend, scope)])
             return totals(counts, scope.variants)
-        if insight == "FUNNELS":
-            funnel = await self._queries.funnel(filters)
-            if not funnel.steps:
-                return {}
-            [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
-            return conversion_rates(reached, scope.variants)
-        raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
+        funnel = await self._queries.funnel(filters)
+        if not funnel.steps:
+            return {}
+        [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
+        return conversion_rates(reached, scope.variants)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether not one of the metric's events of the last seven days names a variant of any flag."""

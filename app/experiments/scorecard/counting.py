@@ -21,6 +21,7 @@ from app.experiments.scorecard.metrics import (
     variants_of,
 )
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
@@ -197,9 +198,9 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
             return CountedMetric(self.metric, None, None, self.problem)
-        counts = answer.cumulative
-        if not np.isfinite(counts.astype(np.float64)).all():
+        if isinstance(answer, SampleCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
+        counts = answer.cumulative
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
 
 
@@ -217,14 +218,10 @@ class _MetricPlanner:
         if not metric.filters:
             return _PlannedMetric(metric, problem="The metric does not say what to count.")
         try:
-            insight = read_insight(metric.filters)
-            if insight == "TRENDS":
-                return await self._trend(metric)
-            if insight == "FUNNELS" or metric.id == PRIMARY:
-                return await self._funnel(metric)
+            is_trend = read_insight(metric.filters) == "TRENDS"
+            return await (self._trend(metric) if is_trend else self._funnel(metric))
         except ValidationFailed as error:
             return _PlannedMetric(metric, problem=error.detail)
-        return _PlannedMetric(metric, problem="Only funnels and trends can be analyzed.")
 
     async def _funnel(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.funnel(metric.filters)
@@ -235,7 +232,7 @@ class _MetricPlanner:
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
         if query is None:
-            return _PlannedMetric(metric, problem="The trend has no event or action that exists.")
+            return _PlannedMetric(metric, problem="The trend has no event or action.")
         math = person_level_math(query)
         if math is None:
             problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."

@@ -53,6 +53,13 @@ class SampleCounts(BucketedCounts):
 
     padding = "edge"
 
+    @property
+    @np.errstate(over="ignore", invalid="ignore")
+    def is_finite(self) -> bool:
+        """Whether all sums, also the plain ones, are finite numbers."""
+        plain = _about(self.cumulative, np.zeros_like(self.cumulative[_pivot_rows(self.cumulative)]))
+        return bool(np.isfinite(plain).all())
+
     def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
         """Return the combination about the pivots of the counts that have holders; of both if they are the same."""
         mine, theirs = self.cumulative, other.cumulative

@@ -1,6 +1,6 @@
 """From the metrics of an experiment to fact queries."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +15,7 @@ from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Actions, Filters
+from app.metrics.queries.entities import NO_FILTER, Actions, Filters, cohorts_in, filters_in
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
@@ -28,6 +28,7 @@ from app.metrics.queries.parsing import (
 )
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
+from app.people.cohorts.repository import CohortRepository
 from app.properties.filters import parse_filter
 
 
@@ -35,6 +36,8 @@ class MetricQueryBuilder:
     """Builds the queries of one project's experiments."""
 
     def __init__(self, database: Database, project: Project) -> None:
+        self._database = database
+        self._project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
@@ -104,7 +107,7 @@ class MetricQueryBuilder:
             except ValidationFailed as refusal:
                 problem = refusal.detail
             else:
-                problem = "" if own else "It has no event or action that exists."
+                problem = "" if own else "It has no event or action."
         if own is not None and unfiltered is not None:
             event_sets = [scope.event_set(own.entity), scope.event_set(unfiltered.entity)]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
@@ -116,9 +119,27 @@ class MetricQueryBuilder:
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
     async def _prepared(self, filters: Filters) -> Actions:
-        """Return the actions that a metric mentions, when all that it filters by is compiled."""
-        await compile_of_metric([test_account_filter(filters, self._test_accounts)])
-        return await self._actions.of(filters)
+        """Return the actions that a metric mentions, when all that it filters by is compiled.
+
+        Raises
+        ------
+        ValidationFailed
+            When a cohort that it names does not exist.
+        """
+        always = test_account_filter(filters, self._test_accounts)
+        await compile_of_metric([always])
+        actions = await self._actions.of(filters)
+        of_actions = [source.filter for action in actions.values() for source in action.sources]
+        await self._refuse_missing_cohorts(cohorts_in([always, *filters_in(filters), *of_actions]))
+        return actions
+
+    async def _refuse_missing_cohorts(self, named: Set[int]) -> None:
+        if not named:
+            return
+        async with self._database.read() as session:
+            missing = named - (await CohortRepository(session, self._project_id).existing(named))
+        for cohort_id in sorted(missing):
+            raise ValidationFailed(f"Cohort ID {cohort_id} does not exist!")
 
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._prepared(custom_exposure(parameters))

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -228,9 +229,14 @@ async def test_results_need_control_and_a_test(
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
-        ({"insight": None}, "Filters are not valid"),
-        ({"insight": 3}, "Filters are not valid"),
-        ({"insight": "MOOD"}, "Filters are not valid"),
+        ({"insight": None}, "Filters are not valid (insight null is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": 3}, "Filters are not valid (insight 3 is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": "MOOD"}, "Filters are not valid (insight 'MOOD' is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": "FUNNEL"}, "Filters are not valid (insight 'FUNNEL' is not supported: use TRENDS or FUNNELS)"),
+        (
+            {"insight": "retention"},
+            "Filters are not valid (insight 'retention' is not supported: use TRENDS or FUNNELS)",
+        ),
         ({"events": [{"id": "a", "order": 10**400}]}, "Filters are not valid"),
         ({"events": [{"id": "a", "order": "nan"}]}, "Filters are not valid"),
         ({"events": "not json"}, "Filters are not valid"),
@@ -302,6 +308,37 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
 
     assert (response.status_code, response.json()["type"]) == (400, "validation_error")
     assert response.json()["detail"] == detail
+
+
+@pytest.mark.parametrize("insight", ["TRENDS", "FUNNELS"])
+@pytest.mark.parametrize("math", ["stddev", "unique", "hogql", "first_time_for_user", 3, ["sum"], True])
+async def test_unknown_aggregation_is_refused_by_name(service: Service, insight: str, math: object) -> None:
+    events = [{"id": "$pageview", "math": math, "math_property": "amount"}]
+    experiment = await service.create_experiment(filters={"insight": insight, "events": events})
+    path = f"/experiments/{experiment['id']}"
+
+    response = await service.get(f"{path}/results/")
+    [analysis] = (await service.read(f"{path}/analysis/"))["metrics"]
+    health = await service.read(f"{path}/health/")
+
+    assert response.status_code == 400
+    named = repr(math) if isinstance(math, str) else json.dumps(math)
+    assert response.json()["detail"].startswith(
+        f"Filters are not valid (math {named} is not supported: use one of total, dau"
+    )
+    assert analysis["detail"] == response.json()["detail"]
+    assert [one["detail"] for one in health["findings"] if one["code"] == "NO_METRIC"] == [response.json()["detail"]]
+
+
+async def test_known_aggregation_may_be_written_in_any_case(service: Service) -> None:
+    results = await results_of(
+        service,
+        *(event("order", key, variant=key, properties={"amount": 2.5}) for key in ("control", "test")),
+        filters={"insight": "trends", "events": [{"id": "order", "math": "SUM", "math_property": "amount"}]},
+    )
+
+    assert [one["count"] for one in results["insight"]] == [2.5, 2.5]
+    assert results["filters"]["events"][0]["math"] == "SUM"
 
 
 async def test_bad_regular_expression_is_named(service: Service) -> None:
