@@ -6,9 +6,11 @@ from itertools import accumulate
 from typing import Any, TypeAlias
 
 from app.analysis.schemas import AnalysisRead, Ends, VariantAnalysisRead
+from app.common.nouns import capitalized
 from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
+from app.metrics.queries.models import PERSONS
 from app.pages.densities import Vector, density, posterior_of
 from app.pages.formatting import NOTHING, format_change, format_number, format_percentage
 
@@ -30,7 +32,7 @@ class Figure:
     data: Json
 
 
-def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
+def build_densities_chart(metric: MetricAnalysisRead, unit: str) -> Figure | None:
     """Build the chart of each variant's posterior density."""
     analysis = metric.analysis
     if analysis is None:
@@ -43,7 +45,7 @@ def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
             curves.append({"variant": variant.key, "mean": posterior.mean, "x": _short(x), "y": _short(y)})
     if not curves:
         return None
-    write, measure = _writer(analysis), name_measure(analysis)
+    write, measure = _writer(analysis), name_measure(analysis, unit)
     return Figure(
         kind="densities",
         title=f"Where the {measure} probably lies",
@@ -148,7 +150,7 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
     series = [one for one in exposures.timeseries if one.variant != SEVERAL]
     if not any(sum(one.exposure_counts) for one in series):
         return None
-    total_share = sum(split.values())
+    unit, total_share = exposures.unit, sum(split.values())
     shares = [split.get(one.variant, 0.0) / total_share if total_share else 0.0 for one in series]
     step = -(-len(series[0].days) // MAX_BARS)
     days = series[0].days[::step]
@@ -157,8 +159,8 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
     bounds = list(accumulate(shares))[:-1] if total_share else []
     return Figure(
         kind="exposures",
-        title="New persons by day" if step == 1 else f"New persons in {step} days",
-        description="Bars are the persons who were shown each variant for the first time. Lines across them show "
+        title=f"New {unit} by day" if step == 1 else f"New {unit} in {step} days",
+        description=f"Bars are the {unit} that were shown each variant for the first time. Lines across them show "
         "where the colors would meet under the planned split.",
         heading=(
             "Day" if step == 1 else "From",
@@ -168,6 +170,7 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
         data={
             "variants": [one.variant for one in series],
             "step": step,
+            "unit": unit,
             "bars": [
                 {"day": day, "variant": variant, "count": sums[index]}
                 for variant, sums in counts.items()
@@ -183,8 +186,8 @@ def build_exposures_chart(exposures: ExposuresRead, split: Mapping[str, float]) 
     )
 
 
-def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
-    """Build the chart of how many persons who entered reached each step."""
+def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None, unit: str) -> Figure | None:
+    """Build the chart of how many persons or groups that entered reached each step."""
     if not isinstance(results, FunnelResultsRead):
         return None
     bars = sorted(  # the variants of a step stay in their order
@@ -198,8 +201,8 @@ def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> 
     return Figure(
         kind="funnel",
         title="The funnel",
-        description="The share of the persons who entered that reached each step.",
-        heading=("Step", "Variant", "Persons", "Share of all who entered"),
+        description=f"The share of the {unit} that entered and reached each step.",
+        heading=("Step", "Variant", capitalized(unit), "Share of all who entered"),
         rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", format_percentage(bar.share)) for bar in bars],
         data={"bars": [{**asdict(bar), "share": bar.share} for bar in bars]},
     )
@@ -221,12 +224,13 @@ class _Bar:
 
 
 def is_conversion_rate(analysis: AnalysisRead) -> bool:
-    """Whether the means of a metric are shares of persons."""
+    """Whether the means of a metric are shares of persons or groups."""
     return analysis.metric_type == "funnel"
 
 
-def name_measure(analysis: AnalysisRead) -> str:
-    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, "mean per person")
+def name_measure(analysis: AnalysisRead, unit: str) -> str:
+    mean = "mean per person" if unit == PERSONS else f"mean over {unit}"
+    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, mean)
 
 
 def _sums(counts: Sequence[int], step: int) -> list[int]:

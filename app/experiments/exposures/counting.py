@@ -18,7 +18,7 @@ _BEGINNING, _END = -(2**62), 2**62
 
 @dataclass(frozen=True)
 class Exposures:
-    """The exposures of an experiment, as of one moment."""
+    """The exposures of an experiment, as of one moment. Groups that the flag assigns take the place of persons."""
 
     query: ExposureQuery
     scope: ExperimentScope
@@ -29,6 +29,12 @@ class Exposures:
     def exposed(self) -> dict[str, int]:
         """Persons of each variant who were shown only this one."""
         return dict(zip(self.scope.variants, self.counts.exposed.tolist(), strict=True))
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Persons who were shown a variant that the flag had before: they are in no figure."""
+        found = zip(self.query.former_variants, self.counts.former.tolist(), strict=True)
+        return {variant: persons for variant, persons in found if persons}
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,17 @@ def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentSco
     return FactQuery(
         event_sets=query.event_sets,
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
-        variants=scope.variants,
-        count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants)),
+        variants=[*scope.variants, *query.former_variants],
+        count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants), len(query.former_variants)),
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=("exposures of all times", repr(inside), ticks.interval, scope.timezone.key),
+        parameters=(
+            "exposures of all times",
+            repr(inside),
+            f"{len(query.former_variants)} former variants",
+            ticks.interval,
+            scope.timezone.key,
+        ),
         columns=frozenset({"actor"}),
         needed_since=window.since,
     )

@@ -21,19 +21,15 @@ class SplitChange:
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The shares of a flag's variants: at the experiment's end, or now while it runs.
-
-    ``is_of_groups``: the flag assigns groups, so persons are not assigned independently.
-    """
+    """The shares of a flag's variants: at the experiment's end, or now while it runs."""
 
     shares: Mapping[str, float]
     changes: Sequence[SplitChange]
-    is_of_groups: bool
 
     def test(self, exposed: Mapping[str, int]) -> SampleRatio | None:
-        """Test exposed persons against the shares; None where the shares do not predict them."""
+        """Test exposed persons or groups against the shares; None where the shares do not predict them."""
         weights = {key: self.shares.get(key, 0.0) for key in exposed}
-        if self.changes or self.is_of_groups or not any(exposed.values()) or not any(weights.values()):
+        if self.changes or not any(exposed.values()) or not any(weights.values()):
             return None
         return check_sample_ratio(exposed, weights)
 
@@ -54,7 +50,7 @@ class TrafficSplitQueries:
                 filters = _filters_before(entry)
                 break
             changes.append(SplitChange(write_moment(entry.created_at), entry.user.email if entry.user else None))
-        return TrafficSplit(shares_of(filters), changes, filters.get("aggregation_group_type_index") is not None)
+        return TrafficSplit(shares_of(filters), changes)
 
     async def _changes(self, experiment: Experiment) -> list[ActivityEntry]:
         """Return the changes of the flag's shares since the experiment's start, oldest first."""

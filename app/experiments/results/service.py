@@ -12,16 +12,17 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
 from app.experiments.exposures.counting import ExposurePlan, plan_exposures
+from app.experiments.exposures.lost_variants import refuse_data
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
 from app.experiments.results.trend import totals
-from app.flags.filters import variant_keys
+from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.parsing import UnsupportedInsight, read_insight
+from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
@@ -123,9 +124,11 @@ class ResultsService:
         flag = experiment.feature_flag
         times = [str(experiment.start_date), str(experiment.end_date)]
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
-        return json.dumps([kind, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
+        of_flag = [flag.id, flag.key, variant_keys(flag.filters), group_type_index_of(flag.filters)]
+        return json.dumps([kind, filters, parameters, of_flag, times, project])
 
     async def _plan_funnel(self, filters: Filters, scope: ExperimentScope) -> PlannedTarget:
+        _refuse_other_groups(filters, scope)
         query = await self._queries.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
@@ -135,17 +138,20 @@ class ResultsService:
         )
 
     async def _plan_trend(self, experiment: Experiment, scope: ExperimentScope) -> PlannedTarget:
+        _refuse_other_groups(experiment.filters, scope)
         filters, found = experiment.filters, await self._queries.trend(experiment.filters)
         if found is None:
             raise _refusal(NoControlVariant())
         query = fitted(found, scope)
         ticks = trend_buckets(query, scope)
+        own = await self._queries.own_exposure(experiment.parameters)
+        are_counts = query.is_count(scope) and (own is None or own.is_count(scope))
         return PlannedTarget(
             [
                 await self._queries.trend_fact_query(query, scope),
                 await self._queries.exposure_2022_fact_query(query, experiment.parameters, scope),
             ],
-            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, *counts),
+            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, are_counts, *counts),
         )
 
 
@@ -165,11 +171,17 @@ def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
     try:
         return target.judge()
     except ExperimentDataError as error:
-        raise _refusal(error) from error
+        raise refuse_data(error, target.exposures) from error
 
 
 def _refusal(error: ExperimentDataError) -> ValidationFailed:
     return ValidationFailed(str(error), code=error.code)
+
+
+def _refuse_other_groups(filters: Filters, scope: ExperimentScope) -> None:
+    problem = foreign_groups(filters, scope)
+    if problem:
+        raise ValidationFailed(problem, attr="filters")
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

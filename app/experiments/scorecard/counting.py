@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
@@ -27,7 +28,7 @@ from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.event_sets import EventSet
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.funnel import progress_fact_query
-from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.statistics.analysis import analyze_metrics
@@ -158,7 +159,8 @@ class ScorecardCounter:
         self, experiment: Experiment, exposures: ExposurePlan, only: Collection[str] | None = None
     ) -> "PlannedScorecard":
         """Return how the metrics of an experiment are counted, so that others can count them together with theirs."""
-        planner = _MetricPlanner(self._queries, exposures.query.event_sets[0], exposures.scope, exposures.ticks)
+        query = exposures.query
+        planner = _MetricPlanner(self._queries, query.event_sets[0], exposures.scope, exposures.ticks, query.unit)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
         planned = []
         for metric in chosen:
@@ -212,12 +214,15 @@ class _MetricPlanner:
     exposures: EventSet
     scope: ExperimentScope
     ticks: Ticks
+    unit: str
 
     async def plan(self, metric: ExperimentMetric) -> _PlannedMetric:
         """Return the query of a metric, or why it has none."""
         if not metric.filters:
             return _PlannedMetric(metric, problem="The metric does not say what to count.")
         try:
+            if problem := foreign_groups(metric.filters, self.scope):
+                return _PlannedMetric(metric, problem=problem)
             is_trend = read_insight(metric.filters) == "TRENDS"
             return await (self._trend(metric) if is_trend else self._funnel(metric))
         except ValidationFailed as error:
@@ -233,9 +238,9 @@ class _MetricPlanner:
         query = await self.queries.trend(metric.filters)
         if query is None:
             return _PlannedMetric(metric, problem="The trend has no event or action.")
-        math = person_level_math(query)
+        math = person_level_math(query, self.scope)
         if math is None:
-            problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
+            problem = f"{capitalized(self.unit)} cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)

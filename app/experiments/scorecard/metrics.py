@@ -22,10 +22,12 @@ DailyCounts: TypeAlias = FunnelProgress | SampleCounts
 _SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
 
 
-def person_level_math(query: TrendQuery) -> SampleMath | None:
-    """Return how persons are compared in a trend; None where its aggregation has no mean over persons."""
+def person_level_math(query: TrendQuery, scope: ExperimentScope) -> SampleMath | None:
+    """Return how persons, or groups, are compared in a trend; None where its aggregation has no mean over them."""
     if query.measures_sessions:
         return None
+    if query.counts_units(scope):
+        return "dau"
     if query.math in _SAME_AS:
         return _SAME_AS[query.math]
     return query.math if is_sample_math(query.math) else None
@@ -39,7 +41,7 @@ def metric_type_of(math: SampleMath) -> MetricType:
 def sample_fact_query(
     query: TrendQuery, math: SampleMath, exposures: EventSet, scope: ExperimentScope, ticks: Ticks
 ) -> FactQuery[SampleCounts]:
-    """Return the fact query of what exposed persons did from their first exposure on."""
+    """Return the fact query of what exposed persons, or groups, did from their first exposure on."""
     variant_count = len(scope.variants)
     return FactQuery(
         event_sets=[exposures, scope.event_set(query.entity, value_property=query.value_property)],

@@ -27,6 +27,10 @@ class ExposureCounts(BucketedCounts):
         Events at any time that a filter on test accounts left out of all of the above.
     persons : int
         Persons with events inside the window, with or without a variant.
+    without_actor : int
+        Events inside the window that name no group, where groups take the place of persons.
+    former : int64[l]
+        Persons with an event inside the window that names each of l variants that the flag had before.
     """
 
     first: NDArray[np.int64]
@@ -34,6 +38,8 @@ class ExposureCounts(BucketedCounts):
     outside: int
     test_accounts: int
     persons: int
+    without_actor: int
+    former: NDArray[np.int64]
 
     @property
     def exposed(self) -> NDArray[np.int64]:
@@ -48,11 +54,15 @@ class ExposureCounts(BucketedCounts):
     @property
     def event_count(self) -> int:
         """All exposure events."""
-        return int(self.events.sum()) + self.outside + self.test_accounts
+        return int(self.events.sum()) + self.outside + self.test_accounts + self.without_actor
 
 
-def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window, variant_count: int) -> ExposureCounts:
+def count_exposures(
+    columns: Sequence[FactColumns], ticks: Ticks, window: Window, variant_count: int, former_count: int = 0
+) -> ExposureCounts:
     """Count exposures.
+
+    Facts number the variants that the flag had before after those that it has.
 
     Parameters
     ----------
@@ -63,18 +73,27 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
         Buckets that hold the whole window.
     """
     facts, unfiltered = columns[0], columns[-1]
-    inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
+    within = facts.select((facts.time >= window.since) & (facts.time < window.until))
+    inside = within.with_actor()
     known = inside.select((inside.variant > NO_VARIANT) & (inside.variant <= variant_count))
+    events = np.bincount(inside.variant, minlength=variant_count + 2)
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
     row, bucket = _first_exposures(known, ticks, variant_count)
     np.add.at(first, (row, bucket), 1)
     return ExposureCounts(
         first=first,
-        events=np.bincount(inside.variant, minlength=variant_count + 2).astype(np.int64),
-        outside=len(facts) - len(inside),
+        events=np.append(events[: variant_count + 1], events[variant_count + 1 :].sum()).astype(np.int64),
+        outside=len(facts) - len(within),
         test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
+        without_actor=len(within) - len(inside),
+        former=_persons_of(inside, range(variant_count + 1, variant_count + 1 + former_count)),
     )
+
+
+def _persons_of(facts: FactColumns, variants: Sequence[int]) -> NDArray[np.int64]:
+    """Return the number of persons that were shown each of some variants."""
+    return np.array([len(np.unique(facts.actor[facts.variant == one])) for one in variants], dtype=np.int64)
 
 
 def _first_exposures(

@@ -26,6 +26,7 @@ from app.metrics.queries.entities import (
     shown,
 )
 from app.metrics.queries.models import Exclusion, FunnelQuery, OrderType, TrendQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.properties.budget import FilterBudget
 from app.properties.filters import Group, InvalidFilter
 
@@ -149,6 +150,17 @@ def test_account_filter(filters: Filters, test_accounts: Group) -> Group:
 def filters_test_accounts(filters: Filters) -> bool:
     value = filters.get("filter_test_accounts")
     return value is True or value == "true"
+
+
+def foreign_groups(filters: Filters, scope: ExperimentScope) -> str:
+    """Return why a metric is not about the units of an experiment; an empty text where it is.
+
+    In an experiment of persons, a metric may be about groups.
+    """
+    own, assigned = read_group_type_index(filters, "aggregation_group_type_index"), scope.group_type_index
+    if own is None or assigned is None or own == assigned:
+        return ""
+    return f"The metric is about groups of the type {own}, but the flag assigns groups of the type {assigned}."
 
 
 def _read_math(entity: Entity) -> Math | ActivityMath:

@@ -6,10 +6,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
+from app.activity_log.repository import ActivityRepository
 from app.common.errors import ValidationFailed
+from app.common.nouns import plural
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
-from app.flags.filters import variant_keys
+from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
@@ -17,7 +19,7 @@ from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
 from app.metrics.queries.entities import NO_FILTER, Actions, Filters, cohorts_in, filters_in
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
     read_exposure,
@@ -29,7 +31,10 @@ from app.metrics.queries.parsing import (
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.people.cohorts.repository import CohortRepository
+from app.people.groups.repository import GroupRepository
 from app.properties.filters import parse_filter
+
+_MOST_FORMER_VARIANTS = 100
 
 
 class MetricQueryBuilder:
@@ -60,6 +65,7 @@ class MetricQueryBuilder:
             end=experiment.end_date,
             now=utc_now(),
             timezone=self._timezone,
+            group_type_index=group_type_index_of(experiment.feature_flag.filters),
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
@@ -78,7 +84,7 @@ class MetricQueryBuilder:
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
     ) -> FactQuery[TrendCounts]:
         """Return the fact query of exposure: the experiment's own if it has one, else calls of the feature flag."""
-        own = await self._own_exposure(parameters)
+        own = await self.own_exposure(parameters)
         return await self.trend_fact_query(own, scope) if own else exposure_2022_fact_query(scope, query.always)
 
     async def metrics(
@@ -109,14 +115,36 @@ class MetricQueryBuilder:
             else:
                 problem = "" if own else "It has no event or action."
         if own is not None and unfiltered is not None:
-            event_sets = [scope.event_set(own.entity), scope.event_set(unfiltered.entity)]
+            event_sets = [scope.event_set(one.entity, actor_required=False) for one in (own, unfiltered)]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
             always = test_account_filter(experiment.filters, self._test_accounts)
             event_sets = [scope.exposures(always), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
-        return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
+        event_sets = event_sets if leaves_out else event_sets[:1]
+        unit, former = await self._unit(scope), await self._former_variants(experiment, scope)
+        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, former)
+
+    async def _unit(self, scope: ExperimentScope) -> str:
+        """Return the name of an experiment's units, in the plural."""
+        if scope.group_type_index is None:
+            return PERSONS
+        async with self._database.read() as session:
+            names = await GroupRepository(session, self._project_id).type_indexes()
+        return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
+
+    async def _former_variants(self, experiment: Experiment, scope: ExperimentScope) -> Sequence[str]:
+        """Return the variants that the flag had while the experiment ran, and has no longer; the latest come last."""
+        async with self._database.read() as session:
+            log = ActivityRepository(session, self._project_id)
+            entries = [entry async for entry in log.since("FeatureFlag", experiment.feature_flag_id, scope.start)]
+        planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+        stages: list[object] = [{"multivariate": {"variants": planned.get("feature_flag_variants")}}]
+        for change in (change for entry in entries for change in entry.detail["changes"]):
+            stages += [change["before"], change["after"]] if change["field"] == "filters" else []
+        keys = {key: None for stage in stages if isinstance(stage, dict) for key in variant_keys(stage)}
+        return [key for key in keys if key not in scope.variants][-_MOST_FORMER_VARIANTS:]
 
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled.
@@ -141,6 +169,7 @@ class MetricQueryBuilder:
         for cohort_id in sorted(missing):
             raise ValidationFailed(f"Cohort ID {cohort_id} does not exist!")
 
-    async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+    async def own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+        """Return the query of an experiment's own exposure; None where it has none."""
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)

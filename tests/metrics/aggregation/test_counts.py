@@ -48,7 +48,14 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
     SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
     ExposureCounts: st.builds(
-        ExposureCounts, integers(VARIANTS + 1, BUCKETS), integers(VARIANTS + 2), NUMBERS, NUMBERS, NUMBERS
+        ExposureCounts,
+        integers(VARIANTS + 1, BUCKETS),
+        integers(VARIANTS + 2),
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        integers(1),
     ),
 }
 # What stays as it is when time goes on.
