@@ -241,8 +241,8 @@ def _missing_group(evidence: Evidence) -> Iterator[Finding]:
         None,
         "warning",
         "Exposures do not name the group",
-        f"{evidence.without_group} events `{evidence.exposure_event}` name none of the {evidence.unit} that the flag "
-        "assigns, and are not counted.",
+        f"{evidence.without_group} events `{evidence.exposure_event}` name no group of the type that the flag assigns "
+        f"({evidence.unit}), and are not counted.",
         {"without_group": evidence.without_group},
         ["Send the group with every event: call `group` in the SDK, or set `$groups` where events are captured."],
     )
