@@ -6,7 +6,7 @@ _VOWELS = frozenset("aeiou")
 def plural(name: str) -> str:
     """Return the plural of a name: ``companies`` for ``company``; a plural stays as it is."""
     lower = name.lower()
-    if lower.endswith("y") and lower[-2:-1] not in _VOWELS:
+    if len(lower) > 1 and lower[-1] == "y" and lower[-2] not in _VOWELS:
         return f"{name[:-1]}ies"
     if lower.endswith(("ss", "x", "z", "ch", "sh")):
         return f"{name}es"

@@ -180,3 +180,32 @@ async def test_stored_counts_of_companies_equal_recounted_ones(service: Service)
         await service.capture(event("$identify", "test-1-1", properties={"$anon_distinct_id": f"control-{start}-2"}))
         added = await read(service, experiment, "results")
         assert added == await read(service, experiment, "results", refresh="true")
+
+
+async def test_own_exposure_and_sessions_are_of_companies_too(service: Service) -> None:
+    def seen(who: str, company: str | None, variant: str, **properties: Any) -> Any:
+        return of_company("seen", who, company, variant=variant, properties=properties)
+
+    events = [
+        *(seen(f"{number}", "acme", "control", **{"$session_id": f"{number}"}) for number in range(3)),
+        seen("x", "tiny", "test", **{"$session_id": "x"}),
+        seen("y", None, "test", **{"$session_id": "y"}),
+    ]
+    experiment = await company_experiment(
+        service,
+        events,
+        filters={"events": [{"id": "seen", "math": "total"}], "aggregation_group_type_index": 0},
+        parameters={"custom_exposure_filter": {"events": [{"id": "seen", "math": "dau"}]}},
+        secondary_metrics=[{"filters": {"events": [{"id": "seen", "math": "unique_session"}]}}],
+    )
+
+    results = await read(service, experiment, "results")
+    exposures = await read(service, experiment, "exposures")
+    sessions = await read(service, experiment, "secondary_results", id=0)
+
+    assert [(one["count"], one["absolute_exposure"]) for one in results["variants"]] == [(3, 1.0), (1, 1.0)]
+    assert (exposures["total_exposures"], exposures["accounting"]["without_group"]) == (
+        {"control": 1, "test": 1, "$multiple": 0},
+        1,
+    )
+    assert sessions["result"] == {"control": 3, "test": 2}

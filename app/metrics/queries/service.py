@@ -136,14 +136,14 @@ class MetricQueryBuilder:
 
     async def _former_variants(self, experiment: Experiment, scope: ExperimentScope) -> Sequence[str]:
         """Return the variants that the flag had while the experiment ran, and has no longer; the latest come last."""
+        planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+        keys = dict.fromkeys(variant_keys({"multivariate": {"variants": planned.get("feature_flag_variants")}}))
         async with self._database.read() as session:
             log = ActivityRepository(session, self._project_id)
-            entries = [entry async for entry in log.since("FeatureFlag", experiment.feature_flag_id, scope.start)]
-        planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
-        stages: list[object] = [{"multivariate": {"variants": planned.get("feature_flag_variants")}}]
-        for change in (change for entry in entries for change in entry.detail["changes"]):
-            stages += [change["before"], change["after"]] if change["field"] == "filters" else []
-        keys = {key: None for stage in stages if isinstance(stage, dict) for key in variant_keys(stage)}
+            async for entry in log.since("FeatureFlag", experiment.feature_flag_id, scope.start):
+                for change in entry.detail["changes"]:
+                    stages = (change["before"], change["after"]) if change["field"] == "filters" else ()
+                    keys |= {key: None for stage in stages if isinstance(stage, dict) for key in variant_keys(stage)}
         return [key for key in keys if key not in scope.variants][-_MOST_FORMER_VARIANTS:]
 
     async def _prepared(self, filters: Filters) -> Actions:
