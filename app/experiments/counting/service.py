@@ -80,7 +80,7 @@ class ExperimentCounter:
         counted_exposures, rest = exposures.answer(exposed), counts[len(of_target) :]
         return CountedExperiment(
             _counted(target, counted_exposures, counts[: len(of_target)]),
-            await scorecard.counted(counted_exposures, rest),
+            scorecard.counted(counted_exposures, rest),
         )
 
     async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:

@@ -1,8 +1,10 @@
 """Counts the exposures of experiments: experiment -> query -> facts -> counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.db.models import Experiment
+from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
@@ -23,6 +25,7 @@ class Exposures:
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
+    split: TrafficSplit
     counts: ExposureCounts
 
     @property
@@ -33,7 +36,7 @@ class Exposures:
     @property
     def lost(self) -> dict[str, int]:
         """Persons who were shown a variant that the flag had before: they are in no figure."""
-        found = zip(self.query.former_variants, self.counts.former.tolist(), strict=True)
+        found = zip(self.split.former_variants, self.counts.former.tolist(), strict=True)
         return {variant: persons for variant, persons in found if persons}
 
 
@@ -44,10 +47,11 @@ class ExposurePlan:
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
+    split: TrafficSplit
     fact_query: FactQuery[ExposureCounts]
 
     def answer(self, counts: ExposureCounts) -> Exposures:
-        return Exposures(self.query, self.scope, self.ticks, counts)
+        return Exposures(self.query, self.scope, self.ticks, self.split, counts)
 
 
 async def plan_exposures(
@@ -60,24 +64,27 @@ async def plan_exposures(
     so_far = scope.so_far
     ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
     query = await queries.exposures(experiment, scope)
-    return ExposurePlan(query, scope, ticks, exposure_fact_query(query, ticks, scope))
+    split = await TrafficSplitQueries(queries.database, queries.project_id).split(experiment)
+    return ExposurePlan(query, scope, ticks, split, exposure_fact_query(query, ticks, scope, split.former_variants))
 
 
-def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentScope) -> FactQuery[ExposureCounts]:
+def exposure_fact_query(
+    query: ExposureQuery, ticks: Ticks, scope: ExperimentScope, former_variants: Sequence[str] = ()
+) -> FactQuery[ExposureCounts]:
     """Return the fact query of exposures. It covers all times, to count the events outside the experiment's window."""
     window = scope.window
     inside = replace(window, until=_END) if window.is_open else window
     return FactQuery(
         event_sets=query.event_sets,
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
-        variants=[*scope.variants, *query.former_variants],
-        count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants), len(query.former_variants)),
+        variants=[*scope.variants, *former_variants],
+        count=lambda columns: count_exposures(columns, ticks, inside, len(scope.variants), len(former_variants)),
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
         parameters=(
             "exposures of all times",
             repr(inside),
-            f"{len(query.former_variants)} former variants",
+            f"{len(former_variants)} former variants",
             ticks.interval,
             scope.timezone.key,
         ),

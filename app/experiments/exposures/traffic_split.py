@@ -10,6 +10,9 @@ from app.db.models import ActivityEntry, Experiment
 from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 
+VARIANTS = "feature_flag_variants"  # in an experiment's parameters
+_MOST_FORMER_VARIANTS = 100
+
 
 @dataclass(frozen=True)
 class SplitChange:
@@ -21,10 +24,15 @@ class SplitChange:
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The shares of a flag's variants: at the experiment's end, or now while it runs."""
+    """The shares of a flag's variants: at the experiment's end, or now while it runs.
+
+    ``former_variants`` are those that the flag had since the experiment's start, or that the experiment planned, and
+    that the flag has no longer.
+    """
 
     shares: Mapping[str, float]
     changes: Sequence[SplitChange]
+    former_variants: Sequence[str] = ()
 
     def test(self, exposed: Mapping[str, int]) -> SampleRatio | None:
         """Test exposed persons or groups against the shares; None where the shares do not predict them."""
@@ -45,12 +53,13 @@ class TrafficSplitQueries:
         """Return the split of an experiment that has started."""
         filters, end = experiment.feature_flag.filters, experiment.end_date
         changes: list[SplitChange] = []
-        for entry in await self._changes(experiment):
+        entries = await self._changes(experiment)
+        for entry in entries:
             if end is not None and entry.created_at >= end:
                 filters = _filters_before(entry)
                 break
             changes.append(SplitChange(write_moment(entry.created_at), entry.user.email if entry.user else None))
-        return TrafficSplit(shares_of(filters), changes)
+        return TrafficSplit(shares_of(filters), changes, _former_variants(experiment, entries))
 
     async def _changes(self, experiment: Experiment) -> list[ActivityEntry]:
         """Return the changes of the flag's shares since the experiment's start, oldest first."""
@@ -68,6 +77,15 @@ def shares_of(filters: JsonDict) -> dict[str, float]:
     shares = {str(one.get("key")): one.get("rollout_percentage") for one in variants_of(filters)}
     numbers = {key: float(share) for key, share in shares.items() if isinstance(share, int | float)}
     return {key: numbers.get(key, 0.0) for key in variant_keys(filters)}
+
+
+def _former_variants(experiment: Experiment, entries: Sequence[ActivityEntry]) -> list[str]:
+    planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(VARIANTS)}}))
+    for change in (change for entry in entries for change in entry.detail["changes"] if change["field"] == "filters"):
+        keys |= dict.fromkeys([*shares_of(_object(change["before"])), *shares_of(_object(change["after"]))])
+    present = shares_of(experiment.feature_flag.filters)
+    return [key for key in keys if key not in present][-_MOST_FORMER_VARIANTS:]
 
 
 def _changes_shares(entry: ActivityEntry) -> bool:

@@ -6,7 +6,6 @@ from fastapi import Depends, Request
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.experiments.counting.dependencies import build_counter
-from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.health.service import HealthService
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
@@ -20,7 +19,6 @@ async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDe
     materializer: Materializer = request.app.state.materializer
     return HealthService(
         counter,
-        TrafficSplitQueries(database, project.id),
         SharedCounts(materializer.shared, project),
         materializer.failures,
     )

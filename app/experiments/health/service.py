@@ -7,7 +7,6 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
-from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.health.rules import (
     Evidence,
     Finding,
@@ -41,12 +40,10 @@ class HealthService:
     def __init__(
         self,
         counter: ExperimentCounter,
-        splits: TrafficSplitQueries,
         shared: SharedCounts,
         failures: CountingFailures,
     ) -> None:
         self._counter = counter
-        self._splits = splits
         self._shared = shared
         self._failures = failures
 
@@ -73,8 +70,7 @@ class HealthService:
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""
-        split = await self._splits.split(experiment)
-        report = check_experiment(experiment, target.exposures, split, target.evidence)
+        report = check_experiment(experiment, target.exposures, target.evidence)
         return self._with_uncounted(experiment, report)
 
 
@@ -92,18 +88,17 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
     target, scorecard = counted.target, counted.require_scorecard()
     if isinstance(target, ValidationFailed):
-        return check_experiment(experiment, scorecard.exposures, scorecard.split, None, target.detail)
+        return check_experiment(experiment, scorecard.exposures, None, target.detail)
     try:
         days_left = await estimate_days_left(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
         days_left = None
-    return check_experiment(experiment, scorecard.exposures, scorecard.split, target.evidence, days_left=days_left)
+    return check_experiment(experiment, scorecard.exposures, target.evidence, days_left=days_left)
 
 
 def check_experiment(
     experiment: Experiment,
     exposures: Exposures,
-    split: TrafficSplit,
     metric: MetricEvidence | None,
     metric_problem: str = "",
     *,
@@ -115,9 +110,9 @@ def check_experiment(
         is_running=experiment.end_date is None,
         is_flag_active=flag.active,
         is_flag_deleted=flag.deleted,
-        split=split.shares,
+        split=exposures.split.shares,
         forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
-        split_changes=split.changes,
+        split_changes=exposures.split.changes,
         unit=exposures.query.unit,
         lost_variants=exposures.lost,
         without_group=exposures.counts.without_actor,
@@ -125,7 +120,7 @@ def check_experiment(
         in_several=exposures.counts.in_several,
         exposure_event=exposures.query.event,
         exposure_problem=exposures.query.problem,
-        sample_ratio=split.test(exposures.exposed),
+        sample_ratio=exposures.split.test(exposures.exposed),
         metric=metric,
         metric_problem=metric_problem,
         days_left=days_left,

@@ -12,7 +12,6 @@ from app.common.errors import ValidationFailed
 from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, Exposures, plan_exposures
-from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
 from app.experiments.scorecard.metrics import (
     MetricType,
@@ -85,7 +84,6 @@ class Scorecard:
 
     exposures: Exposures
     metrics: Sequence[CountedMetric]
-    split: TrafficSplit
 
     @property
     def scope(self) -> ExperimentScope:
@@ -98,7 +96,7 @@ class Scorecard:
     @property
     def sample_ratio(self) -> SampleRatio | None:
         """The test of the exposed persons against the flag's split; None where the split says nothing about them."""
-        return self.split.test(self.exposures.exposed)
+        return self.exposures.split.test(self.exposures.exposed)
 
     def analyze(self, config: AnalysisConfig, day: int = -1) -> list[Analysis | None]:
         """Analyze every metric as of the end of a day; None for those that cannot be.
@@ -118,10 +116,9 @@ class Scorecard:
 class ScorecardCounter:
     """Counts the scorecards of one project's experiments."""
 
-    def __init__(self, facts: FactService, queries: MetricQueryBuilder, splits: TrafficSplitQueries) -> None:
+    def __init__(self, facts: FactService, queries: MetricQueryBuilder) -> None:
         self._facts = facts
         self._queries = queries
-        self._splits = splits
 
     async def count(self, experiment: Experiment, only: Collection[str] | None = None) -> Scorecard:
         """Count the metrics of an experiment by day (``only`` those with some ids), and its exposures.
@@ -135,7 +132,7 @@ class ScorecardCounter:
         exposed, *found = await self._facts.counts_or_refusals([exposures.fact_query, *planned.fact_queries])
         if isinstance(exposed, EventsRemoved):
             raise exposed
-        return await planned.counted(exposures.answer(exposed), found)
+        return planned.counted(exposures.answer(exposed), found)
 
     async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
@@ -166,26 +163,24 @@ class ScorecardCounter:
         for metric in chosen:
             await asyncio.sleep(0)  # each takes a millisecond of the event loop
             planned.append(await planner.plan(metric))
-        return PlannedScorecard(experiment, planned, self._splits)
+        return PlannedScorecard(planned)
 
 
 @dataclass(frozen=True)
 class PlannedScorecard:
     """How the metrics of an experiment are counted by day."""
 
-    experiment: Experiment
     metrics: Sequence["_PlannedMetric"]
-    splits: TrafficSplitQueries
 
     @property
     def fact_queries(self) -> list[FactQuery[Any]]:
         return [one.fact_query for one in self.metrics if one.fact_query is not None]
 
-    async def counted(self, exposures: Exposures, counts: Sequence[Any]) -> Scorecard:
+    def counted(self, exposures: Exposures, counts: Sequence[Any]) -> Scorecard:
         """Return the scorecard of exposures, and of the counts of ``fact_queries`` as of the same moment."""
         daily_counts = iter(counts)
         metrics = [one.counted(None if one.fact_query is None else next(daily_counts)) for one in self.metrics]
-        return Scorecard(exposures, metrics, await self.splits.split(self.experiment))
+        return Scorecard(exposures, metrics)
 
 
 @dataclass(frozen=True)

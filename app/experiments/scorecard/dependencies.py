@@ -7,7 +7,6 @@ from fastapi import Depends, Request
 from app.accounts.auth.dependencies import ProjectDep
 from app.db.database import Database
 from app.db.models import Project
-from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.sharing import SharedCounts
@@ -29,7 +28,7 @@ def build_scorecards(database: Database, materializer: Materializer, project: Pr
 
 def build_scorecard_counter(database: Database, materializer: Materializer, project: Project) -> ScorecardCounter:
     facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
-    return ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
+    return ScorecardCounter(facts, queries)
 
 
 ScorecardsDep = Annotated[ScorecardService, Depends(get_scorecards)]

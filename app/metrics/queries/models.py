@@ -106,8 +106,6 @@ class ExposureQuery:
         Why the experiment's own filters of exposure do not apply.
     unit : str
         What is exposed, in the plural: ``persons``, or the name of the type of groups.
-    former_variants : sequence of str
-        Variants that the flag had while the experiment ran, and has no longer.
     """
 
     event_sets: Sequence[EventSet]
@@ -116,4 +114,3 @@ class ExposureQuery:
     filters_test_accounts: bool
     problem: str = ""
     unit: str = PERSONS
-    former_variants: Sequence[str] = ()

@@ -6,7 +6,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
-from app.activity_log.repository import ActivityRepository
 from app.common.errors import ValidationFailed
 from app.common.nouns import plural
 from app.db.database import Database
@@ -34,15 +33,13 @@ from app.people.cohorts.repository import CohortRepository
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import parse_filter
 
-_MOST_FORMER_VARIANTS = 100
-
 
 class MetricQueryBuilder:
     """Builds the queries of one project's experiments."""
 
     def __init__(self, database: Database, project: Project) -> None:
-        self._database = database
-        self._project_id = project.id
+        self.database = database
+        self.project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
@@ -123,28 +120,15 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
-        unit, former = await self._unit(scope), await self._former_variants(experiment, scope)
-        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, former)
+        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, await self._unit(scope))
 
     async def _unit(self, scope: ExperimentScope) -> str:
         """Return the name of an experiment's units, in the plural."""
         if scope.group_type_index is None:
             return PERSONS
-        async with self._database.read() as session:
-            names = await GroupRepository(session, self._project_id).type_indexes()
+        async with self.database.read() as session:
+            names = await GroupRepository(session, self.project_id).type_indexes()
         return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
-
-    async def _former_variants(self, experiment: Experiment, scope: ExperimentScope) -> Sequence[str]:
-        """Return the variants that the flag had while the experiment ran, and has no longer; the latest come last."""
-        planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
-        keys = dict.fromkeys(variant_keys({"multivariate": {"variants": planned.get("feature_flag_variants")}}))
-        async with self._database.read() as session:
-            log = ActivityRepository(session, self._project_id)
-            async for entry in log.since("FeatureFlag", experiment.feature_flag_id, scope.start):
-                for change in entry.detail["changes"]:
-                    stages = (change["before"], change["after"]) if change["field"] == "filters" else ()
-                    keys |= {key: None for stage in stages if isinstance(stage, dict) for key in variant_keys(stage)}
-        return [key for key in keys if key not in scope.variants][-_MOST_FORMER_VARIANTS:]
 
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled.
@@ -164,8 +148,8 @@ class MetricQueryBuilder:
     async def _refuse_missing_cohorts(self, named: Set[int]) -> None:
         if not named:
             return
-        async with self._database.read() as session:
-            missing = named - (await CohortRepository(session, self._project_id).existing(named))
+        async with self.database.read() as session:
+            missing = named - (await CohortRepository(session, self.project_id).existing(named))
         for cohort_id in sorted(missing):
             raise ValidationFailed(f"Cohort ID {cohort_id} does not exist!")
 

@@ -2,7 +2,6 @@
 
 from app.db.database import Database
 from app.db.models import Project
-from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -12,5 +11,5 @@ from app.operations.maintenance.service import MaintenanceService
 
 def build_maintenance(database: Database, materializer: Materializer, project: Project) -> MaintenanceService:
     facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
-    scorecards = ScorecardCounter(facts, queries, TrafficSplitQueries(database, project.id))
+    scorecards = ScorecardCounter(facts, queries)
     return MaintenanceService(facts, queries, scorecards, materializer.failures)

@@ -121,9 +121,10 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
         sample_fact_query(trend, "total", exposed, scope, buckets(scope, "day")),
         *(
             exposure_fact_query(
-                ExposureQuery([one.exposures()], "", "", filters_test_accounts=False, former_variants=["junk"]),
+                ExposureQuery([one.exposures()], "", "", filters_test_accounts=False),
                 buckets(one, "day"),
                 one,
+                ["junk"],
             )
             for one in (scope, of_persons)
         ),
