@@ -266,9 +266,14 @@ class VariantAnalysisRead(ResponseBody):
 
 class SampleRatioRead(ResponseBody):
     expected: dict[str, float] = Field(description="Samples that each variant should have.")
-    chi_square: float
-    p_value: float
-    mismatch: bool = Field(description="p below 0.001 with at least 100 samples: assignment or tracking is broken.")
+    chi_square: float | None = Field(
+        description="Null where it is infinite: a variant of weight 0 has samples.", examples=[0.36]
+    )
+    p_value: float = Field(description="0 where a variant of weight 0 has samples.", examples=[0.55])
+    mismatch: bool = Field(
+        description="p below 0.001 with at least 100 samples, or any sample of a variant of weight 0: assignment or "
+        "tracking is broken."
+    )
 
 
 class AnalysisRead(ResponseBody):

@@ -93,7 +93,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
 def write_sample_ratio(ratio: SampleRatio) -> SampleRatioRead:
     return SampleRatioRead(
         expected=dict(ratio.expected),
-        chi_square=ratio.chi_square,
+        chi_square=_number(ratio.chi_square),
         p_value=ratio.p_value,
         mismatch=ratio.is_mismatch,
     )

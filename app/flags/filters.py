@@ -91,6 +91,12 @@ def simple_rollout_percentage(filters: JsonDict) -> int | float | None:
     return share if isinstance(share, int | float) else None
 
 
+def group_type_index_of(filters: JsonDict) -> int | None:
+    """Return the type of the groups that a flag assigns to variants; None where it assigns persons."""
+    index = filters.get("aggregation_group_type_index")
+    return index if isinstance(index, int) and not isinstance(index, bool) else None
+
+
 def variants_of(filters: JsonDict) -> list[JsonDict]:
     multivariate = filters.get("multivariate")
     variants = multivariate.get("variants") if isinstance(multivariate, dict) else None

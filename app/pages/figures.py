@@ -6,9 +6,11 @@ from itertools import accumulate
 from typing import Any, TypeAlias, TypeVar
 
 from app.analysis.schemas import AnalysisRead, Ends, VariantAnalysisRead
+from app.common.nouns import capitalized
 from app.experiments.exposures.schemas import SEVERAL, ExposuresRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
+from app.metrics.queries.models import PERSONS
 from app.pages.densities import Vector, density, posterior_of
 from app.pages.formatting import NOTHING, format_change, format_number, format_percentage
 
@@ -31,7 +33,7 @@ class Figure:
     data: Json
 
 
-def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
+def build_densities_chart(metric: MetricAnalysisRead, unit: str) -> Figure | None:
     """Build the chart of each variant's posterior density."""
     analysis = metric.analysis
     if analysis is None:
@@ -44,7 +46,7 @@ def build_densities_chart(metric: MetricAnalysisRead) -> Figure | None:
             curves.append({"variant": variant.key, "mean": posterior.mean, "x": _short(x), "y": _short(y)})
     if not curves:
         return None
-    write, measure = _writer(analysis), name_measure(analysis)
+    write, measure = _writer(analysis), name_measure(analysis, unit)
     return Figure(
         kind="densities",
         title=f"Where the {measure} probably lies",
@@ -149,6 +151,7 @@ def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequen
     series = [one for one in exposures.timeseries if one.variant != SEVERAL]
     if not any(sum(one.exposure_counts) for one in series):
         return None
+    unit = exposures.unit
     step = -(-len(series[0].days) // MAX_BARS)
     days = series[0].days[::step]
     counts = {one.variant: _sums(one.exposure_counts, step) for one in series}
@@ -157,8 +160,8 @@ def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequen
     shares = [sum(of_variant) / whole if whole else 0.0 for of_variant in predicted]
     return Figure(
         kind="exposures",
-        title="New persons by day" if step == 1 else f"New persons in {step} days",
-        description="Bars are the persons who were shown each variant for the first time. Lines across them show "
+        title=f"New {unit} by day" if step == 1 else f"New {unit} in {step} days",
+        description=f"Bars are the {unit} that were shown each variant for the first time. Lines across them show "
         "where the colors would meet under the planned split.",
         heading=(
             "Day" if step == 1 else "From",
@@ -168,6 +171,7 @@ def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequen
         data={
             "variants": [one.variant for one in series],
             "step": step,
+            "unit": unit,
             "bars": [
                 {"day": day, "variant": variant, "count": sums[index]}
                 for variant, sums in counts.items()
@@ -183,8 +187,8 @@ def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequen
     )
 
 
-def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> Figure | None:
-    """Build the chart of how many persons who entered reached each step."""
+def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None, unit: str) -> Figure | None:
+    """Build the chart of how many persons or groups that entered reached each step."""
     if not isinstance(results, FunnelResultsRead):
         return None
     bars = sorted(  # the variants of a step stay in their order
@@ -198,8 +202,8 @@ def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None) -> 
     return Figure(
         kind="funnel",
         title="The funnel",
-        description="The share of the persons who entered that reached each step.",
-        heading=("Step", "Variant", "Persons", "Share of all who entered"),
+        description=f"The share of the {unit} that entered and reached each step.",
+        heading=("Step", "Variant", capitalized(unit), "Share of all who entered"),
         rows=[(f"{bar.step}. {bar.name}", bar.variant, f"{bar.count:,}", format_percentage(bar.share)) for bar in bars],
         data={"bars": [{**asdict(bar), "share": bar.share} for bar in bars]},
     )
@@ -221,12 +225,13 @@ class _Bar:
 
 
 def is_conversion_rate(analysis: AnalysisRead) -> bool:
-    """Whether the means of a metric are shares of persons."""
+    """Whether the means of a metric are shares of persons or groups."""
     return analysis.metric_type == "funnel"
 
 
-def name_measure(analysis: AnalysisRead) -> str:
-    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, "mean per person")
+def name_measure(analysis: AnalysisRead, unit: str) -> str:
+    mean = "mean per person" if unit == PERSONS else f"mean over {unit}"
+    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, mean)
 
 
 def _sums(counts: Sequence[Number], step: int) -> list[Number]:

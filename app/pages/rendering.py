@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app import VERSION
+from app.common.nouns import capitalized
 from app.experiments.scorecard.decision_table import TITLES
 from app.pages import figures, formatting
 from app.pages.figures import Figure
@@ -99,11 +100,11 @@ def build_charts(page: ExperimentPage) -> Sequence[Figure]:
         return []
     metrics = report.overview.scorecard.metrics
     built = (
-        figures.build_densities_chart(metrics[0]),
+        figures.build_densities_chart(metrics[0], report.exposures.unit),
         figures.build_differences_chart(metrics),
         figures.build_timeseries_chart(report.overview.timeseries),
         figures.build_exposures_chart(report.exposures, report.planned),
-        figures.build_funnel_chart(report.verdict.results),
+        figures.build_funnel_chart(report.verdict.results, report.exposures.unit),
     )
     return [chart for chart in built if chart is not None]
 
@@ -136,6 +137,7 @@ def _environment() -> Environment:
         "is_conversion_rate": figures.is_conversion_rate,
         "name_measure": figures.name_measure,
         "titles": TITLES,
+        "capitalized": capitalized,
         "format_level": figures.format_level,
         "format_interval": figures.format_interval,
         "format_percentage": formatting.format_percentage,

@@ -80,8 +80,8 @@ def _values(variant: MeanVariant | RatioVariant) -> Sample:
     return Sample(
         key=variant.key,
         number_of_samples=variant.number_of_samples,
-        sum=variant.sum,
-        sum_squares=variant.sum_squares,
+        sum=float(variant.sum),
+        sum_squares=float(variant.sum_squares),
         mean=mean,
         variance=variance,
         degrees=variant.number_of_samples - 1,
@@ -96,7 +96,7 @@ def _mean(variant: MeanVariant) -> tuple[float | None, float | None]:
     if n == 1:
         return float(variant.sum), None
     spread = Fraction(variant.sum_squares) - Fraction(variant.sum) ** 2 / n
-    return variant.sum / n, _to_float(max(spread, Fraction(0)) / (n - 1) / n)
+    return float(variant.sum / n), _to_float(max(spread, Fraction(0)) / (n - 1) / n)
 
 
 def _ratio(variant: RatioVariant) -> tuple[float | None, float | None]:

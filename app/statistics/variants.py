@@ -29,6 +29,9 @@ class FunnelVariant:
         return self.success_count / self.total if self.total else 0.0
 
 
+# A sum: exact where it is a fraction, which keeps the variance of values that are large beside their spread.
+Sum: TypeAlias = float | Fraction
+
 # Relative rounding error of sums of floats: a variance below zero by less than this is zero.
 _ROUNDING = Fraction(1, 10**9)
 
@@ -55,8 +58,8 @@ class MeanVariant:
 
     key: str
     number_of_samples: int
-    sum: float
-    sum_squares: float
+    sum: Sum
+    sum_squares: Sum
 
     def __post_init__(self) -> None:
         """Refuse sums that samples cannot have."""
@@ -69,11 +72,11 @@ class RatioVariant:
 
     key: str
     number_of_samples: int
-    sum: float
-    sum_squares: float
-    denominator_sum: float
-    denominator_sum_squares: float
-    numerator_denominator_sum_product: float
+    sum: Sum
+    sum_squares: Sum
+    denominator_sum: Sum
+    denominator_sum_squares: Sum
+    numerator_denominator_sum_product: Sum
 
     def __post_init__(self) -> None:
         """Refuse sums that samples cannot have."""
@@ -102,11 +105,11 @@ class RatioVariant:
 MetricVariant: TypeAlias = FunnelVariant | CountVariant | MeanVariant | RatioVariant
 
 
-def _require_moments(key: str, prefix: str, n: int, total: float, squares: float) -> None:
+def _require_moments(key: str, prefix: str, n: int, total: Sum, squares: Sum) -> None:
     if n < 0:
         raise ValueError(f"number_of_samples of {key!r} cannot be negative, got {n}")
     for name, value in (("sum", total), ("sum_squares", squares)):
-        if not math.isfinite(value):
+        if not math.isfinite(value):  # a fraction beyond the largest float raises OverflowError
             raise ValueError(f"{prefix}{name} of {key!r} must be a finite number, got {value!r}")
     if n == 0 and (total or squares):
         raise ValueError(f"{prefix}sum of {key!r} is not zero, but it has no samples")

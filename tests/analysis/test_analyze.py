@@ -67,6 +67,13 @@ async def test_every_kind_of_metric_is_analyzed(
     assert response.json()["sample_ratio_mismatch"] is None
 
 
+async def test_samples_of_a_variant_that_was_to_have_none_are_a_mismatch(service: Service) -> None:
+    body = {**FUNNEL_EXAMPLE, "expected_split": {"control": 1, "test": 0}}
+    ratio = (await service.post(ANALYZE, body)).json()["sample_ratio_mismatch"]
+
+    assert (ratio["chi_square"], ratio["p_value"], ratio["mismatch"]) == (None, 0, True)
+
+
 async def test_conclusion_begins_with_a_broken_split(service: Service) -> None:
     body = {**FUNNEL_EXAMPLE, "expected_split": {"control": 0.4, "test": 0.6}}
 

@@ -75,6 +75,27 @@ async def test_trend_page_shows_means_per_person(service: Service, visitor: Visi
     assert "p-value" in page.text or "high_p_value" in page.text or "low_win_probability" in page.text
 
 
+async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts(
+    service: Service, visitor: Visitor
+) -> None:
+    revenue = {"insight": "TRENDS", "events": [{"id": "order", "math": "sum", "math_property": "amount"}]}
+    experiment = await service.create_experiment(filters={**revenue, "aggregation_group_type_index": 0})
+    groups = [{"$groups": {"company": f"{variant}-{n}"}} for variant in ("control", "test") for n in range(30)]
+    for company in groups:
+        key = company["$groups"]["company"]
+        answer = {"$feature_flag": "checkout", "$feature_flag_response": key.split("-")[0], **company}
+        order = {"$feature/checkout": key.split("-")[0], "amount": 5 + len(key) % 3, **company}
+        called = event("$feature_flag_called", f"of {key}", "2022-11-02T09:00:00Z", properties=answer)
+        await send(service, [called, event("order", f"of {key}", properties=order)])
+
+    page = await visitor.look(experiment)
+
+    assert "Companies analyzed 60" in page.text
+    assert "Where the mean over companies probably lies" in page.text
+    assert "no verdict not_comparable The metric is an amount, and not a count of events or companies" in page.text
+    assert page.charts["exposures"]["unit"] == "companies"
+
+
 async def test_more_is_not_called_best_where_less_is_better(service: Service, visitor: Visitor) -> None:
     fewer = {"name": "Refunds", "filters": TREND, "role": "guardrail", "goal": "decrease"}
     experiment = await clear_win(service, secondary_metrics=[fewer])

@@ -99,11 +99,17 @@ def test_published_splits_give_published_p_value(
     assert found.is_mismatch == is_mismatch
 
 
-def test_split_ignores_variant_without_weight() -> None:
-    found = check_sample_ratio({"a": 500, "b": 480, "off": 7}, {"a": 1, "b": 1, "off": 0})
+@pytest.mark.parametrize("off", [0, 1, 7])
+def test_samples_of_a_variant_without_weight_are_impossible(off: int) -> None:
+    found = check_sample_ratio({"a": 500, "b": 480, "off": off}, {"a": 1, "b": 1, "off": 0})
+    without = check_sample_ratio({"a": 500, "b": 480}, {"a": 3, "b": 3})
 
-    assert found.expected == {"a": 490, "b": 490}
-    assert found.p_value == check_sample_ratio({"a": 500, "b": 480}, {"a": 3, "b": 3}).p_value
+    total = 980 + off
+    assert found.expected == {"a": total / 2, "b": total / 2, "off": 0}
+    if off:
+        assert (found.chi_square, found.p_value, found.is_mismatch) == (math.inf, 0, True)
+    else:
+        assert (found.chi_square, found.p_value) == (without.chi_square, without.p_value)
 
 
 @given(statistic=st.floats(1e-3, 500))

@@ -26,7 +26,7 @@ _BEGINNING, _END = -(2**62), 2**62
 
 @dataclass(frozen=True)
 class Exposures:
-    """The exposures of an experiment, as of one moment.
+    """The exposures of an experiment, as of one moment. Groups that the flag assigns take the place of persons.
 
     Attributes
     ----------
@@ -50,10 +50,16 @@ class Exposures:
     @property
     def sample_ratio(self) -> SampleRatio | None:
         """The test of the exposed persons against the flag's split; None where the split says nothing about them."""
-        if self.split.is_of_groups or not self.planned.any():
+        if not self.planned.any():
             return None
         planned = dict(zip(self.scope.variants, self.planned.sum(axis=1).tolist(), strict=True))
         return check_sample_ratio(self.exposed, planned)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Persons who were shown a variant that the flag had before: they are in no figure."""
+        found = zip(self.split.former_variants, self.counts.former.tolist(), strict=True)
+        return {variant: persons for variant, persons in found if persons}
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,13 @@ def exposure_fact_query(
         unfiltered = columns[len(query.event_sets) - 1]
         activations = [part.select(part.time < inside.until) for part in columns[len(query.event_sets) :]]
         return count_exposures(
-            columns[0], unfiltered, ticks, inside, lambda facts: query.ledger([facts, *activations], count), count
+            columns[0],
+            unfiltered,
+            ticks,
+            inside,
+            lambda facts: query.ledger([facts, *activations], count),
+            count,
+            len(split.former_variants),
         )
 
     rules = ("exposures of all times", repr(inside), ticks.interval, scope.timezone.key, query.handling)
@@ -125,12 +137,12 @@ def exposure_fact_query(
     return FactQuery(
         event_sets=[*query.event_sets, *others],
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
-        variants=scope.variants,
+        variants=[*scope.variants, *split.former_variants],
         count=count_columns,
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=(*rules, *divided),
-        columns=frozenset({"actor"} if query.handling == "exclude" else {"actor", "sequence"}),
+        parameters=(*rules, f"{len(split.former_variants)} former variants", *divided),
+        columns=query.columns,
         needed_since=window.since,
     )
 

@@ -40,7 +40,10 @@ def write_exposures(exposures: Exposures) -> ExposuresRead:
             persons_without_variant=counts.persons - exposed - several,
             multiple_variants=several,
             analysed=exposed,
+            without_group=counts.without_actor,
         ),
+        unit=exposures.query.unit,
+        lost_variants=exposures.lost,
     )
 
 

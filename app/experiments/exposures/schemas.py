@@ -44,7 +44,10 @@ EXPOSURES_EXAMPLE: dict[str, JsonValue] = {
         "persons_without_variant": 4,
         "multiple_variants": 2,
         "analysed": 198,
+        "without_group": 0,
     },
+    "unit": "persons",
+    "lost_variants": {},
 }
 
 
@@ -87,8 +90,9 @@ class ExposureSeriesRead(ResponseBody):
 class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
-    Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
-    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analysed`.
+    Events: `exposure_events` = `outside_window` + `test_accounts` + `without_group` + `missing_variant` +
+    `unknown_variant` + `with_variant`. Persons, or groups where the flag assigns groups: `persons_seen` =
+    `persons_without_variant` + `multiple_variants` + `analysed`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
@@ -101,6 +105,11 @@ class ExposureAccountingRead(ResponseBody):
     persons_without_variant: int = Field(description="Persons without an event that names a variant.", examples=[4])
     multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
     analysed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
+    without_group: int = Field(
+        description="Events inside the window that name no group of the type that the flag assigns; 0 where it assigns "
+        "persons.",
+        examples=[0],
+    )
 
 
 class ExposuresRead(ResponseBody):
@@ -116,6 +125,16 @@ class ExposuresRead(ResponseBody):
         description="One series for each entry of `total_exposures`, in the same order."
     )
     accounting: ExposureAccountingRead = Field(description="How every event and every person was counted.")
+    unit: str = Field(
+        description="What is counted: `persons`, or the groups that the flag assigns, by the name of their type, such "
+        "as `companies`. Groups then take the place of persons in every figure.",
+        examples=["persons"],
+    )
+    lost_variants: dict[str, int] = Field(
+        description="Variants that the flag had while the experiment ran and has no longer, with the persons who were "
+        "shown them. Their events are among those of `unknown_variant`.",
+        examples=[{}],
+    )
 
 
 class VariantShareRead(ResponseBody):

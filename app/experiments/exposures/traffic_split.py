@@ -15,6 +15,9 @@ from app.flags.filters import JsonDict, groups_of, variant_keys, variants_of
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _WHOLE = 100.0
 
+VARIANTS = "feature_flag_variants"  # in an experiment's parameters
+_MOST_FORMER_VARIANTS = 100
+
 
 @dataclass(frozen=True)
 class SplitChange:
@@ -40,11 +43,12 @@ class Phase:
 class TrafficSplit:
     """The phases of a flag's split while an experiment ran, oldest first; there is at least one.
 
-    ``is_of_groups``: the flag assigns groups, so persons are not assigned independently.
+    ``former_variants`` are those that the flag had since the experiment's start, or that the experiment planned, and
+    that the flag has no longer.
     """
 
     phases: Sequence[Phase]
-    is_of_groups: bool
+    former_variants: Sequence[str] = ()
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -87,11 +91,10 @@ class Assignment:
 
     rollout_percentage: float | None
     shares: Mapping[str, float]
-    is_of_groups: bool
 
     @classmethod
     def of(cls, filters: JsonDict) -> Self:
-        return cls(_rollout(filters), shares_of(filters), filters.get("aggregation_group_type_index") is not None)
+        return cls(_rollout(filters), shares_of(filters))
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class TrafficSplitQueries:
             for one in within
             if one.before is not None and one.before.shares != one.after.shares
         ]
-        return TrafficSplit([Phase(None, first.shares), *phases], last.is_of_groups)
+        return TrafficSplit([Phase(None, first.shares), *phases], _former_variants(experiment, changes))
 
     async def history(self, experiment: Experiment) -> Sequence[Distribution]:
         """Return how the flag assigned variants since its creation, oldest first.
@@ -183,6 +186,15 @@ def shipped_variant(filters: JsonDict) -> str | None:
     shares = shares_of(filters)
     whole = [key for key, share in shares.items() if share == _WHOLE]
     return whole[0] if len(shares) > 1 and len(whole) == 1 and sum(shares.values()) == _WHOLE else None
+
+
+def _former_variants(experiment: Experiment, changes: Sequence[_Change]) -> list[str]:
+    planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(VARIANTS)}}))
+    for change in changes:
+        keys |= dict.fromkeys([*(change.before.shares if change.before else ()), *change.after.shares])
+    present = shares_of(experiment.feature_flag.filters)
+    return [key for key in keys if key not in present][-_MOST_FORMER_VARIANTS:]
 
 
 def _rollout(filters: JsonDict) -> float | None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from app.common.nouns import capitalized
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
 from app.experiments.scorecard.progress import Progress
 from app.flags.filters import CONTROL
+from app.metrics.queries.models import PERSONS
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 # Shares above which persons in several variants, and events without a variant, are reported.
@@ -28,6 +30,12 @@ class Evidence:
         Whether the experiment has started and has not ended.
     metric : MetricEvidence or None
         None where the target metric cannot be counted; ``metric_problem`` says why.
+    unit : str
+        What the flag assigns, in the plural: persons, or groups of a type.
+    lost_variants : mapping of str to int
+        Persons or groups who were shown a variant that the flag has no longer.
+    without_group : int
+        Exposure events that name no group of the type that the flag assigns.
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
     progress : Progress or None
@@ -40,6 +48,9 @@ class Evidence:
     split: Mapping[str, float]
     forced_variants: Sequence[str]
     split_changes: Sequence[SplitChange]
+    unit: str
+    lost_variants: Mapping[str, int]
+    without_group: int
     exposed: Mapping[str, int]
     in_several: int
     exposure_event: str
@@ -121,13 +132,13 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
         None,
         "critical",
         "The split is not the planned one",
-        f"Persons were not exposed in the planned proportions{phases} (chi-square p = {ratio.p_value:.2g}, alarm below "
-        f"{MISMATCH_LEVEL} from {MIN_SAMPLES} persons on). Some variants lose or gain persons, so the variants are "
-        "no longer comparable.",
+        f"{capitalized(evidence.unit)} were not exposed in the planned proportions{phases} (chi-square p = "
+        f"{ratio.p_value:.2g}, alarm below {MISMATCH_LEVEL} from {MIN_SAMPLES} {evidence.unit} on). Some variants lose "
+        f"or gain {evidence.unit}, so the variants are no longer comparable.",
         {"observed": dict(evidence.exposed), "expected": dict(ratio.expected), "p_value": ratio.p_value},
         [
             "Compare how the variants send exposures: redirects, crashes and consent banners of one variant lose them.",
-            "Check whether bots or a release condition with a fixed variant add persons to one variant.",
+            f"Check whether bots or a release condition with a fixed variant add {evidence.unit} to one variant.",
             "Fix the cause and restart the experiment; the data collected so far cannot be corrected.",
         ],
     )
@@ -143,11 +154,11 @@ def _several_variants(evidence: Evidence) -> Iterator[Finding]:
         "BIAS_RISK_MULTIPLE_EXCLUDED",
         "uneven_split" if is_uneven else None,
         "warning",
-        "Persons were shown several variants",
-        f"{evidence.in_several} of {total} exposed persons were shown more than one variant; means per person leave "
-        "them out."
+        f"{capitalized(evidence.unit)} were shown several variants",
+        f"{evidence.in_several} of {total} exposed {evidence.unit} were shown more than one variant; means leave them "
+        "out."
         + (
-            " With an uneven split this takes more persons from the smaller variants and biases them."
+            f" With an uneven split this takes more {evidence.unit} from the smaller variants and biases them."
             if is_uneven
             else ""
         ),
@@ -197,11 +208,46 @@ def _split(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             "The split changed while the experiment ran",
             f"The flag's variants changed {len(changes)} time{'s' if len(changes) > 1 else ''} since the start. "
-            "Persons of before and after are mixed in different proportions, so a trend over time can look like an "
-            "effect.",
+            f"{capitalized(evidence.unit)} of before and after are mixed in different proportions, so a trend over "
+            "time can look like an effect.",
             {"changes": changes},
             ["Reset the experiment and start again with the split that you want to keep."],
         )
+
+
+def _lost_variants(evidence: Evidence) -> Iterator[Finding]:
+    lost = evidence.lost_variants
+    if not lost:
+        return
+    named = ", ".join(f"{variant!r} ({persons} {evidence.unit})" for variant, persons in lost.items())
+    yield Finding(
+        "LOST_VARIANTS",
+        None,
+        "critical",
+        "Variants were renamed or removed",
+        f"The flag no longer has {named}: what they did is in no figure, and what is left may not be comparable.",
+        {"lost_variants": dict(lost)},
+        [
+            "Give the flag's variants the keys that they had: then everything is counted again.",
+            "Or reset the experiment and start again with the new variants.",
+        ],
+    )
+
+
+def _missing_group(evidence: Evidence) -> Iterator[Finding]:
+    total = evidence.without_group + sum(evidence.exposed.values()) + evidence.in_several
+    if evidence.without_group <= WITHOUT_VARIANT_SHARE * total:
+        return
+    yield Finding(
+        "MISSING_GROUP",
+        None,
+        "warning",
+        "Exposures do not name the group",
+        f"{evidence.without_group} events `{evidence.exposure_event}` name no group of the type that the flag assigns "
+        f"({evidence.unit}), and are not counted.",
+        {"without_group": evidence.without_group},
+        ["Send the group with every event: call `group` in the SDK, or set `$groups` where events are captured."],
+    )
 
 
 def _variants(evidence: Evidence) -> Iterator[Finding]:
@@ -256,6 +302,22 @@ def _metric(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _not_comparable(evidence: Evidence) -> Iterator[Finding]:
+    metric = evidence.metric
+    if metric is None or not metric.amount or not metric.total:
+        return
+    yield Finding(
+        "NOT_COMPARABLE",
+        None,
+        "info",
+        "`results` has no verdict: see `analysis`",
+        f"The rule of 2022 is about counts of events and of {evidence.unit}. The total of the target metric "
+        f"(`{metric.amount}`), or its exposure, is an amount, whose size says nothing about its variance.",
+        {"math": metric.amount},
+        [f"Read `analysis`: it compares `total`, `dau`, `sum` and `avg` with their variance over {evidence.unit}."],
+    )
+
+
 def _missing_property(evidence: Evidence) -> Iterator[Finding]:
     metric = evidence.metric
     if metric is None or not metric.total:
@@ -288,9 +350,9 @@ def _exposure(evidence: Evidence) -> Iterator[Finding]:
         "ZERO_EXPOSURES",
         None,
         "warning",
-        "No person was exposed",
+        "No person was exposed" if evidence.unit == PERSONS else f"No {evidence.unit} were exposed",
         f"The metric has events, but there is no event `{evidence.exposure_event}` inside the window: trends count "
-        "every variant's exposure as 1, and means per person are unknown.",
+        "every variant's exposure as 1, and means are unknown.",
         {"exposure_event": evidence.exposure_event},
         ["Evaluate the flag with an SDK that reports it, or define exposure in `custom_exposure_filter`."],
     )
@@ -332,7 +394,10 @@ _RULES = (
     _forced_variants,
     _flag_state,
     _split,
+    _lost_variants,
+    _missing_group,
     _metric,
+    _not_comparable,
     _missing_property,
     _variants,
     _exposure,

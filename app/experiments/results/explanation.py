@@ -20,7 +20,11 @@ class ExplainedChecksRead(ResponseBody):
 
 
 class ExplainedCountsRead(ResponseBody):
-    unit: str = Field(description="`persons` that entered the funnel, or `events` of the trend.", examples=["persons"])
+    unit: str = Field(
+        description="`persons` that entered the funnel (groups by the name of their type, such as `companies`), or "
+        "`events` of the trend.",
+        examples=["persons"],
+    )
     variants: dict[str, int] = Field(
         description="Counts by the variant that the events name.", examples=[{"control": 9, "test": 11}]
     )

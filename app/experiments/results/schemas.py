@@ -8,6 +8,7 @@ from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESUL
 from app.http.schemas import ResponseBody
 
 _PROBABILITY = "Probability that the variant is the best of all. Exact: the same counts give the same digits."
+_PROBABILITY_OF_TREND = f"{_PROBABILITY} The same for all variants where the code is `not_comparable`."
 _SIGNIFICANT = "Whether `significance_code` is `significant`."
 _CODE = (
     "`not_enough_exposure`: a variant has fewer than 100. `low_win_probability`: neither control nor the tests "
@@ -25,13 +26,14 @@ class FunnelStepRead(ResponseBody):
     custom_name: str | None = Field(description="The name that the metric gives the step, if any.")
     order: int = Field(description="Its position in the funnel, from 0.")
     people: list[JsonValue] = Field(description="Always empty.")
-    count: int = Field(description="Persons that reached this step.", examples=[100])
+    count: int = Field(description="Persons, or groups, that reached this step.", examples=[100])
     type: Literal["events", "actions"] = Field(description="Whether `action_id` is an event's name or an action's id.")
     average_conversion_time: float | None = Field(
-        description="Average seconds from the step before; null for the first step."
+        description="Average seconds from the step before, of those who reached this step; null for the first step, "
+        "and where it has none."
     )
     median_conversion_time: float | None = Field(
-        description="Median seconds from the step before; null for the first step."
+        description="Median seconds from the step before, of those who reached this step; null likewise."
     )
     breakdown: list[str] = Field(description="The variant.", examples=[["test"]])
     breakdown_value: list[str] = Field(description="The variant again.", examples=[["test"]])
@@ -75,24 +77,32 @@ class TrendSeriesRead(ResponseBody):
 class TrendVariantRead(ResponseBody):
     key: str = Field(description="The variant.", examples=["test"])
     count: int = Field(description="The metric's total.", examples=[380])
-    exposure: float = Field(description="Exposed persons, as a ratio to control's.", examples=[1.01])
-    absolute_exposure: float = Field(description="Exposed persons; 1 if none was reported.", examples=[1010.0])
+    exposure: float = Field(
+        description="Exposed persons, or groups where the flag assigns groups, as a ratio to control's.",
+        examples=[1.01],
+    )
+    absolute_exposure: float = Field(description="Their number; 1 if none was reported.", examples=[1010.0])
 
 
 class TrendResultsRead(ResponseBody):
     model_config = ConfigDict(json_schema_extra={"examples": [TREND_RESULTS_EXAMPLE]})
 
     insight: list[TrendSeriesRead] = Field(description="One series for each variant with events, largest first.")
-    probability: dict[str, float] = Field(description=_PROBABILITY)
+    probability: dict[str, float] = Field(description=_PROBABILITY_OF_TREND)
     significant: bool = Field(description=_SIGNIFICANT)
     filters: dict[str, JsonValue] = Field(description=_FILTERS)
-    significance_code: str = Field(description=_CODE)
+    significance_code: str = Field(
+        description=f"{_CODE} `not_comparable`: the metric is an amount, such as a sum, an average or a maximum, and "
+        "not a count of events or persons, so that there is no verdict: `analysis` compares it."
+    )
     p_value: float = Field(
         description="Two-sided exact comparison of the best test variant's count with control's; 1 if an earlier check "
         "failed."
     )
     variants: list[TrendVariantRead]
-    credible_intervals: dict[str, tuple[float, float]] = Field(description=_INTERVAL)
+    credible_intervals: dict[str, tuple[float, float]] = Field(
+        description=f"{_INTERVAL} Empty where the code is `not_comparable`."
+    )
 
 
 class SecondaryResultsRead(ResponseBody):

@@ -12,17 +12,18 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
+from app.experiments.exposures.lost_variants import refuse_data
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
 from app.experiments.results.trend import totals
-from app.flags.filters import variant_keys
+from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
@@ -92,20 +93,21 @@ class ResultsService:
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._queries.scope(experiment)
-        insight = read_insight(filters)
+        try:
+            insight = read_insight(filters)
+        except UnsupportedInsight as error:
+            raise ValidationFailed("Secondary metrics need to be funnel or trend insights") from error
         if insight == "TRENDS":
             trend = await self._queries.trend(filters)
             if trend is None:
                 return {}
             [counts] = await self._facts.counts([await self._queries.trend_fact_query(trend, scope)])
             return totals(counts, scope.variants)
-        if insight == "FUNNELS":
-            funnel = await self._queries.funnel(filters)
-            if not funnel.steps:
-                return {}
-            [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
-            return conversion_rates(reached, scope.variants)
-        raise ValidationFailed("Secondary metrics need to be funnel or trend insights")
+        funnel = await self._queries.funnel(filters)
+        if not funnel.steps:
+            return {}
+        [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
+        return conversion_rates(reached, scope.variants)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
         """Whether not one of the metric's events of the last seven days names a variant of any flag."""
@@ -124,9 +126,11 @@ class ResultsService:
         flag = experiment.feature_flag
         times = [str(experiment.start_date), str(experiment.end_date)]
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
-        return json.dumps([kind, filters, parameters, flag.key, variant_keys(flag.filters), times, project])
+        of_flag = [flag.id, flag.key, variant_keys(flag.filters), group_type_index_of(flag.filters)]
+        return json.dumps([kind, filters, parameters, of_flag, times, project])
 
     async def _plan_funnel(self, filters: Filters, scope: ExperimentScope) -> PlannedTarget:
+        _refuse_other_groups(filters, scope)
         query = await self._queries.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
@@ -136,17 +140,20 @@ class ResultsService:
         )
 
     async def _plan_trend(self, experiment: Experiment, scope: ExperimentScope) -> PlannedTarget:
+        _refuse_other_groups(experiment.filters, scope)
         filters, found = experiment.filters, await self._queries.trend(experiment.filters)
         if found is None:
             raise _refusal(NoControlVariant())
         query = fitted(found, scope)
         ticks = trend_buckets(query, scope)
+        own = await self._queries.own_exposure(experiment.parameters)
+        are_counts = query.is_count(scope) and (own is None or own.is_count(scope))
         return PlannedTarget(
             [
                 await self._queries.trend_fact_query(query, scope),
                 await self._queries.exposure_2022_fact_query(query, experiment.parameters, scope),
             ],
-            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, *counts),
+            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, are_counts, *counts),
         )
 
 
@@ -166,11 +173,17 @@ def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
     try:
         return target.judge()
     except ExperimentDataError as error:
-        raise _refusal(error) from error
+        raise refuse_data(error, target.exposures) from error
 
 
 def _refusal(error: ExperimentDataError) -> ValidationFailed:
     return ValidationFailed(str(error), code=error.code)
+
+
+def _refuse_other_groups(filters: Filters, scope: ExperimentScope) -> None:
+    problem = foreign_groups(filters, scope)
+    if problem:
+        raise ValidationFailed(problem, attr="filters")
 
 
 def _secondary_filters(experiment: Experiment, index: int) -> Filters:

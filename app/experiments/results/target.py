@@ -2,30 +2,34 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from app.experiments.exposures.counting import Exposures
 from app.experiments.results.funnel import judge_funnel
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.experiments.results.trend import judge_trend
+from app.experiments.results.trend import judge_trend, show_amounts
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.applied_filters import JsonDict, applied_funnel_filters, applied_trend_filters
 from app.metrics.queries.entities import Filters
-from app.metrics.queries.models import FunnelQuery, TrendQuery
+from app.metrics.queries.models import GROUPS, FunnelQuery, TrendQuery
 from app.metrics.queries.scope import ExperimentScope
 
 
 @dataclass(frozen=True)
 class MetricEvidence:
-    """The counts of a metric by variant: persons that entered a funnel, or events of a trend."""
+    """The counts of a metric by variant: persons or groups that entered a funnel, or events of a trend.
 
-    unit: Literal["persons", "groups", "events"]
+    ``amount`` names the aggregation of a trend that the rule of 2022 does not apply to; else it is empty.
+    """
+
+    unit: str
     of_variants: Mapping[str, int]
     without_variant: int
     other_variant: int
+    amount: str = ""
 
     @property
     def total(self) -> int:
@@ -46,7 +50,9 @@ class CountedFunnel:
     @property
     def evidence(self) -> MetricEvidence:
         entered = dict(zip(self.scope.variants, self.counts.of_variants[:, 0].tolist(), strict=True))
-        unit: Literal["persons", "groups"] = "persons" if self.query.group_type_index is None else "groups"
+        own, unit = self.query.group_type_index, self.exposures.query.unit
+        if own not in (None, self.scope.group_type_index):
+            unit = GROUPS
         return MetricEvidence(unit, entered, self.counts.without_variant, self.counts.other_variant)
 
     @property
@@ -65,6 +71,7 @@ class CountedTrend:
     filters: Filters
     query: TrendQuery
     ticks: Ticks
+    are_counts: bool  # of events or persons, as are their weights: the rule of 2022 is about those
     counts: TrendCounts
     weights: TrendCounts  # exposure by the rule of 2022
 
@@ -75,7 +82,8 @@ class CountedTrend:
     @property
     def evidence(self) -> MetricEvidence:
         events = dict(zip(self.scope.variants, self.counts.of_variants.tolist(), strict=True))
-        return MetricEvidence("events", events, self.counts.without_variant, self.counts.other_variant)
+        amount = "" if self.are_counts else self.query.math
+        return MetricEvidence("events", events, self.counts.without_variant, self.counts.other_variant, amount)
 
     @property
     def applied_filters(self) -> JsonDict:
@@ -83,8 +91,9 @@ class CountedTrend:
         return applied_trend_filters(self.query, self.filters, self.scope)
 
     def judge(self) -> TrendResultsRead:
-        """Return the verdict; see ``judge_trend``."""
-        return judge_trend(self.query, self.counts, self.ticks, self.weights, self.filters, self.scope)
+        """Return the verdict, if there is one; see ``judge_trend`` and ``show_amounts``."""
+        judge_counts = judge_trend if self.are_counts else show_amounts
+        return judge_counts(self.query, self.counts, self.ticks, self.weights, self.filters, self.scope)
 
 
 CountedTarget = CountedFunnel | CountedTrend

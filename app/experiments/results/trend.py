@@ -11,7 +11,7 @@ from app.metrics.queries.applied_filters import JsonDict, applied_trend_filters
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.models import TrendQuery
 from app.metrics.queries.scope import ExperimentScope
-from app.statistics.posthog_2022.trend import TrendVariant, evaluate_trend
+from app.statistics.posthog_2022.trend import TrendVariant, TrendVerdict, evaluate_trend, withhold_verdict
 
 MAX_EXPOSURE = 2**53  # larger integers are not exact in floating point
 
@@ -43,50 +43,83 @@ def judge_trend(
     filters: Filters,
     scope: ExperimentScope,
 ) -> TrendResultsRead:
-    """Return the results of a trend metric; variants without events are absent everywhere.
+    """Return the results of a trend that counts events or persons; variants without events are absent everywhere.
 
     Raises
     ------
     ExperimentDataError
         When there is no control or no test variant, or there are too many variants.
     ValidationFailed
-        When a total cannot be compared: it is negative or not finite.
+        When a total is not finite.
     """
+    series = _all_series(query, counts, ticks, filters, scope)
+    variants = _variants(series, exposed, scope)
+    return _results(series, variants, evaluate_trend([TrendVariant(**dict(one)) for one in variants]))
+
+
+def show_amounts(
+    query: TrendQuery,
+    counts: TrendCounts,
+    ticks: Ticks,
+    exposed: TrendCounts,
+    filters: Filters,
+    scope: ExperimentScope,
+) -> TrendResultsRead:
+    """Return the results of a trend of amounts, without a verdict.
+
+    The totals are those of 2022: of averages, for example, the sum over the intervals. Two of them say nothing about
+    each other without the variance of what was added up.
+
+    Raises
+    ------
+    ExperimentDataError, ValidationFailed
+        As ``judge_trend``.
+    """
+    series = _all_series(query, counts, ticks, filters, scope)
+    variants = _variants(series, exposed, scope)
+    return _results(series, variants, withhold_verdict(variants))
+
+
+def _results(
+    series: Sequence[TrendSeriesRead], variants: Sequence[TrendVariantRead], verdict: TrendVerdict
+) -> TrendResultsRead:
+    return TrendResultsRead(
+        insight=list(series),
+        probability=dict(verdict.probability),
+        significant=verdict.significant,
+        filters=series[0].filter,
+        significance_code=verdict.significance_code,
+        p_value=verdict.p_value,
+        variants=list(variants),
+        credible_intervals=dict(verdict.credible_intervals),
+    )
+
+
+def _all_series(
+    query: TrendQuery, counts: TrendCounts, ticks: Ticks, filters: Filters, scope: ExperimentScope
+) -> list[TrendSeriesRead]:
+    """Return a series for each variant with events, largest first."""
     applied_filters = applied_trend_filters(query, filters, scope)
     present = [slot for slot, events in enumerate(counts.of_variants) if events > 0]
     shown, rows = ticks.thinned()
     labels, days = shown.labels(), shown.days()
     total, running = counts.count.tolist(), counts.cumulative[:, rows].tolist()
-    series = sorted(
+    return sorted(
         (
             _series(query, total[slot], running[slot], labels, days, scope.variants[slot], applied_filters)
             for slot in present
         ),
         key=lambda one: (-one.count, one.label),
     )
-    found = {one.breakdown_value: one.count for one in series}
+
+
+def _variants(
+    series: Sequence[TrendSeriesRead], exposed: TrendCounts, scope: ExperimentScope
+) -> list[TrendVariantRead]:
+    """Return the count and the exposure of each variant, control first."""
     exposures = dict(zip(scope.variants, map(_whole, exposed.count.tolist()), strict=True))
-    variants = [_variant(key, count, exposures, scope.variants[0]) for key, count in found.items()]
-    variants.sort(key=lambda variant: variant.key != scope.variants[0])
-    verdict = evaluate_trend(variants)
-    return TrendResultsRead(
-        insight=series,
-        probability=dict(verdict.probability),
-        significant=verdict.significant,
-        filters=applied_filters,
-        significance_code=verdict.significance_code,
-        p_value=verdict.p_value,
-        variants=[
-            TrendVariantRead(
-                key=variant.key,
-                count=variant.count,
-                exposure=variant.exposure,
-                absolute_exposure=variant.absolute_exposure,
-            )
-            for variant in variants
-        ],
-        credible_intervals=dict(verdict.credible_intervals),
-    )
+    variants = [_variant(one.breakdown_value, one.count, exposures, scope.variants[0]) for one in series]
+    return sorted(variants, key=lambda variant: variant.key != scope.variants[0])
 
 
 def _whole(amount: float) -> int:
@@ -94,12 +127,12 @@ def _whole(amount: float) -> int:
     return int(min(amount, MAX_EXPOSURE)) if amount >= 1 else 0
 
 
-def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariant:
-    if not math.isfinite(count) or count < 0:
-        raise ValidationFailed(f"The total of variant {key!r} is {count}: only finite amounts from 0 can be compared")
+def _variant(key: str, count: float, exposures: dict[str, int], control: str) -> TrendVariantRead:
+    if not math.isfinite(count):
+        raise ValidationFailed(f"The total of variant {key!r} is {count}: it is not finite")
     exposed, exposed_to_control = exposures[key], exposures[control]
     ratio = exposed / exposed_to_control if exposed and exposed_to_control else 1.0
-    return TrendVariant(key, count=int(count), exposure=ratio, absolute_exposure=float(exposed or 1))
+    return TrendVariantRead(key=key, count=int(count), exposure=ratio, absolute_exposure=float(exposed or 1))
 
 
 def _series(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
@@ -22,11 +23,12 @@ from app.experiments.scorecard.metrics import (
 )
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.person_values import ValueCounts
+from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.funnel import progress_fact_query
-from app.metrics.queries.parsing import read_insight
+from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
@@ -79,7 +81,7 @@ class CountedMetric:
             return None
         try:
             return variants_of(self.counts[:, :, day], self.kind, keys)
-        except ValueError:  # sums have lost their precision: the amounts differ too much in size
+        except (OverflowError, ValueError):  # of amounts so large that their squares are not finite
             return None
 
 
@@ -202,9 +204,9 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, self.problem)
         if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
             return CountedMetric(self.metric, None, None, problem)
-        counts = answer.cumulative
-        if not np.isfinite(counts.astype(np.float64)).all():
+        if isinstance(answer, SampleCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
+        counts = answer.cumulative
         return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
 
 
@@ -242,14 +244,12 @@ class _MetricPlanner:
                 return await self._typed(metric)
             if not metric.filters:
                 return _PlannedMetric(metric, problem="The metric does not say what to count.")
-            insight = read_insight(metric.filters)
-            if insight == "TRENDS":
-                return await self._trend(metric)
-            if insight == "FUNNELS" or metric.id == PRIMARY:
-                return await self._funnel(metric)
+            if problem := foreign_groups(metric.filters, self.scope):
+                return _PlannedMetric(metric, problem=problem)
+            is_trend = read_insight(metric.filters) == "TRENDS"
+            return await (self._trend(metric) if is_trend else self._funnel(metric))
         except ValidationFailed as error:
             return _PlannedMetric(metric, problem=error.detail)
-        return _PlannedMetric(metric, problem="Only funnels and trends can be analyzed.")
 
     async def _typed(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.typed(metric.typed, self.experiment)
@@ -266,12 +266,13 @@ class _MetricPlanner:
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
         if query is None:
-            return _PlannedMetric(metric, problem="The trend has no event or action that exists.")
-        math = person_level_math(query)
+            return _PlannedMetric(metric, problem="The trend has no event or action.")
+        math = person_level_math(query, self.scope)
         if math is None:
-            problem = f"Persons cannot be compared by {query.math}: use total, dau, sum or avg."
+            units = capitalized(self.exposures.query.unit)
+            problem = f"{units} cannot be compared by {query.math}: use total, dau, sum or avg."
             return _PlannedMetric(metric, problem=problem)
-        fact_query = sample_fact_query(query, math, self.exposures.query.event_sets[0], self.scope, self.ticks)
+        fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 

@@ -22,6 +22,8 @@ SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
         "timezone": "UTC",
     },
     "sample_ratio_mismatch": _RATIO,
+    "unit": "persons",
+    "lost_variants": {},
     "metrics": [
         {
             "metric_id": "primary",

@@ -46,7 +46,10 @@ class MetricAnalysisRead(ResponseBody):
     role: Role = Field(description="A guardrail only has to show that it is not harmed.")
     goal: Goal
     status: MetricStatus = Field(description=_STATUS)
-    detail: str = Field(description="Why there is no analysis; empty where there is one.", examples=[""])
+    detail: str = Field(
+        description="Why there is no analysis, or nothing to compare, if the reason is known; else empty.",
+        examples=[""],
+    )
     analysis: AnalysisRead | None = Field(
         description="Funnels compare the persons who converted. Trends compare what exposed persons did from their "
         "first exposure on: `total` and `sum` their mean per person, `dau` the share who did it at all, `avg` the "
@@ -60,6 +63,15 @@ class ScorecardRead(ResponseBody):
     date_range: DateRangeRead
     sample_ratio_mismatch: SampleRatioRead | None = Field(
         description="Whether the exposed persons match the flag's split; null where no person was exposed."
+    )
+    unit: str = Field(
+        description="What the flag assigns and is compared: `persons`, or groups of a type, such as `companies`.",
+        examples=["persons"],
+    )
+    lost_variants: dict[str, int] = Field(
+        description="Variants that the flag had while the experiment ran and has no longer, with the persons who were "
+        "shown them: they are in no figure.",
+        examples=[{}],
     )
     metrics: list[MetricAnalysisRead] = Field(description="The target metric first.")
 

@@ -11,6 +11,7 @@ from app.analysis.schemas import AnalysisRead, StatsConfig
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
+from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
 from app.experiments.scorecard.decision import Decision, decide
@@ -228,10 +229,12 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        metrics.append(_show(counted, analysis))
+        metrics.append(_show(counted, analysis, describe_lost_variants(scorecard.exposures)))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
+        unit=scorecard.exposures.query.unit,
+        lost_variants=scorecard.exposures.lost,
         metrics=metrics,
     )
 
@@ -261,6 +264,7 @@ async def _write_timeseries(
 
 
 async def _analyze(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysis | None]:
+    require_variants(scorecard.exposures)
     return await _in_thread(lambda: scorecard.analyze(config))
 
 
@@ -268,6 +272,7 @@ async def _analyze_days(
     scorecard: Scorecard, config: AnalysisConfig, index: int, days: Sequence[int]
 ) -> list[Analysis | None]:
     """Return the analyses of one metric at the end of each of some days."""
+    require_variants(scorecard.exposures)
     return await _in_thread(lambda: [scorecard.analyze(config, day)[index] for day in days])
 
 
@@ -287,17 +292,18 @@ def _criteria(experiment: Experiment) -> Criteria:
     return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
 
 
-def _show(counted: CountedMetric, analysis: Analysis | None) -> MetricAnalysisRead:
+def _show(counted: CountedMetric, analysis: Analysis | None, lost: str) -> MetricAnalysisRead:
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
         shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+    status = _status(analysis)
     return MetricAnalysisRead(
         metric_id=counted.metric.id,
         name=counted.metric.name,
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
-        status=_status(analysis),
-        detail=counted.problem,
+        status=status,
+        detail=counted.problem or (lost if status == "insufficient_data" else ""),
         analysis=shown,
     )
 

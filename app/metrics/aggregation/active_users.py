@@ -1,4 +1,4 @@
-"""Aggregations of trends that need more than a bucket's events of persons: activity over days, groups and sessions."""
+"""Aggregations of trends that need more than a bucket's events: activity over days, and sessions."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -65,18 +65,6 @@ def active_actors(
     for row in range(variant_count):
         values[row] = np.bincount(bucket, weights=active[row], minlength=len(ticks))
     return values
-
-
-def unique_per_bucket(facts: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.float64]:
-    """Return the number of distinct actors of each bucket, float64[k, b]; an actor counts in several buckets.
-
-    Actors are groups or sessions. Events without one share an actor, which counts.
-    """
-    known = _known(facts, variant_count)
-    cell = (known.variant.astype(np.int64) - 1) * len(ticks) + ticks.bucket(known.time)
-    pairs = np.unique(np.stack((cell, known.actor)), axis=1)
-    counts = np.bincount(pairs[0], minlength=variant_count * len(ticks))
-    return counts.astype(np.float64).reshape(variant_count, len(ticks))
 
 
 def once_per_bucket(facts: FactColumns, ticks: Ticks) -> FactColumns:

@@ -1,6 +1,6 @@
 """Exposures: persons by variant and first exposure, and a balance of all exposure events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,6 +31,10 @@ class ExposureCounts(BucketedCounts):
         Events at any time that a filter on test accounts left out of all of the above.
     persons : int
         Persons with events inside the window, with or without a variant.
+    without_actor : int
+        Events inside the window that name no group, where groups take the place of persons.
+    former : int64[l]
+        Persons with an event inside the window that names each of l variants that the flag had before.
     """
 
     first: NDArray[np.int64]
@@ -38,6 +42,8 @@ class ExposureCounts(BucketedCounts):
     outside: int
     test_accounts: int
     persons: int
+    without_actor: int
+    former: NDArray[np.int64]
 
     @property
     def exposed(self) -> NDArray[np.int64]:
@@ -52,7 +58,7 @@ class ExposureCounts(BucketedCounts):
     @property
     def event_count(self) -> int:
         """All exposure events."""
-        return int(self.events.sum()) + self.outside + self.test_accounts
+        return int(self.events.sum()) + self.outside + self.test_accounts + self.without_actor
 
 
 def count_exposures(
@@ -62,8 +68,11 @@ def count_exposures(
     window: Window,
     read_ledger: ReadLedger,
     variant_count: int,
+    former_count: int = 0,
 ) -> ExposureCounts:
     """Count exposures.
+
+    Facts number the variants that the flag had before after those that it has.
 
     Parameters
     ----------
@@ -74,14 +83,23 @@ def count_exposures(
     read_ledger : callable
         Returns the ledger of the exposure facts inside the window.
     """
-    inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
+    within = facts.select((facts.time >= window.since) & (facts.time < window.until))
+    inside = within.with_actor()
     ledger = read_ledger(inside)
+    events = np.bincount(inside.variant, minlength=variant_count + 2)
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
     np.add.at(first, (ledger.slot, ticks.bucket(ledger.time)), 1)
     return ExposureCounts(
         first=first,
-        events=np.bincount(inside.variant, minlength=variant_count + 2).astype(np.int64),
-        outside=len(facts) - len(inside),
+        events=np.append(events[: variant_count + 1], events[variant_count + 1 :].sum()).astype(np.int64),
+        outside=len(facts) - len(within),
         test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
+        without_actor=len(within) - len(inside),
+        former=_persons_of(inside, range(variant_count + 1, variant_count + 1 + former_count)),
     )
+
+
+def _persons_of(facts: FactColumns, variants: Sequence[int]) -> NDArray[np.int64]:
+    """Return the number of persons that were shown each of some variants."""
+    return np.array([len(np.unique(facts.actor[facts.variant == one])) for one in variants], dtype=np.int64)

@@ -124,12 +124,9 @@ class Attempts:
         return len(self.times)
 
     def seconds_to(self, step: int, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the whole seconds from the step before; nan unless it comes first, within one window's length."""
+        """Return the whole seconds from the step before of some attempts, all of which reached the step."""
         before, now = self.times[step - 1][chosen], self.times[step][chosen]
-        in_time = (before != NEVER) & (now != NEVER)
-        later, earlier = now[in_time], before[in_time]
-        in_time[in_time] = (later >= earlier) & (later <= self.window.ends(earlier))
-        return np.where(in_time, (now // _SECOND - before // _SECOND).astype(np.float64), np.nan)
+        return np.asarray(now // _SECOND - before // _SECOND, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -165,9 +162,9 @@ class FunnelCounts(Counts):
 
     @property
     def average_conversion_time(self) -> NDArray[np.float64]:
-        """Seconds from the step before, averaged over actors, float64[k, n]; nan for the first step and without actors.
+        """Seconds from the step before, averaged over the actors that reached the step, float64[k, n].
 
-        The average of an actor's best attempts counts as one value.
+        Nan for the first step and without actors. The average of an actor's best attempts counts as one value.
         """
         return self._over_actors(lambda times: times.average)
 
@@ -213,9 +210,8 @@ def count_funnel(attempts: Attempts, variant_count: int) -> FunnelCounts:
     for step in range(steps):
         reached[:, step] = np.bincount(actors.variant[best > step], minlength=variant_count + 2)
     for step in range(1, steps):
-        seconds = attempts.seconds_to(step, is_best)
-        measured = ~np.isnan(seconds)
-        actor, average, median = _average_and_median(attempts.actor[is_best][measured], seconds[measured])
+        converted = is_best & (attempts.reached > step)
+        actor, average, median = _average_and_median(attempts.actor[converted], attempts.seconds_to(step, converted))
         for slot in range(variant_count):
             of_variant = actors.variant[actor] == slot + 1
             times[slot, step - 1] = ConversionTimes.of(average[of_variant], median[of_variant])

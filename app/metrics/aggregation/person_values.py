@@ -4,16 +4,16 @@ A person's value is what an aggregation makes of their events from the exposure 
 changes at events only, so that it is kept as its changes: the value from a bucket of time on.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.facts.columns import NO_ACTOR, FactColumns
 
 ValueMath: TypeAlias = Literal["total", "sum", "avg", "min", "max", "dau", "unique_session", "unique_group"]
@@ -159,32 +159,32 @@ def _first_of_each(row: Rows, events: FactColumns, keys: FactColumns) -> NDArray
 
 
 @dataclass(frozen=True)
-class ValueCounts(BucketedCounts):
-    """Sums over the persons of k variants up to the end of each of b buckets of time.
+class ValueCounts(SampleCounts):
+    """Sums over exposed persons, all of whom are holders of a value; a second one is a denominator or a covariate.
 
     Attributes
     ----------
-    cumulative : float64[m, k, b]
-        Persons; the sum of their values; the sum of the squares. With six rows a person has a second value (the
-        denominator of a ratio, or a covariate): its sum, the sum of its squares, the sum of the products of both.
     capped : float64[values, 4]
         Of each value that has outliers, at the end: the lower and the upper cap, and the persons below and above.
     """
 
-    cumulative: Floats
     capped: Floats
 
-    padding = "edge"
+    def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
+        """Return the combination of counts without outliers, which have no caps."""
+        sums = SampleCounts(self.cumulative)._combined(SampleCounts(other.cumulative), combine)  # its base
+        return replace(self, cumulative=sums.cumulative)
 
 
 @dataclass(frozen=True)
 class SummedValue:
     """A value of persons, and what is done to it before it is summed up.
 
-    ``threshold``: the value is 1 where it is at least that, else 0.
+    ``threshold``: the value is 1 where it is at least that, else 0. Values that are whole numbers have the pivot 0.
     """
 
     values: PersonValues
+    is_whole: bool
     outliers: Outliers | None = None
     threshold: float | None = None
 
@@ -208,24 +208,38 @@ def sum_values(
     place[order] = np.arange(len(order))
     slot, present = ledger.slot[order], np.searchsorted(entered[order], np.arange(len(ticks)), side="right").tolist()
     running = [_Replay(one, place) for one in values]
-    cumulative = np.zeros((3 if len(values) == 1 else 6, variant_count, len(ticks)))
+    cumulative = np.zeros((5 if len(values) == 1 else 9, variant_count, len(ticks)))
     for bucket, count in enumerate(present):
         changed = [one.advance(bucket) for one in running]
         if bucket and not any(changed) and count == present[bucket - 1]:
             cumulative[:, :, bucket] = cumulative[:, :, bucket - 1]
             continue
-        columns = [one.read(count) for one in running]
-        for row, weights in zip(cumulative, _moments(columns), strict=True):
-            row[:, bucket] = np.bincount(slot[:count], weights=weights, minlength=variant_count)
+        cumulative[:, :, bucket] = _sums(running, slot[:count], variant_count)
     return ValueCounts(cumulative, np.array([one.capped for one in running]))
 
 
-def _moments(columns: Sequence[Floats]) -> list[Floats | None]:
-    value = columns[0]
-    if len(columns) == 1:
-        return [None, value, value**2]
-    other = columns[1]
-    return [None, value, value**2, other, other**2, value * other]
+def _sums(running: Sequence["_Replay"], slot: Rows, variant_count: int) -> Floats:
+    """Return the rows of ``SampleCounts`` for the persons who have entered, about the mean of each variant."""
+    persons = np.bincount(slot, minlength=variant_count).astype(np.float64)
+    rows: list[Floats] = [persons, persons]
+    excesses: list[Floats] = []
+    for one in running:
+        values = one.read(len(slot))
+        pivot = np.zeros(variant_count)
+        if not one.is_whole:
+            total = _summed(slot, values, variant_count)
+            pivot = np.divide(total, persons, out=pivot, where=persons > 0)
+        excess = values - pivot[slot]
+        rows.append(pivot)
+        rows += [_summed(slot, power, variant_count) for power in (excess, excess**2)]
+        excesses.append(excess)
+    if len(excesses) > 1:
+        rows.append(_summed(slot, excesses[0] * excesses[1], variant_count))
+    return np.stack(rows)
+
+
+def _summed(slot: Rows, values: Floats, variant_count: int) -> Floats:
+    return np.bincount(slot, weights=values, minlength=variant_count).astype(np.float64)
 
 
 class _Replay:
@@ -234,6 +248,7 @@ class _Replay:
     def __init__(self, summed: SummedValue, place: NDArray[np.int64]) -> None:
         values = summed.values
         self._summed = summed
+        self.is_whole = summed.is_whole or summed.threshold is not None
         self._position, self._bucket, self._value = place[values.row], values.bucket, values.value
         self._now = np.zeros(len(place))
         self._applied = 0

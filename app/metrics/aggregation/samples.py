@@ -4,16 +4,19 @@ A person belongs to the only variant they were exposed to; persons exposed to se
 bucket are those of an analysis at its end.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
-from typing import Literal, TypeAlias, TypeGuard, get_args
+from typing import Any, Literal, Self, TypeAlias, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.counts import BucketedCounts
-from app.metrics.facts.columns import NO_VARIANT, FactColumns
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.facts.columns import FactColumns
 
 SampleMath: TypeAlias = Literal["total", "dau", "sum", "avg"]
 
@@ -32,77 +35,149 @@ class SampleCounts(BucketedCounts):
     Attributes
     ----------
     cumulative : float64[m, k, b]
-        Persons; the sum of their values; the sum of the squares. With six rows a person has a second value, the
-        denominator: its sum, the sum of its squares, the sum of the products of both values.
+        Persons; holders, who are the persons with a value (the others have 0); then of the holders a pivot, the sum of
+        what their values exceed it by, and the sum of the squares of that. With nine rows a person has a second value,
+        the denominator, with a pivot and two sums of its own; the last row is the sum of the products of both excesses.
+
+    Notes
+    -----
+    The variance of values that are large beside their spread is lost in a sum of their squares. About a pivot near the
+    values it is not [1]_; ``moments`` gives the plain sums without rounding. Whole numbers have the pivot 0, so that
+    their counts can be added and subtracted without any rounding.
+
+    References
+    ----------
+    .. [1] Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", *American Statistician* 37 (1983).
     """
 
     cumulative: Floats
 
     padding = "edge"
 
+    @property
+    @np.errstate(over="ignore", invalid="ignore")
+    def is_finite(self) -> bool:
+        """Whether all sums, also the plain ones, are finite numbers."""
+        plain = _about(self.cumulative, np.zeros_like(self.cumulative[_pivot_rows(self.cumulative)]))
+        return bool(np.isfinite(plain).all())
+
+    def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
+        """Return the combination about the pivots of the counts that have holders; of both if they are the same."""
+        mine, theirs = self.cumulative, other.cumulative
+        pivots = np.where(mine[_HOLDERS] > 0, mine[_pivot_rows(mine)], theirs[_pivot_rows(theirs)])
+        mine, theirs = _about(mine, pivots), _about(theirs, pivots)
+        together = combine(mine, theirs)
+        together[_pivot_rows(together)] = pivots
+        return type(self)(together)
+
+
+def moments(sums: Sequence[float]) -> list[Fraction]:
+    """Return the plain sums over persons of one cell of ``SampleCounts``, exactly.
+
+    Returns
+    -------
+    list of Fraction
+        Persons; the sum of their values; the sum of the squares. With nine rows also the sum of the denominators, the
+        sum of their squares, and the sum of the products.
+
+    Raises
+    ------
+    OverflowError, ValueError
+        When a sum is not finite.
+    """
+    persons, holders, pivot, excess, squares, *rest = map(Fraction, sums)
+    found = [persons, *_plain(holders, pivot, excess, squares)]
+    if not rest:
+        return found
+    base, other, other_squares, products = rest
+    mixed = products + pivot * other + base * excess + holders * pivot * base
+    return [*found, *_plain(holders, base, other, other_squares), mixed]
+
+
+def _plain(holders: Fraction, pivot: Fraction, excess: Fraction, squares: Fraction) -> tuple[Fraction, Fraction]:
+    return holders * pivot + excess, squares + 2 * pivot * excess + holders * pivot**2
+
+
+_HOLDERS, _PIVOT, _BASE = 1, 2, 5  # rows of ``SampleCounts``: holders, and the pivots of the values and denominators
+
+
+def _pivot_rows(cumulative: Floats) -> list[int]:
+    return [_PIVOT, _BASE] if len(cumulative) > _BASE else [_PIVOT]
+
+
+def _about(cumulative: Floats, pivots: Floats) -> Floats:
+    """Return the same sums about other pivots, float64[p, k, b]."""
+    moved, holders, by = cumulative.copy(), cumulative[_HOLDERS], cumulative[_pivot_rows(cumulative)] - pivots
+    for row, shift in zip(_pivot_rows(cumulative), by, strict=True):
+        moved[row + 2] += shift * (2 * cumulative[row + 1] + holders * shift)
+        moved[row + 1] += holders * shift
+    if len(by) > 1:
+        value, denominator = cumulative[_PIVOT + 1], cumulative[_BASE + 1]
+        moved[-1] += by[0] * denominator + by[1] * value + holders * by[0] * by[1]
+    return moved
+
 
 @np.errstate(over="ignore", invalid="ignore")
 def count_samples(
-    exposures: FactColumns, events: FactColumns, ticks: Ticks, math: SampleMath, variant_count: int
+    exposed: Ledger, events: FactColumns, ticks: Ticks, math: SampleMath, variant_count: int
 ) -> SampleCounts:
     """Sum up what exposed persons did; sums that overflow are infinite or nan.
 
     Parameters
     ----------
+    exposed : Ledger
+        Persons of one variant each.
+    events : FactColumns
+        Events without an actor do not count.
     math : {"total", "dau", "sum", "avg"}
         A person's value: the number of events; 1 if there is any; the sum of their numbers; or that sum with the
         number of events that have a number as the denominator.
     """
-    exposed = _Exposed.of(exposures, variant_count)
     persons = np.zeros((variant_count, len(ticks)))
     np.add.at(persons, (exposed.slot, ticks.bucket(exposed.time)), 1)
-    row, events = exposed.events_after(events)
+    row, events = exposed.events_since(events)
     if math in {"sum", "avg"}:
         has_number = ~np.isnan(events.value)
         row, events = row[has_number], events.select(has_number)
     cells = _Cells.of(row, ticks.bucket(events.time))
-    sums = [cells.over_persons(values, exposed.slot, persons.shape) for values in _values(cells, events, math)]
-    return SampleCounts(np.stack([np.cumsum(persons, axis=1), *sums]))
-
-
-def _values(cells: "_Cells", events: FactColumns, math: SampleMath) -> list[Floats]:
-    """Return the values to sum over persons: each person's running value from each of their cells on."""
-    counts = cells.running(np.ones(len(events)))
-    if math == "dau":
-        return [np.minimum(counts, 1)] * 2
-    if math == "total":
-        return [counts, counts**2]
-    values = cells.running(events.value)
-    return [values, values**2] if math == "sum" else [values, values**2, counts, counts**2, values * counts]
+    sums = cells.over_persons(_values(cells, events, math), exposed.slot, persons.shape)
+    return SampleCounts(np.concatenate([np.cumsum(persons, axis=1)[np.newaxis], sums]))
 
 
 @dataclass(frozen=True)
-class _Exposed:
-    """Persons that were exposed to one variant only, in ascending order, and when they were exposed first."""
+class _Values:
+    """A running value of each person, from each of their cells on: the unevaluated sum of two floats.
 
-    actor: NDArray[np.int64]
-    slot: NDArray[np.int64]  # the variant, from 0
-    time: NDArray[np.int64]
+    Where values are not whole numbers, sums are taken about a pivot.
+    """
 
-    @classmethod
-    def of(cls, exposures: FactColumns, variant_count: int) -> "_Exposed":
-        known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count))
-        order = np.argsort(known.actor, kind="stable")
-        actor, first = np.unique(known.actor[order], return_index=True)
-        if not len(actor):
-            return cls(actor, np.empty(0, np.int64), np.empty(0, np.int64))
-        variant, time = known.variant[order], known.time[order]
-        lowest, highest = np.minimum.reduceat(variant, first), np.maximum.reduceat(variant, first)
-        one = lowest == highest
-        return cls(actor[one], lowest[one].astype(np.int64) - 1, np.minimum.reduceat(time, first)[one])
+    high: Floats
+    low: Floats
+    is_whole: bool
 
-    def events_after(self, events: FactColumns) -> tuple[NDArray[np.int64], FactColumns]:
-        """Return the events at or after the first exposure of their person, each with the person's row."""
-        if not len(self.actor):
-            return np.empty(0, np.int64), events.select(np.zeros(len(events), dtype=np.bool_))
-        row = np.minimum(np.searchsorted(self.actor, events.actor), len(self.actor) - 1)
-        counts = (self.actor[row] == events.actor) & (events.time >= self.time[row])
-        return row[counts].astype(np.int64), events.select(counts)
+    def pivot(self, place: int) -> float:
+        """Return the value of a cell as the pivot for others."""
+        return 0.0 if self.is_whole else float(self.high[place] + self.low[place])
+
+    def excess(self, cells: NDArray[np.bool_], pivots: Floats) -> Floats:
+        """Return what the values of some cells exceed their pivots by, to within one rounding."""
+        high, pivots = self.high[cells], -pivots
+        total = high + pivots
+        part = total - high
+        return total + (self.low[cells] + ((high - (total - part)) + (pivots - part)))
+
+
+def _values(cells: "_Cells", events: FactColumns, math: SampleMath) -> list[_Values]:
+    """Return the values of persons, and their denominators if they have any."""
+    counts = cells.running(np.ones(len(events)))
+    nothing = np.zeros(len(counts))
+    if math == "dau":
+        return [_Values(np.minimum(counts, 1), nothing, is_whole=True)]
+    if math == "total":
+        return [_Values(counts, nothing, is_whole=True)]
+    high, low = cells.split(events.value)
+    values = _Values(cells.running(high), cells.running(low), is_whole=False)
+    return [values] if math == "sum" else [values, _Values(counts, nothing, is_whole=False)]
 
 
 @dataclass(frozen=True)
@@ -138,8 +213,23 @@ class _Cells:
             sums[now] += sums[now - 1]
         return sums
 
-    def over_persons(self, running: Floats, slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
-        """Return the sum over the persons of each variant of their values at the end of each bucket.
+    def split(self, values: Floats) -> tuple[Floats, Floats]:
+        """Split the values of events into two parts, so that the high parts of a person's events add up exactly.
+
+        The high parts are multiples of the same power of two, of at most 27 bits; the sum of 2 ** 26 of them has 53.
+        """
+        if not len(values):
+            return values, values
+        sizes, starts = np.abs(values[self.order]), self._rank() == 0
+        largest = np.maximum.reduceat(sizes, self.first[starts])
+        unit = np.ldexp(1.0, np.maximum(np.frexp(largest)[1], _SMALLEST_EXPONENT) - _BITS)
+        units = np.empty(len(values))
+        units[self.order] = np.repeat(unit, np.diff(np.append(self.first[starts], len(values))))
+        high = np.rint(values / units) * units
+        return high, values - high
+
+    def over_persons(self, values: "Sequence[_Values]", slot: NDArray[np.int64], shape: tuple[int, int]) -> Floats:
+        """Return the rows of ``SampleCounts`` after the first: sums over the persons of each variant in each bucket.
 
         A person's value holds from a cell to the next one. Values are added and never subtracted, so that a large one
         that was undone leaves no rounding error.
@@ -148,12 +238,11 @@ class _Cells:
         is_followed = self._rank()[1:] > 0
         until[:-1][is_followed] = self.bucket[1:][is_followed]
         variant = slot[self.row]
-        levels = np.zeros(shape)
+        levels = np.zeros((1 + 3 * len(values) + (len(values) > 1), *shape))
         changes = np.union1d(self.bucket, until[until < shape[1]]).tolist()
         for bucket, following in pairwise([*changes, shape[1]]):
             holds = (self.bucket <= bucket) & (bucket < until)
-            level = np.bincount(variant[holds], weights=running[holds], minlength=shape[0])
-            levels[:, bucket:following] = level[:, np.newaxis]
+            levels[:, :, bucket:following] = _sums(values, holds, variant[holds], shape[0])[:, :, np.newaxis]
         return levels
 
     def _rank(self) -> NDArray[np.intp]:
@@ -162,3 +251,28 @@ class _Cells:
         starts = np.ones(len(self.row), dtype=np.bool_)
         starts[1:] = np.diff(self.row) != 0
         return index - np.maximum.accumulate(np.where(starts, index, 0))
+
+
+_BITS = 26
+_SMALLEST_EXPONENT = -900  # smaller values are all low part
+
+
+def _sums(
+    values: Sequence[_Values], cells: NDArray[np.bool_], variant: NDArray[np.int64], variant_count: int
+) -> Floats:
+    """Sum values over some cells, one of each holder: the rows of ``SampleCounts`` after the first."""
+
+    def total(weights: Floats | None = None) -> Floats:
+        return np.bincount(variant, weights, minlength=variant_count).astype(np.float64)
+
+    present, first = np.unique(variant, return_index=True)
+    places = np.flatnonzero(cells)[first]
+    rows, excesses = [total()], []
+    for one in values:
+        pivots = np.zeros(variant_count)
+        pivots[present] = [one.pivot(place) for place in places]
+        excesses.append(one.excess(cells, pivots[variant]))
+        rows += [pivots, total(excesses[-1]), total(excesses[-1] ** 2)]
+    if len(values) > 1:
+        rows.append(total(excesses[0] * excesses[1]))
+    return np.stack(rows)

@@ -128,7 +128,7 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
 
 def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
     """Count the distinct actors of each variant, in a single bucket; an actor with several variants counts in each."""
-    return aggregate_trend(facts, always(), "dau", variant_count)
+    return aggregate_trend(facts.with_actor(), always(), "dau", variant_count)
 
 
 def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -14,8 +14,9 @@ from app.metrics.facts.series import RULES
 
 CountsT = TypeVar("CountsT", bound=Counts)
 
-# Raise when ``to_bytes`` of any counts changes: replicas of two versions then store their counts separately.
-COUNTS: Final = 3
+# Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
+# separately.
+COUNTS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,22 @@ class FactQuery(Generic[CountsT]):
     def is_incremental(self) -> bool:
         """Whether stored counts stay valid until there are new facts.
 
-        Not where filters read properties of persons or groups, which change without new facts, nor where actors are
-        not persons, because the log of merges does not know their numbers.
+        Not where filters read properties of persons or groups, which change without new facts.
         """
-        return self.additive_over is not None and all(
-            event_set.only_series is not None for event_set in self.event_sets
+        return (
+            self.additive_over is not None
+            and all(event_set.only_series is not None for event_set in self.event_sets)
+            and len(self._actor_properties) == 1
         )
+
+    @property
+    def counts_persons(self) -> bool:
+        """Whether the actors are persons, whom merges change, and not groups or sessions."""
+        return self._actor_properties == {None}
+
+    @property
+    def _actor_properties(self) -> Set[str | None]:
+        return {part.series.actor_property for event_set in self.event_sets for part in event_set.parts}
 
     @property
     def digest(self) -> str:

@@ -182,7 +182,8 @@ class MetricCounter(Generic[CountsT]):
         return [fact for fact in known.pending if fact.time < self._window.until]
 
     def _has_merges_after(self, known: Counted[CountsT]) -> bool:
-        return self._metric.additive_over == "actors" and self._last_merge > known.merge_mark
+        depends = self._metric.additive_over == "actors" and self._metric.counts_persons
+        return depends and self._last_merge > known.merge_mark
 
     async def apply_delta(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
         """Bring a count up to date; None when recomputing is faster."""
@@ -220,7 +221,8 @@ class MetricCounter(Generic[CountsT]):
         self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
     ) -> CountsT | None:
         """Return what some persons contribute now, minus what they contributed to the stored count."""
-        log = await self._persons.merges_of(touched) if self._last_merge else NO_MERGES
+        are_persons = self._metric.counts_persons  # the log of merges does not know the numbers of other actors
+        log = await self._persons.merges_of(touched) if self._last_merge and are_persons else NO_MERGES
         persons = np.union1d(touched, log.persons())
         if len(persons) >= MAX_DELTA:
             return None

@@ -51,6 +51,11 @@ class FactColumns:
         """Return the rows that a mask, an index or a slice selects."""
         return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
 
+    def with_actor(self) -> "FactColumns":
+        """Return the facts that have an actor."""
+        named = self.actor != NO_ACTOR
+        return self if named.all() else self.select(named)
+
     def in_pieces(self, count: int) -> "Iterator[FactColumns]":
         """Cut the facts into `count` pieces, regardless of their actors."""
         ends = np.linspace(0, len(self), count + 1).astype(int).tolist()

@@ -74,11 +74,11 @@ class EventSet:
 
     @property
     def only_series(self) -> SeriesDefinition | None:
-        """The single series of persons' facts that holds all events; None where more has to be read."""
+        """The single series of facts that holds all events; None where more has to be read."""
         if len(self.parts) != 1 or self.padding:
             return None
         [part] = self.parts
-        return part.series if not part.condition.children and part.series.actor_property is None else None
+        return None if part.condition.children else part.series
 
     @cached_property
     def digest(self) -> str:

@@ -2,20 +2,23 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import read_reference
+from app.metrics.aggregation.active_users import ActivityMath, is_activity_math
+from app.metrics.aggregation.trend import Math, is_math
 from app.metrics.facts.series import ActionSource, EventSource
 from app.metrics.queries.metric_limits import check_metric_limits
 from app.properties.filters import Conjunction, Group, InvalidFilter, conditions_of, parse_filter
 from app.properties.splitting import alternatives, both
+from app.properties.subjects import is_cohort
 from app.properties.validation import validate_filter
 
 Kind = Literal["events", "actions"]
@@ -30,6 +33,7 @@ NO_FILTER = Conjunction()
 class Entity:
     """One event or action of an insight. ``order`` is its position among all of them, from 0.
 
+    ``math`` is the aggregation as it was written, and ``aggregation`` the one that it names.
     ``sources`` select its events, with the filters of the entity; None for an action that does not exist.
     """
 
@@ -39,6 +43,7 @@ class Entity:
     name: str | None
     custom_name: str | None
     math: str | None
+    aggregation: Math | ActivityMath
     math_property: str | None
     math_group_type_index: int | None
     sources: tuple[EventSource, ...] | None
@@ -106,6 +111,13 @@ def mentioned_actions(filters: Filters) -> set[int]:
     return {number for item in items if (number := read_reference(item.get("id"))) is not None}
 
 
+def cohorts_in(trees: Iterable[Group]) -> set[int]:
+    """Return the ids of the cohorts that filters name."""
+    conditions = (condition for tree in trees for condition in conditions_of(tree) if is_cohort(condition))
+    values = (one.value[0] if isinstance(one.value, tuple) and one.value else one.value for one in conditions)
+    return {number for value in values if (number := read_reference(value)) is not None}
+
+
 def filters_in(filters: Filters) -> list[Group]:
     """Return the filters of all entities, exclusions included; those that cannot be read are left out."""
     found = []
@@ -149,6 +161,25 @@ def invalid_filters(detail: str = "Filters are not valid") -> ValidationFailed:
     return ValidationFailed(detail, attr="filters")
 
 
+def shown(value: JsonValue) -> str:
+    """Return the beginning of a value, for a refusal."""
+    return (repr(value) if isinstance(value, str) else json.dumps(value))[:100]
+
+
+def _read_aggregation(math: JsonValue) -> Math | ActivityMath:
+    """Return the aggregation that a name in any case means; the total where there is none.
+
+    Funnels count persons whatever it is, but an unknown one is refused there too.
+    """
+    name = math.lower() if isinstance(math, str) else None
+    if math is None or name == "":
+        return "total"
+    if is_activity_math(name) or is_math(name):
+        return name
+    known = ", ".join((*get_args(Math), *get_args(ActivityMath)))
+    raise invalid_filters(f"Filters are not valid (math {shown(math)} is not supported: use one of {known})")
+
+
 def _order(value: JsonValue) -> float:
     """Return the sort key of an entity: missing, null and 0 come first, in the order in which they were given."""
     try:
@@ -176,6 +207,7 @@ def _read_entity(kind: Kind, item: Mapping[str, JsonValue], order: int, actions:
         name=(name or str(identifier)) if kind == "events" else action.name if action else name,
         custom_name=(custom_name or "").strip() or None,
         math=_text(item.get("math")),
+        aggregation=_read_aggregation(item.get("math")),
         math_property=_text(item.get("math_property")),
         math_group_type_index=_group_type_index(item.get("math_group_type_index"), "math_group_type_index"),
         sources=_sources(kind, str(identifier), action, both(always, own)),

@@ -1,6 +1,6 @@
 """Parsed queries of metrics and exposures."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,13 +10,16 @@ from app.metrics.aggregation.calendar import Interval
 from app.metrics.aggregation.funnel import ConversionWindow
 from app.metrics.aggregation.ledger import Ledger, MultipleVariants
 from app.metrics.aggregation.trend import Math
-from app.metrics.facts.columns import FactColumns
+from app.metrics.facts.columns import Column, FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.metrics.queries.scope import ExperimentScope
 from app.properties.filters import Group
 from app.properties.subjects import DURATION_PROPERTY
+
+# What experiments assign to variants; groups by the name of their type, or where no event has named it, so.
+PERSONS, GROUPS = "persons", "groups"
 
 OrderType: TypeAlias = Literal["ordered", "strict", "unordered"]
 
@@ -32,7 +35,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class FunnelQuery:
-    """A parsed funnel. With ``group_type_index`` its actors are groups of that type instead of persons."""
+    """A parsed funnel. With ``group_type_index`` its actors are groups of that type, not the experiment's units."""
 
     steps: Sequence[Entity]
     exclusions: Sequence[Exclusion]
@@ -44,12 +47,13 @@ class FunnelQuery:
 
     def event_sets(self, scope: ExperimentScope) -> list[EventSet]:
         """Return what to read: the steps, the exclusions, and for a strict funnel all events, in this order."""
-        actor = None if self.group_type_index is None else group_property(self.group_type_index)
-        required = actor is not None
+        own = self.group_type_index
+        actor = scope.actor_property if own is None else group_property(own)
         entities = [*self.steps, *(exclusion.entity for exclusion in self.exclusions)]
-        event_sets = [scope.event_set(entity, actor_property=actor, actor_required=required) for entity in entities]
+        event_sets = [scope.event_set(entity, actor_property=actor) for entity in entities]
         if self.order_type == "strict":
             everything = [EventSource(None, NO_FILTER)]
+            required = actor is not None
             event_sets.append(
                 event_set(everything, scope.variant_property, actor_property=actor, actor_required=required)
             )
@@ -71,14 +75,24 @@ class TrendQuery:
         """Whether the values are durations of sessions, which a single event does not hold."""
         return self.value_property == DURATION_PROPERTY
 
+    def counts_units(self, scope: ExperimentScope) -> bool:
+        """Whether it counts the experiment's units, each once."""
+        counts_groups = self.math == "unique_group" and self.entity.math_group_type_index == scope.group_type_index
+        return self.math == "dau" or counts_groups
+
+    def is_count(self, scope: ExperimentScope) -> bool:
+        """Whether it counts events, or the experiment's units: other totals are not counts of anything independent."""
+        return self.math == "total" or self.counts_units(scope)
+
     def event_set(self, scope: ExperimentScope) -> EventSet:
         """Return what to read for the entity."""
         if self.measures_sessions:
-            return scope.event_set(self.entity, actor_property=SESSION_PROPERTY, actor_required=True)
-        if self.math == "unique_session":
             return scope.event_set(self.entity, actor_property=SESSION_PROPERTY)
+        if self.math == "unique_session":  # events without a session count as one
+            return scope.event_set(self.entity, actor_property=SESSION_PROPERTY, actor_required=False)
         if self.math == "unique_group" and self.entity.math_group_type_index is not None:
-            return scope.event_set(self.entity, actor_property=group_property(self.entity.math_group_type_index))
+            actor, is_unit = group_property(self.entity.math_group_type_index), self.counts_units(scope)
+            return scope.event_set(self.entity, actor_property=actor, actor_required=is_unit)
         return scope.event_set(self.entity, value_property=self.value_property)
 
 
@@ -86,9 +100,18 @@ class TrendQuery:
 class ExposureQuery:
     """What counts as exposure in an experiment.
 
-    ``event_sets`` are the events; where test accounts are left out, first the events without those, then all.
-    ``problem`` says why the experiment's own filters of exposure do not apply. With an ``activation``, persons count
-    from their first such event at or after the exposure on; ``handling`` says what persons with several variants are.
+    Attributes
+    ----------
+    event_sets : sequence of EventSet
+        The events; where test accounts are left out, first the events without those, then all.
+    problem : str
+        Why the experiment's own filters of exposure do not apply.
+    unit : str
+        What is exposed, in the plural: ``persons``, or the name of the type of groups.
+    handling : {"exclude", "first_seen"}
+        What persons with several variants are.
+    activation : EventSet or None
+        Persons count from their first such event at or after the exposure on.
     """
 
     event_sets: Sequence[EventSet]
@@ -96,6 +119,7 @@ class ExposureQuery:
     variant_property: str
     filters_test_accounts: bool
     problem: str = ""
+    unit: str = PERSONS
     handling: MultipleVariants = "exclude"
     activation: EventSet | None = None
 
@@ -104,6 +128,12 @@ class ExposureQuery:
         """What to read to know who was exposed: the exposures, and the activations if there are any."""
         return [self.event_sets[0]] if self.activation is None else [self.event_sets[0], self.activation]
 
+    @property
+    def columns(self) -> Set[Column]:
+        """What the ledger reads of the facts."""
+        return frozenset({"actor"} if self.handling == "exclude" else {"actor", "sequence"})
+
     def ledger(self, columns: Sequence[FactColumns], variant_count: int) -> Ledger:
         """Return the ledger of the facts of ``ledger_sets``."""
-        return Ledger.of(columns[0], variant_count, self.handling, None if self.activation is None else columns[1])
+        activations = None if self.activation is None else columns[1]
+        return Ledger.of(columns[0].with_actor(), variant_count, self.handling, activations)

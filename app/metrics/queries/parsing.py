@@ -1,16 +1,16 @@
 """Parses the filters of an experiment's metrics and of its exposure."""
 
 from collections.abc import Sequence
-from typing import TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.metrics.aggregation.active_users import ActivityMath, is_activity_math
+from app.metrics.aggregation.active_users import ActivityMath
 from app.metrics.aggregation.attribution import ATTRIBUTION_TYPES, Attribution
 from app.metrics.aggregation.calendar import INTERVALS, Interval
 from app.metrics.aggregation.funnel import WINDOW_UNITS, ConversionWindow
-from app.metrics.aggregation.trend import PROPERTY_MATHS, Math, is_math
+from app.metrics.aggregation.trend import PROPERTY_MATHS, Math
 from app.metrics.queries.entities import (
     NO_ACTIONS,
     NO_FILTER,
@@ -23,25 +23,46 @@ from app.metrics.queries.entities import (
     read_group_type_index,
     read_list,
     refuse_missing_actions,
+    shown,
 )
 from app.metrics.queries.models import Exclusion, FunnelQuery, OrderType, TrendQuery
+from app.metrics.queries.scope import ExperimentScope
 from app.properties.budget import FilterBudget
 from app.properties.filters import Group, InvalidFilter
 
 DEFAULT_WINDOW = 14
 ORDER_TYPES: tuple[OrderType, ...] = get_args(OrderType)
-# As a target metric, every known insight other than a trend is counted as a funnel, as in PostHog of 2022.
-_INSIGHTS = frozenset({"TRENDS", "FUNNELS", "RETENTION", "PATHS", "STICKINESS", "LIFECYCLE", "SESSIONS"})
+Insight: TypeAlias = Literal["TRENDS", "FUNNELS"]
+INSIGHTS: tuple[Insight, ...] = get_args(Insight)
+# Insights of PostHog that are not metrics: they were counted as funnels in 2022.
+_OTHER_INSIGHTS = frozenset({"RETENTION", "PATHS", "STICKINESS", "LIFECYCLE", "SESSIONS"})
 
 Choice = TypeVar("Choice", bound=str)
 
 
-def read_insight(filters: Filters) -> str:
-    """Return the insight's name in capitals; TRENDS by default."""
-    insight = filters.get("insight", "TRENDS")
-    if not isinstance(insight, str) or insight.upper() not in _INSIGHTS:
-        raise invalid_filters()
-    return insight.upper()
+class UnsupportedInsight(ValidationFailed):
+    """A metric is an insight of PostHog that is neither a trend nor a funnel."""
+
+
+def read_insight(filters: Filters) -> Insight:
+    """Return the insight, which may be written in any case; TRENDS by default.
+
+    Raises
+    ------
+    UnsupportedInsight
+        When it is another insight of PostHog.
+    ValidationFailed
+        When there is no such insight.
+    """
+    given = filters.get("insight", "TRENDS")
+    name = given.upper() if isinstance(given, str) else ""
+    known = next((known for known in INSIGHTS if known == name), None)
+    if known is not None:
+        return known
+    detail = f"Filters are not valid (insight {shown(given)} is not supported: use {' or '.join(INSIGHTS)})"
+    if name in _OTHER_INSIGHTS:
+        raise UnsupportedInsight(detail, attr="filters")
+    raise invalid_filters(detail)
 
 
 def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> FunnelQuery:
@@ -80,15 +101,22 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
 
 
 def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> TrendQuery | None:
-    """Return the query of the first series of a trend; None without a series that can have events."""
+    """Return the query of the first series of a trend; None without any series.
+
+    Raises
+    ------
+    ValidationFailed
+        When the filters cannot be read, or the action of the series does not exist.
+    """
     check_limits(filters)
     read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but must be valid
     always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
     interval = _read_interval(filters)
-    if not entities or entities[0].sources is None:
+    if not entities:
         return None
     entity = entities[0]
+    refuse_missing_actions([entity])
     math = _read_math(entity)
     value_property = entity.math_property if math in PROPERTY_MATHS else None
     return TrendQuery(entity, math, value_property, interval, always)
@@ -124,13 +152,21 @@ def filters_test_accounts(filters: Filters) -> bool:
     return value is True or value == "true"
 
 
+def foreign_groups(filters: Filters, scope: ExperimentScope) -> str:
+    """Return why a metric is not about the units of an experiment; an empty text where it is.
+
+    In an experiment of persons, a metric may be about groups.
+    """
+    own, assigned = read_group_type_index(filters, "aggregation_group_type_index"), scope.group_type_index
+    if own is None or assigned is None or own == assigned:
+        return ""
+    return f"The metric is about groups of the type {own}, but the flag assigns groups of the type {assigned}."
+
+
 def _read_math(entity: Entity) -> Math | ActivityMath:
-    """Return the aggregation of an entity; an unknown name means the total, as in PostHog of 2022."""
-    if is_activity_math(entity.math):
-        if entity.math == "unique_group" and entity.math_group_type_index is None:
-            raise ValidationFailed("math_group_type_index is required to be at least 0 and less than 5")
-        return entity.math
-    math: Math = entity.math if is_math(entity.math) else "total"
+    math = entity.aggregation
+    if math == "unique_group" and entity.math_group_type_index is None:
+        raise ValidationFailed("math_group_type_index is required to be at least 0 and less than 5")
     if math in PROPERTY_MATHS and not entity.math_property:
         detail = "This field is required when `math` is set to a function."
         raise ValidationFailed(detail, code="required", attr="math_property")

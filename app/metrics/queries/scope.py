@@ -17,7 +17,7 @@ from app.metrics.aggregation.calendar import (
     count_ticks,
     ticks,
 )
-from app.metrics.facts.event_sets import EventSet, event_set
+from app.metrics.facts.event_sets import EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.properties.filters import Group, parse_filter
@@ -30,7 +30,15 @@ _SECOND = dt.timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class ExperimentScope:
-    """What all metrics of an experiment share: its flag's variants (control first), its period and its time zone."""
+    """What all metrics of an experiment share.
+
+    Attributes
+    ----------
+    variants : sequence of str
+        The flag's, control first.
+    group_type_index : int or None
+        The type of the groups that the flag assigns: they are the experiment's units. None where persons are.
+    """
 
     flag_key: str
     variants: Sequence[str]
@@ -38,6 +46,12 @@ class ExperimentScope:
     end: dt.datetime | None
     now: dt.datetime
     timezone: ZoneInfo
+    group_type_index: int | None = None
+
+    @property
+    def actor_property(self) -> str | None:
+        """The event property that names the unit; None where units are persons."""
+        return None if self.group_type_index is None else group_property(self.group_type_index)
 
     @property
     def last(self) -> dt.datetime:
@@ -66,26 +80,32 @@ class ExperimentScope:
         *,
         value_property: str | None = None,
         actor_property: str | None = None,
-        actor_required: bool = False,
+        actor_required: bool = True,
         names_variant: bool = True,
     ) -> EventSet:
         """Return the event set of an entity; an empty one for an action that does not exist.
 
-        With ``names_variant`` its events name their variant; they do not have to where exposures tell it.
+        Its actors are the experiment's units, unless another property names them. Events without a group, or whatever
+        the property names, are left out unless the actor is not required. With ``names_variant`` events name their
+        variant; they do not have to where exposures tell it.
         """
+        actor = actor_property or self.actor_property
         return event_set(
             entity.sources or (),
             self.variant_property if names_variant else None,
             value_property=value_property,
-            actor_property=actor_property,
-            actor_required=actor_required,
+            actor_property=actor,
+            actor_required=actor is not None and actor_required,
         )
 
     def exposures(self, always: Group = NO_FILTER) -> EventSet:
-        """Return the event set of exposures that SDKs reported, of events that pass a filter."""
+        """Return the event set of exposures that SDKs reported, of events that pass a filter.
+
+        Events without a group belong to it.
+        """
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
-        return event_set([source], "$feature_flag_response")
+        return event_set([source], "$feature_flag_response", actor_property=self.actor_property)
 
 
 def buckets(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Ticks:

@@ -1,23 +1,24 @@
 """From the metrics of an experiment to fact queries."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import plural
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
-from app.flags.filters import variant_keys
+from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Actions, Entity, Filters
+from app.metrics.queries.entities import NO_FILTER, Actions, Entity, Filters, cohorts_in, filters_in
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
     read_exposure,
@@ -38,6 +39,8 @@ from app.metrics.queries.typed.reading import (
     read_typed,
 )
 from app.metrics.queries.typed.schemas import Node
+from app.people.cohorts.repository import CohortRepository
+from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, parse_filter
 
 
@@ -45,6 +48,8 @@ class MetricQueryBuilder:
     """Builds the queries of one project's experiments."""
 
     def __init__(self, database: Database, project: Project) -> None:
+        self.database = database
+        self.project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
@@ -67,6 +72,7 @@ class MetricQueryBuilder:
             end=experiment.end_date,
             now=utc_now(),
             timezone=self._timezone,
+            group_type_index=group_type_index_of(experiment.feature_flag.filters),
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
@@ -85,7 +91,7 @@ class MetricQueryBuilder:
         self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
     ) -> FactQuery[TrendCounts]:
         """Return the fact query of exposure: the experiment's own if it has one, else calls of the feature flag."""
-        own = await self._own_exposure(parameters)
+        own = await self.own_exposure(parameters)
         return await self.trend_fact_query(own, scope) if own else exposure_2022_fact_query(scope, query.always)
 
     async def metrics(
@@ -120,16 +126,25 @@ class MetricQueryBuilder:
             except ValidationFailed as refusal:
                 problem = refusal.detail
             else:
-                problem = "" if own else "It has no event or action that exists."
+                problem = "" if own else "It has no event or action."
         if own is not None and unfiltered is not None:
-            event_sets = [scope.event_set(own.entity), scope.event_set(unfiltered.entity)]
+            event_sets = [scope.event_set(one.entity, actor_required=False) for one in (own, unfiltered)]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
             always = test_account_filter(experiment.filters, self._test_accounts)
             event_sets = [scope.exposures(always), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
-        return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
+        event_sets = event_sets if leaves_out else event_sets[:1]
+        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, await self._unit(scope))
+
+    async def _unit(self, scope: ExperimentScope) -> str:
+        """Return the name of an experiment's units, in the plural."""
+        if scope.group_type_index is None:
+            return PERSONS
+        async with self.database.read() as session:
+            names = await GroupRepository(session, self.project_id).type_indexes()
+        return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)
@@ -139,7 +154,7 @@ class MetricQueryBuilder:
         event_sets = [scope.exposures(always), scope.exposures()]
         if (config := criteria.exposure_config) is not None and config.event != FLAG_CALLED:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
-            event_sets = [scope.event_set(entity), scope.event_set(unfiltered)]
+            event_sets = [scope.event_set(one, actor_required=False) for one in (entity, unfiltered)]
             name, variant_property = entity.step_name, scope.variant_property
         activation = None
         if criteria.activation_config is not None:
@@ -150,6 +165,7 @@ class MetricQueryBuilder:
             name,
             variant_property,
             leaves_out,
+            unit=await self._unit(scope),
             handling=criteria.multiple_variant_handling,
             activation=activation,
         )
@@ -167,15 +183,34 @@ class MetricQueryBuilder:
             When it cannot be read, or an action does not exist.
         """
         metric = parse_metric(body)
-        actions = await self._prepared(filters_of(nodes_of(metric)))
         leaves_out = parse_criteria(experiment.exposure_criteria).filterTestAccounts
+        actions = await self._prepared({**filters_of(nodes_of(metric)), "filter_test_accounts": leaves_out})
         return read_typed(metric, actions, self._test_accounts if leaves_out else NO_FILTER)
 
     async def _prepared(self, filters: Filters) -> Actions:
-        """Return the actions that a metric mentions, when all that it filters by is compiled."""
-        await compile_of_metric([test_account_filter(filters, self._test_accounts)])
-        return await self._actions.of(filters)
+        """Return the actions that a metric mentions, when all that it filters by is compiled.
 
-    async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+        Raises
+        ------
+        ValidationFailed
+            When a cohort that it names does not exist.
+        """
+        always = test_account_filter(filters, self._test_accounts)
+        await compile_of_metric([always])
+        actions = await self._actions.of(filters)
+        of_actions = [source.filter for action in actions.values() for source in action.sources]
+        await self._refuse_missing_cohorts(cohorts_in([always, *filters_in(filters), *of_actions]))
+        return actions
+
+    async def _refuse_missing_cohorts(self, named: Set[int]) -> None:
+        if not named:
+            return
+        async with self.database.read() as session:
+            missing = named - (await CohortRepository(session, self.project_id).existing(named))
+        for cohort_id in sorted(missing):
+            raise ValidationFailed(f"Cohort ID {cohort_id} does not exist!")
+
+    async def own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
+        """Return the query of an experiment's own exposure; None where it has none."""
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from app.common import limits
 from app.metrics.aggregation.active_users import (
     TRAILING_DAYS,
+    ActivityMath,
     Days,
     active_actors,
     is_activity_math,
     once_per_bucket,
-    unique_per_bucket,
 )
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.trend import TrendCounts, additive_over, aggregate_trend, count_exposed
+from app.metrics.aggregation.trend import Math, TrendCounts, additive_over, aggregate_trend, count_exposed
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import ALL_SESSIONS
@@ -44,7 +45,22 @@ def trend_buckets(query: TrendQuery, scope: ExperimentScope) -> Ticks:
 
 def _is_sum_over_time(query: TrendQuery) -> bool:
     """Whether the total is the same by any interval."""
-    return not is_activity_math(query.math) and not query.measures_sessions and additive_over(query.math) is not None
+    return _additive_over(query) is not None
+
+
+def _additive_over(query: TrendQuery) -> Literal["events", "actors"] | None:
+    reduction = _reduction_of(query.math)
+    return None if reduction is None or query.measures_sessions else additive_over(reduction)
+
+
+def _reduction_of(math: Math | ActivityMath) -> Math | None:
+    """Return how the facts of a bucket are reduced; None for actors that were active shortly before it.
+
+    Unique groups and sessions are the distinct actors of their facts over the whole window, as persons are by ``dau``.
+    """
+    if is_activity_math(math):
+        return None if math in TRAILING_DAYS else "dau"
+    return math
 
 
 def trend_fact_query(
@@ -58,7 +74,7 @@ def trend_fact_query(
         variants=scope.variants,
         count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
         decode_counts=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
-        additive_over=None if is_activity_math(math) or query.measures_sessions else additive_over(math),
+        additive_over=_additive_over(query),
         parameters=("trend", math, query.interval, scope.timezone.key),
         columns=frozenset() if math == "total" else frozenset({"actor"}),
     )
@@ -70,14 +86,12 @@ def _count(
     facts, math = columns[0], query.math
     if query.measures_sessions:
         facts = once_per_bucket(with_durations(facts, columns[1]), ticks)
-    if not is_activity_math(math):
-        return aggregate_trend(facts, ticks, math, variant_count)
-    if math not in TRAILING_DAYS:
-        values = unique_per_bucket(facts, ticks, variant_count)
-    elif days is None:
+    reduction = _reduction_of(math)
+    if reduction is not None:
+        return aggregate_trend(facts, ticks, reduction, variant_count)
+    if days is None or not is_activity_math(math):
         raise ValueError(f"{math} cannot be counted without the days")
-    else:
-        values = active_actors(facts, ticks, days, TRAILING_DAYS[math], variant_count)
+    values = active_actors(facts, ticks, days, TRAILING_DAYS[math], variant_count)
     return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
 
 

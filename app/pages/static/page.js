@@ -107,12 +107,12 @@
       });
     },
 
-    exposures({ variants, step, bars, planned }, width) {
+    exposures({ variants, step, unit, bars, planned }, width) {
       const next = (day) => new Date(+toDate(day) + step * 86_400_000);
       const placed = (row) => ({ ...row, x1: toDate(row.day), x2: next(row.day) });
       return Plot.plot({
         ...overTime(width),
-        y: { label: "new persons", grid: true, ticks: 6 },
+        y: { label: `new ${unit}`, grid: true, ticks: 6 },
         marks: [
           Plot.rectY(bars.map(placed), {
             x1: "x1", x2: "x2", y: "count", z: "variant", order: variants, insetLeft: 0.5, insetRight: 0.5,

@@ -1,6 +1,6 @@
 """Cohorts in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,14 @@ class CohortRepository:
         for chunk in chunks(cohort_ids):
             cohorts = await self._session.scalars(self._select().where(Cohort.id.in_(chunk)))
             found |= {cohort.id: cohort for cohort in cohorts}
+        return found
+
+    async def existing(self, cohort_ids: Iterable[int]) -> set[int]:
+        """Return those of some ids that cohorts have."""
+        found: set[int] = set()
+        for chunk in chunks(sorted(cohort_ids)):
+            query = select(Cohort.id).where(self._is_undeleted(), Cohort.id.in_(chunk))
+            found.update((await self._session.scalars(query)).all())
         return found
 
     async def page(self, limit: int, offset: int) -> Sequence[Cohort]:

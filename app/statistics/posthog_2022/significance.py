@@ -15,8 +15,9 @@ MAX_P_VALUE = 0.05
 
 
 class SignificanceCode(StrEnum):
-    """The outcomes of the rule, in the order in which it tests for them."""
+    """The outcomes of the rule, in the order in which it tests for them; first where it does not apply."""
 
+    NOT_COMPARABLE = "not_comparable"
     NOT_ENOUGH_EXPOSURE = "not_enough_exposure"
     LOW_WIN_PROBABILITY = "low_win_probability"
     HIGH_LOSS = "high_loss"

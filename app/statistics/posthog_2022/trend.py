@@ -12,6 +12,7 @@ from app.statistics.posthog_2022.significance import (
     MAX_P_VALUE,
     MIN_EXPOSURE,
     SignificanceCode,
+    Variant,
     require_comparable,
     win_probability_is_low,
 )
@@ -84,6 +85,21 @@ def evaluate_trend(variants: Sequence[TrendVariant]) -> TrendVerdict:
         p_value,
         {key: (low, high) for key, (low, high) in zip(keys, intervals.tolist(), strict=True)},
     )
+
+
+def withhold_verdict(variants: Sequence[Variant]) -> TrendVerdict:
+    """Return the verdict on amounts, which are not counts of independent events: the rule does not apply to them.
+
+    All variants have the same probability, as before any data, and there are no intervals.
+
+    Raises
+    ------
+    ExperimentDataError
+        As ``evaluate_trend``.
+    """
+    require_comparable(variants)
+    probability = {variant.key: 1 / len(variants) for variant in variants}
+    return TrendVerdict(probability, SignificanceCode.NOT_COMPARABLE, 1.0, {})
 
 
 def _decide(variants: Sequence[TrendVariant], probability: Mapping[str, float]) -> tuple[SignificanceCode, float]:

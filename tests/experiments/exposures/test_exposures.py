@@ -89,7 +89,9 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "persons_without_variant": 1,
         "multiple_variants": 1,
         "analysed": 1,
+        "without_group": 0,
     }
+    assert (body["unit"], body["lost_variants"]) == ("persons", {})
 
 
 async def test_test_accounts_are_left_out_and_counted(service: Service) -> None:

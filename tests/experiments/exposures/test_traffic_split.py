@@ -148,5 +148,5 @@ def test_phase_without_shares_follows_the_one_before() -> None:
     later = dt.datetime(2022, 11, 2, tzinfo=dt.UTC)
     phases = [Phase(None, {"a": 0, "b": 0}), Phase(later, {"a": 3, "gone": 5, "b": 1}), Phase(later, {"gone": 100})]
 
-    assert TrafficSplit(phases, is_of_groups=False).predicted(["a", "b"]) == [[0.75, 0.25]] * 3
-    assert TrafficSplit(phases[:1], is_of_groups=False).predicted(["a", "b"]) is None
+    assert TrafficSplit(phases).predicted(["a", "b"]) == [[0.75, 0.25]] * 3
+    assert TrafficSplit(phases[:1]).predicted(["a", "b"]) is None

@@ -170,11 +170,37 @@ async def test_split_is_tested_as_it_was_when_the_experiment_ended(service: Serv
     assert codes(await health(service, experiment)) == []
 
 
-async def test_split_of_a_group_flag_is_not_tested(service: Service) -> None:
-    events = [*shown(300, "control"), *shown(150, "test"), *viewed(3, "control"), *viewed(3, "test")]
-    experiment = await experiment_with(service, events, filters={**TREND, "aggregation_group_type_index": 0})
+async def test_persons_of_renamed_and_removed_variants_are_named(service: Service) -> None:
+    events = [*shown(4, "control"), *shown(3, "test"), *viewed(4, "control"), *viewed(3, "test"), exposure("x", "junk")]
+    experiment = await experiment_with(service, events, end_date=None)
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    path, filters = f"/experiments/{experiment['id']}", flag["filters"]
 
-    assert codes(await health(service, experiment)) == []
+    async def with_variants(*keys: str) -> tuple[Any, Any, Any, Any]:
+        variants = [{"key": key, "rollout_percentage": 100 // len(keys)} for key in keys]
+        changed = {"filters": {**filters, "multivariate": {"variants": variants}}}
+        assert (await service.patch(f"/feature_flags/{flag['id']}/", changed)).status_code == 200
+        await service.capture(exposure("control-0", keys[0] if keys else "junk", "2022-11-03T09:00:00Z"))
+        found = {one["code"]: one for one in (await health(service, experiment))["findings"]}
+        answers = [await service.get(f"{path}/{what}/") for what in ("results", "analysis", "exposures")]
+        return found.get("LOST_VARIANTS"), *(answer.json() for answer in answers)
+
+    renamed, results, analysis, exposures = await with_variants("control", "treatment")
+    assert (renamed["severity"], renamed["evidence"]) == ("critical", {"lost_variants": {"test": 3}})
+    lost = "The flag no longer has 'test' (3 persons): what they did is in no figure."
+    assert results["detail"] == f"Can't calculate A/B test results for less than 2 variants. {lost}"
+    assert [(one["status"], one["detail"]) for one in analysis["metrics"]] == [("insufficient_data", lost)]
+    assert analysis["lost_variants"] == exposures["lost_variants"] == {"test": 3}
+    assert exposures["accounting"]["unknown_variant"] == 4
+
+    removed, results, analysis, exposures = await with_variants()
+    assert removed["evidence"] == {"lost_variants": {"control": 4, "test": 3}}
+    assert (results["code"], results["detail"]) == (analysis["code"], analysis["detail"])
+    assert results["detail"].startswith("No control variant data found. The flag no longer has 'control' (4 persons), ")
+
+    given_back, results, analysis, _ = await with_variants("control", "test")
+    assert given_back is None
+    assert ([one["count"] for one in results["variants"]], analysis["lost_variants"]) == ([4, 3], {})
 
 
 async def test_unreadable_exposure_filter_is_reported_and_ignored(service: Service) -> None:

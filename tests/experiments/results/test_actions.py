@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.service import Service, event
 
 
@@ -51,3 +53,34 @@ async def test_results_follow_actions_and_cohorts_as_they_are_today(service: Ser
     assert [[step["count"] for step in funnel] for funnel in narrowed["insight"]] == [[1, 1], [1, 0]]
     assert [[step["count"] for step in funnel] for funnel in changed["insight"]] == [[1, 1], [1, 1]]
     assert (gone.status_code, gone.json()["detail"]) == (400, f"Action ID {buy.json()['id']} does not exist!")
+
+
+@pytest.mark.parametrize("insight", ["TRENDS", "FUNNELS"])
+async def test_metric_names_the_action_or_cohort_that_is_gone(service: Service, insight: str) -> None:
+    def of_cohort(cohort_id: int, **more: object) -> Any:
+        return [{"id": "$pageview", "properties": [{"key": "id", "value": cohort_id, "type": "cohort", **more}]}]
+
+    metrics = [
+        ({"actions": [{"id": 99}]}, "Action ID 99 does not exist!"),
+        ({"events": of_cohort(8)}, "Cohort ID 8 does not exist!"),
+        ({"events": of_cohort(9, operator="not_in", negation=True)}, "Cohort ID 9 does not exist!"),
+    ]
+    secondary = [{"name": "", "filters": {"insight": insight, **filters}} for filters, _ in metrics]
+    experiment = await service.create_experiment(
+        filters=secondary[0]["filters"],
+        secondary_metrics=secondary,
+        parameters={"custom_exposure_filter": metrics[1][0]},
+    )
+    path = f"/experiments/{experiment['id']}"
+
+    for index, (filters, detail) in enumerate(metrics):
+        await service.patch(f"{path}/", {"filters": {"insight": insight, **filters}})
+        for answer in await service.get(f"{path}/results/"), await service.get(f"{path}/secondary_results/?id={index}"):
+            assert (answer.status_code, answer.json()["detail"]) == (400, detail)
+    analysis = await service.read(f"{path}/analysis/")
+    health = await service.read(f"{path}/health/")
+
+    assert [one["detail"] for one in analysis["metrics"][1:]] == [detail for _, detail in metrics]
+    found = {one["code"]: one["detail"] for one in health["findings"]}
+    assert found["NO_METRIC"] == metrics[-1][1]
+    assert found["EXPOSURE_UNREADABLE"].endswith(metrics[1][1])

@@ -43,15 +43,15 @@ async def test_group_funnel_counts_groups_across_persons(service: Service) -> No
 @pytest.mark.parametrize(
     ("math", "control", "test"),
     [
-        ({"math": "unique_group", "math_group_type_index": 0}, [0, 2, 4], [0, 1, 1]),
-        ({"math": "unique_session"}, [0, 2, 3], [0, 1, 1]),
+        ({"math": "unique_group", "math_group_type_index": 0}, [0, 2, 3], [0, 1, 1]),
+        ({"math": "unique_session"}, [0, 2, 2], [0, 1, 1]),
         ({"math": "weekly_active"}, [0, 2, 4], [0, 1, 2]),
         ({"math": "monthly_active"}, [0, 2, 4], [0, 1, 2]),
         ({"math": "sum", "math_property": "$session_duration"}, [0, 90_000, 180_000], [0, 0, 0]),
         ({"math": "max", "math_property": "$session_duration"}, [0, 90_000, 180_000], [0, 0, 0]),
     ],
 )
-async def test_maths_beyond_single_events_are_counted_in_each_bucket(
+async def test_maths_beyond_single_events_are_counted(
     service: Service, math: dict[str, Any], control: list[float], test: list[float]
 ) -> None:
     def at(time: str, who: str, variant: str, **properties: Any) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -228,9 +229,14 @@ async def test_results_need_control_and_a_test(
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
-        ({"insight": None}, "Filters are not valid"),
-        ({"insight": 3}, "Filters are not valid"),
-        ({"insight": "MOOD"}, "Filters are not valid"),
+        ({"insight": None}, "Filters are not valid (insight null is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": 3}, "Filters are not valid (insight 3 is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": "MOOD"}, "Filters are not valid (insight 'MOOD' is not supported: use TRENDS or FUNNELS)"),
+        ({"insight": "FUNNEL"}, "Filters are not valid (insight 'FUNNEL' is not supported: use TRENDS or FUNNELS)"),
+        (
+            {"insight": "retention"},
+            "Filters are not valid (insight 'retention' is not supported: use TRENDS or FUNNELS)",
+        ),
         ({"events": [{"id": "a", "order": 10**400}]}, "Filters are not valid"),
         ({"events": [{"id": "a", "order": "nan"}]}, "Filters are not valid"),
         ({"events": "not json"}, "Filters are not valid"),
@@ -304,6 +310,37 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
     assert response.json()["detail"] == detail
 
 
+@pytest.mark.parametrize("insight", ["TRENDS", "FUNNELS"])
+@pytest.mark.parametrize("math", ["stddev", "unique", "hogql", "first_time_for_user", 3, ["sum"], True])
+async def test_unknown_aggregation_is_refused_by_name(service: Service, insight: str, math: object) -> None:
+    events = [{"id": "$pageview", "math": math, "math_property": "amount"}]
+    experiment = await service.create_experiment(filters={"insight": insight, "events": events})
+    path = f"/experiments/{experiment['id']}"
+
+    response = await service.get(f"{path}/results/")
+    [analysis] = (await service.read(f"{path}/analysis/"))["metrics"]
+    health = await service.read(f"{path}/health/")
+
+    assert response.status_code == 400
+    named = repr(math) if isinstance(math, str) else json.dumps(math)
+    assert response.json()["detail"].startswith(
+        f"Filters are not valid (math {named} is not supported: use one of total, dau"
+    )
+    assert analysis["detail"] == response.json()["detail"]
+    assert [one["detail"] for one in health["findings"] if one["code"] == "NO_METRIC"] == [response.json()["detail"]]
+
+
+async def test_known_aggregation_may_be_written_in_any_case(service: Service) -> None:
+    results = await results_of(
+        service,
+        *(event("order", key, variant=key, properties={"amount": 2.5}) for key in ("control", "test")),
+        filters={"insight": "trends", "events": [{"id": "order", "math": "SUM", "math_property": "amount"}]},
+    )
+
+    assert [one["count"] for one in results["insight"]] == [2.5, 2.5]
+    assert results["filters"]["events"][0]["math"] == "SUM"
+
+
 async def test_bad_regular_expression_is_named(service: Service) -> None:
     filters = {"events": [{"id": "a", "properties": [{"key": "b", "operator": "regex", "value": "(?=x)"}]}]}
     experiment = await service.create_experiment(filters={**FUNNEL, **filters})
@@ -314,16 +351,82 @@ async def test_bad_regular_expression_is_named(service: Service) -> None:
     assert "(?=x)" in response.json()["detail"]
 
 
-async def test_negative_total_cannot_be_compared(service: Service) -> None:
-    filters = {"insight": "TRENDS", "events": [{"id": "refund", "math": "sum", "math_property": "amount"}]}
-    experiment = await service.create_experiment(filters=filters)
-    await service.capture(
-        *[event("refund", key, variant=key, properties={"amount": -5}) for key in ("control", "test")]
+@pytest.mark.parametrize(
+    ("math", "counts"),
+    [
+        ({"math": "sum", "math_property": "amount"}, [480, 240]),
+        ({"math": "avg", "math_property": "amount"}, [240, 120]),
+        ({"math": "max", "math_property": "amount"}, [240, 120]),
+        ({"math": "p90", "math_property": "amount"}, [240, 120]),
+        ({"math": "sum", "math_property": "loss"}, [-480, -240]),
+        ({"math": "avg_count_per_actor"}, [12, 6]),
+        ({"math": "unique_session"}, [24, 12]),
+        ({"math": "unique_group", "math_group_type_index": 0}, [1, 1]),
+        ({"math": "weekly_active"}, [24, 12]),
+        ({"math": "sum", "math_property": "$session_duration"}, [0, 0]),
+    ],
+)
+async def test_amounts_are_shown_without_a_verdict(service: Service, math: dict[str, Any], counts: list[int]) -> None:
+    """Every value is 20 in both variants, on 12 and on 6 days: as counts, 240 and 120 would be a clear win."""
+    days = [("control", day) for day in range(1, 13)] + [("test", day) for day in range(1, 7)]
+    results = await results_of(
+        service,
+        *(exposure(f"{variant} {number}", variant) for variant in ("control", "test") for number in range(100)),
+        *(
+            event(
+                "order",
+                f"{variant} {number}",
+                f"2022-11-{day:02}T10:00:00Z",
+                variant=variant,
+                properties={"amount": 20, "loss": -20, "$session_id": f"{variant} {day} {number}"},
+            )
+            for variant, day in days
+            for number in range(2)
+        ),
+        filters={"insight": "TRENDS", "events": [{"id": "order", **math}]},
     )
 
-    response = await service.get(f"/experiments/{experiment['id']}/results/")
+    shown = {one["key"]: one["count"] for one in results["variants"]}
+    if math["math"] != "weekly_active":
+        assert shown == {"control": counts[0], "test": counts[1]}
+    assert {one["breakdown_value"]: int(one["count"]) for one in results["insight"]} == shown
+    assert (results["significant"], results["significance_code"], results["p_value"]) == (False, "not_comparable", 1.0)
+    assert (results["probability"], results["credible_intervals"]) == ({"control": 0.5, "test": 0.5}, {})
+    [found] = [one for one in results["health"]["findings"] if one["code"] == "NOT_COMPARABLE"]
+    assert (found["severity"], found["title"]) == ("info", "`results` has no verdict: see `analysis`")
 
-    assert response.status_code == 400
+
+@pytest.mark.parametrize(("math", "code"), [("total", "significant"), ("dau", "high_p_value"), (None, "significant")])
+async def test_counts_of_events_and_persons_keep_their_verdict(service: Service, math: str | None, code: str) -> None:
+    times = {"control": 1, "test": 3}
+    results = await results_of(
+        service,
+        *(exposure(f"{variant} {number}", variant) for variant in times for number in range(100)),
+        *(
+            event("order", f"{variant} {number}", f"2022-11-02T{hour:02}:00:00Z", variant=variant)
+            for variant, count in times.items()
+            for number in range(50 if variant == "control" else 70)
+            for hour in range(count)
+        ),
+        filters={"insight": "TRENDS", "events": [{"id": "order", "math": math}]},
+    )
+
+    assert results["significance_code"] == code
+    assert "NOT_COMPARABLE" not in {one["code"] for one in results["health"]["findings"]}
+
+
+async def test_amounts_as_exposure_leave_no_verdict_either(service: Service) -> None:
+    own = {"events": [{"id": "seen", "math": "sum", "math_property": "weight"}]}
+    results = await results_of(
+        service,
+        *(event("seen", key, variant=key, properties={"weight": 500}) for key in ("control", "test")),
+        *(event("$pageview", key, variant=key) for key in ("control", "test")),
+        filters=TREND,
+        parameters={"custom_exposure_filter": own},
+    )
+
+    assert results["significance_code"] == "not_comparable"
+    assert [one["absolute_exposure"] for one in results["variants"]] == [500.0, 500.0]
 
 
 @pytest.mark.parametrize(

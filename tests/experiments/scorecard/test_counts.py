@@ -14,7 +14,8 @@ from app.analysis.service import analyze, write_analysis
 from app.common.timestamps import to_microseconds
 from app.experiments.scorecard.metrics import metric_type_of, variants_of
 from app.metrics.aggregation.calendar import ticks
-from app.metrics.aggregation.samples import SampleMath, count_samples
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.samples import SampleMath, count_samples, moments
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import AnalysisConfig
@@ -42,9 +43,16 @@ def facts(rows: list[Any], *, with_variants: bool) -> FactColumns:
 def test_facts_are_analyzed_as_their_counts_are(math: SampleMath, exposures: list[Any], events: list[Any]) -> None:
     days = ticks(START, START + dt.timedelta(hours=47), "day", ZoneInfo("UTC"))
     counted = count_samples(
-        facts(exposures, with_variants=True), facts(events, with_variants=False), days, math, len(KEYS)
+        Ledger.of(facts(exposures, with_variants=True), len(KEYS)).of_variants(len(KEYS)),
+        facts(events, with_variants=False),
+        days,
+        math,
+        len(KEYS),
     )
-    kind, sums = metric_type_of(math), counted.cumulative[:, :, -1].T.tolist()
+    kind, sums = (
+        metric_type_of(math),
+        [list(map(float, moments(row))) for row in counted.cumulative[:, :, -1].T.tolist()],
+    )
 
     shown = write_analysis(
         kind, analyze_metric(variants_of(counted.cumulative[:, :, -1], kind, KEYS), AnalysisConfig())

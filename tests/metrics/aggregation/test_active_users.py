@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.timestamps import to_microseconds
-from app.metrics.aggregation.active_users import Days, active_actors, once_per_bucket, unique_per_bucket
+from app.metrics.aggregation.active_users import Days, active_actors, once_per_bucket
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.sessions import durations, with_durations
@@ -61,16 +61,6 @@ def test_actor_is_active_on_day_of_event_and_trailing_days(
 def test_actor_counts_once_in_each_bucket(rows: list[tuple[int, int, int]]) -> None:
     days = buckets()
 
-    counted = unique_per_bucket(facts(rows), days, 2)
-
-    expected = [
-        [
-            float(len({who for who, hour, variant in rows if variant == slot and str(date_of(hour)) == label}))
-            for label in days.days()
-        ]
-        for slot in (1, 2)
-    ]
-    assert counted.tolist() == expected
     assert len(once_per_bucket(facts(rows), days)) == len(
         {(who, date_of(hour), variant) for who, hour, variant in rows}
     )

@@ -36,13 +36,26 @@ def times() -> st.SearchStrategy[NDArray[np.object_]]:
     return arrays(np.object_, (VARIANTS, STEPS - 1), elements=one, fill=st.nothing())
 
 
+def about_zero(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums with the pivot 0, as those of whole numbers have."""
+    sums[2] = 0
+    return sums
+
+
 COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     TrendCounts: st.builds(TrendCounts, floats(VARIANTS, BUCKETS), integers(VARIANTS + 2)),
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
-    SampleCounts: st.builds(SampleCounts, floats(3, VARIANTS, BUCKETS)),
+    SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
     ExposureCounts: st.builds(
-        ExposureCounts, integers(VARIANTS + 1, BUCKETS), integers(VARIANTS + 2), NUMBERS, NUMBERS, NUMBERS
+        ExposureCounts,
+        integers(VARIANTS + 1, BUCKETS),
+        integers(VARIANTS + 2),
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        integers(1),
     ),
 }
 # What stays as it is when time goes on.

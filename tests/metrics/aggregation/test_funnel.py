@@ -134,6 +134,21 @@ def test_steps_found_out_of_order_have_no_conversion_time() -> None:
     assert not (times < 0).any()
 
 
+def test_conversion_time_is_that_of_actors_who_converted() -> None:
+    """The first actor makes the third step too late to convert, the second one in time."""
+    late: list[Row] = [(1, 0, 0, TEST), (1, 50, 1, 0), (1, 90, 2, 0)]
+    window = ConversionWindow(60, "minute")
+
+    alone, both = (
+        counted(late, steps=3, window=window),
+        counted([*late, (2, 0, 0, TEST), (2, 10, 1, 0), (2, 20, 2, 0)], steps=3, window=window),
+    )
+
+    assert alone.of_variants[1].tolist() == [1, 1, 0]
+    assert alone.average_conversion_time[1].tolist() == pytest.approx([np.nan, 3000, np.nan], nan_ok=True)
+    assert both.median_conversion_time[1].tolist() == pytest.approx([np.nan, 1800, 600], nan_ok=True)
+
+
 def test_conversion_times_are_whole_seconds_of_best_attempts() -> None:
     rows: list[Row] = [(1, 0, 0, TEST), (1, 10, 0, 0), (1, 20, 1, 0), (2, 0, 0, TEST), (2, 2.51, 1, 0), (3, 0, 0, TEST)]
     counts = counted(rows)
@@ -158,7 +173,10 @@ rows_of_few = st.lists(
 
 @given(rows=rows_of_few, window=st.integers(1, 12), order=st.randoms(use_true_random=False))
 def test_funnel_equals_search_of_every_chain(rows: list[Row], window: int, order: object) -> None:
-    assert reached(rows, steps=3, window=ConversionWindow(window, "minute")) == by_search(rows, 3, window)
+    counts = counted(rows, steps=3, window=ConversionWindow(window, "minute"))
+
+    assert counts.of_variants.tolist() == by_search(rows, 3, window)
+    assert (np.isnan(counts.average_conversion_time) == (counts.of_variants == 0))[:, 1:].all()
 
 
 def by_search(rows: Sequence[Row], steps: int, window: int) -> list[list[int]]:

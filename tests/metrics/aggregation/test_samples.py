@@ -2,18 +2,23 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.common.timestamps import to_microseconds
+from app.experiments.scorecard.metrics import metric_type_of, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
-from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, moments
 from app.metrics.facts.columns import FactColumns
+from app.statistics.estimates import sample_of
+from tests.support.examples import examples
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = 3_600_000_000
@@ -45,9 +50,8 @@ def days() -> Ticks:
 
 
 def counted(exposures: Sequence[Exposure], events: Sequence[Event], math: SampleMath) -> SampleCounts:
-    return count_samples(
-        facts(exposures, with_variants=True), facts(events, with_variants=False), days(), math, VARIANTS
-    )
+    ledger = Ledger.of(facts(exposures, with_variants=True), VARIANTS).of_variants(VARIANTS)
+    return count_samples(ledger, facts(events, with_variants=False), days(), math, VARIANTS)
 
 
 def one_by_one(
@@ -70,15 +74,20 @@ def one_by_one(
     return moments[: 6 if math == "avg" else 3]
 
 
+def plain(counts: SampleCounts, day: int) -> NDArray[np.float64]:
+    """Return the sums that ``one_by_one`` returns."""
+    return np.array([list(map(float, moments(row))) for row in counts.cumulative[:, :, day].T.tolist()]).T
+
+
 @pytest.mark.parametrize("math", MATHS)
 @given(exposures=EXPOSURES, events=EVENTS)
 def test_sums_of_each_day_equal_recount_of_all_persons(
     math: SampleMath, exposures: list[Exposure], events: list[Event]
 ) -> None:
-    found = counted(exposures, events, math).cumulative
+    found = counted(exposures, events, math)
 
     for day in range(DAYS):
-        assert found[:, :, day] == pytest.approx(one_by_one(exposures, events, math, (day + 1) * 24))
+        assert plain(found, day) == pytest.approx(one_by_one(exposures, events, math, (day + 1) * 24))
 
 
 @pytest.mark.parametrize("math", MATHS)
@@ -92,13 +101,14 @@ def test_counts_of_different_persons_add_up(
     together = counted(some + others, events, math)
     added = counted(some, events, math) + counted(others, events, math)
 
-    assert added.cumulative == pytest.approx(together.cumulative)
+    for day in range(DAYS):
+        assert plain(added, day) == pytest.approx(plain(together, day))
 
 
 def test_large_values_of_others_cost_no_digits() -> None:
     found = counted([(1, 0, 1), (2, 0, 2)], [(1, 1, 1e17), (2, 1, 0.1), (2, 30, 0.2)], "sum")
 
-    assert found.cumulative[1, 1] == pytest.approx([0.1, 0.3, 0.3], rel=1e-15)
+    assert [plain(found, day)[1, 1] for day in range(DAYS)] == pytest.approx([0.1, 0.3, 0.3], rel=1e-15)
 
 
 def test_refunded_purchase_leaves_no_trace() -> None:
@@ -107,4 +117,37 @@ def test_refunded_purchase_leaves_no_trace() -> None:
 
     found = counted(exposures, [*events, (1, 30, 1e9), (1, 60, -1e9)], "sum")
 
-    assert found.cumulative[:, 0, -1].tolist() == [199, 199 * 5.5, 199 * 5.5**2]
+    assert plain(found, -1)[:, 0].tolist() == [199, 199 * 5.5, 199 * 5.5**2]
+
+
+LARGE = st.tuples(st.integers(-(10**9), 10**9), st.integers(1, 50), st.lists(st.floats(-1, 1), min_size=3, max_size=8))
+
+
+@settings(max_examples=examples(40))
+@given(level=LARGE, other=LARGE, parts=st.integers(1, 3), math=st.sampled_from(["sum", "avg"]))
+def test_variance_of_large_values_with_small_spread_keeps_nine_digits(
+    level: tuple[int, int, list[float]], other: tuple[int, int, list[float]], parts: int, math: SampleMath
+) -> None:
+    """Of values in several events, merged from two counts, and of the ratio to their number, against fractions."""
+    found, values = None, list[list[float]]()
+    for place, (mean, spread, noise) in enumerate((level, other)):
+        persons = [place * 100 + number for number in range(1, len(noise) + 1)]
+        own = [[float(mean + spread * one), *[mean * 0.7] * (parts - 1)] for one in noise]
+        events = [(who, 1, value) for who, row in zip(persons, own, strict=True) for value in row]
+        counts = counted([(who, 0, 1) for who in persons], events, math)
+        found, values = counts if found is None else found + counts, values + own
+    assert found is not None
+
+    [variant, _] = variants_of(found.cumulative[:, :, -1], metric_type_of(math), ["control", "test"])
+    sums = [sum(map(Fraction, row)) / (parts if math == "avg" else 1) for row in values]
+    exact = sum((one - sum(sums) / len(sums)) ** 2 for one in sums) / (len(sums) - 1) / len(sums)
+    deviation = max(abs(float(one)) for one in sums) * 1e-9
+    if exact > deviation**2:
+        assert sample_of(variant).variance == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_equal_large_values_have_no_variance_at_all() -> None:
+    found = counted([(who, 0, 1) for who in range(1, 8)], [(who, 1, 1e9 + 0.1) for who in range(1, 8)], "sum")
+
+    [variant, _] = variants_of(found.cumulative[:, :, -1], "mean", ["control", "test"])
+    assert sample_of(variant).variance == 0

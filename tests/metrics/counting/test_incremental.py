@@ -3,13 +3,14 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,14 +20,21 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Base, Count, Fact, Series
 from app.events.repository import EventRepository, NewEvent
+from app.experiments.exposures.counting import exposure_fact_query
+from app.experiments.exposures.traffic_split import Phase, TrafficSplit
+from app.experiments.scorecard.metrics import sample_fact_query
+from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting import incremental as counting
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
+from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.repository import FactRepository, SeriesGone
 from app.metrics.queries.funnel import funnel_fact_query
+from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
 from app.metrics.queries.trend import exposure_2022_fact_query, trend_fact_query
@@ -48,6 +56,7 @@ happened = st.fixed_dictionaries(
         "person": st.sampled_from(PERSONS),
         "hour": st.integers(-1, 60),  # also before the start, and in the future of the counting process
         "variant": st.sampled_from(["control", "test", "junk", None]),
+        "company": st.sampled_from(["acme", "tiny", None]),
     }
 )
 merged = st.tuples(st.sampled_from(PERSONS), st.sampled_from(PERSONS))
@@ -97,6 +106,33 @@ def fact_queries(hours: int, edit: Edit = Edit()) -> Sequence[FactQuery[Any]]:  
     ]
 
 
+def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
+    """Return metrics of an experiment whose units are companies, and the exposures of one of persons."""
+    start = START + edit.start_hour * HOUR
+    of_persons = ExperimentScope("checkout", ("control", "test"), start, None, START + hours * HOUR, ZoneInfo("UTC"))
+    scope = replace(of_persons, group_type_index=0)
+    funnel = read_funnel({"events": [{"id": name, "order": order} for order, name in enumerate(edit.steps)]})
+    trend = read_trend({"events": [{"id": "visit", "math": "dau"}], "interval": "hour"})
+    assert trend is not None
+    exposed = ExposureQuery([scope.exposures()], "", "", filters_test_accounts=False)
+    split = TrafficSplit([Phase(None, {})], ["junk"])
+    return [
+        funnel_fact_query(funnel, scope),
+        exposure_2022_fact_query(scope),
+        trend_fact_query(trend, buckets(scope, "hour"), scope),
+        sample_fact_query(trend, "total", exposed, scope, buckets(scope, "day")),
+        *(
+            exposure_fact_query(
+                ExposureQuery([one.exposures()], "", "", filters_test_accounts=False),
+                buckets(one, "day"),
+                split,
+                one,
+            )
+            for one in (scope, of_persons)
+        ),
+    ]
+
+
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
 async def test_incremental_counts_equal_recomputed_counts(
@@ -107,7 +143,25 @@ async def test_incremental_counts_equal_recomputed_counts(
     most_new: int,
 ) -> None:
     monkeypatch.setattr(counting, "MAX_DELTA", most_new)
-    project_id = (await new_service(client, database)).project_id
+    await live_through(history, fact_queries, (await new_service(client, database)).project_id, database)
+
+
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=history)
+async def test_incremental_counts_of_groups_equal_recomputed_counts(
+    client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, history: list[Any]
+) -> None:
+    monkeypatch.setattr(counting, "MAX_DELTA", 5)
+    await live_through(history, group_fact_queries, (await new_service(client, database)).project_id, database)
+
+
+async def live_through(
+    history: list[Any],
+    queries: Callable[[int, Edit], Sequence[FactQuery[Any]]],
+    project_id: int,
+    database: Database,
+) -> None:
+    """Count after every step of a history, by adding what is new and from all facts."""
     facts = FactService(database, Materializer(database, chunk=5), project_id)
     persons = await create_persons(database, project_id)
     hours, edit, sent = 1, Edit(), list[NewEvent]()
@@ -121,7 +175,8 @@ async def test_incremental_counts_equal_recomputed_counts(
         else:
             sent += [] if step == "sent again" else stored_under(persons, step)
             await append(database, project_id, sent)
-        metrics = fact_queries(hours, edit)
+        metrics = queries(hours, edit)
+        assert all(metric.is_incremental for metric in metrics)
         series = await facts.catch_up(metrics)
         added = [shown(await facts.count(metric, series)) for metric in metrics]
         counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
@@ -164,11 +219,15 @@ def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
         properties = {"$feature_flag": "checkout", "$feature_flag_response": str(event["variant"])}
     elif event["variant"]:
         properties = {"$feature/checkout": event["variant"]}
+    if event["company"]:
+        properties[group_property(0)] = event["company"]
     time = to_microseconds(START + event["hour"] * HOUR)
     return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
 
 
-def shown(counts: FunnelCounts | TrendCounts) -> Any:
+def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | SampleCounts) -> Any:
+    if isinstance(counts, ExposureCounts | SampleCounts):
+        return [np.asarray(value).tolist() for value in vars(counts).values()]
     if isinstance(counts, TrendCounts):
         return counts.values.tolist(), counts.events.tolist()
     times = (counts.average_conversion_time, counts.median_conversion_time)

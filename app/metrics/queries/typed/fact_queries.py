@@ -228,9 +228,10 @@ class _Counting:
             row, in_time = self._in_time(ledger, events, deadlines)
             threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
             summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            values.append(SummedValue(summed, _outliers(handling), threshold))
+            is_whole = source.math not in NUMERIC
+            values.append(SummedValue(summed, is_whole, _outliers(handling), threshold))
             if self.lookback is not None:
-                values.append(SummedValue(self._covariate(ledger, events, keys, source)))
+                values.append(SummedValue(self._covariate(ledger, events, keys, source), is_whole))
         return sum_values(ledger, entry, values, self.days, len(self.scope.variants))
 
     def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:

@@ -1,0 +1,18 @@
+"""English nouns in messages."""
+
+_VOWELS = frozenset("aeiou")
+
+
+def plural(name: str) -> str:
+    """Return the plural of a name: ``companies`` for ``company``; a plural stays as it is."""
+    lower = name.lower()
+    if len(lower) > 1 and lower[-1] == "y" and lower[-2] not in _VOWELS:
+        return f"{name[:-1]}ies"
+    if lower.endswith(("ss", "x", "z", "ch", "sh")):
+        return f"{name}es"
+    return name if lower.endswith("s") else f"{name}s"
+
+
+def capitalized(text: str) -> str:
+    """Return a text as the beginning of a sentence."""
+    return f"{text[:1].upper()}{text[1:]}"
