@@ -46,6 +46,7 @@ from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
@@ -53,6 +54,7 @@ from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.groups.router import router as groups_router
+from app.people.persons.activity_router import router as persons_activity_router
 from app.people.persons.router import router as persons_router
 from app.settings import Settings
 from app.telemetry.prometheus import count_captured
@@ -100,6 +102,8 @@ PRIVATE_ROUTERS = (
     actions_router,
     cohorts_router,
     events_router,
+    persons_activity_router,
+    erasure_router,
     persons_router,
     groups_router,
     projects_router,
