@@ -95,7 +95,7 @@ class ErasedPersonRepository:
                 ErasedPersonAnswer.project_id == self._project_id, ErasedPersonAnswer.digest == digest
             )
         )
-        answers: dict[int, bool] = dict(rows.tuples())
+        answers: dict[int, bool] = dict(rows.all())
         passing = {person_id for person_id, passes in answers.items() if passes}
         if passes_without_properties:
             erased = await self._session.scalars(
