@@ -90,6 +90,7 @@ class EventSelection:
 
     name: str | None = None
     distinct_id: str | None = None
+    person_ids: tuple[int, ...] | None = None  # under which events are stored: one person has several after merges
     after: int | None = None
     before: int | None = None
     cursor: tuple[int, int] | None = None  # time and sequence number of the last event of the previous page
@@ -317,6 +318,8 @@ class EventRepository:
             query = query.where(Event.name == selection.name)
         if selection.distinct_id is not None:
             query = query.where(Event.distinct_id == selection.distinct_id)
+        if selection.person_ids is not None:
+            query = query.where(Event.person_id.in_(selection.person_ids))
         if selection.after is not None:
             query = query.where(Event.time > selection.after)
         if selection.before is not None:

@@ -37,6 +37,7 @@ async def test_event_is_shown_with_its_person(service: Service) -> None:
     assert person == {
         "id": person["id"],
         "uuid": person["uuid"],
+        "name": "ann",
         "distinct_ids": ["ann"],
         "properties": {"a": 1, "$creator_event_uuid": "00000000-0000-4000-8000-000000000001"},
         "is_identified": False,

@@ -47,7 +47,7 @@ async def delete_person(
     return Response(status_code=204)
 
 
-@router.post("/bulk_delete/", status_code=202, summary="Erase several persons")
+@router.post("/bulk_delete/", status_code=202, summary="Erase several persons", response_class=Response)
 async def delete_persons(
     user: UserDep, erasure: ErasureDep, body: Annotated[PersonsDeletion, body_of(PersonsDeletion)]
 ) -> Response:

@@ -5,9 +5,10 @@ from app.common.ids import read_reference
 from app.people.cohorts.criteria import read_filters
 from app.properties.filters import Condition, Conjunction, Group, InvalidFilter
 from app.properties.requested import parse_requested
+from app.properties.validation import compile_patterns
 
 
-def read_properties_filter(text: str | None) -> "Group | None":
+async def read_properties_filter(text: str | None) -> "Group | None":
     """Read conditions on persons and cohorts; conditions of the type ``event``, the default, are about the person.
 
     Raises
@@ -15,7 +16,9 @@ def read_properties_filter(text: str | None) -> "Group | None":
     ValidationFailed
     """
     try:
-        return as_criteria(parse_requested(text))
+        tree = parse_requested(text)
+        await compile_patterns([tree])
+        return as_criteria(tree)
     except InvalidFilter as error:
         raise ValidationFailed(error.detail, code=error.code, attr="properties") from error
 

@@ -81,6 +81,12 @@ class PersonDirectory:
         [shown] = await self._shown([person])
         return shown
 
+    async def numbers(self, reference: str) -> list[int]:
+        """Return the numbers under which events of a person are stored; none for a person that there is not."""
+        parsed = read_person_reference(reference)
+        person = None if parsed is None else await self._directory.get(parsed)
+        return [] if person is None else await self._persons.all_numbers_of([person.id])
+
     async def page(self, distinct_id: str | None, limit: int, offset: int) -> tuple[int, Sequence[ShownPerson]]:
         """Return the number of all persons, or of those with a distinct id, and one page of them, newest first."""
         conditions = PersonConditions(distinct_id)

@@ -332,6 +332,19 @@ class PersonRepository:
             persons |= {person.id: person for person in found}
         return {person_id: persons[survivor] for person_id, survivor in current.items() if survivor in persons}
 
+    async def documents(self, person_ids: Sequence[int]) -> dict[int, str]:
+        """Return the properties, as JSON text, of the persons that ``by_ids`` returns."""
+        current = await self._survivors(person_ids)
+        found: dict[int, str] = {}
+        for chunk in chunks(list(set(current.values()))):
+            rows = await self._session.execute(
+                select(Person.id, cast(Person.properties, Text)).where(
+                    Person.project_id == self._project_id, Person.id.in_(chunk)
+                )
+            )
+            found.update((person_id, document) for person_id, document in rows)
+        return {person_id: found[survivor] for person_id, survivor in current.items() if survivor in found}
+
     async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
         """Return the bytes of the properties of the persons that ``by_ids`` returns."""
         current = await self._survivors(person_ids)

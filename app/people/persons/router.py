@@ -53,7 +53,7 @@ async def read_selection(
     ] = None,
     cohort: Annotated[str | None, Query(description="Only members of the cohort with this id.", examples=["1"])] = None,
 ) -> PersonSelection:
-    criteria = both_filters(read_properties_filter(read_text(properties)), read_cohort_filter(cohort))
+    criteria = both_filters(await read_properties_filter(read_text(properties)), read_cohort_filter(cohort))
     return PersonSelection(read_text(distinct_id), read_text(email), read_text(search), criteria)
 
 

@@ -128,6 +128,10 @@ class PersonService:
         """Return the current persons, by the person ids that events carry."""
         return await self._persons.by_ids(person_ids)
 
+    async def documents(self, person_ids: Sequence[int]) -> dict[int, str]:
+        """Return their properties, as JSON text."""
+        return await self._persons.documents(person_ids)
+
     async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
         """Return the bytes of their properties."""
         return await self._persons.sizes(person_ids)
