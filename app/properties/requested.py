@@ -27,6 +27,9 @@ def parse_requested(text: str | None) -> Group:
 
 def _refuse_unknown(document: object) -> None:
     """Refuse conditions that would be left out, or whose operator would be taken for another."""
+    if isinstance(document, dict) and not is_group(document):
+        _refuse_unknown_suffixes(document)
+        return
     waiting = [document]
     while waiting:
         entry = waiting.pop()
@@ -34,8 +37,6 @@ def _refuse_unknown(document: object) -> None:
             waiting += entry
         elif is_group(entry):
             waiting.append(entry["values"])
-        elif isinstance(entry, dict) and "key" not in entry:
-            _refuse_unknown_suffixes(entry)
         else:
             _refuse_unreadable(entry)
 
