@@ -193,3 +193,16 @@ async def test_filter_of_events_that_is_not_understood_is_refused(service: Servi
     refused = await service.get("/events/", properties=properties)
 
     assert (refused.status_code, refused.json()["attr"]) == (400, "properties"), refused.text
+
+
+async def test_list_ends_a_page_where_enough_bytes_were_tested(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.capture(*[event("buy", "ann", properties={"n": n, "note": "x" * 1_000}) for n in range(6)])
+    monkeypatch.setattr("app.events.service._READ_AT_A_TIME", 1)
+    monkeypatch.setattr(limits, "SEARCHED_BYTES", replace(limits.SEARCHED_BYTES, value=2_500))
+
+    page = await service.read("/events/", properties='[{"key": "n", "value": 2}]')
+
+    assert (page["results"], page["next"] is None) == ([], False)  # three of them were tested
+    assert await numbers_of(service, properties='[{"key": "n", "value": 2}]') == [2]
