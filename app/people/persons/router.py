@@ -137,7 +137,7 @@ async def delete_person_property(
     directory: DirectoryDep,
     body: Annotated[PropertyDeletion, body_of(PropertyDeletion)],
 ) -> Success:
-    """Remove one property; one that the person does not have is no error. No event is stored."""
+    """Remove one property. If the person does not have it, nothing changes. No event is stored."""
     await directory.remove_property(person_id, body.unset, user)
     return Success(success=True)
 
