@@ -23,6 +23,7 @@ from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
+from app.experiments.participants.router import router as participants_router
 from app.experiments.results.router import router as results_router
 from app.experiments.router import router as experiments_router
 from app.experiments.scorecard.router import router as scorecard_router
@@ -94,6 +95,7 @@ PRIVATE_ROUTERS = (
     scorecard_router,
     health_router,
     local_evaluation_router,
+    participants_router,
     experiments_activity_router,
     flags_activity_router,
     snapshots_router,
