@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import json
+import math
 import os
 import sys
 import zoneinfo
@@ -34,18 +35,21 @@ from app.operations.doctor.service import Doctor
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
-from app.operations.maintenance.wiring import build_maintenance
+from app.operations.maintenance.wiring import build_erasure, build_maintenance
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
+from app.people.directory.service import read_person_reference
 from app.settings import Settings
 
 app = typer.Typer(help="Abacus: an open experimentation service.", no_args_is_help=True)
 project_app = typer.Typer(help="Manage projects.", no_args_is_help=True)
 key_app = typer.Typer(help="Manage personal API keys.", no_args_is_help=True)
 user_app = typer.Typer(help="Manage users.", no_args_is_help=True)
+person_app = typer.Typer(help="Manage persons.", no_args_is_help=True)
 app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
 app.add_typer(user_app, name="user")
+app.add_typer(person_app, name="person")
 
 console = Console()
 errors = Console(stderr=True)
@@ -235,6 +239,35 @@ def deactivate_user(email: Email) -> None:
     """Deactivate a user. Their keys stop working; everything that they created stays."""
     _with_accounts(lambda accounts: accounts.deactivate_user(email))
     console.print(f"Deactivated {email}.")
+
+
+@person_app.command("delete")
+def delete_person(
+    project_id: Annotated[int, typer.Option("--project", help="The id of the project.")],
+    persons: Annotated[
+        list[str] | None, typer.Option("--person", help="The id or UUID of a person. Repeatable.")
+    ] = None,
+    distinct_ids: Annotated[
+        list[str] | None, typer.Option("--distinct-id", help="A distinct id of a person. Repeatable.")
+    ] = None,
+    deletes_events: Annotated[bool, typer.Option("--delete-events", help="Remove their events, too.")] = False,  # noqa: FBT002  # a flag of the command line
+) -> None:
+    """Erase persons. The results of existing experiments do not change."""
+    references = [reference for one in persons or () if (reference := read_person_reference(one)) is not None]
+    if len(references) < len(persons or ()) or not (references or distinct_ids):
+        raise ValueError("name persons by --person (an id or a UUID) or by --distinct-id")
+
+    async def erase(database: Database) -> None:
+        [project] = await _find_projects(database, project_id)
+        erasure = build_erasure(database, Materializer(database), project)
+        erased = await erasure.erase_all(
+            references, None, distinct_ids=distinct_ids or (), removes_events=deletes_events
+        )
+        if deletes_events:
+            await erasure.remove_events(math.inf)
+        console.print(f"Erased {erased} {'person' if erased == 1 else 'persons'}.", highlight=False)
+
+    _with_database(erase)
 
 
 @app.command()

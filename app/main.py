@@ -23,6 +23,7 @@ from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
+from app.experiments.participants.router import router as participants_router
 from app.experiments.results.router import router as results_router
 from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
@@ -47,6 +48,7 @@ from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
@@ -54,6 +56,7 @@ from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.groups.router import router as groups_router
+from app.people.persons.activity_router import router as persons_activity_router
 from app.people.persons.router import router as persons_router
 from app.settings import Settings
 from app.telemetry.prometheus import count_captured
@@ -93,6 +96,7 @@ PRIVATE_ROUTERS = (
     scorecard_router,
     health_router,
     local_evaluation_router,
+    participants_router,
     experiments_activity_router,
     flags_activity_router,
     snapshots_router,
@@ -102,6 +106,8 @@ PRIVATE_ROUTERS = (
     actions_router,
     cohorts_router,
     events_router,
+    persons_activity_router,
+    erasure_router,
     persons_router,
     groups_router,
     projects_router,

@@ -1,5 +1,6 @@
 """The command line, run as an operator runs it: as a process of its own."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,6 +17,7 @@ from tests.conftest import run_apart
 from tests.support.command_line import run_command
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
+from tests.support.service import Service, event
 
 pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
 
@@ -189,6 +191,17 @@ def test_prune_removes_old_events_after_a_dry_run(environment: dict[str, str]) -
     assert abacus(environment, *prune) == "Project 1 (Shop): 0 events removed\n"
     assert "no project 7" in abacus(environment, "prune", "--before", "2022-11-05", "--project", "7", status=1)
     assert "in the future" in abacus(environment, "prune", "--before", "2999-01-01", status=1)
+
+
+async def test_persons_are_erased_with_their_events(service: Service, environment: dict[str, str]) -> None:
+    await service.capture(event("visit", "ann"), event("visit", "bob"))
+    command = ("person", "delete", "--project", str(service.project_id))
+    erasure = (environment, *command, "--distinct-id", "ann", "--delete-events")
+
+    assert await asyncio.to_thread(abacus, *erasure) == "Erased 1 person.\n"
+    assert await asyncio.to_thread(abacus, *erasure) == "Erased 0 persons.\n"
+    assert "--distinct-id" in await asyncio.to_thread(abacus, environment, *command, status=1)
+    assert [one["distinct_id"] for one in (await service.read("/events/"))["results"]] == ["bob"]
 
 
 def test_doctor_exits_with_1_and_prints_a_fix_for_a_failed_check(environment: dict[str, str]) -> None:

@@ -21,20 +21,25 @@ class ChangeRead(ResponseBody):
 
 class ActivityDetail(ResponseBody):
     name: str = Field(
-        description="The name of the item at that time; of a flag, its key.", examples=["Checkout button"]
+        description="The name of the item at that time; of a flag, its key; of a person, its UUID.",
+        examples=["Checkout button"],
     )
-    changes: list[ChangeRead] = Field(description="The fields that differ; of a new or deleted item, all its fields.")
+    changes: list[ChangeRead] = Field(
+        description="The fields that differ; of a new or deleted item, all its fields. Of a person, only the names of "
+        "properties, and numbers: an erased person must leave nothing here."
+    )
 
 
 class ActivityRead(ResponseBody):
     id: int = Field(description="Ascending in time.", examples=[1])
     activity: str = Field(
         description="`created`, `updated`, `deleted`, or an action on an experiment: `launched`, `paused`, "
-        "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`.",
+        "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`; or on a person: `delete_property`, "
+        "`split_person`.",
         examples=["launched"],
     )
-    scope: Literal["Experiment", "FeatureFlag"] = Field(examples=["Experiment"])
-    item_id: str = Field(description="The id of the experiment or the flag.", examples=["1"])
+    scope: Literal["Experiment", "FeatureFlag", "Person"] = Field(examples=["Experiment"])
+    item_id: str = Field(description="The id of the experiment, the flag or the person.", examples=["1"])
     user: UserBasic | None
     detail: ActivityDetail
     created_at: UtcDatetime

@@ -7,7 +7,7 @@ from app.activity_log.changes import ABSENT, State, changes_between
 from app.activity_log.repository import ActivityRepository
 from app.db.models import ActivityEntry, User
 
-Scope: TypeAlias = Literal["Experiment", "FeatureFlag"]
+Scope: TypeAlias = Literal["Experiment", "FeatureFlag", "Person"]
 
 
 class ActivityLog:
@@ -19,13 +19,13 @@ class ActivityLog:
         scope: Scope,
         item_id: int,
         activity: str,
-        user: User,
+        user: User | None,
         *,
         before: State = ABSENT,
         after: State = ABSENT,
         name: str,
     ) -> None:
-        """Add an entry about an item, unless it is an update that changes nothing."""
+        """Add an entry about an item, unless it is an update that changes nothing. The command line has no user."""
         changes = changes_between(before, after)
         if changes or activity != "updated":
             await self._entries.add(
@@ -34,7 +34,7 @@ class ActivityLog:
                     item_id=item_id,
                     activity=activity,
                     detail={"name": name, "changes": changes},
-                    user_id=user.id,
+                    user_id=None if user is None else user.id,
                 )
             )
 

@@ -351,6 +351,35 @@ COUNT_SECONDS: Final = Limit(
     "after three attempts the metric is reported by `health`, and tried ever more rarely",
     "It takes longer than {value} seconds.",
 )
+SEARCHED_ROWS: Final = Limit(
+    "events or persons that a list tests with conditions on properties for a page",
+    20_000,
+    "items",
+    "Each is read and decoded. A page that ends there may have few results, or none; `next` leads on.",
+    "the page ends there",
+)
+SEARCHED_BYTES: Final = Limit(
+    "properties of the events or persons that a list tests for a page",
+    64 * MIB,
+    "bytes",
+    "As for their number.",
+    "the page ends there",
+)
+ERASED_PERSONS: Final = Limit(
+    "persons that one request erases",
+    1_000,
+    "items",
+    "Each is removed under a lock for which transactions that store events wait.",
+    "400 `too_many_persons`",
+    "A request may erase at most {value} persons.",
+)
+ERASURE_SECONDS: Final = Limit(
+    "time that a request removes events of erased persons",
+    10,
+    "seconds",
+    "All events of the project are looked through.",
+    "the background goes on; the persons are erased already",
+)
 HEAD_BYTES: Final = Limit(
     "head of a request",
     64 * KIB,

@@ -24,6 +24,7 @@ class ProjectLock(IntEnum):
     IDENTITIES = 2  # which distinct id belongs to which person
     COHORT_REFERENCES = 3  # which cohort refers to which
     ACTOR_KEYS = 4  # the numbers of actors that are not persons
+    ERASURE = 5  # shared by every transaction that looks up persons to store events of them
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

@@ -6,11 +6,20 @@ from fastapi import Depends
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.events.repository import EventRepository
+from app.events.service import EventList
 from app.http.dependencies import SessionDep
+from app.people.cohorts.dependencies import build_cohorts
+from app.people.directory.dependencies import build_directory
+from app.people.persons.dependencies import PersonsDep
 
 
-async def get_events(project: ProjectDep, session: SessionDep) -> EventRepository:
-    return EventRepository(session, project.id)
+async def get_events(project: ProjectDep, session: SessionDep, persons: PersonsDep) -> EventList:
+    return EventList(
+        EventRepository(session, project.id),
+        persons,
+        build_directory(session, project.id),
+        build_cohorts(session, project.id),
+    )
 
 
-EventsDep = Annotated[EventRepository, Depends(get_events)]
+EventsDep = Annotated[EventList, Depends(get_events)]

@@ -3,16 +3,17 @@
 import datetime as dt
 import functools
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Integer,
     Select,
+    and_,
     bindparam,
     delete,
     func,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     select,
     tuple_,
     union_all,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,7 +29,7 @@ from app.common import limits
 from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
-from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows
+from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows, table_of
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Event
@@ -41,6 +43,18 @@ _MAX_SUBQUERIES = 100
 
 # The number of newest events of each name that are searched for flag properties.
 _MAX_SEARCHED = 10_000
+
+# An erased event, where its row has to stay.
+_NO_PROJECT = 0
+_EMPTY: Mapping[str, object] = {
+    "project_id": _NO_PROJECT,
+    "name": "",
+    "distinct_id": "",
+    "person_id": 0,
+    "time": 0,
+    "received_at": 0,
+    "properties": "{}",
+}
 
 Columns = TypeVarTuple("Columns")
 
@@ -76,6 +90,7 @@ class EventSelection:
 
     name: str | None = None
     distinct_id: str | None = None
+    person_ids: tuple[int, ...] | None = None  # under which events are stored: one person has several after merges
     after: int | None = None
     before: int | None = None
     cursor: tuple[int, int] | None = None  # time and sequence number of the last event of the previous page
@@ -171,6 +186,30 @@ class EventRepository:
             Event.sequence <= high_water_mark,
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
+
+    async def first_position(self) -> int:
+        """Return the sequence number of the first event of all projects; 0 where there is none."""
+        return await self._session.scalar(select(func.min(Event.sequence))) or 0
+
+    async def remove_of_persons(self, person_ids: Sequence[int], after: int, until: int) -> int:
+        """Remove the events that were stored for some persons, in a range of sequence numbers; return how many.
+
+        The last event of all projects stays as a row without content that belongs to no project, because its number is
+        the position of the event log.
+        """
+        last = select(func.max(Event.sequence)).scalar_subquery()
+        is_theirs = and_(
+            Event.project_id == self._project_id,
+            Event.sequence > after,
+            Event.sequence <= until,
+            is_among(Event.person_id, "person_ids", self._session.get_bind().dialect.name),
+        )
+        bound = {"person_ids": list(person_ids)}
+        events, connection = table_of(Event), await self._session.connection()
+        removed = await connection.execute(delete(events).where(is_theirs, Event.sequence < last), bound)
+        emptied = await connection.execute(update(events).where(is_theirs).values(**_EMPTY, uuid=uuid4()), bound)
+        await connection.execute(delete(events).where(Event.project_id == _NO_PROJECT, Event.sequence < last))
+        return removed.rowcount + emptied.rowcount
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
@@ -279,6 +318,8 @@ class EventRepository:
             query = query.where(Event.name == selection.name)
         if selection.distinct_id is not None:
             query = query.where(Event.distinct_id == selection.distinct_id)
+        if selection.person_ids is not None:
+            query = query.where(Event.person_id.in_(selection.person_ids))
         if selection.after is not None:
             query = query.where(Event.time > selection.after)
         if selection.before is not None:

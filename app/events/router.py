@@ -11,16 +11,15 @@ from pydantic import WithJsonSchema
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
-from app.common.page_sizes import fitting
 from app.common.timestamps import from_microseconds
 from app.db.models import Event, Person
 from app.events.dependencies import EventsDep
+from app.events.filters import read_event_filter
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
 from app.http.pagination import LimitText, Links, read_limit
 from app.http.query_params import read_moment, read_text
 from app.http.routing import answer_other_methods
-from app.people.persons.dependencies import PersonsDep
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/events",
@@ -43,9 +42,20 @@ MomentText = Annotated[
 async def list_events(
     request: Request,
     events: EventsDep,
-    persons: PersonsDep,
     event: Annotated[str | None, Query(description="Only events of this name.")] = None,
     distinct_id: Annotated[str | None, Query(description="Only events of this distinct id.")] = None,
+    person_id: Annotated[
+        str | None, Query(description="Only events of the person with this id or UUID, under any distinct id.")
+    ] = None,
+    properties: Annotated[
+        str | None,
+        Query(
+            description="Only events that meet these conditions: JSON, as in metrics. Those of the type `event`, the "
+            "default, are about the event; those of the type `person` are about the person as of now. Cohorts can be "
+            "named.",
+            examples=['[{"key": "amount", "value": 10, "operator": "gt", "type": "event"}]'],
+        ),
+    ] = None,
     after: Annotated[MomentText, Query(description="Only events later than this date and time.")] = None,
     before: Annotated[MomentText, Query(description="Only events earlier than this date and time.")] = None,
     limit: LimitText = None,
@@ -53,9 +63,11 @@ async def list_events(
 ) -> Response:
     """Return events, newest first, with their current persons. `next` neither skips nor repeats an event.
 
-    A page has at most a thousand events, and fewer where they are large.
+    Filters are combined: events are shown that pass all of them. A page has at most a thousand events, and fewer where
+    they are large. With `properties` it ends where enough events were tested, so it may have few, or none: follow
+    `next` to the end.
     """
-    size = read_limit(limit)
+    size, wanted = read_limit(limit), await read_event_filter(read_text(properties))
     selection = EventSelection(
         name=read_text(event),
         distinct_id=read_text(distinct_id),
@@ -63,15 +75,14 @@ async def list_events(
         before=read_moment(before, "before"),
         cursor=_read_cursor(cursor),
     )
-    measured = await events.sizes(selection, size + 1)
-    person_sizes = await persons.sizes([person_id for person_id, _ in measured])
-    count = fitting(bytes_ + person_sizes.get(person_id, 0) for person_id, bytes_ in measured[:size])
-    page = await events.page(selection, count) if count else []
-    persons_by_id = await persons.by_ids([row.person_id for row in page])
+    selection = await events.of_person(selection, read_text(person_id))
+    found = await (events.page(selection, size) if wanted is None else events.find(selection, wanted, size))
     following = None
-    if page and len(measured) > len(page):
-        following = Links(request).replacing(cursor=f"{page[-1].time}_{page[-1].sequence}")
-    body = {"next": following, "results": [_read(row, persons_by_id.get(row.person_id)) for row in page]}
+    if found.last is not None:
+        time, sequence = found.last
+        following = Links(request).replacing(cursor=f"{time}_{sequence}")
+    results = [_read(row, found.persons.get(row.person_id)) for row in found.events]
+    body = {"next": following, "results": results}
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 

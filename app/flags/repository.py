@@ -1,8 +1,9 @@
 """Feature flags in the database."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
@@ -15,6 +16,14 @@ CHANGED_FLAGS = "changed_flags"  # key in a session's ``info``: the projects who
 
 class KeyTaken(Exception):
     """An undeleted flag of the project has this key."""
+
+
+@dataclass(frozen=True)
+class FlagSelection:
+    """The flags to list; ``search`` is a part of the key or the name."""
+
+    search: str | None = None
+    is_active: bool | None = None
 
 
 class FlagRepository:
@@ -49,14 +58,24 @@ class FlagRepository:
             )
         )
 
-    async def page(self, limit: int, offset: int) -> Sequence[FeatureFlag]:
+    async def page(self, selection: FlagSelection, limit: int, offset: int) -> Sequence[FeatureFlag]:
         """Return undeleted flags, newest first; fewer than ``limit`` where they are large."""
         newest = (FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
-        query = select(FeatureFlag).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
+        conditions = self._conditions(selection)
+        query = select(FeatureFlag).where(*conditions)
         columns = (FeatureFlag.filters, FeatureFlag.name)
         limit = await fitting_limit(self._session, query.order_by(*newest), columns, limit, offset)
-        found = self._select().where(~FeatureFlag.deleted).order_by(*newest).limit(limit).offset(offset)
+        found = self._select().where(*conditions).order_by(*newest).limit(limit).offset(offset)
         return (await self._session.scalars(found)).all()
+
+    def _conditions(self, selection: FlagSelection) -> Sequence[ColumnElement[bool]]:
+        conditions = [FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted]
+        if selection.is_active is not None:
+            conditions.append(FeatureFlag.active.is_(selection.is_active))
+        if selection.search:
+            columns = (FeatureFlag.key, FeatureFlag.name)
+            conditions.append(or_(*(column.icontains(selection.search, autoescape=True) for column in columns)))
+        return conditions
 
     async def all_undeleted(self) -> Sequence[FeatureFlag]:
         """Return all undeleted flags, oldest first, without authors and experiments."""
@@ -67,9 +86,8 @@ class FlagRepository:
         )
         return found.all()
 
-    async def count(self) -> int:
-        undeleted = select(func.count()).where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted)
-        return await self._session.scalar(undeleted) or 0
+    async def count(self, selection: FlagSelection) -> int:
+        return await self._session.scalar(select(func.count()).where(*self._conditions(selection))) or 0
 
     async def add(self, flag: FeatureFlag) -> None:
         """Store a new flag.

@@ -2,18 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.accounts.users import UserBasic
+from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
 from app.flags.filters import is_simple, simple_rollout_percentage
+from app.flags.repository import FlagSelection
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi
 from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
 from app.http.pagination import PaginationDep
+from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
@@ -25,6 +28,7 @@ router = APIRouter(
 )
 
 
+_ACTIVE = {"true": True, "1": True, "false": False, "0": False}
 _CHANGED = tagged(FlagRead) | openapi.error_responses(412)
 
 
@@ -61,10 +65,24 @@ async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> F
 UnchangedFlagDep = Annotated[FeatureFlag, Depends(get_unchanged_flag)]
 
 
+async def read_selection(
+    search: Annotated[str | None, Query(description="Part of the key or the name.", examples=["checkout"])] = None,
+    active: Annotated[
+        str | None, Query(description="`true`: only active flags; `false`: only the others.", examples=["true"])
+    ] = None,
+) -> FlagSelection:
+    is_active = _ACTIVE.get((active or "").lower())
+    if active and is_active is None:
+        raise ValidationFailed(f"active is true or false, got {active[:100]!r}", attr="active")
+    return FlagSelection(read_text(search), is_active)
+
+
 @router.get("/", summary="List feature flags")
-async def list_feature_flags(flags: FlagsDep, pagination: PaginationDep) -> Page[FlagRead]:
+async def list_feature_flags(
+    flags: FlagsDep, pagination: PaginationDep, selection: Annotated[FlagSelection, Depends(read_selection)]
+) -> Page[FlagRead]:
     """Return the project's feature flags that are not deleted, newest first."""
-    count, rows = await flags.page(pagination.limit, pagination.offset)
+    count, rows = await flags.page(selection, pagination.limit, pagination.offset)
     return pagination.page(count, [_read(flag) for flag in rows])
 
 

@@ -22,7 +22,7 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
-from app.flags.repository import FlagRepository, KeyTaken
+from app.flags.repository import FlagRepository, FlagSelection, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
 from app.properties.filters import InvalidFilter
@@ -47,8 +47,8 @@ class FlagService:
             raise NotFound
         return flag
 
-    async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
-        return await self._flags.count(), await self._flags.page(limit, offset)
+    async def page(self, selection: FlagSelection, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
+        return await self._flags.count(selection), await self._flags.page(selection, limit, offset)
 
     async def with_key(self, key: str) -> FeatureFlag:
         """Return the undeleted flag that has the key, without its author and experiments."""

@@ -93,6 +93,11 @@ class Pagination:
         following = self.offset + (shown or self.limit)
         return None if following >= count else self._link(following)
 
+    def after(self, cursor: str, offset: int) -> str:
+        """Return the URL of the page that begins after an item and skips others."""
+        skipped = str(offset) if offset > 0 else None
+        return self._links.replacing(limit=str(self.limit), offset=skipped, cursor=cursor)
+
     def previous(self) -> str | None:
         return None if self.offset <= 0 else self._link(self.offset - self.limit)
 

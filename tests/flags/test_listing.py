@@ -75,3 +75,31 @@ async def test_longer_list_takes_no_more_queries(service: Service) -> None:
 
     assert [len(flag["experiment_set"]) for flag in page["results"]] == [1] * 6
     assert len(for_six) == len(for_one)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("search=CHECK", ["old-checkout", "checkout"]),
+        ("search=basket", ["checkout"]),  # in the name
+        ("search=%25", []),
+        ("active=true", ["banner", "checkout"]),
+        ("active=false", ["old-checkout"]),
+        ("active=false&search=banner", []),
+        ("active=&search=", ["banner", "old-checkout", "checkout"]),
+    ],
+)
+async def test_flags_are_found_by_search_and_by_activity(service: Service, query: str, keys: list[str]) -> None:
+    await created(service, key="checkout", name="The basket")
+    await created(service, key="old-checkout", active=False)
+    await created(service, key="banner")
+
+    page = await service.read(f"/feature_flags/?{query}")
+
+    assert ([flag["key"] for flag in page["results"]], page["count"]) == (keys, len(keys))
+
+
+async def test_activity_that_is_neither_true_nor_false_is_refused(service: Service) -> None:
+    refused = await service.get("/feature_flags/?active=STALE")
+
+    assert (refused.status_code, refused.json()["attr"]) == (400, "active")

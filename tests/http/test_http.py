@@ -351,6 +351,7 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         if path.startswith("/api/") and "requestBody" in operation
     }
     actions, cohorts = "/api/projects/{project_id}/actions/", "/api/projects/{project_id}/cohorts/"
+    persons = "/api/projects/{project_id}/persons/"
     assert bodies == {
         ("post", actions): "ActionCreate",
         ("put", f"{actions}{{action_id}}/"): "ActionReplace",
@@ -369,6 +370,12 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         ("post", flags): "FlagCreate",
         ("put", f"{flags}{{feature_flag_id}}/"): "FlagReplace",
         ("patch", f"{flags}{{feature_flag_id}}/"): "FlagUpdate",
+        ("post", f"{persons}bulk_delete/"): "PersonsDeletion",
+        ("put", f"{persons}{{person_id}}/"): "PersonUpdate",
+        ("patch", f"{persons}{{person_id}}/"): "PersonUpdate",
+        ("post", f"{persons}{{person_id}}/update_property/"): "PropertyUpdate",
+        ("post", f"{persons}{{person_id}}/delete_property/"): "PropertyDeletion",
+        ("post", f"{persons}{{person_id}}/split/"): "PersonSplit",
         ("post", "/api/personal_api_keys/"): "PersonalApiKeyCreate",
         ("post", "/api/projects/"): "ProjectCreate",
         ("patch", "/api/projects/{project_id}/"): "ProjectUpdate",

@@ -18,6 +18,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         event(name, name, properties={"$set": {"note": name}}),
         {"event": "$groupidentify", "distinct_id": name, "properties": {"$group_type": name, "$group_key": name}},
     )
+    [person] = (await service.read("/persons/"))["results"]
     snapshot = await service.post(f"/experiments/{experiment['id']}/snapshots/", {})
     return {
         "project_id": str(service.project_id),
@@ -26,6 +27,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "feature_flag_id": str(experiment["feature_flag"]),
         "key": name,
         "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
+        "person_id": str(person["id"]),
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
     }

@@ -10,7 +10,7 @@ from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
-from app.db.models.person import Person, PersonDistinctId, PersonMerge
+from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.snapshot import Snapshot
 
@@ -22,6 +22,8 @@ __all__ = [
     "Cohort",
     "CohortDistinctId",
     "Count",
+    "ErasedPerson",
+    "ErasedPersonAnswer",
     "Event",
     "Experiment",
     "Fact",

@@ -3,11 +3,11 @@
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String
+from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.models.account import User
-from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, JsonColumn, utc_now
+from app.db.models.base import NEVER_REUSED, Base, BigKey, BigPrimaryKey, JsonColumn, utc_now
 
 
 class ActivityEntry(Base):
@@ -22,7 +22,7 @@ class ActivityEntry(Base):
     id: Mapped[BigPrimaryKey]
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     scope: Mapped[str] = mapped_column(String(32))
-    item_id: Mapped[int] = mapped_column(Integer)
+    item_id: Mapped[int] = mapped_column(BigKey)
     activity: Mapped[str] = mapped_column(String(32))
     detail: Mapped[dict[str, Any]] = mapped_column(
         JsonColumn

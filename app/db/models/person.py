@@ -1,4 +1,4 @@
-"""Persons, their distinct ids, and the log of their merges."""
+"""Persons, their distinct ids, the log of their merges, and what is left of erased ones."""
 
 import datetime as dt
 from typing import Any
@@ -51,3 +51,33 @@ class PersonMerge(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     merged_id: Mapped[int] = mapped_column(BigInteger, unique=True)
     person_id: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class ErasedPerson(Base):
+    """An erased person: the number under which facts still count one, which leads to nothing else."""
+
+    __tablename__ = "erased_person"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    person_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), index=True)
+    has_events: Mapped[bool]  # events are still to be removed
+
+
+class ErasedPersonAnswer(Base):
+    """Whether an erased person passed a condition of a metric on the day of the erasure.
+
+    The condition is known by its digest. Conditions on persons are evaluated when results are read, and by then the
+    properties that they look at are gone.
+    """
+
+    __tablename__ = "erased_person_answer"
+    __table_args__ = (
+        Index("ix_erased_person_answer_project_id_digest", "project_id", "digest"),
+        {"sqlite_with_rowid": False},
+    )
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("erased_person.person_id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    passes: Mapped[bool]

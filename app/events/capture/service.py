@@ -134,6 +134,7 @@ class CaptureService:
         persons = PersonService(PersonRepository(session, project_id))
         events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
         properties = await self._store_groups(session, project_id, events)
+        await persons.keep_from_erasure()
         person_ids = await persons.resolve_unchanged(events)
         identity_events = [event for event in events if event.distinct_id not in person_ids]
         if identity_events:

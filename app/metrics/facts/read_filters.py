@@ -14,10 +14,13 @@ from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.sessions import MARGIN, sessions_matching
 from app.people.cohorts.repository import CohortRepository
 from app.people.cohorts.service import CohortService
+from app.people.erased_persons.answers import digest_of
+from app.people.erased_persons.repository import ErasedPersonRepository
 from app.people.groups.service import GroupFilterService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
+from app.properties.matcher import compile_filter
 from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
 
 # Reads the facts of a series inside the window, padded by a number of microseconds on both sides.
@@ -69,11 +72,20 @@ class ConditionService:
             number = cohort_id(atom)
             if number is None:
                 return np.empty(0, dtype=np.int64)
-            return await self._cohorts.members(self._session, self._project_id, number)
+            members = await self._cohorts.members(self._session, self._project_id, number)
+            return np.union1d(members, await self._erased_passing(atom))
         condition = Conjunction((atom,)) if isinstance(atom, Condition) else atom
         if about.kind == "group":
             groups = GroupFilterService(self._session, self._project_id)
             return await groups.matching(condition, about.group_type_index, group_property(about.group_type_index))
         if about.kind == "session":
             return sessions_matching(condition, await self._read(SESSIONS, MARGIN))
-        return await PersonFilterService(self._session, self._project_id).matching(condition)
+        persons = await PersonFilterService(self._session, self._project_id).matching(condition)
+        return np.union1d(
+            persons, await self._erased_passing(atom, passes_without=compile_filter(condition).matches({}))
+        )
+
+    async def _erased_passing(self, atom: Node, *, passes_without: bool = False) -> NDArray[np.int64]:
+        """Return the erased persons that passed: they are asked no more, but their facts still count."""
+        erased = ErasedPersonRepository(self._session, self._project_id)
+        return await erased.passing(digest_of(atom), passes_without_properties=passes_without)

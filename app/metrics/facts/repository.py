@@ -144,6 +144,15 @@ class FactRepository:
             await self._session.execute(delete(Series).where(Series.id == series_id))
         return until is None
 
+    async def series_with(self, person_ids: Sequence[int]) -> set[int]:
+        """Return the series that have a fact of one of the persons."""
+        found: set[int] = set()
+        for chunk in chunks(person_ids):
+            mine = select(Fact.series_id).join(Series, Series.id == Fact.series_id).distinct()
+            mine = mine.where(Series.project_id == self._project_id, Fact.person_id.in_(chunk))
+            found |= set(await self._session.scalars(mine))
+        return found
+
     async def append(self, matches: Mapping[int, Sequence[Match]]) -> None:
         """Store the facts of series. Call ``lock`` first.
 

@@ -13,6 +13,7 @@ from app.common import limits
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
+from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
 from app.telemetry.prometheus import COUNTED_UNTIL
 
@@ -148,7 +149,10 @@ class MaintenanceScheduler:
         return _Refresh(self._steps(project, failed), time.time(), failed)
 
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
-        """Refresh the counts of a project's running experiments, and pause after each piece of work."""
+        """Refresh the counts of a project's running experiments, and pause after each piece of work.
+
+        Then remove the events of erased persons that the request for it left.
+        """
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
         for experiment in experiments:
@@ -158,6 +162,8 @@ class MaintenanceScheduler:
             except Exception:  # an error of one experiment must not stop the others
                 failed.add(experiment.id)
                 logger.exception("background refresh of experiment %d failed", experiment.id)
+        async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
+            yield
 
     async def refresh_counts(self, project: Project) -> bool:
         """Refresh the counts of one project's running experiments; return whether all succeeded."""

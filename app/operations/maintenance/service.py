@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -16,11 +17,15 @@ from app.metrics.facts.materializer import MaterializedSeries, Unfinished
 from app.metrics.facts.repository import SeriesGone
 from app.metrics.failures import ATTEMPTS, CountingFailures
 from app.metrics.queries.service import MetricQueryBuilder
+from app.people.erased_persons.answers import digest_of
+from app.properties.filters import Node
+from app.properties.subjects import Subject, atoms, subject
 
 logger = logging.getLogger("abacus")
 
 # Facts are made of events for at most about that long, before others have their turn.
 _SECONDS_OF_FACTS = 1.0
+_PERSON = Subject("person")
 
 
 class MaintenanceService:
@@ -107,6 +112,27 @@ class MaintenanceService:
             await self._facts.catch_up(queries)
             asked += queries
         await self._facts.keep_only(asked, before)
+
+    async def conditions_on_persons(self, experiments: Sequence[Experiment]) -> dict[str, Node]:
+        """Return the conditions on persons and cohorts of all metrics, by digest."""
+        found: dict[str, Node] = {}
+        for experiment in experiments:
+            for _, query in await self._fact_queries_of(experiment):
+                parts = [part for event_set in query.event_sets for part in event_set.parts]
+                asked = [one for part in parts for one in atoms(part.condition) if subject(one) == _PERSON]
+                found |= {digest_of(one): one for one in asked}
+        return found
+
+    async def complete_facts(self, experiments: Sequence[Experiment], seconds: float) -> bool:
+        """Make facts of all events that the metrics count; return whether that took at most some seconds."""
+        deadline = time.monotonic() + seconds
+        for experiment in experiments:
+            queries = [query for _, query in await self._fact_queries_of(experiment)]
+            try:
+                await self._facts.catch_up(queries, deadline - time.monotonic())
+            except Unfinished:
+                return False
+        return True
 
     async def _fact_queries_of(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return all queries about an experiment, each with the id of its metric.

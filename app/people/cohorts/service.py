@@ -154,6 +154,22 @@ class CohortService:
         lists = [cohort.id for cohort in cohorts if cohort.is_static]
         return LoadedCohorts(wanted, lists, matcher, PropertyReader(matcher.keys))
 
+    async def load_criteria(self, criteria: Mapping[int, Group]) -> LoadedCohorts:
+        """Load criteria that are not stored, by numbers that no cohort has, with the cohorts that they refer to.
+
+        Raises
+        ------
+        ValidationFailed
+            One of these cohorts does not exist.
+        """
+        referred = frozenset[int]().union(*map(referred_cohorts, criteria.values()))
+        await compile_patterns(criteria.values())
+        cohorts, _ = await self._with_references(referred)
+        _refuse_unknown(referred, cohorts)
+        matcher = CohortMatcher({**_criteria(cohorts), **criteria})
+        lists = [cohort.id for cohort in cohorts if cohort.is_static]
+        return LoadedCohorts(frozenset(criteria), lists, matcher, PropertyReader(matcher.keys))
+
     async def containing(self, loaded: LoadedCohorts, persons: Mapping[int, str]) -> dict[int, Set[int]]:
         """Return those of the cohorts that each person is in, by the person's id.
 
@@ -214,10 +230,7 @@ class CohortService:
         attr = _deciding_field(cohort)
         await self._cohorts.lock_references()
         cohorts, levels = await self._with_references(wanted)
-        unknown = wanted - {found.id for found in cohorts}
-        if unknown:
-            detail = f"Cohort with id {min(unknown)} does not exist"
-            raise ValidationFailed(detail, code="cohort_does_not_exist", attr=attr)
+        _refuse_unknown(wanted, cohorts, attr)
         if any(found is cohort for found in cohorts):
             raise ValidationFailed(
                 "A cohort cannot refer to itself, neither directly nor through other cohorts", attr=attr
@@ -226,6 +239,13 @@ class CohortService:
             raise ValidationFailed(limits.REFERRED_COHORTS.detail, code="too_many_cohorts", attr=attr)
         if levels >= MAX_NESTING:
             raise ValidationFailed(f"Cohorts refer to each other through more than {MAX_NESTING} levels", attr=attr)
+
+
+def _refuse_unknown(wanted: Set[int], cohorts: Iterable[Cohort], attr: str | None = None) -> None:
+    unknown = wanted - {found.id for found in cohorts}
+    if unknown:
+        detail = f"Cohort with id {min(unknown)} does not exist"
+        raise ValidationFailed(detail, code="cohort_does_not_exist", attr=attr)
 
 
 def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:

@@ -29,7 +29,6 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.limits import PERSON_PROPERTY_BYTES
-from app.common.page_sizes import fitting
 from app.common.time_slices import TimeSlices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns, table_of
@@ -123,6 +122,10 @@ class PersonRepository:
     async def lock_identities(self) -> None:
         """Wait until no other transaction changes identities of this project."""
         await lock_project(self._session, ProjectLock.IDENTITIES, self._project_id)
+
+    async def keep_from_erasure(self) -> None:
+        """Keep persons of this project from being erased until the transaction ends."""
+        await lock_project(self._session, ProjectLock.ERASURE, self._project_id, shared=True)
 
     async def states(self, distinct_ids: Sequence[str]) -> dict[str, PersonState]:
         """Load the persons of distinct ids; ids of one person share one state."""
@@ -264,35 +267,6 @@ class PersonRepository:
             .values(person_id=bindparam("survivor"))
         )
 
-    async def page(self, distinct_id: str | None, limit: int, offset: int) -> Sequence[Person]:
-        """Return persons, newest first; with ``distinct_id`` only the person that has it.
-
-        They are fewer than ``limit`` where they are large, or have many distinct ids.
-        """
-        query = select(Person).where(Person.project_id == self._project_id)
-        if distinct_id is not None:
-            query = query.where(Person.id.in_(self._owner(distinct_id)))
-        query = query.order_by(Person.id.desc())
-        names = select(func.sum(octets(PersonDistinctId.distinct_id))).where(PersonDistinctId.person_id == Person.id)
-        sizes = await self._session.scalars(
-            query.with_only_columns(octets(Person.properties) + func.coalesce(names.scalar_subquery(), 0))
-            .limit(limit)
-            .offset(offset)
-        )
-        found = await self._session.scalars(query.limit(fitting(sizes)).offset(offset))
-        return found.all()
-
-    async def count(self, distinct_id: str | None) -> int:
-        query = select(func.count()).select_from(Person).where(Person.project_id == self._project_id)
-        if distinct_id is not None:
-            query = query.where(Person.id.in_(self._owner(distinct_id)))
-        return await self._session.scalar(query) or 0
-
-    def _owner(self, distinct_id: str) -> Select[int]:
-        return select(PersonDistinctId.person_id).where(
-            PersonDistinctId.project_id == self._project_id, PersonDistinctId.distinct_id == distinct_id
-        )
-
     async def distinct_ids(self, person_ids: Sequence[int]) -> dict[int, list[str]]:
         """Return all distinct ids of persons, oldest first."""
         found: dict[int, list[str]] = {person_id: [] for person_id in person_ids}
@@ -335,6 +309,14 @@ class PersonRepository:
         merged, into = np.array(list(entries.values()), dtype=np.int64).reshape(-1, 2).T
         return MergeLog(np.array(list(entries), dtype=np.int64), merged, into)
 
+    async def all_numbers_of(self, person_ids: Sequence[int]) -> list[int]:
+        """Return the numbers under which events of current, or erased, persons are stored: theirs and merged ones'."""
+        current = np.unique(np.array(person_ids, dtype=np.int64))
+        log = await self.merges_of(current)
+        belongs = np.isin(MergedPersons.of(log).resolve(log.merged), current)
+        numbers: list[int] = np.union1d(current, log.merged[belongs]).tolist()
+        return numbers
+
     async def _merges(self, choice: str, bound: Mapping[str, int | Sequence[int]]) -> MergeLog:
         columns = await read_columns(self._session, _MERGES[choice], {"project_id": self._project_id, **bound})
         return MergeLog(*(columns[name].astype(np.int64) for name in ("sequence", "merged_id", "person_id")))
@@ -349,6 +331,19 @@ class PersonRepository:
             )
             persons |= {person.id: person for person in found}
         return {person_id: persons[survivor] for person_id, survivor in current.items() if survivor in persons}
+
+    async def documents(self, person_ids: Sequence[int]) -> dict[int, str]:
+        """Return the properties, as JSON text, of the persons that ``by_ids`` returns."""
+        current = await self._survivors(person_ids)
+        found: dict[int, str] = {}
+        for chunk in chunks(list(set(current.values()))):
+            rows = await self._session.execute(
+                select(Person.id, cast(Person.properties, Text)).where(
+                    Person.project_id == self._project_id, Person.id.in_(chunk)
+                )
+            )
+            found.update((person_id, document) for person_id, document in rows)
+        return {person_id: found[survivor] for person_id, survivor in current.items() if survivor in found}
 
     async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
         """Return the bytes of the properties of the persons that ``by_ids`` returns."""

@@ -1,7 +1,6 @@
 """Resolves the persons of events, and reads persons."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
@@ -24,15 +23,16 @@ _person_bytes = attrgetter("person_bytes")
 _RUN_BYTES = _FEW_PERSONS * PERSON_PROPERTY_BYTES.value
 
 
-@dataclass(frozen=True)
-class PersonWithDistinctIds:
-    person: Person
-    distinct_ids: Sequence[str]
-
-
 class PersonService:
     def __init__(self, persons: PersonRepository) -> None:
         self._persons = persons
+
+    async def keep_from_erasure(self) -> None:
+        """Keep persons from being erased until the transaction ends. Call this before events are resolved.
+
+        Otherwise an event could be stored for a person that has just been erased.
+        """
+        await self._persons.keep_from_erasure()
 
     async def resolve_unchanged(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
         """Return the person id of each distinct id whose person the events do not change.
@@ -120,14 +120,6 @@ class PersonService:
         for run in _cut(events, large):
             yield run, await self._persons.states(list(_mentioned(run)))
 
-    async def page(
-        self, distinct_id: str | None, limit: int, offset: int
-    ) -> tuple[int, Sequence[PersonWithDistinctIds]]:
-        count = await self._persons.count(distinct_id)
-        persons = await self._persons.page(distinct_id, limit, offset)
-        names = await self._persons.distinct_ids([person.id for person in persons])
-        return count, [PersonWithDistinctIds(person, names[person.id]) for person in persons]
-
     def iter_properties(self) -> AsyncIterator[tuple[int, str]]:
         """Yield the id and the properties, as JSON text, of every person. Must be called inside a transaction."""
         return self._persons.properties()
@@ -135,6 +127,10 @@ class PersonService:
     async def by_ids(self, person_ids: Sequence[int]) -> dict[int, Person]:
         """Return the current persons, by the person ids that events carry."""
         return await self._persons.by_ids(person_ids)
+
+    async def documents(self, person_ids: Sequence[int]) -> dict[int, str]:
+        """Return their properties, as JSON text."""
+        return await self._persons.documents(person_ids)
 
     async def sizes(self, person_ids: Sequence[int]) -> dict[int, int]:
         """Return the bytes of their properties."""

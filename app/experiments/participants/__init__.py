@@ -1,0 +1,1 @@
+"""Who takes part in experiments, and under which variant."""

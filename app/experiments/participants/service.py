@@ -1,0 +1,138 @@
+"""Lists who takes part in an experiment, and the experiments that a person takes part in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.common import limits
+from app.common.errors import ValidationFailed
+from app.db.bulk import chunks
+from app.db.database import Database
+from app.db.models import Experiment
+from app.experiments.repository import ExperimentRepository
+from app.flags.filters import group_type_index_of
+from app.metrics.aggregation.participants import Participants, list_participants
+from app.metrics.counting.fact_query import FactQuery
+from app.metrics.counting.service import FactService
+from app.metrics.facts.event_sets import series_of
+from app.metrics.facts.repository import FactRepository
+from app.metrics.queries.service import MetricQueryBuilder
+from app.people.persons.repository import PersonRepository
+
+MULTIPLE = "$multiple"
+_PERSONS_AT_A_TIME = 20  # each may have many distinct ids
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A person in an experiment; ``person_id`` is None for an erased one."""
+
+    person_id: int | None
+    distinct_ids: Sequence[str]
+    variant: str
+    variants: Sequence[str]
+    first_exposure: int
+
+
+@dataclass(frozen=True)
+class ParticipantPage:
+    participants: Sequence[Participant]
+    last: int | None  # the number of the last person, where others follow
+
+
+class ParticipantService:
+    """Opens short transactions of its own, as results do."""
+
+    def __init__(self, database: Database, facts: FactService, queries: MetricQueryBuilder, project_id: int) -> None:
+        self._database = database
+        self._facts = facts
+        self._queries = queries
+        self._project_id = project_id
+
+    async def page(self, experiment: Experiment, variant: str | None, after: int, limit: int) -> ParticipantPage:
+        """Return participants, of one variant or of ``$multiple`` if it is given, after a person's number.
+
+        Raises
+        ------
+        ValidationFailed
+            The experiment has not started, or its flag has no such variant.
+        """
+        variants, found = await self._all(experiment)
+        names = [*variants, MULTIPLE]
+        if variant is not None and variant not in names:
+            raise ValidationFailed(f"variant is one of {', '.join(names)}, got {variant[:100]!r}", attr="variant")
+        found = found.only(None if variant is None else names.index(variant))
+        start = int(np.searchsorted(found.person, after, side="right"))
+        rows = slice(start, start + limit)
+        columns = zip(
+            *(column[rows].tolist() for column in (found.person, found.first, found.slot, found.seen)), strict=True
+        )
+        participants: list[Participant] = []
+        size, last = 0, after
+        for some in chunks(list(columns), _PERSONS_AT_A_TIME):
+            async with self._database.read() as session:
+                known = await PersonRepository(session, self._project_id).distinct_ids([number for number, *_ in some])
+            for number, first, slot, seen in some:
+                of_person = known[number]  # only an erased person has none
+                participants.append(
+                    Participant(number if of_person else None, of_person, names[slot], _named(variants, seen), first)
+                )
+            size, last = size + sum(len(name) for listed in known.values() for name in listed), some[-1][0]
+            if size > limits.PAGE_BYTES.value:
+                break
+        has_more = start + len(participants) < len(found.person)
+        return ParticipantPage(participants, last if has_more else None)
+
+    async def of_person(self, person_id: int) -> list[tuple[Experiment, Participant]]:
+        """Return the started experiments that a person was exposed in, the newest first."""
+        async with self._database.read() as session:
+            experiments = await ExperimentRepository(session, self._project_id).all()
+        started = [experiment for experiment in reversed(experiments) if experiment.start_date is not None]
+        plans = [(one, *await self._plan(one)) for one in started if not _assigns_groups(one)]
+        series = await self._facts.catch_up([query for *_, query in plans])
+        async with self._database.read() as session:
+            numbers = await PersonRepository(session, self._project_id).all_numbers_of([person_id])
+            known = await FactRepository(session, self._project_id).series_with(numbers)
+        taken: list[tuple[Experiment, Participant]] = []
+        for experiment, variants, query in plans:
+            if known.isdisjoint(series.ids[one.digest] for one in series_of(query.event_sets)):
+                continue
+            [found] = await self._facts.counts([query])
+            place = int(np.searchsorted(found.person, person_id))
+            if place < len(found.person) and found.person[place] == person_id:
+                names = [*variants, MULTIPLE]
+                seen = _named(variants, int(found.seen[place]))
+                one = Participant(person_id, (), names[int(found.slot[place])], seen, int(found.first[place]))
+                taken.append((experiment, one))
+        return taken
+
+    async def _all(self, experiment: Experiment) -> tuple[Sequence[str], Participants]:
+        """Return the variants of an experiment, and everyone who takes part in it."""
+        if _assigns_groups(experiment):
+            raise ValidationFailed("The flag assigns groups, so that groups take part in the experiment, not persons.")
+        variants, query = await self._plan(experiment)
+        [found] = await self._facts.counts([query])
+        return variants, found
+
+    async def _plan(self, experiment: Experiment) -> tuple[Sequence[str], FactQuery[Participants]]:
+        scope = self._queries.scope(experiment)
+        exposures, count = await self._queries.exposures(experiment, scope), len(scope.variants)
+        return scope.variants, FactQuery(
+            event_sets=exposures.ledger_sets,
+            window=scope.window,
+            variants=scope.variants,
+            count=lambda columns: list_participants(exposures.ledger(columns, count), columns[0], count),
+            decode_counts=lambda _body: None,
+            additive_over=None,
+            parameters=("participants",),
+            columns=exposures.columns,
+        )
+
+
+def _assigns_groups(experiment: Experiment) -> bool:
+    return group_type_index_of(experiment.feature_flag.filters) is not None
+
+
+def _named(variants: Sequence[str], seen: int) -> list[str]:
+    return [name for place, name in enumerate(variants) if seen >> place & 1]

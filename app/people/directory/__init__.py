@@ -1,0 +1,1 @@
+"""Persons as members of a project find, read and change them."""

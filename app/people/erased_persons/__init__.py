@@ -1,0 +1,1 @@
+"""What is left of erased persons, so that results stay as they were."""
