@@ -8,6 +8,7 @@ from app.activity_log.repository import ActivityRepository
 from app.activity_log.service import ActivityLog
 from app.common import limits
 from app.common.errors import NotFound
+from app.common.time_slices import TimeSlices
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Project, User
@@ -119,12 +120,15 @@ class ErasureService:
             person_id: {digest: number in inside[person_id] for digest, number in about_cohorts.items()}
             for person_id in documents
         }
+        slices = TimeSlices()
         for digest in conditions.keys() - about_cohorts.keys():
             condition = conditions[digest]
             matcher = compile_filter(Conjunction((condition,)) if isinstance(condition, Condition) else condition)
             reader = PropertyReader(matcher.keys)
             for person_id, properties in documents.items():
                 answers[person_id][digest] = matcher.matches(reader.read(properties))
+                if slices.are_over():
+                    await slices.pause()
         return answers
 
     async def remove_events(self, seconds: float) -> bool:
