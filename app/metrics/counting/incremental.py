@@ -162,7 +162,9 @@ class MetricCounter(Generic[CountsT]):
         """Return the facts of a series with a time in the future, if any of those that were read has one."""
         if not self._window.is_open or not (found.time >= self._window.until).any():
             return []
-        [later] = await self._source([definition]).since(self._window.until, self._high_water_mark)
+        # An experiment may be counted before its start: what happens until then is not due later either.
+        beginning = max(self._window.since, self._window.until)
+        [later] = await self._source([definition]).since(beginning, self._high_water_mark)
         return self._in_the_future(place, later)
 
     def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> SeriesFacts:
