@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.common import limits
 from app.events.capture.decoding.requests import Envelope, decode_batch
+from app.events.capture.decoding.visitors import Sender
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import SdkRequest, decode_payload
@@ -84,6 +85,11 @@ def _read_envelope(sdk_request: SdkRequest, path: str) -> Envelope:
         query_sent_at=query.get("_", ""),
         form_sent_at=form.get("sent_at", ""),
         project_id=form.get("project_id", ""),
-        address=sdk_request.address if query.get("ip") != "0" else None,
+        sender=Sender(
+            address=sdk_request.address if query.get("ip") != "0" else None,
+            peer=sdk_request.address or "",
+            user_agent=sdk_request.user_agent,
+            host=sdk_request.origin,
+        ),
         event_name="$identify" if path.removesuffix("/").endswith("/engage") else None,
     )

@@ -18,12 +18,17 @@ _BEGINNING, _END = -(2**62), 2**62
 
 @dataclass(frozen=True)
 class Exposures:
-    """The exposures of an experiment, as of one moment."""
+    """The exposures of an experiment, as of one moment.
+
+    ``unread_timestamps`` is the number of events of exposure and of the target metric that arrived with a time that
+    could not be read.
+    """
 
     query: ExposureQuery
     scope: ExperimentScope
     ticks: Ticks
     counts: ExposureCounts
+    unread_timestamps: int = 0
 
     @property
     def exposed(self) -> dict[str, int]:
@@ -39,9 +44,10 @@ class ExposurePlan:
     scope: ExperimentScope
     ticks: Ticks
     fact_query: FactQuery[ExposureCounts]
+    unread_timestamps: int = 0
 
     def answer(self, counts: ExposureCounts) -> Exposures:
-        return Exposures(self.query, self.scope, self.ticks, counts)
+        return Exposures(self.query, self.scope, self.ticks, counts, self.unread_timestamps)
 
 
 async def plan_exposures(
@@ -54,7 +60,8 @@ async def plan_exposures(
     so_far = scope.so_far
     ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
     query = await queries.exposures(experiment, scope)
-    return ExposurePlan(query, scope, ticks, exposure_fact_query(query, ticks, scope))
+    unread = await queries.unread_timestamps(experiment, scope, query)
+    return ExposurePlan(query, scope, ticks, exposure_fact_query(query, ticks, scope), unread)
 
 
 def exposure_fact_query(query: ExposureQuery, ticks: Ticks, scope: ExperimentScope) -> FactQuery[ExposureCounts]:

@@ -122,6 +122,7 @@ def check_experiment(
         in_several=exposures.counts.in_several,
         exposure_event=exposures.query.event,
         exposure_problem=exposures.query.problem,
+        unread_timestamps=exposures.unread_timestamps,
         sample_ratio=split.test(exposures.exposed),
         metric=metric,
         metric_problem=metric_problem,

@@ -62,7 +62,7 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
     ticks
         Buckets that hold the whole window.
     """
-    facts, unfiltered = columns[0], columns[-1]
+    facts, unfiltered = _once(columns[0]), _once(columns[-1])
     inside = facts.select((facts.time >= window.since) & (facts.time < window.until))
     known = inside.select((inside.variant > NO_VARIANT) & (inside.variant <= variant_count))
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
@@ -75,6 +75,18 @@ def count_exposures(columns: Sequence[FactColumns], ticks: Ticks, window: Window
         test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
     )
+
+
+def _once(facts: FactColumns) -> FactColumns:
+    """Leave out all but one fact of a person, moment and variant: two events may report the same evaluation."""
+    order = np.lexsort((facts.variant, facts.time, facts.actor))
+    actor, time, variant = facts.actor[order], facts.time[order], facts.variant[order]
+    repeats = (actor[1:] == actor[:-1]) & (time[1:] == time[:-1]) & (variant[1:] == variant[:-1])
+    if not repeats.any():
+        return facts
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[order[1:][repeats]] = False
+    return facts.select(is_first)
 
 
 def _first_exposures(

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
+from app.events.repository import EventQueries
 from app.flags.filters import variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
@@ -38,6 +39,7 @@ class MetricQueryBuilder:
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
+        self._events = EventQueries(database, project.id)
         self._test_accounts = parse_filter(project.test_account_filters)
 
     def scope(self, experiment: Experiment) -> ExperimentScope:
@@ -115,6 +117,15 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
+    async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
+        """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
+        names = _event_names(experiment.filters)
+        parts = [part for one in exposures.event_sets for part in one.parts]
+        for part in parts:
+            names = None if names is None or part.series.names is None else names | part.series.names
+        so_far = scope.so_far
+        return await self._events.unread_timestamps(names, so_far.start, max(so_far.start, so_far.last))
+
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled."""
         await compile_of_metric([test_account_filter(filters, self._test_accounts)])
@@ -123,3 +134,12 @@ class MetricQueryBuilder:
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
+
+
+def _event_names(filters: Filters) -> frozenset[str] | None:
+    """Return the names of the events that a metric counts; None where they may have any name, as those of actions."""
+    entities = filters.get("events")
+    names = [one.get("id") if isinstance(one, dict) else None for one in entities] if isinstance(entities, list) else []
+    if filters.get("actions") or any(not isinstance(name, str) for name in names):
+        return None
+    return frozenset(name for name in names if isinstance(name, str))

@@ -157,7 +157,7 @@ FACTS = st.lists(st.tuples(st.integers(1, 6), st.integers(-3, 9), st.integers(0,
 def test_accounting_sums_add_up_for_any_events(facts: list[tuple[int, int, int]]) -> None:
     counts = counted(facts)
 
-    assert counts.event_count == len(facts)
+    assert counts.event_count == len(set(facts))  # two events of one evaluation count once
     assert counts.exposed.sum() + counts.in_several <= counts.persons
     by_person: dict[int, set[int]] = {}
     for actor, hour, variant in facts:
