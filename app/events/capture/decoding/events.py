@@ -36,6 +36,7 @@ from app.sdk.bounded_structs import Json, Scalar
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 LONG_BYTES = 16 * 1024
+_MAX_UNREAD_CHARACTERS = 200
 UNREAD_TIMESTAMP = "$unread_timestamp"  # the property with the text of a time that could not be read
 _IDENTIFYING = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
 _MAX_CHARACTER_BYTES = 4  # in UTF-8
@@ -189,7 +190,7 @@ def _read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> Captur
     name = _read_text(event.event, "event")[:MAX_NAME_CHARACTERS]
     time, unread = clock.time_of(event, ignores_sent_at=known.ignores_sent_at is True)
     if unread is not None:
-        text = append_members(text, f'"{UNREAD_TIMESTAMP}":{write_json(unread)}')
+        text = append_members(text, f'"{UNREAD_TIMESTAMP}":{write_json(unread[:_MAX_UNREAD_CHARACTERS])}')
     alias = _read_alias(name, known) if name in _IDENTIFYING else None
     address = sender.address if known.address is UNSET else None
     visitor = None
