@@ -38,7 +38,7 @@ async def capture_events(request: Request) -> Response:
 
     The body names the project by its public token (`api_key` or `token`) and holds one event, a list of events, or a
     `batch` of them. An event whose `uuid` is known is not stored twice, so a request can safely be repeated. One
-    invalid event refuses the whole request.
+    invalid event refuses the whole request; `attr` names the event and the field, as in `batch[1].distinct_id`.
 
     The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
     paths `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the response

@@ -106,12 +106,15 @@ class CaptureService:
     async def _with_visitors(self, project_id: int | None, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
         """Give visitors without cookies the distinct ids of their day; an unknown project is refused later."""
         found = []
+        slices = TimeSlices()
         for event in events:
             distinct_id = None
             if event.visitor is not None and project_id is not None:
                 moment = from_microseconds(event.time)
                 distinct_id = await self._cookieless.distinct_id(project_id, event.visitor, moment)
             found.append(msgspec.structs.replace(event, distinct_id=distinct_id) if distinct_id else event)
+            if slices.are_over():
+                await slices.pause()
         return found
 
     async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:

@@ -86,7 +86,8 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `missing_variant` + `unknown_variant` +
-    `with_variant`. Persons: `persons_seen` = `persons_without_variant` + `multiple_variants` + `analysed`.
+    `with_variant`, where two events of one person, moment and variant are one. Persons: `persons_seen` =
+    `persons_without_variant` + `multiple_variants` + `analysed`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
