@@ -64,6 +64,21 @@ async def test_large_batches_under_used_uuids_are_stored_once(service: Service) 
     assert len(await stored(service)) == 600
 
 
+async def test_large_batches_at_the_same_time_lose_no_event_to_each_other(service: Service) -> None:
+    """They are written in transactions of their own, each of which may find the uuids free and then taken."""
+    who = [f"user {number}" for number in range(250)]
+    await service.capture(*(event("known", one) for one in who))
+    batches = [[event(name, one, uuid=f"{UUID[:-4]}{number:04}") for number, one in enumerate(who)] for name in "abcd"]
+
+    for _ in range(2):
+        await asyncio.gather(*(service.capture(*batch) for batch in batches))
+
+    names = [
+        one["event"] for name in "abcd" for one in (await service.read("/events/", event=name, limit=1000))["results"]
+    ]
+    assert sorted(names) == sorted("abcd" * len(who))
+
+
 async def test_group_described_under_a_used_uuid_is_stored(service: Service) -> None:
     described = {"$group_type": "company", "$group_key": "acme", "$group_set": {"plan": "paid"}}
     await service.capture(event("visit", "ann", uuid=UUID))
