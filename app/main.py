@@ -55,6 +55,7 @@ from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
 from app.people.cohorts.router import router as cohorts_router
+from app.people.cookieless.service import CookielessService
 from app.people.groups.router import router as groups_router
 from app.people.persons.activity_router import router as persons_activity_router
 from app.people.persons.router import router as persons_router
@@ -195,13 +196,14 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.database = database
     application.state.materializer = materializer
     application.state.evaluation, enrichment = build_evaluation(database)
-    application.state.capture = capture = CaptureService(database, enrichment)
+    application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
+    application.state.capture = capture = CaptureService(database, enrichment, cookieless)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     scheduler = MaintenanceScheduler(
         database, lambda project: build_maintenance(database, materializer, project), settings.refresh_interval
     )
     database.on_commit(count_captured)
-    tasks = [asyncio.create_task(keep_sampling(database))]
+    tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
         tasks.append(asyncio.create_task(scheduler.run()))
     if settings.migrate_on_start and not settings.uses_sqlite:

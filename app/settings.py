@@ -209,6 +209,11 @@ class Settings(BaseSettings):
     cors_allowed_origins: CommaSeparated = Field(
         default=[], description="Comma-separated origins whose pages may call the private API."
     )
+    cookieless_visitors: bool = Field(
+        default=True,
+        description="Tell visitors of pages with `cookieless_mode` apart, for a day, by a hash of address, browser and"
+        " site. If not, their events are stored without a person, and experiments do not count them.",
+    )
     static_directory: Path | None = Field(
         default=None,
         description="A directory with the `dist` files of the npm package `posthog-js`, to be served below `/static/`.",

@@ -56,6 +56,15 @@ EVENTS: Final = Limit(
     "413 `request_too_large`",
     "A request may hold at most {value} events.",
 )
+EVENT_VALUES: Final = Limit(
+    "commas and opening brackets in a request with events",
+    1_000_000,
+    "items",
+    "Three bytes may be a value, and decoding holds the interpreter for as long as it takes: 15 ns for each. 10,000"
+    " events of a hundred properties have fewer.",
+    "413 `request_too_large`",
+    "A request may hold at most {value} values.",
+)
 EVENT_BYTES: Final = Limit(
     "one event",
     MIB,

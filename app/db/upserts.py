@@ -6,7 +6,7 @@ For thousands of rows ``app.db.bulk.insert_missing_rows`` does the same through 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -20,6 +20,16 @@ async def insert_if_absent(session: AsyncSession, model: type[Base], rows: Seque
     """Insert the rows whose unique keys are not taken; rows that exist stay as they are."""
     if rows:
         await session.execute(_insert(session, model).on_conflict_do_nothing(), list(rows))
+
+
+async def insert_or_add(
+    session: AsyncSession, model: type[Base], rows: Sequence[Values], number: InstrumentedAttribute[int]
+) -> None:
+    """Insert rows, or add the number in a row to that of the one with the same primary key."""
+    statement = _insert(session, model)
+    added = {number.key: number + statement.excluded[number.key]}
+    key = [column.name for column in inspect(model).primary_key]
+    await session.execute(statement.on_conflict_do_update(index_elements=key, set_=added), list(rows))
 
 
 async def insert_or_update(

@@ -3,9 +3,9 @@
 import datetime as dt
 import functools
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
@@ -32,8 +32,10 @@ from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows, table_of
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
-from app.db.models import Event
+from app.db.models import Event, UnreadTimestamp
 from app.db.sizes import octets, size_of
+from app.db.upserts import insert_or_add
+from app.events.uuids import uuid_beside
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
 _MAX_COLUMNS = 500
@@ -55,11 +57,28 @@ _EMPTY: Mapping[str, object] = {
     "received_at": 0,
     "properties": "{}",
 }
+_HOUR = 3_600_000_000  # in microseconds
 
 Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
+
+
+# What makes an event the same as another one with its uuid: the name and the distinct id.
+EventKey: TypeAlias = tuple[str, str]
+
+
+class _Sent(Protocol):
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def distinct_id(self) -> str: ...
+
+
+SentEvent = TypeVar("SentEvent", bound=_Sent)
 
 
 class EventChunk(NamedTuple):
@@ -82,6 +101,7 @@ class NewEvent(NamedTuple):
 
 
 _COLUMNS = ("project_id", *NewEvent._fields)
+NO_PERSON = 0  # of events whose visitor is not told apart from others: they are listed, and not counted
 
 
 @dataclass(frozen=True)
@@ -97,12 +117,18 @@ class EventSelection:
 
 
 @functools.cache
-def _known_query(dialect_name: str) -> Select[UUID]:
-    is_known = is_among(Event.uuid, "uuids", dialect_name)
-    return select(Event.uuid).where(Event.project_id == bindparam("project_id", type_=Integer), is_known)
+def _stored_query(dialect_name: str) -> Select[UUID, str, str]:
+    is_stored = is_among(Event.uuid, "uuids", dialect_name)
+    return select(Event.uuid, Event.name, Event.distinct_id).where(
+        Event.project_id == bindparam("project_id", type_=Integer), is_stored
+    )
 
 
 _HIGHEST = select(func.max(Event.sequence))
+_UNREAD_TIMESTAMPS = select(UnreadTimestamp.name, UnreadTimestamp.events).where(
+    UnreadTimestamp.project_id == bindparam("project_id"),
+    UnreadTimestamp.hour.between(bindparam("since"), bindparam("before")),
+)
 
 
 @functools.lru_cache(maxsize=64)
@@ -146,6 +172,12 @@ class EventQueries:
             found |= {name: sequence or 0 for name, sequence in zip(chunk, row, strict=True)}
         return found
 
+    async def unread_timestamps(self, names: Collection[str] | None, since: dt.datetime, before: dt.datetime) -> int:
+        """Return how many events of some names, or of all, arrived with a time that could not be read."""
+        hours = {"since": to_microseconds(since) // _HOUR, "before": to_microseconds(before) // _HOUR}
+        rows = await self._database.fetch(_UNREAD_TIMESTAMPS, {"project_id": self._project_id, **hours})
+        return sum(count for name, count in rows if names is None or name in names)
+
 
 class EventRepository:
     """Bound to one project when built, so no query can forget the tenant."""
@@ -155,17 +187,70 @@ class EventRepository:
         self._project_id = project_id
 
     async def append(self, events: Sequence[NewEvent]) -> int:
-        """Store the events whose uuid is new in the project; return their number."""
+        """Store the events that are not stored yet; return their number.
+
+        An event is the same as another one if its uuid, name and distinct id are. One whose uuid another event uses
+        gets a uuid of its own: see ``uuid_beside``.
+        """
         await lock_project(self._session, ProjectLock.EVENT_APPEND, self._project_id, shared=True)
+        added = await self._insert(events)
+        if added == len(events):
+            return added
+        # Some were stored before, or have the uuid of another event, which a concurrent request may just have stored.
+        missing = await self.missing(events, lambda event, uuid: event._replace(uuid=uuid))
+        return added + await self._insert([event for event in missing if event is not None])
+
+    async def _insert(self, events: Sequence[NewEvent]) -> int:
         rows = [(self._project_id, *event) for event in events]
         return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
 
-    async def known(self, uuids: Sequence[UUID]) -> set[UUID]:
-        """Return those of the uuids that are stored."""
+    async def missing(
+        self, events: Sequence[SentEvent], with_uuid: Callable[[SentEvent, UUID], SentEvent]
+    ) -> list[SentEvent | None]:
+        """Return the events that are not stored, under the uuids that they are to be stored under; None for the others.
+
+        An event that is repeated is returned once, in its first place.
+        """
+        found: list[SentEvent | None] = list(events)
+        taken: dict[UUID, tuple[int, EventKey]] = {}
+        pending = list(enumerate(events))
+        while pending:
+            stored = await self._stored([event.uuid for _, event in pending])
+            again = []
+            for place, event in pending:
+                key = event.name, event.distinct_id
+                holder, held = (
+                    (None, stored[event.uuid]) if event.uuid in stored else taken.setdefault(event.uuid, (place, key))
+                )
+                if holder == place:
+                    continue
+                if held == key:
+                    found[place] = None
+                    continue
+                found[place] = beside = with_uuid(event, uuid_beside(event.uuid, *key))
+                again.append((place, beside))
+            pending = again
+        return found
+
+    async def _stored(self, uuids: Sequence[UUID]) -> dict[UUID, EventKey]:
+        """Return name and distinct id of the stored events that have one of the uuids."""
         dialect = self._session.get_bind().dialect.name
         values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
         parameters = {"project_id": self._project_id, "uuids": values}
-        return {row[0] for row in await fetch_within(self._session, _known_query(dialect), parameters)}
+        rows = await fetch_within(self._session, _stored_query(dialect), parameters)
+        return {uuid: (name, distinct_id) for uuid, name, distinct_id in rows}
+
+    async def count_unread_timestamps(self, names: Mapping[str, int], hour: int) -> None:
+        """Add to the number of events of each name that stated a time that could not be read."""
+        await insert_or_add(
+            self._session,
+            UnreadTimestamp,
+            [
+                {"project_id": self._project_id, "name": name, "hour": hour, "events": names[name]}
+                for name in sorted(names)  # all transactions lock the rows in one order
+            ],
+            UnreadTimestamp.events,
+        )
 
     async def count_before(self, moment: int, high_water_mark: int) -> int:
         """Return the number of events up to the mark that happened before a time, without the last event of all."""
@@ -219,7 +304,9 @@ class EventRepository:
         They are at most ``limit``, and have at most ``limits.ROWS_BYTES`` of properties, unless one alone has more.
         """
         events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id, Event.sequence > sequence
+            Event.project_id == self._project_id,
+            Event.sequence > sequence,
+            Event.person_id != NO_PERSON,
         )
         end = high_water_mark
         if names is not None:
@@ -231,10 +318,12 @@ class EventRepository:
             self._session, events, Event.sequence, Event.properties, limits.ROWS_BYTES.value
         )
         is_full = is_cut or len(rows) >= limit
-        return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else high_water_mark)
+        return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else end)
 
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
+
+        It is the mark where there are fewer. Some of the events may have no person.
 
         Without it a database would collect and sort all later events of the names to return the first ones. It is a
         separate query, because a planner that knows the range reads it in the order of the table.
@@ -254,7 +343,8 @@ class EventRepository:
         ]
         combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
         first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
-        return await self._session.scalar(select(func.max(first.c.sequence))) or sequence
+        [(last, count)] = await self._session.execute(select(func.max(first.c.sequence), func.count()))
+        return last if count == limit else high_water_mark
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
         """Return the indexes of the time buckets that contain events; the last bucket ends at ``until``.

@@ -19,7 +19,11 @@ Structure = TypeVar("Structure", bound=msgspec.Struct)
 
 
 class FieldTooLargeError(ValueError):
-    """The JSON of a field that holds a text is larger than ``EVENT_FIELD_BYTES``."""
+    """The JSON of ``field``, which holds a text, is larger than ``EVENT_FIELD_BYTES``."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(limits.EVENT_FIELD_BYTES.detail)
+        self.field = field
 
 
 class BoundedDecoder(Generic[Structure]):
@@ -36,6 +40,7 @@ class BoundedDecoder(Generic[Structure]):
         self._unbounded = unbounded
         self._decode = msgspec.json.Decoder(kind).decode
         self._fields = {field.name: field.type == Json for field in msgspec.structs.fields(kind)}
+        self._names = {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
         self.raw_kind = _with_raw_fields(kind)
         self._decode_raw = msgspec.json.Decoder(self.raw_kind).decode
 
@@ -67,7 +72,7 @@ class BoundedDecoder(Generic[Structure]):
             if text.startswith((b"[", b"{")):
                 return None
         elif len(text) > limits.EVENT_FIELD_BYTES.value:
-            raise FieldTooLargeError(limits.EVENT_FIELD_BYTES.detail)
+            raise FieldTooLargeError(self._names[name])
         value: Any = msgspec.json.decode(text)  # any JSON
         if isinstance(value, dict | list):
             return json.dumps(value, ensure_ascii=False) if value else ""

@@ -38,6 +38,8 @@ class SdkRequest(msgspec.Struct, frozen=True):
     body: bytes
     content_encoding: str
     address: str | None = None  # of the client
+    user_agent: str = ""
+    origin: str = ""  # the site whose page sent the request
 
 
 def decode_payload(sdk_request: SdkRequest, limit: Limit = limits.REQUEST_BYTES) -> bytes:

@@ -32,6 +32,8 @@ async def read_sdk_request(request: Request, limit: int) -> SdkRequest:
         body=body,
         content_encoding=headers.get(b"content-encoding", b"").decode("latin-1"),
         address=client[0] if client else None,
+        user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+        origin=headers.get(b"origin", b"").decode("latin-1"),
     )
 
 

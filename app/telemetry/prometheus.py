@@ -7,7 +7,7 @@ them, because a scrape reaches one worker and has to report on all.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,8 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-# The key of ``session.info`` under which capture notes how many events it received, and how many were new.
-CAPTURED: Final = "captured"
+CAPTURED: Final = "captured"  # the key of ``session.info`` under which capture notes what it stored
 
 # Without the creation time of each time series, which would double the number of lines.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
@@ -42,6 +41,11 @@ CAPTURED_EVENTS: Final = Counter(
     "abacus_capture_events",
     "Acknowledged events: stored, or already known by their uuid.",
     ["outcome"],
+    registry=_registry,
+)
+UNREAD_TIMESTAMPS: Final = Counter(
+    "abacus_capture_unread_timestamps",
+    "Stored events whose time could not be read: they count at the time of arrival.",
     registry=_registry,
 )
 LEFT_OUT: Final = Counter(
@@ -91,12 +95,21 @@ LOOP_DELAY: Final = Gauge(
 ProcessCollector(registry=_registry)  # memory, CPU time and open files; only without multiple workers
 
 
+class Captured(NamedTuple):
+    """How many events capture received in a transaction, how many of them were new, and how many of an unread time."""
+
+    received: int
+    stored: int
+    unread_timestamps: int
+
+
 def count_captured(info: Mapping[Any, Any]) -> None:
     """Count captured events, as a commit listener: they are acknowledged once they are committed."""
     if CAPTURED in info:
-        received, stored = info[CAPTURED]
-        CAPTURED_EVENTS.labels("accepted").inc(stored)
-        CAPTURED_EVENTS.labels("duplicate").inc(received - stored)
+        captured: Captured = info[CAPTURED]
+        CAPTURED_EVENTS.labels("accepted").inc(captured.stored)
+        CAPTURED_EVENTS.labels("duplicate").inc(captured.received - captured.stored)
+        UNREAD_TIMESTAMPS.inc(captured.unread_timestamps)
 
 
 def render() -> bytes:

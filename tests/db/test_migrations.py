@@ -26,6 +26,9 @@ from sqlalchemy.types import JSON, Integer, TypeEngine
 
 from app.db import migrations
 from app.db.models import utc_now
+from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.metrics.queries.scope import EXPOSURE_EVENTS
+from app.properties.filters import parse_filter
 from app.settings import Settings
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.support.postgresql import PostgresServer
@@ -137,7 +140,7 @@ def test_upgrade_loses_no_row_index_or_foreign_key(filled: tuple[Settings, Engin
     with engine.connect() as connection:
         before = content(connection)
 
-    in_a_thread(lambda: migrations.upgrade(settings))
+    in_a_thread(lambda: migrations.upgrade(settings, "0014"))  # which copies the tables
 
     with engine.connect() as connection:
         after = content(connection, before)
@@ -149,6 +152,7 @@ def test_upgrade_loses_no_row_index_or_foreign_key(filled: tuple[Settings, Engin
         }
         assert lost == set()
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    in_a_thread(lambda: migrations.upgrade(settings))
     in_a_thread(lambda: migrations.check(settings))
 
 
@@ -186,3 +190,40 @@ def test_upgrade_does_not_use_ids_again_that_the_activity_log_names(tmp_path: Pa
     with contextlib.closing(sqlite3.connect(path)) as database:
         last = dict(database.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
     assert (last["experiment"], last["feature_flag"]) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    ("event", "events_since", "is_extended"), [(None, 0, True), (5, 0, False), (9, 0, True), (5, 1, True)]
+)
+def test_facts_of_exposures_go_on_with_both_events(
+    tmp_path: Path, event: int | None, events_since: int, *, is_extended: bool
+) -> None:
+    """Unless there are earlier events of the second name to count, and all events to count them from."""
+    path = tmp_path / "old.db"
+    settings = settings_for(f"sqlite:///{path}")
+    in_a_thread(lambda: migrations.upgrade(settings, "0014"))
+    condition = parse_filter([{"key": "$feature_flag", "operator": "exact", "type": "event", "value": ["checkout"]}])
+    old = SeriesDefinition((EventSource("$feature_flag_called", condition),), "$feature_flag_response")
+    own = SeriesDefinition((EventSource("$feature_flag_called", condition),), "$feature/checkout")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        tables = {table.name: table for table in tables_of(connection)}
+        for name in ("organization", "project"):
+            row = {**least_row(tables[name], {"organization": 1}), "id": 1}
+            insert_row(connection, tables[name], row | ({"events_since": events_since} if name == "project" else {}))
+        for one in (old, own):
+            row = least_row(tables["series"], {"project": 1})
+            row |= {"digest": one.digest, "definition": one.canonical(), "watermark": 7}
+            insert_row(connection, tables["series"], row)
+        if event is not None:
+            row = {**least_row(tables["event"], {}), "sequence": event, "project_id": 1}
+            insert_row(connection, tables["event"], row | {"name": "$experiment_exposure"})
+
+    in_a_thread(lambda: migrations.upgrade(settings))
+
+    both = SeriesDefinition(tuple(EventSource(name, condition) for name in EXPOSURE_EVENTS), "$feature_flag_response")
+    with engine.connect() as connection:
+        stored = connection.exec_driver_sql("SELECT digest, definition, watermark FROM series ORDER BY id").all()
+    engine.dispose()
+    first = both if is_extended else old
+    assert [tuple(row) for row in stored] == [(one.digest, one.canonical(), 7) for one in (first, own)]

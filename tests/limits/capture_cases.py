@@ -68,6 +68,18 @@ async def events(world: World) -> None:
     assert await world.stored("many") == limits.PAGE_ITEMS.value
 
 
+@holds("EVENT_VALUES")
+async def event_values(world: World) -> None:
+    limit, token = limits.EVENT_VALUES, world.service.token
+    large = payload([event("values", "ann", {"list": [1] * 100_000})] * 9, token)
+    room = limit.value - sum(large.count(mark) for mark in (b",", b"{", b"["))
+    for surplus in (0, 1):
+        text = large.replace(b'"batch"', b'"more":[' + b"1," * (room + surplus - 2) + b'1],"batch"')
+        answer = await world.send(as_json("/batch/", text))
+        assert_refused(answer, limit) if surplus else assert_taken(answer)
+    assert await world.stored("values") == 9
+
+
 @holds("EVENT_BYTES")
 async def event_bytes(world: World) -> None:
     limit, token = limits.EVENT_BYTES, world.service.token

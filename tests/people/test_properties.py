@@ -47,6 +47,7 @@ class Event:
     time: int = 0
     may_change_person: bool = True
     origin_bytes: int = 0
+    writes_profile: bool = True
 
     @property
     def person_bytes(self) -> int:

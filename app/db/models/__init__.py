@@ -5,7 +5,8 @@ from app.db.models.action import Action
 from app.db.models.activity_log import ActivityEntry
 from app.db.models.base import Base, utc_now
 from app.db.models.cohort import Cohort, CohortDistinctId
-from app.db.models.event import Event
+from app.db.models.cookieless_salt import CookielessSalt
+from app.db.models.event import Event, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
@@ -21,6 +22,7 @@ __all__ = [
     "Base",
     "Cohort",
     "CohortDistinctId",
+    "CookielessSalt",
     "Count",
     "ErasedPerson",
     "ErasedPersonAnswer",
@@ -42,6 +44,7 @@ __all__ = [
     "Series",
     "SeriesVariant",
     "Snapshot",
+    "UnreadTimestamp",
     "User",
     "utc_now",
 ]

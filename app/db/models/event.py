@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey
@@ -13,6 +13,7 @@ class Event(Base):
 
     Times are microseconds since 1970 UTC, which numpy reads without conversion. The properties are the JSON text as it
     was received. There is no foreign key: the id of a merged person stays here, and checks would slow down inserts.
+    Person 0 stands for a visitor who is not told apart from others: such an event is stored, and not counted.
     """
 
     __tablename__ = "event"
@@ -32,3 +33,14 @@ class Event(Base):
     time: Mapped[int] = mapped_column(BigInteger)
     received_at: Mapped[int] = mapped_column(BigInteger)
     properties: Mapped[str] = mapped_column(Text)
+
+
+class UnreadTimestamp(Base):
+    """How many events of a name stated a time that could not be read, and were stored at the time of arrival."""
+
+    __tablename__ = "unread_timestamp"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    hour: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # of arrival, since 1970 UTC
+    events: Mapped[int] = mapped_column(BigInteger)

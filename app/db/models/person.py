@@ -4,13 +4,15 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, Uuid, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, JsonColumn
 
 
 class Person(Base):
+    """A person. Without a profile it only ties events together, until one comes that may write a profile."""
+
     __tablename__ = "person"
     # Ids are never reused: facts of a merged person keep their id, which ``person_merge`` resolves.
     __table_args__ = (Index("ix_person_project_id_id", "project_id", "id"), NEVER_REUSED)
@@ -21,6 +23,7 @@ class Person(Base):
     properties: Mapped[dict[str, Any]] = mapped_column(JsonColumn)  # arbitrary JSON of clients
     is_identified: Mapped[bool]
     created_at: Mapped[dt.datetime]
+    has_profile: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class PersonDistinctId(Base):

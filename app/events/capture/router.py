@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.common import limits
 from app.events.capture.decoding.requests import Envelope, decode_batch
+from app.events.capture.decoding.visitors import Sender
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import SdkRequest, decode_payload
@@ -37,7 +38,7 @@ async def capture_events(request: Request) -> Response:
 
     The body names the project by its public token (`api_key` or `token`) and holds one event, a list of events, or a
     `batch` of them. An event whose `uuid` is known is not stored twice, so a request can safely be repeated. One
-    invalid event refuses the whole request.
+    invalid event refuses the whole request; `attr` names the event and the field, as in `batch[1].distinct_id`.
 
     The body may also be gzip, base64 or lz64, or the field `data` of a form; with GET it is the parameter `data`. The
     paths `/e/`, `/i/v0/e/`, `/track/` and `/engage/` of older and newer SDKs do the same. With `?beacon=1` the response
@@ -84,6 +85,11 @@ def _read_envelope(sdk_request: SdkRequest, path: str) -> Envelope:
         query_sent_at=query.get("_", ""),
         form_sent_at=form.get("sent_at", ""),
         project_id=form.get("project_id", ""),
-        address=sdk_request.address if query.get("ip") != "0" else None,
+        sender=Sender(
+            address=sdk_request.address if query.get("ip") != "0" else None,
+            peer=sdk_request.address or "",
+            user_agent=sdk_request.user_agent,
+            host=sdk_request.origin,
+        ),
         event_name="$identify" if path.removesuffix("/").endswith("/engage") else None,
     )

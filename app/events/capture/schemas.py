@@ -17,13 +17,21 @@ _EVENT: dict[str, Any] = {  # a piece of OpenAPI
     "properties": {
         "event": {"type": "string", "description": "The event's name."},
         "distinct_id": {"type": "string", "description": "The identifier of the person, as the client knows them."},
-        "properties": {"type": "object"},
+        "properties": {
+            "type": "object",
+            "description": "Times in here are not read: `timestamp` says when the event happened.",
+        },
         "timestamp": {
             "type": "string",
             "format": "date-time",
-            "description": "When it happened; the time of arrival if unset.",
+            "description": "When it happened; the time of arrival if unset, or if it cannot be read: then the event "
+            "keeps the text as its property `$unread_timestamp`. Other forms are read as JavaScript reads them.",
         },
-        "uuid": {"type": "string", "format": "uuid", "description": "An event with a known uuid is not stored twice."},
+        "uuid": {
+            "type": "string",
+            "format": "uuid",
+            "description": "An event with a known uuid, name and distinct id is not stored twice.",
+        },
     },
 }
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
@@ -16,25 +17,29 @@ from app.accounts.projects.repository import AccountRepository, IngestionProject
 from app.common.errors import AuthenticationFailed, Unavailable, ValidationFailed
 from app.common.json_text import append_members
 from app.common.time_slices import TimeSlices
+from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, is_data_error, is_transient_database_error
 from app.db.models import Project
 from app.events.capture.decoding.events import CapturedEvent
 from app.events.capture.decoding.requests import CapturedBatch
 from app.events.capture.group_commit import MAX_GROUP_SIZE, GroupCommit, size_of
-from app.events.repository import EventRepository, NewEvent
+from app.events.repository import NO_PERSON, EventRepository, NewEvent
 from app.flags.evaluation.enrichment import EnrichmentService
 from app.flags.evaluation.service import WHERE_TO_FIND_TOKENS
+from app.people.cookieless.service import CookielessService
+from app.people.cookieless.visitors import COOKIELESS
 from app.people.groups.decoding import GROUP_IDENTIFY
 from app.people.groups.repository import GroupRepository
 from app.people.groups.service import GroupService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
-from app.telemetry.prometheus import CAPTURED
+from app.telemetry.prometheus import CAPTURED, Captured
 
 # Smaller requests share commits; larger ones are written by themselves.
 GROUPED_EVENTS = 100
 _SLICE_SECONDS = 0.0005  # of decoding, so that a request that holds locks does not wait for another's whole batch
+_HOUR = 3_600_000_000  # in microseconds
 _WRITTEN_TOGETHER = 2_500
 _WRITTEN_SIZE = 2 * 1024 * 1024  # as of a group
 
@@ -47,9 +52,10 @@ class CaptureService:
     There is one instance for the process, because small requests share commits.
     """
 
-    def __init__(self, database: Database, enrichment: EnrichmentService) -> None:
+    def __init__(self, database: Database, enrichment: EnrichmentService, cookieless: CookielessService) -> None:
         self._database = database
         self._enrichment = enrichment
+        self._cookieless = cookieless
         self._group_commit = GroupCommit(self._store_under_token, _is_batch_wide)
 
     async def store(self, batch: CapturedBatch) -> None:
@@ -77,6 +83,9 @@ class CaptureService:
             if batch.project_id:
                 await self._store_beside_project_id(batch.token, batch.project_id, captured)
                 return
+            if any(event.visitor is not None for event in captured):
+                project_id = await self._enrichment.find_project_id(batch.token)
+                captured = await self._with_visitors(project_id, captured)
             events = await self._with_flags(batch.token, captured)
             if len(events) < GROUPED_EVENTS and size_of(events) < MAX_GROUP_SIZE:
                 await self._group_commit.add(batch.token, events)
@@ -93,6 +102,20 @@ class CaptureService:
             if not batch.project_id:
                 raise _token_is_unknown()
             await self._project_beside_key(batch.token, batch.project_id)
+
+    async def _with_visitors(self, project_id: int | None, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
+        """Give visitors without cookies the distinct ids of their day; an unknown project is refused later."""
+        found = []
+        slices = TimeSlices()
+        for event in events:
+            distinct_id = None
+            if event.visitor is not None and project_id is not None:
+                moment = from_microseconds(event.time)
+                distinct_id = await self._cookieless.distinct_id(project_id, event.visitor, moment)
+            found.append(msgspec.structs.replace(event, distinct_id=distinct_id) if distinct_id else event)
+            if slices.are_over():
+                await slices.pause()
+        return found
 
     async def _with_flags(self, token: str, events: Sequence[CapturedEvent]) -> Sequence[CapturedEvent]:
         """Add flags that browsers had not received yet: the first page view of a visit has none of its own."""
@@ -118,6 +141,7 @@ class CaptureService:
             project = await AccountRepository(session).find_project_by_token(token)
         if project is None:
             project = await self._project_beside_key(token, project_id)
+        captured = await self._with_visitors(project.id, captured)
         events = await self._with_flags(project.api_token, captured)
         async with self._database.write() as session:
             await self._store(session, IngestionProject(project.id, project.anonymize_ips), events)
@@ -129,20 +153,12 @@ class CaptureService:
         )
 
     async def _store(self, session: AsyncSession, project: IngestionProject, captured: Sequence[CapturedEvent]) -> None:
-        project_id = project.id
-        stored_events = EventRepository(session, project_id)
-        persons = PersonService(PersonRepository(session, project_id))
-        events: Sequence[CapturedEvent] = list({event.uuid: event for event in reversed(captured)}.values())[::-1]
-        properties = await self._store_groups(session, project_id, events)
-        await persons.keep_from_erasure()
-        person_ids = await persons.resolve_unchanged(events)
-        identity_events = [event for event in events if event.distinct_id not in person_ids]
-        if identity_events:
-            await persons.lock()
-            # A repeated event must not change persons again, so stored events are left out first.
-            known = await stored_events.known([event.uuid for event in identity_events])
-            person_ids |= await persons.apply([event for event in identity_events if event.uuid not in known])
-            events = [event for event in events if event.uuid not in known]
+        stored_events = EventRepository(session, project.id)
+        events = captured
+        if len({event.uuid for event in captured}) < len(captured):  # repeated, or different events under one uuid
+            events = [event for event in await stored_events.missing(captured, _with_uuid) if event is not None]
+        events = await self._store_groups(session, project.id, events)
+        events, person_ids = await self._store_persons(session, project.id, events)
         stored = 0
         for some in _pieces(events):
             await asyncio.sleep(0)
@@ -155,27 +171,58 @@ class CaptureService:
                         person_id=person_ids[event.distinct_id],
                         time=event.time,
                         received_at=event.received_at,
-                        properties=_with_address(
-                            properties.get(event.uuid, event.properties),
-                            None if project.anonymize_ips else event.address,
-                        ),
+                        properties=_with_address(event.properties, None if project.anonymize_ips else event.address),
                     )
                     for event in some
                 ]
             )
-        session.info[CAPTURED] = (len(captured), stored)
+        unread = Counter(event.name for event in events if event.is_time_unread) if stored else None
+        if unread:
+            await stored_events.count_unread_timestamps(unread, events[0].received_at // _HOUR)
+        session.info[CAPTURED] = Captured(len(captured), stored, min(unread.total(), stored) if unread else 0)
+
+    async def _store_persons(
+        self, session: AsyncSession, project_id: int, events: Sequence[CapturedEvent]
+    ) -> tuple[Sequence[CapturedEvent], Mapping[str, int]]:
+        """Store what events say of persons; return the events that are not known to be stored, and the person ids."""
+        persons = PersonService(PersonRepository(session, project_id))
+        await persons.keep_from_erasure()
+        person_ids = {COOKIELESS: NO_PERSON}
+        of_persons = events
+        if any(event.distinct_id == COOKIELESS for event in events):
+            of_persons = [event for event in events if event.distinct_id != COOKIELESS]
+        person_ids |= await persons.resolve_unchanged(of_persons)
+        identity_events = [event for event in of_persons if event.distinct_id not in person_ids]
+        if not identity_events:
+            return events, person_ids
+        await persons.lock()
+        # A repeated event must not change persons again, so stored events are left out first.
+        missing = await EventRepository(session, project_id).missing(identity_events, _with_uuid)
+        replaced = iter(missing)
+        kept = [next(replaced) if event.distinct_id not in person_ids else event for event in events]
+        changed = await persons.apply([event for event in missing if event is not None])
+        return [event for event in kept if event is not None], {**person_ids, **changed}
 
     async def _store_groups(
         self, session: AsyncSession, project_id: int, events: Sequence[CapturedEvent]
-    ) -> Mapping[UUID, str]:
-        """Store the groups that events name; return the properties of events that belong to groups, by uuid."""
+    ) -> Sequence[CapturedEvent]:
+        """Store the groups that events name; return the events, with the groups in their properties."""
         groups = GroupService(GroupRepository(session, project_id))
         properties = await groups.assign(events)
         describing = [event for event in events if event.name == GROUP_IDENTIFY]
         if describing:
-            known = await EventRepository(session, project_id).known([event.uuid for event in describing])
-            await groups.describe([event for event in describing if event.uuid not in known])
-        return properties
+            missing = await EventRepository(session, project_id).missing(describing, _with_uuid)
+            await groups.describe([event for event in missing if event is not None])
+        if not properties:
+            return events
+        return [
+            msgspec.structs.replace(event, properties=properties[event.uuid]) if event.uuid in properties else event
+            for event in events
+        ]
+
+
+def _with_uuid(event: CapturedEvent, uuid: UUID) -> CapturedEvent:
+    return msgspec.structs.replace(event, uuid=uuid)
 
 
 async def _decode_in_slices(batch: CapturedBatch) -> Sequence[CapturedEvent]:

@@ -33,6 +33,8 @@ class Exposures:
     planned : float64[k, b]
         Persons of each variant that the flag's split predicts, by the bucket of their first exposure: the persons of
         each phase, times the shares of that phase. All 0 where it predicts none.
+    unread_timestamps : int
+        Events of exposure and of the target metric that arrived with a time that could not be read.
     """
 
     query: ExposureQuery
@@ -41,6 +43,7 @@ class Exposures:
     counts: ExposureCounts
     split: TrafficSplit
     planned: NDArray[np.float64]
+    unread_timestamps: int
 
     @property
     def exposed(self) -> dict[str, int]:
@@ -75,6 +78,7 @@ class ExposurePlan:
     fine: Ticks
     split: TrafficSplit
     fact_query: FactQuery[ExposureCounts]
+    unread_timestamps: int = 0
 
     def answer(self, counts: ExposureCounts) -> Exposures:
         """Return the exposures of counts by ``fine`` buckets."""
@@ -82,7 +86,13 @@ class ExposurePlan:
         planned = _predict(first[:-1].sum(axis=0), self.fine, self.split, self.scope)
         whole = replace(counts, first=np.add.reduceat(first, starts, axis=1))
         return Exposures(
-            self.query, self.scope, self.ticks, whole, self.split, np.add.reduceat(planned, starts, axis=1)
+            self.query,
+            self.scope,
+            self.ticks,
+            whole,
+            self.split,
+            np.add.reduceat(planned, starts, axis=1),
+            self.unread_timestamps,
         )
 
 
@@ -108,7 +118,8 @@ class ExposurePlanner:
         ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
         query, split = await self._queries.exposures(experiment, scope), await self._splits.split(experiment)
         fine = _divided(ticks, _beginnings(split))
-        return ExposurePlan(query, scope, ticks, fine, split, exposure_fact_query(query, fine, split, scope))
+        unread = await self._queries.unread_timestamps(experiment, scope, query)
+        return ExposurePlan(query, scope, ticks, fine, split, exposure_fact_query(query, fine, split, scope), unread)
 
 
 def exposure_fact_query(

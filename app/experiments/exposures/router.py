@@ -40,9 +40,9 @@ async def retrieve_exposures(
 ) -> ExposuresRead:
     """Return how many persons were first shown each variant on each day, and how every exposure event was counted.
 
-    Exposure is the event `$feature_flag_called` of the experiment's flag, or what the experiment's
-    `custom_exposure_filter` says. A person counts once, at the first exposure. Every event that was acknowledged before
-    this request is included, and the sums in `accounting` add up.
+    Exposure is the event `$feature_flag_called` or `$experiment_exposure` of the experiment's flag, or what the
+    experiment's `custom_exposure_filter` says. A person counts once, at the first exposure. Every event that was
+    acknowledged before this request is included, and the sums in `accounting` add up.
     """
     known = next((known for known in INTERVALS if known == interval), None)
     if known is None:

@@ -91,7 +91,8 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `without_group` + `missing_variant` +
-    `unknown_variant` + `with_variant`. Persons, or groups where the flag assigns groups: `persons_seen` =
+    `unknown_variant` + `with_variant`, where two events of one person, moment and variant are one. Persons, or groups
+    where the flag assigns groups: `persons_seen` =
     `persons_without_variant` + `multiple_variants` + `analysed`.
     """
 

@@ -55,6 +55,7 @@ class Evidence:
     in_several: int
     exposure_event: str
     exposure_problem: str
+    unread_timestamps: int
     sample_ratio: SampleRatio | None
     metric: MetricEvidence | None
     metric_problem: str
@@ -372,6 +373,23 @@ def _unreadable_exposure(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _unread_timestamps(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.unread_timestamps:
+        yield Finding(
+            "TIMESTAMPS_UNREAD",
+            None,
+            "warning",
+            "Events state times that cannot be read",
+            f"{evidence.unread_timestamps} events of the target metric or of exposure arrived during the experiment "
+            "with a time that cannot be read. They count at the time of arrival, perhaps long after they happened.",
+            {"events": evidence.unread_timestamps},
+            [
+                "Send `timestamp` as ISO 8601 with a zone, such as `2022-11-02T10:00:00Z`.",
+                "Look at the property `$unread_timestamp` of the events (`GET events/`), which has the text.",
+            ],
+        )
+
+
 def _power(evidence: Evidence) -> Iterator[Finding]:
     progress = evidence.progress
     if not (evidence.is_running and evidence.is_flag_active) or progress is None:
@@ -402,5 +420,6 @@ _RULES = (
     _variants,
     _exposure,
     _unreadable_exposure,
+    _unread_timestamps,
     _power,
 )

@@ -121,6 +121,7 @@ def check_experiment(
         in_several=exposures.counts.in_several,
         exposure_event=exposures.query.event,
         exposure_problem=exposures.query.problem,
+        unread_timestamps=exposures.unread_timestamps,
         sample_ratio=exposures.sample_ratio,
         metric=metric,
         metric_problem=metric_problem,

@@ -14,6 +14,8 @@ from app.common.errors import ValidationFailed
 from app.common.json_repair import is_utf8, repair
 from app.common.json_text import storable_text, write_json
 from app.common.lenient_json import load
+from app.people.cookieless.visitors import is_cookieless
+from app.people.groups.decoding import is_group_key
 from app.sdk.bounded_structs import BoundedDecoder, FieldTooLargeError, Json, Scalar, is_sent
 from app.sdk.payloads import SdkRequest, decode_payload
 
@@ -105,7 +107,7 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
     return FlagsRequest(
         token=next((storable_text(token).strip() for token in tokens if token), None) or _token_in(document.properties),
         distinct_id=_read_identifier(document),
-        anonymous_id=storable_text(document.anonymous_id) if document.anonymous_id else None,
+        anonymous_id=_read_anonymous_id(document),
         groups=_texts_of(document.groups) or _texts_of(document.dollar_groups),
         person_properties=_raw_values(document.person_properties) or _raw_values(document.dollar_properties),
         group_properties=_properties_of_groups(document.group_properties)
@@ -175,6 +177,12 @@ def _read_identifier(document: _Body) -> str | None:
     return None if value is None else storable_text(value)
 
 
+def _read_anonymous_id(document: _Body) -> str | None:
+    """Return the identifier before the login; a visitor without cookies has none that may be kept."""
+    text = storable_text(document.anonymous_id) if document.anonymous_id else ""
+    return None if not text or is_cookieless(text) else text
+
+
 def _read_keys(raw: Json) -> Collection[str] | None:
     """Return the keys in a list; None for other JSON."""
     if isinstance(raw, UnsetType):
@@ -203,7 +211,7 @@ def _texts_of(raw: Json) -> Texts:
         values = {key: msgspec.json.decode(raw_value) for key, raw_value in _raw_values(raw).items()}
     except msgspec.DecodeError:  # a text has an unpaired surrogate
         return _texts_of(Raw(write_json(load(bytes(raw).decode())).encode())) if not isinstance(raw, UnsetType) else {}
-    return {key: storable_text(value) for key, value in values.items() if value is not None}
+    return {key: storable_text(value) for key, value in values.items() if is_group_key(value)}
 
 
 def _properties_of_groups(raw: Json) -> Mapping[str, RawProperties]:

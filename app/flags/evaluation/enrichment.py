@@ -30,6 +30,11 @@ class EnrichmentService:
         """Whether a project has the token, which enrichment will ask for anyway."""
         return await self._active_flags.find(token) is not None
 
+    async def find_project_id(self, token: str) -> int | None:
+        """Return the id of the project that has the token."""
+        project = await self._active_flags.find(token)
+        return None if project is None else project.project_id
+
     async def enrich(self, token: str, events: Sequence[SentEvent]) -> Sequence[str]:
         """Return the properties of all events, as JSON text, with flags added where they are missing.
 

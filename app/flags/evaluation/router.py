@@ -27,6 +27,8 @@ from app.flags.evaluation.schemas import (
     flags_response,
     version_parameter,
 )
+from app.people.cookieless.service import CookielessService
+from app.people.cookieless.visitors import COOKIELESS, Visitor
 from app.sdk.requests import read_query, read_sdk_request, run_in_thread_if_large
 from app.telemetry.logging import request_id
 
@@ -57,6 +59,7 @@ async def evaluate_flags(request: Request) -> Response:
     if flags_query.distinct_id is None:
         raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
     distinct_id = flags_query.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
+    distinct_id = await _identify(request, project.project_id, distinct_id)
     result = await evaluation.evaluate(project, flags_query, distinct_id)
     return _respond_with_flags(request, result, has_flags=bool(project.active.flags))
 
@@ -84,7 +87,8 @@ async def decide_flags(request: Request) -> Response:
     project = await evaluation.find_project(flags_query.token, flags_query.project_id)
     if flags_query.distinct_id is None:
         raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
-    result = await evaluation.evaluate(project, flags_query, flags_query.distinct_id)
+    distinct_id = await _identify(request, project.project_id, flags_query.distinct_id)
+    result = await evaluation.evaluate(project, flags_query, distinct_id)
     return _json(decide_body(version, result, _metadata(), has_flags=bool(project.active.flags)))
 
 
@@ -104,6 +108,16 @@ async def _read(request: Request) -> FlagsRequest:
     sdk_request = await read_sdk_request(request, limits.FLAGS_REQUEST_BYTES.value)
     payload = await run_in_thread_if_large(len(sdk_request.body), decode_flags_payload, sdk_request)
     return await run_in_thread_if_large(len(payload), decode_flags_request, payload, sdk_request.form)
+
+
+async def _identify(request: Request, project_id: int, distinct_id: str) -> str:
+    """Return the distinct id of the day for a visitor without cookies, as capture does; any other stays as it is."""
+    if distinct_id != COOKIELESS:
+        return distinct_id
+    cookieless: CookielessService = request.app.state.cookieless
+    headers, client = request.headers, request.scope.get("client")
+    visitor = Visitor(client[0] if client else "", headers.get("user-agent", ""), headers.get("origin", ""))
+    return await cookieless.distinct_id(project_id, visitor) or distinct_id
 
 
 def _respond_with_flags(

@@ -83,6 +83,7 @@ def count_exposures(
     read_ledger : callable
         Returns the ledger of the exposure facts inside the window.
     """
+    facts, unfiltered = _once(facts), _once(unfiltered)
     within = facts.select((facts.time >= window.since) & (facts.time < window.until))
     inside = within.with_actor()
     ledger = read_ledger(inside)
@@ -98,6 +99,18 @@ def count_exposures(
         without_actor=len(within) - len(inside),
         former=_persons_of(inside, range(variant_count + 1, variant_count + 1 + former_count)),
     )
+
+
+def _once(facts: FactColumns) -> FactColumns:
+    """Leave out all but one fact of a person, moment and variant: two events may report the same evaluation."""
+    order = np.lexsort((facts.variant, facts.time, facts.actor))
+    actor, time, variant = facts.actor[order], facts.time[order], facts.variant[order]
+    repeats = (actor[1:] == actor[:-1]) & (time[1:] == time[:-1]) & (variant[1:] == variant[:-1])
+    if not repeats.any():
+        return facts
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[order[1:][repeats]] = False
+    return facts.select(is_first)
 
 
 def _persons_of(facts: FactColumns, variants: Sequence[int]) -> NDArray[np.int64]:

@@ -24,6 +24,9 @@ from app.properties.filters import Group, parse_filter
 from app.properties.splitting import both
 
 FLAG_CALLED = "$feature_flag_called"
+# Since autumn 2026 the platform writes another event beside it, or in its place. Exposures are counted by person and
+# variant, so both for one evaluation count once.
+EXPOSURE_EVENTS = (FLAG_CALLED, "$experiment_exposure")
 
 _SECOND = dt.timedelta(seconds=1)
 
@@ -104,8 +107,9 @@ class ExperimentScope:
         Events without a group belong to it.
         """
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
-        source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
-        return event_set([source], "$feature_flag_response", actor_property=self.actor_property)
+        is_exposure = both(always, parse_filter([condition]))
+        sources = [EventSource(name, is_exposure) for name in EXPOSURE_EVENTS]
+        return event_set(sources, "$feature_flag_response", actor_property=self.actor_property)
 
 
 def buckets(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Ticks:

@@ -10,6 +10,7 @@ from app.common.errors import ValidationFailed
 from app.common.nouns import plural
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
+from app.events.repository import EventQueries
 from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
@@ -27,7 +28,7 @@ from app.metrics.queries.parsing import (
     read_trend,
     test_account_filter,
 )
-from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.metrics.queries.typed.reading import (
     TypedQuery,
@@ -53,6 +54,7 @@ class MetricQueryBuilder:
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
+        self._events = EventQueries(database, project.id)
         self._test_accounts = parse_filter(project.test_account_filters)
 
     def scope(self, experiment: Experiment) -> ExperimentScope:
@@ -152,7 +154,7 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, "$feature_flag_response"
         event_sets = [scope.exposures(always), scope.exposures()]
-        if (config := criteria.exposure_config) is not None and config.event != FLAG_CALLED:
+        if (config := criteria.exposure_config) is not None and config.event not in EXPOSURE_EVENTS:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
             event_sets = [scope.event_set(one, actor_required=False) for one in (entity, unfiltered)]
             name, variant_property = entity.step_name, scope.variant_property
@@ -187,6 +189,15 @@ class MetricQueryBuilder:
         actions = await self._prepared({**filters_of(nodes_of(metric)), "filter_test_accounts": leaves_out})
         return read_typed(metric, actions, self._test_accounts if leaves_out else NO_FILTER)
 
+    async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
+        """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
+        names = _event_names(experiment.filters)
+        parts = [part for one in exposures.event_sets for part in one.parts]
+        for part in parts:
+            names = None if names is None or part.series.names is None else names | part.series.names
+        so_far = scope.so_far
+        return await self._events.unread_timestamps(names, so_far.start, max(so_far.start, so_far.last))
+
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled.
 
@@ -214,3 +225,12 @@ class MetricQueryBuilder:
         """Return the query of an experiment's own exposure; None where it has none."""
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
+
+
+def _event_names(filters: Filters) -> frozenset[str] | None:
+    """Return the names of the events that a metric counts; None where they may have any name, as those of actions."""
+    entities = filters.get("events")
+    names = [one.get("id") if isinstance(one, dict) else None for one in entities] if isinstance(entities, list) else []
+    if filters.get("actions") or any(not isinstance(name, str) for name in names):
+        return None
+    return frozenset(name for name in names if isinstance(name, str))

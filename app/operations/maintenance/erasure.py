@@ -68,7 +68,7 @@ class ErasureService:
     ) -> int:
         """Erase several persons, a few in each transaction; return how many there were. Unknown ones are skipped."""
         async with self._database.read() as session:
-            named = await PersonRepository(session, self._project_id).ids(distinct_ids) if distinct_ids else {}
+            named, _ = await PersonRepository(session, self._project_id).ids(distinct_ids) if distinct_ids else ({}, ())
             found = await DirectoryRepository(session, self._project_id).find_all([*references, *named.values()])
             experiments = await ExperimentRepository(session, self._project_id).all() if found else ()
         if not found:

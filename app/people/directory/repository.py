@@ -122,7 +122,9 @@ class DirectoryRepository:
         return (await self._session.scalars(query.limit(fitting(sizes)))).all()
 
     def _newest(self, conditions: PersonConditions) -> Select[Person]:
-        query = select(Person).where(Person.project_id == self._project_id).order_by(Person.id.desc())
+        query = (
+            select(Person).where(Person.project_id == self._project_id, Person.has_profile).order_by(Person.id.desc())
+        )
         if conditions.distinct_id is not None:
             query = query.where(Person.id.in_(self._owner(conditions.distinct_id)))
         document = cast(Person.properties, Text)

@@ -128,7 +128,8 @@ class PersonDirectory:
         owner = None
         if selection.search:
             criteria[_FOUND] = Conjunction((Condition("email", "icontains", selection.search, "person"),))
-            owner = (await self._persons.ids([selection.search])).get(selection.search)
+            ids, _ = await self._persons.ids([selection.search])
+            owner = ids.get(selection.search)
         return _Test(self._cohorts, await self._cohorts.load_criteria(criteria), owner)
 
     async def _shown(self, persons: Sequence[Person]) -> list[ShownPerson]:

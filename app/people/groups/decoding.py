@@ -24,6 +24,9 @@ MAX_CHARACTERS: Final = 400
 _UNSTORABLE: Final = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # an escape of NUL, or of half a character
 _groups_reader = PropertyReader(["$groups"])
 _identify_reader = PropertyReader(["$group_type", "$group_key", "$group_set"])
+# What clients write where they have no group at hand.
+_NOTHING: Final = frozenset({"undefined", "null", "None", "NaN", "[object Object]"})
+_NUMBER: Final = tuple("-0123456789")
 _decode_groups = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -55,7 +58,20 @@ def groups_of(properties: str) -> dict[str, str]:
         return {}
     first = islice(groups.items(), EVENT_GROUPS.value)
     named = {_storable(name): str(raw, "utf-8") for name, raw in first}
-    return {name: key for name, key in named.items() if 0 < len(name) <= MAX_CHARACTERS}
+    return {name: key for name, key in named.items() if 0 < len(name) <= MAX_CHARACTERS and _is_key(key)}
+
+
+def is_group_key(value: object) -> bool:
+    """Whether a decoded value names a group: a number, or a text that is not what clients write for no value."""
+    if isinstance(value, str):
+        return bool(value.strip()) and value.strip() not in _NOTHING
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_key(raw: str) -> bool:
+    if not raw.startswith('"'):
+        return raw.startswith(_NUMBER)
+    return is_group_key(json.loads(raw) if "\\" in raw else raw[1:-1])
 
 
 def with_group_keys(properties: str, keys: Sequence[tuple[int, str]]) -> str:
@@ -80,7 +96,7 @@ def described_group(properties: str) -> DescribedGroup | None:
 
 def _name(raw: bytes | None) -> str:
     """Return a text decoded, and other JSON in its text form; an empty text for a falsy value."""
-    if raw is None or raw in {b"null", b"false", b"0", b'""'}:
+    if raw is None or raw == b"0" or not _is_key(raw.decode(errors="replace")):
         return ""
     value = json.loads(raw.decode(errors="replace")) if raw.startswith(b'"') else text_form(raw)
     return _storable(value) if isinstance(value, str) else ""

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from app.common.limits import DISTINCT_IDS, PERSON_PROPERTY_BYTES
 from app.common.timestamps import from_microseconds
+from app.people.cookieless.visitors import is_cookieless
 from app.people.properties import Properties, PropertyDocument, is_equal
 
 # Ids that unrelated clients send by mistake: merging by them would merge unrelated persons.
@@ -60,6 +61,8 @@ class IdentityEvent(Protocol):
     def person_bytes(self) -> int: ...
     @property
     def origin_bytes(self) -> int: ...
+    @property
+    def writes_profile(self) -> bool: ...
 
 
 class PersonState:
@@ -71,9 +74,21 @@ class PersonState:
         None until the person is stored.
     ids : int
         The number of distinct ids, where events may join persons.
+    has_profile : bool
+        False while all events of the person asked for none to be written.
     """
 
-    __slots__ = ("changed", "created_at", "document", "id", "ids", "is_identified", "merged_into", "uuid")
+    __slots__ = (
+        "changed",
+        "created_at",
+        "document",
+        "has_profile",
+        "id",
+        "ids",
+        "is_identified",
+        "merged_into",
+        "uuid",
+    )
 
     def __init__(
         self,
@@ -82,6 +97,7 @@ class PersonState:
         properties: Properties | PropertyDocument,
         is_identified: bool,  # noqa: FBT001  # a column among columns
         created_at: dt.datetime,
+        has_profile: bool = True,  # noqa: FBT001, FBT002  # as above
     ) -> None:
         self.id = id
         self.uuid = uuid
@@ -92,6 +108,7 @@ class PersonState:
         )
         self.is_identified = is_identified
         self.created_at = created_at
+        self.has_profile = has_profile
         self.ids = 0
         self.changed = False
         self.merged_into: PersonState | None = None
@@ -116,7 +133,13 @@ class PersonState:
             self.changed = True
 
     def update(self, event: IdentityEvent) -> None:
-        """Apply ``$set_once``, ``$set`` and ``$unset``, in this order."""
+        """Apply ``$set_once``, ``$set`` and ``$unset``, in this order; the first such event begins the profile."""
+        if not event.writes_profile:
+            return
+        if not self.has_profile:
+            self.has_profile = self.changed = True
+            self.created_at = from_microseconds(event.time)
+            self.document.assign(_CREATOR, str(event.uuid))
         held = self.document.values
         once, sent, removed = event.set_once, event.set, event.unset
         changed: Properties = {}
@@ -190,7 +213,10 @@ class IdentityGraph:
     def _merge(self, previous: PersonState, target: PersonState) -> None:
         target.document.absorb(previous.document)
         target.ids += previous.ids
-        target.created_at = min(previous.created_at, target.created_at)
+        if previous.has_profile:
+            is_older = not target.has_profile or previous.created_at < target.created_at
+            target.created_at = previous.created_at if is_older else target.created_at
+            target.has_profile = True
         target.changed = True
         previous.merged_into = target
         self.changes.merged.append(previous)
@@ -199,17 +225,22 @@ class IdentityGraph:
         person = PersonState(
             id=None,
             uuid=uuid4(),
-            properties={_CREATOR: str(event.uuid)},
+            properties={_CREATOR: str(event.uuid)} if event.writes_profile else {},
             is_identified=is_identified,
             created_at=from_microseconds(event.time),
+            has_profile=event.writes_profile,
         )
-        properties = person.document.cut({**event.set_once, **event.set})
-        properties.pop(_CREATOR, None)
-        person.document.assign_all(properties, event.person_bytes + event.origin_bytes)
+        if event.writes_profile:
+            self._begin(person, event)
         self.changes.created.append(person)
         for distinct_id in distinct_ids:
             self._assign(distinct_id, person)
         return person
+
+    def _begin(self, person: PersonState, event: IdentityEvent) -> None:
+        properties = person.document.cut({**event.set_once, **event.set})
+        properties.pop(_CREATOR, None)
+        person.document.assign_all(properties, event.person_bytes + event.origin_bytes)
 
     def _assign(self, distinct_id: str, person: PersonState) -> None:
         person.ids += 1
@@ -222,4 +253,10 @@ def can_merge(previous_id: str, target_id: str) -> bool:
 
 
 def is_illegal(distinct_id: str) -> bool:
-    return not distinct_id.strip() or distinct_id.lower() in _ILLEGAL_IN_ANY_CASE or distinct_id in _ILLEGAL
+    """Whether a distinct id is not one of a single person who may be joined with others."""
+    return (
+        is_cookieless(distinct_id)
+        or not distinct_id.strip()
+        or distinct_id.lower() in _ILLEGAL_IN_ANY_CASE
+        or distinct_id in _ILLEGAL
+    )

@@ -60,12 +60,18 @@ _MERGES: Mapping[str, Select[int, int, int]] = {
 
 
 @functools.cache
-def _ids_query(dialect_name: str) -> Select[str, int]:
-    return select(PersonDistinctId.distinct_id, PersonDistinctId.person_id).where(_is_known_as(dialect_name))
+def _ids_query(dialect_name: str) -> Select[str, int, bool]:
+    return (
+        select(PersonDistinctId.distinct_id, PersonDistinctId.person_id, Person.has_profile)
+        .join(Person, Person.id == PersonDistinctId.person_id)
+        .where(_is_known_as(dialect_name))
+    )
 
 
 @functools.cache
-def _states_query(dialect_name: str, *, is_small: bool) -> Select[str, int, UUID, str | None, bool, dt.datetime, int]:
+def _states_query(
+    dialect_name: str, *, is_small: bool
+) -> Select[str, int, UUID, str | None, bool, dt.datetime, bool, int]:
     """Select persons; ``is_small`` without the properties of those that have many, whose size is selected."""
     document = cast(Person.properties, Text)
     size = func.length(document, type_=Integer) if is_small else literal(0)
@@ -77,6 +83,7 @@ def _states_query(dialect_name: str, *, is_small: bool) -> Select[str, int, UUID
             case((size <= _LARGE_CHARACTERS, document)) if is_small else document,
             Person.is_identified,
             Person.created_at,
+            Person.has_profile,
             size,
         )
         .join(Person, Person.id == PersonDistinctId.person_id)
@@ -111,10 +118,12 @@ class PersonRepository:
     def project_id(self) -> int:
         return self._project_id
 
-    async def ids(self, distinct_ids: Sequence[str]) -> dict[str, int]:
-        """Return the person id of every known distinct id."""
+    async def ids(self, distinct_ids: Sequence[str]) -> tuple[dict[str, int], set[str]]:
+        """Return the person id of every known distinct id, and the distinct ids of persons without a profile."""
         query = _ids_query(self._session.get_bind().dialect.name)
-        return dict(await fetch_within(self._session, query, self._bound(distinct_ids)))
+        rows = await fetch_within(self._session, query, self._bound(distinct_ids))
+        ids = {distinct_id: person_id for distinct_id, person_id, _ in rows}
+        return ids, {distinct_id for distinct_id, _, has_profile in rows if not has_profile}
 
     def _bound(self, distinct_ids: Sequence[str]) -> dict[str, object]:
         return {"project_id": self._project_id, "distinct_ids": distinct_ids}
@@ -144,13 +153,13 @@ class PersonRepository:
         slices = TimeSlices()
         found: dict[str, PersonState] = {}
         sizes: dict[str, int] = {}
-        for distinct_id, person_id, uuid, document, is_identified, created_at, size in rows:
+        for distinct_id, person_id, uuid, document, is_identified, created_at, has_profile, size in rows:
             if document is None:
                 sizes[distinct_id] = size
                 continue
             if person_id not in by_id:
                 properties = PropertyDocument.read(document, PERSON_PROPERTY_BYTES)
-                by_id[person_id] = PersonState(person_id, uuid, properties, is_identified, created_at)
+                by_id[person_id] = PersonState(person_id, uuid, properties, is_identified, created_at, has_profile)
                 if slices.are_over():
                     await slices.pause()
             found[distinct_id] = by_id[person_id]
@@ -184,10 +193,11 @@ class PersonRepository:
                 write_properties(person.properties),
                 person.is_identified,
                 person.created_at,
+                person.has_profile,
             )
             for person in persons
         ]
-        columns = ("id", "project_id", "uuid", "properties", "is_identified", "created_at")
+        columns = ("id", "project_id", "uuid", "properties", "is_identified", "created_at", "has_profile")
         await insert_rows(self._session, Person, columns, rows)
 
     async def _allocate_ids(self, count: int) -> Sequence[int]:
@@ -216,6 +226,7 @@ class PersonRepository:
                 properties=bindparam("new_properties"),
                 is_identified=bindparam("new_is_identified"),
                 created_at=bindparam("new_created_at"),
+                has_profile=bindparam("new_has_profile"),
             ),
             [
                 {
@@ -223,6 +234,7 @@ class PersonRepository:
                     "new_properties": write_properties(person.properties),
                     "new_is_identified": person.is_identified,
                     "new_created_at": person.created_at,
+                    "new_has_profile": person.has_profile,
                 }
                 for person in persons
             ],

@@ -43,14 +43,20 @@ class PersonService:
         if any(event.alias is not None for event in events):
             return {}
         if not any(event.may_change_person for event in events):
-            return await self._persons.ids(list({event.distinct_id for event in events}))
+            ids, without_profile = await self._persons.ids(list({event.distinct_id for event in events}))
+            if without_profile:
+                for event in events:
+                    if event.writes_profile and event.distinct_id in without_profile:
+                        ids.pop(event.distinct_id, None)
+            return ids
         found: dict[str, int] = {}
         async for run, states in self._runs(events, {event.distinct_id for event in events}):
             slices = TimeSlices()
             # Browsers repeat the origin of their person with every event: only the first one changes the person.
             for event in run:
-                if event.may_change_person and event.distinct_id in states:
-                    states[event.distinct_id].update(event)
+                state = states.get(event.distinct_id)
+                if state is not None and (event.may_change_person or not state.has_profile):
+                    state.update(event)
                     if slices.are_over():
                         await slices.pause()
             for distinct_id, state in states.items():

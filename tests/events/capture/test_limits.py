@@ -65,7 +65,7 @@ def test_text_of_a_field_has_at_most_the_limit_of_bytes(field: str) -> None:
     assert decode([{**EVENT, field: "x" * limits.EVENT_FIELD_BYTES.value}])
     with pytest.raises(ValidationFailed) as refusal:
         decode([{**EVENT, field: "x" * (limits.EVENT_FIELD_BYTES.value + 1)}])
-    assert refusal.value.detail == limits.EVENT_FIELD_BYTES.detail
+    assert refusal.value.detail == f"{limits.EVENT_FIELD_BYTES.detail} ([0].{field})"
 
 
 def test_at_most_the_limit_of_events_joins_persons() -> None:

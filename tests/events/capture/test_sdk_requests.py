@@ -81,6 +81,7 @@ def recorded(client: str, number: int) -> Callable[[str, dict[str, Any]], Docume
         events = events_of(document)
         del events[1:]
         events[0].pop("uuid", None)  # it is sent many times and each time as another event
+        events[0].get("properties", {}).pop("$insert_id", None)
         owner = events[0] if "distinct_id" in events[0] else events[0]["properties"]
         events[0]["event"], owner["distinct_id"] = one["event"], one["distinct_id"]
         return document

@@ -160,7 +160,7 @@ FACTS = st.lists(st.tuples(st.integers(1, 6), st.integers(-3, 9), st.integers(0,
 def test_accounting_sums_add_up_for_any_events(facts: list[tuple[int, int, int]]) -> None:
     counts = counted(facts)
 
-    assert counts.event_count == len(facts)
+    assert counts.event_count == len(set(facts))  # two events of one evaluation count once
     assert counts.exposed.sum() + counts.in_several <= counts.persons
     by_person: dict[int, set[int]] = {}
     for actor, hour, variant in facts:
@@ -212,3 +212,29 @@ async def test_interval_that_is_too_short_for_the_experiment_is_refused(service:
     assert [by_hour.status_code, by_day.status_code] == [400, 400]
     assert "at most 5,000 intervals. Choose the interval week:" in by_hour.json()["detail"]
     assert unless_said.json()["timeseries"][0]["days"][:2] == ["2004-12-26", "2005-01-02"]
+
+
+def as_exposure_event(called: dict[str, object]) -> dict[str, object]:
+    return {**called, "event": "$experiment_exposure"}
+
+
+async def test_both_events_of_exposure_count_and_both_for_one_evaluation_once(service: Service) -> None:
+    experiment = await service.create_experiment(filters=TREND)
+    called = [exposure(f"called {number}", "control") for number in range(3)]
+    written = [as_exposure_event(exposure(f"written {number}", "test")) for number in range(2)]
+    both = exposure("both", "test")
+    twice = [exposure("several", "control"), as_exposure_event(exposure("several", "test"))]
+    elsewhere = as_exposure_event(exposure("elsewhere", "test", flag="other"))
+    await service.capture(*called, *written, both, as_exposure_event(both), *twice, elsewhere)
+    await service.capture(event("$pageview", "both", variant="test"))
+
+    body = await service.read(f"/experiments/{experiment['id']}/exposures/")
+    health = await service.read(f"/experiments/{experiment['id']}/health/")
+    analysis = await service.read(f"/experiments/{experiment['id']}/analysis/")
+
+    assert body["total_exposures"] == {"control": 3, "test": 3, "$multiple": 1}
+    assert body["accounting"]["exposure_events"] == 8
+    assert "ZERO_EXPOSURES" not in {finding["code"] for finding in health["findings"]}
+    [metric] = analysis["metrics"]
+    samples = {variant["key"]: variant["number_of_samples"] for variant in metric["analysis"]["variants"]}
+    assert samples == {"control": 3, "test": 3}

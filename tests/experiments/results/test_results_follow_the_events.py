@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.db.database import Database
 from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.scope import EXPOSURE_EVENTS
 from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Service
@@ -70,7 +71,7 @@ times = st.one_of(
 )
 captured = st.fixed_dictionaries(
     {
-        "event": st.sampled_from(["$pageview", "cart", "purchase", "$feature_flag_called", "other"]),
+        "event": st.sampled_from(["$pageview", "cart", "purchase", *EXPOSURE_EVENTS, "other"]),
         "distinct_id": st.sampled_from(IDS),
         "time": times,
         "variant": st.sampled_from([*VARIANTS, None, "", "junk"]),
@@ -140,15 +141,16 @@ class Ledger:
     """What was acknowledged, in the order of arrival, and who is who after it."""
 
     events: list[Mapping[str, Any]] = field(default_factory=list)
-    known: set[UUID] = field(default_factory=set)
+    known: set[tuple[UUID, str, str]] = field(default_factory=set)
     persons: dict[str, int] = field(default_factory=dict)
     identified: set[int] = field(default_factory=set)
 
     def add(self, event: Mapping[str, Any]) -> None:
-        if event.get("uuid") in self.known:
-            return
         if event.get("uuid"):
-            self.known.add(event["uuid"])
+            same = event["uuid"], event["event"], event["distinct_id"]
+            if same in self.known:
+                return
+            self.known.add(same)
         self.events.append(event)
         if "other" in event and event["other"] != event["distinct_id"]:
             self.join(event["other"], event["distinct_id"])
@@ -177,7 +179,7 @@ def as_sent(event: Mapping[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     if "other" in event:
         properties["$anon_distinct_id" if event["event"] == "$identify" else "alias"] = event["other"]
-    elif event["event"] == "$feature_flag_called":
+    elif event["event"] in EXPOSURE_EVENTS:
         properties = {"$feature_flag": "checkout", "$feature_flag_response": event["variant"]}
     else:
         properties = {"amount": event["amount"], "$elements": [{"tag_name": "a", "$el_text": event["clicked"]}]}
@@ -261,6 +263,6 @@ def recount_trend(ledger: Ledger, metric: Mapping[str, Any]) -> dict[str, float]
 def recount_exposures(ledger: Ledger) -> dict[str, set[int]]:
     exposed: dict[str, set[int]] = defaultdict(set)
     for event in ledger.events:
-        if event["event"] == "$feature_flag_called" and in_window(event) and event["variant"] in VARIANTS:
+        if event["event"] in EXPOSURE_EVENTS and in_window(event) and event["variant"] in VARIANTS:
             exposed[event["variant"]].add(ledger.persons[event["distinct_id"]])
     return exposed

@@ -27,7 +27,7 @@ class Cohorts:
     """Cohort 1 holds the person with the distinct id Ann; it is the only one."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
-        ids = await PersonRepository(session, project_id).ids(["ann"]) if cohort_id == 1 else {}
+        ids = (await PersonRepository(session, project_id).ids(["ann"]))[0] if cohort_id == 1 else {}
         return np.array(list(ids.values()), dtype=np.int64)
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Text, cast, select
+from sqlalchemy import Column, ColumnElement, LargeBinary, Text, cast, select
 
 from app.common import limits
 from app.db.database import Database
@@ -168,8 +168,12 @@ async def tables_with(database: Database, text: str) -> list[str]:
         return [
             table.name
             for table in Base.metadata.sorted_tables
-            if text in str((await session.execute(select(*(cast(column, Text) for column in table.c)))).all())
+            if text in str((await session.execute(select(*map(as_text, table.c)))).all())
         ]
+
+
+def as_text(column: Column[Any]) -> ColumnElement[Any]:
+    return column if isinstance(column.type, LargeBinary) else cast(column, Text)
 
 
 async def test_person_can_be_erased_while_the_events_stay(service: Service) -> None:

@@ -163,3 +163,36 @@ async def test_writers_at_the_same_time_agree_on_types_and_groups(service: Servi
     index = next(one["group_type_index"] for one in types if one["group_type"] == "type 0")
     shared = (await groups(service, index))["shared"]
     assert shared == {f"by {writer}": 2 for writer in range(4)}
+
+
+@pytest.mark.parametrize(
+    "nothing", [None, "", " ", "\t", False, True, [], {}, ["acme"], {"id": 5}, "undefined", "null", "None", "NaN"]
+)
+async def test_what_is_written_for_no_group_is_none(service: Service, nothing: object) -> None:
+    await service.capture(
+        event("a", "ann", properties={"$groups": {"company": nothing, "team": "red"}}),
+        identify("company", nothing, {"plan": "free"}),
+        identify(nothing, "acme", {"plan": "free"}),
+    )
+
+    assert [shown["group_type"] for shown in await service.read("/groups_types/")] == ["team"]
+    assert {"$groups": {"company": nothing, "team": "red"}, "$group_0": "red"} in await stored(service)
+
+
+@pytest.mark.parametrize("nothing", [None, " ", False, [], {}, "undefined"])
+async def test_flags_know_no_such_group_either(service: Service, nothing: object) -> None:
+    await service.capture(event("a", "ann", properties={"$groups": {"company": "acme"}}))
+    groups = [{"properties": [], "rollout_percentage": 100}]
+    created = await service.post(
+        "/feature_flags/", {"key": "by-company", "filters": {"groups": groups, "aggregation_group_type_index": 0}}
+    )
+    assert created.status_code == 201, created.text
+
+    answers = [
+        await service.client.post(
+            "/flags/?v=2", json={"token": service.token, "distinct_id": "ann", "groups": {"company": key}}
+        )
+        for key in ("acme", 7, nothing)
+    ]
+
+    assert [answer.json()["flags"]["by-company"]["enabled"] for answer in answers] == [True, True, False]

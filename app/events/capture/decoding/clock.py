@@ -1,19 +1,21 @@
 """The times that clients state, corrected to the server's clock."""
 
 import datetime as dt
-import re
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from app.common.json_text import storable_text
 from app.common.timestamps import to_microseconds
-from app.events.capture.decoding.wire import WireEvent, WireProperties, invalid_payload, refuse_long_field
+from app.events.capture.decoding.moments import read_epoch, read_moment
+from app.events.capture.decoding.wire import WireEvent, invalid_payload, refuse_long_field
+from app.sdk.bounded_structs import Scalar
 
 # Times outside are mistakes of a client's clock or unit; arithmetic and display need a margin to datetime's own bounds.
-_EARLIEST = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
-_LATEST = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
-_EPOCH = re.compile(r"[0-9]{1,18}")
-_EPOCH_LIMIT = 10**18
-_LONGEST_SECONDS = 11  # digits; longer numbers are milliseconds
+_EARLIEST = to_microseconds(dt.datetime(1900, 1, 1, tzinfo=dt.UTC))
+_LATEST = to_microseconds(dt.datetime(2200, 1, 1, tzinfo=dt.UTC))
+_MOST_DIGITS = 20
+_LONG_CHARACTERS = 1_000  # from which on the bytes of a text are counted
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,27 @@ class RequestClock:
         """When the request arrived, in microseconds since 1970 UTC."""
         return to_microseconds(self.now)
 
-    def time_of(self, event: WireEvent, properties: WireProperties) -> int:
-        """Return when an event happened, in microseconds since 1970 UTC; the time of arrival where it does not say."""
-        moment = self._moment(event, None if properties.ignores_sent_at is True else self.sent_at)
-        if not _EARLIEST <= moment <= _LATEST:
-            moment = self.now
-        return to_microseconds(moment)
+    @cached_property
+    def _delay(self) -> int:
+        return 0 if self.sent_at is None else self.received_at - to_microseconds(self.sent_at)
 
-    def _moment(self, event: WireEvent, sent_at: dt.datetime | None) -> dt.datetime:
-        stated = _parse_iso_8601(event.timestamp) or _parse_number(event.timestamp)
-        try:
-            if stated is not None:
-                return stated if sent_at is None else self.now + (stated - sent_at)
-            if isinstance(event.offset, int | float):
-                return self.now - dt.timedelta(milliseconds=event.offset)
-        except OverflowError:
-            pass
-        return self.now
+    def time_of(self, event: WireEvent, *, ignores_sent_at: bool) -> tuple[int, str | None]:
+        """Return when an event happened, in microseconds since 1970 UTC, and what it states if that cannot be read.
+
+        It happened when it arrived where it does not say when, or says what cannot be read.
+        """
+        sent, offset = event.timestamp, event.offset
+        time = None if sent is None else read_time(sent)
+        if time is not None:
+            if not ignores_sent_at:
+                time += self._delay
+        elif not _is_blank(offset):
+            milliseconds = _read_offset(offset)
+            time = None if milliseconds is None else self.received_at - round(milliseconds * 1_000)
+            sent = offset if _is_blank(sent) else sent
+        if time is not None and _EARLIEST <= time <= _LATEST:
+            return time, None
+        return self.received_at, None if _is_blank(sent) else storable_text(sent)
 
 
 def read_sent_at(value: object) -> dt.datetime | None:
@@ -65,38 +71,39 @@ def read_sent_at(value: object) -> dt.datetime | None:
     """
     if not value:
         return None
-    moment = _parse_epoch(value) or _parse_iso_8601(value)
+    is_number = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < _MOST_DIGITS
+    moment = read_epoch(int(str(value))) if is_number else _read(value)
     if moment is None:
         raise invalid_payload(
-            f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time"
+            f"Malformed request data, invalid sent at: {str(value)[:100]!r} is not an ISO 8601 date and time", "sent_at"
         )
     return moment
 
 
-def _parse_iso_8601(value: object) -> dt.datetime | None:
-    if not isinstance(value, str):
+def read_time(value: object) -> int | None:
+    """Return the time that a client states, by its clock, in microseconds since 1970 UTC."""
+    moment = _read(value)
+    return None if moment is None else to_microseconds(moment)
+
+
+def _read(value: object) -> dt.datetime | None:
+    if isinstance(value, str):
+        if len(value) > _LONG_CHARACTERS:
+            refuse_long_field(value, "timestamp")
+        return read_moment(value)
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else read_epoch(value)
+
+
+def _read_offset(offset: Scalar) -> float | None:
+    """Return a number of milliseconds; None for anything but a number, or a text of one."""
+    if isinstance(offset, bool) or not isinstance(offset, int | float | str):
         return None
-    refuse_long_field(value)
     try:
-        moment = dt.datetime.fromisoformat(value.strip())
-        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        milliseconds = float(offset)
     except (ValueError, OverflowError):
         return None
+    return milliseconds if math.isfinite(milliseconds) else None
 
 
-def _parse_number(value: object) -> dt.datetime | None:
-    """Read a JSON number as its digits are read: JavaScript's clock returns numbers."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _EPOCH_LIMIT:
-        return None
-    return _parse_epoch(str(int(value)))
-
-
-def _parse_epoch(value: object) -> dt.datetime | None:
-    """Read digits: seconds since 1970, or milliseconds from the twelfth digit on."""
-    if not isinstance(value, str) or _EPOCH.fullmatch(value) is None:
-        return None
-    unit = dt.timedelta(milliseconds=1) if len(value) > _LONGEST_SECONDS else dt.timedelta(seconds=1)
-    try:
-        return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + int(value) * unit
-    except OverflowError:
-        return None
+def _is_blank(value: Scalar) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

@@ -1,6 +1,5 @@
 """The events of a capture request: validated, and ready to be stored."""
 
-import os
 from collections.abc import Iterator, Sequence, Set
 from operator import attrgetter
 from typing import Any
@@ -10,21 +9,26 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from app.common import limits
-from app.common.errors import PayloadTooLarge
-from app.common.json_text import storable_text
-from app.events.capture.decoding.clock import RequestClock
+from app.common.errors import PayloadTooLarge, ValidationFailed
+from app.common.json_text import append_members, storable_text, write_json
+from app.events.capture.decoding.clock import RequestClock, read_time
+from app.events.capture.decoding.visitors import Sender, read_visitor, without_traces
 from app.events.capture.decoding.wire import (
     CAMPAIGN_PROPERTIES,
     ORIGIN_FIELDS,
+    ParsedRequest,
     WireEvent,
     WireProperties,
     decode_event,
     invalid_payload,
     load_json,
+    place_of,
     read_properties,
     refuse_long_field,
     rewrite_properties,
 )
+from app.events.uuids import derived_uuid, new_uuid
+from app.people.cookieless.visitors import COOKIELESS, Visitor
 from app.people.properties import Properties
 from app.people.properties import read_properties as read_properties_of_person
 from app.sdk.bounded_structs import Json, Scalar
@@ -32,11 +36,14 @@ from app.sdk.bounded_structs import Json, Scalar
 MAX_NAME_CHARACTERS = 200
 MAX_DISTINCT_ID_CHARACTERS = 200
 LONG_BYTES = 16 * 1024
-_ALIASING = frozenset({"$create_alias", "$merge_dangerously"})
+_MAX_UNREAD_CHARACTERS = 200
+UNREAD_TIMESTAMP = "$unread_timestamp"  # the property with the text of a time that could not be read
+_IDENTIFYING = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
 _MAX_CHARACTER_BYTES = 4  # in UTF-8
 _SHORT_CHARACTERS = limits.EVENT_FIELD_BYTES.value // _MAX_CHARACTER_BYTES
 _FALSY = frozenset({b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"})
 _NO_KEYS: Set[str] = frozenset()
+_NO_PROPERTIES: Properties = {}
 
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 _decode_any: Any = msgspec.json.Decoder().decode  # whatever JSON holds
@@ -73,6 +80,12 @@ class CapturedEvent(msgspec.Struct, frozen=True):
         Whether the event has properties of the person.
     address : str or None
         The address that the event came from, unless the event states it itself.
+    writes_profile : bool
+        Whether the event's person has a profile, or gets one.
+    is_time_unread : bool
+        Whether the event states a time that cannot be read, and happened when it arrived.
+    visitor : Visitor or None
+        What is known of a visitor without cookies, whose distinct id is made of it.
     """
 
     uuid: UUID
@@ -91,6 +104,9 @@ class CapturedEvent(msgspec.Struct, frozen=True):
     person_bytes: int
     may_change_person: bool
     address: str | None
+    writes_profile: bool = True
+    is_time_unread: bool = False
+    visitor: Visitor | None = None
 
     @property
     def set(self) -> Properties:
@@ -117,25 +133,34 @@ class CapturedEvent(msgspec.Struct, frozen=True):
         return _NAMES_BYTES + 2 * len(text) * (1 if text.isascii() else _MAX_CHARACTER_BYTES) if self.origin else 0
 
 
-def read_events(events: Sequence[WireEvent | Raw], clock: RequestClock, address: str | None) -> Iterator[CapturedEvent]:
+def read_events(request: ParsedRequest, clock: RequestClock, sender: Sender) -> Iterator[CapturedEvent]:
     """Yield the events that are to be stored, each when it is decoded.
 
     Raises
     ------
     ValidationFailed
-        At an invalid event, with the 2022 code ``invalid_payload``.
+        At an invalid event, with the 2022 code ``invalid_payload``; it says where the event is.
     PayloadTooLarge
         Too many events join persons.
     """
     merges = 0
-    for event in events:
-        captured = _read_event(decode_event(event), clock, address)
+    for index, event in enumerate(request.events):
+        try:
+            captured = _read_event(decode_event(event), clock, sender)
+        except ValidationFailed as refusal:
+            raise _located(refusal, place_of(request, index, refusal.attr)) from refusal
         if captured is None:
             continue
         merges += captured.alias is not None
         if merges > limits.MERGES.value:
             raise PayloadTooLarge(limits.MERGES.detail)
         yield captured
+
+
+def _located(refusal: ValidationFailed, place: str | None) -> ValidationFailed:
+    if place == refusal.attr:
+        return refusal
+    return ValidationFailed(f"{refusal.detail} ({place})", code=refusal.code, attr=place)
 
 
 def is_long(event: WireEvent | Raw) -> bool:
@@ -149,12 +174,12 @@ def is_long(event: WireEvent | Raw) -> bool:
     return any(part and len(part) > LONG_BYTES for part in (event.set, event.set_once, event.unset))
 
 
-def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> CapturedEvent | None:
+def _read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> CapturedEvent | None:
     if event.event is UNSET:
-        raise invalid_payload('Invalid payload: All events must have the event name field "event"!')
+        raise invalid_payload('Invalid payload: All events must have the event name field "event"!', "event")
     text, known = read_properties(event)
     distinct_id = _read_distinct_id(event, known)
-    identifier = _read_uuid(event.uuid, clock)
+    identifier = _read_uuid(event.uuid)
     if not event.event:
         return None  # dropped without an error, as in 2022
     if event.event == "$snapshot":
@@ -162,80 +187,103 @@ def _read_event(event: WireEvent, clock: RequestClock, address: str | None) -> C
         return None  # part of a session recording, which the service does not store
     if event.set or event.set_once or event.unset:
         text, known = _merge_into_properties(event, text)
-    name = _read_text(event.event)
-    origin = _without_absent(_INITIAL_PROPERTIES, _read_origin(known))
-    person_bytes = 0
-    if known.set or known.set_once or known.unset:
-        person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
-    return CapturedEvent(
-        uuid=identifier,
-        name=name[:MAX_NAME_CHARACTERS],
-        distinct_id=distinct_id,
-        time=clock.time_of(event, known),
-        received_at=clock.received_at,
-        properties=text,
-        alias=_read_alias(name, known),
-        is_merge_forced=name == "$merge_dangerously",
-        campaign=_without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known)),
-        origin=origin,
-        sent_set=known.set,
-        sent_set_once=known.set_once,
-        sent_unset=known.unset,
-        person_bytes=person_bytes,
-        may_change_person=person_bytes > 0 or bool(origin),  # which a campaign is a part of
-        address=address if known.address is UNSET else None,
+    name = _read_text(event.event, "event")[:MAX_NAME_CHARACTERS]
+    time, unread = clock.time_of(event, ignores_sent_at=known.ignores_sent_at is True)
+    if unread is not None:
+        text = append_members(text, f'"{UNREAD_TIMESTAMP}":{write_json(unread[:_MAX_UNREAD_CHARACTERS])}')
+    alias = _read_alias(name, known) if name in _IDENTIFYING else None
+    address = sender.address if known.address is UNSET else None
+    visitor = None
+    if known.is_cookieless is True or distinct_id == COOKIELESS:
+        visitor = read_visitor(text, sender) if distinct_id == COOKIELESS else None
+        text, alias, address = without_traces(text), None, None
+    writes_profile = known.writes_profile is not False
+    person_bytes, origin, campaign = 0, _NO_PROPERTIES, _NO_PROPERTIES
+    if writes_profile:
+        if origin := _without_absent(_INITIAL_PROPERTIES, _read_origin(known)):
+            campaign = _without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known))
+        if known.set or known.set_once or known.unset:
+            person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
+    else:
+        alias = None
+    return CapturedEvent(  # by position, which takes a third of a microsecond less than by name
+        identifier or _make_uuid(event, known, name, distinct_id, clock),
+        name,
+        distinct_id,
+        time,
+        clock.received_at,
+        text,
+        alias,
+        name == "$merge_dangerously",
+        campaign,
+        origin,
+        known.set,
+        known.set_once,
+        known.unset,
+        person_bytes,
+        person_bytes > 0 or bool(origin),  # which a campaign is a part of
+        address,
+        writes_profile,
+        unread is not None,
+        visitor,
     )
 
 
 def _without_absent(names: Sequence[str], values: Sequence[Scalar]) -> Properties:
     if values.count(None) == len(values):  # most events have no campaign
-        return {}
+        return _NO_PROPERTIES
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _check_snapshot(known: WireProperties) -> None:
     if isinstance(known.snapshot_data, UnsetType) or bytes(known.snapshot_data) in _FALSY:
-        raise invalid_payload('Invalid payload: $snapshot events must contain property "$snapshot_data"!')
+        detail = 'Invalid payload: $snapshot events must contain property "$snapshot_data"!'
+        raise invalid_payload(detail, "properties.$snapshot_data")
 
 
 def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
-    value = event.dollar_distinct_id
+    value, field = event.dollar_distinct_id, "$distinct_id"
     if value is UNSET:
-        value = known.distinct_id
+        value, field = known.distinct_id, "properties.distinct_id"
     if value is UNSET:
-        value = event.distinct_id
+        value, field = event.distinct_id, "distinct_id"
     if value is UNSET:
-        raise invalid_payload('Invalid payload: All events must have the event field "distinct_id"!')
+        raise invalid_payload('Invalid payload: All events must have the event field "distinct_id"!', field)
     if not value:
-        raise invalid_payload('Invalid payload: Event field "distinct_id" should not be blank!')
-    return _read_text(value)[:MAX_DISTINCT_ID_CHARACTERS]
+        raise invalid_payload('Invalid payload: Event field "distinct_id" should not be blank!', field)
+    return _read_text(value, field)[:MAX_DISTINCT_ID_CHARACTERS]
 
 
-def _read_text(value: Scalar | UnsetType) -> str:
+def _read_text(value: Scalar | UnsetType, field: str) -> str:
     text = storable_text(value)
     if len(text) > _SHORT_CHARACTERS:
-        refuse_long_field(text)
+        refuse_long_field(text, field)
     return text
 
 
-def _read_uuid(value: object, clock: RequestClock) -> UUID:
+def _read_uuid(value: object) -> UUID | None:
+    """Return the uuid that an event states; None where it states none, or the one that stands for none."""
     if not value:
-        return _new_uuid(clock.received_at // 1_000)
-    text = value if isinstance(value, str) else str(value)
+        return None
     try:
-        return msgspec.convert(text, UUID)  # accepts the two usual spellings in a quarter of the time
-    except msgspec.ValidationError:
-        pass
-    try:
-        return UUID(text)
+        uuid = UUID(value if isinstance(value, str) else str(value))
     except ValueError as error:
-        raise invalid_payload('Invalid payload: Event field "uuid" is not a valid UUID!') from error
+        raise invalid_payload('Invalid payload: Event field "uuid" is not a valid UUID!', "uuid") from error
+    return uuid if uuid.int else None
 
 
-def _new_uuid(milliseconds: int) -> UUID:
-    """Return a UUID of version 7: it begins with the time, so that new ones are neighbors in an index."""
-    number = milliseconds << 80 | int.from_bytes(os.urandom(10))
-    return UUID(int=number & ~(0xF << 76 | 0b11 << 62) | 0x7 << 76 | 0b10 << 62)
+def _make_uuid(event: WireEvent, known: WireProperties, name: str, distinct_id: str, clock: RequestClock) -> UUID:
+    """Return a uuid for an event without one: the same again for an event that is sent again, where that can be known.
+
+    Older browser SDKs mark every event by ``$insert_id``, and state by ``$time`` when it happened. Its ``timestamp``
+    may be missing when it is sent for the first time.
+    """
+    if not known.insert_id:
+        return new_uuid(clock.received_at // 1_000)
+    time = known.time
+    if time is None:
+        time = read_time(event.timestamp)
+    return derived_uuid(storable_text(known.insert_id), name, distinct_id, storable_text(time))
 
 
 def _merge_into_properties(event: WireEvent, text: str) -> tuple[str, WireProperties]:
@@ -260,8 +308,10 @@ def _as_object(value: object) -> JsonDict:
 
 
 def _read_alias(name: str, known: WireProperties) -> str | None:
-    other = known.anonymous_id if name == "$identify" else known.alias if name in _ALIASING else None
-    return _read_text(other)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
+    is_identify = name == "$identify"
+    other = known.anonymous_id if is_identify else known.alias
+    field = "properties.$anon_distinct_id" if is_identify else "properties.alias"
+    return _read_text(other, field)[:MAX_DISTINCT_ID_CHARACTERS] if other else None
 
 
 def _read_sent(raw: Raw) -> Properties:

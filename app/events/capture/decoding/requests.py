@@ -1,14 +1,18 @@
 """A capture request, decoded to the token of its project and its events."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.common.errors import ValidationFailed
 from app.common.json_text import storable_text
 from app.events.capture.decoding.clock import RequestClock, read_sent_at
 from app.events.capture.decoding.events import LONG_BYTES, CapturedEvent, is_long, read_events
+from app.events.capture.decoding.visitors import Sender
 from app.events.capture.decoding.wire import ParsedRequest, parse_request, read_properties
 
+_UNKNOWN_SENDER = Sender()
 LARGE_BYTES = 64 * 1024
 
 
@@ -24,7 +28,7 @@ class Envelope:
     form_sent_at: str = ""
     project_id: str = ""
     event_name: str | None = None
-    address: str | None = None
+    sender: Sender = _UNKNOWN_SENDER
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def decode_batch(payload: bytes, now: dt.datetime, envelope: Envelope = _EMPTY_E
     return CapturedBatch(
         token=_find_token(parsed, envelope),
         project_id=envelope.project_id or first.project_id,
-        events=read_events(parsed.events, clock, envelope.address),
+        events=read_events(parsed, clock, envelope.sender),
         is_large=len(payload) > LARGE_BYTES,
         are_long=len(payload) > LONG_BYTES and any(map(is_long, parsed.events)),
     )
@@ -86,5 +90,6 @@ def _find_token(parsed: ParsedRequest, envelope: Envelope) -> str | None:
     candidates = (*envelope.tokens, first.dollar_token, first.token, first.api_key)
     found = next((candidate for candidate in candidates if candidate), None)
     if not found and not parsed.has_batch:
-        found = read_properties(first)[1].token
+        with contextlib.suppress(ValidationFailed):  # which is raised when the event is decoded, and says where it is
+            found = read_properties(first)[1].token
     return storable_text(found).strip() if found else None

@@ -32,6 +32,7 @@ _VISIT_PROPERTIES = (
 # The properties that say where a person came from, and the fields of `WireProperties` that hold them.
 ORIGIN_FIELDS = {name: name.removeprefix("$") for name in (*CAMPAIGN_PROPERTIES, *_VISIT_PROPERTIES)}
 _EXPLAINED_BYTES = 64 * 1024
+_COUNTED_BYTES = 256 * 1024
 
 Element = TypeVar("Element")
 
@@ -81,6 +82,10 @@ class WireProperties(
         "ignores_sent_at": "$ignore_sent_at",
         "snapshot_data": "$snapshot_data",
         "address": "$ip",
+        "insert_id": "$insert_id",
+        "time": "$time",
+        "writes_profile": "$process_person_profile",
+        "is_cookieless": "$cookieless_mode",
         **{field: name for name, field in ORIGIN_FIELDS.items() if field != name},
     },
 ):
@@ -96,6 +101,10 @@ class WireProperties(
     ignores_sent_at: Scalar = None
     snapshot_data: Json = UNSET
     address: Json = UNSET
+    insert_id: Scalar = None
+    time: Scalar = None
+    writes_profile: Scalar = None
+    is_cookieless: Scalar = None
     utm_source: Scalar = None
     utm_medium: Scalar = None
     utm_campaign: Scalar = None
@@ -150,7 +159,9 @@ _decode_small: Callable[[bytes], list[WireRequest] | _SmallRequest] = msgspec.js
 _decode_counted = msgspec.json.Decoder(list[_CountedEvent] | _CountedRequest).decode
 _events = BoundedDecoder(WireEvent)
 _requests = BoundedDecoder(WireRequest)
-_properties = BoundedDecoder(WireProperties, frozenset(ORIGIN_FIELDS.values()))
+# What is wrong with these says nothing of the event itself, so it does not refuse one.
+_UNBOUNDED = frozenset({*ORIGIN_FIELDS.values(), "insert_id", "time", "writes_profile", "is_cookieless"})
+_properties = BoundedDecoder(WireProperties, _UNBOUNDED)
 _decode_outermost = msgspec.json.Decoder(list[Raw] | _requests.raw_kind).decode
 _decode_elements = msgspec.json.Decoder(list[Raw]).decode
 _NO_PROPERTIES = WireProperties()
@@ -164,23 +175,34 @@ def parse_request(body: bytes) -> ParsedRequest:
     ValidationFailed
         With the 2022 code ``invalid_payload``.
     PayloadTooLarge
-        It holds too many events, or one that is too large.
+        It holds too many events or values, or an event that is too large.
     """
+    if len(body) > limits.EVENT_VALUES.value:
+        _refuse_many_values(body)
     try:
         return _parse(body) if is_utf8(body) else _parse_leniently(body)
     except FieldTooLargeError as error:
-        raise invalid_payload(str(error)) from error
+        raise _too_large(error) from error
     except msgspec.ValidationError as error:  # valid JSON, but not a request
         raise invalid_payload(f"Malformed request data: {error}") from error
     except (msgspec.DecodeError, RecursionError):
         return _parse_leniently(body)
 
 
+def _refuse_many_values(body: bytes) -> None:
+    """Count what separates values, in windows: nothing else bounds how long a call of the decoder takes."""
+    values = 0
+    for start in range(0, len(body), _COUNTED_BYTES):
+        values += sum(body.count(mark, start, start + _COUNTED_BYTES) for mark in (b",", b"{", b"["))
+        if values > limits.EVENT_VALUES.value:
+            raise PayloadTooLarge(limits.EVENT_VALUES.detail)
+
+
 def _parse_leniently(body: bytes) -> ParsedRequest:
     try:
         return _parse(repair(body))
     except FieldTooLargeError as error:
-        raise invalid_payload(str(error)) from error
+        raise _too_large(error) from error
     except msgspec.ValidationError as error:
         raise invalid_payload(f"Malformed request data: {error}") from error
     except (msgspec.DecodeError, RecursionError) as error:
@@ -249,6 +271,14 @@ def _first_of(elements: list[Element]) -> Element:
     return elements[0]
 
 
+def place_of(request: "ParsedRequest", index: int, field: str | None) -> str | None:
+    """Return where in the body of a request a field of an event is."""
+    if request.is_single:
+        return field
+    event = f"{'batch' if request.has_batch else ''}[{index}]"
+    return f"{event}.{field}" if field else event
+
+
 def decode_event(event: WireEvent | Raw) -> WireEvent:
     """Decode an event of a parsed request."""
     if not isinstance(event, Raw):
@@ -256,7 +286,7 @@ def decode_event(event: WireEvent | Raw) -> WireEvent:
     try:
         return _events.decode(event)
     except FieldTooLargeError as error:
-        raise invalid_payload(str(error)) from error
+        raise _too_large(error) from error
 
 
 def read_properties(event: WireEvent) -> tuple[str, WireProperties]:
@@ -271,21 +301,23 @@ def read_properties(event: WireEvent) -> tuple[str, WireProperties]:
             if not isinstance(changed, UnsetType):
                 check_values(changed)
     except FieldTooLargeError as error:
-        raise invalid_payload(str(error)) from error
+        raise _too_large(error) from error
     except msgspec.DecodeError:  # not an object, or a value that capture reads has an invalid number
-        return rewrite_properties(load_json(text))
+        document = load_json(text)
+        return ("{}", _NO_PROPERTIES) if document == [] else rewrite_properties(document)  # PHP's empty array
     return text, known
 
 
 def rewrite_properties(document: object) -> tuple[str, WireProperties]:
     """Write decoded properties as JSON text, and return those of them that capture reads beside it."""
     if not isinstance(document, dict):
-        raise invalid_payload(f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!")
+        detail = f"Invalid payload: Properties must be a JSON object, received {type(document).__name__}!"
+        raise invalid_payload(detail, "properties")
     text = write_json(document)
     try:
         return text, _properties.decode(text.encode())
     except FieldTooLargeError as error:
-        raise invalid_payload(str(error)) from error
+        raise _too_large(error) from error
 
 
 def load_json(text: str) -> object:
@@ -295,11 +327,15 @@ def load_json(text: str) -> object:
         raise invalid_payload(f"Malformed request data: Invalid JSON: {error}") from error
 
 
-def refuse_long_field(text: str) -> None:
+def refuse_long_field(text: str, field: str) -> None:
     """Refuse a text that is larger than a field of an event may be."""
     if len(text.encode()) > limits.EVENT_FIELD_BYTES.value:
-        raise invalid_payload(limits.EVENT_FIELD_BYTES.detail)
+        raise invalid_payload(limits.EVENT_FIELD_BYTES.detail, field)
 
 
-def invalid_payload(detail: str) -> ValidationFailed:
-    return ValidationFailed(detail, code="invalid_payload")
+def invalid_payload(detail: str, field: str | None = None) -> ValidationFailed:
+    return ValidationFailed(detail, code="invalid_payload", attr=field)
+
+
+def _too_large(error: FieldTooLargeError) -> ValidationFailed:
+    return invalid_payload(str(error), error.field)
