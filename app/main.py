@@ -42,6 +42,7 @@ from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.middleware.trailing_slash import TrailingSlashMiddleware
+from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
@@ -145,6 +146,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(docs_pages.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
+    application.add_middleware(WarningMiddleware)
     application.add_middleware(
         TrailingSlashMiddleware,
         declared_without=PROBES | {"/openapi.json"},

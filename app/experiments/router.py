@@ -37,6 +37,7 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
@@ -141,7 +142,10 @@ ChangeDep = Annotated[Change, Depends(get_change)]
 async def read_selection(
     status: Annotated[
         str | None,
-        Query(description="`draft`, `running`, `paused` or `stopped` (or `complete`, the same).", examples=["running"]),
+        Query(
+            description="`draft`, `scheduled`, `running`, `paused` or `stopped` (or `complete`, the same).",
+            examples=["running"],
+        ),
     ] = None,
     archived: Annotated[
         str | None, Query(description="`true`: only archived experiments; `false`: only the others.")
@@ -167,7 +171,13 @@ async def read_selection(
     )
 
 
-@router.get("/", summary="List experiments", response_class=Response, responses={200: {"model": Page[ExperimentRead]}})
+@router.get(
+    "/",
+    summary="List experiments",
+    response_class=Response,
+    responses={200: {"model": Page[ExperimentRead]}},
+    dependencies=[OF_2022],
+)
 async def list_experiments(
     experiments: ExperimentViewsDep,
     pagination: PaginationDep,
@@ -182,7 +192,9 @@ async def list_experiments(
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@router.post("/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201))
+@router.post(
+    "/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201), dependencies=[OF_2022]
+)
 async def create_experiment(
     user: UserDep,
     experiments: ExperimentsDep,
@@ -196,13 +208,15 @@ async def create_experiment(
     return await _answer(experiments, await experiments.create(body, user), 201)
 
 
-@router.get("/{experiment_id}/", summary="Retrieve an experiment", responses=tagged(ExperimentRead))
+@router.get(
+    "/{experiment_id}/", summary="Retrieve an experiment", responses=tagged(ExperimentRead), dependencies=[OF_2022]
+)
 async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
     """Return one experiment. With its `ETag` as `If-Match`, a change is refused if another one came first."""
     return answer(_write(await experiments.get(experiment_id)))
 
 
-@router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED)
+@router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED, dependencies=[OF_2022])
 async def replace_experiment(
     change: ChangeDep,
     user: UserDep,
@@ -212,7 +226,7 @@ async def replace_experiment(
     return await change.make(lambda experiments, experiment: experiments.update(experiment, body, user))
 
 
-@router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED)
+@router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED, dependencies=[OF_2022])
 async def update_experiment(
     change: ChangeDep,
     user: UserDep,
@@ -221,7 +235,8 @@ async def update_experiment(
     """Change the fields that are sent; documents (`parameters`, `filters`, `secondary_metrics`) are replaced whole.
 
     The first `start_date` of a draft launches it: the flag becomes active. The flag's key and split cannot change here.
-    Setting or moving an `end_date` stores a snapshot of the results, as `end/` does. Dates and `archived` may be set to
+    Setting or moving an `end_date` stores a snapshot of the results so far, as `end/` does. The experiment is `running`
+    until the `end_date`, and `scheduled` until the `start_date`. Dates and `archived` may be set to
     any value in any status; the actions (`launch/`, `end/` and the others) refuse what the status does not allow.
     With `If-Match` the change is refused if another client changed the experiment first; without it the last one wins.
     """
@@ -229,7 +244,11 @@ async def update_experiment(
 
 
 @router.delete(
-    "/{experiment_id}/", status_code=204, summary="Delete an experiment", responses=openapi.error_responses(412)
+    "/{experiment_id}/",
+    status_code=204,
+    summary="Delete an experiment",
+    responses=openapi.error_responses(412),
+    dependencies=[OF_2022],
 )
 async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
     """Delete an experiment for good, with its snapshots. Its flag is marked as deleted, and the key may be used again.
@@ -242,7 +261,9 @@ async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 @router.post("/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED)
 async def launch_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Start a draft now: events count from here on, and the flag becomes active. An end date that was set is cleared.
+    """Start a draft or a scheduled experiment now: events count from here on, and the flag becomes active.
+
+    An end date stays if it lies ahead, and is cleared otherwise.
 
     The experiment must be a draft that is not archived, whose flag is not deleted and has the variant `control` and at
     least one other. Otherwise the answer is 400 with the code `invalid_state`, as for every action that the status does
@@ -272,7 +293,9 @@ async def end_experiment(
     user: UserDep,
     body: Annotated[ExperimentEnd, body_of(ExperimentEnd)],
 ) -> Response:
-    """End a running or paused experiment now: later events do not count. The flag is left as it is.
+    """End an experiment now: later events do not count. The flag is left as it is.
+
+    An experiment whose end lies ahead ends at once. One that is scheduled ends before it has started.
 
     A snapshot keeps the results, and never changes: see `snapshots/`.
     """

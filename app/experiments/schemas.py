@@ -28,7 +28,7 @@ from app.http.fields import (
     max_characters,
     refusal,
 )
-from app.http.schemas import RequestBody, ResponseBody
+from app.http.schemas import RequestBody, ResponseBody, StrictBody
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.properties.filters import InvalidFilter
 
@@ -233,7 +233,7 @@ class ExperimentReplace(ExperimentUpdate):
     feature_flag_key: FlagKey = Field(description="Cannot change.")
 
 
-class ExperimentEnd(RequestBody):
+class ExperimentEnd(StrictBody):
     """The outcome of an experiment: every field may be left out."""
 
     model_config = ConfigDict(
@@ -260,7 +260,7 @@ class ExperimentShip(ExperimentEnd):
     variant_key: LongText = Field(description="The variant that everyone gets from now on.", examples=["test"])
 
 
-class ExperimentDuplicate(RequestBody):
+class ExperimentDuplicate(StrictBody):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Checkout button, again", "feature_flag_key": "checkout-button-2"}]}
     )
@@ -276,7 +276,9 @@ class ExperimentRead(ResponseBody):
     name: str = Field(examples=["Checkout button"])
     description: str | None = Field(examples=["A larger button"])
     start_date: UtcDatetime | None = Field(description="Events count from this time on; null: a draft.")
-    end_date: UtcDatetime | None = Field(description="Events count until this time; null: not ended.", examples=[None])
+    end_date: UtcDatetime | None = Field(
+        description="Events count until this time, which may lie ahead; null: no end.", examples=[None]
+    )
     feature_flag_key: str = Field(examples=["checkout-button"])
     feature_flag: int = Field(description="The flag's id.", examples=[7])
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
@@ -287,8 +289,8 @@ class ExperimentRead(ResponseBody):
     created_at: UtcDatetime
     updated_at: UtcDatetime
     status: Status = Field(
-        description="`draft`: not started. `running`: started, and its flag is on. `paused`: started, and its flag is "
-        "off or deleted. `stopped`: it has an end.",
+        description="`draft`: it has no start. `scheduled`: the start lies ahead. `running`: started, and its flag is "
+        "on. `paused`: started, and its flag is off or deleted. `stopped`: its end has passed.",
         examples=["running"],
     )
     conclusion: Conclusion = Field(examples=[None])

@@ -154,14 +154,16 @@ class ExperimentService:
             await self.take_snapshot(experiment, "update", changed_by)
 
     async def launch(self, experiment: Experiment, changed_by: User) -> None:
-        """Start now, with an open end, and release the flag."""
+        """Start now, and release the flag. An end that is not ahead is cleared."""
         _check("launch", experiment)
         _refuse_deleted(experiment.feature_flag)
         variants = variant_keys(experiment.feature_flag.filters)
         if CONTROL not in variants or len(variants) < 2:
             raise invalid_state(f"The feature flag needs a variant {CONTROL!r} and at least one other.")
         before = _state(experiment)
-        experiment.start_date, experiment.end_date = utc_now(), None
+        experiment.start_date = now = utc_now()
+        if experiment.end_date is not None and experiment.end_date <= now:
+            experiment.end_date = None
         await self._flags.activate(experiment.feature_flag, changed_by)
         await self._store(experiment, "launched", changed_by, before)
 
@@ -197,7 +199,7 @@ class ExperimentService:
         if body.variant_key not in variant_keys(experiment.feature_flag.filters):
             raise ValidationFailed(f"Variant {body.variant_key!r} is not one of the flag's.", attr="variant_key")
         before = _state(experiment)
-        experiment.end_date = experiment.end_date or shipped_at
+        experiment.end_date = min(experiment.end_date or shipped_at, shipped_at)
         _conclude(experiment, body)
         await self._store(experiment, "shipped", changed_by, before)
         await self.take_snapshot(experiment, "ship_variant", changed_by)
@@ -277,7 +279,8 @@ def _refuse_deleted(flag: FeatureFlag) -> None:
 
 def current_status(experiment: Experiment) -> Status:
     flag = experiment.feature_flag
-    return status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted)
+    is_released = flag.active and not flag.deleted
+    return status_of(experiment.start_date, experiment.end_date, utc_now(), is_released=is_released)
 
 
 def _state(experiment: Experiment) -> State:

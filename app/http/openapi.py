@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from app.http.openapi_examples import compose
 from app.http.request_body import body_model
 from app.http.schemas import ErrorBody
+from app.http.strictness import Policy, policy_of
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 
@@ -59,6 +60,14 @@ def install(
         (route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods or ()
     }
 
+    policies = {
+        (route.path, method.lower()): policy_of(route)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
     def build() -> JsonDict:
         if application.openapi_schema is None:
             document = get_openapi(
@@ -71,6 +80,7 @@ def install(
             _without_validation_errors(document)
             _with_bodies(document, bodies)
             _with_keys(document, scopes)
+            _with_policies(document, policies)
             application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
@@ -104,6 +114,15 @@ def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None])
                 scope = scopes[path, method]
                 operation["security"] = [{name: [scope] if scope else [] for name in _KEY_SCHEME}]
                 operation["description"] += f"\n\nThe key needs the scope `{scope}`."
+    return document
+
+
+def _with_policies(document: JsonDict, policies: Mapping[tuple[str, str], Policy]) -> JsonDict:
+    """Say what happens to query parameters that an operation does not declare."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if (path, method) in policies:
+                operation["x-unknown-query-parameters"] = policies[path, method]
     return document
 
 

@@ -112,7 +112,7 @@ def check_experiment(
     """Check a started experiment whose exposures and target metric were counted; see ``Evidence``."""
     flag = experiment.feature_flag
     evidence = Evidence(
-        is_running=experiment.end_date is None,
+        is_running=experiment.end_date is None or experiment.end_date > utc_now(),
         is_flag_active=flag.active,
         is_flag_deleted=flag.deleted,
         split=split.shares,

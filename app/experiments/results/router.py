@@ -26,11 +26,12 @@ from app.experiments.results.schemas import (
 from app.experiments.results.service import judge
 from app.http.request_body import read_document
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
     tags=["Results"],
-    dependencies=[require_scope("experiment", ANALYTICS)],
+    dependencies=[require_scope("experiment", ANALYTICS), OF_2022],
 )
 
 
@@ -65,12 +66,13 @@ async def check_flag_implementation(
     results: ResultsDep,
     events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
     actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
+    properties: Annotated[str | None, Query(description="JSON that must be valid, and has no effect.")] = None,
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
 
     The newest 10,000 events of each name are checked.
     """
-    _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
+    _refuse_unparsable(properties, "Properties are unparsable!", None)
     body = await read_document(request)
     query: dict[str, JsonValue] = {}
     for key, value in (("events", events), ("actions", actions)):

@@ -9,14 +9,14 @@ from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.decision import Recommendation
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
-from app.http.schemas import RequestBody, ResponseBody
+from app.http.schemas import ResponseBody, StrictBody
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
 
 
-class DecisionCriteria(RequestBody):
+class DecisionCriteria(StrictBody):
     """When an experiment is decided."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "do_no_harm", "target_mde": 0.05}]})

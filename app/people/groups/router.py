@@ -11,12 +11,13 @@ from app.common.errors import ValidationFailed
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 from app.people.groups.dependencies import GroupsDep
 from app.people.groups.repository import MAX_TYPES
 from app.people.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[require_scope("group")]
+    prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[require_scope("group"), OF_2022]
 )
 
 

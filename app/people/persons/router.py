@@ -10,6 +10,7 @@ from app.accounts.auth.rate_limits import ANALYTICS
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 from app.people.persons.dependencies import PersonsDep
 from app.people.persons.schemas import PersonPage, PersonRead
 from app.people.persons.service import PersonWithDistinctIds
@@ -17,7 +18,7 @@ from app.people.persons.service import PersonWithDistinctIds
 router = APIRouter(
     prefix="/api/projects/{project_id}/persons",
     tags=["Events and persons"],
-    dependencies=[require_scope("person", ANALYTICS)],
+    dependencies=[require_scope("person", ANALYTICS), OF_2022],
 )
 
 
