@@ -70,6 +70,13 @@ def describe_empty_window(start_date: dt.datetime | None, end_date: dt.datetime 
     return f"The experiment's window is empty: it ends ({end}) before it starts ({start}), so no event counts."
 
 
+def describe_waiting(start_date: dt.datetime, end_date: dt.datetime | None, now: dt.datetime) -> str:
+    """Return why no event of a launched experiment can have counted by now, or an empty text."""
+    if start_date > now and (end_date is None or end_date > now):
+        return f"The experiment starts at {write_moment(start_date)}."
+    return describe_empty_window(start_date, end_date)
+
+
 def check_action(action: Action, status: Status, *, is_archived: bool) -> None:
     """Refuse an action that the status does not allow."""
     if action == "archive" and is_archived:

@@ -260,17 +260,17 @@ async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 
 @router.post("/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED)
-async def launch_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
+async def launch_experiment(change: ChangeDep, user: UserDep) -> Response:
     """Start a draft or a scheduled experiment now: events count from here on, and the flag becomes active.
 
     An end date stays if it lies ahead, and is cleared otherwise.
 
     The experiment must be a draft that is not archived, whose flag is not deleted and has the variant `control` and at
     least one other. Otherwise the answer is 400 with the code `invalid_state`, as for every action that the status does
-    not allow.
+    not allow. Its metrics, its exposure and its settings must be valid: otherwise a 400 names everything that is not,
+    as `health/` does for a draft.
     """
-    await experiments.launch(experiment, user)
-    return await _answer(experiments, experiment)
+    return await change.make(lambda experiments, experiment: experiments.launch(experiment, user))
 
 
 @router.post("/{experiment_id}/pause/", summary="Pause an experiment", responses=_CHANGED)

@@ -11,6 +11,7 @@ from app.analysis.schemas import StatsConfig
 from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
+from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
@@ -83,6 +84,9 @@ def _check_filters(filters: JsonValue) -> JsonValue:
 
 def _check_secondary_metrics(metrics: JsonValue) -> JsonValue:
     _refuse_large(check_secondary_metrics, metrics)
+    for unknown in unknown_settings(metrics):
+        place = [unknown.index, unknown.field]
+        raise PydanticCustomError("invalid_choice", "{detail}", {"detail": unknown.detail, "place": place})
     return metrics
 
 

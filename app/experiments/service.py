@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -12,6 +13,7 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
+from app.experiments.health.definition import find_flag_problems
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
@@ -23,9 +25,9 @@ from app.experiments.schemas import (
     ExperimentShip,
     ExperimentUpdate,
 )
-from app.experiments.snapshots.schemas import Trigger
-from app.experiments.snapshots.service import SnapshotService
-from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
+from app.experiments.snapshots.schemas import Definition, Trigger
+from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
+from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
 from app.http.request_body import validate
 from app.properties.budget import size_of
@@ -60,12 +62,45 @@ class SnapshotNeeded(Exception):
         self.experiment = experiment
 
 
+class CheckNeeded(Exception):
+    """A change needs a check of the experiment's definition in its current state."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment.id)
+        self.experiment = experiment
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was done for a change before its transaction.
+
+    Attributes
+    ----------
+    snapshot : TakenSnapshot or None
+        The results, counted.
+    checked : Definition or None
+        The definition that was found to be valid.
+    """
+
+    snapshot: TakenSnapshot | None = None
+    checked: Definition | None = None
+
+
+NOTHING_PREPARED = Prepared()
+
+
 class ExperimentService:
-    """Changes of one project's experiments."""
+    """Changes of one project's experiments. ``checked`` is the definition that was found to be valid, if any."""
 
     def __init__(
-        self, experiments: ExperimentRepository, flags: FlagService, snapshots: SnapshotService, log: ActivityLog
+        self,
+        experiments: ExperimentRepository,
+        flags: FlagService,
+        snapshots: SnapshotService,
+        log: ActivityLog,
+        checked: Definition | None = None,
     ) -> None:
+        self._checked = checked
         self._experiments = experiments
         self._flags = flags
         self._snapshots = snapshots
@@ -154,12 +189,18 @@ class ExperimentService:
             await self.take_snapshot(experiment, "update", changed_by)
 
     async def launch(self, experiment: Experiment, changed_by: User) -> None:
-        """Start now, and release the flag. An end that is not ahead is cleared."""
+        """Start now, and release the flag. An end that is not ahead is cleared.
+
+        Raises
+        ------
+        CheckNeeded
+            When the experiment's definition in this state was not checked yet.
+        """
         _check("launch", experiment)
-        _refuse_deleted(experiment.feature_flag)
-        variants = variant_keys(experiment.feature_flag.filters)
-        if CONTROL not in variants or len(variants) < 2:
-            raise invalid_state(f"The feature flag needs a variant {CONTROL!r} and at least one other.")
+        for problem in find_flag_problems(experiment):
+            raise invalid_state(problem.detail)
+        if self._checked != define(experiment):
+            raise CheckNeeded(self._experiments.detach(experiment))
         before = _state(experiment)
         experiment.start_date = now = utc_now()
         if experiment.end_date is not None and experiment.end_date <= now:

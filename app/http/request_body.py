@@ -21,7 +21,6 @@ from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, Unsup
 from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, read_url_encoded
 from app.http.schemas import RequestBody
 from app.http.strictness import report_unknown_fields
-from app.http.unknown_names import UNKNOWN_FIELD
 
 _MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
@@ -172,10 +171,8 @@ def validate(model: type[Model], document: object) -> Model:
 
 def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = [str(part) for part in first["loc"][unnamed:]]
-    if first["type"] == UNKNOWN_FIELD:
-        place.append(first["ctx"]["field"])
-    attr = "__".join(place) or None
+    inside = first.get("ctx", {}).get("place", [])  # of a document that one validator reads
+    attr = "__".join(str(part) for part in [*first["loc"][unnamed:], *inside]) or None
     if first["type"] == "union_tag_not_found":
         raise ValidationFailed("This field is required.", code="required", attr=_tag_field(first))
     if first["type"] == "union_tag_invalid":

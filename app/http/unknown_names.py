@@ -18,7 +18,7 @@ def name_some(names: Sequence[str]) -> str:
 
 
 def unknown_fields(names: Sequence[str], known: Collection[str]) -> PydanticCustomError:
-    """Return the error of an object with unknown fields; ``field`` in its context is the first of them."""
+    """Return the error of an object with unknown fields; ``place`` in its context leads to the first of them."""
     shown = names[0][:100].encode(errors="replace").decode()  # lone surrogates cannot be sent back
     detail = f"Unknown fields: {name_some(names)}; known are {', '.join(known)}."
-    return PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "field": shown})
+    return PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "place": [shown]})

@@ -8,6 +8,13 @@ from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
+from app.experiments.health.definition import DefinitionChecker, find_flag_problems
+from app.experiments.health.definition_findings import (
+    find_early_flag,
+    find_empty_window,
+    find_invalid_parts,
+    find_unknown_settings,
+)
 from app.experiments.health.rules import (
     Evidence,
     Finding,
@@ -44,21 +51,29 @@ class HealthService:
         splits: TrafficSplitQueries,
         shared: SharedCounts,
         failures: CountingFailures,
+        checker: DefinitionChecker,
     ) -> None:
+        self._checker = checker
         self._counter = counter
         self._splits = splits
         self._shared = shared
         self._failures = failures
 
     async def report(self, experiment: Experiment) -> HealthReport:
-        """Check everything about an experiment; before its start it is waiting."""
+        """Check everything about an experiment; before its start its definition, and without findings it is waiting."""
         if _is_ahead(experiment):
-            return _WAITING
+            return await self._report_ahead(experiment)
         uncounted = self._failures.given_up(experiment.id)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
         report = await self._shared.result("health", experiment, lambda: self._report(experiment))
         return self._with_uncounted(experiment, report)
+
+    async def _report_ahead(self, experiment: Experiment) -> HealthReport:
+        problems = [*find_flag_problems(experiment), *await self._checker.problems(experiment)]
+        found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
+        is_wrong = any(finding.severity == "critical" for finding in found)
+        return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
     async def _report(self, experiment: Experiment) -> HealthReport:
         return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
@@ -127,7 +142,8 @@ def check_experiment(
         metric_problem=metric_problem,
         days_left=days_left,
     )
-    findings = check(evidence)
+    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
+    findings = sort_findings([*of_definition, *check(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
 
 

@@ -12,6 +12,7 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
 from app.experiments.exposures.counting import ExposurePlan, plan_exposures
+from app.experiments.lifecycle import describe_waiting
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
@@ -164,7 +165,9 @@ def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
     try:
         return target.judge()
     except ExperimentDataError as error:
-        raise _refusal(error) from error
+        reason = describe_waiting(target.scope.start, target.scope.end, target.scope.now)
+        detail = f"{error}. {reason}" if reason else str(error)
+        raise ValidationFailed(detail, code=error.code) from error
 
 
 def _refusal(error: ExperimentDataError) -> ValidationFailed:
