@@ -193,6 +193,8 @@ class ExperimentCreate(RequestBody):
     secondary_metrics: SecondaryMetrics = Field(default=[])
     filters: NewFilters = Field(default={})
     archived: Boolean = False
+    conclusion: Conclusion = None
+    conclusion_comment: ConclusionComment = None
     stats_config: StatsConfig | None = Field(default=None, description=_STATS)
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 

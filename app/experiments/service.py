@@ -137,6 +137,8 @@ class ExperimentService:
             secondary_metrics=body.secondary_metrics,
             filters=body.filters,
             archived=body.archived,
+            conclusion=body.conclusion,
+            conclusion_comment=body.conclusion_comment,
             stats_config=_plain(body.stats_config),
             decision_criteria=_plain(body.decision_criteria),
             created_by_id=created_by.id,

@@ -10,7 +10,9 @@ from app.db.models import Experiment, Project, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
-from app.experiments.health.service import HealthReport, report_health
+from app.experiments.health.definition import DefinitionChecker
+from app.experiments.health.rules import Finding
+from app.experiments.health.service import HealthReport, report_ahead, report_health
 from app.experiments.lifecycle import Status
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
@@ -52,7 +54,9 @@ class ExperimentPage:
     Attributes
     ----------
     report : ExperimentReport or None
-        None for a draft, and where the experiment cannot be analyzed; ``problem`` says why.
+        None before the start, and where the experiment cannot be analyzed; ``problem`` says why.
+    findings : sequence of Finding
+        Before the start: what keeps the experiment from being launched. Later ones are in the report.
     timezone : ZoneInfo
         The project's: the page shows all times in it.
     """
@@ -66,19 +70,26 @@ class ExperimentPage:
     timezone: ZoneInfo
     report: ExperimentReport | None
     problem: str = ""
+    findings: Sequence[Finding] = ()
 
 
 class PageService:
     """Pages of one project's experiments. It takes loaded experiments, and opens short transactions of its own."""
 
-    def __init__(self, project: Project, counter: ExperimentCounter, shared: SharedCounts) -> None:
+    def __init__(
+        self, project: Project, counter: ExperimentCounter, shared: SharedCounts, checker: DefinitionChecker
+    ) -> None:
+        self._checker = checker
         self._shared = shared
         self._project = project
         self._counter = counter
 
     async def page(self, experiment: Experiment) -> ExperimentPage:
-        report, problem = None, ""
-        if experiment.start_date is not None:
+        report, problem, status = None, "", current_status(experiment)
+        findings: Sequence[Finding] = ()
+        if status in {"draft", "scheduled"}:
+            findings = (await report_ahead(experiment, self._checker)).findings
+        else:
             try:
                 report = await self._shared.result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
@@ -86,7 +97,7 @@ class PageService:
         return ExperimentPage(
             project=self._project,
             experiment=experiment,
-            status=current_status(experiment),
+            status=status,
             variants=[
                 PlannedVariant(str(one.get("key")), str(one.get("name") or ""), _share(one.get("rollout_percentage")))
                 for one in variants_of(experiment.feature_flag.filters)
@@ -96,6 +107,7 @@ class PageService:
             timezone=ZoneInfo(self._project.timezone),
             report=report,
             problem=problem,
+            findings=findings,
         )
 
     async def _report(self, experiment: Experiment) -> ExperimentReport:

@@ -62,18 +62,12 @@ class HealthService:
     async def report(self, experiment: Experiment) -> HealthReport:
         """Check everything about an experiment; before its start its definition, and without findings it is waiting."""
         if _is_ahead(experiment):
-            return await self._report_ahead(experiment)
+            return await report_ahead(experiment, self._checker)
         uncounted = self._failures.given_up(experiment.id)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
         report = await self._shared.result("health", experiment, lambda: self._report(experiment))
         return self._with_uncounted(experiment, report)
-
-    async def _report_ahead(self, experiment: Experiment) -> HealthReport:
-        problems = [*find_flag_problems(experiment), *await self._checker.problems(experiment)]
-        found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
-        is_wrong = any(finding.severity == "critical" for finding in found)
-        return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
     async def _report(self, experiment: Experiment) -> HealthReport:
         return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
@@ -91,6 +85,14 @@ class HealthService:
         split = await self._splits.split(experiment)
         report = check_experiment(experiment, target.exposures, split, target.evidence)
         return self._with_uncounted(experiment, report)
+
+
+async def report_ahead(experiment: Experiment, checker: DefinitionChecker) -> HealthReport:
+    """Check the definition of an experiment that has not started."""
+    problems = [*find_flag_problems(experiment), *await checker.problems(experiment)]
+    found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
+    is_wrong = any(finding.severity == "critical" for finding in found)
+    return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
 
 async def report_health(experiment: Experiment, counted: CountedExperiment) -> HealthReport:
