@@ -9,6 +9,7 @@ from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.decision import Recommendation
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
+from app.experiments.scorecard.steps import StepInterval
 from app.http.schemas import ResponseBody, StrictBody
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
@@ -68,10 +69,11 @@ class TimeseriesRead(ResponseBody):
     metric_id: str = Field(examples=["primary"])
     status: MetricStatus = Field(description=_STATUS)
     detail: str = Field(examples=[""])
+    interval: StepInterval = Field(description="The length of the steps.", examples=["day"])
     fingerprint: str = Field(description="Changes when the metric, the window or the configuration do.")
     timeseries: dict[str, AnalysisRead] = Field(
-        description="The analysis of everything up to the end of each day, by day, with today's knowledge of persons "
-        "and their variants. The last one is that of `analysis`."
+        description="The analysis of everything up to the end of each step, by the last day of the step, with today's "
+        "knowledge of persons and their variants. The last one is that of `analysis`."
     )
     computed_at: str = Field(examples=["2022-11-15T00:00:00+00:00"])
 
