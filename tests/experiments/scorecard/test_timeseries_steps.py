@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.errors import ValidationFailed
-from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, choose_steps
+from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, StepInterval, choose_steps
 from app.metrics.aggregation.calendar import Ticks, ticks
 from tests.support.service import Json, Service, event
 
@@ -26,23 +26,24 @@ def days_of(first: dt.date, count: int) -> Ticks:
 @given(
     first=st.dates(dt.date(1975, 1, 1), dt.date(2030, 1, 1)),
     count=st.integers(1, 4000),
-    chosen=st.sampled_from(STEP_INTERVALS),
+    interval=st.sampled_from(STEP_INTERVALS),
 )
-def test_every_step_but_the_last_ends_where_the_calendar_says(first: dt.date, count: int, chosen: str) -> None:
+def test_every_step_but_the_last_ends_where_the_calendar_says(
+    first: dt.date, count: int, interval: StepInterval
+) -> None:
     days = days_of(first, count)
-    interval = next(known for known in STEP_INTERVALS if known == chosen)
     if interval == "day" and count > MOST_POINTS:
         return
 
     steps = choose_steps(days, interval)
 
     dates = [first + dt.timedelta(days=offset) for offset in range(count)]
-    is_end = {
-        "day": lambda _: True,
-        "week": lambda date: date.weekday() == 5,
-        "month": lambda date: (date + dt.timedelta(days=1)).day == 1,
+    ends = {
+        "day": range(count),
+        "week": [n for n, date in enumerate(dates) if date.weekday() == 5],
+        "month": [n for n, date in enumerate(dates) if (date + dt.timedelta(days=1)).day == 1],
     }[interval]
-    assert list(steps.ends) == [n for n, date in enumerate(dates) if is_end(date) or n == count - 1]
+    assert list(steps.ends) == sorted({*ends, count - 1})
 
 
 @pytest.mark.parametrize(
@@ -58,9 +59,8 @@ def test_the_shortest_interval_with_few_enough_steps_is_usual(count: int, interv
 
 
 def test_more_months_than_can_be_shown_are_thinned_and_end_with_the_last() -> None:
-    months = ticks(
-        dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "month", ZoneInfo("UTC")
-    )
+    first, last = dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    months = ticks(first, last, "month", ZoneInfo("UTC"))
 
     steps = choose_steps(months)
 
