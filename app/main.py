@@ -34,6 +34,7 @@ from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
 from app.http import docs_pages, exception_handlers, openapi
+from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
 from app.http.middleware.error_boundary import ServerErrorMiddleware
@@ -145,6 +146,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(docs_pages.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
+    application.add_middleware(ConditionalReadMiddleware, paths=allowed_methods(PRIVATE_ROUTERS))
     application.add_middleware(WarningMiddleware)
     application.add_middleware(
         TrailingSlashMiddleware,

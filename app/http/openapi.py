@@ -1,7 +1,7 @@
 """Completes the OpenAPI document: security, request bodies that endpoints read themselves, errors, examples."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,6 +22,15 @@ _REFERENCE = "#/components/schemas/{model}"
 # A key may also be in the body or in the query string, which the scheme cannot express.
 _KEY_SCHEME = {
     "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
+}
+
+_TAG = {"description": "Identifies this state of the answer.", "schema": {"type": "string"}}
+_KNOWN_TAG = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "An `ETag` that the client has: the answer is 304, without a body, if it is still the same.",
+    "schema": {"type": "string"},
 }
 
 _STATUS_DESCRIPTIONS = {
@@ -81,6 +90,7 @@ def install(
             _with_bodies(document, bodies)
             _with_keys(document, scopes)
             _with_policies(document, policies)
+            _with_tags_of_reads(document, scopes)
             application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
@@ -114,6 +124,19 @@ def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None])
                 scope = scopes[path, method]
                 operation["security"] = [{name: [scope] if scope else [] for name in _KEY_SCHEME}]
                 operation["description"] += f"\n\nThe key needs the scope `{scope}`."
+    return document
+
+
+def _with_tags_of_reads(document: JsonDict, private: Container[tuple[str, str]]) -> JsonDict:
+    """Document the ``ETag`` and the 304 of everything that a private GET returns."""
+    for path, operations in document["paths"].items():
+        if (path, "get") in private and "get" in operations:
+            operation = operations["get"]
+            operation["responses"]["200"].setdefault("headers", {}).setdefault("ETag", _TAG)
+            operation["responses"].setdefault("304", {"description": "The client has this state already."})
+            parameters = operation.setdefault("parameters", [])
+            if not any(parameter["name"].lower() == "if-none-match" for parameter in parameters):
+                parameters.append(_KNOWN_TAG)
     return document
 
 
