@@ -19,9 +19,10 @@ from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
+from app.http.fields import PathId
 from app.metrics.queries.service import MetricQueryBuilder
 
-ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+ExperimentId = Annotated[PathId, Path(description="An experiment's id.")]
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:

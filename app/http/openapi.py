@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.http.openapi_errors import add_error_examples
 from app.http.openapi_examples import compose
 from app.http.request_body import body_model
 from app.http.schemas import ErrorBody
@@ -23,6 +24,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _KEY_SCHEME = {
     "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
 }
+
+REQUIRED = "x-required"  # in the schema of a parameter
 
 _TAG = {"description": "Identifies this state of the answer.", "schema": {"type": "string"}}
 _KNOWN_TAG = {
@@ -91,6 +94,9 @@ def install(
             _with_keys(document, scopes)
             _with_policies(document, policies)
             _with_tags_of_reads(document, scopes)
+            _with_nulls_of_examples(document, routers)
+            _with_required_parameters(document)
+            _with_error_examples(document, scopes)
             application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
@@ -162,6 +168,40 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
             in document["components"]["schemas"][model.__name__],  # an empty body is an empty object
             "content": {"application/json": {"schema": schema}},
         }
+    return document
+
+
+def _with_nulls_of_examples(document: JsonDict, routers: Iterable[APIRouter]) -> JsonDict:
+    """Restore the examples that routes declare: the framework removes every null from them."""
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                for method in route.methods or ():
+                    _restore_examples(document["paths"][route.path][method.lower()]["responses"], route.responses)
+    return document
+
+
+def _restore_examples(described: JsonDict, declared: Mapping[int | str, JsonDict]) -> None:
+    for status, response in declared.items():
+        for media_type, media in response.get("content", {}).items():
+            if "examples" in media:
+                described[str(status)]["content"][media_type]["examples"] = media["examples"]
+
+
+def _with_required_parameters(document: JsonDict) -> JsonDict:
+    """Declare parameters as required whose absence the endpoint itself refuses, with the error body of this service."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["schema"].pop(REQUIRED, False):
+                    parameter["required"] = True
+    return document
+
+
+def _with_error_examples(document: JsonDict, scopes: Mapping[tuple[str, str], str | None]) -> JsonDict:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            add_error_examples(operation, document["components"]["schemas"], scopes.get((path, method)))
     return document
 
 

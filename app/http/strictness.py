@@ -69,9 +69,14 @@ def check_query(request: Request) -> None:
     if policy == "reported":
         report(request, f"Ignored unknown query parameters: {name_some(unknown)}.")
         return
+    raise refusal_of_parameters(unknown, known)
+
+
+def refusal_of_parameters(unknown: Sequence[str], known: Sequence[str]) -> ValidationFailed:
+    """Return the error that names unknown query parameters, and those that there are."""
     choice = f"known are {', '.join(known)}" if known else "this endpoint takes none"
     detail = f"Unknown query parameters: {name_some(unknown)}; {choice}."
-    raise ValidationFailed(detail, code="unknown_parameter", attr=unknown[0][:100])
+    return ValidationFailed(detail, code="unknown_parameter", attr=unknown[0][:100])
 
 
 def report_unknown_fields(request: Request, document: Iterable[str], known: Iterable[str]) -> None:

@@ -16,11 +16,12 @@ from app.common.errors import NotFound, Throttled
 from app.common.ids import read_id
 from app.db.models import PersonalApiKey, Project, User
 from app.http.dependencies import SessionDep, get_database
+from app.http.fields import ProjectReference
 from app.http.routing import negotiate
 from app.http.strictness import check_query
 
 # A string, so that a non-numeric id is a 404 and not a validation error.
-ProjectId = Annotated[str, Path(description="The id of a project, or `@current`.", examples=["1"])]
+ProjectId = Annotated[ProjectReference, Path(description="The id of a project, or `@current`.")]
 
 
 async def get_access(request: Request) -> Access:
