@@ -98,7 +98,7 @@ async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong
 
     assert "Not started yet" in pages[0]
     assert "no end" in pages[0]
-    assert "The insight &#39;FUNNEL&#39; cannot be counted" in pages[1]
+    assert "The insight 'FUNNEL' cannot be counted" in pages[1]
 
 
 async def test_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
