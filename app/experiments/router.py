@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, get_args
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
@@ -37,7 +37,7 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.http.strictness import OF_2022
+from app.http.strictness import OF_2022, report_unknown_values
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
@@ -45,6 +45,8 @@ router = APIRouter(
 
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
+_ALL = "all"  # the statuses
+_BOOLEANS = {"true": True, "false": False}
 _ALIASES = {"complete": "stopped"}  # as the frontend of 2022 called it
 
 
@@ -140,6 +142,7 @@ ChangeDep = Annotated[Change, Depends(get_change)]
 
 
 async def read_selection(
+    request: Request,
     status: Annotated[
         str | None,
         Query(
@@ -158,17 +161,25 @@ async def read_selection(
         str | None, Query(description=f"By {', '.join(f'`{name}`' for name in get_args(Order))}; descending with `-`.")
     ] = None,
 ) -> ExperimentSelection:
-    """Read the filters of a list. Unknown values are ignored, as all were before there were filters."""
+    """Read the filters of a list. Unknown values are ignored, as all were before there were filters, and reported."""
     field = (order or "").removeprefix("-")
     known = next((known for known in get_args(Order) if known == field), None)
     named = _ALIASES.get((status or "").lower(), (status or "").lower())
-    return ExperimentSelection(
+    selection = ExperimentSelection(
         status=next((known for known in get_args(Status) if known == named), None),
-        is_archived={"true": True, "false": False}.get((archived or "").lower()),
+        is_archived=_BOOLEANS.get((archived or "").lower()),
         search=read_text(search),
         created_by_id=read_id(created_by_id) if created_by_id else None,
         **({} if known is None else {"order": known, "is_descending": field != order}),
     )
+    ignored = {
+        "status": None if selection.status or named == _ALL else status,
+        "archived": archived if selection.is_archived is None else None,
+        "created_by_id": created_by_id if selection.created_by_id is None else None,
+        "order": order if known is None else None,
+    }
+    report_unknown_values(request, {name: value for name, value in ignored.items() if value})
+    return selection
 
 
 @router.get(
@@ -185,7 +196,7 @@ async def list_experiments(
 ) -> Response:
     """Return the project's experiments, newest first: drafts, running, ended and archived ones.
 
-    Unknown values of filters are ignored.
+    Unknown values of filters are ignored, and named in a `Warning` header.
     """
     count, records = await experiments.page(selection, pagination.limit, pagination.offset)
     body = pagination.envelope(count, [_read(record) for record in records])

@@ -4,7 +4,7 @@ Endpoints and bodies that are younger than 2022 refuse unknown query parameters 
 both, as then, and name them in a ``Warning`` header. Endpoints of SDKs ignore them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from fastapi import Request, params
@@ -85,6 +85,13 @@ def report_unknown_fields(request: Request, document: Iterable[str], known: Iter
     unknown = [name for name in document if name not in understood]
     if unknown:
         report(request, f"Ignored unknown fields of the body: {name_some(unknown)}.")
+
+
+def report_unknown_values(request: Request, values: Mapping[str, str]) -> None:
+    """Report the query parameters of 2022, by name, whose values are ignored."""
+    if values:
+        shown = ", ".join(f"{name} {name_some([value])}" for name, value in values.items())
+        report(request, f"Ignored unknown values of query parameters: {shown}.")
 
 
 def report(request: Request, text: str) -> None:
