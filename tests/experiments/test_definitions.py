@@ -11,6 +11,8 @@ from app.db.database import Database
 from app.db.models import Experiment
 from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 SECONDARY = {"name": "Purchases", "filters": TREND}
 PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
     (
