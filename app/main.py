@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
 from app import VERSION
@@ -37,13 +36,15 @@ from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
 from app.http import docs_pages, exception_handlers, openapi
-from app.http.middleware.cors import PublicCORSMiddleware, public_paths
+from app.http.middleware.conditional_reads import ConditionalReadMiddleware
+from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
 from app.http.middleware.error_boundary import ServerErrorMiddleware
 from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.middleware.trailing_slash import TrailingSlashMiddleware
+from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
@@ -154,6 +155,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(docs_pages.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
+    application.add_middleware(ConditionalReadMiddleware, paths=allowed_methods(PRIVATE_ROUTERS))
+    application.add_middleware(WarningMiddleware)
     application.add_middleware(
         TrailingSlashMiddleware,
         declared_without=PROBES | {"/openapi.json"},
@@ -161,14 +164,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.add_middleware(DirectDispatchMiddleware, routers=PUBLIC_ROUTERS)
     application.add_middleware(ServerErrorMiddleware)
-    if settings.cors_allowed_origins:
-        application.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_allowed_origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match"],
-            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
-        )
+    application.add_middleware(PrivateCORSMiddleware, origins=settings.cors_allowed_origins)
     application.add_middleware(PublicCORSMiddleware, paths=public_paths(PUBLIC_ROUTERS))
     application.add_middleware(
         ProxyHeadersMiddleware,

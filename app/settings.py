@@ -84,6 +84,23 @@ def _read_network(value: object) -> object:
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_read_network)]
 Networks = Annotated[list[Network], NoDecode, BeforeValidator(_split_on_commas)]
 
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?::(?P<port>\d{1,5}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def _read_origin(text: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the default port and without a slash at its end."""
+    if text == "*":
+        return text
+    origin = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
+    if origin is None:
+        raise ValueError("an origin looks like https://example.com or https://example.com:8443, without a path")
+    scheme, host, port = origin["scheme"], origin["host"], origin["port"]
+    return f"{scheme}://{host}" if port in {None, _DEFAULT_PORTS.get(scheme)} else f"{scheme}://{host}:{port}"
+
+
+Origins = Annotated[list[Annotated[str, AfterValidator(_read_origin)]], NoDecode, BeforeValidator(_split_on_commas)]
+
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 
 
@@ -206,8 +223,10 @@ class Settings(BaseSettings):
         description="Limit each key, per project and process, to 480 requests a minute and 4,800 an hour (240 and 1,200"
         " for results, events and persons). Capture and flags are not limited.",
     )
-    cors_allowed_origins: CommaSeparated = Field(
-        default=[], description="Comma-separated origins whose pages may call the private API."
+    cors_allowed_origins: Origins = Field(
+        default=["*"],
+        description="Comma-separated origins whose pages may call the private API, such as `https://office.example`."
+        " `*` lets pages of any other origin read with a key that they send. Empty: no page may call.",
     )
     cookieless_visitors: bool = Field(
         default=True,

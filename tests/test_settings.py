@@ -61,6 +61,41 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_environment().cors_allowed_origins == ["https://a.example", "https://b.example"]
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://Office.Example/", "https://office.example"),
+        ("https://office.example:443", "https://office.example"),
+        ("http://localhost:3000/", "http://localhost:3000"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("*", "*"),
+    ],
+)
+def test_origins_are_read_as_browsers_send_them(given: str, used: str) -> None:
+    assert Settings(cors_allowed_origins=[given]).cors_allowed_origins == [used]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "office.example",
+        "//office.example",
+        "https://office.example/app",
+        "https://office.example//",
+        "https://office.example?a=1",
+        "https://ann@office.example",
+        "https://*.example",
+        "https://office.example:port",
+        "https://",
+        "null",
+    ],
+)
+def test_origin_that_no_browser_sends_stops_the_start(refused: str) -> None:
+    with pytest.raises(ValidationError, match="an origin looks like"):
+        Settings(cors_allowed_origins=["https://a.example", refused])
+
+
 def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABACUS_DATABSE_URL", "sqlite:///abacus.db")
 

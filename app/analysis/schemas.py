@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
 from app.common import limits
 from app.http.fields import Boolean, Omittable, OptionalText, Text
-from app.http.schemas import RequestBody, ResponseBody
+from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 from app.statistics.results import Code, Failure, Method
@@ -97,7 +97,7 @@ MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio"]
 PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
 
 
-class SequentialConfig(RequestBody):
+class SequentialConfig(StrictBody):
     enabled: Boolean = Field(
         default=True,
         description="Whether `significant` is based on the anytime-valid p-value, which allows daily looks.",
@@ -108,7 +108,7 @@ class SequentialConfig(RequestBody):
     )
 
 
-class StatsConfig(RequestBody):
+class StatsConfig(StrictBody):
     method: Method = Field(
         default="bayesian",
         description="What `significant` is based on when `sequential` is off: the posterior, or the p-value.",
@@ -126,19 +126,19 @@ class StatsConfig(RequestBody):
     )
 
 
-class FunnelVariantCounts(RequestBody):
+class FunnelVariantCounts(StrictBody):
     key: Text = Field(description="The variant.", examples=["test"])
     success_count: Count = Field(description="Persons that converted.", examples=[150])
     failure_count: Count = Field(description="Persons that did not.", examples=[850])
 
 
-class CountVariantCounts(RequestBody):
+class CountVariantCounts(StrictBody):
     key: Text = Field(description="The variant.", examples=["test"])
     count: Count = Field(description="Events.", examples=[380])
     exposure: Quantity = Field(description="Persons exposed (or another measure of exposure).", examples=[1010])
 
 
-class MeanVariantCounts(RequestBody):
+class MeanVariantCounts(StrictBody):
     key: Text = Field(description="The variant.", examples=["test"])
     number_of_samples: Count = Field(description="Persons, including those with an amount of 0.", examples=[21307])
     sum: Amount = Field(description="Sum of all persons' amounts.", examples=[30311.69])
@@ -153,7 +153,7 @@ class RatioVariantCounts(MeanVariantCounts):
     )
 
 
-class AnalyzeBody(RequestBody):
+class AnalyzeBody(StrictBody):
     stats_config: StatsConfig = StatsConfig()
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
@@ -293,7 +293,7 @@ class AnalysisRead(ResponseBody):
 PowerMethod: TypeAlias = Literal["two_sample", "posthog_2022"]
 
 
-class PowerRequest(RequestBody):
+class PowerRequest(StrictBody):
     """Send one of `minimum_detectable_effect`, `sample_size` and `running_time`; the others are computed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [POWER_EXAMPLE]})

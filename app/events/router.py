@@ -20,11 +20,12 @@ from app.events.schemas import EventPage
 from app.http.pagination import LimitText, Links, read_limit
 from app.http.query_params import read_moment, read_text
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/events",
     tags=["Events and persons"],
-    dependencies=[require_scope("event", ANALYTICS)],
+    dependencies=[require_scope("event", ANALYTICS), OF_2022],
 )
 
 MomentText = Annotated[

@@ -1,40 +1,53 @@
-"""Changes that may end an experiment, and then store a snapshot of its results."""
+"""Changes that need work outside of their transaction: a snapshot of the results, or a check of the definition."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import Unavailable
 from app.db.database import Database
-from app.experiments.service import ExperimentService, SnapshotNeeded
-from app.experiments.snapshots.service import SnapshotTaker, TakenSnapshot
+from app.experiments.health.definition import DefinitionChecker
+from app.experiments.service import NOTHING_PREPARED, CheckNeeded, ExperimentService, Prepared, SnapshotNeeded
+from app.experiments.snapshots.service import SnapshotTaker, define
 
 MAX_ATTEMPTS = 5
 
 Result = TypeVar("Result")
-# Builds the service of a transaction, with the snapshot that was taken for it.
-ServiceFactory: TypeAlias = Callable[[AsyncSession, TakenSnapshot | None], ExperimentService]
+# Builds the service of a transaction, with what was prepared for it.
+ServiceFactory: TypeAlias = Callable[[AsyncSession, Prepared], ExperimentService]
 
 
 class ExperimentChanges:
     """Makes changes in transactions of its own."""
 
-    def __init__(self, database: Database, build: ServiceFactory, taker: SnapshotTaker) -> None:
+    def __init__(
+        self, database: Database, build: ServiceFactory, taker: SnapshotTaker, checker: DefinitionChecker
+    ) -> None:
         self._database = database
         self._build = build
         self._taker = taker
+        self._checker = checker
 
     async def make(self, change: Callable[[ExperimentService], Awaitable[Result]]) -> Result:
         """Make a change, in one transaction with the snapshot where it needs one.
 
         ``change`` may be called several times, and has to do the same each time.
+
+        Raises
+        ------
+        ValidationFailed
+            When the change needs a valid definition, and the experiment has another one.
         """
-        taken = None
+        prepared = NOTHING_PREPARED
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with self._database.write() as session:
-                    return await change(self._build(session, taken))
+                    return await change(self._build(session, prepared))
             except SnapshotNeeded as needed:  # the transaction was rolled back
-                taken = await self._taker.take(needed.experiment)
+                prepared = replace(prepared, snapshot=await self._taker.take(needed.experiment))
+            except CheckNeeded as needed:
+                await self._checker.refuse_invalid(needed.experiment)
+                prepared = replace(prepared, checked=define(needed.experiment))
         raise Unavailable("The experiment is being modified concurrently. Please try again.")

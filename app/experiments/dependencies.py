@@ -10,17 +10,20 @@ from app.activity_log.dependencies import build_activity_log
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
+from app.experiments.health.definition import DefinitionChecker
 from app.experiments.loading import ExperimentViews, load_experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRepository
 from app.experiments.results.dependencies import build_results
 from app.experiments.saved_metrics.repository import SavedMetricRepository
-from app.experiments.service import ExperimentService
+from app.experiments.service import NOTHING_PREPARED, ExperimentService, Prepared
 from app.experiments.snapshots.repository import SnapshotRepository
-from app.experiments.snapshots.service import SnapshotService, SnapshotTaker, TakenSnapshot
+from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
+from app.http.fields import PathId
+from app.metrics.queries.service import MetricQueryBuilder
 
-ExperimentId = Annotated[str, Path(description="An experiment's id.", examples=["1"])]
+ExperimentId = Annotated[PathId, Path(description="An experiment's id.")]
 
 
 async def get_experiments(project: ProjectDep, session: SessionDep) -> ExperimentService:
@@ -33,7 +36,12 @@ async def get_experiment_changes(request: Request, project: ProjectDep) -> Exper
     taker = SnapshotTaker(
         build_counter(database, materializer, project), build_results(database, materializer, project), project
     )
-    return ExperimentChanges(database, lambda session, taken: build_experiments(session, project.id, taken), taker)
+    return ExperimentChanges(
+        database,
+        lambda session, prepared: build_experiments(session, project.id, prepared),
+        taker,
+        DefinitionChecker(MetricQueryBuilder(database, project)),
+    )
 
 
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -41,13 +49,16 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
     return await experiments.get(experiment_id, for_update=True)
 
 
-def build_experiments(session: AsyncSession, project_id: int, taken: TakenSnapshot | None = None) -> ExperimentService:
+def build_experiments(
+    session: AsyncSession, project_id: int, prepared: Prepared = NOTHING_PREPARED
+) -> ExperimentService:
     return ExperimentService(
         ExperimentRepository(session, project_id),
         SavedMetricRepository(session, project_id),
         build_flags(session, project_id),
-        SnapshotService(SnapshotRepository(session, project_id), taken),
+        SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),
+        prepared.checked,
     )
 
 

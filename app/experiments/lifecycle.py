@@ -5,40 +5,76 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from app.common.errors import ValidationFailed
+from app.common.timestamps import write_moment
 
-Status: TypeAlias = Literal["draft", "running", "paused", "stopped"]
+Status: TypeAlias = Literal["draft", "scheduled", "running", "paused", "stopped"]
 Action: TypeAlias = Literal["launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive"]
 Conclusion: TypeAlias = Literal["won", "lost", "inconclusive", "stopped_early", "invalid"]
 
 _NOT_LAUNCHED = "Experiment has not been launched yet."
+_NOT_STARTED = "Experiment has not started yet."
 _LAUNCHED = "Experiment has already been launched."
+_PAUSED = "Experiment is already paused."
+_NOT_PAUSED = "Experiment is not paused."
 _NOT_ENDED = "Experiment has not ended yet."
 _ENDED = "Experiment has already ended."
 
 # The text that refuses an action in a status; without one the action is allowed.
 _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
     "launch": {"running": _LAUNCHED, "paused": _LAUNCHED, "stopped": _LAUNCHED},
-    "pause": {"draft": _NOT_LAUNCHED, "paused": "Experiment is already paused.", "stopped": _ENDED},
-    "resume": {"draft": _NOT_LAUNCHED, "running": "Experiment is not paused.", "stopped": _ENDED},
+    "pause": {
+        "draft": _NOT_LAUNCHED,
+        "scheduled": _NOT_STARTED,
+        "paused": _PAUSED,
+        "stopped": _ENDED,
+    },
+    "resume": {
+        "draft": _NOT_LAUNCHED,
+        "scheduled": _NOT_STARTED,
+        "running": _NOT_PAUSED,
+        "stopped": _ENDED,
+    },
     "end": {"draft": _NOT_LAUNCHED, "stopped": _ENDED},
     "ship_variant": {"draft": _NOT_LAUNCHED},
     "reset": {"draft": "Experiment is already in draft state."},
-    "archive": {"draft": _NOT_LAUNCHED, "running": _NOT_ENDED, "paused": _NOT_ENDED},
+    "archive": {"draft": _NOT_LAUNCHED, "scheduled": _NOT_STARTED, "running": _NOT_ENDED, "paused": _NOT_ENDED},
     "unarchive": {},
 }
 
 
-def status_of(start_date: dt.datetime | None, end_date: dt.datetime | None, *, is_released: bool) -> Status:
+def status_of(
+    start_date: dt.datetime | None, end_date: dt.datetime | None, now: dt.datetime, *, is_released: bool
+) -> Status:
     """Return the status of an experiment.
 
-    It depends on the dates and the flag alone: a flag that is off or deleted is not released to any person. An end
-    counts as soon as it is set, even if it lies in the future.
+    It depends on the dates, the time and the flag alone: a flag that is off or deleted is not released to any person.
+    An experiment runs from its start to its end, wherever these lie.
     """
     if start_date is None:
         return "draft"
-    if end_date is not None:
+    if end_date is not None and end_date <= now:
         return "stopped"
+    if start_date > now:
+        return "scheduled"
     return "running" if is_released else "paused"
+
+
+def describe_empty_window(start_date: dt.datetime | None, end_date: dt.datetime | None) -> str:
+    """Return why no event can count, or an empty text: the end is at least a second before the start.
+
+    The seconds of the start and of the end both belong to an experiment.
+    """
+    if start_date is None or end_date is None or end_date.replace(microsecond=0) >= start_date.replace(microsecond=0):
+        return ""
+    start, end = write_moment(start_date), write_moment(end_date)
+    return f"The experiment's window is empty: it ends ({end}) before it starts ({start}), so no event counts."
+
+
+def describe_waiting(start_date: dt.datetime, end_date: dt.datetime | None, now: dt.datetime) -> str:
+    """Return why no event of a launched experiment can have counted by now, or an empty text."""
+    if start_date > now and (end_date is None or end_date > now):
+        return f"The experiment starts at {write_moment(start_date)}."
+    return describe_empty_window(start_date, end_date)
 
 
 def check_action(action: Action, status: Status, *, is_archived: bool) -> None:

@@ -22,13 +22,17 @@ CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether 
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
 _IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted
-_IS_OPEN = Experiment.start_date.is_not(None) & Experiment.end_date.is_(None)
+_NOW: Final = "now"  # the parameter of conditions on the status
+_AT = bindparam(_NOW, type_=Experiment.end_date.type)
+_HAS_ENDED = Experiment.start_date.is_not(None) & (Experiment.end_date <= _AT)
+_IS_OPEN = (Experiment.start_date <= _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT))
 # The same as ``status_of``, in SQL.
 _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
     "draft": Experiment.start_date.is_(None),
+    "scheduled": (Experiment.start_date > _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT)),
     "running": _IS_OPEN & _IS_RELEASED,
     "paused": _IS_OPEN & ~_IS_RELEASED,
-    "stopped": Experiment.start_date.is_not(None) & Experiment.end_date.is_not(None),
+    "stopped": _HAS_ENDED,
 }
 
 
@@ -79,7 +83,8 @@ class ExperimentRecord(NamedTuple):
 
     @property
     def status(self) -> Status:
-        return status_of(self.start_date, self.end_date, is_released=self.is_active and not self.is_deleted)
+        is_released = self.is_active and not self.is_deleted
+        return status_of(self.start_date, self.end_date, utc_now(), is_released=is_released)
 
 
 def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
@@ -166,11 +171,12 @@ class ExperimentQueries:
         return [row[0] for row in await self._database.fetch(query, self._bound(selection, limit, offset))]
 
     def _bound(self, selection: ExperimentSelection, limit: int, offset: int) -> dict[str, object]:
-        now = {"now": utc_now()} if selection.order == "duration" else {}
+        now = {_NOW: utc_now()} if selection.status or selection.order in {"duration", "status"} else {}
         return {"project_id": self._project_id, "limit": limit, "offset": offset, **now}
 
     async def count(self, selection: ExperimentSelection) -> int:
-        [(count,)] = await self._database.fetch(_count_of(selection), {"project_id": self._project_id})
+        now = {_NOW: utc_now()} if selection.status else {}
+        [(count,)] = await self._database.fetch(_count_of(selection), {"project_id": self._project_id, **now})
         return count
 
 
@@ -222,8 +228,9 @@ class ExperimentRepository:
         return ExperimentRecord._make(found.one())
 
     async def running(self) -> Sequence[Experiment]:
-        """Return the experiments that have started, have no end and are not archived."""
-        found = await self._session.scalars(self._select().where(_IS_OPEN, ~Experiment.archived))
+        """Return the experiments that have started, have not ended and are not archived."""
+        query = self._select().where(_IS_OPEN, ~Experiment.archived)
+        found = await self._session.scalars(query, {_NOW: utc_now()})
         return await self._load_saved_metrics(found.all())
 
     async def all(self) -> Sequence[Experiment]:
@@ -281,7 +288,7 @@ def _order_key(order: Order, *, is_sqlite: bool) -> ColumnElement[Any]:
     if order == "status":
         return case(*((condition, place) for place, condition in enumerate(_STATUSES.values())))
     if order == "duration":
-        end = func.coalesce(Experiment.end_date, bindparam("now", type_=Experiment.end_date.type))
+        end = func.coalesce(Experiment.end_date, _AT)
         if is_sqlite:
             return func.julianday(end) - func.julianday(Experiment.start_date)
         return end - Experiment.start_date

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, get_args
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
@@ -37,6 +37,7 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022, report_unknown_values
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
@@ -44,6 +45,8 @@ router = APIRouter(
 
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
+_ALL = "all"  # the statuses
+_BOOLEANS = {"true": True, "false": False}
 _ALIASES = {"complete": "stopped"}  # as the frontend of 2022 called it
 
 
@@ -144,9 +147,13 @@ ChangeDep = Annotated[Change, Depends(get_change)]
 
 
 async def read_selection(
+    request: Request,
     status: Annotated[
         str | None,
-        Query(description="`draft`, `running`, `paused` or `stopped` (or `complete`, the same).", examples=["running"]),
+        Query(
+            description="`draft`, `scheduled`, `running`, `paused` or `stopped` (or `complete`, the same).",
+            examples=["running"],
+        ),
     ] = None,
     archived: Annotated[
         str | None, Query(description="`true`: only archived experiments; `false`: only the others.")
@@ -159,20 +166,34 @@ async def read_selection(
         str | None, Query(description=f"By {', '.join(f'`{name}`' for name in get_args(Order))}; descending with `-`.")
     ] = None,
 ) -> ExperimentSelection:
-    """Read the filters of a list. Unknown values are ignored, as all were before there were filters."""
+    """Read the filters of a list. Unknown values are ignored, as all were before there were filters, and reported."""
     field = (order or "").removeprefix("-")
     known = next((known for known in get_args(Order) if known == field), None)
     named = _ALIASES.get((status or "").lower(), (status or "").lower())
-    return ExperimentSelection(
+    selection = ExperimentSelection(
         status=next((known for known in get_args(Status) if known == named), None),
-        is_archived={"true": True, "false": False}.get((archived or "").lower()),
+        is_archived=_BOOLEANS.get((archived or "").lower()),
         search=read_text(search),
         created_by_id=read_id(created_by_id) if created_by_id else None,
         **({} if known is None else {"order": known, "is_descending": field != order}),
     )
+    ignored = {
+        "status": None if selection.status or named == _ALL else status,
+        "archived": archived if selection.is_archived is None else None,
+        "created_by_id": created_by_id if selection.created_by_id is None else None,
+        "order": order if known is None else None,
+    }
+    report_unknown_values(request, {name: value for name, value in ignored.items() if value})
+    return selection
 
 
-@router.get("/", summary="List experiments", response_class=Response, responses={200: {"model": Page[ExperimentRead]}})
+@router.get(
+    "/",
+    summary="List experiments",
+    response_class=Response,
+    responses={200: {"model": Page[ExperimentRead]}},
+    dependencies=[OF_2022],
+)
 async def list_experiments(
     experiments: ExperimentViewsDep,
     pagination: PaginationDep,
@@ -180,14 +201,16 @@ async def list_experiments(
 ) -> Response:
     """Return the project's experiments, newest first: drafts, running, ended and archived ones.
 
-    Unknown values of filters are ignored.
+    Unknown values of filters are ignored, and named in a `Warning` header.
     """
     count, records = await experiments.page(selection, pagination.limit, pagination.offset)
     body = pagination.envelope(count, [_read(record) for record in records])
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@router.post("/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201))
+@router.post(
+    "/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201), dependencies=[OF_2022]
+)
 async def create_experiment(
     user: UserDep,
     experiments: ExperimentsDep,
@@ -201,13 +224,15 @@ async def create_experiment(
     return await _answer(experiments, await experiments.create(body, user), 201)
 
 
-@router.get("/{experiment_id}/", summary="Retrieve an experiment", responses=tagged(ExperimentRead))
+@router.get(
+    "/{experiment_id}/", summary="Retrieve an experiment", responses=tagged(ExperimentRead), dependencies=[OF_2022]
+)
 async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
     """Return one experiment. With its `ETag` as `If-Match`, a change is refused if another one came first."""
     return answer(_write(await experiments.get(experiment_id)))
 
 
-@router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED)
+@router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED, dependencies=[OF_2022])
 async def replace_experiment(
     change: ChangeDep,
     user: UserDep,
@@ -217,7 +242,7 @@ async def replace_experiment(
     return await change.make(lambda experiments, experiment: experiments.update(experiment, body, user))
 
 
-@router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED)
+@router.patch("/{experiment_id}/", summary="Change an experiment", responses=_CHANGED, dependencies=[OF_2022])
 async def update_experiment(
     change: ChangeDep,
     user: UserDep,
@@ -226,7 +251,8 @@ async def update_experiment(
     """Change the fields that are sent; documents (`parameters`, `filters`, `secondary_metrics`) are replaced whole.
 
     The first `start_date` of a draft launches it: the flag becomes active. The flag's key and split cannot change here.
-    Setting or moving an `end_date` stores a snapshot of the results, as `end/` does. Dates and `archived` may be set to
+    Setting or moving an `end_date` stores a snapshot of the results so far, as `end/` does. The experiment is `running`
+    until the `end_date`, and `scheduled` until the `start_date`. Dates and `archived` may be set to
     any value in any status; the actions (`launch/`, `end/` and the others) refuse what the status does not allow.
     With `If-Match` the change is refused if another client changed the experiment first; without it the last one wins.
     """
@@ -234,7 +260,11 @@ async def update_experiment(
 
 
 @router.delete(
-    "/{experiment_id}/", status_code=204, summary="Delete an experiment", responses=openapi.error_responses(412)
+    "/{experiment_id}/",
+    status_code=204,
+    summary="Delete an experiment",
+    responses=openapi.error_responses(412),
+    dependencies=[OF_2022],
 )
 async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
     """Delete an experiment for good, with its snapshots. Its flag is marked as deleted, and the key may be used again.
@@ -246,15 +276,17 @@ async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
 
 
 @router.post("/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED)
-async def launch_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Start a draft now: events count from here on, and the flag becomes active. An end date that was set is cleared.
+async def launch_experiment(change: ChangeDep, user: UserDep) -> Response:
+    """Start a draft or a scheduled experiment now: events count from here on, and the flag becomes active.
+
+    An end date stays if it lies ahead, and is cleared otherwise.
 
     The experiment must be a draft that is not archived, whose flag is not deleted and has the variant `control` and at
     least one other. Otherwise the answer is 400 with the code `invalid_state`, as for every action that the status does
-    not allow.
+    not allow. Its metrics, its exposure and its settings must be valid: otherwise a 400 names everything that is not,
+    as `health/` does for a draft.
     """
-    await experiments.launch(experiment, user)
-    return await _answer(experiments, experiment)
+    return await change.make(lambda experiments, experiment: experiments.launch(experiment, user))
 
 
 @router.post("/{experiment_id}/pause/", summary="Pause an experiment", responses=_CHANGED)
@@ -277,7 +309,9 @@ async def end_experiment(
     user: UserDep,
     body: Annotated[ExperimentEnd, body_of(ExperimentEnd)],
 ) -> Response:
-    """End a running or paused experiment now: later events do not count. The flag is left as it is.
+    """End an experiment now: later events do not count. The flag is left as it is.
+
+    An experiment whose end lies ahead ends at once. One that is scheduled ends before it has started.
 
     A snapshot keeps the results, and never changes: see `snapshots/`.
     """

@@ -18,6 +18,7 @@ from app.experiments.examples import (
 )
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
+from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria
 from app.experiments.typed_metrics import check_metrics
 from app.flags.filters import CONTROL, MAX_VARIANTS
@@ -92,6 +93,9 @@ def _check_filters(filters: JsonValue) -> JsonValue:
 
 def _check_secondary_metrics(metrics: JsonValue) -> JsonValue:
     _refuse_large(check_secondary_metrics, metrics)
+    for unknown in unknown_settings(metrics):
+        place = [unknown.index, unknown.field]
+        raise PydanticCustomError("invalid_choice", "{detail}", {"detail": unknown.detail, "place": place})
     return metrics
 
 
@@ -238,6 +242,8 @@ class ExperimentCreate(RequestBody):
     saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
     archived: Boolean = False
+    conclusion: Conclusion = None
+    conclusion_comment: ConclusionComment = None
     stats_config: StatsConfig | None = Field(default=None, description=_STATS)
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
@@ -287,7 +293,7 @@ class ExperimentReplace(ExperimentUpdate):
     feature_flag_key: FlagKey = Field(description="Cannot change.")
 
 
-class ExperimentEnd(RequestBody):
+class ExperimentEnd(StrictBody):
     """The outcome of an experiment: every field may be left out."""
 
     model_config = ConfigDict(
@@ -314,7 +320,7 @@ class ExperimentShip(ExperimentEnd):
     variant_key: LongText = Field(description="The variant that everyone gets from now on.", examples=["test"])
 
 
-class ExperimentDuplicate(RequestBody):
+class ExperimentDuplicate(StrictBody):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Checkout button, again", "feature_flag_key": "checkout-button-2"}]}
     )
@@ -330,7 +336,9 @@ class ExperimentRead(ResponseBody):
     name: str = Field(examples=["Checkout button"])
     description: str | None = Field(examples=["A larger button"])
     start_date: UtcDatetime | None = Field(description="Events count from this time on; null: a draft.")
-    end_date: UtcDatetime | None = Field(description="Events count until this time; null: not ended.", examples=[None])
+    end_date: UtcDatetime | None = Field(
+        description="Events count until this time, which may lie ahead; null: no end.", examples=[None]
+    )
     feature_flag_key: str = Field(examples=["checkout-button"])
     feature_flag: int = Field(description="The flag's id.", examples=[7])
     parameters: Annotated[JsonValue, _PARAMETERS_SCHEMA] = Field(examples=[PARAMETERS_EXAMPLE])
@@ -341,8 +349,8 @@ class ExperimentRead(ResponseBody):
     created_at: UtcDatetime
     updated_at: UtcDatetime
     status: Status = Field(
-        description="`draft`: not started. `running`: started, and its flag is on. `paused`: started, and its flag is "
-        "off or deleted. `stopped`: it has an end.",
+        description="`draft`: it has no start. `scheduled`: the start lies ahead. `running`: started, and its flag is "
+        "on. `paused`: started, and its flag is off or deleted. `stopped`: its end has passed.",
         examples=["running"],
     )
     conclusion: Conclusion = Field(examples=[None])

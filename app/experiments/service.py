@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -12,6 +13,7 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
+from app.experiments.health.definition import find_flag_problems
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
@@ -25,9 +27,9 @@ from app.experiments.schemas import (
     ExperimentUpdate,
     SavedMetricLink,
 )
-from app.experiments.snapshots.schemas import Trigger
-from app.experiments.snapshots.service import SnapshotService
-from app.flags.filters import CONTROL, JsonDict, variant_keys, variants_of
+from app.experiments.snapshots.schemas import Definition, Trigger
+from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
+from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.flags.service import FlagService
 from app.http.request_body import validate
 from app.metrics.queries.typed.schemas import MetricBody, copies_of
@@ -68,8 +70,35 @@ class SnapshotNeeded(Exception):
         self.experiment = experiment
 
 
+class CheckNeeded(Exception):
+    """A change needs a check of the experiment's definition in its current state."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment.id)
+        self.experiment = experiment
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was done for a change before its transaction.
+
+    Attributes
+    ----------
+    snapshot : TakenSnapshot or None
+        The results, counted.
+    checked : Definition or None
+        The definition that was found to be valid.
+    """
+
+    snapshot: TakenSnapshot | None = None
+    checked: Definition | None = None
+
+
+NOTHING_PREPARED = Prepared()
+
+
 class ExperimentService:
-    """Changes of one project's experiments."""
+    """Changes of one project's experiments. ``checked`` is the definition that was found to be valid, if any."""
 
     def __init__(
         self,
@@ -78,7 +107,9 @@ class ExperimentService:
         flags: FlagService,
         snapshots: SnapshotService,
         log: ActivityLog,
+        checked: Definition | None = None,
     ) -> None:
+        self._checked = checked
         self._experiments = experiments
         self._saved_metrics = saved_metrics
         self._flags = flags
@@ -123,6 +154,8 @@ class ExperimentService:
             saved_metrics_ids=_plain(body.saved_metrics_ids),
             only_count_matured_users=body.only_count_matured_users,
             archived=body.archived,
+            conclusion=body.conclusion,
+            conclusion_comment=body.conclusion_comment,
             stats_config=_plain(body.stats_config),
             decision_criteria=_plain(body.decision_criteria),
             created_by_id=created_by.id,
@@ -189,14 +222,22 @@ class ExperimentService:
             await self.take_snapshot(experiment, "update", changed_by)
 
     async def launch(self, experiment: Experiment, changed_by: User) -> None:
-        """Start now, with an open end, and release the flag."""
+        """Start now, and release the flag. An end that is not ahead is cleared.
+
+        Raises
+        ------
+        CheckNeeded
+            When the experiment's definition in this state was not checked yet.
+        """
         _check("launch", experiment)
-        _refuse_deleted(experiment.feature_flag)
-        variants = variant_keys(experiment.feature_flag.filters)
-        if CONTROL not in variants or len(variants) < 2:
-            raise invalid_state(f"The feature flag needs a variant {CONTROL!r} and at least one other.")
+        for problem in find_flag_problems(experiment):
+            raise invalid_state(problem.detail)
+        if self._checked != define(experiment):
+            raise CheckNeeded(self._experiments.detach(experiment))
         before = _state(experiment)
-        experiment.start_date, experiment.end_date = utc_now(), None
+        experiment.start_date = now = utc_now()
+        if experiment.end_date is not None and experiment.end_date <= now:
+            experiment.end_date = None
         await self._flags.activate(experiment.feature_flag, changed_by)
         await self._store(experiment, "launched", changed_by, before)
 
@@ -232,7 +273,7 @@ class ExperimentService:
         if body.variant_key not in variant_keys(experiment.feature_flag.filters):
             raise ValidationFailed(f"Variant {body.variant_key!r} is not one of the flag's.", attr="variant_key")
         before = _state(experiment)
-        experiment.end_date = experiment.end_date or shipped_at
+        experiment.end_date = min(experiment.end_date or shipped_at, shipped_at)
         _conclude(experiment, body)
         await self._store(experiment, "shipped", changed_by, before)
         await self.take_snapshot(experiment, "ship_variant", changed_by)
@@ -312,7 +353,8 @@ def _refuse_deleted(flag: FeatureFlag) -> None:
 
 def current_status(experiment: Experiment) -> Status:
     flag = experiment.feature_flag
-    return status_of(experiment.start_date, experiment.end_date, is_released=flag.active and not flag.deleted)
+    is_released = flag.active and not flag.deleted
+    return status_of(experiment.start_date, experiment.end_date, utc_now(), is_released=is_released)
 
 
 def _state(experiment: Experiment) -> State:

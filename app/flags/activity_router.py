@@ -10,11 +10,12 @@ from app.flags.dependencies import FeatureFlagId, FlagsDep
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/feature_flags",
     tags=["Feature flags"],
-    dependencies=[require_scope("feature_flag")],
+    dependencies=[require_scope("feature_flag"), OF_2022],
 )
 
 

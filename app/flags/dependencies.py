@@ -11,9 +11,10 @@ from app.db.models import FeatureFlag
 from app.flags.repository import FlagRepository
 from app.flags.service import FlagService
 from app.http.dependencies import SessionDep
+from app.http.fields import PathId
 from app.people.cohorts.dependencies import build_cohorts
 
-FeatureFlagId = Annotated[str, Path(description="A feature flag's id.", examples=["1"])]
+FeatureFlagId = Annotated[PathId, Path(description="A feature flag's id.")]
 
 
 async def get_flags(project: ProjectDep, session: SessionDep) -> FlagService:

@@ -20,11 +20,12 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/feature_flags",
     tags=["Feature flags"],
-    dependencies=[require_scope("feature_flag")],
+    dependencies=[require_scope("feature_flag"), OF_2022],
 )
 
 

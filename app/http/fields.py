@@ -175,6 +175,11 @@ def _written_as(schema: JsonSchemaValue) -> WithJsonSchema:
     return WithJsonSchema(schema, mode="validation")
 
 
+# An id in a path: documented as a number, and read as text, because every other text is a 404.
+PathId = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 1, "examples": [1]})]
+ProjectReference = Annotated[
+    str, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "@current"}], "examples": [1]})
+]
 # In ``Annotated``, before-validators run from the last to the first, after-validators from the first to the last.
 NotNull = BeforeValidator(refuse_null)
 Omittable = Annotated[T | None, NotNull, _WithoutNull()]  # a field of a partial update: optional, but not null

@@ -1,7 +1,7 @@
 """Completes the OpenAPI document: security, request bodies that endpoints read themselves, errors, examples."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -10,9 +10,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.http.openapi_errors import add_error_examples
 from app.http.openapi_examples import compose
 from app.http.request_body import body_model
 from app.http.schemas import ErrorBody
+from app.http.strictness import Policy, policy_of
 
 JsonDict = dict[str, Any]  # a piece of OpenAPI
 
@@ -21,6 +23,17 @@ _REFERENCE = "#/components/schemas/{model}"
 # A key may also be in the body or in the query string, which the scheme cannot express.
 _KEY_SCHEME = {
     "PersonalAPIKey": {"type": "http", "scheme": "bearer", "description": "A personal API key, `phx_…`."},
+}
+
+REQUIRED = "x-required"  # in the schema of a parameter
+
+_TAG = {"description": "Identifies this state of the answer.", "schema": {"type": "string"}}
+_KNOWN_TAG = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "An `ETag` that the client has: the answer is 304, without a body, if it is still the same.",
+    "schema": {"type": "string"},
 }
 
 _STATUS_DESCRIPTIONS = {
@@ -59,6 +72,14 @@ def install(
         (route.path, method.lower()): model for route, model in _bodies(routers) for method in route.methods or ()
     }
 
+    policies = {
+        (route.path, method.lower()): policy_of(route)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
     def build() -> JsonDict:
         if application.openapi_schema is None:
             document = get_openapi(
@@ -71,6 +92,11 @@ def install(
             _without_validation_errors(document)
             _with_bodies(document, bodies)
             _with_keys(document, scopes)
+            _with_policies(document, policies)
+            _with_tags_of_reads(document, scopes)
+            _with_nulls_of_examples(document, routers)
+            _with_required_parameters(document)
+            _with_error_examples(document, scopes)
             application.openapi_schema = _with_examples(document)
         return application.openapi_schema
 
@@ -107,6 +133,28 @@ def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None])
     return document
 
 
+def _with_tags_of_reads(document: JsonDict, private: Container[tuple[str, str]]) -> JsonDict:
+    """Document the ``ETag`` and the 304 of everything that a private GET returns."""
+    for path, operations in document["paths"].items():
+        if (path, "get") in private and "get" in operations:
+            operation = operations["get"]
+            operation["responses"]["200"].setdefault("headers", {}).setdefault("ETag", _TAG)
+            operation["responses"].setdefault("304", {"description": "The client has this state already."})
+            parameters = operation.setdefault("parameters", [])
+            if not any(parameter["name"].lower() == "if-none-match" for parameter in parameters):
+                parameters.append(_KNOWN_TAG)
+    return document
+
+
+def _with_policies(document: JsonDict, policies: Mapping[tuple[str, str], Policy]) -> JsonDict:
+    """Say what happens to query parameters that an operation does not declare."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if (path, method) in policies:
+                operation["x-unknown-query-parameters"] = policies[path, method]
+    return document
+
+
 def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseModel]]) -> JsonDict:
     _, definitions = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(bodies.values())], ref_template=_REFERENCE
@@ -120,6 +168,40 @@ def _with_bodies(document: JsonDict, bodies: Mapping[tuple[str, str], type[BaseM
             in document["components"]["schemas"][model.__name__],  # an empty body is an empty object
             "content": {"application/json": {"schema": schema}},
         }
+    return document
+
+
+def _with_nulls_of_examples(document: JsonDict, routers: Iterable[APIRouter]) -> JsonDict:
+    """Restore the examples that routes declare: the framework removes every null from them."""
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                for method in route.methods or ():
+                    _restore_examples(document["paths"][route.path][method.lower()]["responses"], route.responses)
+    return document
+
+
+def _restore_examples(described: JsonDict, declared: Mapping[int | str, JsonDict]) -> None:
+    for status, response in declared.items():
+        for media_type, media in response.get("content", {}).items():
+            if "examples" in media:
+                described[str(status)]["content"][media_type]["examples"] = media["examples"]
+
+
+def _with_required_parameters(document: JsonDict) -> JsonDict:
+    """Declare parameters as required whose absence the endpoint itself refuses, with the error body of this service."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["schema"].pop(REQUIRED, False):
+                    parameter["required"] = True
+    return document
+
+
+def _with_error_examples(document: JsonDict, scopes: Mapping[tuple[str, str], str | None]) -> JsonDict:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            add_error_examples(operation, document["components"]["schemas"], scopes.get((path, method)))
     return document
 
 

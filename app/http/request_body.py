@@ -20,6 +20,7 @@ from app.common import limits
 from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
 from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, read_url_encoded
 from app.http.schemas import RequestBody
+from app.http.strictness import report_unknown_fields
 
 _MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
@@ -170,7 +171,8 @@ def validate(model: type[Model], document: object) -> Model:
 
 def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
     first = error.errors(include_url=False, include_input=False)[0]
-    attr = "__".join(str(part) for part in first["loc"][unnamed:]) or None
+    inside = first.get("ctx", {}).get("place", [])  # of a document that one validator reads
+    attr = "__".join(str(part) for part in [*first["loc"][unnamed:], *inside]) or None
     if first["type"] == "union_tag_not_found":
         raise ValidationFailed("This field is required.", code="required", attr=_tag_field(first))
     if first["type"] == "union_tag_invalid":
@@ -203,7 +205,10 @@ class _BodyReader:
                 await self.model.prepare(document)
         if isinstance(document, Form) and request.method != "PATCH":
             document = {**dict.fromkeys(self._checkboxes, False), **document}
-        return validate(self.model, document)
+        body = validate(self.model, document)
+        if self.model.model_config.get("extra") == "ignore" and isinstance(document, dict):
+            report_unknown_fields(request, document, self.model.model_fields)
+        return body
 
 
 def body_of(model: type[BaseModel], *, limit: int = limits.BODY_BYTES.value) -> Any:  # noqa: ANN401  # Depends has no public type

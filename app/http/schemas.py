@@ -1,14 +1,18 @@
 """Base classes of bodies, pages and errors."""
 
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.http.query_params import PERSONAL_API_KEY
+from app.http.unknown_names import unknown_fields
 
 Item = TypeVar("Item")
 
 
 class RequestBody(BaseModel):
-    """Base of request bodies. Unknown fields are ignored, as in the 2022 API."""
+    """Base of request bodies. Unknown fields are ignored, as in the 2022 API, and reported."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -21,9 +25,20 @@ class RequestBody(BaseModel):
 
 
 class StrictBody(RequestBody):
-    """Base of bodies that are younger than 2022: unknown fields are refused."""
+    """Base of bodies, and of objects in bodies, that are younger than 2022. Unknown fields are refused by name."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, document: object) -> object:
+        if not isinstance(document, Mapping):
+            return document
+        known = cls.model_fields.keys()
+        unknown = [name for name in document if name not in known and name != PERSONAL_API_KEY]
+        if unknown:
+            raise unknown_fields(unknown, known)
+        return {name: value for name, value in document.items() if name != PERSONAL_API_KEY}
 
 
 class ResponseBody(BaseModel):

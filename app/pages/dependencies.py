@@ -16,11 +16,13 @@ from app.db.database import Database
 from app.db.models import Experiment, Project
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.dependencies import ExperimentId, get_detached_experiment
+from app.experiments.health.definition import DefinitionChecker
 from app.experiments.loading import ExperimentViews
 from app.experiments.repository import ExperimentQueries
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.service import MetricQueryBuilder
 from app.pages.credentials import read_key
 from app.pages.service import PageService
 
@@ -82,7 +84,8 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     counter = build_counter(database, materializer, project)
-    return PageService(project, counter, SharedCounts(materializer.shared, project))
+    checker = DefinitionChecker(MetricQueryBuilder(database, project))
+    return PageService(project, counter, SharedCounts(materializer.shared, project), checker)
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

@@ -11,7 +11,9 @@ from app.experiments.counting.service import CountedExperiment, ExperimentCounte
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
 from app.experiments.exposures.traffic_split import shares_of
-from app.experiments.health.service import HealthReport, report_health
+from app.experiments.health.definition import DefinitionChecker
+from app.experiments.health.rules import Finding
+from app.experiments.health.service import HealthReport, report_ahead, report_health
 from app.experiments.lifecycle import Status
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
@@ -58,6 +60,8 @@ class ExperimentPage:
         None before the start, and where the experiment cannot be analyzed; ``problem`` says why.
     ahead : DecisionRead or None
         The recommendation before the start.
+    findings : sequence of Finding
+        Before the start: what keeps the experiment from being launched. Later ones are in the report.
     timezone : ZoneInfo
         The project's: the page shows all times in it.
     """
@@ -72,19 +76,26 @@ class ExperimentPage:
     report: ExperimentReport | None
     ahead: DecisionRead | None
     problem: str = ""
+    findings: Sequence[Finding] = ()
 
 
 class PageService:
     """Pages of one project's experiments. It takes loaded experiments, and opens short transactions of its own."""
 
-    def __init__(self, project: Project, counter: ExperimentCounter, shared: SharedCounts) -> None:
+    def __init__(
+        self, project: Project, counter: ExperimentCounter, shared: SharedCounts, checker: DefinitionChecker
+    ) -> None:
+        self._checker = checker
         self._shared = shared
         self._project = project
         self._counter = counter
 
     async def page(self, experiment: Experiment) -> ExperimentPage:
-        report, problem, ahead = None, "", decide_ahead(experiment)
-        if ahead is None:
+        report, problem, status, ahead = None, "", current_status(experiment), decide_ahead(experiment)
+        findings: Sequence[Finding] = ()
+        if ahead is not None:
+            findings = (await report_ahead(experiment, self._checker)).findings
+        else:
             try:
                 report = await self._shared.result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
@@ -92,7 +103,7 @@ class PageService:
         return ExperimentPage(
             project=self._project,
             experiment=experiment,
-            status=current_status(experiment),
+            status=status,
             variants=_variants(experiment, report),
             secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
             computed_at=utc_now(),
@@ -100,6 +111,7 @@ class PageService:
             report=report,
             ahead=ahead,
             problem=problem,
+            findings=findings,
         )
 
     async def _report(self, experiment: Experiment) -> ExperimentReport:

@@ -17,6 +17,8 @@ from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import flags, only_flag
 
+AHEAD = "2199-01-01T00:00:00Z"
+NOT_STARTED = "Experiment has not started yet."
 NOT_LAUNCHED = "Experiment has not been launched yet."
 LAUNCHED = "Experiment has already been launched."
 NOT_ENDED = "Experiment has not ended yet."
@@ -25,6 +27,10 @@ ENDED = "Experiment has already ended."
 
 def refusal(detail: str, code: str = "invalid_state", attr: str | None = None) -> Json:
     return {"type": "validation_error", "code": code, "detail": detail, "attr": attr}
+
+
+# What the actions need that do not work with an empty body.
+BODIES: dict[str, dict[str, object]] = {"ship_variant": {"variant_key": "test"}}
 
 
 async def act(service: Service, experiment: Json, action: str, **body: object) -> httpx.Response:
@@ -40,7 +46,9 @@ async def acted(service: Service, experiment: Json, action: str, **body: object)
 
 async def experiment_that_is(service: Service, status: str, **fields: Any) -> Json:
     made = await service.create_experiment(start_date=None, end_date=None, **fields)
-    actions = {"draft": [], "running": ["launch"], "paused": ["launch", "pause"], "stopped": ["launch", "end"]}[status]
+    actions = {"running": ["launch"], "paused": ["launch", "pause"], "stopped": ["launch", "end"]}.get(status, [])
+    if status == "scheduled":
+        made = (await service.patch(f"/experiments/{made['id']}/", {"start_date": AHEAD})).json()
     for action in actions:
         made = await acted(service, made, action)
     assert made["status"] == status
@@ -199,6 +207,9 @@ async def test_longest_name_and_key_can_be_duplicated(service: Service) -> None:
         ("draft", "resume", NOT_LAUNCHED),
         ("running", "resume", "Experiment is not paused."),
         ("stopped", "resume", ENDED),
+        ("scheduled", "pause", NOT_STARTED),
+        ("scheduled", "resume", NOT_STARTED),
+        ("scheduled", "archive", NOT_STARTED),
         ("draft", "end", NOT_LAUNCHED),
         ("stopped", "end", ENDED),
         ("draft", "ship_variant", NOT_LAUNCHED),
@@ -215,7 +226,7 @@ async def test_action_that_the_status_forbids_is_refused_and_changes_nothing(
 ) -> None:
     experiment, flag = await experiment_that_is(service, status), await only_flag(database, service)
 
-    response = await act(service, experiment, action, variant_key="test")
+    response = await act(service, experiment, action, **BODIES.get(action, {}))
 
     assert (response.status_code, response.json()) == (400, refusal(detail))
     assert await service.read(f"/experiments/{experiment['id']}/") == experiment
@@ -315,28 +326,31 @@ async def test_one_of_simultaneous_equal_actions_succeeds(
 
 
 async def test_lists_can_be_filtered_by_status(service: Service) -> None:
-    for status in ("draft", "running", "paused", "stopped"):
+    for status in ("draft", "scheduled", "running", "paused", "stopped"):
         await experiment_that_is(service, status, feature_flag_key=status)
 
     for query, keys in {
         "draft": ["draft"],
+        "scheduled": ["scheduled"],
         "running": ["running"],
         "Paused": ["paused"],
         "stopped": ["stopped"],
         "complete": ["stopped"],
-        "all": ["stopped", "paused", "running", "draft"],
+        "all": ["stopped", "paused", "running", "scheduled", "draft"],
     }.items():
         page = await service.read("/experiments/", status=query)
         assert [item["feature_flag_key"] for item in page["results"]] == keys
         assert (await service.read("/experiments/", status=query, limit="1"))["count"] == len(keys)
     ordered = await service.read("/experiments/", order="status")
-    assert [item["status"] for item in ordered["results"]] == ["draft", "running", "paused", "stopped"]
+    assert [item["status"] for item in ordered["results"]] == ["draft", "scheduled", "running", "paused", "stopped"]
 
 
 ACTIONS = ("launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive")
 CHANGES: list[tuple[str, dict[str, object]]] = [
     ("experiments", {"start_date": "2022-11-01T00:00:00Z"}),
     ("experiments", {"start_date": None}),
+    ("experiments", {"start_date": AHEAD}),
+    ("experiments", {"end_date": "2198-01-01T00:00:00Z"}),
     ("experiments", {"end_date": "2022-11-15T00:00:00Z"}),
     ("experiments", {"end_date": None}),
     ("experiments", {"archived": True}),
@@ -348,14 +362,14 @@ CHANGES: list[tuple[str, dict[str, object]]] = [
 
 # What the documentation says: from which status an action leads to which.
 TRANSITIONS: dict[str, dict[str, str]] = {
-    "launch": {"draft": "running"},
+    "launch": {"draft": "running", "scheduled": "running"},
     "pause": {"running": "paused"},
     "resume": {"paused": "running"},
-    "end": {"running": "stopped", "paused": "stopped"},
-    "ship_variant": {"running": "stopped", "paused": "stopped", "stopped": "stopped"},
-    "reset": {"running": "draft", "paused": "draft", "stopped": "draft"},
+    "end": {"scheduled": "stopped", "running": "stopped", "paused": "stopped"},
+    "ship_variant": dict.fromkeys(("scheduled", "running", "paused", "stopped"), "stopped"),
+    "reset": dict.fromkeys(("scheduled", "running", "paused", "stopped"), "draft"),
     "archive": {"stopped": "stopped"},
-    "unarchive": {status: status for status in ("draft", "running", "paused", "stopped")},
+    "unarchive": {status: status for status in ("draft", "scheduled", "running", "paused", "stopped")},
 }
 
 
@@ -367,6 +381,16 @@ def is_documented(action: str, experiment: Json, flag: Json) -> bool:
     if action in ("launch", "resume", "ship_variant") and flag["deleted"]:
         return False
     return bool(action != "unarchive" or experiment["archived"])
+
+
+def expected_status(experiment: Json, *, is_released: bool) -> str:
+    """Return the status by the dates, of which those of 2198 and later lie ahead."""
+    start, end = experiment["start_date"], experiment["end_date"]
+    if start is None:
+        return "draft"
+    if end is not None and end < "2198":
+        return "stopped"
+    return "scheduled" if start > "2198" else "running" if is_released else "paused"
 
 
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -382,7 +406,7 @@ async def test_every_order_of_actions_leads_to_a_documented_state(
 
     for step in steps:
         if isinstance(step, str):
-            response = await act(service, experiment, step, variant_key="test")
+            response = await act(service, experiment, step, **BODIES.get(step, {}))
             if is_documented(step, experiment, flag):
                 assert response.status_code == 200, (step, experiment, response.text)
                 assert response.json()["status"] == TRANSITIONS[step][experiment["status"]]
@@ -395,10 +419,7 @@ async def test_every_order_of_actions_leads_to_a_documented_state(
         experiment, flag = await service.read(path), await service.read(flag_path)
 
         is_released = flag["active"] and not flag["deleted"]
-        started, ended = experiment["start_date"] is not None, experiment["end_date"] is not None
-        assert experiment["status"] == (
-            "draft" if not started else "stopped" if ended else "running" if is_released else "paused"
-        )
+        assert experiment["status"] == expected_status(experiment, is_released=is_released)
         with_status = await service.read("/experiments/", status=experiment["status"])
         assert experiment in with_status["results"]
         kept = (await service.read(f"{path}snapshots/"))["results"]

@@ -138,3 +138,22 @@ async def test_links_of_a_filtered_list_keep_the_filter(of_all_kinds: Service) -
     page = await of_all_kinds.read("/experiments/", status="complete", limit="1", order="name")
 
     assert page["next"].endswith("?limit=1&offset=1&order=name&status=complete")
+
+
+@pytest.mark.parametrize(
+    ("query", "warning"),
+    [
+        ("status=ALL&archived=TRUE&created_by_id=1&order=-name&search=x", None),
+        ("status=&archived=&order=&created_by_id=", None),
+        ("status=finished", "status 'finished'"),
+        (
+            "status=nonsense&archived=maybe&created_by_id=me&order=color",
+            "status 'nonsense', archived 'maybe', created_by_id 'me', order 'color'",
+        ),
+    ],
+)
+async def test_unknown_values_of_filters_are_reported(service: Service, query: str, warning: str | None) -> None:
+    answer = await service.request("GET", f"/experiments/?{query}")
+
+    expected = warning and f'199 - "Ignored unknown values of query parameters: {warning}."'
+    assert (answer.status_code, answer.headers.get("Warning")) == (200, expected)

@@ -107,6 +107,21 @@ async def test_more_is_not_called_best_where_less_is_better(service: Service, vi
     assert text.index("Probability of being best") < text.index("Probability of being highest")
 
 
+async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong(
+    service: Service, visitor: Visitor
+) -> None:
+    scheduled = await service.create_experiment(start_date="2199-01-01T00:00:00Z", end_date=None)
+    broken = await service.create_experiment(
+        feature_flag_key="broken", start_date=None, end_date=None, filters={"insight": "FUNNEL"}
+    )
+
+    pages = [(await visitor.look(one)).text for one in (scheduled, broken)]
+
+    assert "Not started yet" in pages[0]
+    assert "no end" in pages[0]
+    assert "The insight 'FUNNEL' cannot be counted" in pages[1]
+
+
 async def test_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 

@@ -16,10 +16,12 @@ from app.common.errors import NotFound, Throttled
 from app.common.ids import read_id
 from app.db.models import PersonalApiKey, Project, User
 from app.http.dependencies import SessionDep, get_database
+from app.http.fields import ProjectReference
 from app.http.routing import negotiate
+from app.http.strictness import check_query
 
 # A string, so that a non-numeric id is a 404 and not a validation error.
-ProjectId = Annotated[str, Path(description="The id of a project, or `@current`.", examples=["1"])]
+ProjectId = Annotated[ProjectReference, Path(description="The id of a project, or `@current`.")]
 
 
 async def get_access(request: Request) -> Access:
@@ -56,6 +58,7 @@ class RequireScope:
         reference: str | None = request.path_params.get("project_id")
         project = await _project_of(request, reference) if reference is not None else None
         count_request(request, self._limit, access, project.id if project is not None else None)
+        check_query(request)
 
 
 def count_request(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:

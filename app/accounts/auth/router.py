@@ -10,9 +10,12 @@ from app.accounts.auth.schemas import PersonalApiKeyCreate, PersonalApiKeyCreate
 from app.db.models import PersonalApiKey
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 
 router = APIRouter(
-    prefix="/api/personal_api_keys", tags=["Personal API keys"], dependencies=[require_scope("personal_api_key")]
+    prefix="/api/personal_api_keys",
+    tags=["Personal API keys"],
+    dependencies=[require_scope("personal_api_key"), OF_2022],
 )
 
 

@@ -23,8 +23,9 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", dependencies=[OF_2022])
 
 MEMBER_LEVEL = 1  # the only level: every member may do everything in the organization
 

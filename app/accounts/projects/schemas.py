@@ -89,12 +89,28 @@ TestAccountFilters = Annotated[
 ]
 
 
-class ProjectCreate(RequestBody):
+class _FilteringBody(RequestBody):
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Compile the regular expressions of the filters of test accounts."""
+        value = parse_form_json(document.get("test_account_filters")) if isinstance(document, Mapping) else None
+        if not isinstance(value, list):
+            return
+        try:
+            check_test_account_filters(value)
+            await compile_patterns([parse_filter(value)])
+        except InvalidFilter as error:
+            raise ValidationFailed(error.detail, code=error.code, attr="test_account_filters") from error
+
+
+class ProjectCreate(_FilteringBody):
     name: ProjectName
     timezone: Timezone = "UTC"
+    test_account_filters: TestAccountFilters = Field(default=[])
+    anonymize_ips: Boolean = False
 
 
-class ProjectUpdate(RequestBody):
+class ProjectUpdate(_FilteringBody):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(
@@ -107,18 +123,6 @@ class ProjectUpdate(RequestBody):
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
     anonymize_ips: Omittable[Boolean] = None
-
-    @classmethod
-    async def prepare(cls, document: object) -> None:
-        """Compile the regular expressions of the filters of test accounts."""
-        value = parse_form_json(document.get("test_account_filters")) if isinstance(document, Mapping) else None
-        if not isinstance(value, list):
-            return
-        try:
-            check_test_account_filters(value)
-            await compile_patterns([parse_filter(value)])
-        except InvalidFilter as error:
-            raise ValidationFailed(error.detail, code=error.code, attr="test_account_filters") from error
 
 
 class ProjectRead(ResponseBody):

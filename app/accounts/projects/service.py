@@ -58,6 +58,8 @@ class ProjectService:
         if organization is None:
             raise PermissionDenied("You don't belong to any organization.")
         project = _new_project(organization, body.name, body.timezone)
+        project.test_account_filters = body.test_account_filters
+        project.anonymize_ips = body.anonymize_ips
         await self._accounts.add(project)
         return project
 

@@ -9,8 +9,9 @@ from app.db.models import Action
 from app.events.actions.repository import ActionRepository
 from app.events.actions.service import ActionService
 from app.http.dependencies import SessionDep
+from app.http.fields import PathId
 
-ActionId = Annotated[str, Path(description="An action's id.", examples=["1"])]
+ActionId = Annotated[PathId, Path(description="An action's id.")]
 
 
 async def get_actions(project: ProjectDep, session: SessionDep) -> ActionService:

@@ -14,9 +14,10 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[require_scope("action")]
+    prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[require_scope("action"), OF_2022]
 )
 
 

@@ -201,6 +201,7 @@ class ActionCreate(_StepsBody):
     name: Name
     description: Description = ""
     steps: Steps = Field(default=[])
+    deleted: Boolean = Field(default=False, description="Whether the action is hidden from the API from the start.")
 
 
 class ActionUpdate(_StepsBody):

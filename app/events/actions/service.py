@@ -43,7 +43,10 @@ class ActionService:
             created_by_id=created_by.id,
         )
         await self._actions.add(action)
-        return await self.get(str(action.id))
+        created = await self.get(str(action.id))
+        if body.deleted:
+            await self.delete(created)
+        return created
 
     async def update(self, action: Action, body: ActionUpdate) -> Action:
         for field in _STORED_AS_SENT:

@@ -15,9 +15,9 @@ def describe_lost_variants(exposures: Exposures) -> str:
     return f"The flag no longer has {named}: what they did is in no figure."
 
 
-def refuse_data(error: ExperimentDataError, exposures: Exposures) -> ValidationFailed:
-    """Return the refusal of 2022 for data without a verdict, with the lost variants where there are any."""
-    detail = ". ".join(filter(None, [str(error), describe_lost_variants(exposures)]))
+def refuse_data(error: ExperimentDataError, exposures: Exposures, reason: str | None = None) -> ValidationFailed:
+    """Return the refusal of 2022 for data without a verdict, with a reason and the lost variants if there are any."""
+    detail = ". ".join(filter(None, [str(error), reason, describe_lost_variants(exposures)]))
     return ValidationFailed(detail, code=error.code)
 
 

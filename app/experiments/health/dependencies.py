@@ -6,10 +6,12 @@ from fastapi import Depends, Request
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.experiments.counting.dependencies import build_counter
+from app.experiments.health.definition import DefinitionChecker
 from app.experiments.health.service import HealthService
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HealthService:
@@ -21,6 +23,7 @@ async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDe
         counter,
         SharedCounts(materializer.shared, project),
         materializer.failures,
+        DefinitionChecker(MetricQueryBuilder(database, project)),
     )
 
 

@@ -24,7 +24,8 @@ async def retrieve_health(experiment: DetachedExperimentDep, health: HealthDep) 
     """Return what is wrong with an experiment, the figures that show it, and what to do about it.
 
     A sample ratio mismatch is found by a chi-square test of the exposed persons against the flag's split: p below
-    0.001, from 100 persons on. A draft is `waiting`.
+    0.001, from 100 persons on. Of an experiment that has not started, the definition is checked: it is `waiting`, or
+    `unhealthy` if it cannot be launched like this.
     """
     report = await health.report(experiment)
     return HealthRead(

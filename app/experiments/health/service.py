@@ -7,6 +7,13 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
+from app.experiments.health.definition import DefinitionChecker, find_flag_problems
+from app.experiments.health.definition_findings import (
+    find_early_flag,
+    find_empty_window,
+    find_invalid_parts,
+    find_unknown_settings,
+)
 from app.experiments.health.rules import (
     Evidence,
     Finding,
@@ -43,15 +50,17 @@ class HealthService:
         counter: ExperimentCounter,
         shared: SharedCounts,
         failures: CountingFailures,
+        checker: DefinitionChecker,
     ) -> None:
+        self._checker = checker
         self._counter = counter
         self._shared = shared
         self._failures = failures
 
     async def report(self, experiment: Experiment) -> HealthReport:
-        """Check everything about an experiment; before its start it is waiting."""
+        """Check everything about an experiment; before its start its definition, and without findings it is waiting."""
         if _is_ahead(experiment):
-            return _WAITING
+            return await report_ahead(experiment, self._checker)
         uncounted = self._failures.given_up(experiment.id)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
@@ -73,6 +82,14 @@ class HealthService:
         """Check a started experiment of which only the target metric was counted."""
         report = check_experiment(experiment, target.exposures, target.evidence)
         return self._with_uncounted(experiment, report)
+
+
+async def report_ahead(experiment: Experiment, checker: DefinitionChecker) -> HealthReport:
+    """Check the definition of an experiment that has not started."""
+    problems = [*find_flag_problems(experiment), *await checker.problems(experiment)]
+    found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
+    is_wrong = any(finding.severity == "critical" for finding in found)
+    return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
 
 async def report_health(experiment: Experiment, counted: CountedExperiment) -> HealthReport:
@@ -108,7 +125,7 @@ def check_experiment(
     """Check a started experiment whose exposures and target metric were counted; see ``Evidence``."""
     flag = experiment.feature_flag
     evidence = Evidence(
-        is_running=experiment.end_date is None,
+        is_running=experiment.end_date is None or experiment.end_date > utc_now(),
         is_flag_active=flag.active,
         is_flag_deleted=flag.deleted,
         split=exposures.split.shares,
@@ -127,7 +144,8 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    findings = check(evidence)
+    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
+    findings = sort_findings([*of_definition, *check(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
 
 

@@ -17,25 +17,27 @@ from app.experiments.results.dependencies import ResultsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.experiments.results.explanation import explain as describe
 from app.experiments.results.health_summary import HealthSummaryRead
-from app.experiments.results.responses import FunnelAnswer, TrendAnswer
+from app.experiments.results.responses import FunnelAnswer, ResultsAnswer, TrendAnswer
 from app.experiments.results.schemas import (
     FlagImplementationRead,
     FunnelResultsRead,
     SecondaryResultsRead,
 )
 from app.experiments.results.service import judge
+from app.http import openapi
 from app.http.request_body import read_document
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
     tags=["Results"],
-    dependencies=[require_scope("experiment", ANALYTICS)],
+    dependencies=[require_scope("experiment", ANALYTICS), OF_2022],
 )
 
 
-def _with_health(example: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    return {**example, "health": {"status": "healthy", "findings": []}, "explain": None}
+def _with_additions(kind: str, example: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {**example, "kind": kind, "health": {"status": "healthy", "findings": []}, "explain": None}
 
 
 _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
@@ -46,11 +48,11 @@ _RESULTS: dict[int | str, dict[str, Any]] = {  # a piece of OpenAPI
                 "examples": {
                     "funnel": {
                         "summary": "Funnel: conversions per variant",
-                        "value": _with_health(FUNNEL_RESULTS_EXAMPLE),
+                        "value": _with_additions("funnel", FUNNEL_RESULTS_EXAMPLE),
                     },
                     "trend": {
                         "summary": "Trend: events per variant",
-                        "value": _with_health(TREND_RESULTS_EXAMPLE),
+                        "value": _with_additions("trend", TREND_RESULTS_EXAMPLE),
                     },
                 }
             }
@@ -65,12 +67,13 @@ async def check_flag_implementation(
     results: ResultsDep,
     events: Annotated[str | None, Query(description='Events of the metric, as JSON: `[{"id": "$pageview"}]`.')] = None,
     actions: Annotated[str | None, Query(description="Actions of the metric, as JSON.")] = None,
+    properties: Annotated[str | None, Query(description="JSON that must be valid, and has no effect.")] = None,
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
 
     The newest 10,000 events of each name are checked.
     """
-    _refuse_unparsable(request.query_params.get("properties"), "Properties are unparsable!", None)
+    _refuse_unparsable(properties, "Properties are unparsable!", None)
     body = await read_document(request)
     query: dict[str, JsonValue] = {}
     for key, value in (("events", events), ("actions", actions)):
@@ -94,7 +97,7 @@ async def retrieve_results(
             description="`true`: add `explain`, the counts per variant and what is missing. Error bodies have it too."
         ),
     ] = None,
-) -> FunnelAnswer | TrendAnswer:
+) -> ResultsAnswer:
     """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
 
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
@@ -117,8 +120,10 @@ async def retrieve_results(
         extra = {"explain": explanation.model_dump(mode="json")}
         raise ValidationFailed(refusal.detail, code=refusal.code, attr=refusal.attr, extra=extra) from refusal
     report = await health.report_on_target(experiment, target)
-    answer = FunnelAnswer if isinstance(verdict, FunnelResultsRead) else TrendAnswer
-    return answer(**dict(verdict), health=HealthSummaryRead.model_validate(report), explain=explanation)
+    summary = HealthSummaryRead.model_validate(report)
+    if isinstance(verdict, FunnelResultsRead):
+        return FunnelAnswer(**dict(verdict), kind="funnel", health=summary, explain=explanation)
+    return TrendAnswer(**dict(verdict), kind="trend", health=summary, explain=explanation)
 
 
 @router.get("/{experiment_id}/secondary_results/", summary="Get a secondary metric")
@@ -128,8 +133,8 @@ async def retrieve_secondary_results(
     results: ResultsDep,
     id: Annotated[  # noqa: A002  # the documented name
         str | None,
-        WithJsonSchema({"type": "integer"}),
-        Query(description="Required. Index of the metric in `secondary_metrics`, from 0.", examples=["0"]),
+        WithJsonSchema({"type": "integer", "minimum": 0, "examples": [0], openapi.REQUIRED: True}),
+        Query(description="Index of the metric in `secondary_metrics`, from 0."),
     ] = None,
 ) -> SecondaryResultsRead:
     """Return one figure per variant for a secondary metric; variants without data are absent.

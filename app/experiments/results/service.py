@@ -14,6 +14,7 @@ from app.events.repository import EventRepository
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.exposures.lost_variants import refuse_data
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
+from app.experiments.lifecycle import describe_waiting
 from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
@@ -173,7 +174,8 @@ def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:
     try:
         return target.judge()
     except ExperimentDataError as error:
-        raise refuse_data(error, target.exposures) from error
+        waiting = describe_waiting(target.scope.start, target.scope.end, target.scope.now)
+        raise refuse_data(error, target.exposures, waiting) from error
 
 
 def _refusal(error: ExperimentDataError) -> ValidationFailed:

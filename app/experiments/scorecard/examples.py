@@ -40,6 +40,7 @@ TIMESERIES_EXAMPLE: Final[dict[str, JsonValue]] = {
     "metric_id": "primary",
     "status": "ok",
     "detail": "",
+    "interval": "day",
     "fingerprint": "0ea9cd7a1d5b3c62",
     "timeseries": {"2022-11-15": _ANALYSIS},
     "computed_at": "2022-11-15T00:00:00+00:00",

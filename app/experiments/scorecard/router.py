@@ -10,6 +10,7 @@ from app.accounts.auth.rate_limits import ANALYTICS
 from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.scorecard.dependencies import ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
+from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, read_interval
 from app.http.routing import answer_other_methods
 
 router = APIRouter(
@@ -37,13 +38,21 @@ async def retrieve_timeseries(
     metric: Annotated[
         str, Query(description="`primary`, or `secondary-` and an index of `secondary_metrics`, from 0.")
     ] = "primary",
+    interval: Annotated[
+        str | None,
+        Query(
+            description=f"Length of the steps: {', '.join(f'`{name}`' for name in STEP_INTERVALS)}. There may be at "
+            f"most {MOST_POINTS:,}. Unless it is given, it is the shortest of which there are at most {USUAL_POINTS}.",
+            examples=["week"],
+        ),
+    ] = None,
 ) -> TimeseriesRead:
     """Return the analysis as it was at the end of each day so far: effect, intervals and probabilities, by day.
 
-    All days are computed in one pass over the data. Late events and merged persons change the days that they belong
-    to.
+    Of a long experiment it is that of each week (from Sunday) or month; `interval` says so. All steps are computed in
+    one pass over the data. Late events and merged persons change the days that they belong to.
     """
-    return await scorecards.timeseries(experiment, metric)
+    return await scorecards.timeseries(experiment, metric, read_interval(interval))
 
 
 @router.get("/{experiment_id}/decision/", summary="Get a recommendation")

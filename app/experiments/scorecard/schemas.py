@@ -9,7 +9,8 @@ from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
 from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
-from app.http.schemas import RequestBody, ResponseBody
+from app.experiments.scorecard.steps import StepInterval
+from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
@@ -18,7 +19,7 @@ Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
 
 
-class DecisionCriteria(RequestBody):
+class DecisionCriteria(StrictBody):
     """When an experiment is decided."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "do_no_harm", "target_mde": 0.05}]})
@@ -82,10 +83,11 @@ class TimeseriesRead(ResponseBody):
     metric_id: str = Field(examples=["primary"])
     status: MetricStatus = Field(description=_STATUS)
     detail: str = Field(examples=[""])
+    interval: StepInterval = Field(description="The length of the steps.", examples=["day"])
     fingerprint: str = Field(description="Changes when the metric, the window or the configuration do.")
     timeseries: dict[str, AnalysisRead] = Field(
-        description="The analysis of everything up to the end of each day, by day, with today's knowledge of persons "
-        "and their variants. The last one is that of `analysis`."
+        description="The analysis of everything up to the end of each step, by the last day of the step, with today's "
+        "knowledge of persons and their variants. The last one is that of `analysis`."
     )
     computed_at: str = Field(examples=["2022-11-15T00:00:00+00:00"])
 

@@ -31,15 +31,14 @@ from app.experiments.scorecard.schemas import (
 )
 from app.experiments.scorecard.standings import DecidedMetric
 from app.experiments.scorecard.states import situation_of
+from app.experiments.scorecard.steps import StepInterval, Steps, choose_steps
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variant_keys
-from app.metrics.aggregation.calendar import count_ticks
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
 
 _SECONDS_OF_A_DAY = 86_400
-_MAX_OVERVIEW_DAYS = 120
-_MAX_DAYS = 1_000  # a few seconds of work
+_OVERVIEW_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -71,30 +70,32 @@ class ScorecardService:
     async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
 
-    async def timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
-        """Analyze a metric as of the end of every day so far.
+    async def timeseries(
+        self, experiment: Experiment, metric_id: str, interval: StepInterval | None = None
+    ) -> TimeseriesRead:
+        """Analyze a metric as of the end of every step so far; see ``choose_steps``.
 
         Raises
         ------
         ValidationFailed
-            As ``analysis``, and when there is no such metric, or there are too many days.
+            As ``analysis``, and when there is no such metric, or the interval has too many steps.
         """
         if metric_id not in {metric.id for metric in metrics_of(experiment)}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
         return await self._shared.result(
-            f"timeseries {metric_id}", experiment, lambda: self._timeseries(experiment, metric_id)
+            f"timeseries {metric_id} {interval}",
+            experiment,
+            lambda: self._timeseries(experiment, metric_id, interval),
         )
 
-    async def _timeseries(self, experiment: Experiment, metric_id: str) -> TimeseriesRead:
+    async def _timeseries(
+        self, experiment: Experiment, metric_id: str, interval: StepInterval | None
+    ) -> TimeseriesRead:
         config = _config(experiment)
         # Without a correction a metric stands alone, and the others need not be counted.
         only = {metric_id} if config.correction in {None, "none"} else None
         scorecard = await self._counter.count(experiment, only=only)
-        so_far = scorecard.scope.so_far
-        days = count_ticks(so_far.start, max(so_far.start, so_far.last), "day", so_far.timezone)
-        if days > _MAX_DAYS:
-            raise ValidationFailed(f"The experiment has {days:,} days, more than {_MAX_DAYS:,}")
-        return await _write_timeseries(scorecard, config, metric_id)
+        return await _write_timeseries(scorecard, config, metric_id, choose_steps(scorecard.ticks, interval))
 
     async def decision(self, experiment: Experiment) -> DecisionRead:
         """Return the recommendation for an experiment, also for one that has not started.
@@ -141,7 +142,7 @@ async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Pro
 async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
     """Return the analysis, the target metric by day and the decision, all from one count.
 
-    In a long experiment only some of the days are analyzed: a chart cannot show more.
+    In a long experiment only some of the points of ``timeseries`` are analyzed: a chart cannot show more.
 
     Raises
     ------
@@ -150,10 +151,10 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     """
     config = _config(experiment)
     analyses = await _analyze(scorecard, config)
-    step = -(-len(scorecard.ticks) // _MAX_OVERVIEW_DAYS)
+    steps = choose_steps(scorecard.ticks).thinned(_OVERVIEW_POINTS)
     return Overview(
         scorecard=await _write_scorecard(scorecard, analyses),
-        timeseries=await _write_timeseries(scorecard, config, PRIMARY, step),
+        timeseries=await _write_timeseries(scorecard, config, PRIMARY, steps),
         decision=await decide_on(experiment, scorecard, analyses),
     )
 
@@ -240,16 +241,15 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
 
 
 async def _write_timeseries(
-    scorecard: Scorecard, config: AnalysisConfig, metric_id: str, step: int = 1
+    scorecard: Scorecard, config: AnalysisConfig, metric_id: str, steps: Steps
 ) -> TimeseriesRead:
-    """Return the analyses of every ``step``-th day, counted back from the last one."""
+    """Return the analyses as of the end of each step."""
     index = next(index for index, one in enumerate(scorecard.metrics) if one.metric.id == metric_id)
-    counted, last = scorecard.metrics[index], len(scorecard.ticks) - 1
-    days = range(last % step, last + 1, step)
-    analyses = await _analyze_days(scorecard, config, index, days)
+    counted = scorecard.metrics[index]
+    analyses = await _analyze_days(scorecard, config, index, steps.ends)
     names = scorecard.ticks.days()
     written: dict[str, AnalysisRead] = {}
-    for day, analysis in zip(days, analyses, strict=True):
+    for day, analysis in zip(steps.ends, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
         if analysis is not None and counted.kind is not None:
             written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
@@ -257,6 +257,7 @@ async def _write_timeseries(
         metric_id=metric_id,
         status=_status(analyses[-1]),
         detail=counted.problem,
+        interval=steps.interval,
         fingerprint=_fingerprint(counted, config),
         timeseries=written,
         computed_at=scorecard.scope.now.isoformat(timespec="seconds"),

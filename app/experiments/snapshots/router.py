@@ -14,6 +14,7 @@ from app.experiments.dependencies import DetachedExperimentDep, ExperimentChange
 from app.experiments.service import ExperimentService
 from app.experiments.snapshots.dependencies import SnapshotsDep
 from app.experiments.snapshots.schemas import SnapshotRead
+from app.http.fields import PathId
 from app.http.pagination import PaginationDep
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
@@ -69,7 +70,7 @@ async def take_snapshot(experiment: DetachedExperimentDep, user: UserDep, change
 )
 async def retrieve_snapshot(
     experiment: DetachedExperimentDep,
-    snapshot_id: Annotated[str, Path(description="A snapshot's id.", examples=["1"])],
+    snapshot_id: Annotated[PathId, Path(description="A snapshot's id.")],
     snapshots: SnapshotsDep,
 ) -> Response:
     """Return one snapshot: the definition of experiment and flag, and all results, as they were then."""

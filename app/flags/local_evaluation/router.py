@@ -13,8 +13,9 @@ from app.flags.local_evaluation.schemas import FlagDefinitionsRead, FlagPayload
 from app.flags.local_evaluation.service import DefinitionService
 from app.http.conditional_requests import entity_tag, is_known
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_SDKS
 
-router = APIRouter(tags=["Flags for SDKs"], dependencies=[require_scope("feature_flag", LOCAL_EVALUATION)])
+router = APIRouter(tags=["Flags for SDKs"], dependencies=[require_scope("feature_flag", LOCAL_EVALUATION), OF_SDKS])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # pieces of OpenAPI
     200: {

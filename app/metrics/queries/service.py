@@ -67,12 +67,17 @@ class MetricQueryBuilder:
         """
         if experiment.start_date is None:
             raise ValidationFailed("Experiment has not started yet", code="no_data")
+        return self.planned_scope(experiment)
+
+    def planned_scope(self, experiment: Experiment) -> ExperimentScope:
+        """Return the scope of an experiment that may not have started, as if it started now."""
+        now = utc_now()
         return ExperimentScope(
             flag_key=experiment.feature_flag.key,
             variants=variant_keys(experiment.feature_flag.filters),
-            start=experiment.start_date,
+            start=experiment.start_date or now,
             end=experiment.end_date,
-            now=utc_now(),
+            now=now,
             timezone=self._timezone,
             group_type_index=group_type_index_of(experiment.feature_flag.filters),
         )

@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.dependencies import ProjectDep
 from app.db.models import Cohort
 from app.http.dependencies import LimitedTimeDep, SessionDep, get_database
+from app.http.fields import PathId
 from app.people.cohorts.repository import CohortRepository
 from app.people.cohorts.service import CohortService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
 
-CohortId = Annotated[str, Path(description="A cohort's id.", examples=["1"])]
+CohortId = Annotated[PathId, Path(description="A cohort's id.")]
 
 
 async def get_cohorts(project: ProjectDep, session: SessionDep) -> CohortService:

@@ -11,12 +11,13 @@ from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
+from app.http.strictness import OF_2022
 from app.people.cohorts.dependencies import CohortId, CohortsDep, CountingCohortsDep, LockedCohortDep
 from app.people.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, CohortUpdate
 from app.people.cohorts.service import CountedCohort
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[require_scope("cohort")]
+    prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[require_scope("cohort"), OF_2022]
 )
 
 

@@ -165,6 +165,7 @@ class CohortCreate(_CriteriaBody):
     name: Name
     description: Description = ""
     groups: Groups = Field(default=[])
+    deleted: Boolean = Field(default=False, description="Whether the cohort is hidden from the API from the start.")
     filters: Filters = Field(default={})
     is_static: Boolean = Field(
         default=False, description="Whether the cohort is a list of persons rather than criteria. This cannot change."

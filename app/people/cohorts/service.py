@@ -101,7 +101,10 @@ class CohortService:
         await self._check_references(cohort)
         await self._cohorts.add(cohort)
         await self._cohorts.add_distinct_ids(cohort, _as_texts(body.distinct_ids))
-        return await self.get(str(cohort.id))
+        created = await self.get(str(cohort.id))
+        if body.deleted:
+            await self.delete(created)
+        return created
 
     async def update(self, cohort: Cohort, body: CohortUpdate) -> Cohort:
         sent = body.model_fields_set

@@ -8,15 +8,17 @@ from pydantic import WithJsonSchema
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.common.errors import ValidationFailed
+from app.http import openapi
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 from app.people.groups.dependencies import GroupsDep
 from app.people.groups.repository import MAX_TYPES
 from app.people.groups.schemas import GroupPage, GroupRead, GroupTypeRead
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[require_scope("group")]
+    prefix="/api/projects/{project_id}", tags=["Events and persons"], dependencies=[require_scope("group"), OF_2022]
 )
 
 
@@ -35,8 +37,10 @@ async def list_groups(
     pagination: PaginationDep,
     group_type_index: Annotated[
         str | None,
-        WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_TYPES - 1}),
-        Query(description="Required. The type of the groups, as listed under `groups_types`.", examples=["0"]),
+        WithJsonSchema(
+            {"type": "integer", "minimum": 0, "maximum": MAX_TYPES - 1, "examples": [0], openapi.REQUIRED: True}
+        ),
+        Query(description="The type of the groups, as listed under `groups_types`."),
     ] = None,
     search: Annotated[str | None, Query(description="Only groups whose key contains this text.")] = None,
 ) -> GroupPage:

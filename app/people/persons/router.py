@@ -12,6 +12,7 @@ from app.http.pagination import Pagination, PaginationDep
 from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
+from app.http.strictness import OF_2022
 from app.people.directory.dependencies import DirectoryDep, KnownPersonDep, PersonId
 from app.people.directory.filters import both_filters, read_cohort_filter, read_properties_filter
 from app.people.directory.names import in_order, name_of
@@ -29,7 +30,7 @@ from app.people.persons.schemas import (
 router = APIRouter(
     prefix="/api/projects/{project_id}/persons",
     tags=["Events and persons"],
-    dependencies=[require_scope("person", ANALYTICS)],
+    dependencies=[require_scope("person", ANALYTICS), OF_2022],
 )
 
 _LAST_ID = 2**63 - 1

@@ -78,6 +78,7 @@ async def test_funnel_is_answered_in_the_shape_of_2022(service: Service) -> None
             "findings": [{"code": "ZERO_EXPOSURES", "severity": "warning", "title": "No person was exposed"}],
         },
         "explain": None,
+        "kind": "funnel",
         "insight": [steps("control", 1, 0), steps("test", 1, 1, seconds=5400.0)],
         "probability": {"control": pytest.approx(1 / 6), "test": pytest.approx(5 / 6)},
         "significant": False,
@@ -160,6 +161,7 @@ async def test_trend_is_answered_in_the_shape_of_2022(service: Service) -> None:
     assert results == {
         "health": {"status": "healthy", "findings": []},
         "explain": None,
+        "kind": "trend",
         "insight": [series("test", [0.0, 1.0, 1.0, 2.0]), series("control", [0.0, 1.0, 1.0, 1.0])],
         "probability": {"control": pytest.approx(0.4000914494741655), "test": pytest.approx(0.5999085505258345)},
         "significant": False,

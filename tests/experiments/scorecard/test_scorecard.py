@@ -222,11 +222,3 @@ async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Servi
     assert decision["summary"].startswith("test is lowest: 0.1333 against 0.6 of control (-77.8%).")
     [metric] = (await read(service, experiment, "analysis"))["metrics"]
     assert metric["analysis"]["leader"] == "test"
-
-
-async def test_time_series_of_too_many_days_is_refused(service: Service) -> None:
-    experiment = await service.create_experiment(start_date="2000-01-01T00:00:00Z")
-
-    answer = await service.get(f"/experiments/{experiment['id']}/timeseries_results/")
-
-    assert (answer.status_code, answer.json()["detail"]) == (400, "The experiment has 8,355 days, more than 1,000")

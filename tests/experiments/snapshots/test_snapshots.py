@@ -36,7 +36,7 @@ async def running_experiment(service: Service, **fields: object) -> Json:
 async def verdict_and_health(service: Service, experiment: Json) -> tuple[Json, Json]:
     """Return the body of 2022, and what is added to it."""
     results = await service.read(f"/experiments/{experiment['id']}/results/")
-    health, explanation = results.pop("health"), results.pop("explain")
+    health, explanation, _kind = (results.pop(name) for name in ("health", "explain", "kind"))
     assert explanation is None  # it was not requested
     return results, health
 

@@ -1,0 +1,125 @@
+"""Checks an experiment's definition without counting: what keeps a draft from being launched."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.common.errors import ValidationFailed
+from app.db.models import Experiment
+from app.experiments.scorecard.counting import PRIMARY, ExperimentMetric, metrics_of
+from app.experiments.scorecard.metric_settings import unknown_settings
+from app.flags.filters import CONTROL, variant_keys
+from app.metrics.queries.entities import Filters
+from app.metrics.queries.parsing import custom_exposure
+from app.metrics.queries.service import MetricQueryBuilder
+
+_COUNTED: Final = ("FUNNELS", "TRENDS")
+_SHOWN_CHARACTERS: Final = 40
+_NAMED_PROBLEMS: Final = 10
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a field of an experiment; ``code`` and ``detail`` are those of the refusal to launch it."""
+
+    attr: str
+    detail: str
+    code: str = "invalid_input"
+
+
+class DefinitionChecker:
+    """Checks the definitions of one project's experiments, on connections of its own."""
+
+    def __init__(self, queries: MetricQueryBuilder) -> None:
+        self._queries = queries
+
+    async def problems(self, experiment: Experiment) -> Sequence[Problem]:
+        """Return all that is wrong with the metrics, the exposure and the settings of an experiment."""
+        found = []
+        for metric in metrics_of(experiment):
+            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            is_typed, is_target = metric.typed is not None, metric.id == PRIMARY
+            work = self._find_typed_problem(metric, experiment) if is_typed else self._find_problem(metric.filters)
+            if not (detail := await work):
+                continue
+            if is_typed:
+                found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
+            else:
+                name = "The target metric" if is_target else f"Secondary metric {metric.id.rpartition('-')[2]}"
+                found.append(Problem("filters" if is_target else "secondary_metrics", f"{name}: {detail}"))
+        if detail := await self._find_criteria_problem(experiment):
+            found.append(Problem("exposure_criteria", f"`exposure_criteria`: {detail}"))
+        exposure = custom_exposure(experiment.parameters)
+        if exposure and (detail := await self._find_problem({**exposure, "insight": "TRENDS"})):
+            found.append(Problem("parameters", f"`custom_exposure_filter`: {detail}"))
+        found += [Problem("secondary_metrics", one.detail) for one in unknown_settings(experiment.secondary_metrics)]
+        return [*found, *_find_unknown_baseline(experiment)]
+
+    async def refuse_invalid(self, experiment: Experiment) -> None:
+        """Refuse an experiment with problems.
+
+        Raises
+        ------
+        ValidationFailed
+            It names the first problems, and the field of the first.
+        """
+        problems = await self.problems(experiment)
+        if problems:
+            left_out = len(problems) - _NAMED_PROBLEMS
+            detail = " ".join(problem.detail for problem in problems[:_NAMED_PROBLEMS])
+            detail += f" There are {left_out} more problems: see `health/`." if left_out > 0 else ""
+            raise ValidationFailed(detail, code=problems[0].code, attr=problems[0].attr)
+
+    async def _find_typed_problem(self, metric: ExperimentMetric, experiment: Experiment) -> str:
+        try:
+            await self._queries.typed(metric.typed, experiment)
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def _find_criteria_problem(self, experiment: Experiment) -> str:
+        if not experiment.exposure_criteria:
+            return ""
+        try:
+            await self._queries.exposures(experiment, self._queries.planned_scope(experiment))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def _find_problem(self, filters: Filters) -> str:
+        """Return why a metric cannot be counted, or an empty text."""
+        if not filters:
+            return "It does not say what to count."
+        insight = filters.get("insight", "TRENDS")
+        if not isinstance(insight, str) or insight.upper() not in _COUNTED:
+            shown = ascii(insight)[:_SHOWN_CHARACTERS]
+            return f"The insight {shown} cannot be counted; known are {', '.join(_COUNTED)}."
+        try:
+            if insight.upper() == "TRENDS":
+                return "" if await self._queries.trend(filters) else "The trend has no event or action that exists."
+            return "" if (await self._queries.funnel(filters)).steps else "The funnel has no steps."
+        except ValidationFailed as refusal:
+            return refusal.detail
+
+
+def find_flag_problems(experiment: Experiment) -> list[Problem]:
+    """Return what of its flag keeps an experiment from being launched."""
+    flag, found = experiment.feature_flag, []
+    if flag.deleted:
+        found.append(Problem("feature_flag_key", "The experiment's feature flag is deleted.", "invalid_state"))
+    variants = variant_keys(flag.filters)
+    if CONTROL not in variants or len(variants) < 2:
+        detail = f"The feature flag needs a variant {CONTROL!r} and at least one other."
+        found.append(Problem("feature_flag_key", detail, "invalid_state"))
+    return found
+
+
+def _find_unknown_baseline(experiment: Experiment) -> list[Problem]:
+    settings = experiment.stats_config
+    baseline = settings.get("baseline_variant_key") if isinstance(settings, dict) else None
+    variants = variant_keys(experiment.feature_flag.filters)
+    if not baseline or baseline in variants:
+        return []
+    detail = f"The baseline {ascii(baseline)[:_SHOWN_CHARACTERS]} is not a variant of the flag: {', '.join(variants)}."
+    return [Problem("stats_config", detail)]

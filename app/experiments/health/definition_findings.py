@@ -1,0 +1,77 @@
+"""Findings about an experiment's definition: what can be told without counting."""
+
+from collections.abc import Sequence
+
+from app.db.models import Experiment
+from app.experiments.health.definition import Problem
+from app.experiments.health.rules import Finding
+from app.experiments.lifecycle import describe_empty_window
+from app.experiments.scorecard.metric_settings import unknown_settings
+
+
+def find_invalid_parts(problems: Sequence[Problem]) -> list[Finding]:
+    """Return a finding for each part that keeps an experiment from being launched."""
+    return [
+        Finding(
+            "INVALID_DEFINITION",
+            problem.attr,
+            "critical",
+            "The experiment cannot be launched like this",
+            problem.detail,
+            {"field": problem.attr},
+            [f"Change `{problem.attr}`, or the flag, before the launch."],
+        )
+        for problem in problems
+    ]
+
+
+def find_empty_window(experiment: Experiment) -> list[Finding]:
+    """Return the finding for an experiment that ends before it starts."""
+    detail = describe_empty_window(experiment.start_date, experiment.end_date)
+    if not detail:
+        return []
+    return [
+        Finding(
+            "EMPTY_WINDOW",
+            None,
+            "critical",
+            "The experiment ends before it starts",
+            detail,
+            {"start_date": str(experiment.start_date), "end_date": str(experiment.end_date)},
+            ["Move `start_date` or `end_date`."],
+        )
+    ]
+
+
+def find_unknown_settings(experiment: Experiment) -> list[Finding]:
+    """Return a finding for each setting of a stored metric that is not understood, and therefore has no effect."""
+    return [
+        Finding(
+            "UNKNOWN_SETTING",
+            one.field,
+            "warning",
+            "A setting of a metric is not understood",
+            f"{one.detail} The setting has no effect.",
+            {"metric_id": f"secondary-{one.index}", "field": one.field},
+            ["Change `secondary_metrics`."],
+        )
+        for one in unknown_settings(experiment.secondary_metrics)
+    ]
+
+
+def find_early_flag(experiment: Experiment) -> list[Finding]:
+    """Return the finding for a scheduled experiment whose flag is on already."""
+    flag = experiment.feature_flag
+    if experiment.start_date is None or not flag.active or flag.deleted:
+        return []
+    return [
+        Finding(
+            "FLAG_STATE",
+            "early",
+            "info",
+            "The flag is on already",
+            "Persons get their variants before the experiment starts, and nothing of that time counts.",
+            {"active": True, "deleted": False},
+            ["Switch the flag off until the start, or launch the experiment."],
+        )
+    ]
