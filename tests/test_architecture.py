@@ -63,6 +63,7 @@ PURE = (
     "app.people.groups.decoding",
     "app.flags.filters",
     "app.flags.evaluation.rules",
+    "app.flags.evaluation.conditions",
     "app.flags.evaluation.hashing",
     "app.flags.evaluation.event_flags",
     "app.flags.evaluation.decoding",

@@ -32,6 +32,7 @@ class _KnownPerson:
     properties: str | None = None
     hash_keys: Mapping[str, str] = field(default_factory=dict)
     cohorts: Collection[int] = ()
+    lost_cohorts: Collection[int] = ()  # that are gone or not understood
     missing_hash_keys: Sequence[str] = ()  # keys of flags for which the former identifier is not stored yet
     former_id: str | None = None
 
@@ -95,7 +96,7 @@ class EvaluationService:
             person = await self._store_hash_keys(project.project_id, person, distinct_id)
         context = EvaluationContext(
             distinct_id=distinct_id,
-            person=_known_properties(reader, person.properties, sent, person.cohorts),
+            person=_known_properties(reader, person.properties, sent, person.cohorts, person.lost_cohorts),
             hash_keys=person.hash_keys,
             groups={
                 index: (key, _known_properties(reader, stored_groups.get((index, key)), sent_by_group[index]))
@@ -124,6 +125,7 @@ class EvaluationService:
             properties=person.properties if person else None,
             hash_keys=hash_keys,
             cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
+            lost_cohorts=loaded.lost if loaded else (),
             missing_hash_keys=[key for key in continuity_keys if key not in hash_keys] if owner and former_id else (),
             former_id=former_id,
         )
@@ -173,7 +175,9 @@ class EvaluationService:
                 person = found.get(distinct_id, _UNKNOWN_PERSON)
                 context = EvaluationContext(
                     distinct_id=distinct_id,
-                    person=_known_properties(project.reader, person.properties, {}, person.cohorts),
+                    person=_known_properties(
+                        project.reader, person.properties, {}, person.cohorts, person.lost_cohorts
+                    ),
                     hash_keys=person.hash_keys,
                 )
                 yield distinct_id, await evaluate_all(flags.flags, context, slices)
@@ -189,8 +193,9 @@ class EvaluationService:
         if flags.continuity_keys:
             hash_keys = await persons.hash_keys([person.id for person in found.values()])
         inside = await self._containing(project_id, found.values(), cohorts)
+        lost = cohorts.lost if cohorts else ()
         return {
-            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id])
+            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id], lost)
             for distinct_id, person in found.items()
         }
 
@@ -253,7 +258,11 @@ def _undecided_groups(
 
 
 def _known_properties(
-    reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()
+    reader: PropertyReader,
+    stored: str | None,
+    sent: RawProperties,
+    cohorts: Collection[int] = (),
+    lost_cohorts: Collection[int] = (),
 ) -> KnownProperties:
     properties = reader.read(stored) if stored is not None else {}
-    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts)
+    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts, lost_cohorts)

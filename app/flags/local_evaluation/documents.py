@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
 from app.flags.filters import JsonDict, groups_of, with_groups
+from app.properties.operators import complement_of, is_operator
 
 CohortDefinitions = Mapping[int, JsonValue]
 
@@ -59,8 +60,8 @@ def _with_properties(group: JsonDict, cohorts: CohortDefinitions) -> JsonDict:
     for entry in _entries(group):
         cohort = _cohort_of(entry)
         conditions = _plain_conditions(cohorts.get(cohort)) if cohort is not None else None
-        if conditions is None or entry.get("negation") or entry.get("operator", "exact") != "exact":
-            written.append(entry)
+        if conditions is None or _excludes(entry):
+            written.append(_without_negation(entry))
         else:
             written.extend(conditions)
     return {
@@ -80,6 +81,24 @@ def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
     return read_reference(entry.get("value")) if entry.get("type") == "cohort" else None
 
 
+def _excludes(entry: Mapping[str, JsonValue]) -> bool:
+    return bool(entry.get("negation")) or entry.get("operator") not in {None, "exact", "in"}
+
+
+def _without_negation(entry: Mapping[str, JsonValue]) -> JsonDict:
+    """Write a negated condition with the opposite operator: SDKs ignore the negation of a flag's conditions.
+
+    The condition itself where it has no opposite; such a flag is refused today.
+    """
+    if not entry.get("negation"):
+        return dict(entry)
+    operator = entry.get("operator") or ("in" if entry.get("type") == "cohort" else "exact")
+    if entry.get("type") == "cohort" and operator in {"exact", "is_not"}:
+        operator = "in" if operator == "exact" else "not_in"
+    opposite = complement_of(operator) if is_operator(operator) else None
+    return dict(entry) if opposite is None else {**entry, "operator": opposite, "negation": False}
+
+
 def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
     """Return the properties of a cohort if they must all hold; None for other definitions."""
     if not isinstance(definition, dict) or definition.get("type") != "AND":
@@ -90,7 +109,7 @@ def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
         nested = _plain_conditions(value)
         if nested is not None:
             conditions.extend(nested)
-        elif isinstance(value, dict) and value.get("type") == "person":
+        elif isinstance(value, dict) and value.get("type") == "person" and not value.get("negation"):
             conditions.append(value)
         else:
             return None
