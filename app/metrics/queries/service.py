@@ -16,7 +16,14 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
 from app.metrics.queries.cohort_references import CohortReferences
-from app.metrics.queries.entities import NO_FILTER, Actions, Filters, filters_in
+from app.metrics.queries.entities import (
+    NO_FILTER,
+    Actions,
+    Filters,
+    filters_in,
+    read_entities,
+    refuse_missing_actions,
+)
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
@@ -118,6 +125,15 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
+
+    async def problem_of(self, filters: Filters) -> str:
+        """Return why a metric has an entity or condition that matches no event; empty if it has none."""
+        try:
+            actions = await self._prepared(filters)
+            refuse_missing_actions(read_entities(filters, actions, self._always(filters)))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
 
     async def _prepared(self, filters: Filters) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled and known to exist."""
