@@ -57,6 +57,20 @@ def named_cohort(condition: Condition) -> int:
     return found
 
 
+def named_flag(condition: Condition) -> int:
+    """Return the id of the flag whose value a condition tests, which is its key.
+
+    Raises
+    ------
+    InvalidFilter
+        When its key is not an id.
+    """
+    found = read_reference(condition.key)
+    if found is None:
+        raise InvalidFilter(f"The key of a condition on a flag is the flag's id, got {condition.key[:100]!r}")
+    return found
+
+
 def excludes_members(condition: Condition) -> bool:
     """Whether a condition on a cohort holds for those who are not in it, rather than for its members."""
     return (condition.operator in {"is_not", "not_in"}) != condition.negation

@@ -4,6 +4,7 @@ Equality ignores case, as in every SDK that evaluates flags locally; in all else
 metrics.
 """
 
+import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -14,14 +15,14 @@ from pydantic import JsonValue
 
 from app.properties.filters import Condition, Conjunction, InvalidFilter, PropertyType, parse_filter
 from app.properties.matcher import Predicate, Properties, PropertyMatcher, compile_filter
-from app.properties.subjects import excludes_members, is_cohort, named_cohort
+from app.properties.subjects import excludes_members, is_cohort, named_cohort, named_flag
 
 logger = logging.getLogger("abacus")
 
 _LOGGED_CHARACTERS: Final = 200
 _PROPERTY_HOLDERS: Final = frozenset({"event", "person", "group"})
 # The flag determines whose properties a condition is about. Elements and sessions belong to events, not to persons.
-_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "person", "group", "cohort"})
+_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "person", "group", "cohort", "flag"})
 _MEMBER: Final = b"true"
 _LOST: Final = b"null"
 
@@ -45,12 +46,14 @@ def parse_conditions(entries: JsonValue) -> Sequence[Condition]:
     """
     if not isinstance(entries, list):
         raise InvalidFilter("properties must be a list")
-    conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
+    conditions = [node for node in parse_filter(entries, allows_flags=True).children if isinstance(node, Condition)]
     for condition in conditions:
         if condition.type not in _EVALUABLE_TYPES:
             raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
         if is_cohort(condition):
             named_cohort(condition)
+        if condition.type == "flag":
+            named_flag(condition)
     return conditions
 
 
@@ -76,6 +79,11 @@ def is_about_absence(condition: Condition) -> bool:
     return condition.operator == ("is_set" if condition.negation else "is_not_set")
 
 
+def flag_values(values: Mapping[int, bool | str], flags: Collection[int]) -> Mapping[str, bytes]:
+    """Return the tokens by which a test learns of the values of flags; of flags that are gone there is no value."""
+    return {_flag_key(flag): json.dumps(values[flag]).encode() for flag in flags if flag in values}
+
+
 def memberships(inside: Collection[int], lost: Collection[int]) -> Mapping[str, bytes]:
     """Return the tokens by which a test learns of cohorts.
 
@@ -97,6 +105,8 @@ def _about_properties(condition: Condition) -> Condition:
 
 
 def _resolve(condition: Condition) -> PropertyMatcher:
+    if condition.type == "flag":
+        return PropertyMatcher(frozenset(), partial(_has_value, _flag_key(named_flag(condition)), condition))
     test = _is_outside if excludes_members(condition) else _is_inside
     return PropertyMatcher(frozenset(), partial(test, _cohort_key(named_cohort(condition))))
 
@@ -107,6 +117,21 @@ def _is_inside(key: str, properties: Properties) -> bool:
 
 def _is_outside(key: str, properties: Properties) -> bool:
     return key not in properties
+
+
+def _has_value(key: str, condition: Condition, properties: Properties) -> bool:
+    """Whether a flag has the value of a condition: ``true`` means any variant, and a flag without a value has none."""
+    token = properties.get(key)
+    if token is None:
+        return False
+    value, wanted = json.loads(token), condition.value
+    is_equal = (value is not False) is wanted if isinstance(wanted, bool) else value == wanted
+    return is_equal is not condition.negation
+
+
+def _flag_key(flag: int) -> str:
+    """Return the name of a flag's value among the tokens; properties cannot have it, because it holds a NUL."""
+    return f"\0flag {flag}"
 
 
 def _cohort_key(cohort: int) -> str:

@@ -13,13 +13,14 @@ from pydantic import JsonValue
 
 from app.flags.evaluation.conditions import (
     compile_conditions,
+    flag_values,
     is_about_absence,
     keys_of,
     memberships,
     read_conditions,
 )
 from app.flags.evaluation.hashing import VariantRange, hash_fraction, pick_variant, variant_ranges
-from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
+from app.flags.filters import JsonDict, flags_of, groups_of, variants_of, with_groups
 from app.properties.filters import Conjunction
 from app.properties.matcher import SEVERAL, Predicate, Properties, pattern_count
 from app.properties.patterns import shared_work
@@ -28,6 +29,10 @@ from app.properties.subjects import cohorts_in
 Reason: TypeAlias = Literal[
     "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
 ]
+
+
+FlagValues: TypeAlias = Mapping[int, bool | str]
+NO_VALUES: FlagValues = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class ReleaseCondition:
         The properties it reads.
     cohorts : frozenset of int
         The cohorts it reads.
+    flags : frozenset of int
+        The flags whose values it tests.
     tests_absence : bool
         Whether it tests if a property is absent. A client never sends all properties, so this needs stored ones.
     pattern_count : int
@@ -58,6 +65,7 @@ class ReleaseCondition:
     matches: Predicate | None
     keys: frozenset[str]
     cohorts: frozenset[int]
+    flags: frozenset[int]
     tests_absence: bool
     pattern_count: int
     rollout_fraction: float | None
@@ -86,6 +94,7 @@ class PreparedFlag:
     payloads: Mapping[str, str]
     keys: frozenset[str]
     cohorts: frozenset[int]
+    flags: frozenset[int]
     tests_absence: bool
     has_several_patterns: bool
     # The JSON of results, of which there are few, most of them shared by many persons. It is freed with the flag.
@@ -190,6 +199,7 @@ def prepare(
         payloads=payloads_of(filters),
         keys=frozenset[str]().union(*(release.keys for release in releases)),
         cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
+        flags=frozenset[int]().union(*(release.flags for release in releases)),
         tests_absence=any(release.tests_absence for release in releases),
         has_several_patterns=sum(release.pattern_count for release in releases) >= SEVERAL,
     )
@@ -209,32 +219,35 @@ def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
     return sorted(range(len(groups)), key=lambda index: not groups[index].get("variant"))
 
 
-def evaluate(flag: PreparedFlag, context: EvaluationContext) -> FlagResult:
-    """Evaluate a flag. Equal contexts give equal results, in every process and, but for relative dates, at any time."""
+def evaluate(flag: PreparedFlag, context: EvaluationContext, values: FlagValues = NO_VALUES) -> FlagResult:
+    """Evaluate a flag, when the ``values`` of the flags that it depends on are known, by their ids.
+
+    Equal arguments give equal results, in every process and, but for relative dates, at any time.
+    """
     if not flag.active:
         return FlagResult(flag, enabled=False, reason="flag_disabled")
     if flag.group_type_index is None:
         identifier = context.hash_keys.get(flag.key, context.distinct_id)
-        return _evaluate(flag, identifier, context.person)
+        return _evaluate(flag, identifier, context.person, values)
     group = context.groups.get(flag.group_type_index)
     if group is None:
         return FlagResult(flag, enabled=False, reason="no_group_type")
-    return _evaluate(flag, *group)
+    return _evaluate(flag, *group, values)
 
 
-def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> FlagResult:
+def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties, values: FlagValues) -> FlagResult:
     if not flag.has_several_patterns:
-        return _try_releases(flag, identifier, subject)
+        return _try_releases(flag, identifier, subject, values)
     with shared_work():
-        return _try_releases(flag, identifier, subject)
+        return _try_releases(flag, identifier, subject, values)
 
 
-def _try_releases(flag: PreparedFlag, identifier: str, subject: KnownProperties) -> FlagResult:
+def _try_releases(flag: PreparedFlag, identifier: str, subject: KnownProperties, values: FlagValues) -> FlagResult:
     best: Reason = "no_condition_match"
     best_index = None
     for release in flag.releases:
         reason: Reason
-        if release.matches is not None and not _holds(release, release.matches, subject):
+        if release.matches is not None and not _holds(release, release.matches, subject, values):
             reason = "no_condition_match"
         elif release.rollout_fraction is not None and hash_fraction(flag.key, identifier) > release.rollout_fraction:
             reason = "out_of_rollout_bound"
@@ -248,14 +261,14 @@ def _try_releases(flag: PreparedFlag, identifier: str, subject: KnownProperties)
     return FlagResult(flag, enabled=False, reason=best, condition_index=best_index)
 
 
-def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperties) -> bool:
+def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperties, values: FlagValues) -> bool:
     if not subject.is_stored and not release.is_decided_by(subject.sent):
         return False
-    if not release.cohorts:
+    if not release.cohorts and not release.flags:
         return matches(subject.properties)
     properties = {key: token for key, token in subject.properties.items() if key in release.keys}
     inside, lost = release.cohorts & frozenset(subject.cohorts), release.cohorts & frozenset(subject.lost_cohorts)
-    return matches({**properties, **memberships(inside, lost)})
+    return matches({**properties, **memberships(inside, lost), **flag_values(values, release.flags)})
 
 
 def _prepare_release(index: int, group: JsonDict, variants: Collection[str], flag_key: str) -> ReleaseCondition:
@@ -268,6 +281,7 @@ def _prepare_release(index: int, group: JsonDict, variants: Collection[str], fla
         matches=compile_conditions(conditions, flag_key) if entries else None,
         keys=keys_of(conditions),
         cohorts=cohorts_in(Conjunction(tuple(conditions))),
+        flags=flags_of(Conjunction(tuple(conditions))),
         tests_absence=any(map(is_about_absence, conditions)),
         pattern_count=sum(map(pattern_count, conditions)),
         rollout_fraction=percentage / 100 if percentage is not None else None,
