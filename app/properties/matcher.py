@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final, TypeAlias
 
@@ -21,7 +20,7 @@ from app.properties.operators import (
     number_of_value,
     text_of,
 )
-from app.properties.patterns import Search, regular_expression, shared_work
+from app.properties.patterns import Search, regular_expression, searched_length, shared_work
 from app.properties.semver import (
     Version,
     VersionRange,
@@ -40,6 +39,7 @@ _Builder: TypeAlias = Callable[[Condition], TokenTest]
 
 _PROPERTY_HOLDERS: Final[frozenset[PropertyType]] = frozenset({"event", "element", "person", "group", "session"})
 _REGEX_OPERATORS: Final[frozenset[Operator]] = frozenset({"regex", "not_regex"})
+_SEARCHES: Final = _REGEX_OPERATORS | frozenset[Operator]({"icontains", "not_icontains"})
 _TRUTHS: Final = frozenset({"true", "false"})
 SEVERAL: Final = 2  # patterns, which share the work that one may do
 
@@ -100,8 +100,8 @@ def compile_filter(tree: Node, resolve: Resolver | None = None, *, ignores_case:
 
 
 def pattern_count(condition: Condition) -> int:
-    """Return how many regular expressions a condition may compile."""
-    if condition.type != "element" and condition.operator not in _REGEX_OPERATORS:
+    """Return how many regular expressions or fragments a condition searches for."""
+    if condition.type != "element" and condition.operator not in _SEARCHES:
         return 0
     return len(_values_of(condition))
 
@@ -188,14 +188,14 @@ def _equality(condition: Condition, fold: Callable[[str], str]) -> TokenTest:
     truths = frozenset(text_of(value) for value in values if isinstance(value, bool))
     named = _TRUTHS & frozenset(map(str.lower, texts))
     documents = frozenset(fold(text) for value in values if (text := _json_text(value)) is not None)
-    if not named and not documents:
-        return lambda raw: fold(plain_text(raw)) in texts
 
     def holds(raw: bytes | None) -> bool:
+        if raw is not None and raw[0] in b"[{":  # printing one takes long, and nothing else equals it
+            return bool(documents) and fold(plain_text(raw)) in documents
         text = plain_text(raw)
         if raw in {b"true", b"false"}:
             return text in named
-        return fold(text) in texts or text.lower() in truths or (_is_container(raw) and fold(text) in documents)
+        return fold(text) in texts or (bool(truths) and text.lower() in truths)
 
     return holds
 
@@ -210,22 +210,32 @@ def _json_text(value: Scalar) -> str | None:
         return None
 
 
-def _is_container(raw: bytes | None) -> bool:
-    return raw is not None and raw[0] in b"[{"
-
-
-def _texts(test: Callable[[str, str], bool], condition: Condition) -> TokenTest:
-    """Return the test of a text against any of the values, in which case makes no difference."""
+def _contains(condition: Condition) -> TokenTest:
+    """Return the test for any of the fragments, in which case makes no difference."""
     fragments = [text_of(value).lower() for value in _values_of(condition)]
-    if len(fragments) == 1:
-        [fragment] = fragments
-        return lambda raw: test(plain_text(raw).lower(), fragment)
+    if not fragments:
+        return _never
 
     def holds(raw: bytes | None) -> bool:
-        text = plain_text(raw).lower()
-        return any(test(text, fragment) for fragment in fragments)
+        text = plain_text(raw)
+        text = text[: searched_length(len(text), len(fragments))].lower()
+        return any(fragment in text for fragment in fragments)
 
     return holds
+
+
+def _starts_with(condition: Condition) -> TokenTest:
+    fragments = tuple(text_of(value).lower() for value in _values_of(condition))
+    return lambda raw: plain_text(raw).lower().startswith(fragments)
+
+
+def _ends_with(condition: Condition) -> TokenTest:
+    fragments = tuple(text_of(value).lower() for value in _values_of(condition))
+    return lambda raw: plain_text(raw).lower().endswith(fragments)
+
+
+def _never(_raw: bytes | None) -> bool:
+    return False
 
 
 def _regex(condition: Condition) -> TokenTest:
@@ -348,9 +358,9 @@ def _single_text(condition: Condition) -> str:
 
 _BUILDERS: Final[Mapping[Operator, _Builder]] = {
     "exact": _exact,
-    "icontains": partial(_texts, lambda text, fragment: fragment in text),
-    "starts_with": partial(_texts, str.startswith),
-    "ends_with": partial(_texts, str.endswith),
+    "icontains": _contains,
+    "starts_with": _starts_with,
+    "ends_with": _ends_with,
     "regex": _regex,
     "gt": _ordering(gt, gt),
     "gte": _ordering(ge, ge),

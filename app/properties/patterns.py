@@ -59,6 +59,12 @@ def shared_work() -> Iterator[None]:
         _work.reset(token)
 
 
+def searched_length(length: int, fragments: int) -> int:
+    """Return how much of a text may be searched for a number of fragments, each of which costs as an instruction."""
+    work = _work.get()
+    return min(length, limits.PATTERN_WORK.value // fragments) if work is None else work.take(length, fragments)
+
+
 class Search(NamedTuple):
     """A compiled expression: ``found`` tests whether a text holds it. ``size`` is in bytes."""
 

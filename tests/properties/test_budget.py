@@ -39,7 +39,7 @@ def nested(entries: list[object]) -> object:
         (
             lambda n: (
                 [{**CONDITION, "operator": "regex", "value": f"{i:01000}"} for i in range(65)]
-                + [{**CONDITION, "operator": "not_regex", "value": "é" * ((n - 65_000) // 2)}]
+                + [{**CONDITION, "operator": "icontains", "value": "é" * ((n - 65_000) // 2)}]
             ),
             limits.PATTERN_BYTES.value,
             "too_many_patterns",

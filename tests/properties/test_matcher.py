@@ -269,6 +269,17 @@ def test_catastrophic_pattern_runs_in_linear_time(pattern: str) -> None:
     assert time.perf_counter() - started < 2  # it takes milliseconds; backtracking would not end in our lifetime
 
 
+def test_many_fragments_in_a_long_text_cost_no_more_than_a_regular_expression() -> None:
+    fragments = tuple(f"{number:05}" for number in range(1_000))
+    text = json.dumps("a" * 500_000 + "00001")
+    started = time.process_time()
+
+    assert not holds("icontains", fragments, text)  # the end of the text is not searched
+    assert holds("icontains", fragments[:8], text)
+
+    assert time.process_time() - started < 0.2  # it takes a hundredth
+
+
 @given(st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
 def test_fragment_without_wildcards_is_a_substring(before: str, fragment: str, after: str) -> None:
     plain = "".join(character for character in fragment if character.isalnum() and character not in "%_\\")
