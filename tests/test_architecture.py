@@ -64,6 +64,8 @@ PURE = (
     "app.people.groups.decoding",
     "app.flags.filters",
     "app.flags.evaluation.rules",
+    "app.flags.evaluation.conditions",
+    "app.flags.evaluation.flag_references",
     "app.flags.evaluation.hashing",
     "app.flags.evaluation.event_flags",
     "app.flags.evaluation.decoding",

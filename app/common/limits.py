@@ -223,8 +223,8 @@ PATTERN_BYTES: Final = Limit(
     "regular expressions of a flag, cohort, action, metric or filter of test accounts together",
     64 * KIB,
     "bytes",
-    "They are compiled before they are used. So are fragments of texts, and conditions on elements; a short one counts"
-    " as 64 bytes.",
+    "They are compiled before they are used. So are conditions on elements; fragments of texts count too, and a short"
+    " one counts as 64 bytes.",
     "400 `too_many_patterns`",
     "The regular expressions may have at most {value} bytes together.",
 )

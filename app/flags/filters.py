@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from pydantic import JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.ids import read_reference
 from app.properties.budget import FilterBudget, check_size
-from app.properties.filters import InvalidFilter, Node, parse_filter
+from app.properties.filters import Condition, InvalidFilter, Node, conditions_of, parse_filter
 from app.properties.matcher import compile_filter
+from app.properties.operators import TEXT_OPERATORS, complement_of
+from app.properties.subjects import named_flag
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
@@ -115,6 +119,28 @@ def cohorts_of(filters: JsonDict) -> list[JsonValue]:
     return [condition.get("value") for condition in conditions if condition.get("type") == "cohort"]
 
 
+def flags_of(tree: Node) -> frozenset[int]:
+    """Return the ids of the flags whose values conditions test.
+
+    Raises
+    ------
+    InvalidFilter
+        When a condition does not name a flag by its id.
+    """
+    return frozenset(named_flag(condition) for condition in conditions_of(tree) if condition.type == "flag")
+
+
+def dependencies_of(filters: JsonDict) -> frozenset[int]:
+    """Return the ids of the flags that release conditions name; those that cannot be read are left out."""
+    entries = (entry for group in groups_of(filters) for entry in _listed(group.get("properties")))
+    found = (read_reference(entry.get("key")) for entry in entries if entry.get("type") == "flag")
+    return frozenset(number for number in found if number is not None)
+
+
+def _listed(properties: JsonValue) -> list[JsonDict]:
+    return [entry for entry in properties if isinstance(entry, dict)] if isinstance(properties, list) else []
+
+
 def check_limits(filters: JsonDict) -> None:
     """Refuse filters that are too large. A release condition counts even if it has no condition on properties.
 
@@ -138,7 +164,11 @@ def check_limits(filters: JsonDict) -> None:
 def conditions_in(filters: JsonDict) -> list[Node]:
     """Return the conditions on properties in the release conditions; those that cannot be read are left out."""
     entries = [entry for group in groups_of(filters) if isinstance(entry := group.get("properties"), list)]
-    return [condition for listed in entries for condition in parse_filter(listed).children]
+    found: list[Node] = []
+    for entry in (entry for listed in entries for entry in listed):
+        with suppress(InvalidFilter):
+            found += parse_filter([entry], allows_flags=True).children
+    return found
 
 
 def validate_filters(filters: JsonDict) -> None:
@@ -219,18 +249,36 @@ def _conditions(group: JsonDict) -> list[JsonDict]:
 
 def _validate_condition(condition: JsonDict, group_type_index: int | None) -> None:
     kind = condition.get("type", "event")
-    if group_type_index is None and kind not in ("person", "cohort"):
+    if group_type_index is None and kind not in ("person", "cohort", "flag"):
         raise _refusal("can only use person and cohort properties")
     if group_type_index is not None and (kind != "group" or condition.get("group_type_index") != group_type_index):
         raise _refusal("can only use group properties")
-    tree = parse_filter([condition])
-    if not tree.children:  # evaluation would skip the condition, and release to everyone
-        raise ValidationFailed("Filters are not valid", attr="filters")
-    if kind != "cohort":
+    try:
+        tree = parse_filter([condition], allows_flags=True)
+        if kind == "flag":
+            flags_of(tree)
+    except InvalidFilter as error:
+        raise _refusal(error.detail) from error
+    for parsed in conditions_of(tree):
+        _refuse_what_sdks_read_otherwise(parsed)
+    if kind not in {"cohort", "flag"}:
         try:
             compile_filter(tree)
         except InvalidFilter as error:
             raise _refusal_of(error) from error
+
+
+def _refuse_what_sdks_read_otherwise(condition: Condition) -> None:
+    """Refuse what is clear elsewhere, but would have another meaning where an SDK evaluates the flag."""
+    if isinstance(condition.value, tuple):
+        if condition.operator in TEXT_OPERATORS:
+            raise _refusal(f"the operator {condition.operator!r} takes one text in flags, not a list")
+        if not condition.value:
+            raise _refusal(f"the operator {condition.operator!r} needs a value in flags, got an empty list")
+    if condition.negation and condition.type == "flag":
+        raise _refusal("a condition on a flag cannot be negated: name another value")
+    if condition.negation and complement_of(condition.operator) is None:
+        raise _refusal(f"the operator {condition.operator!r} cannot be negated in flags: use another operator")
 
 
 def _is_percentage(value: JsonValue) -> bool:

@@ -9,6 +9,7 @@ from app.activity_log.service import ActivityLog
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import read_id, read_reference
 from app.db.models import FeatureFlag, User
+from app.flags.evaluation.flag_references import ordered_ids
 from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
@@ -16,6 +17,7 @@ from app.flags.filters import (
     check_limits,
     cohorts_of,
     conditions_in,
+    dependencies_of,
     rewrite_filters,
     ship,
     validate_filters,
@@ -107,8 +109,10 @@ class FlagService:
         is_deleted = flag.deleted if body.deleted is None else body.deleted
         if not is_deleted and (key != flag.key or flag.deleted) and await self._flags.key_is_taken(key):
             raise _key_taken()
+        if is_deleted and not flag.deleted:
+            await self._refuse_if_others_depend(flag)
         if body.filters is not None and "groups" in body.filters:
-            await self._validate(body.filters)
+            await self._validate(body.filters, flag.id)
             flag.filters = body.filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
@@ -130,7 +134,7 @@ class FlagService:
         before = _state(flag)
         filters = rewrite_filters(flag.filters, properties, aggregation_group_type_index)
         if properties is not None:
-            await self._validate(filters)
+            await self._validate(filters, flag.id)
         else:  # what an older flag holds may exceed the limits
             await asyncio.to_thread(validate_filters, filters)
             await self._check_cohorts(filters)
@@ -184,7 +188,7 @@ class FlagService:
             raise _key_taken() from error
         await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
-    async def _validate(self, filters: JsonDict) -> None:
+    async def _validate(self, filters: JsonDict, flag_id: int | None = None) -> None:
         check_limits(filters)
         try:
             await compile_patterns(conditions_in(filters))
@@ -192,11 +196,38 @@ class FlagService:
             raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
         validate_filters(filters)
         await self._check_cohorts(filters)
+        await self._check_flags(filters, flag_id)
+
+    async def _check_flags(self, filters: JsonDict, flag_id: int | None) -> None:
+        """Refuse conditions on flags that do not exist, that are evaluated for groups, or that depend on this one."""
+        named = dependencies_of(filters)
+        if not named:
+            return
+        flags = {flag.id: flag for flag in await self._flags.all_undeleted()}
+        for other in sorted(named):
+            if other not in flags:
+                raise ValidationFailed(
+                    f"Feature flag with id {other} does not exist", code="flag_does_not_exist", attr="filters"
+                )
+            if flags[other].filters.get("aggregation_group_type_index") is not None:
+                raise ValidationFailed(f"Feature flag {flags[other].key!r} is one of groups", attr="filters")
+        references = {number: dependencies_of(flag.filters) for number, flag in flags.items()}
+        if flag_id is not None:
+            references[flag_id] = named
+            if flag_id not in ordered_ids(references):
+                raise ValidationFailed("A flag cannot depend on itself, directly or through others", attr="filters")
+
+    async def _refuse_if_others_depend(self, flag: FeatureFlag) -> None:
+        for other in await self._flags.all_undeleted():
+            if flag.id in dependencies_of(other.filters):
+                detail = f"The flag cannot be deleted: the feature flag {other.key[:200]!r} depends on it."
+                raise ValidationFailed(detail, code="flag_in_use", attr="deleted")
 
     async def _check_cohorts(self, filters: JsonDict) -> None:
         references = cohorts_of(filters)
         ids = [read_reference(reference) for reference in references]
-        known = await self._cohorts.find(cohort_id for cohort_id in ids if cohort_id is not None) if ids else {}
+        named = [cohort_id for cohort_id in ids if cohort_id is not None]
+        known = await self._cohorts.find_to_refer(named) if ids else {}
         for reference, cohort_id in zip(references, ids, strict=True):
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"

@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 from app.accounts.auth.dependencies import ProjectDep
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.health.definition import DefinitionChecker
+from app.experiments.health.filter_problems import FilterProblems
 from app.experiments.health.service import HealthService
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.cohort_references import CohortReferences
 from app.metrics.queries.service import MetricQueryBuilder
 
 
@@ -24,6 +26,7 @@ async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDe
         SharedCounts(materializer.shared, project),
         materializer.failures,
         DefinitionChecker(MetricQueryBuilder(database, project)),
+        FilterProblems(MetricQueryBuilder(database, project), CohortReferences(database, project.id)),
     )
 
 

@@ -14,11 +14,13 @@ from app.experiments.health.definition_findings import (
     find_invalid_parts,
     find_unknown_settings,
 )
+from app.experiments.health.filter_problems import FilterProblems
 from app.experiments.health.rules import (
     Evidence,
     Finding,
     check,
     exposures_removed,
+    filters_not_understood,
     metric_not_counted,
     sort_findings,
     status_of,
@@ -51,14 +53,26 @@ class HealthService:
         shared: SharedCounts,
         failures: CountingFailures,
         checker: DefinitionChecker,
+        filters: FilterProblems,
     ) -> None:
         self._checker = checker
         self._counter = counter
         self._shared = shared
         self._failures = failures
+        self._filters = filters
 
     async def report(self, experiment: Experiment) -> HealthReport:
         """Check everything about an experiment; before its start its definition, and without findings it is waiting."""
+        problems = await self._filters.of(experiment, with_metrics=not _is_ahead(experiment))
+        added = [filters_not_understood(problems)] if problems else []
+        try:
+            return _with(await self._counted_report(experiment), added)
+        except ValidationFailed:
+            if not added:
+                raise
+            return HealthReport("unhealthy", added)
+
+    async def _counted_report(self, experiment: Experiment) -> HealthReport:
         if _is_ahead(experiment):
             return await report_ahead(experiment, self._checker)
         uncounted = self._failures.given_up(experiment.id)
@@ -72,11 +86,7 @@ class HealthService:
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
-        added = [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)]
-        if not added:
-            return report
-        status: Status = "unhealthy" if report.status == "unhealthy" else "warning"
-        return HealthReport(status, sort_findings([*report.findings, *added]))
+        return _with(report, [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)])
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""
@@ -147,6 +157,14 @@ def check_experiment(
     of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
     findings = sort_findings([*of_definition, *check(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
+
+
+def _with(report: HealthReport, added: Sequence[Finding]) -> HealthReport:
+    """Return a report with further findings."""
+    if not added:
+        return report
+    is_critical = report.status == "unhealthy" or any(finding.severity == "critical" for finding in added)
+    return HealthReport("unhealthy" if is_critical else "warning", sort_findings([*report.findings, *added]))
 
 
 def _not_counted(experiment: Experiment, failure: Failure) -> Finding:

@@ -24,14 +24,18 @@ _SMALL_CHARACTERS: Final = 2_000  # of filters that compile in a millisecond or 
 
 @dataclass(frozen=True)
 class FlagSet:
-    """Flags that are evaluated together, with the data that they need together."""
+    """Flags that are evaluated together, with the data that they need together.
+
+    ``inactive`` are the ids of the project's flags that are off, whose value is false where others depend on them.
+    """
 
     flags: Sequence[PreparedFlag] = ()
+    inactive: Set[int] = frozenset()
 
     @cached_property
     def personal(self) -> "FlagSet":
         """The flags that are evaluated for persons, not for groups."""
-        return FlagSet([flag for flag in self.flags if flag.group_type_index is None])
+        return FlagSet([flag for flag in self.flags if flag.group_type_index is None], self.inactive)
 
     @cached_property
     def group_type_indexes(self) -> Set[int]:
@@ -118,7 +122,7 @@ class ActiveFlags:
             if found is None:
                 self._entries.pop(token, None)
                 return None
-            project_id, rows = found
+            project_id, rows, inactive = found
             group_types = await self._groups(session, project_id).type_names()
         slices = TimeSlices()
         flags = {}
@@ -126,7 +130,7 @@ class ActiveFlags:
             flags[row] = known.get(row) or await _prepare(row)
             if slices.are_over():
                 await slices.pause()
-        project = ProjectFlags(project_id, FlagSet(tuple(flags.values())), group_types)
+        project = ProjectFlags(project_id, FlagSet(tuple(flags.values()), inactive), group_types)
         # A commit during the read may be missing from its result: then the entry serves this request only.
         fresh_until = self._clock() + FRESH_SECONDS if changes == self._changes else self._clock()
         self._store(token, _Entry(project, flags, fresh_until))

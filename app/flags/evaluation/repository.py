@@ -1,11 +1,11 @@
 """The flags, persons and hash keys of evaluation in the database."""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from sqlalchemy import Integer, Select, Text, and_, bindparam, cast, select
+from sqlalchemy import Integer, Select, Text, and_, bindparam, case, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bulk import insert_missing_rows
@@ -38,8 +38,11 @@ class ActiveFlagRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find(self, token: str) -> tuple[int, Sequence[StoredFlag]] | None:
-        """Return the id of the project that has the token, and its active, undeleted flags, oldest first."""
+    async def find(self, token: str) -> tuple[int, Sequence[StoredFlag], Set[int]] | None:
+        """Return the id of the project that has the token, its active flags, oldest first, and the ids of the others.
+
+        Deleted flags are not among them.
+        """
         has_experiment = (
             select(Experiment.id).where(Experiment.feature_flag_id == FeatureFlag.id).correlate(FeatureFlag).exists()
         )
@@ -48,13 +51,13 @@ class ActiveFlagRepository:
                 Project.id,
                 FeatureFlag.id,
                 FeatureFlag.key,
-                cast(FeatureFlag.filters, Text),
+                case((FeatureFlag.active, cast(FeatureFlag.filters, Text)), else_=None),
                 FeatureFlag.ensure_experience_continuity,
                 has_experiment,
             )
             .outerjoin(
                 FeatureFlag,
-                and_(FeatureFlag.project_id == Project.id, FeatureFlag.active, ~FeatureFlag.deleted),
+                and_(FeatureFlag.project_id == Project.id, ~FeatureFlag.deleted),
             )
             .where(Project.api_token == token)
             .order_by(FeatureFlag.id)
@@ -62,8 +65,9 @@ class ActiveFlagRepository:
         found = rows.all()
         if not found:
             return None
-        flags = (StoredFlag(*row[1:]) for row in found)
-        return found[0][0], [flag for flag in flags if flag.key]  # a project without flags gives one row of nulls
+        stored = [row for row in found if row[2]]  # a project without flags gives one row of nulls
+        active = [StoredFlag(*row[1:]) for row in stored if row[3] is not None]
+        return found[0][0], active, {row[1] for row in stored if row[3] is None}
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Evaluates a project's flags for a person, with the data stored about the person."""
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,8 +12,16 @@ from app.db.bulk import chunks
 from app.db.database import Database
 from app.flags.evaluation.active_flags import ActiveFlags, FlagSet, ProjectFlags
 from app.flags.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsRequest, RawProperties
+from app.flags.evaluation.flag_references import in_order, with_dependencies
 from app.flags.evaluation.repository import EvaluatedPersonQueries, EvaluatedPersonRepository, StoredPerson
-from app.flags.evaluation.rules import Evaluation, EvaluationContext, KnownProperties, PreparedFlag, evaluate
+from app.flags.evaluation.rules import (
+    Evaluation,
+    EvaluationContext,
+    FlagResult,
+    KnownProperties,
+    PreparedFlag,
+    evaluate,
+)
 from app.flags.evaluation.sources import CohortsOf, GroupsOf
 from app.people.cohorts.service import LoadedCohorts
 from app.people.persons.repository import PersonRepository
@@ -32,6 +40,7 @@ class _KnownPerson:
     properties: str | None = None
     hash_keys: Mapping[str, str] = field(default_factory=dict)
     cohorts: Collection[int] = ()
+    lost_cohorts: Collection[int] = ()  # that are gone or not understood
     missing_hash_keys: Sequence[str] = ()  # keys of flags for which the former identifier is not stored yet
     former_id: str | None = None
 
@@ -95,14 +104,14 @@ class EvaluationService:
             person = await self._store_hash_keys(project.project_id, person, distinct_id)
         context = EvaluationContext(
             distinct_id=distinct_id,
-            person=_known_properties(reader, person.properties, sent, person.cohorts),
+            person=_known_properties(reader, person.properties, sent, person.cohorts, person.lost_cohorts),
             hash_keys=person.hash_keys,
             groups={
                 index: (key, _known_properties(reader, stored_groups.get((index, key)), sent_by_group[index]))
                 for index, key in group_keys.items()
             },
         )
-        return await evaluate_all(flags.flags, context)
+        return _only_requested(await evaluate_all(flags.flags, context, inactive=flags.inactive), flags_query)
 
     async def _read_person(
         self,
@@ -124,6 +133,7 @@ class EvaluationService:
             properties=person.properties if person else None,
             hash_keys=hash_keys,
             cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
+            lost_cohorts=loaded.lost if loaded else (),
             missing_hash_keys=[key for key in continuity_keys if key not in hash_keys] if owner and former_id else (),
             former_id=former_id,
         )
@@ -173,10 +183,12 @@ class EvaluationService:
                 person = found.get(distinct_id, _UNKNOWN_PERSON)
                 context = EvaluationContext(
                     distinct_id=distinct_id,
-                    person=_known_properties(project.reader, person.properties, {}, person.cohorts),
+                    person=_known_properties(
+                        project.reader, person.properties, {}, person.cohorts, person.lost_cohorts
+                    ),
                     hash_keys=person.hash_keys,
                 )
-                yield distinct_id, await evaluate_all(flags.flags, context, slices)
+                yield distinct_id, await evaluate_all(flags.flags, context, slices, inactive=flags.inactive)
                 if slices.are_over():
                     await slices.pause()
 
@@ -189,36 +201,61 @@ class EvaluationService:
         if flags.continuity_keys:
             hash_keys = await persons.hash_keys([person.id for person in found.values()])
         inside = await self._containing(project_id, found.values(), cohorts)
+        lost = cohorts.lost if cohorts else ()
         return {
-            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id])
+            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id], lost)
             for distinct_id, person in found.items()
         }
 
 
 async def evaluate_all(
-    flags: Iterable[PreparedFlag], context: EvaluationContext, slices: TimeSlices | None = None
+    flags: Sequence[PreparedFlag],
+    context: EvaluationContext,
+    slices: TimeSlices | None = None,
+    *,
+    inactive: Collection[int] = (),
 ) -> Evaluation:
-    """Evaluate flags in slices of time; an exception in one flag, which is a bug, does not affect the others."""
+    """Evaluate flags in slices of time; an exception in one flag, which is a bug, does not affect the others.
+
+    Flags follow those they depend on; ``inactive`` are the ids of flags that are off.
+    """
     slices = slices or TimeSlices()
-    results = []
+    results: dict[int, FlagResult] = {}
     failed = []
-    for flag in flags:
+    values: dict[int, bool | str] = dict.fromkeys(inactive, False)
+    ordered, in_circles = in_order(flags)
+    unknown = {flag.id for flag in in_circles}
+    for flag in (*ordered, *in_circles):
         try:
-            results.append(evaluate(flag, context))
+            results[flag.id] = evaluate(flag, context, values)
         except Exception:
             logger.exception("evaluation of flag %s failed", flag.id)
             failed.append(flag)
+        if flag.id in results and flag.id not in unknown:
+            values[flag.id] = results[flag.id].value
         if slices.are_over():
             await slices.pause()
-    return Evaluation(results, failed)
+    return Evaluation([results[flag.id] for flag in flags if flag.id in results], failed)
 
 
 def _requested_flags(active: FlagSet, flags_query: FlagsRequest) -> FlagSet:
+    """Return the flags that are requested, with those they depend on."""
     if flags_query.is_disabled:
         return FlagSet()
     if flags_query.flag_keys is None:
         return active
-    return FlagSet([flag for flag in active.flags if flag.key in flags_query.flag_keys])
+    requested = [flag for flag in active.flags if flag.key in flags_query.flag_keys]
+    return FlagSet(with_dependencies(requested, active.flags), active.inactive)
+
+
+def _only_requested(evaluation: Evaluation, flags_query: FlagsRequest) -> Evaluation:
+    keys = flags_query.flag_keys
+    if keys is None:
+        return evaluation
+    return Evaluation(
+        [result for result in evaluation.results if result.flag.key in keys],
+        [flag for flag in evaluation.failed if flag.key in keys],
+    )
 
 
 def _stored_identifiers(distinct_id: str, former_id: str | None) -> Sequence[str]:
@@ -253,7 +290,11 @@ def _undecided_groups(
 
 
 def _known_properties(
-    reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()
+    reader: PropertyReader,
+    stored: str | None,
+    sent: RawProperties,
+    cohorts: Collection[int] = (),
+    lost_cohorts: Collection[int] = (),
 ) -> KnownProperties:
     properties = reader.read(stored) if stored is not None else {}
-    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts)
+    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts, lost_cohorts)

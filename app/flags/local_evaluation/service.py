@@ -7,7 +7,7 @@ from app.common.errors import NotFound
 from app.common.storable_json import is_storable_json
 from app.flags.evaluation.rules import payloads_of
 from app.flags.evaluation.sources import Cohorts, Groups
-from app.flags.local_evaluation.documents import cohort_ids, definition
+from app.flags.local_evaluation.documents import cohort_ids, definition, dependency_chains
 from app.flags.local_evaluation.schemas import FlagDefinition, FlagDefinitionsRead
 from app.flags.service import FlagService
 
@@ -38,6 +38,7 @@ class DefinitionService:
         flags = await self._flags.all_undeleted()
         named_cohorts = cohort_ids([flag.filters for flag in flags])
         cohorts = await self._cohorts.definitions(named_cohorts) if named_cohorts else {}
+        dependencies = dependency_chains([(flag.id, flag.key, flag.filters) for flag in flags])
         return FlagDefinitionsRead(
             flags=[
                 FlagDefinition.model_validate(
@@ -50,6 +51,7 @@ class DefinitionService:
                         deleted=flag.deleted,
                         ensure_experience_continuity=flag.ensure_experience_continuity,
                         cohorts={} if with_cohorts else cohorts,
+                        dependencies=dependencies,
                     )
                 )
                 for flag in flags

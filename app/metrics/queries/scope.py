@@ -21,6 +21,7 @@ from app.metrics.facts.event_sets import EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.properties.filters import Group, parse_filter
+from app.properties.relative_dates import resolve_relative_dates
 from app.properties.splitting import both
 
 FLAG_CALLED = "$feature_flag_called"
@@ -94,7 +95,7 @@ class ExperimentScope:
         """
         actor = actor_property or self.actor_property
         return event_set(
-            entity.sources or (),
+            [self._at_present(source) for source in entity.sources or ()],
             self.variant_property if names_variant else None,
             value_property=value_property,
             actor_property=actor,
@@ -108,8 +109,11 @@ class ExperimentScope:
         """
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         is_exposure = both(always, parse_filter([condition]))
-        sources = [EventSource(name, is_exposure) for name in EXPOSURE_EVENTS]
+        sources = [self._at_present(EventSource(name, is_exposure)) for name in EXPOSURE_EVENTS]
         return event_set(sources, "$feature_flag_response", actor_property=self.actor_property)
+
+    def _at_present(self, source: EventSource) -> EventSource:
+        return EventSource(source.name, resolve_relative_dates(source.filter, self.now))
 
 
 def buckets(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Ticks:

@@ -1,6 +1,6 @@
 """From the metrics of an experiment to fact queries."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,11 +17,21 @@ from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Actions, Entity, Filters, cohorts_in, filters_in
+from app.metrics.queries.cohort_references import CohortReferences
+from app.metrics.queries.entities import (
+    NO_FILTER,
+    Actions,
+    Entity,
+    Filters,
+    filters_in,
+    read_entities,
+    refuse_missing_actions,
+)
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
+    filters_test_accounts,
     read_exposure,
     read_funnel,
     read_insight,
@@ -40,9 +50,8 @@ from app.metrics.queries.typed.reading import (
     read_typed,
 )
 from app.metrics.queries.typed.schemas import Node
-from app.people.cohorts.repository import CohortRepository
 from app.people.groups.repository import GroupRepository
-from app.properties.filters import Group, parse_filter
+from app.properties.filters import Group, InvalidFilter, parse_filter
 
 
 class MetricQueryBuilder:
@@ -55,7 +64,8 @@ class MetricQueryBuilder:
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
         self._events = EventQueries(database, project.id)
-        self._test_accounts = parse_filter(project.test_account_filters)
+        self._cohorts = CohortReferences(database, project.id)
+        self._test_accounts, self._problem = _read_test_accounts(project.test_account_filters)
 
     def scope(self, experiment: Experiment) -> ExperimentScope:
         """Return what all metrics of an experiment share, as of now.
@@ -138,7 +148,8 @@ class MetricQueryBuilder:
             event_sets = [scope.event_set(one.entity, actor_required=False) for one in (own, unfiltered)]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
-            always = test_account_filter(experiment.filters, self._test_accounts)
+            always = self._always(experiment.filters)
+            await self._cohorts.check([always])
             event_sets = [scope.exposures(always), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
@@ -203,28 +214,29 @@ class MetricQueryBuilder:
         so_far = scope.so_far
         return await self._events.unread_timestamps(names, so_far.start, max(so_far.start, so_far.last))
 
-    async def _prepared(self, filters: Filters) -> Actions:
-        """Return the actions that a metric mentions, when all that it filters by is compiled.
+    async def problem_of(self, filters: Filters) -> str:
+        """Return why a metric has an entity or condition that matches no event; empty if it has none."""
+        try:
+            actions = await self._prepared(filters)
+            refuse_missing_actions(read_entities(filters, actions, self._always(filters)))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
 
-        Raises
-        ------
-        ValidationFailed
-            When a cohort that it names does not exist.
-        """
-        always = test_account_filter(filters, self._test_accounts)
+    async def _prepared(self, filters: Filters) -> Actions:
+        """Return the actions that a metric mentions, when all that it filters by is compiled and known to exist."""
+        always = self._always(filters)
         await compile_of_metric([always])
         actions = await self._actions.of(filters)
-        of_actions = [source.filter for action in actions.values() for source in action.sources]
-        await self._refuse_missing_cohorts(cohorts_in([always, *filters_in(filters), *of_actions]))
+        steps = [source.filter for action in actions.values() for source in action.sources]
+        await self._cohorts.check([always, *filters_in(filters), *steps])
         return actions
 
-    async def _refuse_missing_cohorts(self, named: Set[int]) -> None:
-        if not named:
-            return
-        async with self.database.read() as session:
-            missing = named - (await CohortRepository(session, self.project_id).existing(named))
-        for cohort_id in sorted(missing):
-            raise ValidationFailed(f"Cohort ID {cohort_id} does not exist!")
+    def _always(self, filters: Filters) -> Group:
+        """Return the filter on test accounts if the metric asks for it."""
+        if self._problem and filters_test_accounts(filters):
+            raise ValidationFailed(f"The project's test_account_filters: {self._problem}", attr="filters")
+        return test_account_filter(filters, self._test_accounts)
 
     async def own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         """Return the query of an experiment's own exposure; None where it has none."""
@@ -239,3 +251,11 @@ def _event_names(filters: Filters) -> frozenset[str] | None:
     if filters.get("actions") or any(not isinstance(name, str) for name in names):
         return None
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def _read_test_accounts(value: JsonValue) -> tuple[Group, str]:
+    """Return the filter of a project, and why it is not understood, if it is older than what refuses it today."""
+    try:
+        return parse_filter(value), ""
+    except InvalidFilter as error:
+        return NO_FILTER, error.detail

@@ -24,7 +24,7 @@ from app.people.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Condition, Conjunction, Node
 from app.properties.matcher import compile_filter
-from app.properties.subjects import cohort_id, is_cohort
+from app.properties.subjects import is_cohort, named_cohort
 from app.properties.validation import compile_patterns
 
 logger = logging.getLogger("abacus")
@@ -113,8 +113,8 @@ class ErasureService:
     ) -> dict[int, dict[str, bool]]:
         """Return whether each person passes each condition."""
         documents = {person.id: person.properties for person in persons}
-        about_cohorts = {digest: cohort_id(one) for digest, one in conditions.items() if is_cohort(one)}
-        loaded = await cohorts.load([number for number in about_cohorts.values() if number is not None])
+        about_cohorts = {digest: named_cohort(one) for digest, one in conditions.items() if is_cohort(one)}
+        loaded = await cohorts.load(about_cohorts.values(), ignores_case=False)
         inside = await cohorts.containing(loaded, documents)
         answers = {
             person_id: {digest: number in inside[person_id] for digest, number in about_cohorts.items()}

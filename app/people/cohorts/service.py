@@ -22,6 +22,7 @@ from app.people.cohorts.schemas import CohortCreate, CohortUpdate
 from app.people.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group, InvalidFilter
+from app.properties.references import cohorts_written
 from app.properties.validation import compile_patterns
 
 logger = logging.getLogger("abacus")
@@ -30,7 +31,9 @@ Members = NDArray[np.int64]
 
 MAX_NESTING = 10
 _LOGGED_CHARACTERS = 200
+_SHOWN_CHARACTERS = 200
 _STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
+_NO_CRITERIA: Mapping[int, Group] = {}
 _NO_MEMBERS: Members = np.empty(0, dtype=np.int64)
 
 
@@ -50,6 +53,11 @@ class LoadedCohorts:
     lists: Sequence[int]
     matcher: CohortMatcher
     reader: PropertyReader
+
+    @property
+    def lost(self) -> Set[int]:
+        """The cohorts that are gone or not understood: no condition on them holds."""
+        return self.wanted - self.matcher.known
 
 
 class CohortService:
@@ -82,7 +90,8 @@ class CohortService:
 
     async def count_members(self, cohort: Cohort) -> CountedCohort:
         """Count a cohort; a dynamic one by reading every person. Must be called inside a transaction."""
-        return CountedCohort(cohort, len(await self.members(cohort.id)))
+        members = await self.members(cohort.id)
+        return CountedCohort(cohort, 0 if members is None else len(members))
 
     async def _counted(self, cohorts: Sequence[Cohort]) -> list[CountedCohort]:
         counts = await self._cohorts.listed_counts([cohort.id for cohort in cohorts if cohort.is_static])
@@ -111,6 +120,8 @@ class CohortService:
         if body.is_static is not None and body.is_static != cohort.is_static:
             detail = "A cohort cannot change between a list and criteria: create another cohort"
             raise ValidationFailed(detail, attr="is_static")
+        if body.deleted and not cohort.deleted:
+            await self._refuse_if_used(cohort)
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(cohort, field, getattr(body, field))
@@ -125,35 +136,68 @@ class CohortService:
         return cohort
 
     async def delete(self, cohort: Cohort) -> None:
-        """Mark the cohort as deleted: cohorts that refer to it see it without members."""
+        """Mark the cohort as deleted.
+
+        Raises
+        ------
+        ValidationFailed
+            A flag, an experiment, an action, another cohort or the filter of test accounts names it.
+        """
+        await self._refuse_if_used(cohort)
         cohort.deleted = True
         await self._cohorts.flush()
 
-    async def members(self, cohort_id: int) -> Members:
-        """Return the ids of the persons that are currently in a cohort, ascending; an unknown one has no members.
+    async def find_to_refer(self, cohort_ids: Iterable[int]) -> dict[int, Cohort]:
+        """Return cohorts as `find` does, and keep them from being deleted until the transaction ends."""
+        await self._cohorts.lock_references()
+        return await self.find(cohort_ids)
+
+    async def _refuse_if_used(self, cohort: Cohort) -> None:
+        await self._cohorts.lock_references()
+        slices = TimeSlices()
+        async for user, documents in self._cohorts.documents_naming_cohorts():
+            if any(cohort.id in cohorts_written(document) for document in documents):
+                detail = f"The cohort cannot be deleted: {user[:_SHOWN_CHARACTERS]} refers to it."
+                raise ValidationFailed(detail, code="cohort_in_use")
+            if slices.are_over():
+                await slices.pause()
+
+    async def members(self, cohort_id: int) -> Members | None:
+        """Return the ids of the persons that are currently in a cohort, ascending; None if it is unknown.
 
         A list is joined with the current distinct ids, so it follows merges; criteria are tested on every person. Must
         be called inside a transaction (``Database.snapshot`` or ``Database.write``).
         """
-        return (await self.members_of([cohort_id]))[cohort_id]
+        return (await self.members_of([cohort_id])).get(cohort_id)
 
     async def members_of(self, cohort_ids: Iterable[int]) -> dict[int, Members]:
-        """Return the `members` of several cohorts; every person is read once for all of them."""
+        """Return the `members` of several cohorts; every person is read once for all of them.
+
+        Cohorts that are gone or not understood are absent: nothing is known of who is in them and who is not.
+        """
         wanted = set(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
         lists = {cohort.id: await self._cohorts.listed_persons(cohort.id) for cohort in cohorts if cohort.is_static}
-        found = {cohort_id: lists.get(cohort_id, _NO_MEMBERS) for cohort_id in wanted}
-        criteria = _criteria(cohorts)
-        dynamic = wanted & criteria.keys()
-        if dynamic:
-            found |= await self._matching(dynamic, criteria, lists)
+        matcher = _matcher(cohorts)
+        found = {cohort_id: lists.get(cohort_id, _NO_MEMBERS) for cohort_id in wanted & matcher.known}
+        dynamic = found.keys() - lists.keys()
+        if dynamic and matcher.has_criteria:
+            found |= await self._matching(dynamic, matcher, lists)
         return found
 
-    async def load(self, cohort_ids: Iterable[int]) -> LoadedCohorts:
-        """Load cohorts and those they refer to, to test persons one after another; unknown ones have no members."""
+    async def lost(self, cohort_ids: Iterable[int]) -> Set[int]:
+        """Return those of the cohorts that are gone or not understood."""
+        wanted = set(cohort_ids)
+        return wanted - _matcher((await self._with_references(wanted))[0]).known if wanted else wanted
+
+    async def load(self, cohort_ids: Iterable[int], *, ignores_case: bool = True) -> LoadedCohorts:
+        """Load cohorts and those they refer to, to test persons one after another.
+
+        For flags their conditions are conditions of the flags, and ignore case like these: SDKs evaluate both alike.
+        """
         wanted = frozenset(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
-        matcher = CohortMatcher(_criteria(cohorts))
+        matcher = _matcher(cohorts, ignores_case=ignores_case)
         lists = [cohort.id for cohort in cohorts if cohort.is_static]
         return LoadedCohorts(wanted, lists, matcher, PropertyReader(matcher.keys))
 
@@ -169,7 +213,7 @@ class CohortService:
         await compile_patterns(criteria.values())
         cohorts, _ = await self._with_references(referred)
         _refuse_unknown(referred, cohorts)
-        matcher = CohortMatcher({**_criteria(cohorts), **criteria})
+        matcher = _matcher(cohorts, criteria)
         lists = [cohort.id for cohort in cohorts if cohort.is_static]
         return LoadedCohorts(frozenset(criteria), lists, matcher, PropertyReader(matcher.keys))
 
@@ -193,9 +237,8 @@ class CohortService:
         return found
 
     async def _matching(
-        self, dynamic: set[int], criteria: Mapping[int, Group], lists: Mapping[int, Members]
+        self, dynamic: Set[int], matcher: CohortMatcher, lists: Mapping[int, Members]
     ) -> dict[int, Members]:
-        matcher = CohortMatcher(criteria)
         reader = PropertyReader(matcher.keys)
         listed_in: defaultdict[int, list[int]] = defaultdict(list)
         for cohort_id, persons in lists.items():
@@ -251,22 +294,35 @@ def _refuse_unknown(wanted: Set[int], cohorts: Iterable[Cohort], attr: str | Non
         raise ValidationFailed(detail, code="cohort_does_not_exist", attr=attr)
 
 
-def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:
-    """Return the criteria of the dynamic cohorts.
+def _matcher(
+    cohorts: Sequence[Cohort], others: Mapping[int, Group] = _NO_CRITERIA, *, ignores_case: bool = False
+) -> CohortMatcher:
+    """Return the matcher of cohorts, and of criteria that are not stored, by number.
 
-    Those without a condition have no members and are left out. So are older ones from when larger patterns were
-    accepted.
+    Cohorts whose criteria are not understood stay unknown to it.
+    """
+    criteria = _criteria(cohorts)
+    dynamic = {cohort_id: group for cohort_id, group in criteria.items() if group is not None} | dict(others)
+    listed = [cohort.id for cohort in cohorts if cohort.is_static] + [
+        cohort_id for cohort_id, group in criteria.items() if group is None
+    ]
+    return CohortMatcher(dynamic, listed, ignores_case=ignores_case)
+
+
+def _criteria(cohorts: Iterable[Cohort]) -> "dict[int, Group | None]":
+    """Return the criteria of the dynamic cohorts, None for those without a condition.
+
+    Those that are not understood are left out: they are older than what refuses them today.
     """
     found = {}
     for cohort in cohorts:
+        if cohort.is_static:
+            continue
         try:
-            criteria = None if cohort.is_static else read_criteria(cohort.filters, cohort.groups)
+            found[cohort.id] = read_criteria(cohort.filters, cohort.groups)
         except InvalidFilter as error:
             detail = error.detail[:_LOGGED_CHARACTERS]
             logger.warning("cohort %d of project %d has no members: %s", cohort.id, cohort.project_id, detail)
-            continue
-        if criteria is not None:
-            found[cohort.id] = criteria
     return found
 
 

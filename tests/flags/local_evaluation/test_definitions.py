@@ -177,9 +177,17 @@ def test_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, 
 
 
 def test_opposite_of_a_cohort_is_not_written_out() -> None:
-    opposite: JsonDict = {**COHORT, "negation": True}
+    opposite: JsonDict = {**COHORT, "operator": "not_in"}
+    cohorts: dict[int, object] = {3: {"type": "AND", "values": [COUNTRY]}}
 
-    assert properties({3: {"type": "AND", "values": [COUNTRY]}}, opposite) == [opposite]
+    assert properties(cohorts, opposite) == [opposite]
+    assert properties(cohorts, {**COHORT, "negation": True}) == [{**opposite, "negation": False}]
+
+
+def test_negation_is_written_as_the_opposite_operator_because_sdks_ignore_it() -> None:
+    assert properties({}, {**COUNTRY, "operator": "is_not", "negation": True}) == [
+        {**COUNTRY, "operator": "exact", "negation": False}
+    ]
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:

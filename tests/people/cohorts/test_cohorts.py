@@ -231,8 +231,7 @@ async def test_replaced_cohort_needs_a_name(service: Service) -> None:
 async def test_deleted_cohort_is_found_no_more(service: Service, method: str, body: object, status: int) -> None:
     await meet(service, ann="pro")
     gone = await create(service, filters=PRO)
-    kept = await create(service, filters=filters("AND", cohort(gone["id"])))
-    assert await count(service, kept) == 1
+    kept = await create(service, filters=PRO)
 
     response = await service.request(method, f"/cohorts/{gone['id']}/", json=body)
 
@@ -241,7 +240,6 @@ async def test_deleted_cohort_is_found_no_more(service: Service, method: str, bo
     assert (await service.read("/cohorts/"))["results"] == [kept]
     again = [await service.request(verb, path.format(id=gone["id"]), json={}) for verb, path in PATHS]
     assert [(answer.status_code, answer.json()) for answer in again] == [(404, NOT_FOUND)] * len(PATHS)
-    assert await count(service, kept) == 0
 
 
 async def test_cohorts_are_made_of_cohorts(service: Service) -> None:
@@ -350,7 +348,7 @@ BAD_IDS = "Distinct ids must be a list of texts that are not blank."
             {"filters": filters("AND", "{detail} {0}")},
             "filters",
             "invalid_input",
-            'Not a valid property: "{detail} {0}"',
+            'A property is an object, got "{detail} {0}"',
         ),
         ({"is_static": "perhaps"}, "is_static", "invalid_input", "Must be a valid boolean."),
         ({"is_static": None}, "is_static", "null", NULL),
@@ -486,9 +484,9 @@ async def test_members_and_the_question_about_one_person_agree(
         living = await cohorts.find(asked)
 
     expected = {listed: [ann, eve], dynamic: [ann, bob], mixed: [eve]}
-    assert {cohort_id: persons.tolist() for cohort_id, persons in found.items()} == {
-        cohort_id: expected.get(cohort_id, []) for cohort_id in asked
-    }
+    assert {cohort_id: persons.tolist() for cohort_id, persons in found.items()} == expected
+    assert loaded.lost == {theirs, 0, -1, 10**30}
+    assert one is not None
     assert {persons.dtype for persons in (one, *found.values())} == {np.dtype(np.int64)}
     assert of_each == {ann: {listed, dynamic}, bob: {dynamic}, eve: {listed, mixed}}
     assert overridden == {eve: {listed, dynamic}}
