@@ -41,9 +41,13 @@ def build_filters(
 def rewrite_filters(
     old: JsonDict, properties: Sequence[JsonDict] | None, aggregation_group_type_index: int | None
 ) -> JsonDict:
-    """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation."""
+    """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation.
+
+    Release conditions that all have these participants stay: a rollout that was changed since is not lost.
+    """
     new = dict(old)
-    if properties is not None:
+    held = groups_of(old)
+    if properties is not None and not (held and all((group.get("properties") or []) == properties for group in held)):
         new["groups"] = [{"properties": list(properties)}]
     new["aggregation_group_type_index"] = aggregation_group_type_index
     return new
