@@ -158,7 +158,7 @@ def validate_filters(filters: JsonDict) -> None:
         for condition in _conditions(group):
             _validate_condition(condition, index)
         share = group.get("rollout_percentage")
-        if share is not None and not _is_percentage(share):
+        if share is not None and not is_percentage(share):
             raise _refusal("rollout_percentage must be a number from 0 to 100")
     for group in groups:
         if group.get("variant") not in (None, "", *keys):
@@ -203,7 +203,7 @@ def _read_variant_keys(multivariate: JsonValue) -> list[JsonValue]:
         key = variant.get("key")
         if not isinstance(key, str) or not key.strip():
             raise _refusal("variants must have a key")
-        if not _is_percentage(variant.get("rollout_percentage")):
+        if not is_percentage(variant.get("rollout_percentage")):
             raise _refusal("variants must have a rollout_percentage from 0 to 100")
     keys = [variant["key"] for variant in variants]
     if len(keys) > len({str(key) for key in keys}):
@@ -231,5 +231,6 @@ def _validate_condition(condition: JsonDict, group_type_index: int | None) -> No
             raise _refusal_of(error) from error
 
 
-def _is_percentage(value: JsonValue) -> bool:
+def is_percentage(value: JsonValue) -> bool:
+    """Whether a value is a number from 0 to 100."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100

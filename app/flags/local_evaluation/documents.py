@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
 from app.flags.filters import JsonDict, groups_of, with_groups
+from app.flags.payloads import payloads_of
 
 CohortDefinitions = Mapping[int, JsonValue]
 
@@ -38,7 +39,7 @@ def definition(
             **filters,
             "groups": [_with_properties(groups[index], cohorts) for index in order_of_trial(groups)],
             "multivariate": filters.get("multivariate"),
-            "payloads": filters.get("payloads") or {},
+            "payloads": dict(payloads_of(filters)),
             "aggregation_group_type_index": filters.get("aggregation_group_type_index"),
         },
         "deleted": deleted,

@@ -5,10 +5,10 @@ from typing import TypeVar
 
 from app.common.errors import NotFound
 from app.common.storable_json import is_storable_json
-from app.flags.evaluation.rules import payloads_of
 from app.flags.evaluation.sources import Cohorts, Groups
 from app.flags.local_evaluation.documents import cohort_ids, definition
 from app.flags.local_evaluation.schemas import FlagDefinition, FlagDefinitionsRead
+from app.flags.payloads import ENABLED, payloads_of
 from app.flags.service import FlagService
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ class DefinitionService:
         if not is_storable_json(key):
             raise NotFound
         flag = await self._flags.with_key(key)
-        return payloads_of(flag.filters).get("true") if flag.active else None
+        return payloads_of(flag.filters).get(ENABLED) if flag.active else None
 
     async def read(self, *, with_cohorts: bool) -> FlagDefinitionsRead:
         """Return all undeleted flags, inactive ones included, so that an SDK knows that they are inactive.
