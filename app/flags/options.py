@@ -4,7 +4,7 @@ from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.flags.filters import JsonDict, groups_of
-from app.flags.holdouts import validate_holdout
+from app.flags.holdouts import read_holdout, validate_holdout
 
 _SWITCHES = ("early_exit", "feature_enrollment")
 
@@ -19,6 +19,11 @@ def enrollment_group(filters: JsonDict, flag_key: str) -> JsonDict | None:
         return {"properties": [{**chosen, "type": "person"}]}
     group = _first(filters.get("super_groups"))
     return group if group and group.get("properties") else None
+
+
+def decides_before_conditions(filters: JsonDict) -> bool:
+    """Whether a holdout or a person's own choice may decide before the release conditions."""
+    return read_holdout(filters) is not None or enrollment_group(filters, "") is not None
 
 
 def exits_early(filters: JsonDict) -> bool:

@@ -7,7 +7,8 @@ from pydantic import JsonValue
 
 from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
-from app.flags.filters import JsonDict, groups_of, with_groups
+from app.flags.filters import JsonDict, groups_of, is_simple, simple_rollout_percentage, with_groups
+from app.flags.options import decides_before_conditions
 from app.flags.payloads import payloads_of
 
 CohortDefinitions = Mapping[int, JsonValue]
@@ -46,6 +47,17 @@ def definition(
         "active": active,
         "ensure_experience_continuity": ensure_experience_continuity,
     }
+
+
+def simple_percentage(filters: JsonDict, *, ensure_experience_continuity: bool) -> int | float | None:
+    """Return the percentage by which an SDK of early 2022 may evaluate a flag; None if it has to ask.
+
+    It hashes the distinct id and knows nothing else. posthog-node 1.3 takes 0 percent for everyone.
+    """
+    if ensure_experience_continuity or not is_simple(filters) or decides_before_conditions(filters):
+        return None
+    percentage = simple_rollout_percentage(filters)
+    return 100 if percentage is None else percentage or None
 
 
 def cohort_ids(flags: Sequence[JsonDict]) -> frozenset[int]:

@@ -50,6 +50,13 @@ router.add_api_route(
 )
 
 
+@router.get("/api/feature_flag/", include_in_schema=False)
+async def list_simple_flags(definitions: DefinitionsByTokenDep) -> Response:
+    """Return the project's flags to SDKs of early 2022."""
+    page = await definitions.simple_flags()
+    return Response(page.model_dump_json(by_alias=True), media_type="application/json")
+
+
 @router.get(
     "/api/projects/{project_id}/feature_flags/local_evaluation/",
     summary="Get a project's flags for local evaluation",

@@ -27,6 +27,20 @@ class FlagDefinition(ResponseBody):
     ensure_experience_continuity: bool = Field(description="Whether the flag must be evaluated by the server.")
 
 
+class SimpleFlag(ResponseBody):
+    """A flag as SDKs of early 2022 read it: they evaluate simple ones themselves, and ask for the others."""
+
+    id: int
+    name: str
+    key: str
+    filters: dict[str, JsonValue]
+    deleted: bool
+    active: bool
+    is_simple_flag: bool
+    rollout_percentage: int | float | None
+    node_rollout_percentage: int | float | None = Field(serialization_alias="rolloutPercentage")
+
+
 class FlagDefinitionsRead(ResponseBody):
     flags: list[FlagDefinition]
     group_type_mapping: dict[str, str] = Field(

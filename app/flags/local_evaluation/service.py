@@ -6,10 +6,12 @@ from typing import TypeVar
 from app.common.errors import NotFound
 from app.common.storable_json import is_storable_json
 from app.flags.evaluation.sources import Cohorts, Groups
-from app.flags.local_evaluation.documents import cohort_ids, definition
-from app.flags.local_evaluation.schemas import FlagDefinition, FlagDefinitionsRead
+from app.flags.filters import with_groups
+from app.flags.local_evaluation.documents import cohort_ids, definition, simple_percentage
+from app.flags.local_evaluation.schemas import FlagDefinition, FlagDefinitionsRead, SimpleFlag
 from app.flags.payloads import ENABLED, payloads_of
 from app.flags.service import FlagService
+from app.http.schemas import Page
 
 Item = TypeVar("Item")
 
@@ -26,6 +28,27 @@ class DefinitionService:
             raise NotFound
         flag = await self._flags.with_key(key)
         return payloads_of(flag.filters).get(ENABLED) if flag.active else None
+
+    async def simple_flags(self) -> Page[SimpleFlag]:
+        """Return all undeleted flags in one page: SDKs of early 2022 read the first one only."""
+        found = []
+        for flag in await self._flags.all_undeleted():
+            filters = with_groups(flag.filters)
+            percentage = simple_percentage(filters, ensure_experience_continuity=flag.ensure_experience_continuity)
+            found.append(
+                SimpleFlag(
+                    id=flag.id,
+                    name=flag.name,
+                    key=flag.key,
+                    filters=filters,
+                    deleted=flag.deleted,
+                    active=flag.active,
+                    is_simple_flag=percentage is not None,
+                    rollout_percentage=percentage,
+                    node_rollout_percentage=percentage,
+                )
+            )
+        return Page(count=len(found), next=None, previous=None, results=found)
 
     async def read(self, *, with_cohorts: bool) -> FlagDefinitionsRead:
         """Return all undeleted flags, inactive ones included, so that an SDK knows that they are inactive.
