@@ -5,7 +5,7 @@ Old browser SDKs send requests with credentials, for which the response has to n
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from fastapi import APIRouter
@@ -13,10 +13,9 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.public_cors import METHODS, public_cors_headers
+
 _CORS_HEADER_PREFIX: Final = b"access-control-"
-_METHODS: Final = "GET, POST, OPTIONS"
-_EXPOSED: Final = b"Retry-After, X-Request-ID"
-_SECONDS_TO_REMEMBER: Final = b"7200"
 
 
 class PublicCORSMiddleware:
@@ -33,7 +32,7 @@ class PublicCORSMiddleware:
         if scope["type"] != "http" or not self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        cors_headers = _cors_headers(dict(scope["headers"]))
+        cors_headers = public_cors_headers(dict(scope["headers"]))
 
         async def send_open(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -44,34 +43,13 @@ class PublicCORSMiddleware:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            await JSONResponse({"status": 1}, headers={"Allow": _METHODS})(scope, receive, send_open)
+            await JSONResponse({"status": 1}, headers={"Allow": METHODS})(scope, receive, send_open)
             return
         await self._app(scope, receive, send_open)
 
     def _is_public(self, scope: Scope) -> bool:
         path: str = scope["path"]
         return self._paths.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None
-
-
-def _cors_headers(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """Return the headers that allow the origin of a request to read the response."""
-    origin = requested.get(b"origin")
-    if origin is None:
-        return [(b"vary", b"Origin")]
-    allowed = [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", _EXPOSED),
-    ]
-    if b"access-control-request-method" not in requested:
-        return [*allowed, (b"vary", b"Origin")]
-    return [
-        *allowed,
-        (b"access-control-allow-methods", _METHODS.encode()),
-        (b"access-control-allow-headers", requested.get(b"access-control-request-headers", b"Content-Type")),
-        (b"access-control-max-age", _SECONDS_TO_REMEMBER),
-        (b"vary", b"Origin, Access-Control-Request-Headers"),
-    ]
 
 
 def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:
