@@ -1,17 +1,21 @@
 """The definition of a flag that SDKs read for local evaluation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import JsonValue
 
 from app.common.ids import read_reference
 from app.flags.evaluation.rules import order_of_trial
 from app.flags.filters import JsonDict, groups_of, is_simple, simple_rollout_percentage, with_groups
+from app.flags.local_evaluation.cohorts import CohortDefinitions, plain_conditions
+from app.flags.local_evaluation.evaluators import (
+    condition_for_evaluators,
+    entries_of,
+    holdout_for_evaluators,
+    must_ask,
+)
 from app.flags.options import decides_before_conditions
 from app.flags.payloads import payloads_of
-
-CohortDefinitions = Mapping[int, JsonValue]
 
 
 def definition(
@@ -24,28 +28,37 @@ def definition(
     deleted: bool,
     ensure_experience_continuity: bool,
     cohorts: CohortDefinitions,
+    is_compared: bool = True,
 ) -> JsonDict:
     """Return a flag's definition.
 
     Its conditions are in the order in which the server tries them: SDKs of 2022 sort them in this order, later ones
     keep the order of the document, so both agree with the server. A cohort in ``cohorts`` that is a plain list of
     properties that must all hold is replaced by these properties.
+
+    Evaluators ask the server about flags that ensure experience continuity. So the definition of a flag about which the
+    client's evaluator could differ says that it does; ``is_compared`` is whether the evaluator knows all options.
     """
     groups = groups_of(with_groups(filters))
+    known = {name: value for name, value in filters.items() if name not in {"holdout", "bucketing_identifier"}}
+    holdout = holdout_for_evaluators(filters)
+    if holdout is not None:
+        known["holdout"] = holdout
     return {
         "id": flag_id,
         "name": name,
         "key": key,
         "filters": {
-            **filters,
-            "groups": [_with_properties(groups[index], cohorts) for index in order_of_trial(groups)],
+            **known,
+            "groups": [_group_for_evaluators(groups[index], cohorts) for index in order_of_trial(groups)],
             "multivariate": filters.get("multivariate"),
             "payloads": dict(payloads_of(filters)),
             "aggregation_group_type_index": filters.get("aggregation_group_type_index"),
         },
         "deleted": deleted,
         "active": active,
-        "ensure_experience_continuity": ensure_experience_continuity,
+        "ensure_experience_continuity": ensure_experience_continuity
+        or (active and must_ask(with_groups(filters), is_compared=is_compared)),
     }
 
 
@@ -62,49 +75,28 @@ def simple_percentage(filters: JsonDict, *, ensure_experience_continuity: bool) 
 
 def cohort_ids(flags: Sequence[JsonDict]) -> frozenset[int]:
     """Return the ids of the cohorts that the filters of flags name, whether the cohorts exist or not."""
-    entries = [entry for filters in flags for group in groups_of(filters) for entry in _entries(group)]
+    entries = [entry for filters in flags for group in groups_of(filters) for entry in entries_of(group)]
     found = (_cohort_of(entry) for entry in entries)
     return frozenset(cohort for cohort in found if cohort is not None)
 
 
-def _with_properties(group: JsonDict, cohorts: CohortDefinitions) -> JsonDict:
-    written: list[JsonValue] = []
-    for entry in _entries(group):
-        cohort = _cohort_of(entry)
-        conditions = _plain_conditions(cohorts.get(cohort)) if cohort is not None else None
-        if conditions is None or entry.get("negation") or entry.get("operator", "exact") != "exact":
-            written.append(entry)
-        else:
-            written.extend(conditions)
+def _group_for_evaluators(group: JsonDict, cohorts: CohortDefinitions) -> JsonDict:
     return {
         **group,
-        "properties": written,
+        "properties": [written for entry in entries_of(group) for written in _written(entry, cohorts)],
         "rollout_percentage": group.get("rollout_percentage"),
         "variant": group.get("variant"),
     }
 
 
-def _entries(group: JsonDict) -> list[dict[str, Any]]:
-    properties = group.get("properties")
-    return [entry for entry in properties if isinstance(entry, dict)] if isinstance(properties, list) else []
+def _written(entry: JsonDict, cohorts: CohortDefinitions) -> Sequence[JsonDict]:
+    """Return a condition as evaluators read it: that on a cohort as conditions on its properties where possible."""
+    condition = condition_for_evaluators(entry) or entry
+    cohort = _cohort_of(entry)
+    if cohort is None or condition.get("operator") == "not_in":
+        return [condition]
+    return plain_conditions(cohorts.get(cohort)) or [condition]
 
 
 def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
     return read_reference(entry.get("value")) if entry.get("type") == "cohort" else None
-
-
-def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
-    """Return the properties of a cohort if they must all hold; None for other definitions."""
-    if not isinstance(definition, dict) or definition.get("type") != "AND":
-        return None
-    conditions: list[JsonValue] = []
-    values = definition.get("values")
-    for value in values if isinstance(values, list) else []:
-        nested = _plain_conditions(value)
-        if nested is not None:
-            conditions.extend(nested)
-        elif isinstance(value, dict) and value.get("type") == "person":
-            conditions.append(value)
-        else:
-            return None
-    return conditions or None

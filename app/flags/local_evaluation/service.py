@@ -1,12 +1,15 @@
 """Collects the data with which an SDK evaluates a project's flags locally."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from pydantic import JsonValue
 
 from app.common.errors import NotFound
 from app.common.storable_json import is_storable_json
 from app.flags.evaluation.sources import Cohorts, Groups
 from app.flags.filters import with_groups
+from app.flags.local_evaluation.cohorts import criteria_for_evaluators
 from app.flags.local_evaluation.documents import cohort_ids, definition, simple_percentage
 from app.flags.local_evaluation.schemas import FlagDefinition, FlagDefinitionsRead, SimpleFlag
 from app.flags.payloads import ENABLED, payloads_of
@@ -14,6 +17,8 @@ from app.flags.service import FlagService
 from app.http.schemas import Page
 
 Item = TypeVar("Item")
+# Evaluators that know this version compare truth values by their text, as the server does; others ignore it.
+_COMPARES_TEXTS: Final = 2
 
 
 class DefinitionService:
@@ -50,13 +55,15 @@ class DefinitionService:
             )
         return Page(count=len(found), next=None, previous=None, results=found)
 
-    async def read(self, *, with_cohorts: bool) -> FlagDefinitionsRead:
+    async def read(self, *, with_cohorts: bool, is_compared: bool) -> FlagDefinitionsRead:
         """Return all undeleted flags, inactive ones included, so that an SDK knows that they are inactive.
 
         Parameters
         ----------
         with_cohorts
             Whether the client supports cohorts. For others they are replaced by their properties where possible.
+        is_compared
+            Whether the client's evaluator knows all that the server knows.
         """
         flags = await self._flags.all_undeleted()
         named_cohorts = cohort_ids([flag.filters for flag in flags])
@@ -73,13 +80,21 @@ class DefinitionService:
                         deleted=flag.deleted,
                         ensure_experience_continuity=flag.ensure_experience_continuity,
                         cohorts={} if with_cohorts else cohorts,
+                        is_compared=is_compared,
                     )
                 )
                 for flag in flags
             ],
             group_type_mapping=_with_text_keys(await self._groups.type_names()),
-            cohorts=_with_text_keys(cohorts) if with_cohorts else {},
+            cohorts=_for_evaluators(cohorts) if with_cohorts else {},
+            property_matching_version=_COMPARES_TEXTS,
         )
+
+
+def _for_evaluators(cohorts: Mapping[int, JsonValue]) -> dict[str, JsonValue]:
+    """Return the criteria of cohorts; without those that evaluators would read wrongly, so that they ask."""
+    written = {number: criteria_for_evaluators(criteria) for number, criteria in cohorts.items()}
+    return _with_text_keys({number: criteria for number, criteria in written.items() if criteria is not None})
 
 
 def _with_text_keys(items: Mapping[int, Item]) -> dict[str, Item]:

@@ -1,18 +1,24 @@
 """The definitions that server-side SDKs fetch for local evaluation."""
 
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+from pydantic import JsonValue
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.flags.filters import JsonDict
+from app.flags.local_evaluation.cohorts import criteria_for_evaluators
 from app.flags.local_evaluation.documents import cohort_ids, definition
+from app.flags.local_evaluation.evaluators import must_ask
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
 from tests.support.service import Service, event
 
 COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
+AGE: JsonDict = {"key": "age", "value": 7, "operator": "gt", "type": "person"}
+NOT_SET: JsonDict = {"key": "email", "operator": "is_not_set", "type": "person", "negation": True}
+IS_SET: JsonDict = {"key": "email", "operator": "is_set", "type": "person"}
 PAID: JsonDict = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
 PATHS = [
     "/flags/definitions",
@@ -77,6 +83,7 @@ async def test_definitions_are_those_of_all_flags_that_are_not_deleted(service: 
         ],
         "group_type_mapping": {},
         "cohorts": {},
+        "property_matching_version": 2,
     }
 
 
@@ -162,8 +169,8 @@ def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
 @pytest.mark.parametrize(
     ("cohort", "expected"),
     [
-        ({"type": "AND", "values": [COUNTRY, PAID]}, [COUNTRY, PAID]),
-        ({"type": "AND", "values": [{"type": "AND", "values": [COUNTRY]}]}, [COUNTRY]),
+        ({"type": "AND", "values": [AGE, NOT_SET]}, [AGE, IS_SET]),
+        ({"type": "AND", "values": [{"type": "AND", "values": [AGE]}]}, [AGE]),
         ({"type": "OR", "values": [COUNTRY]}, [COHORT]),
         ({"type": "AND", "values": [{"type": "OR", "values": [COUNTRY]}]}, [COHORT]),
         ({"type": "AND", "values": [{"key": "id", "value": 4, "type": "cohort"}]}, [COHORT]),
@@ -179,7 +186,72 @@ def test_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, 
 def test_opposite_of_a_cohort_is_not_written_out() -> None:
     opposite: JsonDict = {**COHORT, "negation": True}
 
-    assert properties({3: {"type": "AND", "values": [COUNTRY]}}, opposite) == [opposite]
+    assert properties({3: {"type": "AND", "values": [AGE]}}, opposite) == [{**COHORT, "operator": "not_in"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"operator": "exact", "value": "Pro"}, {"operator": "regex", "value": "^(?:Pro)$"}),
+        ({"operator": "exact", "value": ["Pro+", "7 a"]}, {"operator": "regex", "value": r"^(?:Pro\+|7\ a)$"}),
+        ({"operator": "is_not", "value": "Pro"}, {"operator": "not_regex", "value": "^(?:Pro)$"}),
+        ({"operator": "exact", "value": "Pro", "negation": True}, {"operator": "not_regex", "value": "^(?:Pro)$"}),
+        ({"operator": "exact", "value": ["7", 7, "True"]}, {"operator": "exact", "value": ["7", 7, "True"]}),
+        ({"operator": "exact", "value": ["Pro", 7]}, None),
+        ({"operator": "gt", "value": 7, "negation": True}, None),
+        ({"operator": "icontains", "value": ["a", "b"]}, None),
+    ],
+)
+def test_criteria_of_cohorts_are_written_so_that_evaluators_keep_the_case(
+    written: JsonDict, read: JsonDict | None
+) -> None:
+    named: JsonDict = {"key": "plan", "type": "person"}
+    criteria = {"type": "OR", "values": [{"type": "AND", "values": [{**named, **written}]}]}
+
+    expected = {"type": "OR", "values": [{"type": "AND", "values": [{**named, **read}]}]} if read else None
+    assert criteria_for_evaluators(cast("JsonValue", criteria)) == expected
+
+
+PYTHON, NODE = "posthog-python/7.91.1", "posthog-node/5.70.0"
+
+
+@pytest.mark.parametrize("agent", [PYTHON, NODE, "posthog-node/6.0.1"])
+async def test_current_evaluators_get_options_to_evaluate(service: Service, agent: str) -> None:
+    holdout = {"id": 1, "exclusion_percentage": 10}
+    await create_flag(service, filters={**EVERYBODY, "holdout": holdout, "early_exit": True})
+    await create_flag(service, "older", filters={**EVERYBODY, "holdout_groups": [{"variant": "holdout-2"}]})
+    await create_flag(service, "choice", filters={**EVERYBODY, "feature_enrollment": True})
+
+    flags = (await fetch(service, PATHS[0], **{"User-Agent": agent})).json()["flags"]
+
+    assert [flag["ensure_experience_continuity"] for flag in flags] == [False, False, True]
+    assert flags[0]["filters"]["holdout"] == {"id": "1", "exclusion_percentage": 10}
+    assert flags[1]["filters"]["holdout"] == {"id": "2", "exclusion_percentage": 100}
+
+
+@pytest.mark.parametrize("agent", ["posthog-python/6.9.3", "posthog-node/5.69.9", "posthog-go/9.0.0", "", "x" * 9])
+async def test_evaluators_that_know_fewer_options_ask_the_server(service: Service, agent: str) -> None:
+    await create_flag(service, filters={**EVERYBODY, "holdout": {"id": 1, "exclusion_percentage": 10}})
+    await create_flag(service, "early", filters={**EVERYBODY, "early_exit": True})
+    await create_flag(service, "plain", filters={**EVERYBODY, "holdout": None})
+
+    response = await fetch(service, PATHS[0], **{"User-Agent": agent})
+
+    asks = {flag["key"]: flag["ensure_experience_continuity"] for flag in response.json()["flags"]}
+    assert asks == {"beta-feature": True, "early": True, "plain": False}
+    assert "User-Agent" in response.headers["Vary"]
+
+
+def test_negated_condition_is_written_without_its_negation_or_left_to_the_server() -> None:
+    def asks(condition: JsonDict) -> bool:
+        return must_ask({"groups": [{"properties": [condition]}]}, is_compared=True)
+
+    negated: JsonDict = {**COUNTRY, "negation": True}
+    assert properties({}, negated) == [{**COUNTRY, "operator": "is_not"}]
+    assert not asks(negated)
+    assert asks({**AGE, "negation": True})
+    assert asks({**COUNTRY, "operator": "icontains", "value": ["a", "b"]})
+    assert asks({**COUNTRY, "value": []})
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:
