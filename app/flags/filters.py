@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -9,8 +10,9 @@ from pydantic import JsonValue
 from app.common import limits
 from app.common.errors import ValidationFailed
 from app.properties.budget import FilterBudget, check_size
-from app.properties.filters import InvalidFilter, Node, parse_filter
+from app.properties.filters import Condition, InvalidFilter, Node, conditions_of, parse_filter
 from app.properties.matcher import compile_filter
+from app.properties.operators import TEXT_OPERATORS, complement_of
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
@@ -136,7 +138,11 @@ def check_limits(filters: JsonDict) -> None:
 def conditions_in(filters: JsonDict) -> list[Node]:
     """Return the conditions on properties in the release conditions; those that cannot be read are left out."""
     entries = [entry for group in groups_of(filters) if isinstance(entry := group.get("properties"), list)]
-    return [condition for listed in entries for condition in parse_filter(listed).children]
+    found: list[Node] = []
+    for entry in (entry for listed in entries for entry in listed):
+        with suppress(InvalidFilter):
+            found += parse_filter([entry]).children
+    return found
 
 
 def validate_filters(filters: JsonDict) -> None:
@@ -221,14 +227,28 @@ def _validate_condition(condition: JsonDict, group_type_index: int | None) -> No
         raise _refusal("can only use person and cohort properties")
     if group_type_index is not None and (kind != "group" or condition.get("group_type_index") != group_type_index):
         raise _refusal("can only use group properties")
-    tree = parse_filter([condition])
-    if not tree.children:  # evaluation would skip the condition, and release to everyone
-        raise ValidationFailed("Filters are not valid", attr="filters")
+    try:
+        tree = parse_filter([condition])
+    except InvalidFilter as error:
+        raise _refusal(error.detail) from error
+    for parsed in conditions_of(tree):
+        _refuse_what_sdks_read_otherwise(parsed)
     if kind != "cohort":
         try:
             compile_filter(tree)
         except InvalidFilter as error:
             raise _refusal_of(error) from error
+
+
+def _refuse_what_sdks_read_otherwise(condition: Condition) -> None:
+    """Refuse what is clear elsewhere, but would have another meaning where an SDK evaluates the flag."""
+    if isinstance(condition.value, tuple):
+        if condition.operator in TEXT_OPERATORS:
+            raise _refusal(f"the operator {condition.operator!r} takes one text in flags, not a list")
+        if not condition.value:
+            raise _refusal(f"the operator {condition.operator!r} needs a value in flags, got an empty list")
+    if condition.negation and complement_of(condition.operator) is None:
+        raise _refusal(f"the operator {condition.operator!r} cannot be negated in flags: use another operator")
 
 
 def is_percentage(value: JsonValue) -> bool:

@@ -10,9 +10,10 @@ from typing import Final
 
 from app.common import limits
 from app.common.limits import Limit
-from app.properties.filters import Condition, InvalidFilter, Node, conditions_of, is_group
+from app.properties.errors import InvalidFilter
+from app.properties.filters import Condition, Node, conditions_of, is_group
 
-_PATTERNS: Final = frozenset({"regex", "not_regex", "icontains", "not_icontains"})
+_PATTERNS: Final = frozenset({"regex", "not_regex"})
 _SMALLEST_PATTERN: Final = 64  # bytes, for the time that even the shortest one takes to compile
 
 

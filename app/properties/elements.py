@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from app.properties.filters import Condition, InvalidFilter, Operator
+from app.properties.errors import InvalidFilter
+from app.properties.filters import Condition
+from app.properties.operators import Operator, text_of
 from app.properties.patterns import Search, check_length, search_expression
 
 ChainTest: TypeAlias = Callable[[str], bool]
@@ -18,7 +20,15 @@ CHAIN_PROPERTY: Final = "$elements_chain"
 LIST_PROPERTY: Final = "$elements"
 
 _NEGATIVE: Final[frozenset[Operator]] = frozenset({"is_not", "not_icontains", "not_regex", "is_not_set"})
-_EQUALITY: Final[frozenset[Operator]] = frozenset({"exact", "is_not"})
+_EQUALITY: Final[tuple[Operator, ...]] = ("exact", "is_not")
+_OPERATORS: Final[Mapping[str, tuple[Operator, ...]]] = {
+    "selector": _EQUALITY,
+    "tag_name": _EQUALITY,
+    **dict.fromkeys(
+        ("href", "text"),
+        (*_EQUALITY, "icontains", "not_icontains", "regex", "not_regex", "is_set", "is_not_set"),
+    ),
+}
 # Inside an element, semicolons occur only in quotes.
 _INSIDE: Final = r"""(?:[^;"]|"(?:[^"\\]|\\.)*")*?"""
 _REST_OF_ELEMENT: Final = rf"{_INSIDE}(?:;|$)"
@@ -56,7 +66,7 @@ def chain_test(condition: Condition) -> ChainTest:
         For another key, an operator that the key does not support, and a pattern that RE2 refuses.
     """
     searches = [search.found for search in chain_searches(condition)]
-    if condition.operator in _NEGATIVE:
+    if (condition.operator in _NEGATIVE) != condition.negation:
         return lambda chain: not any(found(chain) for found in searches)
     return lambda chain: any(found(chain) for found in searches)
 
@@ -64,27 +74,28 @@ def chain_test(condition: Condition) -> ChainTest:
 def _expressions(condition: Condition) -> Iterator[tuple[str, str]]:
     """Yield a regular expression for each value, with the value itself."""
     key, operator = condition.key, condition.operator
-    if key in {"selector", "tag_name"} and operator not in _EQUALITY:
-        raise InvalidFilter(f"The operator {operator!r} is not available for {key} of an element")
+    known = _OPERATORS.get(key)
+    if known is None:
+        raise InvalidFilter(f"Elements do not have the property {key[:100]!r}: use {', '.join(_OPERATORS)}")
+    if operator not in known:
+        raise InvalidFilter(
+            f"The operator {operator!r} is not available for {key} of an element; known are {', '.join(known)}"
+        )
     for text in _texts(condition):
         check_length(text)  # before an expression is derived from it, which takes the square of its length
         if key == "selector":
             yield _selector(text), text
         elif key == "tag_name":
             yield rf"(?:^|;){re.escape(text)}(?:\.|$|;|:)", text
-        elif key in {"href", "text"}:
-            yield _value(key, operator, text), text
         else:
-            raise InvalidFilter(
-                f"Elements do not have the property {key[:100]!r}: use selector, tag_name, href or text"
-            )
+            yield _value(key, operator, text), text
 
 
 def _texts(condition: Condition) -> Sequence[str]:
     if condition.operator in {"is_set", "is_not_set"}:
         return [""]
     values = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    return [_text(value) for value in values]
+    return [text_of(value) for value in values]
 
 
 def _value(key: str, operator: Operator, text: str) -> str:

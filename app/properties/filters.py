@@ -2,52 +2,55 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, TypeGuard, get_args
+from typing import Final, TypeAlias, TypeGuard
 
 from app.common.json_text import write_json
+from app.properties.errors import InvalidFilter
+from app.properties.operators import (
+    NEEDS_NO_VALUE,
+    OPERATORS,
+    TYPES,
+    Operator,
+    PropertyType,
+    Scalar,
+    Value,
+    check_value,
+    is_operator,
+    is_type,
+    operators_of,
+)
+from app.properties.text import sorted_json
 
-Operator: TypeAlias = Literal[
-    "exact",
-    "is_not",
-    "icontains",
-    "not_icontains",
-    "regex",
-    "not_regex",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "is_set",
-    "is_not_set",
-    "is_date_exact",
-    "is_date_before",
-    "is_date_after",
+__all__ = [
+    "Condition",
+    "Conjunction",
+    "Disjunction",
+    "Group",
+    "InvalidFilter",
+    "Json",
+    "Node",
+    "Operator",
+    "PropertyType",
+    "Scalar",
+    "Value",
+    "canonical",
+    "conditions_of",
+    "conditions_written",
+    "is_group",
+    "parse_filter",
 ]
-PropertyType: TypeAlias = Literal[
-    "event", "person", "group", "cohort", "static-cohort", "precalculated-cohort", "element", "session"
-]
-Scalar: TypeAlias = bool | int | float | str | None
-Value: TypeAlias = Scalar | tuple[Scalar, ...]
+
 Node: TypeAlias = "Condition | Conjunction | Disjunction"
 Group: TypeAlias = "Conjunction | Disjunction"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 
-_OPERATORS: Final[frozenset[str]] = frozenset(get_args(Operator))
-_TYPES: Final[frozenset[str]] = frozenset(get_args(PropertyType))
-_NEEDS_NO_VALUE: Final = frozenset({"is_set", "is_not_set"})
 _TRUE_TEXTS: Final = frozenset({"y", "yes", "t", "true", "on", "1"})
+_FALSE_TEXTS: Final = frozenset({"n", "no", "f", "false", "off", "0", "", "none"})
 _GROUP_TYPES: Final = range(5)
 _DEEPEST_NESTING: Final = 20
-
-
-class InvalidFilter(ValueError):
-    """An invalid filter; ``detail`` and ``code`` explain it to the client."""
-
-    def __init__(self, detail: str, code: str = "invalid_input") -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.code = code
+_SHOWN_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,35 +124,38 @@ class Disjunction:
         return {"type": "OR", "values": [child.to_json() for child in self.children]}
 
 
-def parse_filter(value: object) -> Group:
+def parse_filter(value: object, *, allows_flags: bool = False) -> Group:
     """Parse a property filter in any form that clients send.
 
     Parameters
     ----------
     value : JSON value or JSON text
-        - a list of properties: all of them must match. Invalid entries are skipped silently;
+        - a list of properties: all of them must match;
         - ``{"type": "AND" | "OR", "values": [...]}``: the values are all groups or all properties;
         - ``{"key": value, "key__operator": value}``: all of these event properties must match;
         - the JSON text of one of these;
         - None or an empty value: no restriction.
 
         A property is ``{"key", "value", "operator", "type", "group_type_index", "negation"}``. The operator defaults to
-        ``exact``, even if it is unknown; the type to ``event``. ``is_set`` and ``is_not_set`` need no value.
+        the one that tests for equality; the type to ``event``. ``is_set`` and ``is_not_set`` need no value.
+    allows_flags
+        Whether conditions on the values of other flags are allowed.
 
     Raises
     ------
     InvalidFilter
-        When a text is not JSON, a list mixes groups and properties, or the type of a group is not AND or OR.
+        For whatever is not understood: it names it, and what is known. No condition is ever left out, because a filter
+        without it would match more.
     """
     document = _from_text(value) if isinstance(value, str) else value
     if document is None:
         return Conjunction()
     if isinstance(document, Mapping):
         if is_group(document):
-            return _parse_group(document, depth=1)
+            return _parse_group(document, 1, allows_flags=allows_flags)
         return _parse_old_style(document)
     if isinstance(document, list | tuple):
-        return Conjunction(_parse_conditions(document))
+        return Conjunction(_parse_conditions(document, allows_flags=allows_flags))
     raise InvalidFilter("Properties are unparsable!")
 
 
@@ -211,12 +217,27 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def conditions_written(document: object) -> Iterator[Mapping[str, object]]:
+    """Yield the conditions of a filter as they were sent, in any form; those of what cannot be read are left out."""
+    with suppress(InvalidFilter):
+        document = _from_text(document) if isinstance(document, str) else document
+    waiting = [document]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, list | tuple):
+            waiting += reversed(entry)
+        elif is_group(entry):
+            waiting.append(entry["values"])
+        elif isinstance(entry, Mapping):
+            yield entry
+
+
 def is_group(entry: object) -> TypeGuard[Mapping[str, object]]:
     """Whether an entry of a filter, as clients send it, is a group of others."""
     return isinstance(entry, Mapping) and "type" in entry and "values" in entry
 
 
-def _parse_group(group: Mapping[str, object], depth: int) -> Group:
+def _parse_group(group: Mapping[str, object], depth: int, *, allows_flags: bool) -> Group:
     kind = str(group["type"]).upper()
     if kind not in {"AND", "OR"}:
         raise InvalidFilter(f"PropertyGroup is unparsable: {kind[:100]!r} is not a valid PropertyOperatorType")
@@ -225,76 +246,107 @@ def _parse_group(group: Mapping[str, object], depth: int) -> Group:
     values = group["values"] or []
     if not isinstance(values, list | tuple):
         raise InvalidFilter(f"PropertyGroup is unparsable: values must be a list, got {type(values).__name__}")
-    children = _parse_children(values, depth)
+    if group.get("negation"):
+        raise InvalidFilter("PropertyGroup is unparsable: a group has no negation, its conditions have")
+    children = _parse_children(values, depth, allows_flags=allows_flags)
     return Conjunction(children) if kind == "AND" else Disjunction(children)
 
 
-def _parse_children(values: Sequence[object], depth: int) -> tuple[Node, ...]:
+def _parse_children(values: Sequence[object], depth: int, *, allows_flags: bool) -> tuple[Node, ...]:
     groups = [entry for entry in values if is_group(entry)]
     if groups and len(groups) < len(values):
         raise InvalidFilter("Property list cannot contain both PropertyGroup and Property objects")
     if not groups:
-        return _parse_conditions(values)
-    parsed = (_parse_group(group, depth + 1) for group in groups)
+        return _parse_conditions(values, allows_flags=allows_flags)
+    parsed = [_parse_group(group, depth + 1, allows_flags=allows_flags) for group in groups]
     return tuple(group for group in parsed if group.children)
 
 
-def _parse_conditions(entries: Sequence[object]) -> tuple[Condition, ...]:
-    conditions = (_parse_condition(entry) for entry in entries)
-    return tuple(condition for condition in conditions if condition is not None)
+def _parse_conditions(entries: Sequence[object], *, allows_flags: bool) -> tuple[Condition, ...]:
+    return tuple(_parse_condition(entry, allows_flags=allows_flags) for entry in entries)
 
 
 def _parse_old_style(properties: Mapping[object, object]) -> Conjunction:
     conditions = []
     for name, value in properties.items():
         key, *rest = str(name).split("__")
-        condition = _parse_condition({"key": key, "value": value, "operator": rest[0] if rest else None})
-        if condition is None:
+        if value is None and not (rest and rest[0] in NEEDS_NO_VALUE):
             raise InvalidFilter(f"Property {str(name)[:100]!r} needs a value")
-        conditions.append(condition)
+        entry = {"key": key, "value": value, "operator": rest[0] if rest else None}
+        conditions.append(_parse_condition(entry, allows_flags=False))
     return Conjunction(tuple(conditions))
 
 
-def _parse_condition(entry: object) -> Condition | None:
-    """Parse a property; None if it is invalid."""
+def _parse_condition(entry: object, *, allows_flags: bool) -> Condition:
     if not isinstance(entry, Mapping):
-        return None
+        raise InvalidFilter(f"A property is an object, got {_shown(entry)}")
     key = entry.get("key")
-    property_type = entry.get("type") or "event"
-    sent_operator = entry.get("operator")
-    operator: Operator = sent_operator if _is_operator(sent_operator) else "exact"
-    value = entry.get("value")
-    if not isinstance(key, str) or not _is_type(property_type):
-        return None
-    if operator in _NEEDS_NO_VALUE:
-        value = operator  # a value that was sent has no meaning
-    group_type_index = entry.get("group_type_index")
-    if value is None or not _fits_the_type(group_type_index, property_type):
-        return None
+    if not isinstance(key, str):
+        raise InvalidFilter(f"A property needs a key, a text: {_shown(entry)}")
     try:
-        return Condition(
-            key, operator, _frozen(value), property_type, group_type_index, negation=_is_true(entry.get("negation"))
+        property_type = _read_type(entry, allows_flags=allows_flags)
+        operator = _read_operator(entry, property_type)
+        # A value that was sent beside an operator without a value has no meaning.
+        value = operator if operator in NEEDS_NO_VALUE else _frozen(entry.get("value"))
+        condition = Condition(
+            key,
+            operator,
+            value,
+            property_type,
+            _read_group_type_index(entry, property_type),
+            negation=_read_negation(entry.get("negation")),
         )
-    except (ValueError, TypeError, RecursionError):  # a value that JSON does not support, such as NaN
+        check_value(operator, value)
+    except InvalidFilter as error:
+        raise InvalidFilter(f"Property {key[:_SHOWN_CHARACTERS]!r}: {error.detail}", error.code) from error
+    except (ValueError, TypeError, RecursionError) as error:  # a value that JSON does not support, such as NaN
+        raise InvalidFilter(f"Property {key[:_SHOWN_CHARACTERS]!r}: the value is not JSON") from error
+    return condition
+
+
+def _read_type(entry: Mapping[str, object], *, allows_flags: bool) -> PropertyType:
+    property_type = entry.get("type") or "event"
+    if is_type(property_type) and (allows_flags or property_type != "flag"):
+        return property_type
+    known = ", ".join(name for name in TYPES if allows_flags or name != "flag")
+    where = "can only be used in release conditions of flags" if property_type == "flag" else "is not known"
+    raise InvalidFilter(f"the type {_shown(property_type)} {where}; known are {known}")
+
+
+def _read_operator(entry: Mapping[str, object], property_type: PropertyType) -> Operator:
+    known = operators_of(property_type)
+    operator = entry.get("operator")
+    if operator is None:
+        return known[0]
+    if is_operator(operator) and operator in known:
+        return operator
+    is_elsewhere = is_operator(operator) and operator in OPERATORS
+    where = f"is not available for the type {property_type!r}" if is_elsewhere else "is not known"
+    raise InvalidFilter(f"the operator {_shown(operator)} {where}; known are {', '.join(known)}")
+
+
+def _read_group_type_index(entry: Mapping[str, object], property_type: PropertyType) -> int | None:
+    index = entry.get("group_type_index")
+    if index is None and property_type != "group":
         return None
+    if type(index) is int and index in _GROUP_TYPES:
+        return index
+    raise InvalidFilter(f"group_type_index must be an integer from 0 to {_GROUP_TYPES[-1]}, got {_shown(index)}")
 
 
-def _fits_the_type(group_type_index: object, property_type: PropertyType) -> TypeGuard[int | None]:
-    if group_type_index is None:
-        return property_type != "group"
-    return type(group_type_index) is int and group_type_index in _GROUP_TYPES
+def _shown(value: object) -> str:
+    try:
+        shown = json.dumps(value, ensure_ascii=True)
+    except (ValueError, TypeError, RecursionError):
+        shown = f"a {type(value).__name__}"
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
 
 
-def _is_operator(operator: object) -> TypeGuard[Operator]:
-    return isinstance(operator, str) and operator in _OPERATORS
-
-
-def _is_type(property_type: object) -> TypeGuard[PropertyType]:
-    return isinstance(property_type, str) and property_type in _TYPES
-
-
-def _is_true(flag: object) -> bool:
-    return flag is not None and str(flag).lower() in _TRUE_TEXTS
+def _read_negation(flag: object) -> bool:
+    text = str(flag).lower()
+    if text not in _TRUE_TEXTS | _FALSE_TEXTS:
+        raise InvalidFilter(f"negation must be true or false, got {_shown(flag)}")
+    return text in _TRUE_TEXTS
 
 
 def _frozen(value: object) -> Value:
@@ -304,7 +356,7 @@ def _frozen(value: object) -> Value:
 
 
 def _scalar(value: object) -> Scalar:
-    """Return a scalar itself, and the JSON text of a container, which the text form of a property is compared with."""
+    """Return a scalar itself, and the JSON text of a container, which the text of a property is compared with."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return write_json(value)
+    return sorted_json(write_json(value))

@@ -1,4 +1,4 @@
-"""Regular expressions and LIKE patterns of users, run by RE2 in linear time, so that no pattern hangs the service.
+"""Regular expressions of users, run by RE2 in linear time, so that no pattern hangs the service.
 
 RE2 holds the interpreter while it compiles, for a few milliseconds at the largest size that is allowed, and releases it
 while it searches.
@@ -14,9 +14,8 @@ from typing import Final, NamedTuple, TypeAlias
 import re2
 
 from app.common import limits
-from app.properties.filters import InvalidFilter
+from app.properties.errors import InvalidFilter
 
-_LIKE_WILDCARDS = {"%": ".*", "_": "."}
 _INSTRUCTION_BYTES: Final = 8
 # RE2 refuses an expression whose instructions need two thirds of this. What they leave is for the states of a search:
 # where it runs out, the search is slower by far, and takes the time that ``limits.PATTERN_WORK`` allows.
@@ -82,39 +81,7 @@ def regular_expression(pattern: str) -> Search:
         support, such as look-around, back-references and repetitions above 1000.
     """
     check_length(pattern, "A regular expression")
-    return _compile(pattern, pattern, case_sensitive=True)
-
-
-def like_search(fragment: str) -> Search:
-    r"""Return a search for ``ILIKE '%fragment%'``.
-
-    ``%`` in the fragment matches any text and ``_`` any character; ``\%``, ``\_`` and ``\\`` are literal.
-
-    Raises
-    ------
-    InvalidFilter
-        For a fragment that is too large when it is compiled.
-    """
-    pieces: list[str] = []
-    characters = iter(fragment)
-    for character in characters:
-        if character == "\\":
-            following = next(characters, "")
-            literal = following if following and following in "%_\\" else "\\" + following
-            pieces.append(re2.escape(literal))
-        else:
-            pieces.append(_LIKE_WILDCARDS.get(character) or re2.escape(character))
-    return _compile("".join(pieces), fragment, case_sensitive=False)
-
-
-def contains_like(fragment: str) -> Find:
-    """Return a function that tests whether a text is ``ILIKE '%fragment%'``; see `like_search`."""
-    found = like_search(fragment).found
-    if not fragment.isascii() or any(character in fragment for character in "%_\\"):
-        return found
-    lowered = fragment.lower()
-    # Most fragments and texts are plain ASCII, for which a substring search is equivalent and ten times as fast.
-    return lambda text: lowered in text.lower() if text.isascii() else found(text)
+    return _compile(pattern, pattern)
 
 
 def search_expression(expression: str, written: str) -> Search:
@@ -126,7 +93,7 @@ def search_expression(expression: str, written: str) -> Search:
         When the text is too long or RE2 refuses the expression; the error names the text.
     """
     check_length(written)
-    return _compile(expression, written, case_sensitive=True)
+    return _compile(expression, written)
 
 
 def check_length(text: str, subject: str = "A pattern") -> None:
@@ -146,19 +113,19 @@ class _Cache:
     """The latest compiled expressions, up to a size in bytes, so that each is compiled once and not at each use."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._entries: OrderedDict[tuple[str, bool], Search | _Refusal] = OrderedDict()
+        self._entries: OrderedDict[str, Search | _Refusal] = OrderedDict()
         self._max_bytes = max_bytes
         self._bytes = 0
         self._lock = threading.Lock()  # facts are made of events in threads
 
-    def get(self, expression: str, *, case_sensitive: bool) -> Search | _Refusal:
-        key = (expression, case_sensitive)
+    def get(self, expression: str) -> Search | _Refusal:
+        key = expression
         with self._lock:
             known = self._entries.get(key)
             if known is not None:
                 self._entries.move_to_end(key)
                 return known
-        compiled = _run_compiler(expression, case_sensitive=case_sensitive)
+        compiled = _run_compiler(expression)
         with self._lock:
             if key not in self._entries:
                 self._entries[key] = compiled
@@ -168,28 +135,26 @@ class _Cache:
         return compiled
 
 
-def _cached_size(key: tuple[str, bool], compiled: Search | _Refusal) -> int:
-    return _ENTRY_BYTES + 4 * len(key[0]) + compiled.size
+def _cached_size(key: str, compiled: Search | _Refusal) -> int:
+    return _ENTRY_BYTES + 4 * len(key) + compiled.size
 
 
 _cache: Final = _Cache(_CACHED_BYTES)
 
 
-def _compile(expression: str, written: str, *, case_sensitive: bool) -> Search:
-    outcome = _cache.get(expression, case_sensitive=case_sensitive)
+def _compile(expression: str, written: str) -> Search:
+    outcome = _cache.get(expression)
     if isinstance(outcome, _Refusal):
         shown = written[: limits.PATTERN_CHARACTERS.value]
         raise InvalidFilter(f"Invalid regular expression {shown!r}: {outcome.reason}")
     return outcome
 
 
-def _run_compiler(expression: str, *, case_sensitive: bool) -> Search | _Refusal:
+def _run_compiler(expression: str) -> Search | _Refusal:
     if expression.count("\\p") + expression.count("\\P") > limits.PATTERN_CLASSES.value:
         return _Refusal(f"more than {limits.PATTERN_CLASSES.value} classes of Unicode characters")
     options = re2.Options()
     options.log_errors = False  # RE2 would write the patterns of users to standard error
-    options.case_sensitive = case_sensitive
-    options.dot_nl = not case_sensitive
     options.never_capture = True  # the state of groups would make expressions larger and searches slower
     options.max_mem = _MEMORY_BYTES
     try:

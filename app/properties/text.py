@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -61,6 +62,81 @@ def text_form(raw: bytes | None) -> str:
             return raw[1:-1].decode(errors="replace")
         return _escaped(json.loads(raw.decode(errors="replace")))
     return compact(raw)
+
+
+def plain_text(raw: bytes | None) -> str:
+    """Return a raw JSON token as the text that conditions compare.
+
+    A string is its own text. Everything else is its JSON: numbers are normalized as in `text_form`, at any size, and
+    objects are without blanks and in the order of their keys. An absent property is the empty text.
+    """
+    if raw is None:
+        return ""
+    first = raw[0]
+    if first == 0x22:  # a double quote
+        if b"\\" not in raw:
+            return raw[1:-1].decode(errors="replace")
+        return _without_surrogates(json.loads(raw.decode(errors="replace")))
+    if first in b"tfn" or (len(raw) <= _SAFE_DIGITS and raw.isdigit()):  # true, false, null, or a normalized integer
+        return raw.decode()
+    if first in b"{[":
+        return sorted_json(raw.decode(errors="replace"))
+    return _number_text(raw.decode())
+
+
+def sorted_json(document: str) -> str:
+    """Return a JSON text without blanks, its numbers normalized and its objects in the order of their keys.
+
+    The text itself where it is nested too deeply.
+    """
+    try:
+        value = json.loads(document, parse_int=_NumberText, parse_float=_NumberText, object_pairs_hook=_sorted_pairs)
+        return _without_surrogates("".join(_plain_pieces(value)))
+    except RecursionError:
+        return document
+
+
+def _sorted_pairs(pairs: list[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted(dict(pairs).items()))
+
+
+class _NumberText(str):
+    """The digits of a number inside an array or an object."""
+
+    __slots__ = ()
+
+
+def _plain_pieces(value: object) -> Iterator[str]:
+    if isinstance(value, tuple):
+        members = (f"{json.dumps(key, ensure_ascii=False)}:{''.join(_plain_pieces(member))}" for key, member in value)
+        yield f"{{{','.join(members)}}}"
+    elif isinstance(value, list):
+        yield f"[{','.join(''.join(_plain_pieces(member)) for member in value)}]"
+    else:
+        yield _number_text(value) if isinstance(value, _NumberText) else json.dumps(value, ensure_ascii=False)
+
+
+def _number_text(digits: str) -> str:
+    """Normalize a JSON number; one beyond all floats keeps its digits."""
+    if "." not in digits and "e" not in digits and "E" not in digits:
+        return "0" if digits == "-0" else digits
+    try:
+        return print_float(float(digits))
+    except OverflowError:
+        return digits
+
+
+def is_decimal(text: str) -> bool:
+    """Whether a text is a decimal number, of any size."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def parse_number(text: str) -> float | None:
+    """Return the text of a decimal number as a finite number; None if it is not one, also where blanks surround it."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def compact(raw: bytes | None) -> str:
@@ -160,7 +236,9 @@ def _pieces(value: object) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    if not text.isascii():
-        # A lone surrogate cannot be encoded as UTF-8 and becomes the replacement character.
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.translate(_ESCAPES)
+    return _without_surrogates(text).translate(_ESCAPES)
+
+
+def _without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which cannot be encoded as UTF-8, by the replacement character."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -8,7 +8,7 @@ from app.common.time_slices import TimeSlices
 from app.properties.filters import Condition, Group, InvalidFilter, Node, conditions_of
 from app.properties.matcher import compile_filter, searches_of
 from app.properties.splitting import alternatives
-from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, require_cohort_id
+from app.properties.subjects import DURATION_PROPERTY, atoms, is_cohort, named_cohort
 
 
 def validate_filter(tree: Group) -> None:
@@ -25,7 +25,7 @@ def validate_filter(tree: Group) -> None:
         for atom in atoms(one.later):
             _refuse_other_session_properties(atom)
             if is_cohort(atom):
-                require_cohort_id(atom)
+                named_cohort(atom)
             else:
                 compile_filter(atom)
 

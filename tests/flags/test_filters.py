@@ -1,6 +1,7 @@
 """The rules of `filters` in the flag API: fields that evaluation or results read are validated, others are stored."""
 
 from collections.abc import Mapping
+from json import dumps as json_text
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from app.flags.filters import (
     variant_keys,
     with_groups,
 )
+from app.properties.operators import operators_of
 from tests.experiments.test_creating import COUNTRY, GROUP, GROUPS_ONLY, PERSONS_ONLY
 
 COHORT = {"key": "id", "value": 5, "type": "cohort"}
@@ -63,6 +65,18 @@ def must_be(what: str) -> str:
     return f"Filters are not valid ({what})"
 
 
+NO_KEY = must_be('A property needs a key, a text: {"value": "NL", "type": "person"}')
+OTHER_KEY = must_be(f"A property needs a key, a text: {json_text({**COUNTRY, 'key': 5})}")
+NO_VALUE = must_be(f"Property 'country': The operator {COUNTRY['operator']!r} needs a value, got null")
+UNKNOWN_OPERATOR = must_be(
+    f"Property 'country': the operator \"like\" is not known; known are {', '.join(operators_of('person'))}"
+)
+NO_RANGE = must_be("Property 'country': The operator 'between' takes a list of two numbers, the lower one first, got 5")
+EMPTY_LIST = must_be(f"the operator {COUNTRY['operator']!r} needs a value in flags, got an empty list")
+LIST_OF_PATTERNS = must_be("the operator 'regex' takes one text in flags, not a list")
+NO_OPPOSITE = must_be("the operator 'gt' cannot be negated in flags: use another operator")
+
+
 @pytest.mark.parametrize(
     ("filters", "detail"),
     [
@@ -77,9 +91,14 @@ def must_be(what: str) -> str:
         ({"groups": [EVERYBODY, {"properties": [GROUP]}]}, PERSONS_ONLY),
         ({"groups": [{"properties": [COUNTRY]}], "aggregation_group_type_index": 0}, GROUPS_ONLY),
         ({"groups": [{"properties": [GROUP]}], "aggregation_group_type_index": 1}, GROUPS_ONLY),
-        ({"groups": [{"properties": [{"value": "NL", "type": "person"}]}]}, "Filters are not valid"),
-        ({"groups": [{"properties": [{**COUNTRY, "key": 5}]}]}, "Filters are not valid"),
-        ({"groups": [{"properties": [{**COUNTRY, "value": None}]}]}, "Filters are not valid"),
+        ({"groups": [{"properties": [{"value": "NL", "type": "person"}]}]}, NO_KEY),
+        ({"groups": [{"properties": [{**COUNTRY, "key": 5}]}]}, OTHER_KEY),
+        ({"groups": [{"properties": [{**COUNTRY, "value": None}]}]}, NO_VALUE),
+        ({"groups": [{"properties": [{**COUNTRY, "operator": "like"}]}]}, UNKNOWN_OPERATOR),
+        ({"groups": [{"properties": [{**COUNTRY, "operator": "between", "value": 5}]}]}, NO_RANGE),
+        ({"groups": [{"properties": [{**COUNTRY, "value": []}]}]}, EMPTY_LIST),
+        ({"groups": [{"properties": [{**COUNTRY, "operator": "regex", "value": ["a"]}]}]}, LIST_OF_PATTERNS),
+        ({"groups": [{"properties": [{**COUNTRY, "operator": "gt", "value": 5, "negation": True}]}]}, NO_OPPOSITE),
         ({"groups": [{"rollout_percentage": 100.1}]}, PERCENTAGE),
         ({"groups": [{"rollout_percentage": -1}]}, PERCENTAGE),
         ({"groups": [{"rollout_percentage": "50"}]}, PERCENTAGE),

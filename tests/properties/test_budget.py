@@ -39,7 +39,7 @@ def nested(entries: list[object]) -> object:
         (
             lambda n: (
                 [{**CONDITION, "operator": "regex", "value": f"{i:01000}"} for i in range(65)]
-                + [{**CONDITION, "operator": "icontains", "value": "é" * ((n - 65_000) // 2)}]
+                + [{**CONDITION, "operator": "not_regex", "value": "é" * ((n - 65_000) // 2)}]
             ),
             limits.PATTERN_BYTES.value,
             "too_many_patterns",
@@ -140,4 +140,4 @@ def either(number: int) -> object:
 def test_alternatives_are_not_multiplied_out_beyond_a_number_of_conditions(choices: int) -> None:
     others = {"type": "AND", "values": [{**CONDITION, "key": f"o{n}"} for n in range(180)]}
 
-    assert work_of({"type": "AND", "values": [others, *map(either, range(choices))]}) < 30_000
+    assert work_of({"type": "AND", "values": [others, *map(either, range(choices))]}) < 32_000

@@ -17,11 +17,13 @@ TEN = datetime(2022, 11, 5, 10, 0, 7, tzinfo=UTC)
         (" 2022-11-5 ", ParsedDate(FIFTH, is_date=True)),
         ("2022/11/05", ParsedDate(FIFTH, is_date=True)),
         ("5/11/2022", ParsedDate(FIFTH, is_date=True)),
+        ("5-11-2022", ParsedDate(FIFTH, is_date=True)),
+        ("05-11-2022 10:00:07", ParsedDate(TEN, is_date=False)),
         ("20221105", ParsedDate(FIFTH, is_date=True)),
         ("2022-11-05 and more", ParsedDate(FIFTH, is_date=True)),
         ("2022-11-05T00:00", ParsedDate(FIFTH, is_date=False)),
         ("2022-11-05 10:00:07", ParsedDate(TEN, is_date=False)),
-        ("2022-11-05T10:00:07.999999Z", ParsedDate(TEN, is_date=False)),
+        ("2022-11-05T10:00:07.5Z", ParsedDate(TEN.replace(microsecond=500_000), is_date=False)),
         ("2022-11-05T12:00:07+02:00", ParsedDate(TEN, is_date=False)),
         ("2022-11-05T06:30:07-0330", ParsedDate(TEN, is_date=False)),
         ("2022-11-05 12:00:07 +02", ParsedDate(TEN, is_date=False)),
@@ -37,7 +39,7 @@ TEN = datetime(2022, 11, 5, 10, 0, 7, tzinfo=UTC)
         ("1612052800000", ParsedDate(datetime(2021, 1, 31, 0, 26, 40, tzinfo=UTC), is_date=False)),
     ],
 )
-def test_moment_is_read_in_utc_to_the_second(text: str, moment: ParsedDate) -> None:
+def test_moment_is_read_in_utc(text: str, moment: ParsedDate) -> None:
     assert parse_moment(text) == moment
 
 

@@ -1,11 +1,12 @@
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import get_args
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.properties.filters import (
@@ -32,68 +33,71 @@ EXAMPLES: list[tuple[Operator, Value, list[str | None], list[str | None]]] = [
     ("exact", "2", ["2", '"2"', "2.0"], ["20", ABSENT, "null"]),
     ("exact", 2, ["2", '"2"'], ["2.5", ABSENT]),
     ("exact", 2.0, ["2", '"2"'], ['"2.0"']),
-    ("exact", "2.5", ["2.5", "2.50"], ['"2.5"', ABSENT]),
+    ("exact", "2.5", ["2.5", "2.50", '"2.5"'], ['"2.50"', ABSENT]),
     ("exact", 2.5, ["2.5", '"2.5"'], ["2"]),
     ("exact", ("2.5",), ["2.5", '"2.5"'], ["2"]),
-    ("exact", "true", ["true"], ['"true"', "false"]),
-    ("exact", ("true",), ["true", '"true"'], ['"True"']),
-    ("exact", True, ['"True"'], ["true", '"true"', "1"]),
-    ("exact", (True,), [], ["true", '"true"']),
-    ("exact", "null", ["null"], ['"null"', ABSENT, '""']),
-    ("exact", ("null",), ["null", '"null"'], [ABSENT]),
-    ("exact", (None,), [], ["null", ABSENT, '""']),
-    ("exact", "", ['""', ABSENT, "18446744073709551616"], ["null", '" "']),
+    ("exact", "true", ["true", '"true"'], ['"True"', "false", "1"]),
+    ("exact", "True", ["true", '"True"'], ['"true"', "false"]),
+    ("exact", True, ["true", '"true"', '"TRUE"'], ["1", "false", '"yes"', ABSENT]),
+    ("exact", (False,), ["false", '"False"'], ["true", "0", ABSENT, '""']),
+    ("is_not", True, ["false", "1", ABSENT], ["true", '"true"', '"True"']),
+    ("exact", "null", ["null", '"null"'], [ABSENT, '""']),
+    ("exact", "", ['""', ABSENT], ["null", '" "', "18446744073709551616"]),
+    ("exact", 2**64, ["18446744073709551616", '"18446744073709551616"'], ["18446744073709551617", ABSENT]),
     ("exact", (), [], ['""', ABSENT, '"x"']),
-    ("exact", '{"a": 1}', ['{"a":1}', '{ "a" : 1.0 }'], ['"{\\"a\\": 1}"', '{"a":2}', ABSENT]),
-    ("exact", '"x"', ['"x"'], ["1", '"y"']),
+    ("exact", '{"a": 1}', ['{"a":1}', '{ "a" : 1.0 }', '"{\\"a\\": 1}"'], ['{"a":2}', ABSENT]),
+    ("exact", '{"b": 1, "a": 2}', ['{"a":2,"b":1}'], ['{"a":1,"b":2}']),
     ("exact", '["a", "b"]', ['["a","b"]'], ['["b","a"]']),
     ("exact", ('["a","b"]',), ['["a", "b"]'], ['["a"]']),
     ("exact", "NaN", ['"NaN"'], ["null"]),
-    ("exact", "1e400", [], ["1e400", "18446744073709551616", ABSENT]),
-    ("exact", 'a"b', [], ['"a\\"b"']),
-    ("exact", 'a\\"b', ['"a\\"b"'], []),
+    ("exact", 'a"b', ['"a\\"b"'], ['"a\\\\\\"b"']),
     ("exact", ("x", "y"), ['"x"', '"y"'], ['"X"', '["x","y"]', ABSENT]),
-    ("is_not", "x", ['"y"', ABSENT, "null"], ['"x"']),
-    ("is_not", "true", ['"y"', ABSENT], ["true", '"true"']),
+    ("is_not", "x", ['"y"', '"X"', ABSENT, "null"], ['"x"']),
     ("is_not", ("x", 2), ['"y"', ABSENT], ['"x"', "2", '"2"']),
     ("is_not", "", ["null"], [ABSENT, '""']),
     ("is_not", (), ['"x"', ABSENT], []),
     ("icontains", "OO", ['"foo"', '"FOOT"', '["x", "boo"]', '{"zoo":1}'], ['"fo"', ABSENT]),
     ("icontains", "é", ['"CAFÉ"', '"caf\\u00e9"'], ['"cafe"']),
-    ("icontains", "f%t", ['"a foot"', '"ft"', '"f\\n\\nt"'], ['"tf"']),
-    ("icontains", "f_t", ['"FIT"', '"féts"'], ['"ft"']),
-    ("icontains", "5\\%", ['"5%"', '"x5%y"'], ['"5 or 6"']),
-    ("icontains", "\\n", ['"two\\nlines"'], ['"n"']),
+    ("icontains", "f%t", ['"a f%T"'], ['"ft"', '"foot"']),
+    ("icontains", "f_t", ['"F_T"'], ['"fit"']),
+    ("icontains", "5\\%", ['"5\\\\%"'], ['"5%"']),
     ("icontains", "a.c", ['"A.C"'], ['"abc"']),
     ("icontains", "\\", ['"a\\\\b"'], ['"ab"']),
     ("icontains", "", ['"x"', ABSENT], []),
     ("icontains", 25, ["1250", '"x25"'], ["52"]),
     ("icontains", True, ["true", '"Untrue"'], ["false"]),
-    ("icontains", ("foo",), [], ['"foo"', "[\"['foo']\"]"]),
+    ("icontains", ("foo", "bar"), ['"foot"', '"a BAR"'], ['"fo ba"', ABSENT]),
     ("not_icontains", "oo", ['"fo"', ABSENT], ['"foo"']),
-    ("not_icontains", ("foo",), ['"foo"', ABSENT], []),
+    ("not_icontains", ("foo", "bar"), ['"fo ba"', ABSENT], ['"foot"', '"a BAR"']),
+    ("starts_with", "fO", ['"Foot"'], ['"a foot"', ABSENT]),
+    ("not_starts_with", ("fo", "a"), ['"x"', ABSENT], ['"Foot"', '"A"']),
+    ("ends_with", ("OT", "x"), ['"foot"', '"X"'], ['"foots"', ABSENT]),
+    ("not_ends_with", "t", ['"x"', ABSENT], ['"fooT"']),
     ("regex", "^f.o$", ['"foo"'], ['"FOO"', '"afoo"', ABSENT]),
     ("regex", "o", ['"foo"', '"no"'], ['"x"', ABSENT]),
     ("regex", "^$", ['""', ABSENT], ["null"]),
     ("regex", 25, ["1250"], ["52"]),
-    ("regex", "^.$", ['"é"', '"😀"'], ['"ab"']),
+    ("regex", "^.$", ['"é"', '"😀"', '"\\""'], ['"ab"']),
+    ("regex", ("^a", "^b"), ['"ab"', '"ba"'], ['"cab"']),
     ("not_regex", "^f", ['"x"', ABSENT], ['"f"']),
-    ("gt", 2, ["3", '"2.5"', '" 3 "'], ["2", "null", '"x"', ABSENT, "true"]),
-    ("gt", "2", ["3"], ["2", '"10 apples"']),
+    ("not_regex", ("^a", "^b"), ['"cab"', ABSENT], ['"ab"', '"ba"']),
+    ("gt", 2, ["3", '"2.5"'], ["2", "null", '"x"', ABSENT, "true", '" 3 "', '"10 apples"']),
     ("gt", "10", ["11", '"100"'], ["9", '"9"']),
     ("gte", 2.5, ["2.5", "3"], ["2.4", ABSENT]),
-    ("lt", 2, ["1.9", "-3"], ["2", '""', ABSENT]),
+    ("lt", 2, ["1.9", "-3"], ["2", '""', ABSENT, "true", "false"]),
     ("lte", 2, ["2", '"-1e3"'], ["2.1", "null"]),
-    ("gt", "x", [], ["1", '"y"', ABSENT]),
-    ("lt", (5,), [], ["1", ABSENT]),
-    ("lt", True, [], ["0"]),
-    ("lt", 10**400, [], ["1"]),
+    ("min", 2, ["2", '"3"'], ["1", ABSENT]),
+    ("max", "2", ["2", '"1"'], ["3", ABSENT]),
+    ("gt", "x", ['"y"', '"xa"'], ["1", '"w"', ABSENT, "null"]),
+    ("lte", "b", ['"a"', '"b"', "1"], ['"c"', ABSENT, "null"]),
+    ("between", (1, "2.5"), ["1", "2", '"2.5"'], ["0.9", "3", '"x"', "true", ABSENT]),
+    ("not_between", (1, 2), ["0.9", '"3"'], ["1", "2", '"x"', "true", ABSENT]),
     ("is_set", "is_set", ["null", '""', "0"], [ABSENT]),
     ("is_not_set", "is_not_set", [ABSENT], ["null", '""', "0"]),
     (
         "is_date_exact",
         "2022-11-05",
-        ['"2022-11-05"', '"2022-11-05T23:59:59.9Z"', '"5/11/2022"'],
+        ['"2022-11-05"', '"2022-11-05T23:59:59.9Z"', '"5/11/2022"', '"05-11-2022 19:00:00"'],
         ['"2022-11-06"', ABSENT],
     ),
     (
@@ -105,25 +109,36 @@ EXAMPLES: list[tuple[Operator, Value, list[str | None], list[str | None]]] = [
     (
         "is_date_before",
         "2022-11-05",
-        ['"2022-11-04T23:59:59"', "999999999"],
+        ['"2022-11-04T23:59:59"', "999999999", '"04-11-2022 19:00:00"'],
         ['"2022-11-05"', '"soon"', ABSENT, "null"],
     ),
+    ("is_date_before", "05-11-2022", ['"2022-11-04"'], ['"2022-11-05"']),
     ("is_date_before", "2022-11-05 10:00", ['"2022-11-05T11:59:59+02:00"'], ['"2022-11-05T09:00:00-02:00"']),
     (
         "is_date_after",
         "2022-11-05",
-        ['"2022-11-06"', '"2022-11-05T23:00:00-02:00"'],
-        ['"2022-11-05T23:59:59.9"', ABSENT],
+        ['"2022-11-06"', '"2022-11-05T00:00:01"', '"2022-11-05T23:00:00-02:00"', '"05-11-2022 19:00:00"'],
+        ['"2022-11-05"', '"2022-11-04T23:59:59.9"', ABSENT],
     ),
     (
         "is_date_after",
         "2022-11-05T10:00:00Z",
-        ['"Sat, 05 Nov 2022 12:00:01 +0200"'],
-        ['"2022-11-05 10:00:00.9"', '"2022-11-05"'],
+        ['"Sat, 05 Nov 2022 12:00:01 +0200"', '"2022-11-05 10:00:00.9"'],
+        ['"2022-11-05 10:00:00"', '"2022-11-05"'],
     ),
-    ("is_date_after", "not a date", [], ['"2022-11-05"', ABSENT]),
-    ("is_date_exact", ("2022-11-05",), [], ['"2022-11-05"']),
     ("is_date_exact", 1667642400, ['"2022-11-05T10:00:00Z"'], ["1667642401"]),
+    ("semver_eq", "1.2", ['"1.2.0"', '"v1.2"', "1.2", '"1.2.0-beta"'], ['"1.2.1"', '"x"', '"01.2"', ABSENT]),
+    ("semver_neq", "1.2.3", ['"1.2.4"'], ['"1.2.3"', '"x"', ABSENT]),
+    ("semver_gt", "1.9.0", ['"1.10.0"', "2"], ['"1.9.0"', '"1.8.99"', "null"]),
+    ("semver_gte", "1.9.0", ['"1.9.0"'], ['"1.8.9"']),
+    ("semver_lt", "1.10.0", ['"1.9.5"'], ['"1.10.0"', '"latest"']),
+    ("semver_lte", "1.10.0", ['"1.10"'], ['"1.10.1"']),
+    ("semver_tilde", "1.2.3", ['"1.2.3"', '"1.2.99"'], ['"1.3.0"', '"1.2.2"', ABSENT]),
+    ("semver_caret", "1.2.3", ['"1.9.0"'], ['"2.0.0"', '"1.2.2"']),
+    ("semver_caret", "0.2.3", ['"0.2.9"'], ['"0.3.0"', '"0.2.2"']),
+    ("semver_caret", "0.0.3", ['"0.0.3"'], ['"0.0.4"']),
+    ("semver_wildcard", "1.2.*", ['"1.2.0"', '"1.2.77"'], ['"1.3.0"', '"1.1.9"']),
+    ("semver_wildcard", "1.*", ['"1.99.1"'], ['"2.0.0"', '"0.9"', ABSENT]),
 ]
 
 
@@ -143,23 +158,39 @@ def test_operator_matches_exactly_these_properties(
 
 
 @pytest.mark.parametrize(
-    ("operator", "opposite"),
+    ("operator", "value", "raw", "expected"),
     [
-        ("exact", "is_not"),
-        ("icontains", "not_icontains"),
-        ("regex", "not_regex"),
-        ("gt", "lte"),
-        ("gte", "lt"),
-        ("is_set", "is_not_set"),
-        ("is_date_before", "is_date_after"),
+        (operator, value, raw, expected)
+        for operator, value, matching, others in EXAMPLES
+        for raws, expected in ((matching, False), (others, True))
+        for raw in raws
     ],
 )
-@given(raw=st.none() | JSON_VALUES.map(json.dumps), value=st.sampled_from(["2", "a", 0, "2022-11-05"]))
-def test_negation_swaps_an_operator_with_its_opposite(
-    operator: Operator, opposite: Operator, raw: str | None, value: str | int
-) -> None:
-    assert holds(operator, value, raw, negation=True) is holds(opposite, value, raw)
-    assert holds(opposite, value, raw, negation=True) is holds(operator, value, raw)
+def test_negation_is_the_complement(operator: Operator, value: Value, raw: str | None, *, expected: bool) -> None:
+    assert holds(operator, value, raw, negation=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "days", "holds_after"),
+    [
+        ("-7d", 6, True),
+        ("-7d", 8, False),
+        ("7d", 6, True),
+        ("-1h", 1, False),
+        ("-2w", 13, True),
+        ("-2w", 15, False),
+        ("-1m", 27, True),
+        ("-1m", 32, False),
+        ("-1y", 364, True),
+        ("-1y", 367, False),
+        ("-9999y", 367, False),
+    ],
+)
+def test_relative_date_counts_back_from_now(value: str, days: int, *, holds_after: bool) -> None:
+    raw = json.dumps((datetime.now(UTC) - timedelta(days=days)).isoformat())
+
+    assert holds("is_date_after", value, raw) is holds_after
+    assert holds("is_date_before", value, raw) is (not holds_after and value != "-9999y")
 
 
 def test_negation_of_an_exact_date_is_every_other_property() -> None:
@@ -218,7 +249,6 @@ def test_filter_without_conditions_matches_everything_and_needs_no_key(group: Co
         ("(a", "Invalid regular expression '(a': missing ): (a"),
         ("\ud800", r"Invalid regular expression '\ud800': not valid Unicode"),
         ("é" * 1001, f"A regular expression may have at most 1000 characters, got 1001: '{'é' * 50}'..."),
-        (("a",), "Invalid regular expression ['a']: a list is not a pattern"),
     ],
 )
 @pytest.mark.parametrize("operator", ["regex", "not_regex"])
@@ -234,7 +264,7 @@ def test_catastrophic_pattern_runs_in_linear_time(pattern: str) -> None:
     started = time.perf_counter()
 
     holds("regex", pattern, json.dumps("a" * 10_000 + "!"))
-    holds("icontains", "%a" * 300 + "b", json.dumps("a" * 10_000))
+    holds("icontains", "a" * 5_000 + "b", json.dumps("a" * 10_000))
 
     assert time.perf_counter() - started < 2  # it takes milliseconds; backtracking would not end in our lifetime
 
@@ -248,7 +278,7 @@ def test_fragment_without_wildcards_is_a_substring(before: str, fragment: str, a
 
 @pytest.mark.parametrize("property_type", ["cohort", "static-cohort", "precalculated-cohort"])
 def test_type_that_needs_a_resolver_is_refused_without_one(property_type: str) -> None:
-    tree = parse_filter([{"key": "k", "value": 1, "type": property_type, "group_type_index": 0}])
+    tree = parse_filter([{"key": "k", "value": 1, "type": property_type}])
 
     with pytest.raises(InvalidFilter, match=f"Properties of type '{property_type}' cannot be used here"):
         compile_filter(tree)
@@ -281,13 +311,16 @@ def test_conditions_on_events_and_persons_are_not_compiled_together() -> None:
     JSON_VALUES.map(json.dumps),
     st.booleans(),
 )
-def test_compiled_filter_accepts_every_property(
+def test_filter_that_is_not_refused_accepts_every_property(
     operator: Operator,
     value: Value,
     raw: str,
     negation: bool,
 ) -> None:
-    assume(not (operator in {"regex", "not_regex"} and isinstance(value, tuple)))
+    try:
+        compile_filter(Condition("p", operator, value))
+    except InvalidFilter:
+        return
 
     assert isinstance(holds(operator, value, raw, negation=negation), bool)
     assert isinstance(holds(operator, value, ABSENT, negation=negation), bool)

@@ -8,7 +8,7 @@ import pytest
 from app.common import limits
 from app.properties.filters import Condition, Conjunction, InvalidFilter
 from app.properties.matcher import compile_filter
-from app.properties.patterns import like_search, regular_expression
+from app.properties.patterns import regular_expression
 from app.properties.validation import compile_patterns
 
 TOO_LARGE = f"its compiled form is larger than {limits.PATTERN_PROGRAM_BYTES.value:,} bytes"
@@ -31,8 +31,6 @@ def test_expression_may_have_a_number_of_unicode_classes() -> None:
 
 def test_expression_is_compiled_once() -> None:
     assert regular_expression("once only") is regular_expression("once only")
-    assert like_search("once only") is like_search("once only")
-    assert like_search("once only") is not regular_expression("once only")
 
 
 def test_text_is_searched_as_far_as_the_size_of_the_expression_allows() -> None:

@@ -21,7 +21,7 @@ from app.properties.filters import (
 )
 from app.properties.matcher import compile_filter
 from app.properties.patterns import regular_expression
-from app.properties.subjects import is_cohort, require_cohort_id
+from app.properties.subjects import is_cohort, named_cohort
 
 Matching: TypeAlias = Literal["contains", "regex", "exact"]
 Step: TypeAlias = Mapping[str, object]
@@ -120,7 +120,7 @@ def check_properties(properties: object) -> None:
     """
     for condition in conditions_of(parse_filter(properties)):
         if is_cohort(condition):
-            require_cohort_id(condition)
+            named_cohort(condition)
         else:
             compile_filter(condition)
 

@@ -3,41 +3,30 @@
 These are PostHog's rules of late 2022, which its SDKs also follow in local evaluation.
 """
 
-import json
-import logging
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from pydantic import JsonValue
 
+from app.flags.evaluation.conditions import (
+    compile_conditions,
+    is_about_absence,
+    keys_of,
+    memberships,
+    read_conditions,
+)
 from app.flags.evaluation.hashing import VariantRange, hash_fraction, is_held_out, pick_variant, variant_ranges
 from app.flags.filters import JsonDict, groups_of, variants_of, with_groups
 from app.flags.holdouts import Holdout, read_holdout
 from app.flags.options import enrollment_group, exits_early, has_own_unit
 from app.flags.payloads import ENABLED, payloads_of
-from app.properties.dates import parse_moment
-from app.properties.filters import (
-    Condition,
-    Conjunction,
-    InvalidFilter,
-    PropertyType,
-    Scalar,
-    Value,
-    parse_filter,
-)
-from app.properties.matcher import SEVERAL, Predicate, Properties, PropertyMatcher, compile_filter, pattern_count
+from app.properties.filters import Conjunction
+from app.properties.matcher import SEVERAL, Predicate, Properties, pattern_count
 from app.properties.patterns import shared_work
-from app.properties.subjects import cohort_id
-from app.properties.text import text_form
+from app.properties.subjects import cohorts_in
 
-logger = logging.getLogger("abacus")
-
-_LOGGED_CHARACTERS: Final = 200
 Reason: TypeAlias = Literal[
     "condition_match",
     "no_condition_match",
@@ -47,12 +36,6 @@ Reason: TypeAlias = Literal[
     "super_condition_value",
     "holdout_condition_value",
 ]
-_PROPERTY_HOLDERS: Final = frozenset({"event", "person", "group"})
-_LIKE_WILDCARD: Final = re.compile(r"[%_\\]")
-# The flag determines whose properties a condition is about. Elements and sessions belong to events, not to persons.
-_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset(
-    {"event", "person", "group", "cohort", "static-cohort", "precalculated-cohort"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +122,15 @@ class KnownProperties(msgspec.Struct, frozen=True):
         Whether the person or group is stored. For others a condition holds only if sent properties decide it.
     cohorts : collection of int
         The cohorts that the person is in.
+    lost_cohorts : collection of int
+        The cohorts that flags name and that are gone or not understood: no condition on them holds.
     """
 
     properties: Properties = {}
     sent: Set[str] = frozenset()
     is_stored: bool = False
     cohorts: Collection[int] = frozenset()
+    lost_cohorts: Collection[int] = frozenset()
 
 
 class EvaluationContext(msgspec.Struct, frozen=True):
@@ -239,7 +225,7 @@ def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
 
 
 def evaluate(flag: PreparedFlag, context: EvaluationContext) -> FlagResult:
-    """Evaluate a flag. Equal contexts give equal results, in every process and at any time."""
+    """Evaluate a flag. Equal contexts give equal results, in every process and, but for relative dates, at any time."""
     if not flag.active:
         return FlagResult(flag, enabled=False, reason="flag_disabled")
     if flag.group_type_index is None:
@@ -297,123 +283,26 @@ def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperti
         return False
     if not release.cohorts:
         return matches(subject.properties)
-    memberships = {_cohort_key(cohort): b"true" for cohort in release.cohorts & frozenset(subject.cohorts)}
     properties = {key: token for key, token in subject.properties.items() if key in release.keys}
-    return matches({**properties, **memberships})
+    inside, lost = release.cohorts & frozenset(subject.cohorts), release.cohorts & frozenset(subject.lost_cohorts)
+    return matches({**properties, **memberships(inside, lost)})
 
 
 def _prepare_release(index: int, group: JsonDict, variants: Collection[str], flag_key: str) -> ReleaseCondition:
     entries = group.get("properties") or []
-    conditions = _read_conditions(entries)
+    conditions = read_conditions(entries, flag_key)
     variant = group.get("variant")
     percentage = _number(group.get("rollout_percentage"))
     return ReleaseCondition(
         index=index,
-        matches=_compile(conditions, flag_key) if entries else None,
-        keys=frozenset(condition.key for condition in conditions if condition.type != "cohort"),
-        cohorts=frozenset(cohort for condition in conditions if (cohort := _cohort_of(condition)) is not None),
-        tests_absence=any(map(_is_about_absence, conditions)),
+        matches=compile_conditions(conditions, flag_key) if entries else None,
+        keys=keys_of(conditions),
+        cohorts=cohorts_in(Conjunction(tuple(conditions))),
+        tests_absence=any(map(is_about_absence, conditions)),
         pattern_count=sum(map(pattern_count, conditions)),
         rollout_fraction=percentage / 100 if percentage is not None else None,
         variant=variant if isinstance(variant, str) and variant in variants else None,
     )
-
-
-def _is_about_absence(condition: Condition) -> bool:
-    return condition.operator == ("is_set" if condition.negation else "is_not_set")
-
-
-def _read_conditions(entries: JsonValue) -> Sequence[Condition]:
-    """Read the properties of a release condition; empty when one of them cannot be evaluated."""
-    if not isinstance(entries, list):
-        return ()
-    try:
-        conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
-    except InvalidFilter:
-        return ()
-    is_evaluable = len(conditions) == len(entries) and all(
-        condition.type in _EVALUABLE_TYPES for condition in conditions
-    )
-    return conditions if is_evaluable else ()
-
-
-def _compile(conditions: Sequence[Condition], flag_key: str) -> Predicate:
-    if not conditions:
-        return _never
-    try:
-        return compile_filter(Conjunction(tuple(map(_as_person_condition, conditions))), _resolve).matches
-    except InvalidFilter as error:  # accepted before patterns were limited, or stored by hand
-        logger.warning("a release condition of flag %r matches no one: %s", flag_key, error.detail[:_LOGGED_CHARACTERS])
-        return _never
-
-
-def _resolve(condition: Condition) -> PropertyMatcher:
-    cohort = _cohort_of(condition)
-    if cohort is None:
-        raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
-    is_member = partial(_contains, _cohort_key(cohort))
-    if condition.negation != (condition.operator == "is_not"):
-        return PropertyMatcher(frozenset(), lambda properties: not is_member(properties))
-    return PropertyMatcher(frozenset(), is_member)
-
-
-def _as_person_condition(condition: Condition) -> Condition:
-    """Return a condition on properties typed as ``person``: the flag determines whose properties are tested."""
-    if condition.type not in _PROPERTY_HOLDERS:
-        return condition
-    return Condition(
-        condition.key, condition.operator, _matcher_value(condition), "person", negation=condition.negation
-    )
-
-
-def _matcher_value(condition: Condition) -> Value:
-    """Return the value for the matcher that gives a condition the meaning it has for flags and SDKs.
-
-    There ``true`` equals its text, texts may contain quotes and backslashes, there are no wildcards, and a day begins
-    at midnight. The matcher follows the rules of metrics in 2022, which differ in all of these.
-    """
-    value = condition.value
-    if condition.operator in {"is_date_before", "is_date_after"} and isinstance(value, str):
-        parsed = parse_moment(value)
-        return value if parsed is None else parsed.at.isoformat()
-    if condition.operator in {"exact", "is_not"}:
-        values = value if isinstance(value, tuple) else (value,)
-        return tuple(text for scalar in values for text in dict.fromkeys(_property_texts(scalar)))
-    if condition.operator in {"icontains", "not_icontains"} and isinstance(value, str):
-        return _LIKE_WILDCARD.sub(r"\\\g<0>", _as_property(value))
-    return value
-
-
-def _property_texts(value: Scalar) -> Iterator[Scalar]:
-    """Yield the text forms of properties that equal the value; the text "2.50" may also mean a number."""
-    yield value
-    if isinstance(value, bool | str):
-        yield _as_property(value)
-    if isinstance(value, str):
-        with suppress(ValueError, RecursionError):
-            document = json.loads(value)
-            if not isinstance(document, str) and (text := _as_property(document)):
-                yield text
-
-
-def _as_property(value: object) -> str:
-    return text_form(json.dumps(value).encode())
-
-
-def _contains(key: str, properties: Properties) -> bool:
-    return key in properties
-
-
-def _never(_properties: Properties) -> bool:
-    return False
-
-
-def _cohort_of(condition: Condition) -> int | None:
-    return cohort_id(condition) if condition.type == "cohort" else None
-
-
-def _cohort_key(cohort: int) -> str:
-    return f"$cohort/{cohort}"
 
 
 def _number(value: JsonValue) -> float | None:

@@ -34,6 +34,7 @@ class _KnownPerson:
     properties: str | None = None
     hash_keys: Mapping[str, str] = field(default_factory=dict)
     cohorts: Collection[int] = ()
+    lost_cohorts: Collection[int] = ()  # that are gone or not understood
     is_stored: bool = False  # under the current identifier or the former one
     missing_hash_keys: Mapping[str, str] = field(default_factory=dict)  # what to store, by the key of the flag
 
@@ -99,7 +100,7 @@ class EvaluationService:
             hash_keys = await self._store_hash_keys(project.project_id, person, identifiers)
         context = EvaluationContext(
             distinct_id=distinct_id,
-            person=_known_properties(reader, person.properties, sent, person.cohorts),
+            person=_known_properties(reader, person.properties, sent, person.cohorts, person.lost_cohorts),
             hash_keys=hash_keys,
             groups={
                 index: (key, _known_properties(reader, stored_groups.get((index, key)), sent_by_group[index]))
@@ -135,6 +136,7 @@ class EvaluationService:
             properties=person.properties if person else None,
             hash_keys={**missing, **hash_keys},
             cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
+            lost_cohorts=loaded.lost if loaded else (),
             is_stored=owner is not None,
             missing_hash_keys=missing,
         )
@@ -186,7 +188,9 @@ class EvaluationService:
                 sent = _needed(project.reader, {}, "distinct_id", distinct_id)
                 context = EvaluationContext(
                     distinct_id=distinct_id,
-                    person=_known_properties(project.reader, person.properties, sent, person.cohorts),
+                    person=_known_properties(
+                        project.reader, person.properties, sent, person.cohorts, person.lost_cohorts
+                    ),
                     hash_keys=person.hash_keys,
                 )
                 yield distinct_id, await evaluate_all(flags.flags, context, slices)
@@ -202,8 +206,9 @@ class EvaluationService:
         if flags.continuity_keys:
             hash_keys = await persons.hash_keys([person.id for person in found.values()])
         inside = await self._containing(project_id, found.values(), cohorts)
+        lost = cohorts.lost if cohorts else ()
         return {
-            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id])
+            distinct_id: _KnownPerson(person.properties, hash_keys.get(person.id, {}), inside[person.id], lost)
             for distinct_id, person in found.items()
         }
 
@@ -271,7 +276,11 @@ def _undecided_groups(
 
 
 def _known_properties(
-    reader: PropertyReader, stored: str | None, sent: RawProperties, cohorts: Collection[int] = ()
+    reader: PropertyReader,
+    stored: str | None,
+    sent: RawProperties,
+    cohorts: Collection[int] = (),
+    lost_cohorts: Collection[int] = (),
 ) -> KnownProperties:
     properties = reader.read(stored) if stored is not None else {}
-    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts)
+    return KnownProperties({**properties, **sent}, sent.keys(), stored is not None, cohorts, lost_cohorts)

@@ -7,21 +7,12 @@ from typing import Final
 from app.flags.filters import JsonDict, groups_of
 from app.flags.holdouts import read_holdout
 from app.flags.options import enrollment_group, exits_early, has_own_unit
+from app.properties.operators import complement_of, is_operator
 
 _USER_AGENT: Final = re.compile(r"(posthog-[a-z]+)/(\d{1,6})\.(\d{1,6})")
 # The versions with which the server is compared in tests/clients. Older ones pass over holdouts, early exits, and
 # whether a condition excludes the members of a cohort, and read conditions on other flags in another way.
 _COMPARED: Final[Mapping[str, tuple[int, int]]] = {"posthog-python": (7, 91), "posthog-node": (5, 70)}
-# Evaluators do not read `negation` outside of cohorts.
-_COMPLEMENTS: Final[Mapping[str, str]] = {
-    "exact": "is_not",
-    "icontains": "not_icontains",
-    "starts_with": "not_starts_with",
-    "ends_with": "not_ends_with",
-    "regex": "not_regex",
-    "is_set": "is_not_set",
-}
-_OPPOSITES: Final = {**_COMPLEMENTS, **{opposite: operator for operator, opposite in _COMPLEMENTS.items()}}
 _COMPARES_LISTS: Final = frozenset({"exact", "is_not"})
 
 
@@ -56,8 +47,9 @@ def condition_for_evaluators(entry: JsonDict) -> JsonDict | None:
     if isinstance(entry.get("value"), list) and (operator not in _COMPARES_LISTS or not entry["value"]):
         return None
     if not is_negated:
-        return plain
-    return {**plain, "operator": _OPPOSITES[operator]} if operator in _OPPOSITES else None
+        return plain  # evaluators do not read `negation` outside of cohorts
+    complement = complement_of(operator) if is_operator(operator) else None
+    return None if complement is None else {**plain, "operator": complement}
 
 
 def holdout_for_evaluators(filters: JsonDict) -> JsonDict | None:

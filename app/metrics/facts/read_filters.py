@@ -18,22 +18,22 @@ from app.people.groups.service import GroupFilterService
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonFilterService, PersonService
 from app.properties.filters import Condition, Conjunction, Node
-from app.properties.subjects import Subject, atoms, cohort_id, is_cohort, subject
+from app.properties.subjects import Subject, atoms, excludes_members, is_cohort, named_cohort, subject
 
 # Reads the facts of a series inside the window, padded by a number of microseconds on both sides.
 ReadFacts: TypeAlias = Callable[[SeriesDefinition, int], Awaitable[FactColumns]]
 
 
 class CohortMembers(Protocol):
-    """Looks up the members of cohorts; a cohort that does not exist has none."""
+    """Looks up the members of cohorts; None for a cohort that is gone or not understood."""
 
-    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]: ...
+    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64] | None: ...
 
 
 class ProjectCohorts:
     """The cohorts stored in the database."""
 
-    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64]:
+    async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64] | None:
         persons = PersonService(PersonRepository(session, project_id))
         return await CohortService(CohortRepository(session, project_id), persons).members(cohort_id)
 
@@ -60,16 +60,20 @@ class ConditionService:
             series = companions[about]
             companion = facts if series is part.series else await self._read(series, 0)
             actor, known = actors_of(facts, companion)
-            masks[id(atom)] = known & np.isin(actor, await self._matching(atom, about))
+            masks[id(atom)] = known & await self._passes(atom, about, actor)
         return facts.select(holds(part.condition, masks, len(facts)))
+
+    async def _passes(self, atom: Node, about: Subject, actor: NDArray[np.int64]) -> Mask:
+        """Return which of the actors pass."""
+        if not is_cohort(atom):
+            return np.isin(actor, await self._matching(atom, about))
+        members = await self._cohorts.members(self._session, self._project_id, named_cohort(atom))
+        if members is None:  # then neither its members nor the others are known
+            return np.zeros(len(actor), dtype=np.bool_)
+        return np.isin(actor, members, invert=excludes_members(atom))
 
     async def _matching(self, atom: Node, about: Subject) -> NDArray[np.int64]:
         """Return the numbers of the actors that pass."""
-        if is_cohort(atom):
-            number = cohort_id(atom)
-            if number is None:
-                return np.empty(0, dtype=np.int64)
-            return await self._cohorts.members(self._session, self._project_id, number)
         condition = Conjunction((atom,)) if isinstance(atom, Condition) else atom
         if about.kind == "group":
             groups = GroupFilterService(self._session, self._project_id)

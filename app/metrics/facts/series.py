@@ -9,7 +9,7 @@ from functools import cached_property
 from app.properties.filters import Group, canonical
 
 # Raise when the rules change by which facts are made and counted: facts of older rules are not extended.
-RULES = 1
+RULES = 2
 
 
 @dataclass(frozen=True)

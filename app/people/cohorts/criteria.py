@@ -1,7 +1,6 @@
 """The criteria of a dynamic cohort, read from the two forms in which clients write them."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -17,10 +16,11 @@ from app.properties.filters import (
     InvalidFilter,
     Node,
     PropertyType,
+    conditions_written,
     parse_filter,
 )
 from app.properties.matcher import PropertyMatcher, compile_filter
-from app.properties.subjects import is_cohort, require_cohort_id
+from app.properties.subjects import cohorts_in, is_cohort, named_cohort
 
 _PERSON_TYPES: Final[frozenset[PropertyType]] = frozenset({"person", "event"})
 _BEHAVIORAL: Final = "Behavioral criteria cannot be evaluated: only properties of persons, and other cohorts, can"
@@ -35,8 +35,7 @@ def read_filters(filters: object) -> "Group | None":
     Raises
     ------
     InvalidFilter
-        For anything that could not be evaluated. Unlike a metric, a cohort does not skip a malformed condition: without
-        the condition it would contain more persons.
+        For anything that could not be evaluated.
     """
     if not filters:
         return None
@@ -105,41 +104,19 @@ def property_groups(filters: object, groups: Sequence[object]) -> JsonValue:
 
 def referred_cohorts(criteria: "Node | None") -> frozenset[int]:
     """Return the ids of the cohorts that criteria refer to directly."""
-    if criteria is None:
-        return frozenset()
-    if isinstance(criteria, Condition):
-        return frozenset({require_cohort_id(criteria)}) if criteria.type == "cohort" else frozenset()
-    return frozenset[int]().union(*map(referred_cohorts, criteria.children))
+    return frozenset() if criteria is None else cohorts_in(criteria)
 
 
 def _read(properties: object) -> "Group | None":
     if isinstance(properties, str):
         raise InvalidFilter("Properties are unparsable!")
-    for entry in _entries(properties):
-        _check_entry(entry)
+    if any(condition.get("type") == "behavioral" for condition in conditions_written(properties)):
+        raise InvalidFilter(_BEHAVIORAL)
     tree = _typed(parse_filter(properties))
     if isinstance(tree, Condition) or not tree.children:
         return None
     compile_filter(tree, resolve=_accept)  # refuses patterns that cannot be run
     return tree
-
-
-def _entries(document: object) -> Iterator[object]:
-    """Yield the entries of a document that `parse_filter` reads as properties."""
-    if isinstance(document, Mapping) and "type" in document and "values" in document:
-        values = document["values"]
-        for value in values if isinstance(values, list) else []:
-            is_group = isinstance(value, Mapping) and "type" in value and "values" in value
-            yield from _entries(value) if is_group else [value]
-    elif isinstance(document, list):
-        yield from document
-
-
-def _check_entry(entry: object) -> None:
-    if isinstance(entry, Mapping) and entry.get("type") == "behavioral":
-        raise InvalidFilter(_BEHAVIORAL)
-    if not parse_filter([entry]).children:
-        raise InvalidFilter(f"Not a valid property: {json.dumps(entry, ensure_ascii=False)[:100]}")
 
 
 def _typed(node: Node) -> Node:
@@ -153,7 +130,7 @@ def _typed(node: Node) -> Node:
         raise InvalidFilter(
             f"Criteria are about properties of persons and about other cohorts, not about {node.type!r}"
         )
-    require_cohort_id(node)
+    named_cohort(node)
     return replace(node, type="cohort")
 
 

@@ -51,6 +51,11 @@ class LoadedCohorts:
     matcher: CohortMatcher
     reader: PropertyReader
 
+    @property
+    def lost(self) -> Set[int]:
+        """The cohorts that are gone or not understood: no condition on them holds."""
+        return self.wanted - self.matcher.known
+
 
 class CohortService:
     """Cohorts of one project. Deleted cohorts stay in the database and are hidden from the API."""
@@ -82,7 +87,8 @@ class CohortService:
 
     async def count_members(self, cohort: Cohort) -> CountedCohort:
         """Count a cohort; a dynamic one by reading every person. Must be called inside a transaction."""
-        return CountedCohort(cohort, len(await self.members(cohort.id)))
+        members = await self.members(cohort.id)
+        return CountedCohort(cohort, 0 if members is None else len(members))
 
     async def _counted(self, cohorts: Sequence[Cohort]) -> list[CountedCohort]:
         counts = await self._cohorts.listed_counts([cohort.id for cohort in cohorts if cohort.is_static])
@@ -126,31 +132,42 @@ class CohortService:
         cohort.deleted = True
         await self._cohorts.flush()
 
-    async def members(self, cohort_id: int) -> Members:
-        """Return the ids of the persons that are currently in a cohort, ascending; an unknown one has no members.
+    async def members(self, cohort_id: int) -> Members | None:
+        """Return the ids of the persons that are currently in a cohort, ascending; None if it is unknown.
 
         A list is joined with the current distinct ids, so it follows merges; criteria are tested on every person. Must
         be called inside a transaction (``Database.snapshot`` or ``Database.write``).
         """
-        return (await self.members_of([cohort_id]))[cohort_id]
+        return (await self.members_of([cohort_id])).get(cohort_id)
 
     async def members_of(self, cohort_ids: Iterable[int]) -> dict[int, Members]:
-        """Return the `members` of several cohorts; every person is read once for all of them."""
+        """Return the `members` of several cohorts; every person is read once for all of them.
+
+        Cohorts that are gone or not understood are absent: nothing is known of who is in them and who is not.
+        """
         wanted = set(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
         lists = {cohort.id: await self._cohorts.listed_persons(cohort.id) for cohort in cohorts if cohort.is_static}
-        found = {cohort_id: lists.get(cohort_id, _NO_MEMBERS) for cohort_id in wanted}
-        criteria = _criteria(cohorts)
-        dynamic = wanted & criteria.keys()
-        if dynamic:
-            found |= await self._matching(dynamic, criteria, lists)
+        matcher = _matcher(cohorts)
+        found = {cohort_id: lists.get(cohort_id, _NO_MEMBERS) for cohort_id in wanted & matcher.known}
+        dynamic = found.keys() - lists.keys()
+        if dynamic and matcher.has_criteria:
+            found |= await self._matching(dynamic, matcher, lists)
         return found
 
+    async def lost(self, cohort_ids: Iterable[int]) -> Set[int]:
+        """Return those of the cohorts that are gone or not understood."""
+        wanted = set(cohort_ids)
+        return wanted - _matcher((await self._with_references(wanted))[0]).known if wanted else wanted
+
     async def load(self, cohort_ids: Iterable[int]) -> LoadedCohorts:
-        """Load cohorts and those they refer to, to test persons one after another; unknown ones have no members."""
+        """Load the cohorts of flags and those they refer to, to test persons one after another.
+
+        Their conditions are conditions of the flags, and ignore case like these: SDKs evaluate both alike.
+        """
         wanted = frozenset(cohort_ids)
         cohorts, _ = await self._with_references(wanted)
-        matcher = CohortMatcher(_criteria(cohorts))
+        matcher = _matcher(cohorts, ignores_case=True)
         lists = [cohort.id for cohort in cohorts if cohort.is_static]
         return LoadedCohorts(wanted, lists, matcher, PropertyReader(matcher.keys))
 
@@ -174,9 +191,8 @@ class CohortService:
         return found
 
     async def _matching(
-        self, dynamic: set[int], criteria: Mapping[int, Group], lists: Mapping[int, Members]
+        self, dynamic: Set[int], matcher: CohortMatcher, lists: Mapping[int, Members]
     ) -> dict[int, Members]:
-        matcher = CohortMatcher(criteria)
         reader = PropertyReader(matcher.keys)
         listed_in: defaultdict[int, list[int]] = defaultdict(list)
         for cohort_id, persons in lists.items():
@@ -228,22 +244,30 @@ class CohortService:
             raise ValidationFailed(f"Cohorts refer to each other through more than {MAX_NESTING} levels", attr=attr)
 
 
-def _criteria(cohorts: Iterable[Cohort]) -> dict[int, Group]:
-    """Return the criteria of the dynamic cohorts.
+def _matcher(cohorts: Sequence[Cohort], *, ignores_case: bool = False) -> CohortMatcher:
+    """Return the matcher of cohorts; those whose criteria are not understood stay unknown to it."""
+    criteria = _criteria(cohorts)
+    dynamic = {cohort_id: group for cohort_id, group in criteria.items() if group is not None}
+    listed = [cohort.id for cohort in cohorts if cohort.is_static] + [
+        cohort_id for cohort_id, group in criteria.items() if group is None
+    ]
+    return CohortMatcher(dynamic, listed, ignores_case=ignores_case)
 
-    Those without a condition have no members and are left out. So are older ones from when larger patterns were
-    accepted.
+
+def _criteria(cohorts: Iterable[Cohort]) -> "dict[int, Group | None]":
+    """Return the criteria of the dynamic cohorts, None for those without a condition.
+
+    Those that are not understood are left out: they are older than what refuses them today.
     """
     found = {}
     for cohort in cohorts:
+        if cohort.is_static:
+            continue
         try:
-            criteria = None if cohort.is_static else read_criteria(cohort.filters, cohort.groups)
+            found[cohort.id] = read_criteria(cohort.filters, cohort.groups)
         except InvalidFilter as error:
             detail = error.detail[:_LOGGED_CHARACTERS]
             logger.warning("cohort %d of project %d has no members: %s", cohort.id, cohort.project_id, detail)
-            continue
-        if criteria is not None:
-            found[cohort.id] = criteria
     return found
 
 

@@ -184,9 +184,15 @@ def test_cohort_of_properties_that_must_all_hold_is_written_out(cohort: object, 
 
 
 def test_opposite_of_a_cohort_is_not_written_out() -> None:
-    opposite: JsonDict = {**COHORT, "negation": True}
+    opposite: JsonDict = {**COHORT, "operator": "not_in"}
+    cohorts: dict[int, object] = {3: {"type": "AND", "values": [COUNTRY]}}
 
-    assert properties({3: {"type": "AND", "values": [AGE]}}, opposite) == [{**COHORT, "operator": "not_in"}]
+    assert properties(cohorts, opposite) == [opposite]
+    assert properties(cohorts, {**COHORT, "negation": True}) == [opposite]
+
+
+def test_negation_is_written_as_the_opposite_operator_because_sdks_ignore_it() -> None:
+    assert properties({}, {**COUNTRY, "operator": "is_not", "negation": True}) == [COUNTRY]
 
 
 @pytest.mark.parametrize(

@@ -350,7 +350,7 @@ BAD_IDS = "Distinct ids must be a list of texts that are not blank."
             {"filters": filters("AND", "{detail} {0}")},
             "filters",
             "invalid_input",
-            'Not a valid property: "{detail} {0}"',
+            'A property is an object, got "{detail} {0}"',
         ),
         ({"is_static": "perhaps"}, "is_static", "invalid_input", "Must be a valid boolean."),
         ({"is_static": None}, "is_static", "null", NULL),
@@ -486,9 +486,9 @@ async def test_members_and_the_question_about_one_person_agree(
         living = await cohorts.find(asked)
 
     expected = {listed: [ann, eve], dynamic: [ann, bob], mixed: [eve]}
-    assert {cohort_id: persons.tolist() for cohort_id, persons in found.items()} == {
-        cohort_id: expected.get(cohort_id, []) for cohort_id in asked
-    }
+    assert {cohort_id: persons.tolist() for cohort_id, persons in found.items()} == expected
+    assert loaded.lost == {theirs, 0, -1, 10**30}
+    assert one is not None
     assert {persons.dtype for persons in (one, *found.values())} == {np.dtype(np.int64)}
     assert of_each == {ann: {listed, dynamic}, bob: {dynamic}, eve: {listed, mixed}}
     assert overridden == {eve: {listed, dynamic}}

@@ -12,7 +12,7 @@ from app.flags.evaluation.rules import prepare
 from app.flags.local_evaluation.documents import cohort_ids
 from app.people.cohorts.criteria import read_filters, referred_cohorts
 from app.properties.filters import InvalidFilter, parse_filter
-from app.properties.subjects import atoms, cohort_id
+from app.properties.subjects import cohorts_in
 from tests.support.service import Service
 
 IDS = [
@@ -57,9 +57,7 @@ def in_definition(value: object) -> set[int]:
 
 
 def in_fact(value: object) -> set[int]:
-    [atom] = atoms(parse_filter([condition(value)]))
-    found = cohort_id(atom)
-    return set() if found is None else {found}
+    return set(cohorts_in(parse_filter([condition(value)])))
 
 
 def in_criteria(value: object) -> set[int]:
@@ -74,7 +72,9 @@ def test_every_place_reads_the_same_id(read: Callable[[object], set[int]], value
 
 @pytest.mark.parametrize("value", NOT_IDS, ids=lambda value: repr(value)[:20])
 def test_every_place_refuses_other_values(value: object) -> None:
-    assert [in_flag(value), in_definition(value), in_fact(value)] == [set(), set(), set()]
+    assert [in_flag(value), in_definition(value)] == [set(), set()]
+    with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
+        in_fact(value)
     with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
         in_criteria(value)
     with pytest.raises(InvalidFilter, match="A cohort is referred to by its id, got "):
