@@ -7,12 +7,14 @@ from typing import Final
 from app.flags.filters import JsonDict, groups_of
 from app.flags.holdouts import read_holdout
 from app.flags.options import enrollment_group, exits_early, has_own_unit
+from app.properties.filters import InvalidFilter, PropertyType, parse_filter
 from app.properties.operators import complement_of, is_operator
 
 _USER_AGENT: Final = re.compile(r"(posthog-[a-z]+)/(\d{1,6})\.(\d{1,6})")
-# The versions with which the server is compared in tests/clients. Older ones pass over holdouts, early exits, and
-# whether a condition excludes the members of a cohort, and read conditions on other flags in another way.
+# The versions with which the server is compared in tests/clients. Older ones pass over holdouts, early exits and
+# whether a condition excludes the members of a cohort.
 _COMPARED: Final[Mapping[str, tuple[int, int]]] = {"posthog-python": (7, 91), "posthog-node": (5, 70)}
+_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "person", "group", "cohort"})
 _COMPARES_LISTS: Final = frozenset({"exact", "is_not"})
 
 
@@ -27,6 +29,8 @@ def must_ask(filters: JsonDict, *, is_compared: bool) -> bool:
     groups = groups_of(filters)
     entries = [entry for group in groups for entry in entries_of(group)]
     if enrollment_group(filters, "") or any(has_own_unit(filters, group) for group in groups):
+        return True
+    if not all(map(_is_understood, groups)):  # the condition matches nobody, whatever an evaluator would make of it
         return True
     holdout = read_holdout(filters)
     if holdout is not None and (holdout.id is None or not is_compared):
@@ -74,4 +78,11 @@ def _with_operator(plain: JsonDict, entry: JsonDict, operator: str) -> JsonDict:
 def _is_younger(entry: JsonDict) -> bool:
     """Whether a condition is one that older evaluators read in another way."""
     found = condition_for_evaluators(entry) or {}
-    return entry.get("type") == "flag" or (entry.get("type") == "cohort" and found.get("operator") == "not_in")
+    return entry.get("type") == "cohort" and found.get("operator") == "not_in"
+
+
+def _is_understood(group: JsonDict) -> bool:
+    try:
+        return parse_filter(group.get("properties") or []).types <= _EVALUABLE_TYPES
+    except InvalidFilter:
+        return False

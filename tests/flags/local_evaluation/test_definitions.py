@@ -251,6 +251,8 @@ def test_negated_condition_is_written_without_its_negation_or_left_to_the_server
     assert asks({**AGE, "negation": True})
     assert asks({**COUNTRY, "operator": "icontains", "value": ["a", "b"]})
     assert asks({**COUNTRY, "value": []})
+    assert asks({**COUNTRY, "operator": "sounds_like"})
+    assert asks({"key": "other", "type": "flag", "operator": "flag_evaluates_to", "value": True})
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:
