@@ -1,6 +1,6 @@
 """Request and response bodies of experiments."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.analysis.schemas import StatsConfig
+from app.common.errors import ValidationFailed
 from app.experiments.examples import FUNNEL_FILTERS_EXAMPLE, PARAMETERS_EXAMPLE, SECONDARY_METRICS_EXAMPLE
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
@@ -26,9 +27,11 @@ from app.http.fields import (
     Text,
     UtcDatetime,
     max_characters,
+    parse_form_json,
     refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody
+from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.properties.filters import InvalidFilter
 
@@ -162,7 +165,31 @@ _STATS = (
 _DECISION = "The criteria of `decision`; null: the defaults."
 
 
-class ExperimentCreate(RequestBody):
+class ExperimentDocuments(RequestBody):
+    """A body with metrics."""
+
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Refuse conditions of metrics that are not understood."""
+        if not isinstance(document, Mapping):
+            return
+        parameters = parse_form_json(document.get("parameters"))
+        exposure = parameters.get("custom_exposure_filter") if isinstance(parameters, Mapping) else None
+        await _check_metric("filters", check_conditions(parse_form_json(document.get("filters"))))
+        await _check_metric(
+            "secondary_metrics", check_secondary_conditions(parse_form_json(document.get("secondary_metrics")))
+        )
+        await _check_metric("parameters", check_conditions(exposure))
+
+
+async def _check_metric(attr: str, check: Awaitable[None]) -> None:
+    try:
+        await check
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error
+
+
+class ExperimentCreate(ExperimentDocuments):
     # Filters have a default here, so that missing ones are refused after the errors of all fields.
     model_config = ConfigDict(
         json_schema_extra={
@@ -193,7 +220,7 @@ class ExperimentCreate(RequestBody):
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
 
-class ExperimentUpdate(RequestBody):
+class ExperimentUpdate(ExperimentDocuments):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"start_date": "2022-11-01T00:00:00Z"}]})

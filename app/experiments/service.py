@@ -125,6 +125,7 @@ class ExperimentService:
             "stats_config": experiment.stats_config or None,
             "decision_criteria": experiment.decision_criteria or None,
         }
+        await ExperimentCreate.prepare(copy)
         return await self.create(validate(ExperimentCreate, copy), created_by)
 
     async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:

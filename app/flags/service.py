@@ -202,7 +202,8 @@ class FlagService:
     async def _check_cohorts(self, filters: JsonDict) -> None:
         references = cohorts_of(filters)
         ids = [read_reference(reference) for reference in references]
-        known = await self._cohorts.find(cohort_id for cohort_id in ids if cohort_id is not None) if ids else {}
+        named = [cohort_id for cohort_id in ids if cohort_id is not None]
+        known = await self._cohorts.find_to_refer(named) if ids else {}
         for reference, cohort_id in zip(references, ids, strict=True):
             if cohort_id not in known:
                 detail = f"Cohort with id {str(reference)[:100]} does not exist"

@@ -223,6 +223,7 @@ async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> 
     filters = {"groups": [{"properties": [{"key": "id", "value": cohort["id"], "type": "cohort"}]}]}
 
     created = await service.post("/feature_flags/", {"key": "testers-only", "filters": filters})
+    await service.patch(f"/feature_flags/{created.json()['id']}/", {"deleted": True})
     await service.delete(f"/cohorts/{cohort['id']}/")
     refused = await service.post("/feature_flags/", {"key": "deleted-cohort", "filters": filters})
 

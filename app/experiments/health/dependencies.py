@@ -7,10 +7,13 @@ from fastapi import Depends, Request
 from app.accounts.auth.dependencies import ProjectDep
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
+from app.experiments.health.filter_problems import FilterProblems
 from app.experiments.health.service import HealthService
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.facts.materializer import Materializer
+from app.metrics.queries.cohort_references import CohortReferences
+from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HealthService:
@@ -23,6 +26,7 @@ async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDe
         TrafficSplitQueries(database, project.id),
         SharedCounts(materializer.shared, project),
         materializer.failures,
+        FilterProblems(MetricQueryBuilder(database, project), CohortReferences(database, project.id)),
     )
 
 

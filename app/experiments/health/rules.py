@@ -73,6 +73,20 @@ def exposures_removed(detail: str) -> Finding:
     )
 
 
+def filters_not_understood(problems: Sequence[str]) -> Finding:
+    """Return the finding for stored filters that match no one: not understood, or about what is gone."""
+    shown: list[JsonValue] = list(problems)
+    return Finding(
+        "FILTER_NOT_UNDERSTOOD",
+        None,
+        "critical",
+        "A filter is not understood",
+        f"What cannot be evaluated matches no one, whatever it was meant to say: {'; '.join(problems)}",
+        {"problems": shown},
+        ["Write the filter as `docs/reference/filters.md` says, or remove what is gone from it."],
+    )
+
+
 def metric_not_counted(metric_id: str, name: str, detail: str) -> Finding:
     """Return the finding for a metric that repeatedly could not be counted in the background."""
     return Finding(

@@ -8,11 +8,13 @@ from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
+from app.experiments.health.filter_problems import FilterProblems
 from app.experiments.health.rules import (
     Evidence,
     Finding,
     check,
     exposures_removed,
+    filters_not_understood,
     metric_not_counted,
     sort_findings,
     status_of,
@@ -44,14 +46,26 @@ class HealthService:
         splits: TrafficSplitQueries,
         shared: SharedCounts,
         failures: CountingFailures,
+        filters: FilterProblems,
     ) -> None:
         self._counter = counter
         self._splits = splits
         self._shared = shared
         self._failures = failures
+        self._filters = filters
 
     async def report(self, experiment: Experiment) -> HealthReport:
-        """Check everything about an experiment; before its start it is waiting."""
+        """Check everything about an experiment; before its start, only whether its filters are understood."""
+        problems = await self._filters.of(experiment)
+        added = [filters_not_understood(problems)] if problems else []
+        try:
+            return _with(await self._counted_report(experiment), added)
+        except ValidationFailed:
+            if not added:
+                raise
+            return HealthReport("unhealthy", added)
+
+    async def _counted_report(self, experiment: Experiment) -> HealthReport:
         if _is_ahead(experiment):
             return _WAITING
         uncounted = self._failures.given_up(experiment.id)
@@ -65,11 +79,7 @@ class HealthService:
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
-        added = [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)]
-        if not added:
-            return report
-        status: Status = "unhealthy" if report.status == "unhealthy" else "warning"
-        return HealthReport(status, sort_findings([*report.findings, *added]))
+        return _with(report, [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)])
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""
@@ -129,6 +139,14 @@ def check_experiment(
     )
     findings = check(evidence)
     return HealthReport(status_of(evidence, findings), findings)
+
+
+def _with(report: HealthReport, added: Sequence[Finding]) -> HealthReport:
+    """Return a report with further findings."""
+    if not added:
+        return report
+    is_critical = report.status == "unhealthy" or any(finding.severity == "critical" for finding in added)
+    return HealthReport("unhealthy" if is_critical else "warning", sort_findings([*report.findings, *added]))
 
 
 def _not_counted(experiment: Experiment, failure: Failure) -> Finding:

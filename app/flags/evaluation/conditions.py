@@ -28,18 +28,29 @@ _LOST: Final = b"null"
 
 def read_conditions(entries: JsonValue, flag_key: str) -> Sequence[Condition]:
     """Read the properties of a release condition; empty when one of them cannot be evaluated."""
-    if not isinstance(entries, list):
-        return ()
     try:
-        conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
-        for condition in conditions:
-            if condition.type not in _EVALUABLE_TYPES:
-                raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
-            if is_cohort(condition):
-                named_cohort(condition)
+        return parse_conditions(entries)
     except InvalidFilter as error:
         _warn(flag_key, error)
         return ()
+
+
+def parse_conditions(entries: JsonValue) -> Sequence[Condition]:
+    """Read the properties of a release condition.
+
+    Raises
+    ------
+    InvalidFilter
+        When one of them cannot be evaluated; such a release condition matches no one.
+    """
+    if not isinstance(entries, list):
+        raise InvalidFilter("properties must be a list")
+    conditions = [node for node in parse_filter(entries).children if isinstance(node, Condition)]
+    for condition in conditions:
+        if condition.type not in _EVALUABLE_TYPES:
+            raise InvalidFilter(f"Properties of type {condition.type!r} cannot be used here")
+        if is_cohort(condition):
+            named_cohort(condition)
     return conditions
 
 

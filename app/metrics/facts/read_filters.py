@@ -34,8 +34,13 @@ class ProjectCohorts:
     """The cohorts stored in the database."""
 
     async def members(self, session: AsyncSession, project_id: int, cohort_id: int) -> NDArray[np.int64] | None:
-        persons = PersonService(PersonRepository(session, project_id))
-        return await CohortService(CohortRepository(session, project_id), persons).members(cohort_id)
+        return await cohorts_of_project(session, project_id).members(cohort_id)
+
+
+def cohorts_of_project(session: AsyncSession, project_id: int) -> CohortService:
+    """Return the cohorts of a project as a session reads them."""
+    persons = PersonService(PersonRepository(session, project_id))
+    return CohortService(CohortRepository(session, project_id), persons)
 
 
 class ConditionService:

@@ -42,7 +42,10 @@ class ActionSources:
 
 
 async def _source_of(action: Action) -> ActionSource:
-    steps = alternatives(action.steps)
+    try:
+        steps = alternatives(action.steps)
+    except InvalidFilter as error:  # older than what refuses it today
+        raise ValidationFailed(f"Action {action.name!r}: {error.detail}", code=error.code, attr="filters") from error
     await compile_of_metric([one.filter for one in steps])
     return ActionSource(action.name, [EventSource(one.event, one.filter) for one in steps])
 

@@ -8,6 +8,7 @@ from app.properties.budget import FilterBudget, check_size, exceeded
 
 _STEPS = ("events", "actions")
 _EXCLUSIONS = "exclusions"
+ENTITY_LISTS = (*_STEPS, _EXCLUSIONS)
 
 
 def check_metric_limits(filters: object) -> None:
@@ -21,7 +22,7 @@ def check_metric_limits(filters: object) -> None:
     if not isinstance(filters, Mapping):
         return
     check_size(filters)
-    lists = {key: _entries(filters.get(key)) for key in (*_STEPS, _EXCLUSIONS)}
+    lists = {key: entries_of(filters.get(key)) for key in ENTITY_LISTS}
     if max(sum(len(lists[key]) for key in _STEPS), len(lists[_EXCLUSIONS])) > limits.FUNNEL_STEPS.value:
         raise exceeded(limits.FUNNEL_STEPS, "too_many_steps")
     budget = FilterBudget()
@@ -47,7 +48,7 @@ def check_secondary_metrics(metrics: object) -> None:
         check_metric_limits(metric.get("filters") if isinstance(metric, Mapping) else None)
 
 
-def _entries(value: object) -> Sequence[object]:
+def entries_of(value: object) -> Sequence[object]:
     """Return a list that may also have been sent as JSON text; an empty one in place of anything else."""
     if isinstance(value, str):
         try:

@@ -80,15 +80,16 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
 
 
 def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: Group = NO_FILTER) -> TrendQuery | None:
-    """Return the query of the first series of a trend; None without a series that can have events."""
+    """Return the query of the first series of a trend; None without a series."""
     check_limits(filters)
     read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but must be valid
     always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
     interval = _read_interval(filters)
-    if not entities or entities[0].sources is None:
+    if not entities:
         return None
     entity = entities[0]
+    refuse_missing_actions([entity])
     math = _read_math(entity)
     value_property = entity.math_property if math in PROPERTY_MATHS else None
     return TrendQuery(entity, math, value_property, interval, always)

@@ -21,6 +21,7 @@ from app.metrics.facts.event_sets import EventSet, event_set
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
 from app.properties.filters import Group, parse_filter
+from app.properties.relative_dates import resolve_relative_dates
 from app.properties.splitting import both
 
 FLAG_CALLED = "$feature_flag_called"
@@ -70,7 +71,7 @@ class ExperimentScope:
     ) -> EventSet:
         """Return the event set of an entity; an empty one for an action that does not exist."""
         return event_set(
-            entity.sources or (),
+            [self._at_present(source) for source in entity.sources or ()],
             self.variant_property,
             value_property=value_property,
             actor_property=actor_property,
@@ -81,7 +82,10 @@ class ExperimentScope:
         """Return the event set of exposures that SDKs reported, of events that pass a filter."""
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         source = EventSource(FLAG_CALLED, both(always, parse_filter([condition])))
-        return event_set([source], "$feature_flag_response")
+        return event_set([self._at_present(source)], "$feature_flag_response")
+
+    def _at_present(self, source: EventSource) -> EventSource:
+        return EventSource(source.name, resolve_relative_dates(source.filter, self.now))
 
 
 def buckets(scope: ExperimentScope, interval: Interval, limit: limits.Limit = limits.BUCKETS) -> Ticks:

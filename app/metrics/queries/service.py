@@ -15,11 +15,20 @@ from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
-from app.metrics.queries.entities import NO_FILTER, Actions, Filters
+from app.metrics.queries.cohort_references import CohortReferences
+from app.metrics.queries.entities import (
+    NO_FILTER,
+    Actions,
+    Filters,
+    filters_in,
+    read_entities,
+    refuse_missing_actions,
+)
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
+    filters_test_accounts,
     read_exposure,
     read_funnel,
     read_insight,
@@ -28,7 +37,7 @@ from app.metrics.queries.parsing import (
 )
 from app.metrics.queries.scope import FLAG_CALLED, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
-from app.properties.filters import parse_filter
+from app.properties.filters import Group, InvalidFilter, parse_filter
 
 
 class MetricQueryBuilder:
@@ -38,7 +47,8 @@ class MetricQueryBuilder:
         self._timezone = ZoneInfo(project.timezone)
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
-        self._test_accounts = parse_filter(project.test_account_filters)
+        self._cohorts = CohortReferences(database, project.id)
+        self._test_accounts, self._problem = _read_test_accounts(project.test_account_filters)
 
     def scope(self, experiment: Experiment) -> ExperimentScope:
         """Return what all metrics of an experiment share, as of now.
@@ -109,17 +119,45 @@ class MetricQueryBuilder:
             event_sets = [scope.event_set(own.entity), scope.event_set(unfiltered.entity)]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
-            always = test_account_filter(experiment.filters, self._test_accounts)
+            always = self._always(experiment.filters)
+            await self._cohorts.check([always])
             event_sets = [scope.exposures(always), scope.exposures()]
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
         return ExposureQuery(event_sets if leaves_out else event_sets[:1], name, variant_property, leaves_out, problem)
 
+    async def problem_of(self, filters: Filters) -> str:
+        """Return why a metric has an entity or condition that matches no event; empty if it has none."""
+        try:
+            actions = await self._prepared(filters)
+            refuse_missing_actions(read_entities(filters, actions, self._always(filters)))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
     async def _prepared(self, filters: Filters) -> Actions:
-        """Return the actions that a metric mentions, when all that it filters by is compiled."""
-        await compile_of_metric([test_account_filter(filters, self._test_accounts)])
-        return await self._actions.of(filters)
+        """Return the actions that a metric mentions, when all that it filters by is compiled and known to exist."""
+        always = self._always(filters)
+        await compile_of_metric([always])
+        actions = await self._actions.of(filters)
+        steps = [source.filter for action in actions.values() for source in action.sources]
+        await self._cohorts.check([always, *filters_in(filters), *steps])
+        return actions
+
+    def _always(self, filters: Filters) -> Group:
+        """Return the filter on test accounts if the metric asks for it."""
+        if self._problem and filters_test_accounts(filters):
+            raise ValidationFailed(f"The project's test_account_filters: {self._problem}", attr="filters")
+        return test_account_filter(filters, self._test_accounts)
 
     async def _own_exposure(self, parameters: JsonValue) -> TrendQuery | None:
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
+
+
+def _read_test_accounts(value: JsonValue) -> tuple[Group, str]:
+    """Return the filter of a project, and why it is not understood, if it is older than what refuses it today."""
+    try:
+        return parse_filter(value), ""
+    except InvalidFilter as error:
+        return NO_FILTER, error.detail

@@ -1,18 +1,20 @@
 """Cohorts in the database."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Select, Text, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows, read_columns
-from app.db.models import Cohort, CohortDistinctId, PersonDistinctId
+from app.db.models import Action, Cohort, CohortDistinctId, Experiment, FeatureFlag, PersonDistinctId, Project
 from app.db.sizes import fitting_limit
+
+_DOCUMENTS_TOGETHER: Final = 10  # are in memory at a time: each may have a quarter of a megabyte
 
 
 def _listed(
@@ -32,6 +34,10 @@ def _listed(
 _LISTED_PERSONS = _listed(bindparam("project_id"), PersonDistinctId.person_id).where(
     CohortDistinctId.cohort_id == bindparam("cohort_id")
 )
+
+
+def _undeleted(model: type[FeatureFlag | Action], project_id: int) -> ColumnElement[bool]:
+    return (model.project_id == project_id) & ~model.deleted
 
 
 class CohortRepository:
@@ -81,6 +87,34 @@ class CohortRepository:
     async def lock_references(self) -> None:
         """Wait until no other transaction changes which cohort refers to which."""
         await lock_project(self._session, ProjectLock.COHORT_REFERENCES, self._project_id)
+
+    async def documents_naming_cohorts(self) -> AsyncIterator[tuple[str, Sequence[object]]]:
+        """Yield what may refer to cohorts, as a person would call it, with its documents.
+
+        These are feature flags, experiments, actions and other cohorts that are not deleted, and the filter of test
+        accounts. Those without the word are not read.
+        """
+        for name, key, columns, is_ours in (
+            ("the feature flag", FeatureFlag.key, [FeatureFlag.filters], _undeleted(FeatureFlag, self._project_id)),
+            (
+                "the experiment",
+                Experiment.name,
+                [Experiment.filters, Experiment.secondary_metrics, Experiment.parameters],
+                Experiment.project_id == self._project_id,
+            ),
+            ("the action", Action.name, [Action.steps], _undeleted(Action, self._project_id)),
+            ("the cohort", Cohort.name, [Cohort.filters, Cohort.groups], self._is_undeleted()),
+            (
+                "the filter of test accounts of the project",
+                Project.name,
+                [Project.test_account_filters],
+                Project.id == self._project_id,
+            ),
+        ):
+            mentions = or_(*(cast(column, Text).like("%cohort%") for column in columns))
+            query = select(key, *columns).where(is_ours, mentions).execution_options(yield_per=_DOCUMENTS_TOGETHER)
+            async for row in await self._session.stream(query):
+                yield f"{name} {row[0]!r}", row[1:]
 
     async def add_distinct_ids(self, cohort: Cohort, distinct_ids: Sequence[str]) -> None:
         """Add ids to the list of a static cohort; ids that are on it already are skipped."""

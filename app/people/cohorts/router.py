@@ -86,7 +86,11 @@ async def update_cohort(
 
 @router.delete("/{cohort_id}/", status_code=204, summary="Delete a cohort")
 async def delete_cohort(cohort: LockedCohortDep, cohorts: CohortsDep) -> Response:
-    """Delete a cohort. It stays in the database, hidden from the API; filters that refer to it match no one."""
+    """Delete a cohort. It stays in the database, hidden from the API.
+
+    Refused with the code `cohort_in_use` while a feature flag, an experiment, an action, another cohort or the filter
+    of test accounts refers to it.
+    """
     await cohorts.delete(cohort)
     return Response(status_code=204)
 

@@ -22,6 +22,7 @@ from app.people.cohorts.schemas import CohortCreate, CohortUpdate
 from app.people.persons.service import PersonService
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group, InvalidFilter
+from app.properties.references import cohorts_written
 from app.properties.validation import compile_patterns
 
 logger = logging.getLogger("abacus")
@@ -30,6 +31,7 @@ Members = NDArray[np.int64]
 
 MAX_NESTING = 10
 _LOGGED_CHARACTERS = 200
+_SHOWN_CHARACTERS = 200
 _STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
 _NO_MEMBERS: Members = np.empty(0, dtype=np.int64)
 
@@ -114,6 +116,8 @@ class CohortService:
         if body.is_static is not None and body.is_static != cohort.is_static:
             detail = "A cohort cannot change between a list and criteria: create another cohort"
             raise ValidationFailed(detail, attr="is_static")
+        if body.deleted and not cohort.deleted:
+            await self._refuse_if_used(cohort)
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(cohort, field, getattr(body, field))
@@ -128,9 +132,31 @@ class CohortService:
         return cohort
 
     async def delete(self, cohort: Cohort) -> None:
-        """Mark the cohort as deleted: cohorts that refer to it see it without members."""
+        """Mark the cohort as deleted.
+
+        Raises
+        ------
+        ValidationFailed
+            A flag, an experiment, an action, another cohort or the filter of test accounts names it.
+        """
+        await self._refuse_if_used(cohort)
         cohort.deleted = True
         await self._cohorts.flush()
+
+    async def find_to_refer(self, cohort_ids: Iterable[int]) -> dict[int, Cohort]:
+        """Return cohorts as `find` does, and keep them from being deleted until the transaction ends."""
+        await self._cohorts.lock_references()
+        return await self.find(cohort_ids)
+
+    async def _refuse_if_used(self, cohort: Cohort) -> None:
+        await self._cohorts.lock_references()
+        slices = TimeSlices()
+        async for user, documents in self._cohorts.documents_naming_cohorts():
+            if any(cohort.id in cohorts_written(document) for document in documents):
+                detail = f"The cohort cannot be deleted: {user[:_SHOWN_CHARACTERS]} refers to it."
+                raise ValidationFailed(detail, code="cohort_in_use")
+            if slices.are_over():
+                await slices.pause()
 
     async def members(self, cohort_id: int) -> Members | None:
         """Return the ids of the persons that are currently in a cohort, ascending; None if it is unknown.

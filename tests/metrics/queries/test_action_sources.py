@@ -55,8 +55,9 @@ def test_funnel_with_missing_action_is_refused(key: str) -> None:
     )
 
 
-def test_trend_of_missing_action_is_empty() -> None:
-    assert read_trend({"actions": [{"id": 9}]}, ACTIONS) is None
+def test_trend_names_a_missing_action() -> None:
+    with pytest.raises(ValidationFailed, match="Action ID 9 does not exist!"):
+        read_trend({"actions": [{"id": 9}]}, ACTIONS)
 
 
 def test_action_without_steps_matches_nothing() -> None:
