@@ -94,6 +94,23 @@ async def test_hundred_users_are_put_where_the_server_puts_them(shop: Service, t
     assert len({str(seen) for seen in by_itself.values()}) > 8  # the users do differ
 
 
+@pytest.mark.parametrize("client", [client for client in CLIENTS if "-js" not in client])
+async def test_clients_that_know_of_holdouts_evaluate_them_and_others_do_not_try(
+    shop: Service, tmp_path: Path, client: str
+) -> None:
+    filters = {"groups": [{"properties": []}], "holdout": {"id": 1, "exclusion_percentage": 50}}
+    response = await shop.post("/feature_flags/", {"key": "held", "filters": filters})
+    assert response.status_code == 201, response.text
+    users = ["h0", "h1"]  # at 0.212 and 0.517
+    visits = Visits(str(shop.client.base_url), shop.token, users, ["held"], tmp_path, key=shop.key)
+
+    by_itself = await asyncio.to_thread(CLIENTS[client], visits)
+
+    values = {user: seen.get("held") for user, seen in by_itself.items()}
+    knows = client in {"posthog-python 7.91.1", "posthog-node 5.70.0"}
+    assert values == ({"h0": "holdout-1", "h1": True} if knows else {"h0": None, "h1": None})
+
+
 @pytest.mark.parametrize("client", EARLY_CLIENTS)
 async def test_clients_of_early_2022_find_on_what_the_server_finds_on(
     shop: Service, tmp_path: Path, client: str
