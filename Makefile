@@ -41,7 +41,8 @@ test-growth: $(VENV)/.dev
 	TEST_EVERYTHING=1 $(BIN)/pytest -n 1 -m growth tests/limits
 
 # PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
-test-clients: $(VENV)/.dev $(CLIENTS)/.python-7.91.1 $(CLIENTS)/.python-2.2.0 $(CLIENTS)/.node $(CHROMIUM)
+PYTHON_CLIENTS := $(patsubst tests/clients/posthog-%.txt,$(CLIENTS)/.python-%,$(wildcard tests/clients/posthog-*.txt))
+test-clients: $(VENV)/.dev $(PYTHON_CLIENTS) $(CLIENTS)/.node $(CHROMIUM)
 	$(BIN)/pytest -m clients tests/clients
 
 $(CLIENTS)/.python-%: tests/clients/posthog-%.txt

@@ -46,6 +46,7 @@ from app.http.middleware.security_headers import SecurityHeadersMiddleware
 from app.http.middleware.trailing_slash import TrailingSlashMiddleware
 from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
+from app.http.unserved_addresses import resources_of
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
@@ -141,7 +142,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
-    exception_handlers.install(application)
+    exception_handlers.install(application, resources_of(allowed_methods(PRIVATE_ROUTERS)))
     for router in PUBLIC_ROUTERS:
         application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:

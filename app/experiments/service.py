@@ -206,8 +206,11 @@ class ExperimentService:
         if variants is not None:
             _refuse_other_variants(variants_of(flag.filters), variants)
         if body.filters:
+            participants = _participants(body.filters)
+            if participants == _participants(experiment.filters):  # whatever the flag has been changed to since
+                participants = None
             await self._flags.rewrite_participants(
-                flag, _participants(body.filters), _aggregation_group_type_index(body.filters), changed_by
+                flag, participants, _aggregation_group_type_index(body.filters), changed_by
             )
         if start is None and body.start_date is not None:
             await self._flags.activate(flag, changed_by)

@@ -45,9 +45,13 @@ def build_filters(
 def rewrite_filters(
     old: JsonDict, properties: Sequence[JsonDict] | None, aggregation_group_type_index: int | None
 ) -> JsonDict:
-    """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation."""
+    """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation.
+
+    Release conditions that all have these participants stay: a rollout that was changed since is not lost.
+    """
     new = dict(old)
-    if properties is not None:
+    held = groups_of(old)
+    if properties is not None and not (held and all((group.get("properties") or []) == properties for group in held)):
         new["groups"] = [{"properties": list(properties)}]
     new["aggregation_group_type_index"] = aggregation_group_type_index
     return new
@@ -190,7 +194,7 @@ def validate_filters(filters: JsonDict) -> None:
         for condition in _conditions(group):
             _validate_condition(condition, index)
         share = group.get("rollout_percentage")
-        if share is not None and not _is_percentage(share):
+        if share is not None and not is_percentage(share):
             raise _refusal("rollout_percentage must be a number from 0 to 100")
     for group in groups:
         if group.get("variant") not in (None, "", *keys):
@@ -235,7 +239,7 @@ def _read_variant_keys(multivariate: JsonValue) -> list[JsonValue]:
         key = variant.get("key")
         if not isinstance(key, str) or not key.strip():
             raise _refusal("variants must have a key")
-        if not _is_percentage(variant.get("rollout_percentage")):
+        if not is_percentage(variant.get("rollout_percentage")):
             raise _refusal("variants must have a rollout_percentage from 0 to 100")
     keys = [variant["key"] for variant in variants]
     if len(keys) > len({str(key) for key in keys}):
@@ -281,5 +285,6 @@ def _refuse_what_sdks_read_otherwise(condition: Condition) -> None:
         raise _refusal(f"the operator {condition.operator!r} cannot be negated in flags: use another operator")
 
 
-def _is_percentage(value: JsonValue) -> bool:
+def is_percentage(value: JsonValue) -> bool:
+    """Whether a value is a number from 0 to 100."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100

@@ -36,7 +36,9 @@ Filters = Annotated[
     JsonObject,
     Field(
         description="`groups`: release conditions, of which at least one must hold. `multivariate`: the variants and"
-        " their percentages. `payloads`: JSON texts that SDKs get with a variant. Other fields are stored as sent.",
+        " their percentages. `payloads`: JSON texts that SDKs get with a variant. `holdout`: `id` and"
+        " `exclusion_percentage` of the people who are kept out before any condition; `super_groups`,"
+        " `feature_enrollment` and `early_exit` as PostHog's. Other fields are stored as sent.",
         examples=[FILTERS_EXAMPLE],
     ),
 ]

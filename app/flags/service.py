@@ -24,6 +24,8 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
+from app.flags.options import validate_options, with_enrollment
+from app.flags.payloads import validate_payloads
 from app.flags.repository import FlagRepository, FlagSelection, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
@@ -113,6 +115,7 @@ class FlagService:
             await self._refuse_if_others_depend(flag)
         if body.filters is not None and "groups" in body.filters:
             await self._validate(body.filters, flag.id)
+            validate_payloads(body.filters)
             flag.filters = body.filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
@@ -181,6 +184,7 @@ class FlagService:
         if not flag.deleted and await self._flags.key_is_taken(flag.key):
             raise _key_taken()
         await self._validate(flag.filters)
+        validate_payloads(flag.filters)
         validate_split(flag.filters)
         try:
             await self._flags.add(flag)
@@ -189,12 +193,14 @@ class FlagService:
         await self._log.record("FeatureFlag", flag.id, "created", created_by, after=_state(flag), name=flag.key)
 
     async def _validate(self, filters: JsonDict, flag_id: int | None = None) -> None:
-        check_limits(filters)
+        validate_options(filters)
+        tried = with_enrollment(filters)
+        check_limits(tried)
         try:
-            await compile_patterns(conditions_in(filters))
+            await compile_patterns(conditions_in(tried))
         except InvalidFilter as error:
             raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
-        validate_filters(filters)
+        validate_filters(tried)
         await self._check_cohorts(filters)
         await self._check_flags(filters, flag_id)
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.db.errors import DATABASE_ERRORS, describe, is_transient_database_error
 from app.http.schemas import ErrorBody
+from app.http.unserved_addresses import answer_sdk
 
 logger = logging.getLogger("abacus")
 
@@ -71,9 +72,16 @@ _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitab
 }
 
 
-def install(application: FastAPI) -> None:
+def install(application: FastAPI, resources: frozenset[str]) -> None:
+    """Install the handlers; below the names of ``resources``, a wrong path is an error for everyone."""
+
+    async def handle_or_answer_sdk(request: Request, error: Exception) -> Response:
+        is_unserved = isinstance(error, HTTPException) and error.status_code == NotFound.status
+        answered = answer_sdk(request, resources) if is_unserved else None
+        return answered or await handle_http_exception(request, error)
+
     for kind, handler in _HANDLERS.items():
-        application.add_exception_handler(kind, handler)
+        application.add_exception_handler(kind, handle_or_answer_sdk if kind is HTTPException else handler)
 
 
 async def answer(request: Request, error: Exception) -> Response:

@@ -13,7 +13,12 @@ HERE = Path(__file__).parent
 INSTALLED = HERE.parent.parent / ".clients"
 MODULES = INSTALLED / "node_modules"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-NODE_VERSIONS = {"5.70.0": "posthog-node", "2.2.3": "posthog-node-2.2"}
+NODE_VERSIONS = {
+    "5.70.0": "posthog-node",
+    "4.18.0": "posthog-node-4",
+    "2.2.3": "posthog-node-2.2",
+    "1.3.0": "posthog-node-1.3",
+}
 
 Seen = dict[str, dict[str, object]]  # by user and flag
 
@@ -38,12 +43,20 @@ class Visits:
 Client = Callable[[Visits], Seen]
 
 
-def python(version: str) -> Client:
-    return lambda visits: _run(visits, str(INSTALLED / f"python-{version}/bin/python"), str(HERE / "shop.py"))
+def python_command(version: str, script: str) -> Sequence[str]:
+    return str(INSTALLED / f"python-{version}/bin/python"), str(HERE / script)
 
 
-def node(version: str) -> Client:
-    return lambda visits: _run(visits, "node", str(HERE / "shop.js"), str(MODULES), NODE_VERSIONS[version])
+def node_command(version: str, script: str) -> Sequence[str]:
+    return "node", str(HERE / script), str(MODULES), NODE_VERSIONS[version]
+
+
+def python(version: str, script: str = "shop.py") -> Client:
+    return lambda visits: _run(visits, *python_command(version, script))
+
+
+def node(version: str, script: str = "shop.js") -> Client:
+    return lambda visits: _run(visits, *node_command(version, script))
 
 
 def browser(module: str | None = None) -> Client:
@@ -70,4 +83,9 @@ CLIENTS: dict[str, Client] = {
     SNIPPET: browser(),
     "posthog-js 1.449.2": browser("posthog-js/dist/module.mjs"),
     "posthog-js 1.38.0": browser("posthog-js-1.38/dist/es.js"),
+}
+# They know whether a flag is on, and nothing of variants.
+EARLY_CLIENTS: dict[str, Client] = {
+    "posthog-python 1.4.9": python("1.4.9", "early.py"),
+    "posthog-node 1.3.0": node("1.3.0", "early.js"),
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.clients import CLIENTS, Visits
-from tests.support.service import Json, Service
+from tests.clients.clients import CLIENTS, EARLY_CLIENTS, Visits
+from tests.support.service import Json, Service, event
 
 pytestmark = pytest.mark.clients
 
@@ -92,6 +92,56 @@ async def test_hundred_users_are_put_where_the_server_puts_them(shop: Service, t
         response = await shop.client.post("/flags/?v=1", json=body)
         assert by_itself[user] == response.json()["featureFlags"], user
     assert len({str(seen) for seen in by_itself.values()}) > 8  # the users do differ
+
+
+@pytest.mark.parametrize("client", [client for client in CLIENTS if "-js" not in client])
+async def test_clients_that_know_of_holdouts_evaluate_them_and_others_do_not_try(
+    shop: Service, tmp_path: Path, client: str
+) -> None:
+    filters = {"groups": [{"properties": []}], "holdout": {"id": 1, "exclusion_percentage": 50}}
+    response = await shop.post("/feature_flags/", {"key": "held", "filters": filters})
+    assert response.status_code == 201, response.text
+    users = ["h0", "h1"]  # at 0.212 and 0.517
+    visits = Visits(str(shop.client.base_url), shop.token, users, ["held"], tmp_path, key=shop.key)
+
+    by_itself = await asyncio.to_thread(CLIENTS[client], visits)
+
+    values = {user: seen.get("held") for user, seen in by_itself.items()}
+    knows = client in {"posthog-python 7.91.1", "posthog-node 5.70.0"}
+    assert values == ({"h0": "holdout-1", "h1": True} if knows else {"h0": None, "h1": None})
+
+
+@pytest.mark.parametrize("client", EARLY_CLIENTS)
+async def test_clients_of_early_2022_find_on_what_the_server_finds_on(
+    shop: Service, tmp_path: Path, client: str
+) -> None:
+    half: list[dict[str, Any]] = [{"properties": [], "rollout_percentage": 50}]
+    pro = {"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}
+    flags: dict[str, dict[str, Any]] = {
+        "everybody": {"groups": [{"properties": [], "rollout_percentage": None}]},
+        "nobody": {"groups": [{"properties": [], "rollout_percentage": 0}]},
+        "half": {"groups": half},
+        "variants": {"groups": half, "multivariate": variants(HALVES)},
+        "held out": {"groups": half, "holdout": {"id": 1, "exclusion_percentage": 50}},
+        "paying": {"groups": [pro]},
+    }
+    for key, filters in flags.items():
+        response = await shop.post("/feature_flags/", {"key": key, "filters": filters})
+        assert response.status_code == 201, response.text
+    await shop.post("/feature_flags/", {"key": "inactive", "filters": {"groups": half}, "active": False})
+    users = [f"user {number}" for number in range(20)]
+    await shop.capture(*(event("visit", user, properties={"$set": {"plan": "pro"}}) for user in users[::2]))
+    visits = Visits(str(shop.client.base_url), shop.token, users, [*flags, "inactive"], tmp_path, key=shop.key)
+
+    by_itself = await asyncio.to_thread(EARLY_CLIENTS[client], visits)
+
+    for user in users:
+        response = await shop.client.post("/flags/?v=1", json={"token": shop.token, "distinct_id": user})
+        values = {**dict.fromkeys(visits.flags, False), **response.json()["featureFlags"]}
+        assert {key: bool(value) for key, value in by_itself[user].items()} == {
+            key: bool(value) for key, value in values.items()
+        }, user
+    assert len({str(seen) for seen in by_itself.values()}) > 4  # the users do differ
 
 
 def variants(shares: dict[str, int]) -> Json:

@@ -99,6 +99,33 @@ async def test_changed_filters_rewrite_the_participants_and_keep_the_split(
     }
 
 
+RAMPED = [{"properties": [COUNTRY], "rollout_percentage": 5}]
+STEPS = [*RAMPED, {"properties": [], "rollout_percentage": 1, "variant": "test"}]
+
+
+@pytest.mark.parametrize(
+    ("at_first", "stored", "sent"),
+    [
+        ([COUNTRY], RAMPED, [COUNTRY]),
+        ([COUNTRY], STEPS, [COUNTRY]),
+        ([], RAMPED, []),
+        (None, [{"properties": [], "rollout_percentage": 5}], []),
+        (None, [{"rollout_percentage": 5}], []),
+    ],
+)
+async def test_rollout_stays_while_the_participants_stay(
+    service: Service, database: Database, at_first: object, stored: list[object], sent: list[object]
+) -> None:
+    experiment = await service.create_experiment(filters={**FUNNEL, "properties": at_first})
+    flag = await only_flag(database, service)
+    response = await service.patch(f"/feature_flags/{flag['id']}/", {"filters": {**flag["filters"], "groups": stored}})
+    assert response.status_code == 200, response.text
+
+    await patched(service, experiment, filters={**TREND, "properties": sent})
+
+    assert (await only_flag(database, service))["filters"]["groups"] == stored
+
+
 async def test_empty_filters_do_not_touch_the_flag(service: Service, database: Database) -> None:
     experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY]})
     before = await only_flag(database, service)

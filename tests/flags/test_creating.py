@@ -61,7 +61,7 @@ async def test_sent_filters_are_stored_unchanged(service: Service) -> None:
                 {"properties": [COUNTRY], "rollout_percentage": 12.5, "variant": "test", "mine": [10**400, None]}
             ],
             "multivariate": {**HALVES, "mine": 1.5},
-            "payloads": {"test": '{"color":  "green"}', "true": {"deep": [[]]}},
+            "payloads": {"test": '{"color":  "green"}', "control": {"deep": [[]]}},
             "": None,
         },
         "deleted": False,

@@ -15,7 +15,16 @@ VariantRange: TypeAlias = tuple[str, float, float]
 
 def hash_fraction(flag_key: str, identifier: str, salt: str = "") -> float:
     """Return a number from 0 to 1, uniform over identifiers and constant for a flag and an identifier."""
-    digest = hashlib.sha1(f"{flag_key}.{identifier}{salt}".encode(), usedforsecurity=False).digest()
+    return _fraction(f"{flag_key}.{identifier}{salt}")
+
+
+def is_held_out(percentage: float, identifier: str) -> bool:
+    """Whether an identifier is among a percentage that is held out, the same one for all flags."""
+    return percentage == 100 or _fraction(f"holdout-{identifier}") <= percentage / 100
+
+
+def _fraction(text: str) -> float:
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
     return (int.from_bytes(digest[:_BYTES]) >> (8 * _BYTES - _BITS)) / _SCALE
 
 

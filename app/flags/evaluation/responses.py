@@ -13,6 +13,8 @@ _DESCRIPTIONS: Final = {
     "out_of_rollout_bound": "Out of rollout bound",
     "no_group_type": "No group type",
     "flag_disabled": "Feature flag is disabled",
+    "super_condition_value": "Super condition value",
+    "holdout_condition_value": "Holdout condition value",
 }
 # Flags have no stored version; clients expect a number.
 _FLAG_VERSION: Final = 1
@@ -115,7 +117,7 @@ def _response_metadata(metadata: ResponseMetadata) -> JsonDict:
 
 def _record(result: FlagResult) -> msgspec.Raw:
     """Return the JSON of a result, encoded once for each kind of result."""
-    kind = (result.reason, result.variant, result.condition_index)
+    kind = (result.reason, result.enabled, result.variant, result.condition_index)
     encoded = result.flag.encoded_results.get(kind)
     if encoded is None:
         encoded = result.flag.encoded_results[kind] = msgspec.Raw(msgspec.json.encode(_document(result)))

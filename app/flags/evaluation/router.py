@@ -56,11 +56,13 @@ async def evaluate_flags(request: Request) -> Response:
     evaluation = evaluation_of(request)
     flags_query = await _read(request)
     project = await evaluation.find_project(flags_query.token, flags_query.project_id)
-    if flags_query.distinct_id is None:
-        raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
-    distinct_id = flags_query.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
-    distinct_id = await _identify(request, project.project_id, distinct_id)
-    result = await evaluation.evaluate(project, flags_query, distinct_id)
+    result = _NO_FLAGS
+    if not flags_query.is_disabled:
+        if flags_query.distinct_id is None:
+            raise ValidationFailed("Flags require a distinct_id.", code="missing_distinct_id")
+        distinct_id = flags_query.distinct_id[:MAX_DISTINCT_ID_CHARACTERS]
+        distinct_id = await _identify(request, project.project_id, distinct_id)
+        result = await evaluation.evaluate(project, flags_query, distinct_id)
     return _respond_with_flags(request, result, has_flags=bool(project.active.flags))
 
 
@@ -85,10 +87,12 @@ async def decide_flags(request: Request) -> Response:
     if flags_query.token is None:
         return _json(decide_body(version, _NO_FLAGS, _metadata(), has_flags=False, token_is_known=False))
     project = await evaluation.find_project(flags_query.token, flags_query.project_id)
-    if flags_query.distinct_id is None:
-        raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
-    distinct_id = await _identify(request, project.project_id, flags_query.distinct_id)
-    result = await evaluation.evaluate(project, flags_query, distinct_id)
+    result = _NO_FLAGS
+    if not flags_query.is_disabled:
+        if flags_query.distinct_id is None:
+            raise ValidationFailed("Decide requires a distinct_id.", code="missing_distinct_id")
+        distinct_id = await _identify(request, project.project_id, flags_query.distinct_id)
+        result = await evaluation.evaluate(project, flags_query, distinct_id)
     return _json(decide_body(version, result, _metadata(), has_flags=bool(project.active.flags)))
 
 

@@ -3,7 +3,6 @@
 These are PostHog's rules of late 2022, which its SDKs also follow in local evaluation.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -19,15 +18,24 @@ from app.flags.evaluation.conditions import (
     memberships,
     read_conditions,
 )
-from app.flags.evaluation.hashing import VariantRange, hash_fraction, pick_variant, variant_ranges
+from app.flags.evaluation.hashing import VariantRange, hash_fraction, is_held_out, pick_variant, variant_ranges
 from app.flags.filters import JsonDict, flags_of, groups_of, variants_of, with_groups
+from app.flags.holdouts import Holdout, read_holdout
+from app.flags.options import enrollment_group, exits_early, has_own_unit
+from app.flags.payloads import ENABLED, payloads_of
 from app.properties.filters import Conjunction
 from app.properties.matcher import SEVERAL, Predicate, Properties, pattern_count
 from app.properties.patterns import shared_work
 from app.properties.subjects import cohorts_in
 
 Reason: TypeAlias = Literal[
-    "condition_match", "no_condition_match", "out_of_rollout_bound", "no_group_type", "flag_disabled"
+    "condition_match",
+    "no_condition_match",
+    "out_of_rollout_bound",
+    "no_group_type",
+    "flag_disabled",
+    "super_condition_value",
+    "holdout_condition_value",
 ]
 
 
@@ -89,7 +97,10 @@ class PreparedFlag:
     ensure_experience_continuity: bool
     has_experiment: bool
     group_type_index: int | None
+    enrollment: ReleaseCondition | None
+    holdout: Holdout | None
     releases: Sequence[ReleaseCondition]
+    exits_early: bool
     variants: Sequence[VariantRange]
     payloads: Mapping[str, str]
     keys: frozenset[str]
@@ -98,7 +109,7 @@ class PreparedFlag:
     tests_absence: bool
     has_several_patterns: bool
     # The JSON of results, of which there are few, most of them shared by many persons. It is freed with the flag.
-    encoded_results: dict[tuple[Reason, str | None, int | None], msgspec.Raw] = field(
+    encoded_results: dict[tuple[Reason, bool, str | None, int | None], msgspec.Raw] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -160,7 +171,7 @@ class FlagResult(msgspec.Struct, frozen=True):
     @property
     def payload(self) -> str | None:
         """The payload of the result, as JSON text, if the flag is enabled and has one."""
-        return self.flag.payloads.get(self.variant or "true") if self.enabled else None
+        return self.flag.payloads.get(self.variant or ENABLED) if self.enabled else None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -186,7 +197,14 @@ def prepare(
     ]
     known = {name for name, _ in percentages}
     group_type_index = filters.get("aggregation_group_type_index")
-    releases = [_prepare_release(index, groups[index], known, key) for index in order_of_trial(groups)]
+    releases = [
+        _prepare_release(index, groups[index], known, key)
+        for index in order_of_trial(groups)
+        if not has_own_unit(filters, groups[index])
+    ]
+    enrollment = enrollment_group(filters, key)
+    prepared_enrollment = _prepare_release(0, enrollment, (), key) if enrollment else None
+    tried = [*releases, *([prepared_enrollment] if prepared_enrollment else [])]
     return PreparedFlag(
         id=flag_id,
         key=key,
@@ -194,21 +212,18 @@ def prepare(
         ensure_experience_continuity=ensure_experience_continuity,
         has_experiment=has_experiment,
         group_type_index=group_type_index if isinstance(group_type_index, int) else None,
+        enrollment=prepared_enrollment,
+        holdout=read_holdout(filters),
         releases=tuple(releases),
+        exits_early=exits_early(filters),
         variants=variant_ranges(percentages),
         payloads=payloads_of(filters),
-        keys=frozenset[str]().union(*(release.keys for release in releases)),
-        cohorts=frozenset[int]().union(*(release.cohorts for release in releases)),
-        flags=frozenset[int]().union(*(release.flags for release in releases)),
-        tests_absence=any(release.tests_absence for release in releases),
-        has_several_patterns=sum(release.pattern_count for release in releases) >= SEVERAL,
+        keys=frozenset[str]().union(*(release.keys for release in tried)),
+        cohorts=frozenset[int]().union(*(release.cohorts for release in tried)),
+        flags=frozenset[int]().union(*(release.flags for release in tried)),
+        tests_absence=any(release.tests_absence for release in tried),
+        has_several_patterns=sum(release.pattern_count for release in tried) >= SEVERAL,
     )
-
-
-def payloads_of(filters: JsonDict) -> Mapping[str, str]:
-    """Return a flag's payloads, as JSON texts, by variant; ``true`` is the key of a flag without variants."""
-    payloads = filters.get("payloads")
-    return {name: _payload(value) for name, value in payloads.items()} if isinstance(payloads, dict) else {}
 
 
 def order_of_trial(groups: Sequence[JsonDict]) -> Sequence[int]:
@@ -237,28 +252,45 @@ def evaluate(flag: PreparedFlag, context: EvaluationContext, values: FlagValues 
 
 def _evaluate(flag: PreparedFlag, identifier: str, subject: KnownProperties, values: FlagValues) -> FlagResult:
     if not flag.has_several_patterns:
-        return _try_releases(flag, identifier, subject, values)
+        return _try_all(flag, identifier, subject, values)
     with shared_work():
-        return _try_releases(flag, identifier, subject, values)
+        return _try_all(flag, identifier, subject, values)
+
+
+def _try_all(flag: PreparedFlag, identifier: str, subject: KnownProperties, values: FlagValues) -> FlagResult:
+    """Try what comes before the release conditions, then those: who enrolled or is held out never gets to them."""
+    enrollment = flag.enrollment
+    if enrollment is not None and any(key in subject.properties for key in enrollment.keys):
+        reason = _try_release(flag, enrollment, identifier, subject, values)
+        return FlagResult(flag, enabled=reason == "condition_match", reason="super_condition_value")
+    if flag.holdout is not None and is_held_out(flag.holdout.percentage, identifier):
+        return FlagResult(flag, enabled=True, reason="holdout_condition_value", variant=flag.holdout.variant)
+    return _try_releases(flag, identifier, subject, values)
 
 
 def _try_releases(flag: PreparedFlag, identifier: str, subject: KnownProperties, values: FlagValues) -> FlagResult:
     best: Reason = "no_condition_match"
     best_index = None
     for release in flag.releases:
-        reason: Reason
-        if release.matches is not None and not _holds(release, release.matches, subject, values):
-            reason = "no_condition_match"
-        elif release.rollout_fraction is not None and hash_fraction(flag.key, identifier) > release.rollout_fraction:
-            reason = "out_of_rollout_bound"
-        else:
+        reason = _try_release(flag, release, identifier, subject, values)
+        if reason == "condition_match":
             variant = release.variant or pick_variant(flag.key, identifier, flag.variants)
-            return FlagResult(
-                flag, enabled=True, reason="condition_match", variant=variant, condition_index=release.index
-            )
+            return FlagResult(flag, enabled=True, reason=reason, variant=variant, condition_index=release.index)
         if reason == "out_of_rollout_bound" or best == "no_condition_match":  # the reason that came closest to a match
             best, best_index = reason, release.index
+        if flag.exits_early and reason == "out_of_rollout_bound":
+            break
     return FlagResult(flag, enabled=False, reason=best, condition_index=best_index)
+
+
+def _try_release(
+    flag: PreparedFlag, release: ReleaseCondition, identifier: str, subject: KnownProperties, values: FlagValues
+) -> Reason:
+    if release.matches is not None and not _holds(release, release.matches, subject, values):
+        return "no_condition_match"
+    if release.rollout_fraction is not None and hash_fraction(flag.key, identifier) > release.rollout_fraction:
+        return "out_of_rollout_bound"
+    return "condition_match"
 
 
 def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperties, values: FlagValues) -> bool:
@@ -291,10 +323,6 @@ def _prepare_release(index: int, group: JsonDict, variants: Collection[str], fla
 
 def _number(value: JsonValue) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _payload(value: JsonValue) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def enabled_values(results: Iterable[FlagResult]) -> dict[str, bool | str]:

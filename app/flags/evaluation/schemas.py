@@ -22,7 +22,10 @@ _REQUEST_PROPERTIES: Final[JsonDict] = {
         "items": {"type": "string"},
         "description": "Evaluate only these flags.",
     },
-    "disable_flags": {"type": "boolean", "description": "Return no flags, only configuration."},
+    "disable_flags": {
+        "type": "boolean",
+        "description": "Return no flags, only configuration; then `distinct_id` is not needed.",
+    },
 }
 _REQUEST_EXAMPLE: Final[JsonDict] = {
     "token": "phc_3xAmPl3",
@@ -38,7 +41,7 @@ def _request(*required: str) -> JsonDict:
     return {"required": bool(required), "content": content}
 
 
-flags_request: Final = _request("token", "distinct_id")
+flags_request: Final = _request("token")
 decide_request: Final = _request()
 
 _RECORD: Final[JsonDict] = {

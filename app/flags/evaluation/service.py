@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from app.accounts.auth.service import AuthenticationService
 from app.common.errors import AuthenticationFailed
@@ -41,8 +43,8 @@ class _KnownPerson:
     hash_keys: Mapping[str, str] = field(default_factory=dict)
     cohorts: Collection[int] = ()
     lost_cohorts: Collection[int] = ()  # that are gone or not understood
-    missing_hash_keys: Sequence[str] = ()  # keys of flags for which the former identifier is not stored yet
-    former_id: str | None = None
+    is_stored: bool = False  # under the current identifier or the former one
+    missing_hash_keys: Mapping[str, str] = field(default_factory=dict)  # what to store, by the key of the flag
 
 
 _UNKNOWN_PERSON: Final = _KnownPerson()
@@ -86,11 +88,11 @@ class EvaluationService:
         """Evaluate the requested flags. Properties that the client sends take precedence over stored ones."""
         flags = _requested_flags(project.active, flags_query)
         reader = project.reader
-        sent = _needed(reader, flags_query.person_properties)
+        sent = _needed(reader, flags_query.person_properties, "distinct_id", distinct_id)
         group_keys = _group_keys(flags, project.group_types, flags_query.groups)
         sent_by_group = {
-            index: _needed(reader, flags_query.group_properties.get(project.group_types[index], {}))
-            for index in group_keys
+            index: _needed(reader, flags_query.group_properties.get(project.group_types[index], {}), "$group_key", key)
+            for index, key in group_keys.items()
         }
         undecided_groups = _undecided_groups(flags, group_keys, sent_by_group)
         person = _UNKNOWN_PERSON
@@ -100,12 +102,14 @@ class EvaluationService:
                 stored_groups = await self._groups(session, project.project_id).properties_of(undecided_groups)
         if not flags.personal.is_decided_by(sent.keys()):
             person = await self._read_person(project.project_id, flags.personal, distinct_id, flags_query)
-        if person.missing_hash_keys:
-            person = await self._store_hash_keys(project.project_id, person, distinct_id)
+        hash_keys = person.hash_keys
+        if person.is_stored and person.missing_hash_keys:
+            identifiers = _stored_identifiers(distinct_id, flags_query.anonymous_id)
+            hash_keys = await self._store_hash_keys(project.project_id, person, identifiers)
         context = EvaluationContext(
             distinct_id=distinct_id,
             person=_known_properties(reader, person.properties, sent, person.cohorts, person.lost_cohorts),
-            hash_keys=person.hash_keys,
+            hash_keys=hash_keys,
             groups={
                 index: (key, _known_properties(reader, stored_groups.get((index, key)), sent_by_group[index]))
                 for index, key in group_keys.items()
@@ -121,21 +125,28 @@ class EvaluationService:
         flags_query: FlagsRequest,
     ) -> _KnownPerson:
         persons = self._persons(project_id)
-        continuity_keys = flags.continuity_keys
-        former_id = flags_query.anonymous_id if continuity_keys else None
+        former_id = flags_query.anonymous_id if flags.continuity_keys else None
         identifiers = _stored_identifiers(distinct_id, former_id)
         found = await persons.persons(identifiers)
         person = found.get(identifiers[0])
+        stored: Mapping[int, Mapping[str, str]] = {}
+        if found and flags.continuity_keys:
+            stored = await persons.hash_keys(list({one.id for one in found.values()}))
         owner = _owner(found, identifiers)
-        hash_keys = (await persons.hash_keys([owner.id]))[owner.id] if owner and continuity_keys else {}
+        hash_keys = stored.get(owner.id, {}) if owner else {}
+        former = found.get(identifiers[-1])
+        # What was hashed before the login: the former identifier, or what is stored for it.
+        before = dict.fromkeys(flags.continuity_keys, identifiers[-1]) if former_id else {}
+        before |= stored.get(former.id, {}) if former else {}
+        missing = {key: before[key] for key in flags.continuity_keys if key in before and key not in hash_keys}
         loaded = await self._load_cohorts(project_id, flags) if person else None
         return _KnownPerson(
             properties=person.properties if person else None,
-            hash_keys=hash_keys,
+            hash_keys={**missing, **hash_keys},
             cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
             lost_cohorts=loaded.lost if loaded else (),
-            missing_hash_keys=[key for key in continuity_keys if key not in hash_keys] if owner and former_id else (),
-            former_id=former_id,
+            is_stored=owner is not None,
+            missing_hash_keys=missing,
         )
 
     def _persons(self, project_id: int) -> EvaluatedPersonQueries:
@@ -157,34 +168,36 @@ class EvaluationService:
             source = self._cohorts(session, project_id)
             return await source.containing(cohorts, {person.id: person.properties for person in persons})
 
-    async def _store_hash_keys(self, project_id: int, person: _KnownPerson, distinct_id: str) -> _KnownPerson:
-        """Store the person's former identifier as the one that flags hash."""
-        identifiers = _stored_identifiers(distinct_id, person.former_id)
+    async def _store_hash_keys(
+        self, project_id: int, person: _KnownPerson, identifiers: Sequence[str]
+    ) -> Mapping[str, str]:
+        """Store the identifiers that flags hash for a person; return those that are stored then."""
         async with self._database.write() as session:
             await PersonRepository(session, project_id).lock_identities()  # a concurrent merge could remove the person
             persons = EvaluatedPersonRepository(session, project_id)
             owner = _owner(await persons.persons(identifiers), identifiers)
             if owner is None:
-                return person
-            await persons.add_hash_keys(owner.id, dict.fromkeys(person.missing_hash_keys, identifiers[-1]))
-            return replace(person, hash_keys=(await persons.hash_keys([owner.id]))[owner.id])
+                return person.hash_keys
+            await persons.add_hash_keys(owner.id, person.missing_hash_keys)
+            return (await persons.hash_keys([owner.id]))[owner.id]
 
     async def evaluate_stored(
         self, project: ProjectFlags, distinct_ids: Sequence[str]
     ) -> AsyncIterator[tuple[str, Evaluation]]:
         """Evaluate flags for persons from stored data alone, without groups; yield the results of each distinct id."""
         flags = project.active.personal
-        needs_persons = not flags.is_decided_by(frozenset())
+        needs_persons = not flags.is_decided_by(frozenset({"distinct_id"}))
         cohorts = await self._load_cohorts(project.project_id, flags) if needs_persons else None
         slices = TimeSlices()
         for some in chunks(distinct_ids, _PERSONS_TOGETHER):
             found = await self._read_persons(project.project_id, flags, cohorts, some) if needs_persons else {}
             for distinct_id in some:
                 person = found.get(distinct_id, _UNKNOWN_PERSON)
+                sent = _needed(project.reader, {}, "distinct_id", distinct_id)
                 context = EvaluationContext(
                     distinct_id=distinct_id,
                     person=_known_properties(
-                        project.reader, person.properties, {}, person.cohorts, person.lost_cohorts
+                        project.reader, person.properties, sent, person.cohorts, person.lost_cohorts
                     ),
                     hash_keys=person.hash_keys,
                 )
@@ -240,8 +253,6 @@ async def evaluate_all(
 
 def _requested_flags(active: FlagSet, flags_query: FlagsRequest) -> FlagSet:
     """Return the flags that are requested, with those they depend on."""
-    if flags_query.is_disabled:
-        return FlagSet()
     if flags_query.flag_keys is None:
         return active
     requested = [flag for flag in active.flags if flag.key in flags_query.flag_keys]
@@ -267,8 +278,15 @@ def _owner(found: Mapping[str, StoredPerson], identifiers: Sequence[str]) -> Sto
     return next((found[distinct_id] for distinct_id in identifiers if distinct_id in found), None)
 
 
-def _needed(reader: PropertyReader, sent: RawProperties) -> RawProperties:
-    return {key: sent[key] for key in reader.keys if key in sent} if sent else {}
+def _needed(reader: PropertyReader, sent: RawProperties, name: str, identifier: str) -> RawProperties:
+    """Return the properties that flags read, of those that were sent.
+
+    A request says who it is about: ``name`` is the property by which conditions name one person, or one group.
+    """
+    needed = {key: sent[key] for key in reader.keys if key in sent} if sent else {}
+    if name in reader.keys and name not in needed:
+        needed[name] = msgspec.json.encode(identifier)
+    return needed
 
 
 def _group_keys(flags: FlagSet, type_names: Mapping[int, str], sent: Mapping[str, str]) -> Mapping[int, str]:

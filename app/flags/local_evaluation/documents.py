@@ -1,17 +1,23 @@
 """The definition of a flag that SDKs read for local evaluation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import JsonValue
 
 from app.common.ids import read_reference
 from app.flags.evaluation.flag_references import ordered_ids
 from app.flags.evaluation.rules import order_of_trial
-from app.flags.filters import JsonDict, dependencies_of, groups_of, with_groups
-from app.properties.operators import complement_of, is_operator
+from app.flags.filters import JsonDict, dependencies_of, groups_of, is_simple, simple_rollout_percentage, with_groups
+from app.flags.local_evaluation.cohorts import CohortDefinitions, plain_conditions
+from app.flags.local_evaluation.evaluators import (
+    condition_for_evaluators,
+    entries_of,
+    holdout_for_evaluators,
+    must_ask,
+)
+from app.flags.options import decides_before_conditions
+from app.flags.payloads import payloads_of
 
-CohortDefinitions = Mapping[int, JsonValue]
 Dependencies = Mapping[int, tuple[str, Sequence[str]]]
 NO_DEPENDENCIES: Dependencies = {}
 
@@ -27,6 +33,7 @@ def definition(
     ensure_experience_continuity: bool,
     cohorts: CohortDefinitions,
     dependencies: Dependencies = NO_DEPENDENCIES,
+    is_compared: bool = True,
 ) -> JsonDict:
     """Return a flag's definition.
 
@@ -34,28 +41,47 @@ def definition(
     keep the order of the document, so both agree with the server. A cohort in ``cohorts`` that is a plain list of
     properties that must all hold is replaced by these properties. A condition on another flag names it by its key, with
     the keys of all flags that have to be evaluated for it, as SDKs read it.
+
+    Evaluators ask the server about flags that ensure experience continuity. So the definition of a flag about which the
+    client's evaluator could differ says that it does; ``is_compared`` is whether the evaluator knows all options.
     """
     groups = groups_of(with_groups(filters))
+    known = {name: value for name, value in filters.items() if name not in {"holdout", "bucketing_identifier"}}
+    holdout = holdout_for_evaluators(filters)
+    if holdout is not None:
+        known["holdout"] = holdout
     return {
         "id": flag_id,
         "name": name,
         "key": key,
         "filters": {
-            **filters,
-            "groups": [_with_properties(groups[index], cohorts, dependencies) for index in order_of_trial(groups)],
+            **known,
+            "groups": [_group_for_evaluators(groups[index], cohorts, dependencies) for index in order_of_trial(groups)],
             "multivariate": filters.get("multivariate"),
-            "payloads": filters.get("payloads") or {},
+            "payloads": dict(payloads_of(filters)),
             "aggregation_group_type_index": filters.get("aggregation_group_type_index"),
         },
         "deleted": deleted,
         "active": active,
-        "ensure_experience_continuity": ensure_experience_continuity,
+        "ensure_experience_continuity": ensure_experience_continuity
+        or (active and must_ask(with_groups(filters), is_compared=is_compared)),
     }
+
+
+def simple_percentage(filters: JsonDict, *, ensure_experience_continuity: bool) -> int | float | None:
+    """Return the percentage by which an SDK of early 2022 may evaluate a flag; None if it has to ask.
+
+    It hashes the distinct id and knows nothing else. posthog-node 1.3 takes 0 percent for everyone.
+    """
+    if ensure_experience_continuity or not is_simple(filters) or decides_before_conditions(filters):
+        return None
+    percentage = simple_rollout_percentage(filters)
+    return 100 if percentage is None else percentage or None
 
 
 def cohort_ids(flags: Sequence[JsonDict]) -> frozenset[int]:
     """Return the ids of the cohorts that the filters of flags name, whether the cohorts exist or not."""
-    entries = [entry for filters in flags for group in groups_of(filters) for entry in _entries(group)]
+    entries = [entry for filters in flags for group in groups_of(filters) for entry in entries_of(group)]
     found = (_cohort_of(entry) for entry in entries)
     return frozenset(cohort for cohort in found if cohort is not None)
 
@@ -75,71 +101,31 @@ def dependency_chains(flags: Sequence[tuple[int, str, JsonDict]]) -> Dependencie
     return chains
 
 
-def _with_chain(entry: Mapping[str, Any], dependencies: Dependencies) -> JsonDict:
+def _with_chain(entry: Mapping[str, JsonValue], dependencies: Dependencies) -> JsonDict:
     number = read_reference(entry.get("key"))
     key, chain = dependencies.get(number, (entry.get("key"), ())) if number is not None else (entry.get("key"), ())
     return {**entry, "key": key, "operator": "flag_evaluates_to", "dependency_chain": list(chain)}
 
 
-def _with_properties(group: JsonDict, cohorts: CohortDefinitions, dependencies: Dependencies) -> JsonDict:
-    written: list[JsonValue] = []
-    for entry in _entries(group):
-        if entry.get("type") == "flag":
-            written.append(_with_chain(entry, dependencies))
-            continue
-        cohort = _cohort_of(entry)
-        conditions = _plain_conditions(cohorts.get(cohort)) if cohort is not None else None
-        if conditions is None or _excludes(entry):
-            written.append(_without_negation(entry))
-        else:
-            written.extend(conditions)
+def _group_for_evaluators(group: JsonDict, cohorts: CohortDefinitions, dependencies: Dependencies) -> JsonDict:
     return {
         **group,
-        "properties": written,
+        "properties": [written for entry in entries_of(group) for written in _written(entry, cohorts, dependencies)],
         "rollout_percentage": group.get("rollout_percentage"),
         "variant": group.get("variant"),
     }
 
 
-def _entries(group: JsonDict) -> list[dict[str, Any]]:
-    properties = group.get("properties")
-    return [entry for entry in properties if isinstance(entry, dict)] if isinstance(properties, list) else []
+def _written(entry: JsonDict, cohorts: CohortDefinitions, dependencies: Dependencies) -> Sequence[JsonDict]:
+    """Return a condition as evaluators read it: that on a cohort as conditions on its properties where possible."""
+    if entry.get("type") == "flag":
+        return [_with_chain(entry, dependencies)]
+    condition = condition_for_evaluators(entry) or entry
+    cohort = _cohort_of(entry)
+    if cohort is None or condition.get("operator") == "not_in":
+        return [condition]
+    return plain_conditions(cohorts.get(cohort)) or [condition]
 
 
 def _cohort_of(entry: Mapping[str, JsonValue]) -> int | None:
     return read_reference(entry.get("value")) if entry.get("type") == "cohort" else None
-
-
-def _excludes(entry: Mapping[str, JsonValue]) -> bool:
-    return bool(entry.get("negation")) or entry.get("operator") not in {None, "exact", "in"}
-
-
-def _without_negation(entry: Mapping[str, JsonValue]) -> JsonDict:
-    """Write a negated condition with the opposite operator: SDKs ignore the negation of a flag's conditions.
-
-    The condition itself where it has no opposite; such a flag is refused today.
-    """
-    if not entry.get("negation"):
-        return dict(entry)
-    operator = entry.get("operator") or ("in" if entry.get("type") == "cohort" else "exact")
-    if entry.get("type") == "cohort" and operator in {"exact", "is_not"}:
-        operator = "in" if operator == "exact" else "not_in"
-    opposite = complement_of(operator) if is_operator(operator) else None
-    return dict(entry) if opposite is None else {**entry, "operator": opposite, "negation": False}
-
-
-def _plain_conditions(definition: JsonValue) -> list[JsonValue] | None:
-    """Return the properties of a cohort if they must all hold; None for other definitions."""
-    if not isinstance(definition, dict) or definition.get("type") != "AND":
-        return None
-    conditions: list[JsonValue] = []
-    values = definition.get("values")
-    for value in values if isinstance(values, list) else []:
-        nested = _plain_conditions(value)
-        if nested is not None:
-            conditions.extend(nested)
-        elif isinstance(value, dict) and value.get("type") == "person" and not value.get("negation"):
-            conditions.append(value)
-        else:
-            return None
-    return conditions or None

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
 from app.accounts.auth.dependencies import get_user, require_scope
 from app.accounts.auth.rate_limits import LOCAL_EVALUATION
 from app.flags.local_evaluation.dependencies import DefinitionsByIdOrTokenDep, DefinitionsByTokenDep, DefinitionsDep
+from app.flags.local_evaluation.evaluators import is_compared
 from app.flags.local_evaluation.schemas import FlagDefinitionsRead, FlagPayload
 from app.flags.local_evaluation.service import DefinitionService
 from app.http.conditional_requests import entity_tag, is_known
@@ -36,19 +37,29 @@ IfNoneMatch = Annotated[
 
 @router.get("/flags/definitions/", summary="Get flags for local evaluation", responses=_ANSWERS)
 async def retrieve_flag_definitions(
-    definitions: DefinitionsByTokenDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
+    request: Request,
+    definitions: DefinitionsByTokenDep,
+    send_cohorts: SendCohorts = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return the project's flags for an SDK that evaluates them locally.
 
     `token` is the project's public token; without it the project is the caller's current one. Local evaluation of these
     definitions gives the same values as `/flags`. `/api/feature_flag/local_evaluation/` is the older address.
     """
-    return await _answer(definitions, send_cohorts, if_none_match)
+    return await _answer(request, definitions, send_cohorts, if_none_match)
 
 
 router.add_api_route(
     "/api/feature_flag/local_evaluation/", retrieve_flag_definitions, methods=["GET"], include_in_schema=False
 )
+
+
+@router.get("/api/feature_flag/", include_in_schema=False)
+async def list_simple_flags(definitions: DefinitionsByTokenDep) -> Response:
+    """Return the project's flags to SDKs of early 2022."""
+    page = await definitions.simple_flags()
+    return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
 
 @router.get(
@@ -57,10 +68,13 @@ router.add_api_route(
     responses=_ANSWERS,
 )
 async def retrieve_project_flag_definitions(
-    definitions: DefinitionsDep, send_cohorts: SendCohorts = None, if_none_match: IfNoneMatch = None
+    request: Request,
+    definitions: DefinitionsDep,
+    send_cohorts: SendCohorts = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return the project's flags for an SDK that evaluates them locally."""
-    return await _answer(definitions, send_cohorts, if_none_match)
+    return await _answer(request, definitions, send_cohorts, if_none_match)
 
 
 @router.get(
@@ -79,10 +93,14 @@ async def retrieve_flag_payload(
     return JSONResponse(await definitions.payload(key))
 
 
-async def _answer(definitions: DefinitionService, send_cohorts: str | None, if_none_match: str | None) -> Response:
-    found = await definitions.read(with_cohorts=send_cohorts is not None)
+async def _answer(
+    request: Request, definitions: DefinitionService, send_cohorts: str | None, if_none_match: str | None
+) -> Response:
+    found = await definitions.read(
+        with_cohorts=send_cohorts is not None, is_compared=is_compared(request.headers.get("user-agent"))
+    )
     body = found.model_dump_json().encode()
-    headers = {"ETag": entity_tag(body)}
+    headers = {"ETag": entity_tag(body), "Vary": "User-Agent"}
     if if_none_match is not None and is_known(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

@@ -24,7 +24,23 @@ class FlagDefinition(ResponseBody):
     )
     deleted: bool = Field(description="Always false: deleted flags are left out.")
     active: bool = Field(description="Inactive flags are included, and are off for everyone.", examples=[True])
-    ensure_experience_continuity: bool = Field(description="Whether the flag must be evaluated by the server.")
+    ensure_experience_continuity: bool = Field(
+        description="Whether the flag must be evaluated by the server: also where the client's evaluator could differ."
+    )
+
+
+class SimpleFlag(ResponseBody):
+    """A flag as SDKs of early 2022 read it: they evaluate simple ones themselves, and ask for the others."""
+
+    id: int
+    name: str
+    key: str
+    filters: dict[str, JsonValue]
+    deleted: bool
+    active: bool
+    is_simple_flag: bool
+    rollout_percentage: int | float | None
+    node_rollout_percentage: int | float | None = Field(serialization_alias="rolloutPercentage")
 
 
 class FlagDefinitionsRead(ResponseBody):
@@ -34,4 +50,7 @@ class FlagDefinitionsRead(ResponseBody):
     )
     cohorts: dict[str, JsonValue] = Field(
         description="With `send_cohorts`: the definitions of dynamic cohorts, by id.", examples=[_COHORT_EXAMPLE]
+    )
+    property_matching_version: int = Field(
+        description="Always 2: conditions compare `true` and `false` as texts, without case.", examples=[2]
     )

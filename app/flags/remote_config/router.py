@@ -12,6 +12,7 @@ from app.flags.evaluation.dependencies import evaluation_of
 from app.flags.remote_config.dependencies import ScriptsDep
 from app.flags.remote_config.documents import config_document, config_script
 from app.http.openapi import error_responses
+from app.http.unserved_addresses import empty_script, is_optional_script
 
 router = APIRouter(tags=["Flags for SDKs"])
 
@@ -69,8 +70,10 @@ async def retrieve_array_script(token: Token, request: Request, scripts: Scripts
 
 @router.get("/static/{path:path}", include_in_schema=False)
 async def retrieve_script(path: str, scripts: ScriptsDep) -> Response:
-    """Return a file of the browser SDK, if the operator provides one. Clients work without it."""
+    """Return a file of the browser SDK, if the operator provides one; an empty script for other parts of the SDK."""
     file = await asyncio.to_thread(scripts.find, path.removesuffix("/"))
+    if file is None and is_optional_script(path):
+        return empty_script()
     if file is None:
         raise NotFound("This server has no copy of the browser SDK.")
     return FileResponse(file, headers=_CACHE_ONE_HOUR, media_type=_MEDIA_TYPES[file.suffix])

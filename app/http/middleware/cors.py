@@ -9,7 +9,7 @@ settings may also write. Nothing is allowed with credentials.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from fastapi import APIRouter
@@ -19,11 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.common.errors import PermissionDenied
 from app.http.exception_handlers import respond
+from app.http.public_cors import METHODS, SECONDS_TO_REMEMBER, public_cors_headers
 
 _CORS_HEADER_PREFIX: Final = b"access-control-"
-_METHODS: Final = "GET, POST, OPTIONS"
-_EXPOSED: Final = b"Retry-After, X-Request-ID"
-_SECONDS_TO_REMEMBER: Final = b"7200"
 
 
 ANY_ORIGIN: Final = "*"
@@ -77,7 +75,7 @@ class PrivateCORSMiddleware:
             "Access-Control-Allow-Origin": allowed.decode("latin-1"),
             "Access-Control-Allow-Methods": ", ".join(_READS if allowed == ANY_ORIGIN.encode() else _READS + _WRITES),
             "Access-Control-Allow-Headers": _SENT,
-            "Access-Control-Max-Age": _SECONDS_TO_REMEMBER.decode(),
+            "Access-Control-Max-Age": SECONDS_TO_REMEMBER.decode(),
             "Vary": "Origin",
         }
         return Response(status_code=204, headers=headers)
@@ -108,7 +106,7 @@ class PublicCORSMiddleware:
         if scope["type"] != "http" or not self._is_public(scope):
             await self._app(scope, receive, send)
             return
-        cors_headers = _cors_headers(dict(scope["headers"]))
+        cors_headers = public_cors_headers(dict(scope["headers"]))
 
         async def send_open(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -119,34 +117,13 @@ class PublicCORSMiddleware:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            await JSONResponse({"status": 1}, headers={"Allow": _METHODS})(scope, receive, send_open)
+            await JSONResponse({"status": 1}, headers={"Allow": METHODS})(scope, receive, send_open)
             return
         await self._app(scope, receive, send_open)
 
     def _is_public(self, scope: Scope) -> bool:
         path: str = scope["path"]
         return self._paths.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None
-
-
-def _cors_headers(requested: Mapping[bytes, bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """Return the headers that allow the origin of a request to read the response."""
-    origin = requested.get(b"origin")
-    if origin is None:
-        return [(b"vary", b"Origin")]
-    allowed = [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-credentials", b"true"),
-        (b"access-control-expose-headers", _EXPOSED),
-    ]
-    if b"access-control-request-method" not in requested:
-        return [*allowed, (b"vary", b"Origin")]
-    return [
-        *allowed,
-        (b"access-control-allow-methods", _METHODS.encode()),
-        (b"access-control-allow-headers", requested.get(b"access-control-request-headers", b"Content-Type")),
-        (b"access-control-max-age", _SECONDS_TO_REMEMBER),
-        (b"vary", b"Origin, Access-Control-Request-Headers"),
-    ]
 
 
 def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:

@@ -48,10 +48,34 @@ async def test_first_identifier_that_was_kept_stays(service: Service) -> None:
     assert await values(service, AFTER) == {"beta-feature": "test"}
 
 
-async def test_unknown_persons_leave_no_hash_keys(service: Service) -> None:
+async def test_variant_is_kept_before_any_event_has_arrived(service: Service) -> None:
     await create_flag(service, filters=HALF, ensure_experience_continuity=True)
+    before = await values(service, BEFORE, **{"$anon_distinct_id": BEFORE})  # as mobile SDKs name it, always
 
-    assert await values(service, AFTER, **{"$anon_distinct_id": BEFORE}) == {"beta-feature": "control"}
+    during = await values(service, AFTER, **{"$anon_distinct_id": BEFORE})
+    await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
+    after = await values(service, AFTER, **{"$anon_distinct_id": BEFORE})
+
+    assert before == during == after == {"beta-feature": "test"}
+    assert await values(service, AFTER) == {"beta-feature": "test"}  # it is stored by now
+
+
+async def test_variant_that_was_kept_once_is_kept_through_a_second_login(service: Service) -> None:
+    await set_up(service)
+    second = "distinct_id_4"  # "control"
+    await service.capture(event("visit", AFTER), event("visit", second))
+    await ask(service, distinct_id=AFTER, **{"$anon_distinct_id": BEFORE})
+
+    assert await values(service, second, **{"$anon_distinct_id": AFTER}) == {"beta-feature": "test"}
+    assert await values(service, second) == {"beta-feature": "test"}
+
+
+async def test_request_without_a_former_identifier_leaves_no_hash_keys(service: Service) -> None:
+    await set_up(service)
+
+    assert await values(service, AFTER) == {"beta-feature": "control"}
+    await service.capture(event("$identify", AFTER, properties={"$anon_distinct_id": BEFORE}))
+    assert await values(service, AFTER) == {"beta-feature": "control"}
 
 
 async def test_flags_without_continuity_follow_the_new_identifier(service: Service) -> None:

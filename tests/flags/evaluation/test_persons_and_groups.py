@@ -3,7 +3,7 @@
 import pytest
 from pydantic import JsonValue
 
-from tests.flags.evaluation.asking import COUNTRY, create_flag, values
+from tests.flags.evaluation.asking import COUNTRY, ask, create_flag, values
 from tests.support.service import Service, event
 
 SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
@@ -58,6 +58,36 @@ async def test_absence_is_looked_up_also_when_everything_else_was_sent(service: 
     assert await values(service, "ann") == {"beta-feature": True}
     assert await values(service, "bob", person_properties={"city": "Utrecht"}) == {"beta-feature": False}
     assert await values(service, "stranger", person_properties={"city": "Utrecht"}) == {"beta-feature": False}
+
+
+@pytest.mark.parametrize("path", ["/flags/?v=1", "/decide/?v=3"])
+async def test_condition_on_the_distinct_id_matches_the_person_of_the_request(service: Service, path: str) -> None:
+    named = {"key": "distinct_id", "value": ["lembert", "d'argental"], "operator": "exact", "type": "person"}
+    await create_flag(service, "named", filters={"groups": [{"properties": [named]}]})
+    await create_flag(service, "others", filters={"groups": [{"properties": [{**named, "operator": "is_not"}]}]})
+    await service.capture(event("visit", "lembert", properties={"$set": {"distinct_id": "somebody else"}}))
+
+    for distinct_id, expected in (("lembert", True), ("d'argental", True), ("voltaire", False)):
+        flags = (await ask(service, path, distinct_id))["featureFlags"]
+        assert flags == {"named": expected, "others": not expected}, distinct_id
+    sent = await ask(service, path, "voltaire", person_properties={"distinct_id": "lembert"})
+    assert sent["featureFlags"] == {"named": True, "others": False}  # as SDKs read it
+
+
+async def test_condition_on_the_group_key_matches_the_group_of_the_request(service: Service) -> None:
+    named = {"key": "$group_key", "value": "acme", "operator": "exact", "type": "group", "group_type_index": 0}
+    filters = {"groups": [{"properties": [named]}, {"properties": [SIZE]}], "aggregation_group_type_index": 0}
+    await create_flag(service, filters=filters)
+    await service.capture(
+        event(
+            "$groupidentify",
+            "x",
+            properties={"$group_type": "company", "$group_key": "big", "$group_set": {"size": 101}},
+        )
+    )
+
+    for company, expected in (("acme", True), ("big", True), ("small", False)):
+        assert await values(service, "ann", groups={"company": company}) == {"beta-feature": expected}, company
 
 
 async def test_identifier_is_known_by_its_first_200_characters(service: Service) -> None:

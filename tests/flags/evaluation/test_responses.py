@@ -241,6 +241,18 @@ async def test_flags_require_a_distinct_id(service: Service, path: str, who: str
     }
 
 
+@pytest.mark.parametrize("path", ["/flags/?v=2&config=true", "/flags/?v=1", "/decide/?v=3"])
+async def test_configuration_needs_no_person_where_no_flags_are_asked_for(service: Service, path: str) -> None:
+    await set_up(service)
+
+    body = await ask(service, path, distinct_id=None, disable_flags=True)
+
+    assert body.get("flags", body.get("featureFlags")) == {}
+    assert "supportedCompression" in body or path == "/flags/?v=1"
+    response = await service.client.post(path, json={"token": "phc_other", "disable_flags": True})
+    assert response.status_code == 401
+
+
 async def test_requested_flags_only_are_evaluated(service: Service) -> None:
     await set_up(service)
 

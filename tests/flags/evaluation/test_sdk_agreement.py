@@ -11,14 +11,11 @@ from app.flags.evaluation.rules import EvaluationContext, KnownProperties, evalu
 from app.flags.local_evaluation.documents import definition
 
 KEYS = ("country", "age", "since", "paid")
-# What both sides mean the same by: lower case (SDKs since 2023 compare without case), no fractions (which print
-# differently), and moments in whole seconds.
-WORDS = ("nl", "de", "amsterdam", "7", "41")
-NUMBERS = (0, 7, 41, 1000)
+WORDS = ("nl", "NL", "De", "amsterdam", "7", "41", "2.5")
+NUMBERS = (0, 7, 41, 2.5, 1000)
 MOMENTS = ("2022-11-01T00:00:00Z", "2022-11-02", "2022-11-02T10:30:00Z", "2022-12-24T18:00:00Z")
 
-# SDKs since 2023 find all but true equal to false, so only these are held against each other.
-TRUTHS = (True, False, "true", "false")
+TRUTHS = (True, False, "true", "False", "yes", 1)
 
 words = st.sampled_from(WORDS)
 numbers = st.sampled_from(NUMBERS)
@@ -106,7 +103,9 @@ def test_server_answers_as_the_sdk_does_by_the_servers_definitions(
     value = evaluate(prepare(flag_id=1, key=key, filters=filters), context).value
 
     try:
-        expected = match_feature_flag_properties(defined, distinct_id, properties, bucketing_value=distinct_id)
+        expected = match_feature_flag_properties(
+            defined, distinct_id, properties, bucketing_value=distinct_id, property_matching_version=2
+        )
     except InconclusiveMatchError:  # it would ask the server
         return
     assert value == expected

@@ -8,11 +8,16 @@ import pytest
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.flags.filters import JsonDict
+from app.flags.local_evaluation.cohorts import criteria_for_evaluators
 from app.flags.local_evaluation.documents import cohort_ids, definition
+from app.flags.local_evaluation.evaluators import must_ask
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
 from tests.support.service import Service, event
 
 COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
+AGE: JsonDict = {"key": "age", "value": 7, "operator": "gt", "type": "person"}
+NOT_SET: JsonDict = {"key": "email", "operator": "is_not_set", "type": "person", "negation": True}
+IS_SET: JsonDict = {"key": "email", "operator": "is_set", "type": "person"}
 PAID: JsonDict = {"key": "plan", "value": "paid", "operator": "exact", "type": "person"}
 PATHS = [
     "/flags/definitions",
@@ -77,6 +82,7 @@ async def test_definitions_are_those_of_all_flags_that_are_not_deleted(service: 
         ],
         "group_type_mapping": {},
         "cohorts": {},
+        "property_matching_version": 2,
     }
 
 
@@ -162,8 +168,8 @@ def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
 @pytest.mark.parametrize(
     ("cohort", "expected"),
     [
-        ({"type": "AND", "values": [COUNTRY, PAID]}, [COUNTRY, PAID]),
-        ({"type": "AND", "values": [{"type": "AND", "values": [COUNTRY]}]}, [COUNTRY]),
+        ({"type": "AND", "values": [AGE, NOT_SET]}, [AGE, IS_SET]),
+        ({"type": "AND", "values": [{"type": "AND", "values": [AGE]}]}, [AGE]),
         ({"type": "OR", "values": [COUNTRY]}, [COHORT]),
         ({"type": "AND", "values": [{"type": "OR", "values": [COUNTRY]}]}, [COHORT]),
         ({"type": "AND", "values": [{"key": "id", "value": 4, "type": "cohort"}]}, [COHORT]),
@@ -181,13 +187,72 @@ def test_opposite_of_a_cohort_is_not_written_out() -> None:
     cohorts: dict[int, object] = {3: {"type": "AND", "values": [COUNTRY]}}
 
     assert properties(cohorts, opposite) == [opposite]
-    assert properties(cohorts, {**COHORT, "negation": True}) == [{**opposite, "negation": False}]
+    assert properties(cohorts, {**COHORT, "negation": True}) == [opposite]
 
 
 def test_negation_is_written_as_the_opposite_operator_because_sdks_ignore_it() -> None:
-    assert properties({}, {**COUNTRY, "operator": "is_not", "negation": True}) == [
-        {**COUNTRY, "operator": "exact", "negation": False}
-    ]
+    assert properties({}, {**COUNTRY, "operator": "is_not", "negation": True}) == [COUNTRY]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({**COUNTRY, "negation": True}, {**COUNTRY, "negation": True}),
+        ({**AGE, "negation": True}, {**AGE, "negation": True}),
+        (COHORT, {**COHORT, "operator": "in", "negation": False}),
+        ({**COHORT, "operator": "not_in"}, {**COHORT, "operator": "in", "negation": True}),
+        ({**COHORT, "operator": "not_in", "negation": True}, {**COHORT, "operator": "in", "negation": False}),
+        ({**COUNTRY, "operator": "icontains", "value": ["a", "b"]}, None),
+    ],
+)
+def test_exclusions_inside_cohorts_are_written_as_negations(written: JsonDict, read: JsonDict | None) -> None:
+    assert criteria_for_evaluators({"type": "OR", "values": [{"type": "AND", "values": [written]}]}) == (
+        {"type": "OR", "values": [{"type": "AND", "values": [read]}]} if read else None
+    )
+
+
+PYTHON, NODE = "posthog-python/7.91.1", "posthog-node/5.70.0"
+
+
+@pytest.mark.parametrize("agent", [PYTHON, NODE, "posthog-node/6.0.1"])
+async def test_current_evaluators_get_options_to_evaluate(service: Service, agent: str) -> None:
+    holdout = {"id": 1, "exclusion_percentage": 10}
+    await create_flag(service, filters={**EVERYBODY, "holdout": holdout, "early_exit": True})
+    await create_flag(service, "older", filters={**EVERYBODY, "holdout_groups": [{"variant": "holdout-2"}]})
+    await create_flag(service, "choice", filters={**EVERYBODY, "feature_enrollment": True})
+
+    flags = (await fetch(service, PATHS[0], **{"User-Agent": agent})).json()["flags"]
+
+    assert [flag["ensure_experience_continuity"] for flag in flags] == [False, False, True]
+    assert flags[0]["filters"]["holdout"] == {"id": "1", "exclusion_percentage": 10}
+    assert flags[1]["filters"]["holdout"] == {"id": "2", "exclusion_percentage": 100}
+
+
+@pytest.mark.parametrize("agent", ["posthog-python/6.9.3", "posthog-node/5.69.9", "posthog-go/9.0.0", "", "x" * 9])
+async def test_evaluators_that_know_fewer_options_ask_the_server(service: Service, agent: str) -> None:
+    await create_flag(service, filters={**EVERYBODY, "holdout": {"id": 1, "exclusion_percentage": 10}})
+    await create_flag(service, "early", filters={**EVERYBODY, "early_exit": True})
+    await create_flag(service, "plain", filters={**EVERYBODY, "holdout": None})
+
+    response = await fetch(service, PATHS[0], **{"User-Agent": agent})
+
+    asks = {flag["key"]: flag["ensure_experience_continuity"] for flag in response.json()["flags"]}
+    assert asks == {"beta-feature": True, "early": True, "plain": False}
+    assert "User-Agent" in response.headers["Vary"]
+
+
+def test_negated_condition_is_written_without_its_negation_or_left_to_the_server() -> None:
+    def asks(condition: JsonDict) -> bool:
+        return must_ask({"groups": [{"properties": [condition]}]}, is_compared=True)
+
+    negated: JsonDict = {**COUNTRY, "negation": True}
+    assert properties({}, negated) == [{**COUNTRY, "operator": "is_not"}]
+    assert not asks(negated)
+    assert asks({**AGE, "negation": True})
+    assert asks({**COUNTRY, "operator": "icontains", "value": ["a", "b"]})
+    assert asks({**COUNTRY, "value": []})
+    assert asks({**COUNTRY, "operator": "sounds_like"})
+    assert asks({"key": "other", "type": "flag", "operator": "flag_evaluates_to", "value": True})
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:

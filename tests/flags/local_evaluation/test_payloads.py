@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from tests.flags.evaluation.asking import EVERYBODY, create_flag
+from app.db.database import Database
+from app.db.models import FeatureFlag
+from app.flags.evaluation.rules import EvaluationContext, evaluate, prepare
+from tests.flags.evaluation.asking import EVERYBODY, HALVES, create_flag
 from tests.support.service import Service
 
 PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"color": "green"}'}}
@@ -35,6 +39,55 @@ async def test_flags_that_do_not_exist_have_no_payload_to_ask_for(service: Servi
 
     for key in ("beta-feature", "other", "%00"):
         assert (await service.get(f"/feature_flags/{key}/remote_config/")).status_code == 404, key
+
+
+KEY_OF_VARIANT = "Payload keys must match a variant key for multivariate flags, got"
+
+
+@pytest.mark.parametrize(
+    ("filters", "detail"),
+    [
+        ({"payloads": {"true": "not json"}}, "Payload value is not valid JSON: 'true'"),
+        ({"payloads": {"true": ""}}, "Payload value is not valid JSON: 'true'"),
+        ({"payloads": {"true": "NaN"}}, "Payload value is not valid JSON: 'true'"),
+        ({"payloads": {"true": "[" * 2_000}}, "Payload value is not valid JSON: 'true'"),
+        ({"payloads": {"test": "1"}}, "Payload keys must be 'true' for boolean flags, got 'test'"),
+        ({"payloads": {"gone": "1"}, "multivariate": HALVES}, f"{KEY_OF_VARIANT} 'gone'"),
+        ({"payloads": {"true": "1"}, "multivariate": HALVES}, f"{KEY_OF_VARIANT} 'true'"),
+        ({"payloads": {"test": "{'a': 1}"}, "multivariate": HALVES}, "Payload value is not valid JSON: 'test'"),
+    ],
+)
+async def test_payload_that_sdks_could_not_read_is_refused(
+    service: Service, filters: dict[str, Any], detail: str
+) -> None:
+    flag = await create_flag(service, filters=PAYLOADS)
+    wrong = {**EVERYBODY, **filters}
+
+    for response in (
+        await service.post("/feature_flags/", {"key": "other", "filters": wrong}),
+        await service.patch(f"/feature_flags/{flag['id']}/", {"filters": wrong}),
+    ):
+        assert response.status_code == 400
+        assert response.json() == {
+            "type": "validation_error",
+            "code": "invalid_input",
+            "detail": f"Filters are not valid ({detail})",
+            "attr": "filters",
+        }
+
+
+async def test_payload_of_an_older_flag_is_given_out_as_json_everywhere(service: Service, database: Database) -> None:
+    flag = await create_flag(service, filters=PAYLOADS)
+    for stored, text in (("not json", '"not json"'), ("", '""'), ({"a": "é"}, '{"a": "é"}'), ("[1]", "[1]")):
+        async with database.write() as session:
+            filters = {**EVERYBODY, "payloads": {"true": stored}}
+            await session.execute(update(FeatureFlag).where(FeatureFlag.id == flag["id"]).values(filters=filters))
+
+        definitions = await service.read("/feature_flags/local_evaluation/")
+        assert definitions["flags"][0]["filters"]["payloads"] == {"true": text}
+        assert await service.read("/feature_flags/beta-feature/remote_config/") == text
+        found = evaluate(prepare(flag_id=1, key="any", filters=filters), EvaluationContext("ann"))
+        assert found.payload == text
 
 
 async def test_strangers_are_refused(service: Service) -> None:

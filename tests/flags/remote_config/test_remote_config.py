@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app.flags.remote_config.documents import config_script
 from app.flags.remote_config.scripts import ScriptDirectory
+from app.http.unserved_addresses import EMPTY_SCRIPT
 from app.main import create_app
 from app.settings import Settings
 from tests.flags.evaluation.asking import create_flag
@@ -51,8 +52,64 @@ async def test_unsupported_features_are_answered_as_off(client: httpx.AsyncClien
     assert (await client.get("/api/surveys/?token=phc_1")).json() == {"surveys": []}
     assert (await client.get("/api/web_experiments/?token=phc_1")).json() == {"experiments": []}
     assert (await client.get("/api/early_access_features/?token=phc_1")).json() == {"earlyAccessFeatures": []}
-    for path in ("/static/array.js", "/static/1.449.2/surveys.js", "/static/surveys.js?v=1.449.2", "/static/"):
+    for path in ("/static/1.449.2/surveys.js", "/static/surveys.js?v=1.449.2", "/static/toolbar.js"):
+        response = await client.get(path)
+        assert (response.status_code, response.text) == (200, EMPTY_SCRIPT)
+    for path in ("/static/array.js", "/static/1.449.2/array.full.js", "/static/array.js.map", "/static/"):
         assert (await client.get(path)).status_code == 404
+
+
+PAGE = {"Origin": "https://shop.example"}
+UNSERVED = [
+    ("GET", "/api/product_tours/?token=phc_1"),
+    ("POST", "/i/v1/logs?token=phc_1"),
+    ("POST", "/i/v1/metrics?token=phc_1"),
+    ("GET", "/api/conversations/v1/widget/tickets?limit=5"),
+    ("POST", "/api/conversations/v1/widget/message"),
+    ("POST", "/report/?token=phc_1"),
+    ("GET", "/array/phc_1/of_next_year"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), UNSERVED)
+async def test_feature_that_is_not_known_yet_is_answered_without_content(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": "content-type,x-new"}
+
+    response = await client.request(method, path, headers=PAGE)
+    preflight = await client.options(path, headers={**PAGE, **asked})
+
+    assert (response.status_code, response.json()) == (200, {})
+    for answer in (response, preflight):
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == PAGE["Origin"]
+        assert answer.headers["access-control-allow-credentials"] == "true"
+    assert preflight.headers["access-control-allow-headers"] == "content-type,x-new"
+
+
+async def test_part_of_the_sdk_that_is_not_known_yet_is_an_empty_script(client: httpx.AsyncClient) -> None:
+    response = await client.get("/array/phc_1/tours.js", headers=PAGE)
+
+    assert (response.status_code, response.text) == (200, EMPTY_SCRIPT)
+    assert response.headers["content-type"].startswith("application/javascript")
+    assert (await client.get("/array/phc_1/array.full.js", headers=PAGE)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/api/product_tours/", {}),
+        ("/api/product_tours/?token=phc_1", {"Authorization": "Bearer phx_1"}),
+        ("/api/projects/1/insights/?token=phc_1", PAGE),
+        ("/api/nothing/", {**PAGE, "Authorization": "Bearer phx_1"}),
+        ("/nothing", {}),
+    ],
+)
+async def test_wrong_path_of_the_api_is_an_error(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
+    response = await client.get(path, headers=headers)
+
+    assert (response.status_code, response.json()["detail"]) == (404, "Endpoint not found.")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +177,9 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("path", OUTSIDE)
 async def test_nothing_else_is_served(served: httpx.AsyncClient, path: str) -> None:
-    assert (await served.get(f"/static/{path}")).status_code == 404
+    response = await served.get(f"/static/{path}")
+
+    assert response.status_code == 404 or response.text == EMPTY_SCRIPT
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
