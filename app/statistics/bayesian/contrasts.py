@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from app.statistics.numerics.log_densities import Array, BetaKernel, GammaKernel, Kernel
 from app.statistics.numerics.quadrature import SharedGrid, gauss_legendre, panel_edges
 
-_LEVELS = 4
-_NODES = 10
+# A ratio's far tail meets the wide panels in the tails of both variables: at 99.99 %, 16 nodes in 4 levels leave 4e-5.
+_LEVELS = 8
+_NODES = 20
 _MAX_STEPS = 80
 _CLOSE = 1e-6  # in standard deviations: Newton's next step would be about its square
 _LARGEST_LOGARITHM = 700.0
@@ -44,8 +45,8 @@ class ContrastIntervals:
 def contrast_intervals(grid: SharedGrid, level: float) -> ContrastIntervals:
     """Return the intervals for Beta or Gamma posteriors that were compared on a grid.
 
-    Their ends are quantiles of the contrasts' own distributions, to about 1e-8 of a standard deviation for counts up to
-    1e9; no normal approximation is made.
+    Their ends are quantiles of the contrasts' own distributions, to 1e-10 of the intervals' widths at levels from 0.5
+    to 0.9999 and for counts up to 1e9; no normal approximation is made.
 
     Raises
     ------
