@@ -153,12 +153,30 @@ async def test_hostile_counts_are_refused_or_analyzed(
     assert response.status_code in {200, 400}, response.text
 
 
+CALCULATOR = {"method": "two_sample"}
+ONE_LOOK = {"stats_config": {"method": "frequentist", "sequential": {"enabled": False}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({"baseline": 0.20625, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 25_835}),
-        ({"baseline": 0.1093125, "minimum_detectable_effect": 0.0075}, {"sample_size_per_variant": 27_414}),
-        ({"baseline": 0.53, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 39_087}),
+        (CALCULATOR | {"baseline": 0.20625, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 25_835}),
+        (
+            CALCULATOR | {"baseline": 0.1093125, "minimum_detectable_effect": 0.0075},
+            {"sample_size_per_variant": 27_414},
+        ),
+        (CALCULATOR | {"baseline": 0.53, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 39_087}),
+        ({}, {"sample_size_per_variant": 7589, "rule": "anytime_valid"}),
+        # R: power.prop.test(p1 = 0.1, p2 = 0.12, power = 0.8), power.t.test(delta = 1, sd = 10, power = 0.8)
+        (ONE_LOOK, {"sample_size_per_variant": 3841, "rule": "confidence_interval", "single_look": None}),
+        (
+            ONE_LOOK | {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
+            {"sample_size_per_variant": 1571},
+        ),
+        (
+            {"baseline": 0.1, "minimum_detectable_effect": 0.05, "method": "posthog_2022"},
+            {"sample_size_per_variant": 576},
+        ),
         (
             {"baseline": 0.1, "minimum_detectable_effect": 0.2, "relative": True, "method": "posthog_2022"},
             {"sample_size_per_variant": 3600, "recommended_sample_size": 7200, "recommended_running_time": 7.2},
@@ -173,7 +191,7 @@ async def test_hostile_counts_are_refused_or_analyzed(
             {"recommended_running_time": 91.8, "recommended_sample_size": None},
         ),
         (
-            {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
+            CALCULATOR | {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
             {"sample_size_per_variant": 1570},
         ),
     ],
@@ -187,7 +205,7 @@ async def test_published_plans_have_their_published_sizes(
     assert {name: response.json()[name] for name in answer} == pytest.approx(answer)
 
 
-@pytest.mark.parametrize("method", ["two_sample", "posthog_2022"])
+@pytest.mark.parametrize("method", ["verdict", "two_sample", "posthog_2022"])
 @pytest.mark.parametrize("metric_type", ["funnel", "count"])
 async def test_size_days_and_effect_determine_each_other(service: Service, metric_type: str, method: str) -> None:
     question = {**POWER_EXAMPLE, "metric_type": metric_type, "method": method}
@@ -211,6 +229,7 @@ async def test_size_days_and_effect_determine_each_other(service: Service, metri
         ({"baseline": 1}, "baseline"),
         ({"metric_type": "mean"}, "variance"),
         ({"alpha": 0}, "alpha"),
+        ({"alpha": 0.1}, "alpha"),
         ({"variants": 1}, "variants"),
     ],
 )
