@@ -315,10 +315,11 @@ class VariantAnalysisRead(ResponseBody):
     validation_failures: list[Failure] = Field(
         description="Why figures of this variant are unreliable or missing. `not-enough-exposures`: fewer than 100 "
         "samples. `not-enough-metric-data`: fewer than five events or failures to be expected. `zero-variance`: all "
-        "values are the same. `denominator-is-zero`, `baseline-mean-is-zero`, `baseline-mean-is-negative`: no ratio, or no "
-        "relative difference. `relative-interval-unbounded`: the baseline's mean is too close to zero. "
-        "`posteriors-not-comparable`: standard errors differ by more than twelve orders of magnitude. `out-of-range`: "
-        "the mean or its variance is too large for a number. `pre-exposure-bias`: see `covariate_p_value`."
+        "values are the same. `denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, "
+        "`baseline-mean-is-negative`: there is no relative difference. `relative-interval-unbounded`: the baseline's "
+        "mean is too close to zero. `posteriors-not-comparable`: standard errors differ by more than twelve orders of "
+        "magnitude. `out-of-range`: the mean or its variance is too large for a number. `pre-exposure-bias`: see "
+        "`covariate_p_value`."
     )
 
 
