@@ -4,7 +4,7 @@ from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
 def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
-    """Return one to three sentences: a broken split if there is one, the leading variant, and its significance.
+    """Return sentences: why not to trust the figures if that is so, the leading variant, and its significance.
 
     With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better.
     """
@@ -15,6 +15,12 @@ def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
         sentences.append(
             f"Do not trust these figures yet: the samples are not split as planned (p = {ratio.p_value:.2g})."
         )
+    sentences += [
+        f"Do not trust these figures yet: {one.sample.key} differed from {analysis.baseline.sample.key} before the "
+        f"exposure (p = {one.covariate_p_value:.2g})."
+        for one in analysis.variants
+        if "pre-exposure-bias" in one.failures
+    ]
     if leader is None:
         return " ".join([*sentences, "There are not enough data to compare the variants."])
     text = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)

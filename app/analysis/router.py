@@ -34,6 +34,10 @@ async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest,
     Besides the posterior, every variant gets a classical interval and p-value, valid for a single look, and
     anytime-valid ones, valid for any number of looks. `significant` is based on the anytime-valid ones unless
     `stats_config` says otherwise. With `expected_split` the samples are tested for a sample ratio mismatch.
+
+    A mean may bring a covariate, each person's amount from before the exposure: means are then adjusted by it, with the
+    same expected difference and a smaller variance (CUPED), and the covariate is tested for a difference that variants
+    cannot have at that time.
     """
     return service.analyze(body)
 
@@ -42,8 +46,10 @@ async def analyze_counts(body: Annotated[AnalyzeRequest, body_of(AnalyzeRequest,
 async def plan_experiment(body: Annotated[PowerRequest, body_of(PowerRequest, limit=_LIMIT)]) -> PowerRead:
     """Compute sample size, running time and smallest detectable effect from one of them. Nothing is stored.
 
-    For two groups of the same size and a two-sided test, whose power is the probability of finding an effect of the
-    given size. With more than two `variants` each is compared with the baseline, without a correction.
+    The plan is for the rule that decides when the experiment is analyzed with the same `stats_config`: by default the
+    anytime-valid one. Power is the probability that its verdict is significant when the planned samples are there;
+    `single_look` has the smaller plan for an experiment that is looked at only once. With more than two `variants` each
+    is compared with the baseline, by `multiple_testing` with or without a correction.
     """
     return plan(body)
 

@@ -1,9 +1,9 @@
 """Request and response bodies of analysis and planning."""
 
 import math
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
@@ -11,6 +11,7 @@ from app.common import limits
 from app.http.fields import Boolean, Omittable, OptionalText, Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.frequentist.power import Rule
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 from app.statistics.results import Code, Failure, Method
 
@@ -126,26 +127,68 @@ class StatsConfig(StrictBody):
     )
 
 
-class FunnelVariantCounts(StrictBody):
+_COVARIATE = ("covariate_sum", "covariate_sum_squares", "main_covariate_sum_product")
+
+
+class VariantCounts(StrictBody):
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_covariates(cls, document: object) -> object:
+        """Refuse a covariate where it would be ignored."""
+        if isinstance(document, dict) and "covariate_sum" not in cls.model_fields and document.keys() & set(_COVARIATE):
+            raise PydanticCustomError("invalid_input", "Only means are adjusted by a covariate.")
+        return document
+
+
+class FunnelVariantCounts(VariantCounts):
     key: Text = Field(description="The variant.", examples=["test"])
     success_count: Count = Field(description="Persons that converted.", examples=[150])
     failure_count: Count = Field(description="Persons that did not.", examples=[850])
 
 
-class CountVariantCounts(StrictBody):
+class CountVariantCounts(VariantCounts):
     key: Text = Field(description="The variant.", examples=["test"])
     count: Count = Field(description="Events.", examples=[380])
-    exposure: Quantity = Field(description="Persons exposed (or another measure of exposure).", examples=[1010])
+    exposure: Quantity = Field(
+        description="What the events are divided by: persons exposed, or hours, sessions, page views.", examples=[1010]
+    )
+    number_of_samples: Omittable[Weight] = Field(
+        default=None,
+        description="Persons exposed, where `exposure` is something else: the least number of samples, the anytime-"
+        "valid interval and the split go by persons. If unset, one unit of exposure is one person.",
+    )
 
 
-class MeanVariantCounts(StrictBody):
+class AmountCounts(VariantCounts):
     key: Text = Field(description="The variant.", examples=["test"])
     number_of_samples: Count = Field(description="Persons, including those with an amount of 0.", examples=[21307])
     sum: Amount = Field(description="Sum of all persons' amounts.", examples=[30311.69])
     sum_squares: Square = Field(description="Sum of the squares of all persons' amounts.", examples=[6759025.5])
 
 
-class RatioVariantCounts(MeanVariantCounts):
+class MeanVariantCounts(AmountCounts):
+    covariate_sum: Omittable[Amount] = Field(
+        default=None,
+        description="Sum of a covariate: each person's amount from before they were exposed, 0 if there is none. "
+        "With it the mean is adjusted (CUPED); send all three sums for all variants.",
+        examples=[10678.43],
+    )
+    covariate_sum_squares: Omittable[Square] = Field(
+        default=None, description="Sum of the covariate's squares.", examples=[405481.0443]
+    )
+    main_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of amount and covariate.", examples=[193410.1949]
+    )
+
+    @model_validator(mode="after")
+    def require_whole_covariate(self) -> Self:
+        missing = [name for name in _COVARIATE if getattr(self, name) is None]
+        if 0 < len(missing) < len(_COVARIATE):
+            raise PydanticCustomError("required", "A covariate needs {names} too.", {"names": " and ".join(missing)})
+        return self
+
+
+class RatioVariantCounts(AmountCounts):
     denominator_sum: Amount = Field(description="Sum of the denominators.", examples=[52000])
     denominator_sum_squares: Square = Field(description="Sum of their squares.", examples=[310000])
     numerator_denominator_sum_product: Amount = Field(
@@ -178,7 +221,7 @@ class CountAnalyze(AnalyzeBody):
 
 
 class MeanAnalyze(AnalyzeBody):
-    """An amount per person, such as revenue."""
+    """An amount per person, such as revenue. A covariate from before the exposure narrows the intervals (CUPED)."""
 
     metric_type: Literal["mean"]
     variants: list[MeanVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
@@ -221,10 +264,22 @@ class VariantAnalysisRead(ResponseBody):
     """The analysis of a variant. What the data do not determine is null, and so are comparisons of the baseline."""
 
     key: str = Field(description="The variant.")
-    number_of_samples: float = Field(description="Persons, or the exposure.")
+    number_of_samples: float = Field(description="Persons; of counts the exposure, unless persons were sent beside it.")
     sum: float = Field(description="Sum of what was measured: conversions, events or amounts.")
     sum_squares: float
-    mean: float | None = Field(description="As observed: conversion rate, events per exposure, amount per person.")
+    mean: float | None = Field(
+        description="As observed: conversion rate, events per exposure, amount per person; adjusted by a covariate."
+    )
+    unadjusted_mean: float | None = Field(description="The mean without the adjustment; null without a covariate.")
+    theta: float | None = Field(
+        description="The factor of the covariate, from all variants together: its covariance with the amount, divided "
+        "by its variance; 0 if it does not vary."
+    )
+    variance_reduction: float | None = Field(description="Share of the variance that the adjustment removed.")
+    covariate_p_value: float | None = Field(
+        description="Two-sided Welch's test of the covariate against the baseline's. Variants should not differ before "
+        "they are exposed: below 0.001 divided by the number of comparisons is `pre-exposure-bias`."
+    )
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
     credible_interval: Ends | None = Field(description="Equal-tailed credible interval of the mean.")
     probability_best: float | None = Field(
@@ -261,7 +316,15 @@ class VariantAnalysisRead(ResponseBody):
         description="`not_enough_exposure`: fewer than 100 samples. `not_enough_data`: no variance, or too few events "
         "for the method. `low_win_probability` / `high_p_value`: not at this confidence."
     )
-    validation_failures: list[Failure] = Field(description="Why figures of this variant are unreliable or missing.")
+    validation_failures: list[Failure] = Field(
+        description="Why figures of this variant are unreliable or missing. `not-enough-exposures`: fewer than 100 "
+        "samples. `not-enough-metric-data`: fewer than five events or failures to be expected. `zero-variance`: all "
+        "values are the same. `denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, "
+        "`baseline-mean-is-negative`: there is no relative difference. `relative-interval-unbounded`: the baseline's "
+        "mean is too close to zero. `posteriors-not-comparable`: standard errors differ by more than twelve orders of "
+        "magnitude. `out-of-range`: the mean or its variance is too large for a number. `pre-exposure-bias`: see "
+        "`covariate_p_value`."
+    )
 
 
 class SampleRatioRead(ResponseBody):
@@ -290,7 +353,8 @@ class AnalysisRead(ResponseBody):
     sample_ratio_mismatch: SampleRatioRead | None = Field(description="Null without `expected_split`.")
 
 
-PowerMethod: TypeAlias = Literal["two_sample", "posthog_2022"]
+PowerMethod: TypeAlias = Literal["verdict", "two_sample", "posthog_2022"]
+PlanRule: TypeAlias = Rule | Literal["posthog_2022"]
 
 
 class PowerRequest(StrictBody):
@@ -310,13 +374,32 @@ class PowerRequest(StrictBody):
     exposures_per_day: Omittable[Quantity] = Field(
         default=None, description="New samples per day, of all variants together."
     )
-    alpha: ErrorRate = Field(default=0.05, description="Probability of a false positive, two-sided.")
+    alpha: Omittable[ErrorRate] = Field(
+        default=None, description="Probability of a false positive, two-sided; if unset, 1 minus the confidence level."
+    )
     power: Power = Field(default=0.8, description="Probability of detecting an effect of that size.")
     variants: GroupCount = Field(default=2, description="Groups of equal size, the baseline included.")
-    method: PowerMethod = Field(
-        default="two_sample",
-        description="`posthog_2022`: the rules of thumb of the 2022 frontend, which ignore alpha and power.",
+    stats_config: StatsConfig = Field(
+        default=StatsConfig(),
+        description="How the experiment will be analyzed, as in `analyze`: the plan is for the rule that decides then.",
     )
+    method: PowerMethod = Field(
+        default="verdict",
+        description="`verdict`: the rule behind `significant`. `two_sample`: the formula of common calculators. "
+        "`posthog_2022`: the rules of thumb of the 2022 frontend, which ignore alpha and power.",
+    )
+
+
+class SingleLookRead(ResponseBody):
+    """The plan of the same experiment if it were looked at once, at its end, without the anytime-valid rule."""
+
+    rule: Rule
+    formula: str
+    minimum_detectable_effect: float | None
+    minimum_detectable_effect_relative: float | None
+    sample_size_per_variant: float
+    recommended_sample_size: float
+    recommended_running_time: float | None
 
 
 class PowerRead(ResponseBody):
@@ -324,7 +407,15 @@ class PowerRead(ResponseBody):
 
     metric_type: PlannedMetricType
     method: PowerMethod
-    formula: str = Field(description="The formula that was used, for one group of size n.")
+    rule: PlanRule = Field(description="The rule that the plan is for.")
+    alpha: float
+    power: float
+    comparisons: int = Field(description="Comparisons that are corrected for; 1 without a correction.")
+    formula: str = Field(
+        description="The formula that was used, for one group of size n: d is the difference, z_a and z_b are normal "
+        "quantiles of alpha / (2 c) and power, c is `comparisons`."
+    )
+    assumption: str = Field(description="What the plan rests on, in words.")
     minimum_detectable_effect: float | None = Field(
         description="In the baseline's unit; null if not even the largest possible effect would be detected."
     )
@@ -334,3 +425,6 @@ class PowerRead(ResponseBody):
         description="Of all variants together; null where the rule of 2022 gives days only."
     )
     recommended_running_time: float | None = Field(description="Days; null without `exposures_per_day`.")
+    single_look: SingleLookRead | None = Field(
+        description="The plan for a single look, beside that for the anytime-valid rule; null for all others."
+    )

@@ -10,6 +10,7 @@ from app.analysis.schemas import (
     CountAnalyze,
     FunnelAnalyze,
     MeanAnalyze,
+    MeanVariantCounts,
     MetricType,
     RatioAnalyze,
     SampleRatioRead,
@@ -23,7 +24,7 @@ from app.statistics.analysis import analyze_metric
 from app.statistics.estimates import Interval
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
-from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import CountVariant, Covariate, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 
 def analyze(request: AnalyzeRequest) -> AnalysisRead:
@@ -67,7 +68,15 @@ def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyz
         return [CountVariant(**variant.model_dump()) for variant in body.variants]
     if isinstance(body, RatioAnalyze):
         return [RatioVariant(**variant.model_dump()) for variant in body.variants]
-    return [MeanVariant(**variant.model_dump()) for variant in body.variants]
+    return [_read_mean(variant) for variant in body.variants]
+
+
+def _read_mean(counts: MeanVariantCounts) -> MeanVariant:
+    covariate = None
+    sums = (counts.covariate_sum, counts.covariate_sum_squares, counts.main_covariate_sum_product)
+    if sums[0] is not None and sums[1] is not None and sums[2] is not None:
+        covariate = Covariate(sums[0], sums[1], sums[2])
+    return MeanVariant(counts.key, counts.number_of_samples, counts.sum, counts.sum_squares, covariate)
 
 
 def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads: bool = False) -> AnalysisRead:
@@ -100,7 +109,7 @@ def write_sample_ratio(ratio: SampleRatio) -> SampleRatioRead:
 
 
 def _write_variant(variant: VariantAnalysis) -> VariantAnalysisRead:
-    sample, decision = variant.sample, variant.decision
+    sample, adjustment, decision = variant.sample, variant.sample.adjustment, variant.decision
     absolute, relative = variant.difference, variant.relative_difference
     return VariantAnalysisRead(
         key=sample.key,
@@ -108,6 +117,10 @@ def _write_variant(variant: VariantAnalysis) -> VariantAnalysisRead:
         sum=sample.sum,
         sum_squares=sample.sum_squares,
         mean=_number(sample.mean),
+        unadjusted_mean=_number(adjustment.unadjusted_mean) if adjustment else None,
+        theta=_number(adjustment.theta) if adjustment else None,
+        variance_reduction=_number(adjustment.variance_reduction) if adjustment else None,
+        covariate_p_value=variant.covariate_p_value,
         posterior_mean=_number(variant.posterior_mean),
         credible_interval=_ends(variant.credible_interval),
         probability_best=variant.probability_best,

@@ -7,7 +7,6 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
-from app.analysis.schemas import StatsConfig
 from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
@@ -20,7 +19,7 @@ from app.experiments.examples import (
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.experiments.scorecard.metric_settings import unknown_settings
-from app.experiments.scorecard.schemas import DecisionCriteria
+from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_metrics
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
@@ -271,7 +270,7 @@ class ExperimentCreate(ExperimentDocuments):
     archived: Boolean = False
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
-    stats_config: StatsConfig | None = Field(default=None, description=_STATS)
+    stats_config: ExperimentStatsConfig | None = Field(default=None, description=_STATS)
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
 
@@ -296,7 +295,7 @@ class ExperimentUpdate(ExperimentDocuments):
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
-    stats_config: StatsConfig | None = Field(default=None, description=_STATS)
+    stats_config: ExperimentStatsConfig | None = Field(default=None, description=_STATS)
     decision_criteria: DecisionCriteria | None = Field(default=None, description=_DECISION)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.common import limits
@@ -165,22 +165,36 @@ def validate(model: type[Model], document: object) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        # In a union of models, the first part of an error location is the tag and not a field.
-        _refuse(error, unnamed=1 if issubclass(model, RootModel) else 0)
+        _refuse(error, document)
 
 
-def _refuse(error: ValidationError, unnamed: int) -> NoReturn:
+def _refuse(error: ValidationError, document: object) -> NoReturn:
     first = error.errors(include_url=False, include_input=False)[0]
     inside = first.get("ctx", {}).get("place", [])  # of a document that one validator reads
-    attr = "__".join(str(part) for part in [*first["loc"][unnamed:], *inside]) or None
+    place = [*_fields_of(first, document), *inside]
+    attr = "__".join(map(str, place)) or None
+    of_union = "__".join(map(str, [*place, _tag_field(first)])) if first["type"].startswith("union_tag") else None
     if first["type"] == "union_tag_not_found":
-        raise ValidationFailed("This field is required.", code="required", attr=_tag_field(first))
+        raise ValidationFailed("This field is required.", code="required", attr=of_union)
     if first["type"] == "union_tag_invalid":
         detail = f'"{first["ctx"]["tag"][:_SHOWN_CHARACTERS]}" is not a valid choice.'
-        raise ValidationFailed(detail, code="invalid_choice", attr=_tag_field(first))
+        raise ValidationFailed(detail, code="invalid_choice", attr=of_union)
     if first["type"] == "missing":
         raise ValidationFailed("This field is required.", code="required", attr=attr)
     raise ValidationFailed(first["msg"], code=first["type"], attr=attr)
+
+
+def _fields_of(error: ErrorDetails, document: object) -> list[str | int]:
+    """Return the fields of an error's location: what it names of a union is a tag, and not in the document."""
+    found: list[str | int] = []
+    for part in error["loc"]:
+        inside = document if isinstance(document, dict) else {}
+        if isinstance(document, list):
+            inside = dict(enumerate(document))
+        if part in inside:
+            document = inside[part]
+            found.append(part)
+    return [*found, error["loc"][-1]] if error["type"] == "missing" else found
 
 
 def _tag_field(error: ErrorDetails) -> str:

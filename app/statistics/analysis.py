@@ -3,48 +3,39 @@
 Everything is a function of counts; nothing is sampled, so that the same counts give the same digits.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import NormalDist
 
 from app.common import limits
-from app.statistics.bayesian.comparison import Comparison, compare
-from app.statistics.bayesian.contrasts import contrast_intervals
-from app.statistics.bayesian.intervals import equal_tailed_on
-from app.statistics.bayesian.normal_comparison import compare_normals
-from app.statistics.estimates import Interval, Sample, sample_of
+from app.statistics.estimates import Interval, covariate_sample, samples_of
+from app.statistics.failures import failures_of
 from app.statistics.frequentist.mean_tests import (
-    anytime_p_value,
+    anytime_z,
     critical_values,
-    deviation_of,
-    fieller_interval,
-    interval_around,
+    difference_interval,
+    differences,
     mean_of,
+    relative_interval,
     two_sided_p_values,
-    welch_degrees,
+    welch_p_values,
 )
 from app.statistics.frequentist.multiplicity import adjust
 from app.statistics.frequentist.sample_ratio import check_sample_ratio
-from app.statistics.frequentist.sequential import sequential_factor
-from app.statistics.numerics.log_densities import Array
-from app.statistics.numerics.quadrature import QuadratureError
-from app.statistics.posteriors import NormalPosterior, Posterior
-from app.statistics.posthog_2022.significance import CONTROL, MIN_EXPOSURE
+from app.statistics.frequentist.sequential import sequential_factor, sequential_p_value
+from app.statistics.posterior_analysis import is_comparable, with_posteriors
+from app.statistics.posthog_2022.significance import CONTROL
 from app.statistics.results import (
     Analysis,
     AnalysisConfig,
     Code,
     Contrast,
     Decision,
-    Failure,
     VariantAnalysis,
 )
-from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
+from app.statistics.variants import MetricVariant
 
 MAX_VARIANTS = limits.VARIANTS.value
-MIN_EXPECTED = 5  # with fewer expected events the normal approximation of a rate does not hold
-_STANDARD_NORMAL = NormalDist()
+BIAS_LEVEL = 0.001  # over all covariates together; strict, because the test is repeated at every look
 
 
 def analyze_metric(
@@ -79,6 +70,7 @@ def analyze_metrics(
         As ``analyze_metric`` does.
     """
     described = [_describe(variants, config) for variants in metrics]
+    _with_bias(described, metrics)
     evidence = [[_evidence(one, config) for one in variants] for variants in described]
     adjusted = iter(_adjusted(evidence, config))
     values = iter(value for of_metric in evidence for value in of_metric)
@@ -109,11 +101,14 @@ def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig) -> list
     """Analyze one metric except for the decisions, which depend on the other metrics too."""
     baseline = _baseline_of(variants, config)
     ordered = [variants[baseline], *variants[:baseline], *variants[baseline + 1 :]]
-    samples = [sample_of(variant) for variant in ordered]
+    samples = samples_of(ordered)
     described = [VariantAnalysis(sample, is_baseline=index == 0) for index, sample in enumerate(samples)]
-    described = _with_posteriors(described, config)
+    described = with_posteriors(described, config)
     described = _with_tests(described, ordered, config)
-    described = [replace(one, failures=_failures(one, described[0], ordered)) for one in described]
+    described = [
+        replace(one, failures=failures_of(one, described[0], counts, ordered[0]))
+        for one, counts in zip(described, ordered, strict=True)
+    ]
     return [*described[1 : baseline + 1], described[0], *described[baseline + 1 :]]
 
 
@@ -134,152 +129,75 @@ def _baseline_of(variants: Sequence[MetricVariant], config: AnalysisConfig) -> i
     return keys.index(config.baseline)
 
 
-def _with_posteriors(described: list[VariantAnalysis], config: AnalysisConfig) -> list[VariantAnalysis]:
-    """Add the comparison of the variants that have a posterior; without the baseline's, no variant is compared.
-
-    Means whose standard errors differ by more than the quadrature allows are not compared either.
-    """
-    known = [(index, one.sample.posterior) for index, one in enumerate(described) if one.sample.posterior is not None]
-    if len(known) < 2 or known[0][0] != 0:
-        return described
-    try:
-        comparison = _compare([posterior for _, posterior in known])
-    except QuadratureError:
-        return described
-    intervals = _credible_intervals(comparison, [posterior for _, posterior in known], config)
-    differences, relatives = _credible_contrasts(comparison, [described[index].sample for index, _ in known], config)
-    result = list(described)
-    for place, (index, posterior) in enumerate(known):
-        one = replace(
-            described[index],
-            posterior_mean=posterior.mean,
-            credible_interval=intervals[place],
-            probability_best=float(comparison.win_probabilities[place]),
-            expected_loss=float(comparison.losses_against_all[place]),
-        )
-        if place > 0:
-            one = replace(
-                one,
-                probability_beats_baseline=float(comparison.probabilities_to_beat_control[place]),
-                expected_loss_against_baseline=float(comparison.losses_against_control[place]),
-                difference=Contrast(credible_interval=differences[place - 1]),
-                relative_difference=Contrast(credible_interval=relatives[place - 1]),
-            )
-        result[index] = one
-    return result
-
-
-def _compare(posteriors: Sequence[Posterior]) -> Comparison:
-    normals = [posterior for posterior in posteriors if isinstance(posterior, NormalPosterior)]
-    return compare_normals(normals) if normals else compare(posteriors)
-
-
-def _credible_intervals(
-    comparison: Comparison, posteriors: Sequence[Posterior], config: AnalysisConfig
-) -> list[Interval]:
-    normals = [posterior for posterior in posteriors if isinstance(posterior, NormalPosterior)]
-    if not normals:
-        return _intervals(equal_tailed_on(comparison.grid, config.confidence_level))
-    z = _STANDARD_NORMAL.inv_cdf(1 - config.alpha / 2)
-    return [interval_around(one.mean, z * one.deviation) for one in normals]
-
-
-def _credible_contrasts(
-    comparison: Comparison, samples: Sequence[Sample], config: AnalysisConfig
-) -> tuple[list[Interval], Sequence[Interval | None]]:
-    """Return credible intervals of absolute and relative differences, for all variants but the first."""
-    baseline, *tests = samples
-    if not isinstance(baseline.posterior, NormalPosterior):
-        exact = contrast_intervals(comparison.grid, config.confidence_level)
-        return _intervals(exact.difference), _intervals(exact.ratio - 1)
-    # Of normal variables the difference is normal, and quantiles of the ratio are Fieller's where the baseline is
-    # safely above zero.
-    z = _STANDARD_NORMAL.inv_cdf(1 - config.alpha / 2)
-    absolute = [
-        interval_around(mean_of(test) - mean_of(baseline), z * math.hypot(deviation_of(test), deviation_of(baseline)))
-        for test in tests
-    ]
-    return absolute, [fieller_interval(baseline, test, z) if mean_of(baseline) > 0 else None for test in tests]
-
-
 def _with_tests(
     described: list[VariantAnalysis], ordered: Sequence[MetricVariant], config: AnalysisConfig
 ) -> list[VariantAnalysis]:
     """Add observed differences with confidence intervals and p-values."""
     baseline = described[0].sample
-    pairs = [(index, one) for index, one in enumerate(described) if index > 0 and _is_comparable(baseline, one.sample)]
-    if not pairs:
+    places = [index for index, one in enumerate(described) if index > 0 and is_comparable(one.sample)]
+    if not places or not is_comparable(baseline):
         return described
-    errors = [math.hypot(deviation_of(baseline), deviation_of(one.sample)) for _, one in pairs]
-    degrees = [welch_degrees(baseline, one.sample) for _, one in pairs]
+    samples, tests = [described[index].sample for index in places], [ordered[index] for index in places]
+    estimates, errors, degrees = differences(baseline, samples)
     factors = critical_values(degrees, config.alpha)
-    estimates = [mean_of(one.sample) - mean_of(baseline) for _, one in pairs]
-    tests = [ordered[index] for index, _ in pairs]
     p_values = two_sided_p_values(ordered[0], tests, estimates, errors, degrees)
     result = list(described)
-    for (index, one), estimate, error, factor, p_value in zip(pairs, estimates, errors, factors, p_values, strict=True):
-        samples = baseline.number_of_samples + one.sample.number_of_samples
-        anytime = sequential_factor(samples, config.alpha, config.tuning)
+    for place, index in enumerate(places):
+        one, test, estimate, error = described[index], tests[place], estimates[place], errors[place]
+        number = baseline.number_of_samples + one.sample.number_of_samples
+        anytime = sequential_factor(number, config.alpha, config.tuning)
+        z = anytime_z(ordered[0], test, estimate, error)
+        absolute = [
+            difference_interval(ordered[0], test, estimate, error, factor) for factor in (factors[place], anytime)
+        ]
         result[index] = replace(
             one,
-            difference=_absolute(one.difference, baseline, one.sample, factor, anytime, error),
-            relative_difference=_relative(one.relative_difference, baseline, one.sample, factor, anytime),
-            p_value=p_value,
-            sequential_p_value=anytime_p_value(estimate, error, samples, config.alpha, config.tuning),
+            difference=_contrast(one.difference, estimate, absolute),
+            p_value=p_values[place],
+            sequential_p_value=None if z is None else sequential_p_value(z, number, config.alpha, config.tuning),
         )
+        if mean_of(baseline) > 0:
+            pair = ((ordered[0], baseline), (test, one.sample))
+            relative = [relative_interval(*pair, factor) for factor in (factors[place], anytime)]
+            ratio = mean_of(one.sample) / mean_of(baseline) - 1
+            result[index] = replace(
+                result[index], relative_difference=_contrast(one.relative_difference, ratio, relative)
+            )
     return result
 
 
-def _absolute(
-    contrast: Contrast, baseline: Sample, sample: Sample, factor: float, anytime: float, error: float
-) -> Contrast:
-    estimate = mean_of(sample) - mean_of(baseline)
-    if not error > 0:
-        return replace(contrast, estimate=estimate)
-    return replace(
-        contrast,
-        estimate=estimate,
-        confidence_interval=interval_around(estimate, factor * error),
-        sequential_interval=interval_around(estimate, anytime * error),
-    )
+def _contrast(contrast: Contrast, estimate: float, intervals: Sequence[Interval | None]) -> Contrast:
+    confidence, sequential = intervals
+    return replace(contrast, estimate=estimate, confidence_interval=confidence, sequential_interval=sequential)
 
 
-def _relative(contrast: Contrast, baseline: Sample, sample: Sample, factor: float, anytime: float) -> Contrast:
-    if not mean_of(baseline) > 0:
-        return contrast
-    return replace(
-        contrast,
-        estimate=mean_of(sample) / mean_of(baseline) - 1,
-        confidence_interval=fieller_interval(baseline, sample, factor),
-        sequential_interval=fieller_interval(baseline, sample, anytime),
-    )
+def _with_bias(described: Sequence[list[VariantAnalysis]], metrics: Sequence[Sequence[MetricVariant]]) -> None:
+    """Test the covariates of all metrics, and mark variants that differed from the baseline before the exposure."""
+    for place, (variants, counts) in enumerate(zip(described, metrics, strict=True)):
+        p_values = _covariate_p_values(variants, counts)
+        described[place][:] = [
+            replace(one, covariate_p_value=p_value) for one, p_value in zip(variants, p_values, strict=True)
+        ]
+    tested = [one for variants in described for one in variants if one.covariate_p_value is not None]
+    for variants in described:
+        for index, one in enumerate(variants):
+            if one.covariate_p_value is not None and one.covariate_p_value * len(tested) < BIAS_LEVEL:
+                variants[index] = replace(one, failures=(*one.failures, "pre-exposure-bias"))
 
 
-def _failures(one: VariantAnalysis, baseline: VariantAnalysis, ordered: Sequence[MetricVariant]) -> tuple[Failure, ...]:
-    sample = one.sample
-    found: list[Failure] = []
-    if sample.number_of_samples < MIN_EXPOSURE:
-        found.append("not-enough-exposures")
-    if not one.is_baseline and _expects_too_few(baseline.sample, sample, ordered[0]):
-        found.append("not-enough-metric-data")
-    if sample.posterior is None and sample.number_of_samples >= 2:
-        found.append("zero-variance")
-    if one.is_baseline and sample.mean is not None and sample.mean == 0:
-        found.append("baseline-mean-is-zero")
-    return tuple(found)
-
-
-def _expects_too_few(baseline: Sample, sample: Sample, kind: MetricVariant) -> bool:
-    """Whether, at equal rates, either variant would expect fewer than five events, conversions or failures."""
-    if not isinstance(kind, FunnelVariant | CountVariant):
-        return False
-    total = baseline.number_of_samples + sample.number_of_samples
-    if total == 0:
-        return True
-    smaller = min(baseline.number_of_samples, sample.number_of_samples)
-    events = baseline.sum + sample.sum
-    rarer = min(events, total - events) if isinstance(kind, FunnelVariant) else events
-    return smaller / total * rarer < MIN_EXPECTED
+def _covariate_p_values(variants: Sequence[VariantAnalysis], counts: Sequence[MetricVariant]) -> list[float | None]:
+    """Return p-values of Welch's test of each variant's covariate; None for the baseline, and without a covariate."""
+    samples = [covariate_sample(one) for one in counts]
+    place = next(index for index, one in enumerate(variants) if one.is_baseline)
+    baseline = samples[place]
+    p_values: list[float | None] = [None] * len(samples)
+    tested = [(index, one) for index, one in enumerate(samples) if index != place and one and is_comparable(one)]
+    if baseline is None or not is_comparable(baseline) or not tested:
+        return p_values
+    found = welch_p_values(*differences(baseline, [one for _, one in tested]))
+    for (index, _), p_value in zip(tested, found, strict=True):
+        p_values[index] = p_value
+    return p_values
 
 
 def _evidence(one: VariantAnalysis, config: AnalysisConfig) -> float | None:
@@ -289,8 +207,8 @@ def _evidence(one: VariantAnalysis, config: AnalysisConfig) -> float | None:
         return one.sequential_p_value
     if config.method == "frequentist":
         return one.p_value
-    beats = one.probability_beats_baseline
-    return None if beats is None else 2 * min(beats, 1 - beats)
+    beats, below = one.probability_beats_baseline, one.probability_below_baseline
+    return None if beats is None or below is None else min(2 * beats, 2 * below, 1.0)
 
 
 def _decide(
@@ -312,14 +230,3 @@ def _code(one: VariantAnalysis, baseline: VariantAnalysis, config: AnalysisConfi
     if adjusted < config.alpha:
         return "significant"
     return "low_win_probability" if is_exact else "high_p_value"
-
-
-def _is_comparable(baseline: Sample, sample: Sample) -> bool:
-    return all(
-        one.mean is not None and one.variance is not None and math.isfinite(one.mean) and math.isfinite(one.variance)
-        for one in (baseline, sample)
-    )
-
-
-def _intervals(ends: Array) -> list[Interval]:
-    return [(low, high) for low, high in ends.tolist()]

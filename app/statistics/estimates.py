@@ -1,14 +1,30 @@
 """Estimates of a variant's mean from its counts: mean, variance and posterior, for every kind of metric."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
+from app.statistics.numerics.exact_numbers import to_float
 from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
+from app.statistics.variance_reduction import Adjusted, adjust_means
 from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 Interval: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """The adjustment of a mean by a covariate.
+
+    ``variance_reduction`` is the share of the variance that it removed, below zero where it added some; None where the
+    unadjusted values do not vary.
+    """
+
+    unadjusted_mean: float
+    theta: float
+    variance_reduction: float | None
 
 
 @dataclass(frozen=True)
@@ -17,7 +33,7 @@ class Sample:
 
     ``mean`` is None without data. ``variance`` is that of the mean, None for fewer than two samples. ``degrees`` of
     freedom of the variance are infinite where it follows from the mean. ``posterior`` is None where the data leave it
-    undefined: without variance, a mean has no distribution.
+    undefined: without variance, a mean has no distribution. With an ``adjustment``, mean and variance are adjusted.
     """
 
     key: str
@@ -28,6 +44,45 @@ class Sample:
     variance: float | None
     degrees: float
     posterior: Posterior | None
+    adjustment: Adjustment | None = None
+
+
+def samples_of(variants: Sequence[MetricVariant]) -> list[Sample]:
+    """Return ``sample_of`` each variant; means that have covariates are adjusted by them, see ``variance_reduction``.
+
+    Raises
+    ------
+    ValueError
+        When only some of the variants have a covariate.
+    """
+    samples = [sample_of(variant) for variant in variants]
+    means = [variant for variant in variants if isinstance(variant, MeanVariant)]
+    if len(means) < len(variants) or all(mean.covariate is None for mean in means):
+        return samples
+    return [
+        _adjusted(sample, one) if one is not None else sample
+        for sample, one in zip(samples, adjust_means(means), strict=True)
+    ]
+
+
+def _adjusted(sample: Sample, one: Adjusted) -> Sample:
+    mean, variance = to_float(one.mean), to_float(one.variance / int(sample.number_of_samples))
+    removed = to_float(1 - one.variance / one.unadjusted_variance) if one.unadjusted_variance else None
+    return replace(
+        sample,
+        mean=mean,
+        variance=variance,
+        posterior=_normal_posterior(mean, variance),
+        adjustment=Adjustment(sample.mean if sample.mean is not None else mean, float(one.theta), removed),
+    )
+
+
+def covariate_sample(variant: MetricVariant) -> Sample | None:
+    """Return the mean of a variant's covariate as a sample; None without a covariate."""
+    if not isinstance(variant, MeanVariant) or variant.covariate is None:
+        return None
+    covariate = variant.covariate
+    return _values(MeanVariant(variant.key, variant.number_of_samples, covariate.sum, covariate.sum_squares))
 
 
 def sample_of(variant: MetricVariant) -> Sample:
@@ -62,7 +117,7 @@ def _events(variant: CountVariant) -> Sample:
     rate = variant.count / variant.exposure
     return Sample(
         key=variant.key,
-        number_of_samples=variant.exposure,
+        number_of_samples=variant.persons,
         sum=variant.count,
         sum_squares=variant.count,
         mean=rate,
@@ -74,9 +129,6 @@ def _events(variant: CountVariant) -> Sample:
 
 def _values(variant: MeanVariant | RatioVariant) -> Sample:
     mean, variance = _ratio(variant) if isinstance(variant, RatioVariant) else _mean(variant)
-    posterior = None
-    if mean is not None and variance is not None and math.isfinite(mean) and 0 < variance < math.inf:
-        posterior = NormalPosterior(mean, math.sqrt(variance))
     return Sample(
         key=variant.key,
         number_of_samples=variant.number_of_samples,
@@ -85,8 +137,14 @@ def _values(variant: MeanVariant | RatioVariant) -> Sample:
         mean=mean,
         variance=variance,
         degrees=variant.number_of_samples - 1,
-        posterior=posterior,
+        posterior=_normal_posterior(mean, variance),
     )
+
+
+def _normal_posterior(mean: float | None, variance: float | None) -> NormalPosterior | None:
+    if mean is None or variance is None or not (math.isfinite(mean) and 0 < variance < math.inf):
+        return None
+    return NormalPosterior(mean, math.sqrt(variance))
 
 
 def _mean(variant: MeanVariant) -> tuple[float | None, float | None]:
@@ -96,7 +154,7 @@ def _mean(variant: MeanVariant) -> tuple[float | None, float | None]:
     if n == 1:
         return float(variant.sum), None
     spread = Fraction(variant.sum_squares) - Fraction(variant.sum) ** 2 / n
-    return float(variant.sum / n), _to_float(max(spread, Fraction(0)) / (n - 1) / n)
+    return float(variant.sum / n), to_float(max(spread, Fraction(0)) / (n - 1) / n)
 
 
 def _ratio(variant: RatioVariant) -> tuple[float | None, float | None]:
@@ -106,19 +164,11 @@ def _ratio(variant: RatioVariant) -> tuple[float | None, float | None]:
         return None, None
     quotient = Fraction(variant.sum) / denominator
     if n == 1:
-        return _to_float(quotient), None
+        return to_float(quotient), None
     # Residuals sum to zero, so that their squares are not corrected for the mean.
     spread = (
         Fraction(variant.sum_squares)
         - 2 * quotient * Fraction(variant.numerator_denominator_sum_product)
         + quotient**2 * Fraction(variant.denominator_sum_squares)
     )
-    return _to_float(quotient), _to_float(max(spread, Fraction(0)) / (n - 1) * n / denominator**2)
-
-
-def _to_float(number: Fraction) -> float:
-    """Return the nearest float; infinity beyond the largest."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.copysign(math.inf, number)
+    return to_float(quotient), to_float(max(spread, Fraction(0)) / (n - 1) * n / denominator**2)

@@ -9,7 +9,18 @@ from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 
 Method: TypeAlias = Literal["bayesian", "frequentist"]
-Failure: TypeAlias = Literal["not-enough-exposures", "not-enough-metric-data", "zero-variance", "baseline-mean-is-zero"]
+Failure: TypeAlias = Literal[
+    "not-enough-exposures",
+    "not-enough-metric-data",
+    "zero-variance",
+    "denominator-is-zero",
+    "out-of-range",
+    "baseline-mean-is-zero",
+    "baseline-mean-is-negative",
+    "posteriors-not-comparable",
+    "relative-interval-unbounded",
+    "pre-exposure-bias",
+]
 Code: TypeAlias = Literal[
     "significant", "not_enough_exposure", "not_enough_data", "low_win_probability", "high_p_value"
 ]
@@ -69,7 +80,8 @@ class VariantAnalysis:
     """The analysis of a variant. None stands for figures that the data do not determine, and for the baseline itself.
 
     ``expected_loss`` is the average cost of choosing the variant when another one is better, and
-    ``expected_loss_against_baseline`` the same for the baseline.
+    ``expected_loss_against_baseline`` the same for the baseline. ``covariate_p_value`` is of Welch's test that the
+    covariate's mean is the baseline's: before the exposure it should be.
     """
 
     sample: Sample
@@ -78,12 +90,14 @@ class VariantAnalysis:
     credible_interval: Interval | None = None
     probability_best: float | None = None
     probability_beats_baseline: float | None = None
+    probability_below_baseline: float | None = None
     expected_loss: float | None = None
     expected_loss_against_baseline: float | None = None
     difference: Contrast = Contrast()
     relative_difference: Contrast = Contrast()
     p_value: float | None = None
     sequential_p_value: float | None = None
+    covariate_p_value: float | None = None
     decision: Decision | None = None
     failures: tuple[Failure, ...] = ()
 

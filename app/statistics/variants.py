@@ -38,18 +38,40 @@ _ROUNDING = Fraction(1, 10**9)
 
 @dataclass(frozen=True)
 class CountVariant:
-    """The number of independent events, and the exposure: persons or time at risk."""
+    """The number of independent events, and the exposure: persons, or time at risk.
+
+    ``number_of_samples`` is the number of persons where the exposure is something else.
+    """
 
     key: str
     count: int
     exposure: float
+    number_of_samples: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse negative counts and exposures that are not positive."""
+        """Refuse negative numbers and exposures that are not positive."""
         if self.count < 0:
             raise ValueError(f"count of {self.key!r} cannot be negative, got {self.count}")
         if not (math.isfinite(self.exposure) and self.exposure > 0):
             raise ValueError(f"exposure of {self.key!r} must be a positive number, got {self.exposure!r}")
+        if self.number_of_samples is not None and not self.number_of_samples >= 0:
+            raise ValueError(f"number_of_samples of {self.key!r} cannot be negative, got {self.number_of_samples}")
+
+    @property
+    def persons(self) -> float:
+        return self.exposure if self.number_of_samples is None else self.number_of_samples
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A second value of the same samples from before their exposure: its sums, and that of products with the first.
+
+    Missing values are 0 and count as samples.
+    """
+
+    sum: Sum
+    sum_squares: Sum
+    sum_product: Sum
 
 
 @dataclass(frozen=True)
@@ -60,10 +82,16 @@ class MeanVariant:
     number_of_samples: int
     sum: Sum
     sum_squares: Sum
+    covariate: Covariate | None = None
 
     def __post_init__(self) -> None:
         """Refuse sums that samples cannot have."""
-        _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
+        own = (self.number_of_samples, self.sum, self.sum_squares)
+        _require_moments(self.key, "", *own)
+        if self.covariate is not None:
+            other = (self.covariate.sum, self.covariate.sum_squares)
+            _require_moments(self.key, "covariate_", self.number_of_samples, *other)
+            _require_product(self.key, "main_covariate_sum_product", own, other, self.covariate.sum_product)
 
 
 @dataclass(frozen=True)
@@ -86,20 +114,13 @@ class RatioVariant:
         )
         if self.denominator_sum < 0:
             raise ValueError(f"denominator_sum of {self.key!r} cannot be negative, got {self.denominator_sum}")
-        n, product = self.number_of_samples, Fraction(self.numerator_denominator_sum_product)
-        if n == 0:
-            if product:
-                raise ValueError(
-                    f"numerator_denominator_sum_product of {self.key!r} is not zero, but it has no samples"
-                )
-            return
-        own, other = Fraction(self.sum), Fraction(self.denominator_sum)
-        spreads = [Fraction(self.sum_squares) - own**2 / n, Fraction(self.denominator_sum_squares) - other**2 / n]
-        slack = _ROUNDING * Fraction(self.sum_squares) * Fraction(self.denominator_sum_squares)
-        if (product - own * other / n) ** 2 > max(spreads[0], Fraction(0)) * max(
-            spreads[1], Fraction(0)
-        ) + slack:  # Cauchy and Schwarz
-            raise ValueError(f"numerator_denominator_sum_product of {self.key!r} does not fit its sums")
+        _require_product(
+            self.key,
+            "numerator_denominator_sum_product",
+            (self.number_of_samples, self.sum, self.sum_squares),
+            (self.denominator_sum, self.denominator_sum_squares),
+            self.numerator_denominator_sum_product,
+        )
 
 
 MetricVariant: TypeAlias = FunnelVariant | CountVariant | MeanVariant | RatioVariant
@@ -115,3 +136,20 @@ def _require_moments(key: str, prefix: str, n: int, total: Sum, squares: Sum) ->
         raise ValueError(f"{prefix}sum of {key!r} is not zero, but it has no samples")
     if n and Fraction(squares) * (1 + _ROUNDING) < Fraction(total) ** 2 / n:
         raise ValueError(f"{prefix}sum_squares of {key!r} is smaller than {prefix}sum squared / number_of_samples")
+
+
+def _require_product(key: str, name: str, own: tuple[int, Sum, Sum], other: tuple[Sum, Sum], product: Sum) -> None:
+    """Refuse a sum of products that violates the inequality of Cauchy and Schwarz."""
+    if not math.isfinite(product):
+        raise ValueError(f"{name} of {key!r} must be a finite number, got {product!r}")
+    n, exact = own[0], Fraction(product)
+    if n == 0:
+        if exact:
+            raise ValueError(f"{name} of {key!r} is not zero, but it has no samples")
+        return
+    first, second = (
+        max(Fraction(squares) - Fraction(total) ** 2 / n, Fraction(0)) for total, squares in (own[1:], other)
+    )
+    slack = _ROUNDING * Fraction(own[2]) * Fraction(other[1])
+    if (exact - Fraction(own[1]) * Fraction(other[0]) / n) ** 2 > first * second + slack:
+        raise ValueError(f"{name} of {key!r} does not fit its sums")

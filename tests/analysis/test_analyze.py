@@ -135,6 +135,62 @@ async def test_invalid_numbers_are_refused(service: Service) -> None:
     assert (response.status_code, response.json()["attr"]) == (400, "expected_split__control")
 
 
+COVARIATE = {"covariate_sum": 400, "covariate_sum_squares": 800, "main_covariate_sum_product": 500}
+
+
+async def test_covariate_adjusts_a_mean_and_both_numbers_are_shown(service: Service) -> None:
+    variants = two(MEAN | COVARIATE, sum=550, covariate_sum=410)
+    answer = (await service.post(ANALYZE, {"metric_type": "mean", "variants": variants})).json()
+    plain = (await service.post(ANALYZE, {"metric_type": "mean", "variants": two(MEAN, sum=550)})).json()
+
+    control, test = answer["variants"]
+    assert (control["unadjusted_mean"], test["unadjusted_mean"]) == (0.5, 0.55)
+    theta = (1000 - 1050 * 810 / 2000) / (1600 - 810**2 / 2000)
+    assert test["theta"] == control["theta"] == pytest.approx(theta)
+    assert test["delta"] == pytest.approx(0.05 - theta * 0.01)
+    assert test["variance_reduction"] > 0.1
+    assert control["covariate_p_value"] is None
+    assert 0.5 < test["covariate_p_value"] < 1
+    unadjusted = plain["variants"][1]
+    assert unadjusted["theta"] is unadjusted["unadjusted_mean"] is unadjusted["variance_reduction"] is None
+    assert test["p_value"] != unadjusted["p_value"]
+
+
+async def test_conclusion_begins_with_a_difference_before_the_exposure(service: Service) -> None:
+    variants = two(MEAN | COVARIATE, covariate_sum=600)
+
+    answer = (await service.post(ANALYZE, {"metric_type": "mean", "variants": variants})).json()
+    assert answer["variants"][1]["validation_failures"] == ["pre-exposure-bias"]
+    assert answer["conclusion"].startswith(
+        "Do not trust these figures yet: test differed from control before the exposure"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric_type", "variants", "attr"),
+    [
+        ("mean", two(MEAN | {"covariate_sum": 1}), "variants__0"),
+        ("ratio", two(RATIO | COVARIATE), "variants__0"),
+        ("funnel", two({"key": "control", "success_count": 1, "failure_count": 9} | COVARIATE), "variants__0"),
+        ("mean", [MEAN, {**MEAN, **COVARIATE, "key": "test"}], None),
+    ],
+)
+async def test_covariates_that_cannot_adjust_are_refused(
+    service: Service, metric_type: str, variants: list[dict[str, Any]], attr: str | None
+) -> None:
+    response = await service.post(ANALYZE, {"metric_type": metric_type, "variants": variants})
+
+    assert (response.status_code, response.json()["attr"]) == (400, attr), response.text
+
+
+async def test_counts_may_name_their_persons_beside_the_exposure(service: Service) -> None:
+    hours = {"key": "control", "count": 300, "exposure": 50, "number_of_samples": 1000}
+    answer = (await service.post(ANALYZE, {"metric_type": "count", "variants": two(hours, count=380)})).json()
+
+    test = answer["variants"][1]
+    assert (test["number_of_samples"], test["mean"], test["significance_code"]) == (1000, 7.6, "high_p_value")
+
+
 hostile = (
     st.sampled_from([0, 1, -1, 5, 1e-300, 1e18, 10**18, 1e150, 1e300, 1.5, True, None, "1", 100, 1000]) | st.floats()
 )
@@ -142,14 +198,19 @@ FIELDS = ["success_count", "failure_count", "count", "exposure", "number_of_samp
 FIELDS += ["denominator_sum", "denominator_sum_squares", "numerator_denominator_sum_product"]
 
 
+def of_fields(*names: str) -> st.SearchStrategy[list[dict[str, Any]]]:
+    return st.lists(st.fixed_dictionaries(dict.fromkeys(names, hostile)), min_size=1, max_size=4)
+
+
 @settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    metric_type=st.sampled_from(["funnel", "count", "mean", "ratio"]),
-    variants=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS, hostile)), min_size=1, max_size=4),
+    question=st.tuples(st.sampled_from(["funnel", "count", "mean", "ratio"]), of_fields(*FIELDS))
+    | st.tuples(st.just("mean"), of_fields(*FIELDS, *COVARIATE)),
 )
 async def test_hostile_counts_are_refused_or_analyzed(
-    service: Service, metric_type: str, variants: list[dict[str, Any]]
+    service: Service, question: tuple[str, list[dict[str, Any]]]
 ) -> None:
+    metric_type, variants = question
     body = {
         "metric_type": metric_type,
         "variants": [{"key": f"v{index}", **variant} for index, variant in enumerate(variants)],
@@ -160,12 +221,61 @@ async def test_hostile_counts_are_refused_or_analyzed(
     assert response.status_code in {200, 400}, response.text
 
 
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    plan=st.fixed_dictionaries(
+        {
+            "metric_type": st.sampled_from(["funnel", "count", "mean"]),
+            "method": st.sampled_from(["verdict", "two_sample", "posthog_2022"]),
+            "baseline": hostile | st.floats(0, 1),
+            "relative": st.booleans(),
+            "variants": st.integers(2, 4),
+            "stats_config": st.fixed_dictionaries(
+                {
+                    "method": st.sampled_from(["bayesian", "frequentist"]),
+                    "sequential": st.fixed_dictionaries({"enabled": st.booleans()}),
+                    "multiple_testing": st.sampled_from(["none", "holm"]),
+                }
+            ),
+        },
+        optional={"variance": hostile, "exposures_per_day": hostile},
+    ),
+    quantity=st.sampled_from(["minimum_detectable_effect", "sample_size", "running_time"]),
+    value=hostile | st.floats(0, 1),
+)
+async def test_hostile_plans_are_refused_or_answered(
+    service: Service, plan: dict[str, Any], quantity: str, value: object
+) -> None:
+    text = json.dumps({**plan, quantity: value})
+    response = await service.request("POST", POWER, content=text, headers={"Content-Type": "application/json"})
+
+    assert response.status_code in {200, 400}, response.text
+
+
+CALCULATOR = {"method": "two_sample"}
+ONE_LOOK = {"stats_config": {"method": "frequentist", "sequential": {"enabled": False}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({"baseline": 0.20625, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 25_835}),
-        ({"baseline": 0.1093125, "minimum_detectable_effect": 0.0075}, {"sample_size_per_variant": 27_414}),
-        ({"baseline": 0.53, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 39_087}),
+        (CALCULATOR | {"baseline": 0.20625, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 25_835}),
+        (
+            CALCULATOR | {"baseline": 0.1093125, "minimum_detectable_effect": 0.0075},
+            {"sample_size_per_variant": 27_414},
+        ),
+        (CALCULATOR | {"baseline": 0.53, "minimum_detectable_effect": 0.01}, {"sample_size_per_variant": 39_087}),
+        ({}, {"sample_size_per_variant": 7589, "rule": "anytime_valid"}),
+        # R: power.prop.test(p1 = 0.1, p2 = 0.12, power = 0.8), power.t.test(delta = 1, sd = 10, power = 0.8)
+        (ONE_LOOK, {"sample_size_per_variant": 3841, "rule": "confidence_interval", "single_look": None}),
+        (
+            ONE_LOOK | {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
+            {"sample_size_per_variant": 1571},
+        ),
+        (
+            {"baseline": 0.1, "minimum_detectable_effect": 0.05, "method": "posthog_2022"},
+            {"sample_size_per_variant": 576},
+        ),
         (
             {"baseline": 0.1, "minimum_detectable_effect": 0.2, "relative": True, "method": "posthog_2022"},
             {"sample_size_per_variant": 3600, "recommended_sample_size": 7200, "recommended_running_time": 7.2},
@@ -180,7 +290,7 @@ async def test_hostile_counts_are_refused_or_analyzed(
             {"recommended_running_time": 91.8, "recommended_sample_size": None},
         ),
         (
-            {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
+            CALCULATOR | {"metric_type": "mean", "baseline": 10, "variance": 100, "minimum_detectable_effect": 1},
             {"sample_size_per_variant": 1570},
         ),
     ],
@@ -194,7 +304,7 @@ async def test_published_plans_have_their_published_sizes(
     assert {name: response.json()[name] for name in answer} == pytest.approx(answer)
 
 
-@pytest.mark.parametrize("method", ["two_sample", "posthog_2022"])
+@pytest.mark.parametrize("method", ["verdict", "two_sample", "posthog_2022"])
 @pytest.mark.parametrize("metric_type", ["funnel", "count"])
 async def test_size_days_and_effect_determine_each_other(service: Service, metric_type: str, method: str) -> None:
     question = {**POWER_EXAMPLE, "metric_type": metric_type, "method": method}
@@ -218,6 +328,7 @@ async def test_size_days_and_effect_determine_each_other(service: Service, metri
         ({"baseline": 1}, "baseline"),
         ({"metric_type": "mean"}, "variance"),
         ({"alpha": 0}, "alpha"),
+        ({"alpha": 0.1}, "alpha"),
         ({"variants": 1}, "variants"),
     ],
 )

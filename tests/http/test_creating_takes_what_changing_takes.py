@@ -9,6 +9,12 @@ from tests.support.service import FUNNEL, Json, Service
 
 pytestmark = pytest.mark.one_database
 
+METRIC: Json = {
+    "metric_type": "mean",
+    "kind": "ExperimentMetric",
+    "uuid": "2f4e0f2c-6d6a-4a39-9a0e-7c1f6f0d8b11",
+    "source": {"kind": "EventsNode", "event": "purchase"},
+}
 # A value other than the default for each field that can be changed, by the address of the list.
 SENT: dict[str, Json] = {
     "/api/projects/": {
@@ -33,6 +39,17 @@ SENT: dict[str, Json] = {
         "conclusion_comment": "It sells.",
         "stats_config": {"confidence_level": 0.99},
         "decision_criteria": {"target_mde": 0.05},
+        "metrics": [METRIC],
+        "metrics_secondary": [{**METRIC, "uuid": "5d1c5a0a-2c55-4f0e-9c0a-0f4f8f6f7d22"}],
+        "exposure_criteria": {"multiple_variant_handling": "first_seen"},
+        "saved_metrics_ids": [],
+        "only_count_matured_users": True,
+    },
+    f"{PROJECT}experiment_saved_metrics/": {
+        "name": "Purchases",
+        "description": "Per person",
+        "query": METRIC,
+        "tags": ["revenue"],
     },
     f"{PROJECT}feature_flags/": {
         "name": "Green button",

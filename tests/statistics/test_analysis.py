@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpmath import mp, mpf
 
 from app.analysis.conclusion import conclude
 from app.statistics.analysis import analyze_metric, analyze_metrics
@@ -29,6 +31,10 @@ def funnel(**counts: tuple[int, int]) -> list[FunnelVariant]:
 
 def mean(key: str, number: int, average: float, variance: float) -> MeanVariant:
     return MeanVariant(key, number, average * number, variance * (number - 1) + average**2 * number)
+
+
+def ratio(key: str, *sums: float) -> RatioVariant:
+    return RatioVariant(key, 200, *sums)
 
 
 def of(analysis: Analysis, key: str) -> VariantAnalysis:
@@ -128,6 +134,28 @@ def test_student_p_value_equals_closed_forms(t: float) -> None:
     assert two == pytest.approx(2 / (math.sqrt(t * t + 2) * (math.sqrt(t * t + 2) + t)), rel=1e-10)
 
 
+def student_tails(t: mpf, nu: mpf) -> mpf:
+    """Return both tails by the continued fraction of the incomplete beta function (DLMF 8.17.22), from its far end."""
+    a, b, x = nu / 2, mpf(1) / 2, nu / (nu + t * t)
+    fraction = mpf(1)
+    for m in range(2000, 0, -1):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m - 1) * (a + b + m - 1) * x / ((a + 2 * m - 2) * (a + 2 * m - 1))
+        fraction = 1 + odd / (1 + even / fraction)
+    log_beta = mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - log_beta) / (a * fraction)
+
+
+@pytest.mark.parametrize("degrees", [50, 1998.3, 1e6])
+@pytest.mark.parametrize("t", [10.0, 20.0, 30.0, 36.0])
+def test_far_tails_of_student_keep_their_digits(t: float, degrees: float) -> None:
+    with mp.workdps(40):
+        expected = student_tails(mpf(t), mpf(degrees))
+    found = student_p_values(np.array([t]), np.array([degrees]))[0]
+
+    assert abs(mpf(found) / expected - 1) < 1e-13 + 5e-16 * float(-mp.log(expected))
+
+
 @given(samples=st.floats(1, 1e9), alpha=st.floats(0.001, 0.4), tuning=st.floats(10, 1e6))
 def test_anytime_p_value_is_alpha_at_end_of_interval(samples: float, alpha: float, tuning: float) -> None:
     factor = sequential_factor(samples, alpha, tuning)
@@ -205,6 +233,8 @@ def test_control_may_lead() -> None:
         (funnel(control=(0, 1000), test=(100, 1000)), "significant"),
         ([MeanVariant("control", 200, 0, 0), MeanVariant("test", 200, 4, 80)], "high_p_value"),
         ([MeanVariant("control", 200, 0, 0), MeanVariant("test", 200, 200, 200)], "not_enough_data"),
+        ([MeanVariant("control", 200, 100, 50), MeanVariant("test", 200, 100, 50)], "not_enough_data"),
+        (funnel(control=(0, 1000), test=(0, 1000)), "not_enough_data"),
     ],
 )
 def test_decision_names_its_reason(variants: Sequence[FunnelVariant | MeanVariant], code: str) -> None:
@@ -212,6 +242,82 @@ def test_decision_names_its_reason(variants: Sequence[FunnelVariant | MeanVarian
 
     assert decision is not None
     assert decision.code == code
+
+
+def test_one_constant_arm_leaves_the_others_their_figures() -> None:
+    """All 1,000 persons of an arm have the amount 0.1: its standard error is 1e-10 of the others'."""
+    constant = MeanVariant("constant", 1000, sum([0.1] * 1000), sum([0.1 * 0.1] * 1000))
+    others = [mean("control", 1000, 0.11, 0.04), mean("test", 1000, 0.14, 0.05)]
+    alone, together = analyze_metric(others, CONFIG), analyze_metric([*others, constant], CONFIG)
+
+    assert of(together, "test").probability_beats_baseline == of(alone, "test").probability_beats_baseline
+    assert sum(one.probability_best or 0 for one in together.variants) == pytest.approx(1)
+    one = of(together, "constant")
+    assert one.probability_beats_baseline == pytest.approx(NormalDist().cdf(-0.01 / (0.04 / 1000) ** 0.5), rel=1e-6)
+    assert one.expected_loss is not None
+
+
+def test_mean_without_variance_is_a_known_number() -> None:
+    """Nobody of 1,000 bought in one arm: chance and p-value rest on the other arm's variance, and the arm says so."""
+    none, some = MeanVariant("control", 1000, 0, 0), mean("test", 1000, 0.05, 0.4)
+    test = of(analyze_metric([none, some], CONFIG), "test")
+    back = of(analyze_metric([replace(some, key="control"), replace(none, key="test")], CONFIG), "test")
+
+    z = 0.05 / (0.4 / 1000) ** 0.5
+    assert test.probability_beats_baseline == pytest.approx(NormalDist().cdf(z), rel=1e-9)
+    assert test.p_value == pytest.approx(2 * NormalDist().cdf(-z), rel=0.05)
+    assert "zero-variance" in back.failures
+    assert back.relative_difference.estimate == -1
+    assert back.relative_difference.confidence_interval is None
+
+
+def test_evidence_of_mirror_images_is_the_same() -> None:
+    """Twice the smaller tail, also where the other one is 1 to the last digit."""
+    config = AnalysisConfig(is_sequential=False)
+    better = of(analyze_metric(funnel(control=(100, 1000), test=(300, 1000)), config), "test").decision
+    worse = of(analyze_metric(funnel(control=(300, 1000), test=(100, 1000)), config), "test").decision
+
+    assert better is not None
+    assert worse is not None
+    assert 0 < (better.adjusted or 0) < 1e-25
+    assert better.adjusted == pytest.approx(worse.adjusted, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("variants", "key", "failure"),
+    [
+        ([mean("control", 200, -10, 4), mean("test", 200, -1, 4)], "control", "baseline-mean-is-negative"),
+        ([mean("control", 200, 0.01, 4), mean("test", 200, 1, 4)], "test", "relative-interval-unbounded"),
+        (
+            [mean("control", 200, 0, 1e-20), mean("test", 200, 1, 4), mean("b", 200, 1, 1e15)],
+            "b",
+            "posteriors-not-comparable",
+        ),
+        ([ratio("control", 9, 9, 0, 0, 0), ratio("test", 9, 9, 9, 9, 9)], "control", "denominator-is-zero"),
+        ([ratio("control", 1e150, 1e300, 1e-9, 1, 0), ratio("test", 9, 9, 9, 9, 9)], "control", "out-of-range"),
+    ],
+)
+def test_missing_figures_have_their_reason(
+    variants: Sequence[MeanVariant | RatioVariant], key: str, failure: str
+) -> None:
+    found = analyze_metric(variants, CONFIG)
+
+    assert failure in of(found, key).failures
+    for one in found.variants:
+        assert one.failures or one.probability_best is not None or found.baseline.failures
+
+
+def test_persons_may_differ_from_exposure() -> None:
+    """The rule for 100 samples and the anytime-valid interval go by persons, rates by exposure."""
+    hours = [CountVariant("control", 300, 50.0, 1000), CountVariant("test", 380, 50.0, 1000)]
+    persons = [CountVariant("control", 300, 1000.0), CountVariant("test", 380, 1000.0)]
+    by_hour, by_person = of(analyze_metric(hours, CONFIG), "test"), of(analyze_metric(persons, CONFIG), "test")
+
+    assert by_hour.sequential_p_value == pytest.approx(by_person.sequential_p_value, rel=1e-12)
+    assert by_hour.difference.estimate == pytest.approx(1.6)
+    assert by_hour.failures == by_person.failures == ()
+    alone = of(analyze_metric([replace(one, number_of_samples=None) for one in hours], CONFIG), "test")
+    assert alone.failures == ("not-enough-exposures",)
 
 
 def test_ratio_with_constant_denominator_equals_mean() -> None:

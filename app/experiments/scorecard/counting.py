@@ -13,7 +13,7 @@ from app.common.errors import ValidationFailed
 from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
-from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
+from app.experiments.scorecard.decision_criteria import MetricRole, read_cuped, read_goal, read_role
 from app.experiments.scorecard.metrics import (
     MetricType,
     metric_type_of,
@@ -253,7 +253,8 @@ class _MetricPlanner:
 
     async def _typed(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.typed(metric.typed, self.experiment)
-        rules = TypedRules(only_matured=self.experiment.only_count_matured_users)
+        cuped = read_cuped(self.experiment.stats_config)
+        rules = TypedRules(self.experiment.only_count_matured_users, cuped)
         typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
         return _PlannedMetric(metric, typed.kind, typed.fact_query)
 

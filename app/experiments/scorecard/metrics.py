@@ -13,7 +13,7 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import ExposureQuery, TrendQuery
 from app.metrics.queries.scope import ExperimentScope
-from app.statistics.variants import FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import Covariate, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
 
 MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]
 DailyCounts: TypeAlias = FunnelProgress | SampleCounts
@@ -80,4 +80,7 @@ def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[st
     exact = [(key, moments(sums)) for key, sums in rows]
     if kind == "ratio":
         return [RatioVariant(key, int(n), *sums) for key, (n, *sums) in exact]
-    return [MeanVariant(key, int(n), *sums) for key, (n, *sums) in exact]
+    return [
+        MeanVariant(key, int(n), total, squares, Covariate(*covariate) if covariate else None)
+        for key, (n, total, squares, *covariate) in exact
+    ]

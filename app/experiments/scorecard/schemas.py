@@ -4,12 +4,20 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 
-from app.analysis.schemas import AnalysisRead, SampleRatioRead
+from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
 from app.experiments.exposures.schemas import DateRangeRead
-from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME, Goal, Preset, Role
+from app.experiments.scorecard.decision_criteria import (
+    DEFAULT_EFFECT,
+    DEFAULT_LOOKBACK,
+    DEFAULT_RUNTIME,
+    Goal,
+    Preset,
+    Role,
+)
 from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
 from app.experiments.scorecard.steps import StepInterval
+from app.http.fields import Boolean
 from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
 
@@ -17,6 +25,21 @@ MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]
 
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
+
+
+class CupedConfig(StrictBody):
+    """Adjustment of means by what the same persons did before their exposure (CUPED)."""
+
+    enabled: Boolean = True
+    lookback_days: Annotated[int, Field(ge=1, le=30, strict=True)] = Field(
+        default=DEFAULT_LOOKBACK, description="The days before the exposure of which the covariate is the same metric."
+    )
+
+
+class ExperimentStatsConfig(StatsConfig):
+    cuped: CupedConfig | None = Field(
+        default=None, description="Adjust typed metrics that are means by a covariate; null: do not."
+    )
 
 
 class DecisionCriteria(StrictBody):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.analysis.conclusion import conclude
-from app.analysis.schemas import AnalysisRead, StatsConfig
+from app.analysis.schemas import AnalysisRead
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
@@ -22,6 +22,7 @@ from app.experiments.scorecard.schemas import (
     DecisionCriteria,
     DecisionRead,
     DecisionRuleRead,
+    ExperimentStatsConfig,
     MetricAnalysisRead,
     MetricStatus,
     ProgressRead,
@@ -285,7 +286,7 @@ async def _in_thread(analyze: Callable[[], list[Analysis | None]]) -> list[Analy
 
 
 def _config(experiment: Experiment) -> AnalysisConfig:
-    return read_config(StatsConfig.model_validate(experiment.stats_config or {}))
+    return read_config(ExperimentStatsConfig.model_validate(experiment.stats_config or {}))
 
 
 def _criteria(experiment: Experiment) -> Criteria:

@@ -22,6 +22,8 @@ class Comparison:
         :math:`P_i = \int f_i \prod_{j \ne i} F_j`: the probability that the variant is the best. Sums to 1.
     probabilities_to_beat_control : float64[k]
         :math:`\int f_i F_0`; 0.5 for control itself.
+    probabilities_to_lose_to_control : float64[k]
+        :math:`\int f_i (1 - F_0)`: not 1 minus the above, so that each is accurate where it is tiny.
     losses_against_control : float64[k]
         :math:`E[(X_0 - X_i)^+] = \int F_i (1 - F_0) dx`: rate lost on average by choosing the variant over control.
     losses_against_all : float64[k]
@@ -37,6 +39,7 @@ class Comparison:
 
     win_probabilities: Array
     probabilities_to_beat_control: Array
+    probabilities_to_lose_to_control: Array
     losses_against_control: Array
     losses_against_all: Array
     means: Array
@@ -67,14 +70,15 @@ def compare(posteriors: Sequence[Posterior]) -> Comparison:
     total = float(wins.sum())
     if abs(total - 1) > _TOLERANCE:
         raise QuadratureError(f"win probabilities sum to 1 only within {abs(total - 1):.1e}")
-    beats = np.minimum(np.einsum("kpn,pn->k", mass, grid.cdf[0]), 1.0)
-    beats[0] = 0.5
+    beats, loses = (np.minimum(np.einsum("kpn,pn->k", mass, part[0]), 1.0) for part in (grid.cdf, grid.survival))
+    beats[0] = loses[0] = 0.5
     measure = _value_weights(grid)
     against_control = np.einsum("kpn,pn->k", grid.cdf, grid.survival[0] * measure)
     against_all = np.einsum("kpn,kpn,pn->k", grid.cdf, -np.expm1(log_others), measure)
     return Comparison(
         win_probabilities=wins / total,
         probabilities_to_beat_control=beats,
+        probabilities_to_lose_to_control=loses,
         losses_against_control=against_control,
         losses_against_all=against_all,
         means=np.array([posterior.mean for posterior in posteriors]),

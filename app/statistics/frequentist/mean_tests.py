@@ -8,7 +8,12 @@ import numpy as np
 
 from app.statistics.bayesian.intervals import axis_quantiles
 from app.statistics.estimates import Interval, Sample
-from app.statistics.frequentist.sequential import sequential_p_value
+from app.statistics.frequentist.score_intervals import (
+    is_degenerate,
+    pooled_z,
+    score_difference,
+    score_relative_difference,
+)
 from app.statistics.numerics.tail_probabilities import poisson_comparison, student_p_values
 from app.statistics.posteriors import BetaPosterior
 from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
@@ -21,7 +26,8 @@ def fieller_interval(baseline: Sample, sample: Sample, factor: float) -> Interva
     r"""Return the relative differences r that put :math:`m - (1 + r) m_0` within ``factor`` standard errors of zero.
 
     It excludes zero exactly when the interval of the absolute difference does, unlike the delta method's. None where it
-    is unbounded, because the baseline's mean is too close to zero, and where nothing varies.
+    is unbounded, because the baseline's mean is too close to zero, and where it would have no width: where neither mean
+    varies, or the other one is 0 without variance.
 
     References
     ----------
@@ -31,10 +37,40 @@ def fieller_interval(baseline: Sample, sample: Sample, factor: float) -> Interva
     ratio, own = mean_of(sample) / mean, (deviation_of(sample) / mean) ** 2
     base = (deviation_of(baseline) / mean) ** 2
     rest = 1 - factor * factor * base
-    if not (rest > 0 and own + base > 0 and math.isfinite(ratio * ratio)):
+    if not (rest > 0 and own + ratio * ratio * base > 0 and math.isfinite(ratio * ratio)):
         return None
     root = factor * math.sqrt(max(own + ratio * ratio * base - factor * factor * base * own, 0.0))
     return (ratio - root) / rest - 1, (ratio + root) / rest - 1
+
+
+def difference_interval(
+    baseline: MetricVariant, test: MetricVariant, estimate: float, error: float, factor: float
+) -> Interval | None:
+    """Return the estimate plus and minus ``factor`` standard errors, or the score interval of a degenerate rate.
+
+    None where neither mean varies.
+    """
+    if is_degenerate(baseline, test):
+        return score_difference(baseline, test, factor)
+    return interval_around(estimate, factor * error) if error > 0 else None
+
+
+def relative_interval(
+    baseline: tuple[MetricVariant, Sample], test: tuple[MetricVariant, Sample], factor: float
+) -> Interval | None:
+    """Return Fieller's interval of the relative difference, or the score interval of a degenerate rate."""
+    if is_degenerate(baseline[0], test[0]):
+        return score_relative_difference(baseline[0], test[0], factor)
+    return fieller_interval(baseline[1], test[1], factor)
+
+
+def differences(baseline: Sample, samples: Sequence[Sample]) -> tuple[list[float], list[float], list[float]]:
+    """Return the samples' differences from the baseline, their standard errors, and Welch's degrees of freedom."""
+    return (
+        [mean_of(one) - mean_of(baseline) for one in samples],
+        [math.hypot(deviation_of(baseline), deviation_of(one)) for one in samples],
+        [welch_degrees(baseline, one) for one in samples],
+    )
 
 
 def welch_degrees(baseline: Sample, sample: Sample) -> float:
@@ -71,38 +107,32 @@ def two_sided_p_values(
     of freedom.
 
     Conversions: the z test with the pooled rate. Counts: the exact comparison given their sum. Means and ratios:
-    Welch's test.
+    Welch's test; None where neither mean varies, because it cannot be made.
     """
     if isinstance(baseline, FunnelVariant):
-        return [_pooled_p_value(baseline, test) for test in tests]
+        return [math.erfc(abs(pooled_z(baseline, test)) / math.sqrt(2)) for test in tests]
     if isinstance(baseline, CountVariant):
         counts = [test for test in tests if isinstance(test, CountVariant)]
         ratios = [one.exposure / baseline.exposure for one in counts]
         return list(map(float, poisson_comparison(baseline.count, [one.count for one in counts], ratios)))
+    return welch_p_values(estimates, errors, degrees)
+
+
+def welch_p_values(estimates: Sequence[float], errors: Sequence[float], degrees: Sequence[float]) -> list[float | None]:
+    """Return two-sided p-values of Welch's test; None where a standard error is 0."""
     t = np.array([estimate / error if error > 0 else 0.0 for estimate, error in zip(estimates, errors, strict=True)])
     values = student_p_values(t, np.minimum(np.array(degrees), _LARGEST_DEGREES)).tolist()
-    return [
-        value if error > 0 or estimate == 0 else None
-        for value, error, estimate in zip(values, errors, estimates, strict=True)
-    ]
+    return [value if error > 0 else None for value, error in zip(values, errors, strict=True)]
 
 
-def _pooled_p_value(baseline: FunnelVariant, test: MetricVariant) -> float | None:
-    if not isinstance(test, FunnelVariant):
-        return None
-    total = baseline.total + test.total
-    successes = baseline.success_count + test.success_count
-    variance = successes / total * ((total - successes) / total) * (1 / baseline.total + 1 / test.total)
-    if variance == 0:
-        return 1.0
-    return math.erfc(abs(test.rate - baseline.rate) / math.sqrt(2 * variance))
+def anytime_z(baseline: MetricVariant, test: MetricVariant, estimate: float, error: float) -> float | None:
+    """Return the difference in standard errors, on which the anytime-valid p-value rests.
 
-
-def anytime_p_value(estimate: float, error: float, samples: float, alpha: float, tuning: float) -> float | None:
-    """Return the anytime-valid p-value of a difference; None where an estimate is not zero and has no error."""
-    if error > 0:
-        return sequential_p_value(estimate / error, samples, alpha, tuning)
-    return 1.0 if estimate == 0 else None
+    They are those of the two estimates, or pooled where a rate is observed as 0 or 1. None where a mean does not vary.
+    """
+    if is_degenerate(baseline, test):
+        return pooled_z(baseline, test)
+    return estimate / error if error > 0 else None
 
 
 def mean_of(sample: Sample) -> float:

@@ -18,12 +18,15 @@ import math
 DEFAULT_TUNING = 5000.0
 
 
-def sequential_factor(samples: float, alpha: float, tuning: float = DEFAULT_TUNING) -> float:
-    """Return the half width of the interval, in standard errors; infinite without samples."""
+def sequential_factor(samples: float, alpha: float, tuning: float = DEFAULT_TUNING, comparisons: int = 1) -> float:
+    """Return the half width of the interval, in standard errors; infinite without samples.
+
+    With several ``comparisons`` it is the distance at which the p-value is ``alpha`` divided by their number.
+    """
     information = samples * _rho_squared(alpha, tuning)
     if information <= 0:
         return math.inf
-    return math.sqrt(2 * (1 + 1 / information) * (math.log1p(information) / 2 - math.log(alpha)))
+    return math.sqrt(2 * (1 + 1 / information) * (math.log1p(information) / 2 - math.log(alpha / comparisons)))
 
 
 def sequential_p_value(z: float, samples: float, alpha: float, tuning: float = DEFAULT_TUNING) -> float:

@@ -258,17 +258,17 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
 @pytest.mark.parametrize(
     ("metric", "attr"),
     [
-        (mean(math="sum"), "metrics__0__mean__source"),
-        ({**mean(), "bogus": 1}, "metrics__0__mean__bogus"),
-        ({"metric_type": "mean", "source": {"kind": "EventsNode"}}, "metrics__0__mean__source"),
+        (mean(math="sum"), "metrics__0__source"),
+        ({**mean(), "bogus": 1}, "metrics__0__bogus"),
+        ({"metric_type": "mean", "source": {"kind": "EventsNode"}}, "metrics__0__source"),
         ({"metric_type": "mean", "source": {"kind": "EventsNode", "event": "x", "math": "median"}}, None),
-        (funnel(), "metrics__0__funnel__series"),
-        (funnel("a", "a", funnel_order_type="unordered"), "metrics__0__funnel"),
-        (retention(node("a"), node("b"), 2, 1), "metrics__0__retention"),
-        (mean(threshold=0), "metrics__0__mean__threshold"),
-        (mean(conversion_window_unit="day"), "metrics__0__mean"),
-        ({"kind": "ExperimentTrendsQuery"}, "metric_type"),
-        ({"metric_type": "trend"}, "metric_type"),
+        (funnel(), "metrics__0__series"),
+        (funnel("a", "a", funnel_order_type="unordered"), "metrics__0"),
+        (retention(node("a"), node("b"), 2, 1), "metrics__0"),
+        (mean(threshold=0), "metrics__0__threshold"),
+        (mean(conversion_window_unit="day"), "metrics__0"),
+        ({"kind": "ExperimentTrendsQuery"}, "metrics__0__metric_type"),
+        ({"metric_type": "trend"}, "metrics__0__metric_type"),
     ],
 )
 async def test_metric_that_cannot_be_understood_is_refused(service: Service, metric: Body, attr: str | None) -> None:

@@ -12,7 +12,7 @@ from mpmath import betainc, mpf
 
 from app.statistics.bayesian.comparison import compare
 from app.statistics.bayesian.normal_comparison import compare_normals
-from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior
+from app.statistics.posteriors import BetaPosterior, GammaPosterior
 from tests.statistics import reference
 from tests.statistics.reference import Posterior
 
@@ -148,7 +148,9 @@ def test_impossible_parameters_are_refused(parameters: tuple[float, float]) -> N
     deviations=st.tuples(st.floats(1e-2, 1e2), st.floats(1e-2, 1e2)),
 )
 def test_normal_comparison_equals_closed_forms(means: tuple[float, float], deviations: tuple[float, float]) -> None:
-    result = compare_normals([NormalPosterior(*parameters) for parameters in zip(means, deviations, strict=True)])
+    result = compare_normals(means, deviations)
+    assert result.win_probabilities is not None
+    assert result.losses_against_all is not None
 
     error = math.hypot(*deviations)
     z = (means[1] - means[0]) / error
@@ -160,9 +162,52 @@ def test_normal_comparison_equals_closed_forms(means: tuple[float, float], devia
         assert found == pytest.approx(loss, rel=1e-9, abs=1e-9 * error)
 
 
+@pytest.mark.parametrize("spread", [1e5, 1e8, 1e9])
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_normal_variables_of_any_spread_are_compared_exactly(spread: float, first: int) -> None:
+    """Two narrow variables beside a wide one: the wide one wins with 1 - F(narrow), the others share the rest."""
+    means = [0.1, 0.1 + 0.5 / spread, 0.1, 0.4]
+    deviations = [1 / spread, 1 / spread, 1e-3 / spread, 1.0]
+    order = [first, *(index for index in range(4) if index != first)]
+    result = compare_normals([means[index] for index in order], [deviations[index] for index in order])
+
+    assert result.win_probabilities is not None
+    wins = dict(zip(order, result.win_probabilities.tolist(), strict=True))
+    assert sum(wins.values()) == pytest.approx(1, abs=1e-14)
+    assert wins[3] == pytest.approx(NormalDist().cdf(0.3), abs=1 / spread)
+    assert wins[0] + wins[1] + wins[2] == pytest.approx(NormalDist().cdf(-0.3), abs=1 / spread)
+
+
+def test_known_number_is_compared_with_normal_variables() -> None:
+    """Two standard normal variables, and 0: the number is the largest with a quarter, the others with 3/8 each."""
+    result = compare_normals([0.0, 0.0, 0.0], [1.0, 0.0, 1.0])
+
+    assert result.win_probabilities == pytest.approx([0.375, 0.25, 0.375], abs=1e-11)
+    assert result.probabilities_to_beat_control.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_equal_and_known_numbers_are_not_compared() -> None:
+    result = compare_normals([1.0, 1.0, 2.0], [0.0, 0.0, 0.0])
+
+    assert result.win_probabilities is None
+    assert np.isnan(result.probabilities_to_beat_control[1:]).all()
+
+
+@given(
+    first=st.tuples(st.integers(0, 10**6), st.integers(1, 10**6)),
+    second=st.tuples(st.integers(0, 10**6), st.integers(1, 10**6)),
+)
+def test_chances_of_mirror_images_are_exchanged(first: tuple[int, int], second: tuple[int, int]) -> None:
+    there, back = compare([beta(*first), beta(*second)]), compare([beta(*second), beta(*first)])
+
+    chance = there.probabilities_to_beat_control[1]
+    if chance > 1e-60:
+        assert chance == pytest.approx(back.probabilities_to_lose_to_control[1], rel=1e-9)
+
+
 def test_equal_normal_variables_share_probability_equally() -> None:
     """The largest of three standard normal variables is 3 / (2 sqrt(pi)) on average, that of two 1 / sqrt(pi)."""
-    result = compare_normals([NormalPosterior(5.0, 2.0)] * 3)
+    result = compare_normals([5.0] * 3, [2.0] * 3)
 
     assert result.win_probabilities == pytest.approx(1 / 3, abs=ACCURACY)
     assert result.losses_against_all == pytest.approx(2 * 3 / (2 * math.sqrt(math.pi)), rel=1e-10)

@@ -15,7 +15,7 @@ from tests.support.examples import examples
 
 LEVEL = 0.95
 TAILS = (0.025, 0.975)
-ACCURACY = 2e-8  # in probability
+ACCURACY = 1e-10  # in probability
 
 beta = BetaPosterior.from_counts
 gamma = GammaPosterior.from_counts
@@ -64,19 +64,30 @@ def test_ratio_of_counts_equals_odds_of_beta_variable(pairs: tuple[int, int], ex
         assert abs(cdf(BetaPosterior(test.shape, control.shape), share) - tail) < ACCURACY
 
 
-def test_difference_of_waiting_times_is_laplace_distributed() -> None:
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.9999])
+def test_ratio_of_two_counts_of_zero_has_closed_form(level: float) -> None:
+    """Gamma(1) is exponential: the ratio of two has the quantiles q / (1 - q), which at 95 % are 1 / 39 and 39."""
+    tail = (1 - level) / 2
+    for control in (gamma(0, 1.0), gamma(0, 1e9)):
+        [ratio] = contrasts(control, control, level=level).ratio
+        assert ratio == pytest.approx([tail / (1 - tail), (1 - tail) / tail], rel=1e-9)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.9999])
+def test_difference_of_waiting_times_is_laplace_distributed(level: float) -> None:
     """Gamma(1, 1) is exponential: the difference of two has the quantiles log(2 tail) and -log(2 tail)."""
-    [[low, high]] = contrasts(gamma(0, 1.0), gamma(0, 1.0)).difference
+    [[low, high]] = contrasts(gamma(0, 1.0), gamma(0, 1.0), level=level).difference
 
-    expected = -math.log(0.05)
-    assert (low, high) == (pytest.approx(-expected, rel=1e-8), pytest.approx(expected, rel=1e-8))
+    expected = -math.log(1 - level)
+    assert (low, high) == (pytest.approx(-expected, rel=1e-10), pytest.approx(expected, rel=1e-10))
 
 
-def test_difference_of_uniform_variables_is_triangular() -> None:
-    [[low, high]] = contrasts(beta(0, 0), beta(0, 0)).difference
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.9999])
+def test_difference_of_uniform_variables_is_triangular(level: float) -> None:
+    [[low, high]] = contrasts(beta(0, 0), beta(0, 0), level=level).difference
 
-    expected = 1 - 0.05**0.5
-    assert (low, high) == (pytest.approx(-expected, rel=1e-8), pytest.approx(expected, rel=1e-8))
+    expected = 1 - (1 - level) ** 0.5
+    assert (low, high) == (pytest.approx(-expected, rel=1e-10), pytest.approx(expected, rel=1e-10))
 
 
 @given(figures=st.tuples(counts, counts, counts, counts), level=st.floats(0.5, 0.999))
