@@ -11,7 +11,7 @@ from app.db.models import Experiment
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
-from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
+from app.metrics.aggregation.exposures import ExposureCounts, count_exposures, evaluations
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.columns import FactColumns
@@ -131,10 +131,12 @@ def exposure_fact_query(
     others = [] if query.activation is None else [query.activation]
 
     def count_columns(columns: Sequence[FactColumns]) -> ExposureCounts:
-        unfiltered = columns[len(query.event_sets) - 1]
+        facts, unfiltered = columns[0], columns[len(query.event_sets) - 1]
+        if scope.group_type_index is None:
+            facts, unfiltered = evaluations(facts), evaluations(unfiltered)
         activations = [part.select(part.time < inside.until) for part in columns[len(query.event_sets) :]]
         return count_exposures(
-            columns[0],
+            facts,
             unfiltered,
             ticks,
             inside,

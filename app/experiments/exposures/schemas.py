@@ -91,9 +91,9 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `without_group` + `missing_variant` +
-    `unknown_variant` + `with_variant`, where two events of one person, moment and variant are one. Persons, or groups
-    where the flag assigns groups: `persons_seen` =
-    `persons_without_variant` + `multiple_variants` + `analysed`.
+    `unknown_variant` + `with_variant`, where two events of one person, moment and variant are one, unless the flag
+    assigns groups. Persons, or groups where the flag assigns groups: `persons_seen` = `persons_without_variant` +
+    `multiple_variants` + `analysed`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])

@@ -83,7 +83,6 @@ def count_exposures(
     read_ledger : callable
         Returns the ledger of the exposure facts inside the window.
     """
-    facts, unfiltered = _once(facts), _once(unfiltered)
     within = facts.select((facts.time >= window.since) & (facts.time < window.until))
     inside = within.with_actor()
     ledger = read_ledger(inside)
@@ -101,8 +100,11 @@ def count_exposures(
     )
 
 
-def _once(facts: FactColumns) -> FactColumns:
-    """Leave out all but one fact of a person, moment and variant: two events may report the same evaluation."""
+def evaluations(facts: FactColumns) -> FactColumns:
+    """Leave out all but one fact of a person, moment and variant: two events may report the same evaluation.
+
+    Actors must be persons: several persons of one group may be shown its variant at the same moment.
+    """
     order = np.lexsort((facts.variant, facts.time, facts.actor))
     actor, time, variant = facts.actor[order], facts.time[order], facts.variant[order]
     repeats = (actor[1:] == actor[:-1]) & (time[1:] == time[:-1]) & (variant[1:] == variant[:-1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import Window, ticks
-from app.metrics.aggregation.exposures import ExposureCounts, count_exposures
+from app.metrics.aggregation.exposures import ExposureCounts, count_exposures, evaluations
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.facts.columns import FactColumns
 from tests.support.service import TREND, Service, event, exposure
@@ -198,7 +198,8 @@ def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
     )
     hours = ticks(start, start + dt.timedelta(hours=5), "hour", ZoneInfo("UTC"))
     window = Window(since, since + 6 * hour)
-    return count_exposures(columns, columns, hours, window, lambda inside: Ledger.of(inside, 2), 2)
+    once = evaluations(columns)
+    return count_exposures(once, once, hours, window, lambda inside: Ledger.of(inside, 2), 2)
 
 
 async def test_interval_that_is_too_short_for_the_experiment_is_refused(service: Service) -> None:
