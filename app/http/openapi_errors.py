@@ -43,7 +43,7 @@ _UNREADABLE: Final = {
         "Malformed request data: Invalid JSON: JSON is malformed: invalid character (byte 4)", code="malformed_data"
     ),
     "Capture": ValidationFailed(
-        'Invalid payload: All events must have the event name field "event"!', code="invalid_payload"
+        'Invalid payload: All events must have the event name field "event"!', code="invalid_payload", attr="event"
     ),
 }
 
