@@ -15,10 +15,12 @@ from app.metrics.aggregation.counts import BucketedCounts, Counts
 from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.participants import Participants
+from app.metrics.aggregation.person_values import ValueCounts
 from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.trend import TrendCounts
 
-VARIANTS, STEPS, BUCKETS = 2, 3, 4
+VARIANTS, STEPS, BUCKETS, PERSONS = 2, 3, 4, 5
 NUMBERS = st.integers(0, 2**40)
 
 
@@ -47,6 +49,8 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
     SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
+    ValueCounts: st.builds(ValueCounts, floats(5, VARIANTS, BUCKETS).map(about_zero), st.just(np.zeros((1, 4)))),
+    Participants: st.builds(Participants, *[integers(PERSONS)] * 4),
     ExposureCounts: st.builds(
         ExposureCounts,
         integers(VARIANTS + 1, BUCKETS),
@@ -63,6 +67,7 @@ TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     TrendCounts: lambda counts: counts.cumulative[:, -1],
     FunnelProgress: lambda counts: counts.cumulative[:, :, -1],
     SampleCounts: lambda counts: counts.cumulative[:, :, -1],
+    ValueCounts: lambda counts: counts.cumulative[:, :, -1],
     ExposureCounts: lambda counts: np.append(counts.exposed, [counts.in_several, counts.event_count]),
 }
 
@@ -79,9 +84,13 @@ def plain(counts: Counts) -> list[Any]:
     ]
 
 
+def below(kind: type[Counts]) -> set[type[Counts]]:
+    return {one for direct in kind.__subclasses__() for one in {direct, *below(direct)}}
+
+
 def test_every_class_of_counts_is_tested() -> None:
-    assert {*Counts.__subclasses__(), *BucketedCounts.__subclasses__()} - {BucketedCounts} == COUNTS.keys()
-    assert set(BucketedCounts.__subclasses__()) == TOTALS.keys()
+    assert below(Counts) - {BucketedCounts} == COUNTS.keys()
+    assert below(BucketedCounts) == TOTALS.keys()
 
 
 @every_class
