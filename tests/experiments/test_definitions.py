@@ -34,7 +34,7 @@ PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"filters": {"insight": "TRENDS", "actions": [{"id": 99, "type": "actions"}]}},
         "filters",
-        "The target metric: The trend has no event or action that exists.",
+        "The target metric: Action ID 99 does not exist!",
     ),
     (
         {"filters": {**FUNNEL, "funnel_order_type": "random"}},

@@ -148,7 +148,8 @@ async def test_example_requests_are_accepted(service: Service) -> None:
             continue
         answered = response.json()
         if "id" in answered and response.status_code == 201:
-            ids[f"{path.split('/')[-2].removesuffix('s')}_id"] = str(answered["id"])
+            name = path.split("/")[-2].removesuffix("s").removeprefix("experiment_")
+            ids[f"{name}_id"] = str(answered["id"])
             ids["project_id"] = str(service.project_id)
             if path.endswith("/experiments/"):
                 assert (await service.post(f"/experiments/{answered['id']}/launch/", {})).status_code == 200
