@@ -4,17 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from app.flags.evaluation.conditions import parse_conditions
 from app.flags.filters import JsonDict, groups_of
 from app.flags.holdouts import read_holdout
 from app.flags.options import enrollment_group, exits_early, has_own_unit
-from app.properties.filters import InvalidFilter, PropertyType, parse_filter
+from app.properties.filters import InvalidFilter
 from app.properties.operators import complement_of, is_operator
 
 _USER_AGENT: Final = re.compile(r"(posthog-[a-z]+)/(\d{1,6})\.(\d{1,6})")
 # The versions with which the server is compared in tests/clients. Older ones pass over holdouts, early exits and
 # whether a condition excludes the members of a cohort.
 _COMPARED: Final[Mapping[str, tuple[int, int]]] = {"posthog-python": (7, 91), "posthog-node": (5, 70)}
-_EVALUABLE_TYPES: Final[frozenset[PropertyType]] = frozenset({"event", "person", "group", "cohort", "flag"})
 _COMPARES_LISTS: Final = frozenset({"exact", "is_not"})
 
 
@@ -85,6 +85,7 @@ def _is_younger(entry: JsonDict) -> bool:
 
 def _is_understood(group: JsonDict) -> bool:
     try:
-        return parse_filter(group.get("properties") or []).types <= _EVALUABLE_TYPES
+        parse_conditions(group.get("properties") or [])
     except InvalidFilter:
         return False
+    return True

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from posthog.client import Client
+from posthog.version import VERSION
 from sqlalchemy import update
 
 from app.db.database import Database
@@ -39,9 +40,8 @@ async def test_sdk_agrees_on_dependent_flags(service: Service) -> None:
     first = await create_flag(service, "first", filters={"groups": [{"properties": [COUNTRY]}]})
     second = await create_flag(service, "second", filters=on(first, value=True))
     await create_flag(service, "third", filters=on(second, value=False))
-    definitions = await service.client.get(
-        f"/flags/definitions?token={service.token}&send_cohorts", headers={"Authorization": f"Bearer {service.key}"}
-    )
+    headers = {"Authorization": f"Bearer {service.key}", "User-Agent": f"posthog-python/{VERSION}"}
+    definitions = await service.client.get(f"/flags/definitions?token={service.token}&send_cohorts", headers=headers)
     client = Client(service.token, host="http://127.0.0.1:9", send=False, sync_mode=True)  # no server listens there
     client.feature_flags = definitions.json()["flags"]
 
