@@ -142,7 +142,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.state.settings = settings
     application.state.rate_limiter = RateLimiter() if settings.rate_limit_enabled else None
-    exception_handlers.install(application, resources_of(allowed_methods(PRIVATE_ROUTERS)))
+    resources = resources_of(allowed_methods(PRIVATE_ROUTERS))
+    exception_handlers.install(application, resources)
     for router in PUBLIC_ROUTERS:
         application.include_router(router, responses=openapi.error_responses(400, 401, 405, 408, 413, 503))
     for router in PRIVATE_ROUTERS:
@@ -165,7 +166,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     application.add_middleware(DirectDispatchMiddleware, routers=PUBLIC_ROUTERS)
     application.add_middleware(ServerErrorMiddleware)
-    application.add_middleware(PrivateCORSMiddleware, origins=settings.cors_allowed_origins)
+    application.add_middleware(PrivateCORSMiddleware, origins=settings.cors_allowed_origins, resources=resources)
     application.add_middleware(PublicCORSMiddleware, paths=public_paths(PUBLIC_ROUTERS))
     application.add_middleware(
         ProxyHeadersMiddleware,

@@ -5,7 +5,7 @@ answer, but a 404 without CORS fills the console of every visitor.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from fastapi import Request, Response
@@ -36,18 +36,22 @@ def resources_of(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(part[2] for part in parts if part[1] == "api")
 
 
+def is_for_rest_api(path: str, headers: Mapping[str, str], resources: frozenset[str]) -> bool:
+    """Whether a request belongs to the REST API: by its path, or because it has a key or asks whether to send one."""
+    parts = path.split("/")
+    if parts[1] == "api" and len(parts) > 2 and parts[2] in resources:
+        return True
+    return "authorization" in headers or "authorization" in headers.get("access-control-request-headers", "").lower()
+
+
 def answer_sdk(request: Request, resources: frozenset[str]) -> Response | None:
     """Return an answer without content for an SDK whose address no route has; None for all other callers.
 
     An SDK is whoever sends no key, and either comes from a page of another origin or names a project by its token.
     """
     path = path_as_sent(request).removeprefix(request.scope.get("root_path", ""))
-    parts = path.split("/")
-    if parts[1] == "api" and len(parts) > 2 and parts[2] in resources:
-        return None
     headers = request.headers
-    wanted = headers.get("access-control-request-headers", "").lower()
-    if "authorization" in headers or "authorization" in wanted:
+    if is_for_rest_api(path, headers, resources):
         return None
     if "origin" not in headers and "token" not in request.query_params:
         return None

@@ -14,12 +14,14 @@ from typing import Final
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.common.errors import PermissionDenied
 from app.http.exception_handlers import respond
 from app.http.public_cors import METHODS, SECONDS_TO_REMEMBER, public_cors_headers
+from app.http.unserved_addresses import is_for_rest_api
 
 _CORS_HEADER_PREFIX: Final = b"access-control-"
 
@@ -38,14 +40,18 @@ class PrivateCORSMiddleware:
     ----------
     origins
         Origins whose pages may call, and ``*`` for all others, which may only read.
+    resources
+        The names below ``/api/`` that the service has. SDKs that ask for another one without a key are answered like
+        callers of the public API.
     """
 
-    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Collection[str], resources: frozenset[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
+        self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"]) if scope["type"] == "http" and _is_private(scope) else {}
+        headers = dict(scope["headers"]) if scope["type"] == "http" and self._is_private(scope) else {}
         origin = headers.get(b"origin")
         if origin is None or not self._origins:
             await self._app(scope, receive, send)
@@ -86,10 +92,11 @@ class PrivateCORSMiddleware:
             return origin
         return ANY_ORIGIN.encode() if ANY_ORIGIN in self._origins and method in _READS else None
 
-
-def _is_private(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path.startswith("/api/") or path == "/openapi.json"
+    def _is_private(self, scope: Scope) -> bool:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path == "/openapi.json":
+            return True
+        return path.startswith("/api/") and is_for_rest_api(path, Headers(scope=scope), self._resources)
 
 
 class PublicCORSMiddleware:
