@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
@@ -345,6 +345,14 @@ def test_variances_survive_large_means() -> None:
     assert interval[1] - interval[0] == pytest.approx(2 * 1.959963984540054 * deviation, rel=1e-6)
 
 
+def means_of(rows: Sequence[tuple[int, float, float]]) -> list[MeanVariant]:
+    """Return variants of as many persons, their mean and how far their squares exceed those of equal amounts."""
+    return [
+        MeanVariant(f"v{index}", n, value * min(n, 1000), value * value * min(n, 1000) ** 2 / n * spread)
+        for index, (n, value, spread) in enumerate(rows)
+    ]
+
+
 counts = st.integers(0, 200) | st.integers(0, 10**18)
 funnels = st.lists(st.tuples(counts, counts), min_size=2, max_size=20).map(
     lambda pairs: [FunnelVariant(f"v{index}", *pair) for index, pair in enumerate(pairs)]
@@ -358,12 +366,7 @@ mean_variants = st.lists(
     st.tuples(st.integers(1, 10**18) | st.integers(1, 5), amounts, st.floats(1, 10) | st.just(1.0)),
     min_size=2,
     max_size=20,
-).map(
-    lambda rows: [
-        MeanVariant(f"v{index}", n, value * min(n, 1000), value * value * min(n, 1000) ** 2 / n * spread)
-        for index, (n, value, spread) in enumerate(rows)
-    ]
-)
+).map(means_of)
 configs = st.builds(
     AnalysisConfig,
     method=st.sampled_from(["bayesian", "frequentist"]),
@@ -374,7 +377,12 @@ configs = st.builds(
 )
 
 
+# So far apart that the nodes of a narrow one are rounded away.
+FAR_APART = [(2, 0.0, 1.0), (2, 1.0, 2.0), (2, -94311722269.0, 1.0), (1, 0.0, 1.0), (1, 0.0, 1.0), (2, 2.6e39, 1.0)]
+
+
 @settings(max_examples=examples(25))
+@example(variants=means_of(FAR_APART), config=AnalysisConfig(is_sequential=False))
 @given(variants=st.one_of(funnels, count_variants, mean_variants), config=configs)
 def test_any_counts_give_consistent_analysis(
     variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig
