@@ -13,6 +13,7 @@ EXPERIMENTS = ("POST", f"{PROJECT}experiments/")
 FLAGS = ("POST", f"{PROJECT}feature_flags/")
 ACTIONS = ("POST", f"{PROJECT}actions/")
 COHORTS = ("POST", f"{PROJECT}cohorts/")
+SAVED_METRICS = ("POST", f"{PROJECT}experiment_saved_metrics/")
 EARLIEST, END = dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2022, 11, 15, tzinfo=dt.UTC)
 
 
@@ -249,6 +250,19 @@ def _counts(count: int) -> list[JsonDict]:
     return [{"key": key, "success_count": 100, "failure_count": 900} for key in keys]
 
 
+def saved_metric(unique: str, *events: list[JsonDict]) -> JsonDict:
+    """Return a funnel with as many steps, each of which has conditions."""
+    series = [
+        {"kind": "EventsNode", "event": f"step {number}", "properties": listed} for number, listed in enumerate(events)
+    ]
+    return {"name": unique, "query": {"metric_type": "funnel", "series": series}}
+
+
+SAVED_METRIC: Mapping[str, Document] = {
+    "steps": Document(4, 5_000, lambda unique, size: saved_metric(unique, *[[]] * size)),
+    **lists_of("a step", saved_metric, "event"),
+}
+PERSON = f"{PROJECT}persons/{{person_id}}/"
 OTHERS: Mapping[Route, Mapping[str, Document]] = {
     ("PATCH", PROJECT): lists_of("a filter of test accounts", _project, "person"),
     ("POST", "/api/projects/"): {"length of the name": Document(25, 1_500_000, lambda _, size: {"name": "x" * size})},
@@ -285,6 +299,22 @@ OTHERS: Mapping[Route, Mapping[str, Document]] = {
             50, 1_500_000, lambda unique, size: {"feature_flag_key": unique, "name": "x" * size}
         ),
     },
+    **{
+        (method, PERSON): {"properties": Document(2_000, 100_000, lambda _, size: {"properties": numbered(size)})}
+        for method in ("PUT", "PATCH")
+    },
+    ("POST", f"{PERSON}update_property/"): {
+        "length of the value": Document(100_000, 1_900_000, lambda _, size: {"key": "plan", "value": "x" * size}),
+    },
+    ("POST", f"{PERSON}delete_property/"): {
+        "length of the name": Document(50, 1_500_000, lambda _, size: {"$unset": "x" * size}),
+    },
+    ("POST", f"{PERSON}split/"): {
+        "length of the distinct id": Document(50, 1_500_000, lambda _, size: {"main_distinct_id": "x" * size}),
+    },
+    ("POST", f"{PROJECT}persons/bulk_delete/"): {
+        "distinct ids": Document(100, 100_000, lambda _, size: {"distinct_ids": [f"{n}" for n in range(size)]}),
+    },
 }
 # Each document, where it is created, and the addresses where it is changed.
 KINDS: Sequence[tuple[Route, Mapping[str, Document], str]] = (
@@ -292,6 +322,7 @@ KINDS: Sequence[tuple[Route, Mapping[str, Document], str]] = (
     (FLAGS, FLAG, "{feature_flag_id}/"),
     (ACTIONS, ACTION, "{action_id}/"),
     (COHORTS, COHORT, "{cohort_id}/"),
+    (SAVED_METRICS, SAVED_METRIC, "{saved_metric_id}/"),
 )
 
 
@@ -314,8 +345,8 @@ def _with_kind_of_cohort(target: Target, body: JsonDict) -> Target:
 
 def dimensions() -> Iterator[Dimension]:
     for created, ways, object_path in KINDS:
-        routes = (created, *((method, created[1] + object_path) for method in ("PUT", "PATCH")))
-        for route in routes:
+        methods = ("PATCH",) if created == SAVED_METRICS else ("PUT", "PATCH")
+        for route in (created, *((method, created[1] + object_path) for method in methods)):
             for name, way in ways.items():
                 if route[0] == "POST" or ways is not EXPERIMENT or name != "variants":  # those of an experiment stay
                     yield _dimension(name, route, way)
@@ -325,5 +356,6 @@ def dimensions() -> Iterator[Dimension]:
 
 
 def _dimension(name: str, route: Route, way: Document) -> Dimension:
-    is_taken = "megabytes" not in name and not route[1].endswith("/end/")  # what ends ends once
+    # What ends ends once, and a person is split by a distinct id that they have.
+    is_taken = "megabytes" not in name and not route[1].endswith(("/end/", "/split/"))
     return Dimension(name, "member", route, way.start, way.beyond, build(route, way), is_taken=is_taken)
