@@ -117,7 +117,7 @@ async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong
 
     pages = [(await visitor.look(one)).text for one in (scheduled, broken)]
 
-    assert "Not started yet" in pages[0]
+    assert "It has not started" in pages[0]
     assert "no end" in pages[0]
     assert "The insight 'FUNNEL' cannot be counted" in pages[1]
 
