@@ -1,6 +1,7 @@
 """Posteriors in arbitrary precision, by their definitions: a slow, independent implementation."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from mpmath import beta, betainc, gammainc, mp, mpf, quad
 
@@ -19,6 +20,7 @@ def density(posterior: Posterior, x: mpf) -> mpf:
     return mp.exp(a * mp.log(rate) + (a - 1) * mp.log(x) - rate * x - mp.loggamma(a))
 
 
+@cache  # integrals of the same posteriors have the same nodes
 def cdf(posterior: Posterior, x: mpf) -> mpf:
     if isinstance(posterior, BetaPosterior):
         return betainc(posterior.alpha, posterior.beta, 0, x, regularized=True)
