@@ -9,7 +9,7 @@ const client = createClient<paths>({
   baseUrl: "http://127.0.0.1:8000",
   headers: { Authorization: "Bearer phx_" },
 });
-const project = { project_id: "@current" };
+const project = { project_id: "@current" } as const;
 
 export async function firstNames(): Promise<string[]> {
   const { data } = await client.GET("/api/projects/{project_id}/experiments/", {
@@ -33,7 +33,7 @@ export async function create(): Promise<Experiment> {
 
 export async function launch(experiment: Experiment, tag: string): Promise<string | null> {
   const { data } = await client.PATCH("/api/projects/{project_id}/experiments/{experiment_id}/", {
-    params: { path: { ...project, experiment_id: `${experiment.id}` }, header: { "If-Match": tag } },
+    params: { path: { ...project, experiment_id: experiment.id }, header: { "If-Match": tag } },
     body: { start_date: "2022-11-01T00:00:00Z" },
   });
   return data?.start_date ?? null;
@@ -41,7 +41,7 @@ export async function launch(experiment: Experiment, tag: string): Promise<strin
 
 export async function verdict(experiment: Experiment): Promise<number> {
   const { data } = await client.GET("/api/projects/{project_id}/experiments/{experiment_id}/results/", {
-    params: { path: { ...project, experiment_id: `${experiment.id}` } },
+    params: { path: { ...project, experiment_id: experiment.id } },
   });
   if (data === undefined) return 0;
   if ("expected_loss" in data) {
