@@ -3,7 +3,7 @@
 import pytest
 
 from app.activity_log.changes import ABSENT, State, changes_between
-from tests.experiments.test_lifecycle import act, acted
+from tests.experiments.test_lifecycle import BODIES, act, acted
 from tests.support.service import Json, Service
 
 
@@ -45,7 +45,7 @@ async def test_life_is_told_from_its_creation_to_its_deletion(service: Service) 
     draft = await service.create_experiment(start_date=None, end_date=None)
     experiment, flag = f"experiments/{draft['id']}", f"feature_flags/{draft['feature_flag']}"
     for action in ("launch", "pause", "resume", "end", "archive", "unarchive", "ship_variant", "reset"):
-        await acted(service, draft, action, variant_key="test")
+        await acted(service, draft, action, **BODIES.get(action, {}))
     await service.patch(f"/{experiment}/", {})
     await service.delete(f"/{experiment}/")
 
