@@ -7,11 +7,13 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
+from app.experiments.health.attribution_rules import check_attribution
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
     find_empty_window,
     find_invalid_parts,
+    find_unknown_attribution,
     find_unknown_settings,
 )
 from app.experiments.health.filter_problems import FilterProblems
@@ -142,6 +144,7 @@ def check_experiment(
         forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
         split_changes=exposures.split.changes,
         unit=exposures.query.unit,
+        attributed_by=exposures.scope.attributed_by,
         lost_variants=exposures.lost,
         without_group=exposures.counts.without_actor,
         exposed=exposures.exposed,
@@ -154,8 +157,12 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
-    findings = sort_findings([*of_definition, *check(evidence)])
+    of_definition = [
+        *find_empty_window(experiment),
+        *find_unknown_settings(experiment),
+        *find_unknown_attribution(experiment),
+    ]
+    findings = sort_findings([*of_definition, *check(evidence), *check_attribution(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
 
 

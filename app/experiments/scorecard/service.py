@@ -236,6 +236,7 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
         unit=scorecard.exposures.query.unit,
+        attribution=scorecard.scope.attributed_by,
         lost_variants=scorecard.exposures.lost,
         metrics=metrics,
     )
