@@ -8,6 +8,7 @@ from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
 from app.experiments.health.attribution_rules import check_attribution
+from app.experiments.health.bias_findings import find_pre_exposure_bias
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
@@ -27,11 +28,12 @@ from app.experiments.health.rules import (
     sort_findings,
     status_of,
 )
+from app.experiments.health.typed_evidence import typed_evidence
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, adjusted_metrics, metrics_of
 from app.experiments.scorecard.progress import Progress
-from app.experiments.scorecard.service import estimate_progress
+from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
@@ -84,7 +86,9 @@ class HealthService:
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:
-        return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
+        given_up = {failure.metric_id for failure in self._failures.given_up(experiment.id)}
+        needed = {PRIMARY} | (adjusted_metrics(experiment) - given_up)
+        return await report_health(experiment, await self._counter.count(experiment, only=needed))
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
@@ -117,13 +121,16 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
     target, scorecard = counted.target, counted.require_scorecard()
-    if isinstance(target, ValidationFailed):
-        return check_experiment(experiment, scorecard.exposures, None, target.detail)
     try:
         progress = await estimate_progress(experiment, scorecard)
+        biased = await find_bias(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
-        progress = None
-    return check_experiment(experiment, scorecard.exposures, target.evidence, progress=progress)
+        progress, biased = None, []
+    found = find_pre_exposure_bias(biased, scorecard.exposures.query.unit)
+    evidence = typed_evidence(scorecard) or (target if isinstance(target, ValidationFailed) else target.evidence)
+    if isinstance(evidence, ValidationFailed):
+        return _with(check_experiment(experiment, scorecard.exposures, None, evidence.detail), found)
+    return _with(check_experiment(experiment, scorecard.exposures, evidence, progress=progress), found)
 
 
 def check_experiment(

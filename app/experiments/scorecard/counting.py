@@ -279,6 +279,13 @@ class _MetricPlanner:
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
 
 
+def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
+    """Return the ids of the metrics that are adjusted by what persons did before their exposure."""
+    if read_cuped(experiment.stats_config) is None:
+        return frozenset()
+    return frozenset(one.id for one in metrics_of(experiment) if one.typed and one.typed.get("metric_type") == "mean")
+
+
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """Return the metrics of an experiment, the target metric first.
 
