@@ -39,6 +39,7 @@ from app.http.fields import (
     refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody, StrictBody
+from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
@@ -54,6 +55,9 @@ def _check_parameters(parameters: JsonValue) -> JsonValue:
     if not isinstance(parameters, dict):
         raise refusal("Expected a dictionary of items.")
     _refuse_large(check_metric_limits, parameters.get("custom_exposure_filter"))
+    attribution = parameters.get(ATTRIBUTION)
+    if attribution is not None and read_attribution(attribution) is None:
+        raise refusal(describe_unknown_attribution(attribution), "invalid_choice")
     variants = parameters.get(VARIANTS)
     if variants is None:
         return parameters
@@ -122,7 +126,11 @@ Parameters = Annotated[
     Json,
     AfterValidator(_check_parameters),
     Field(
-        description="Variants, and the plan that the frontend made. Stored unchanged.", examples=[PARAMETERS_EXAMPLE]
+        description="Variants, and the plan that the frontend made. Stored unchanged. `attribution` says what tells "
+        "the variant of the events of funnels and trends: `events` (their property `$feature/<flag key>`) or "
+        "`exposure` (the exposures of their person, from the first one on); unless it is given, `default_attribution` "
+        "of the project.",
+        examples=[PARAMETERS_EXAMPLE],
     ),
     _PARAMETERS_SCHEMA,
 ]

@@ -24,6 +24,7 @@ SENT: dict[str, Json] = {
             {"key": "email", "value": "@a.example", "operator": "not_icontains", "type": "person"}
         ],
         "anonymize_ips": True,
+        "default_attribution": "exposure",
     },
     f"{PROJECT}experiments/": {
         "name": "Checkout button",

@@ -12,11 +12,12 @@ from app.experiments.results.target import MetricEvidence
 from app.experiments.scorecard.progress import Progress
 from app.flags.filters import CONTROL
 from app.metrics.queries.models import PERSONS
+from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 # Shares above which persons in several variants, and events without a variant, are reported.
 SEVERAL_SHARE = 0.001
-WITHOUT_VARIANT_SHARE = 0.5
+WITHOUT_VARIANT_SHARE = 0.5  # also that of exposures without a group
 UNDERPOWERED_DAYS = 60
 
 
@@ -32,6 +33,8 @@ class Evidence:
         None where the target metric cannot be counted; ``metric_problem`` says why.
     unit : str
         What the flag assigns, in the plural: persons, or groups of a type.
+    attributed_by : {"events", "exposure"}
+        What tells the variant of the metric's events.
     lost_variants : mapping of str to int
         Persons or groups who were shown a variant that the flag has no longer.
     without_group : int
@@ -49,6 +52,7 @@ class Evidence:
     forced_variants: Sequence[str]
     split_changes: Sequence[SplitChange]
     unit: str
+    attributed_by: AttributedBy
     lost_variants: Mapping[str, int]
     without_group: int
     exposed: Mapping[str, int]
@@ -271,7 +275,7 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
     of_variants = evidence.metric.of_variants
     tests = sum(count for key, count in of_variants.items() if key != CONTROL)
     if sum(of_variants.values()) == 0:
-        return  # reported by the check for the flag's property
+        return  # reported by the checks of what tells the variant
     if not of_variants.get(CONTROL):
         yield _without_data("NO_CONTROL_VARIANT", "control", evidence.metric)
     elif not tests:
@@ -330,29 +334,6 @@ def _not_comparable(evidence: Evidence) -> Iterator[Finding]:
         f"(`{metric.amount}`), or its exposure, is an amount, whose size says nothing about its variance.",
         {"math": metric.amount},
         [f"Read `analysis`: it compares `total`, `dau`, `sum` and `avg` with their variance over {evidence.unit}."],
-    )
-
-
-def _missing_property(evidence: Evidence) -> Iterator[Finding]:
-    metric = evidence.metric
-    if metric is None or not metric.total:
-        return
-    share = metric.without_variant / metric.total
-    if share <= WITHOUT_VARIANT_SHARE:
-        return
-    nothing = not sum(metric.of_variants.values())
-    yield Finding(
-        "MISSING_FLAG_PROPERTY",
-        "all" if nothing else "most",
-        "critical" if nothing else "warning",
-        "Events do not say which variant was shown",
-        f"{metric.without_variant} of {metric.total} {metric.unit} of the target metric do not name a "
-        "variant (`$feature/<flag key>`), and are not counted for any.",
-        {"without_variant": metric.without_variant, "total": metric.total},
-        [
-            "On a server, send the property yourself, or use the SDK's `send_feature_flags`.",
-            "In a browser, evaluate the flag before the events are captured.",
-        ],
     )
 
 
@@ -430,7 +411,6 @@ _RULES = (
     _missing_group,
     _metric,
     _not_comparable,
-    _missing_property,
     _variants,
     _exposure,
     _unreadable_exposure,

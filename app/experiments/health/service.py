@@ -7,11 +7,14 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
+from app.experiments.health.attribution_rules import check_attribution
+from app.experiments.health.bias_findings import find_pre_exposure_bias
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
     find_empty_window,
     find_invalid_parts,
+    find_unknown_attribution,
     find_unknown_settings,
 )
 from app.experiments.health.filter_problems import FilterProblems
@@ -25,11 +28,12 @@ from app.experiments.health.rules import (
     sort_findings,
     status_of,
 )
+from app.experiments.health.typed_evidence import typed_evidence
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, adjusted_metrics, metrics_of
 from app.experiments.scorecard.progress import Progress
-from app.experiments.scorecard.service import estimate_progress
+from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
@@ -82,7 +86,9 @@ class HealthService:
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:
-        return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
+        given_up = {failure.metric_id for failure in self._failures.given_up(experiment.id)}
+        needed = {PRIMARY} | (adjusted_metrics(experiment) - given_up)
+        return await report_health(experiment, await self._counter.count(experiment, only=needed))
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
@@ -115,13 +121,16 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
     target, scorecard = counted.target, counted.require_scorecard()
-    if isinstance(target, ValidationFailed):
-        return check_experiment(experiment, scorecard.exposures, None, target.detail)
     try:
         progress = await estimate_progress(experiment, scorecard)
+        biased = await find_bias(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
-        progress = None
-    return check_experiment(experiment, scorecard.exposures, target.evidence, progress=progress)
+        progress, biased = None, []
+    found = find_pre_exposure_bias(biased, scorecard.exposures.query.unit)
+    evidence = typed_evidence(scorecard) or (target if isinstance(target, ValidationFailed) else target.evidence)
+    if isinstance(evidence, ValidationFailed):
+        return _with(check_experiment(experiment, scorecard.exposures, None, evidence.detail), found)
+    return _with(check_experiment(experiment, scorecard.exposures, evidence, progress=progress), found)
 
 
 def check_experiment(
@@ -142,6 +151,7 @@ def check_experiment(
         forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
         split_changes=exposures.split.changes,
         unit=exposures.query.unit,
+        attributed_by=exposures.scope.attributed_by,
         lost_variants=exposures.lost,
         without_group=exposures.counts.without_actor,
         exposed=exposures.exposed,
@@ -154,8 +164,12 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
-    findings = sort_findings([*of_definition, *check(evidence)])
+    of_definition = [
+        *find_empty_window(experiment),
+        *find_unknown_settings(experiment),
+        *find_unknown_attribution(experiment),
+    ]
+    findings = sort_findings([*of_definition, *check(evidence), *check_attribution(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
 
 

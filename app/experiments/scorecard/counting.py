@@ -27,6 +27,7 @@ from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
+from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
@@ -262,7 +263,8 @@ class _MetricPlanner:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return _PlannedMetric(metric, problem="The funnel has no steps.")
-        return _PlannedMetric(metric, "funnel", progress_fact_query(query, self.scope, self.ticks))
+        progress = progress_fact_query(query, self.scope, self.ticks)
+        return _PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
 
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -275,6 +277,13 @@ class _MetricPlanner:
             return _PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
+
+
+def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
+    """Return the ids of the metrics that are adjusted by what persons did before their exposure."""
+    if read_cuped(experiment.stats_config) is None:
+        return frozenset()
+    return frozenset(one.id for one in metrics_of(experiment) if one.typed and one.typed.get("metric_type") == "mean")
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:

@@ -23,6 +23,7 @@ SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
     },
     "sample_ratio_mismatch": _RATIO,
     "unit": "persons",
+    "attribution": "events",
     "lost_variants": {},
     "metrics": [
         {

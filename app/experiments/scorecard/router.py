@@ -7,7 +7,7 @@ from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.experiments.dependencies import DetachedExperimentDep
+from app.experiments.dependencies import AttributedExperimentDep, DetachedExperimentDep
 from app.experiments.scorecard.dependencies import ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, read_interval
@@ -21,7 +21,7 @@ router = APIRouter(
 
 
 @router.get("/{experiment_id}/analysis/", summary="Analyze an experiment")
-async def retrieve_analysis(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
+async def retrieve_analysis(experiment: AttributedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
     """Return the analysis of the target metric and of all secondary metrics, as of now.
 
     Each is the object that `analyze` returns for the same counts, by the experiment's `stats_config`; corrections for

@@ -19,6 +19,7 @@ from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMP
 from app.experiments.scorecard.steps import StepInterval
 from app.http.fields import Boolean
 from app.http.schemas import ResponseBody, StrictBody
+from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
@@ -91,6 +92,11 @@ class ScorecardRead(ResponseBody):
     unit: str = Field(
         description="What the flag assigns and is compared: `persons`, or groups of a type, such as `companies`.",
         examples=["persons"],
+    )
+    attribution: AttributedBy = Field(  # snapshots from before there was another one do not have it
+        default="events",
+        description="What tells the variant of the events of funnels: `events`, by their property `$feature/<flag "
+        "key>`, or `exposure`. Trends and typed metrics go by exposure.",
     )
     lost_variants: dict[str, int] = Field(
         description="Variants that the flag had while the experiment ran and has no longer, with the persons who were "

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.analysis.conclusion import conclude
@@ -13,7 +13,14 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
-from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import (
+    PRIMARY,
+    CountedMetric,
+    Scorecard,
+    ScorecardCounter,
+    adjusted_metrics,
+    metrics_of,
+)
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.progress import Progress, measure_progress
@@ -49,6 +56,15 @@ class Overview:
     scorecard: ScorecardRead
     timeseries: TimeseriesRead
     decision: DecisionRead
+
+
+@dataclass(frozen=True)
+class BiasedMetric:
+    """A metric of which variants differed before the exposure, with the p-value of each of them."""
+
+    id: str
+    name: str
+    p_values: Mapping[str, float]
 
 
 class ScorecardService:
@@ -138,6 +154,27 @@ async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Pro
     target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
     [primary] = _decided(target, await _analyze(target, _config(experiment)))
     return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
+
+
+async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[BiasedMetric]:
+    """Return the metrics in which variants differed from the baseline before the exposure.
+
+    The correction is over all metrics of the scorecard that are adjusted, and over their variants.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``analyze_experiment``.
+    """
+    adjusted = adjusted_metrics(experiment)
+    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id in adjusted])
+    found = []
+    for counted, analysis in zip(tested.metrics, await _analyze(tested, _config(experiment)), strict=True):
+        biased = [one for one in analysis.variants if "pre-exposure-bias" in one.failures] if analysis else []
+        p_values = {one.sample.key: one.covariate_p_value for one in biased if one.covariate_p_value is not None}
+        if p_values:
+            found.append(BiasedMetric(counted.metric.id, counted.metric.name, p_values))
+    return found
 
 
 async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
@@ -236,6 +273,7 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
         unit=scorecard.exposures.query.unit,
+        attribution=scorecard.scope.attributed_by,
         lost_variants=scorecard.exposures.lost,
         metrics=metrics,
     )
