@@ -1,6 +1,6 @@
 """Request and response bodies of experiments."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -8,7 +8,6 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.common import limits
-from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
@@ -20,7 +19,7 @@ from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
-from app.experiments.typed_metrics import check_metrics
+from app.experiments.typed_metrics import check_before_storing, check_metrics
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
     Boolean,
@@ -42,6 +41,7 @@ from app.http.schemas import RequestBody, ResponseBody, StrictBody
 from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
+from app.metrics.queries.typed.conditions import check_typed_conditions
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
 from app.properties.filters import InvalidFilter
 
@@ -230,18 +230,13 @@ class ExperimentDocuments(RequestBody):
             return
         parameters = parse_form_json(document.get("parameters"))
         exposure = parameters.get("custom_exposure_filter") if isinstance(parameters, Mapping) else None
-        await _check_metric("filters", check_conditions(parse_form_json(document.get("filters"))))
-        await _check_metric(
+        await check_before_storing("filters", check_conditions(parse_form_json(document.get("filters"))))
+        await check_before_storing(
             "secondary_metrics", check_secondary_conditions(parse_form_json(document.get("secondary_metrics")))
         )
-        await _check_metric("parameters", check_conditions(exposure))
-
-
-async def _check_metric(attr: str, check: Awaitable[None]) -> None:
-    try:
-        await check
-    except InvalidFilter as error:
-        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error
+        await check_before_storing("parameters", check_conditions(exposure))
+        for field in ("metrics", "metrics_secondary", "exposure_criteria"):
+            await check_before_storing(field, check_typed_conditions(parse_form_json(document.get(field))))
 
 
 class ExperimentCreate(ExperimentDocuments):

@@ -7,7 +7,7 @@ from typing import Final
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.scorecard.counting import PRIMARY, ExperimentMetric, metrics_of
+from app.experiments.scorecard.counting import PRIMARY, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.flags.filters import CONTROL, variant_keys
 from app.metrics.queries.entities import Filters
@@ -39,16 +39,14 @@ class DefinitionChecker:
         found = []
         for metric in metrics_of(experiment):
             await asyncio.sleep(0)  # each takes a millisecond of the event loop
-            is_typed, is_target = metric.typed is not None, metric.id == PRIMARY
-            work = self._find_typed_problem(metric, experiment) if is_typed else self._find_problem(metric.filters)
-            if not (detail := await work):
-                continue
-            if is_typed:
-                found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
-            else:
+            if metric.typed is not None:
+                if detail := await self._queries.problem_of_typed(metric.typed, experiment):
+                    found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
+            elif detail := await self._find_problem(metric.filters):
+                is_target = metric.id == PRIMARY
                 name = "The target metric" if is_target else f"Secondary metric {metric.id.rpartition('-')[2]}"
                 found.append(Problem("filters" if is_target else "secondary_metrics", f"{name}: {detail}"))
-        if detail := await self._find_criteria_problem(experiment):
+        if detail := await self._queries.problem_of_criteria(experiment):
             found.append(Problem("exposure_criteria", f"`exposure_criteria`: {detail}"))
         exposure = custom_exposure(experiment.parameters)
         if exposure and (detail := await self._find_problem({**exposure, "insight": "TRENDS"})):
@@ -70,22 +68,6 @@ class DefinitionChecker:
             detail = " ".join(problem.detail for problem in problems[:_NAMED_PROBLEMS])
             detail += f" There are {left_out} more problems: see `health/`." if left_out > 0 else ""
             raise ValidationFailed(detail, code=problems[0].code, attr=problems[0].attr)
-
-    async def _find_typed_problem(self, metric: ExperimentMetric, experiment: Experiment) -> str:
-        try:
-            await self._queries.typed(metric.typed, experiment)
-        except ValidationFailed as refusal:
-            return refusal.detail
-        return ""
-
-    async def _find_criteria_problem(self, experiment: Experiment) -> str:
-        if not experiment.exposure_criteria:
-            return ""
-        try:
-            await self._queries.exposures(experiment, self._queries.planned_scope(experiment))
-        except ValidationFailed as refusal:
-            return refusal.detail
-        return ""
 
     async def _find_problem(self, filters: Filters) -> str:
         """Return why a metric cannot be counted, or an empty text."""

@@ -1,7 +1,7 @@
 """Gathers the evidence about an experiment, and checks it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
@@ -70,7 +70,7 @@ class HealthService:
         problems = await self._filters.of(experiment, with_metrics=not _is_ahead(experiment))
         added = [filters_not_understood(problems)] if problems else []
         try:
-            return _with(await self._counted_report(experiment), added)
+            return _with(_without_causes(await self._counted_report(experiment), problems), added)
         except ValidationFailed:
             if not added:
                 raise
@@ -171,6 +171,13 @@ def check_experiment(
     ]
     findings = sort_findings([*of_definition, *check(evidence), *check_attribution(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
+
+
+def _without_causes(report: HealthReport, problems: Sequence[str]) -> HealthReport:
+    """Return a report in which the target metric is not named again for a filter that has a finding of its own."""
+    causes = tuple(problem.partition(": ")[2] for problem in problems)
+    findings = [one for one in report.findings if one.code != "NO_METRIC" or one.detail not in causes]
+    return replace(report, findings=findings)
 
 
 def _with(report: HealthReport, added: Sequence[Finding]) -> HealthReport:

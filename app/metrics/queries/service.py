@@ -187,12 +187,17 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, "$feature_flag_response"
         event_sets = [scope.exposures(always), scope.exposures()]
-        if (config := criteria.exposure_config) is not None and config.event not in EXPOSURE_EVENTS:
+        if (config := criteria.exposure_config) is not None:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
-            event_sets = [
-                scope.event_set(one, actor_required=False, names_variant=True) for one in (entity, unfiltered)
-            ]
-            name, variant_property = entity.step_name, scope.variant_property
+            if config.kind != "ActionsNode" and config.event in EXPOSURE_EVENTS:
+                event_sets = [
+                    scope.exposures(source.filter) for one in (entity, unfiltered) for source in one.sources or ()
+                ]
+            else:
+                event_sets = [
+                    scope.event_set(one, actor_required=False, names_variant=True) for one in (entity, unfiltered)
+                ]
+                name, variant_property = entity.step_name, scope.variant_property
         activation = None
         if criteria.activation_config is not None:
             entity = await self._node(criteria.activation_config, always)
@@ -226,7 +231,7 @@ class MetricQueryBuilder:
 
     async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
         """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
-        names = _event_names(experiment.filters)
+        names = _names_of_target(experiment)
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
@@ -238,6 +243,24 @@ class MetricQueryBuilder:
         try:
             actions = await self._prepared(filters)
             refuse_missing_actions(read_entities(filters, actions, self._always(filters)))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def problem_of_typed(self, body: object, experiment: Experiment) -> str:
+        """Return why a typed metric cannot be counted; empty if it can."""
+        try:
+            await self.typed(body, experiment)
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def problem_of_criteria(self, experiment: Experiment) -> str:
+        """Return why the exposures that ``exposure_criteria`` describe cannot be counted; empty if they can."""
+        if not experiment.exposure_criteria:
+            return ""
+        try:
+            await self.exposures(experiment, self.planned_scope(experiment))
         except ValidationFailed as refusal:
             return refusal.detail
         return ""
@@ -261,6 +284,16 @@ class MetricQueryBuilder:
         """Return the query of an experiment's own exposure; None where it has none."""
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
+
+
+def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
+    """Return the names of the events of the target metric, of 2022 or typed; see ``_event_names``."""
+    if experiment.filters or not experiment.metrics:
+        return _event_names(experiment.filters)
+    try:
+        return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
+    except ValidationFailed:  # it counts nothing
+        return frozenset()
 
 
 def _event_names(filters: Filters) -> frozenset[str] | None:

@@ -141,7 +141,7 @@ class CohortService:
         Raises
         ------
         ValidationFailed
-            A flag, an experiment, an action, another cohort or the filter of test accounts names it.
+            A flag, an experiment, a saved metric, an action, another cohort or the filter of test accounts names it.
         """
         await self._refuse_if_used(cohort)
         cohort.deleted = True
