@@ -7,6 +7,7 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
+from app.experiments.health.counting_findings import exposures_removed, filters_not_understood, metric_not_counted
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
@@ -19,15 +20,12 @@ from app.experiments.health.rules import (
     Evidence,
     Finding,
     check,
-    exposures_removed,
-    filters_not_understood,
-    metric_not_counted,
     sort_findings,
     status_of,
 )
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, metrics_of
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress
 from app.experiments.sharing import SharedCounts
@@ -114,14 +112,32 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
         return _WAITING
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
-    target, scorecard = counted.target, counted.require_scorecard()
-    if isinstance(target, ValidationFailed):
-        return check_experiment(experiment, scorecard.exposures, None, target.detail)
+    scorecard = counted.require_scorecard()
+    metric, problem = _target_evidence(counted.target, scorecard)
+    if metric is None:
+        return check_experiment(experiment, scorecard.exposures, None, problem)
     try:
         progress = await estimate_progress(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
         progress = None
-    return check_experiment(experiment, scorecard.exposures, target.evidence, progress=progress)
+    return check_experiment(experiment, scorecard.exposures, metric, progress=progress)
+
+
+def _target_evidence(
+    target: CountedTarget | ValidationFailed, scorecard: Scorecard
+) -> tuple[MetricEvidence | None, str]:
+    """Return the counts of the target metric, of 2022 or typed, or why there are none."""
+    if not isinstance(target, ValidationFailed):
+        return target.evidence, ""
+    typed = next((one for one in scorecard.metrics if one.metric.id == PRIMARY and one.metric.typed), None)
+    if typed is None:
+        return None, target.detail
+    if typed.counts is None:
+        return None, typed.problem
+    keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
+    persons = dict(zip(keys, typed.counts[0, :, -1].astype(int).tolist(), strict=True))
+    is_silent = not typed.counts[1 if typed.has_steps else 2 :, :, -1].any()
+    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=is_silent), ""
 
 
 def check_experiment(
