@@ -70,6 +70,7 @@ class ExperimentPage:
     experiment: Experiment
     status: Status
     variants: Sequence[PlannedVariant]
+    target_metric: str  # of a typed one, its name
     secondary_metrics: Sequence[str]
     computed_at: dt.datetime
     timezone: ZoneInfo
@@ -93,6 +94,7 @@ class PageService:
     async def page(self, experiment: Experiment) -> ExperimentPage:
         report, problem, status, ahead = None, "", current_status(experiment), decide_ahead(experiment)
         findings: Sequence[Finding] = ()
+        metrics = metrics_of(experiment)
         if ahead is not None:
             findings = (await report_ahead(experiment, self._checker)).findings
         else:
@@ -105,7 +107,8 @@ class PageService:
             experiment=experiment,
             status=status,
             variants=_variants(experiment, report),
-            secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
+            target_metric=metrics[0].name if metrics[0].typed else "",
+            secondary_metrics=[metric.name for metric in metrics[1:]],
             computed_at=utc_now(),
             timezone=ZoneInfo(self._project.timezone),
             report=report,

@@ -1,6 +1,7 @@
 """Checks an experiment's definition without counting: what keeps a draft from being launched."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,6 +47,7 @@ class DefinitionChecker:
                 is_target = metric.id == PRIMARY
                 name = "The target metric" if is_target else f"Secondary metric {metric.id.rpartition('-')[2]}"
                 found.append(Problem("filters" if is_target else "secondary_metrics", f"{name}: {detail}"))
+        found += _find_repeated_ids(experiment)
         if detail := await self._queries.problem_of_criteria(experiment):
             found.append(Problem("exposure_criteria", f"`exposure_criteria`: {detail}"))
         exposure = custom_exposure(experiment.parameters)
@@ -83,6 +85,16 @@ class DefinitionChecker:
             return "" if (await self._queries.funnel(filters)).steps else "The funnel has no steps."
         except ValidationFailed as refusal:
             return refusal.detail
+
+
+def _find_repeated_ids(experiment: Experiment) -> list[Problem]:
+    """Return a problem for each id that several typed metrics have: only one of them could be asked for."""
+    counts = Counter(metric.uuid for metric in metrics_of(experiment) if metric.uuid is not None)
+    return [
+        Problem("metrics", f"Several metrics have the uuid {uuid}: each needs its own.")
+        for uuid, count in counts.items()
+        if count > 1
+    ]
 
 
 def find_flag_problems(experiment: Experiment) -> list[Problem]:

@@ -9,6 +9,7 @@ from app.experiments.counting.service import CountedExperiment, ExperimentCounte
 from app.experiments.exposures.counting import Exposures
 from app.experiments.health.attribution_rules import check_attribution
 from app.experiments.health.bias_findings import find_pre_exposure_bias
+from app.experiments.health.counting_findings import exposures_removed, filters_not_understood, metric_not_counted
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
@@ -22,16 +23,12 @@ from app.experiments.health.rules import (
     Evidence,
     Finding,
     check,
-    exposures_removed,
-    filters_not_understood,
-    metric_not_counted,
     sort_findings,
     status_of,
 )
-from app.experiments.health.typed_evidence import typed_evidence
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, adjusted_metrics, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, adjusted_metrics, metrics_of
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
@@ -120,17 +117,34 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
         return _WAITING
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
-    target, scorecard = counted.target, counted.require_scorecard()
+    scorecard = counted.require_scorecard()
+    metric, problem = _target_evidence(counted.target, scorecard)
+    if metric is None:
+        return check_experiment(experiment, scorecard.exposures, None, problem)
     try:
         progress = await estimate_progress(experiment, scorecard)
         biased = await find_bias(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
         progress, biased = None, []
     found = find_pre_exposure_bias(biased, scorecard.exposures.query.unit)
-    evidence = typed_evidence(scorecard) or (target if isinstance(target, ValidationFailed) else target.evidence)
-    if isinstance(evidence, ValidationFailed):
-        return _with(check_experiment(experiment, scorecard.exposures, None, evidence.detail), found)
-    return _with(check_experiment(experiment, scorecard.exposures, evidence, progress=progress), found)
+    return _with(check_experiment(experiment, scorecard.exposures, metric, progress=progress), found)
+
+
+def _target_evidence(
+    target: CountedTarget | ValidationFailed, scorecard: Scorecard
+) -> tuple[MetricEvidence | None, str]:
+    """Return the counts of the target metric, of 2022 or typed, or why there are none."""
+    if not isinstance(target, ValidationFailed):
+        return target.evidence, ""
+    typed = next((one for one in scorecard.metrics if one.metric.id == PRIMARY and one.metric.typed), None)
+    if typed is None:
+        return None, target.detail
+    if typed.counts is None:
+        return None, typed.problem
+    keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
+    persons = dict(zip(keys, typed.counts[0, :, -1].astype(int).tolist(), strict=True))
+    is_silent = not typed.counts[1 if typed.has_steps else 2 :, :, -1].any()
+    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=is_silent), ""
 
 
 def check_experiment(

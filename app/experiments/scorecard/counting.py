@@ -22,6 +22,7 @@ from app.experiments.scorecard.metrics import (
     variants_of,
 )
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.person_values import ValueCounts
 from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.counting.fact_query import FactQuery
@@ -58,6 +59,10 @@ class ExperimentMetric:
     filters: Filters
     typed: Mapping[str, JsonValue] | None = None
 
+    @property
+    def uuid(self) -> str | None:
+        return None if self.typed is None else str(self.typed["uuid"])
+
 
 @dataclass(frozen=True)
 class CountedMetric:
@@ -68,6 +73,8 @@ class CountedMetric:
     kind : {"funnel", "mean", "ratio"}
     counts : number[m, k, b]
         See ``variants_of``.
+    caps : sequence of float64[4]
+        Of each value that has outliers; see ``ValueCounts``.
     """
 
     metric: ExperimentMetric
@@ -75,6 +82,8 @@ class CountedMetric:
     counts: NDArray[np.generic] | None
     problem: str = ""
     digest: str = ""  # of the query that was counted
+    caps: Sequence[NDArray[np.float64]] = ()
+    has_steps: bool = False  # the rows of the counts are the steps of a funnel
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
@@ -207,8 +216,14 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, problem)
         if isinstance(answer, SampleCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
-        counts = answer.cumulative
-        return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
+        return CountedMetric(
+            self.metric,
+            self.kind,
+            answer.cumulative,
+            digest=self.fact_query.digest if self.fact_query else "",
+            caps=list(answer.capped) if isinstance(answer, ValueCounts) else (),
+            has_steps=isinstance(answer, FunnelProgress),
+        )
 
 
 def _unusable_cap(counts: ValueCounts) -> str:

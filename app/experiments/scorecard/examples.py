@@ -28,11 +28,24 @@ SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
     "metrics": [
         {
             "metric_id": "primary",
+            "uuid": None,
+            "metric_type": None,
             "name": "Checkout button",
             "role": "primary",
             "goal": "increase",
             "status": "ok",
             "detail": "",
+            "measure": "",
+            "exposed": None,
+            "step_counts": {"control": [1000, 100], "test": [1000, 150]},
+            "step_names": None,
+            "capped": None,
+            "numerator_capped": None,
+            "denominator_capped": None,
+            "counts": [
+                {"key": "control", "success_count": 100, "failure_count": 900},
+                {"key": "test", "success_count": 150, "failure_count": 850},
+            ],
             "analysis": _ANALYSIS,
         }
     ],

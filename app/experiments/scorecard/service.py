@@ -23,6 +23,7 @@ from app.experiments.scorecard.counting import (
 )
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.metric_details import details_of
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.schemas import (
     Basis,
@@ -97,7 +98,9 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``, and when there is no such metric, or the interval has too many steps.
         """
-        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
+        known = metrics_of(experiment)
+        metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
+        if metric_id not in {metric.id for metric in known}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
         return await self._shared.result(
             f"timeseries {metric_id} {interval}",
@@ -268,7 +271,7 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        metrics.append(_show(counted, analysis, describe_lost_variants(scorecard.exposures)))
+        metrics.append(_show(counted, analysis, scorecard))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
@@ -332,7 +335,7 @@ def _criteria(experiment: Experiment) -> Criteria:
     return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
 
 
-def _show(counted: CountedMetric, analysis: Analysis | None, lost: str) -> MetricAnalysisRead:
+def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecard) -> MetricAnalysisRead:
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
         shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
@@ -343,9 +346,19 @@ def _show(counted: CountedMetric, analysis: Analysis | None, lost: str) -> Metri
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
         status=status,
-        detail=counted.problem or (lost if status == "insufficient_data" else ""),
+        detail=counted.problem or ("" if status != "insufficient_data" else _explain_lack(counted, scorecard)),
         analysis=shown,
+        **details_of(counted, scorecard.exposures.exposed, scorecard.exposures.query.unit),
     )
+
+
+def _explain_lack(counted: CountedMetric, scorecard: Scorecard) -> str:
+    """Say why there is nothing to compare, if the reason is known."""
+    lost, exposed = describe_lost_variants(scorecard.exposures), scorecard.exposures.exposed
+    if lost or counted.metric.typed is None or not all(exposed.values()):
+        return lost
+    unit = scorecard.exposures.query.unit
+    return f"There are exposed {unit} of each variant, but too few have started, or waited until the window was over."
 
 
 def _status(analysis: Analysis | None) -> MetricStatus:
