@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from app.accounts.auth.scopes import EVERYTHING
@@ -37,6 +37,7 @@ from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
+from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import ImportFormat, import_files
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
@@ -326,6 +327,33 @@ def import_history(
 
     if not _with_database(run):
         sys.exit(1)
+
+
+@app.command("export")
+def export_history(
+    folder: Annotated[Path, typer.Argument(help="The folder to write to, one file for each part.")],
+    project_id: Annotated[int, typer.Option("--project", help="The id of the project.")],
+    parts: Annotated[
+        list[ExportPart] | None, typer.Option("--only", help="Only this part. Repeatable; all parts by default.")
+    ] = None,
+) -> None:
+    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    async def run(database: Database) -> None:
+        raise_gc_threshold()
+        [project] = await _find_projects(database, project_id)
+        with Progress(
+            TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} lines"), console=errors
+        ) as bar:
+            tasks = {part: bar.add_task(part, total=None) for part in parts or ExportPart}
+
+            def report(part: str, lines: int) -> None:
+                bar.update(tasks[ExportPart(part)], completed=lines)
+
+            await export_project(database, project, folder, [part.value for part in tasks], report)
+
+    _with_database(run)
 
 
 app.command("materialise", hidden=True)(refresh)  # the former name

@@ -52,7 +52,7 @@ def read_batches(lines: Iterator[Line], read: ReadRecord, share: Callable[[], fl
         try:
             record = read(_content(line))
         except LineRefused as refusal:
-            batch.refused.append(_refused(line, str(refusal)))
+            batch.refused.append(refused_line(line, str(refusal)))
             record = None
         else:
             batch.skipped += record is None
@@ -79,7 +79,8 @@ def _content(line: Line) -> bytes:
     return line.text
 
 
-def _refused(line: Line, reason: str) -> RefusedLine:
+def refused_line(line: Line, reason: str) -> RefusedLine:
+    """Return a line, shortened, with the reason why it is not imported."""
     shown = (line.text or b"")[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "replace")[:_SHOWN_CHARACTERS]
     return RefusedLine(line.member, line.number, line.end, reason, shown)
 

@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from app.accounts.projects.repository import OrganizationRepository
 from app.db.database import Database
 from app.db.models import Project
+from app.events.imports.batches import refused_line
 from app.events.imports.files import MANIFEST, RefusedLines, SourceFile
 from app.events.imports.formats import Format
-from app.events.imports.lines import FileRefused
+from app.events.imports.records import LineRefused
 from app.events.imports.run import ImportOptions, ImportRun
+from app.operations.transfer.experiments import ExperimentImport
 
 _TOTAL: Final = 1_000
 
@@ -50,24 +53,22 @@ async def import_files(
 ) -> bool:
     """Import files, print the events by name and day, and return whether every line was taken."""
     files = [SourceFile(name, options.format) for name in names if Path(name).name != MANIFEST]
-    for one in files:
-        if one.recognized.kind not in {"events", "persons"}:
-            raise FileRefused(f"{one.name}: holds {one.recognized.kind}, which are not imported")
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=errors) as progress:
         bars = {one.name: progress.add_task(one.name, total=_TOTAL, start=False, lines=0) for one in files}
-        known = dict.fromkeys(bars, 0)
 
         def report(file: SourceFile, share: float | None) -> None:
             bar = bars[file.name]
             if not progress.tasks[bar].started:
                 progress.start_task(bar)
-                known[file.name] = 0
-            completed = None if share is None else share * _TOTAL
-            progress.update(bar, completed=completed, lines=file.counts.lines)
+            progress.update(bar, completed=None if share is None else share * _TOTAL, lines=file.counts.lines)
 
         run = ImportRun(database, project, options, report)
-        await run.run(files)
+        await run.run([one for one in files if one.recognized.kind in {"events", "persons"}])
+        for one in files:
+            if one.recognized.kind == "experiments":
+                await _import_experiments(database, project, one, options)
+                report(one, 1.0)
     for one in files:
         errors.print(_outcome(one, options), markup=False, highlight=False, soft_wrap=True)
     for refusal in run.refusals:
@@ -76,8 +77,33 @@ async def import_files(
     return not run.refusals and not any(one.counts.refused for one in files)
 
 
+async def _import_experiments(database: Database, project: Project, file: SourceFile, options: ImportOptions) -> None:
+    """Create experiments, each in a transaction of its own, in the name of the oldest member of the organization."""
+    async with database.read() as session:
+        [member] = await OrganizationRepository(session, 0).members(project.organization_id, 1, 0)
+    experiments = ExperimentImport(database, project, member.user)
+    refused = RefusedLines(file, options.refused_folder)
+    if not options.is_dry_run:
+        refused.begin()
+    for line in file.lines():
+        file.counts.lines += 1
+        if options.is_dry_run:
+            continue
+        try:
+            is_new = await experiments.create(line.text or b"")
+        except LineRefused as refusal:
+            file.counts.refused += 1
+            refused.add([refused_line(line, str(refusal))])
+            continue
+        file.counts.imported += is_new
+        file.counts.duplicates += not is_new
+    file.close()
+
+
 def _outcome(file: SourceFile, options: ImportOptions) -> str:
     counts = file.counts
+    if file.recognized.kind == "results":
+        return f"{file.name}: results, which are not imported: they are counted from the events"
     if options.is_dry_run:
         return (
             f"{file.name}: {file.recognized.format} {file.recognized.kind}, {counts.lines:,} lines:"
