@@ -389,6 +389,14 @@ ERASURE_SECONDS: Final = Limit(
     "All events of the project are looked through.",
     "the background goes on; the persons are erased already",
 )
+IMPORTED_LINE_BYTES: Final = Limit(
+    "line of a file that `abacus import` reads",
+    2 * MIB,
+    "bytes",
+    "It holds one event, of which this is twice the limit, or one person.",
+    "the line is refused by its number; the others are imported",
+    "The line is longer than {value} bytes.",
+)
 HEAD_BYTES: Final = Limit(
     "head of a request",
     64 * KIB,

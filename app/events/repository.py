@@ -88,6 +88,18 @@ class EventChunk(NamedTuple):
     end: int
 
 
+class StoredEvent(NamedTuple):
+    """An event as it is stored; the uuid is as the driver returns it."""
+
+    sequence: int
+    uuid: UUID | str
+    name: str
+    distinct_id: str
+    time: int
+    received_at: int
+    properties: str
+
+
 class NewEvent(NamedTuple):
     """An event to store: times in microseconds since 1970 UTC, properties as JSON text."""
 
@@ -319,6 +331,17 @@ class EventRepository:
         )
         is_full = is_cut or len(rows) >= limit
         return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else end)
+
+    async def stored_after(self, sequence: int, high_water_mark: int, limit: int) -> Sequence[StoredEvent]:
+        """Return the first events after a sequence number, as they are stored, by the bounds of ``named_after``."""
+        columns = (Event.sequence, Event.uuid, Event.name, Event.distinct_id, Event.time, Event.received_at)
+        events = select(*columns, Event.properties).where(
+            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
+        )
+        rows, _ = await fetch_rows_by_size(
+            self._session, events.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
+        )
+        return [StoredEvent(*row) for row in rows]
 
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
