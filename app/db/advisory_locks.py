@@ -25,6 +25,7 @@ class ProjectLock(IntEnum):
     COHORT_REFERENCES = 3  # which cohort refers to which
     ACTOR_KEYS = 4  # the numbers of actors that are not persons
     ERASURE = 5  # shared by every transaction that looks up persons to store events of them
+    UPKEEP = 9  # what experiments do by themselves
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:
