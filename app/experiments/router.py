@@ -364,7 +364,7 @@ async def ship_variant(
 
 @router.post("/{experiment_id}/reset/", summary="Reset an experiment", responses=_CHANGED)
 async def reset_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Make a launched experiment a draft again: dates, conclusion and `archived` are cleared.
+    """Make a launched experiment a draft again: dates, also scheduled ones, conclusion and `archived` are cleared.
 
     The flag is left as it is, active or not, and persons keep their variants. Events and snapshots stay too.
     """

@@ -14,7 +14,7 @@ from app.experiments.automation.planning import (
     forget_schedule,
     refuse_unknown_metrics,
     refuse_untimely,
-    without_past_times,
+    without_times,
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
 from app.experiments.documents import (
@@ -178,6 +178,8 @@ class ExperimentService:
         await self._experiments.add(experiment)
         if body.circuit_breakers:
             refuse_unknown_metrics(await self.get(str(experiment.id)))
+        if experiment.start_date is not None:
+            await self._begin_ramp(experiment, utc_now(), created_by)
         await self._log.record(
             "Experiment", experiment.id, "created", created_by, after=state_of(experiment), name=experiment.name
         )
@@ -240,6 +242,8 @@ class ExperimentService:
         if "scheduling_config" in sent:
             refuse_untimely(body.scheduling_config, experiment.scheduling_config, experiment.start_date, utc_now())
             forget_schedule(experiment, stored_schedule(body.scheduling_config))
+        if start is None and experiment.start_date is not None:
+            await self._begin_ramp(experiment, utc_now(), changed_by)
         if body.circuit_breakers:
             await self._experiments.flush()
             refuse_unknown_metrics(await self.get(str(experiment.id)))
@@ -267,12 +271,18 @@ class ExperimentService:
             experiment.end_date = None
         if changed_by is None:
             note(experiment, "started", now)
+        await self._begin_ramp(experiment, now, changed_by)
+        await self._release(experiment, changed_by)
+        await self._store(experiment, "launched", changed_by, before)
+
+    async def _begin_ramp(self, experiment: Experiment, now: dt.datetime, changed_by: User | None) -> None:
+        """Make the rollout that of a ramp's first step."""
         if ramp := read_schedule(experiment.scheduling_config).ramp:
+            for problem in find_flag_problems(experiment):
+                raise invalid_state(problem.detail)
             flag, share = experiment.feature_flag, ramp[0].rollout_percentage
             await self._flags.rewrite(flag, with_rollout(flag.filters, share), changed_by)
             note(experiment, "ramped", now, after_hours=0, rollout_percentage=share)
-        await self._release(experiment, changed_by)
-        await self._store(experiment, "launched", changed_by, before)
 
     async def _release(self, experiment: Experiment, changed_by: User | None) -> None:
         """Switch the flag on, and let it serve the split again where everyone gets the baseline."""
@@ -341,7 +351,7 @@ class ExperimentService:
         experiment.conclusion = experiment.conclusion_comment = None
         experiment.archived = False
         experiment.automatic_actions = None
-        experiment.scheduling_config = without_past_times(experiment.scheduling_config, utc_now())
+        experiment.scheduling_config = without_times(experiment.scheduling_config)
         await self._store(experiment, "reset", changed_by, before)
 
     async def archive(self, experiment: Experiment, changed_by: User) -> None:

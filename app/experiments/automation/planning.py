@@ -48,13 +48,9 @@ def forget_schedule(experiment: Experiment, schedule: JsonDict | None) -> None:
         experiment.automatic_actions = kept or None
 
 
-def without_past_times(stored: Mapping[str, Any] | None, now: dt.datetime) -> JsonDict | None:
-    """Return a schedule without the times that have passed: they would start, or end, the experiment at once."""
-    if stored is None:
-        return None
-    schedule = read_schedule(stored)
-    past = {name for name in ("start_at", "end_at") if (at := getattr(schedule, name)) is not None and at <= now}
-    return {name: value for name, value in stored.items() if name not in past} or None
+def without_times(stored: Mapping[str, Any] | None) -> JsonDict | None:
+    """Return a schedule without its times, which are of one run: a ramp stays."""
+    return {name: value for name, value in (stored or {}).items() if name == "ramp"} or None
 
 
 def metric_of(experiment: Experiment, breaker: CircuitBreaker) -> ExperimentMetric | None:
