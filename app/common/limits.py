@@ -382,6 +382,14 @@ ERASED_PERSONS: Final = Limit(
     "400 `too_many_persons`",
     "A request may erase at most {value} persons.",
 )
+FROZEN_PERSONS: Final = Limit(
+    "persons that `freeze_exposure/` lists",
+    100_000,
+    "items",
+    "Each becomes a row in one transaction.",
+    "400 `too_many_persons`",
+    "An experiment with more than {value} exposed persons cannot be frozen.",
+)
 ERASURE_SECONDS: Final = Limit(
     "time that a request removes events of erased persons",
     10,

@@ -391,7 +391,13 @@ class EventRepository:
             since = starts[index + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names has a property ``$feature/...``.
+        """Whether an event with one of the names has a property ``$feature/...``; see ``any_with_text``."""
+        return await self.any_with_text(names, ("$feature/", r"$feature\/"), since, before)
+
+    async def any_with_text(
+        self, names: Sequence[str], texts: Sequence[str], since: dt.datetime, before: dt.datetime
+    ) -> bool:
+        """Whether the properties of an event with one of the names, as JSON text, contain one of some texts.
 
         Only the newest 10,000 events of each name are searched, whatever their time, and of large ones fewer: if the
         client's code has no flag, no event has the property, and a full search would read all of them.
@@ -409,7 +415,7 @@ class EventRepository:
                 Event.sequence >= oldest,
                 Event.time >= to_microseconds(since),
                 Event.time < to_microseconds(before),
-                or_(properties.contains("$feature/"), properties.contains(r"$feature\/")),
+                or_(*(properties.contains(text, autoescape=True) for text in texts)),
             )
             if await self._session.scalar(query.limit(1)) is not None:
                 return True

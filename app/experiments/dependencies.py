@@ -32,7 +32,7 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
     return build_experiments(session, project.id)
 
 
-async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
+async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges[ExperimentService]:
     """Changes that take snapshots run longer than one transaction should: they open short ones of their own."""
     database, materializer = get_database(request), request.app.state.materializer
     taker = SnapshotTaker(
@@ -65,7 +65,7 @@ def build_experiments(
 
 
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
-ExperimentChangesDep = Annotated[ExperimentChanges, Depends(get_experiment_changes)]
+ExperimentChangesDep = Annotated[ExperimentChanges[ExperimentService], Depends(get_experiment_changes)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
 
 

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.accounts.users import UserBasic
 from app.common import limits
 from app.common.ids import MAX_ID
+from app.experiments.automation.schemas import BREAKERS_EXAMPLE, SCHEDULE_EXAMPLE, CircuitBreakers, Schedule
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
     METRICS_EXAMPLE,
@@ -270,6 +271,8 @@ class ExperimentCreate(ExperimentDocuments):
     exposure_criteria: ExposureCriteria | None = None
     saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
+    scheduling_config: Schedule = None
+    circuit_breakers: CircuitBreakers = None
     archived: Boolean = False
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -295,6 +298,8 @@ class ExperimentUpdate(ExperimentDocuments):
     exposure_criteria: ExposureCriteria | None = None
     saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Omittable[Boolean] = Field(default=None, description=_MATURED)
+    scheduling_config: Schedule = None
+    circuit_breakers: CircuitBreakers = None
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -379,7 +384,8 @@ class ExperimentRead(ResponseBody):
     updated_at: UtcDatetime
     status: Status = Field(
         description="`draft`: it has no start. `scheduled`: the start lies ahead. `running`: started, and its flag is "
-        "on. `paused`: started, and its flag is off or deleted. `stopped`: its end has passed.",
+        "on. `paused`: started, and its flag is off, deleted, or held at the baseline. `exposure_frozen`: it runs for "
+        "the persons who were exposed, and for no others. `stopped`: its end has passed.",
         examples=["running"],
     )
     conclusion: Conclusion = Field(examples=[None])
@@ -396,3 +402,23 @@ class ExperimentRead(ResponseBody):
         description="The saved metrics that the experiment counts, too.", examples=[None]
     )
     only_count_matured_users: bool = Field(description=_MATURED, examples=[False])
+    scheduling_config: dict[str, JsonValue] | None = Field(
+        description="When it starts and ends by itself, and how its rollout grows.", examples=[SCHEDULE_EXAMPLE]
+    )
+    circuit_breakers: list[JsonValue] | None = Field(
+        description="What happens by itself when a metric is harmed.", examples=[BREAKERS_EXAMPLE]
+    )
+    automatic_actions: list[JsonValue] | None = Field(
+        description="What happened by itself since the schedule was set, and what could not; at most 100.",
+        examples=[[{"kind": "ramped", "at": "2199-01-01T09:00:00Z", "after_hours": 0, "rollout_percentage": 5}]],
+    )
+    exposure_freeze: dict[str, JsonValue] | None = Field(
+        description="The cohort of exposed persons that every release condition asks for, and the `filters` of the "
+        "flag as they were before; null: not frozen.",
+        examples=[None],
+    )
+    baseline_hold: dict[str, JsonValue] | None = Field(
+        description="The baseline that a circuit breaker gives everyone, and the `filters` of the flag as they were "
+        "before; null: the split is served.",
+        examples=[None],
+    )

@@ -32,6 +32,8 @@ class SharedCounts:
                 [experiment.metrics, experiment.metrics_secondary, experiment.saved_metrics_ids],
                 [metric.query for metric in experiment.saved_metrics],
                 [experiment.exposure_criteria, experiment.only_count_matured_users],
+                [experiment.scheduling_config, experiment.circuit_breakers, experiment.automatic_actions],
+                [experiment.exposure_freeze, experiment.baseline_hold],
                 [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
                 [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
             ]

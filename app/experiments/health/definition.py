@@ -8,9 +8,11 @@ from typing import Final
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
+from app.experiments.automation.schemas import read_schedule
 from app.experiments.scorecard.counting import PRIMARY, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.flags.filters import CONTROL, variant_keys
+from app.flags.interventions import rollout_of
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.parsing import custom_exposure
 from app.metrics.queries.service import MetricQueryBuilder
@@ -106,6 +108,9 @@ def find_flag_problems(experiment: Experiment) -> list[Problem]:
     if CONTROL not in variants or len(variants) < 2:
         detail = f"The feature flag needs a variant {CONTROL!r} and at least one other."
         found.append(Problem("feature_flag_key", detail, "invalid_state"))
+    if read_schedule(experiment.scheduling_config).ramp and rollout_of(flag.filters) is None:
+        detail = "A ramp needs a feature flag with exactly one release condition, whose rollout grows."
+        found.append(Problem("scheduling_config", detail, "invalid_state"))
     return found
 
 

@@ -19,6 +19,7 @@ from app.experiments.health.definition_findings import (
     find_unknown_settings,
 )
 from app.experiments.health.filter_problems import FilterProblems
+from app.experiments.health.phase_findings import find_phases
 from app.experiments.health.rules import (
     Evidence,
     Finding,
@@ -101,6 +102,7 @@ async def report_ahead(experiment: Experiment, checker: DefinitionChecker) -> He
     """Check the definition of an experiment that has not started."""
     problems = [*find_flag_problems(experiment), *await checker.problems(experiment)]
     found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
+    found += find_phases(experiment)
     is_wrong = any(finding.severity == "critical" for finding in found)
     return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
@@ -183,7 +185,7 @@ def check_experiment(
         *find_unknown_settings(experiment),
         *find_unknown_attribution(experiment),
     ]
-    findings = sort_findings([*of_definition, *check(evidence), *check_attribution(evidence)])
+    findings = sort_findings([*of_definition, *find_phases(experiment), *check(evidence), *check_attribution(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
 
 
