@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from app.accounts.auth.scopes import EVERYTHING
@@ -27,6 +27,7 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
+from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
 from app.operations import server
@@ -36,6 +37,8 @@ from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
+from app.operations.transfer.exporting import ExportPart, export_project
+from app.operations.transfer.importing import ImportFormat, import_files
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -292,6 +295,65 @@ def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]
             progress.update(bar, completed=1, total=1)
 
     _with_database(count)
+
+
+@app.command("import")
+def import_history(
+    files: Annotated[list[str], typer.Argument(help="Files, plain or as gz, zst or zip; - is the standard input.")],
+    project_id: Annotated[int, typer.Option("--project", help="The id of the project.")],
+    source: Annotated[
+        ImportFormat, typer.Option("--format", help="Where the files come from; told from their first lines if auto.")
+    ] = ImportFormat.auto,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read the files.")] = False,  # noqa: FBT002  # a flag of the command line
+    refused: Annotated[
+        Path | None,
+        typer.Option(help="The folder for FILE.refused.ndjson, the refused lines; by default that of each file."),
+    ] = None,
+    time_offset: Annotated[
+        int, typer.Option(help="Seconds to add to times of Mixpanel, for projects whose times are not UTC.")
+    ] = 0,
+) -> None:
+    """Import events and persons from other systems, and print how many events there are by name and day.
+
+    An interrupted import goes on where it was when it is run again, and nothing is stored twice. Exits with 1 when a
+    line is refused.
+    """
+    options = ImportOptions(source.chosen, time_offset, is_dry_run, refused)
+
+    async def run(database: Database) -> bool:
+        raise_gc_threshold()
+        [project] = await _find_projects(database, project_id)
+        return await import_files(database, project, files, options, errors)
+
+    if not _with_database(run):
+        sys.exit(1)
+
+
+@app.command("export")
+def export_history(
+    folder: Annotated[Path, typer.Argument(help="The folder to write to, one file for each part.")],
+    project_id: Annotated[int, typer.Option("--project", help="The id of the project.")],
+    parts: Annotated[
+        list[ExportPart] | None, typer.Option("--only", help="Only this part. Repeatable; all parts by default.")
+    ] = None,
+) -> None:
+    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    async def run(database: Database) -> None:
+        raise_gc_threshold()
+        [project] = await _find_projects(database, project_id)
+        with Progress(
+            TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} lines"), console=errors
+        ) as bar:
+            tasks = {part: bar.add_task(part, total=None) for part in parts or ExportPart}
+
+            def report(part: str, lines: int) -> None:
+                bar.update(tasks[ExportPart(part)], completed=lines)
+
+            await export_project(database, project, folder, [part.value for part in tasks], report)
+
+    _with_database(run)
 
 
 app.command("materialise", hidden=True)(refresh)  # the former name

@@ -23,6 +23,8 @@ from app.experiments.activity_router import router as experiments_activity_route
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
 from app.experiments.participants.router import router as participants_router
+from app.experiments.phases.dependencies import build_upkeep
+from app.experiments.phases.router import router as phases_router
 from app.experiments.results.router import router as results_router
 from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
@@ -103,6 +105,7 @@ PRIVATE_ROUTERS = (
     experiments_activity_router,
     flags_activity_router,
     snapshots_router,
+    phases_router,
     experiments_router,
     saved_metrics_router,
     flags_router,
@@ -198,7 +201,10 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
     application.state.scripts = ScriptDirectory(settings.static_directory)
     scheduler = MaintenanceScheduler(
-        database, lambda project: build_maintenance(database, materializer, project), settings.refresh_interval
+        database,
+        lambda project: build_maintenance(database, materializer, project),
+        settings.refresh_interval,
+        upkeep=lambda project: build_upkeep(database, materializer, project),
     )
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]

@@ -12,6 +12,7 @@ AppError
 ├── MethodNotAllowed        405
 ├── NotAcceptable           406
 ├── RequestTimeout          408  the body does not arrive
+├── Conflict                409  the state of the object does not allow it
 ├── PreconditionFailed      412  the object has changed since the client read it
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
@@ -145,6 +146,13 @@ class RequestTimeout(AppError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Connection": "close"}  # the rest of the body must not be read as the next request
+
+
+class Conflict(AppError):
+    status = 409
+    type = "invalid_request"
+    default_code = "conflict"
+    default_detail = "The state of the object does not allow this."
 
 
 class PreconditionFailed(AppError):

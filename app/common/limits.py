@@ -382,12 +382,28 @@ ERASED_PERSONS: Final = Limit(
     "400 `too_many_persons`",
     "A request may erase at most {value} persons.",
 )
+FROZEN_PERSONS: Final = Limit(
+    "persons that `freeze_exposure/` lists",
+    100_000,
+    "items",
+    "Each becomes a row in one transaction.",
+    "400 `too_many_persons`",
+    "An experiment with more than {value} exposed persons cannot be frozen.",
+)
 ERASURE_SECONDS: Final = Limit(
     "time that a request removes events of erased persons",
     10,
     "seconds",
     "All events of the project are looked through.",
     "the background goes on; the persons are erased already",
+)
+IMPORTED_LINE_BYTES: Final = Limit(
+    "line of a file that `abacus import` reads",
+    2 * MIB,
+    "bytes",
+    "It holds one event, of which this is twice the limit, or one person.",
+    "the line is refused by its number; the others are imported",
+    "The line is longer than {value} bytes.",
 )
 HEAD_BYTES: Final = Limit(
     "head of a request",

@@ -25,6 +25,8 @@ class ProjectLock(IntEnum):
     COHORT_REFERENCES = 3  # which cohort refers to which
     ACTOR_KEYS = 4  # the numbers of actors that are not persons
     ERASURE = 5  # shared by every transaction that looks up persons to store events of them
+    IMPORTED_PERSONS = 6  # which distinct id stands for a person of another system
+    UPKEEP = 9  # what experiments do by themselves
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

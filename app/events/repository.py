@@ -88,6 +88,18 @@ class EventChunk(NamedTuple):
     end: int
 
 
+class StoredEvent(NamedTuple):
+    """An event as it is stored; the uuid is as the driver returns it."""
+
+    sequence: int
+    uuid: UUID | str
+    name: str
+    distinct_id: str
+    time: int
+    received_at: int
+    properties: str
+
+
 class NewEvent(NamedTuple):
     """An event to store: times in microseconds since 1970 UTC, properties as JSON text."""
 
@@ -320,6 +332,17 @@ class EventRepository:
         is_full = is_cut or len(rows) >= limit
         return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else end)
 
+    async def stored_after(self, sequence: int, high_water_mark: int, limit: int) -> Sequence[StoredEvent]:
+        """Return the first events after a sequence number, as they are stored, by the bounds of ``named_after``."""
+        columns = (Event.sequence, Event.uuid, Event.name, Event.distinct_id, Event.time, Event.received_at)
+        events = select(*columns, Event.properties).where(
+            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
+        )
+        rows, _ = await fetch_rows_by_size(
+            self._session, events.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
+        )
+        return [StoredEvent(*row) for row in rows]
+
     async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
         """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
 
@@ -368,7 +391,13 @@ class EventRepository:
             since = starts[index + 1]
 
     async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names has a property ``$feature/...``.
+        """Whether an event with one of the names has a property ``$feature/...``; see ``any_with_text``."""
+        return await self.any_with_text(names, ("$feature/", r"$feature\/"), since, before)
+
+    async def any_with_text(
+        self, names: Sequence[str], texts: Sequence[str], since: dt.datetime, before: dt.datetime
+    ) -> bool:
+        """Whether the properties of an event with one of the names, as JSON text, contain one of some texts.
 
         Only the newest 10,000 events of each name are searched, whatever their time, and of large ones fewer: if the
         client's code has no flag, no event has the property, and a full search would read all of them.
@@ -386,7 +415,7 @@ class EventRepository:
                 Event.sequence >= oldest,
                 Event.time >= to_microseconds(since),
                 Event.time < to_microseconds(before),
-                or_(properties.contains("$feature/"), properties.contains(r"$feature\/")),
+                or_(*(properties.contains(text, autoescape=True) for text in texts)),
             )
             if await self._session.scalar(query.limit(1)) is not None:
                 return True

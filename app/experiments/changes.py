@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,22 +15,28 @@ from app.experiments.snapshots.service import SnapshotTaker, define
 MAX_ATTEMPTS = 5
 
 Result = TypeVar("Result")
-# Builds the service of a transaction, with what was prepared for it.
-ServiceFactory: TypeAlias = Callable[[AsyncSession, Prepared], ExperimentService]
+Service = TypeVar("Service", bound=ExperimentService)
 
 
-class ExperimentChanges:
-    """Makes changes in transactions of its own."""
+class ExperimentChanges(Generic[Service]):
+    """Makes changes in transactions of its own.
+
+    ``build`` makes the service of a transaction, with what was prepared for it.
+    """
 
     def __init__(
-        self, database: Database, build: ServiceFactory, taker: SnapshotTaker, checker: DefinitionChecker
+        self,
+        database: Database,
+        build: Callable[[AsyncSession, Prepared], Service],
+        taker: SnapshotTaker,
+        checker: DefinitionChecker,
     ) -> None:
         self._database = database
         self._build = build
         self._taker = taker
         self._checker = checker
 
-    async def make(self, change: Callable[[ExperimentService], Awaitable[Result]]) -> Result:
+    async def make(self, change: Callable[[Service], Awaitable[Result]]) -> Result:
         """Make a change, in one transaction with the snapshot where it needs one.
 
         ``change`` may be called several times, and has to do the same each time.

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.activity_log.dependencies import build_activity_log
+from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
@@ -21,6 +22,7 @@ from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
 from app.http.fields import PathId
+from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.service import MetricQueryBuilder
 
 ExperimentId = Annotated[PathId, Path(description="An experiment's id.")]
@@ -30,7 +32,7 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
     return build_experiments(session, project.id)
 
 
-async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges:
+async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges[ExperimentService]:
     """Changes that take snapshots run longer than one transaction should: they open short ones of their own."""
     database, materializer = get_database(request), request.app.state.materializer
     taker = SnapshotTaker(
@@ -63,7 +65,7 @@ def build_experiments(
 
 
 ExperimentsDep = Annotated[ExperimentService, Depends(get_experiments)]
-ExperimentChangesDep = Annotated[ExperimentChanges, Depends(get_experiment_changes)]
+ExperimentChangesDep = Annotated[ExperimentChanges[ExperimentService], Depends(get_experiment_changes)]
 LockedExperimentDep = Annotated[Experiment, Depends(get_locked_experiment)]
 
 
@@ -79,3 +81,29 @@ async def get_detached_experiment(request: Request, experiment_id: ExperimentId,
 
 ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]
 DetachedExperimentDep = Annotated[Experiment, Depends(get_detached_experiment)]
+
+
+async def get_attributed_experiment(
+    experiment: DetachedExperimentDep,
+    attribution: Annotated[
+        str | None,
+        Query(
+            description="What tells the variant of the events of funnels and trends, for this one look: `events` "
+            "(their property `$feature/<flag key>`) or `exposure`. Unless it is given, `parameters.attribution` of "
+            "the experiment or `default_attribution` of the project decides.",
+            examples=["exposure"],
+        ),
+    ] = None,
+) -> Experiment:
+    """The detached experiment, as if it asked for the attribution of the query."""
+    if attribution is None:
+        return experiment
+    known = read_attribution(attribution)
+    if known is None:
+        raise ValidationFailed(describe_unknown_attribution(attribution), attr=ATTRIBUTION)
+    parameters = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+    experiment.parameters = {**parameters, ATTRIBUTION: known}
+    return experiment
+
+
+AttributedExperimentDep = Annotated[Experiment, Depends(get_attributed_experiment)]

@@ -7,8 +7,18 @@ from typing import Final, Literal, TypeAlias
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 
-Status: TypeAlias = Literal["draft", "scheduled", "running", "paused", "stopped"]
-Action: TypeAlias = Literal["launch", "pause", "resume", "end", "ship_variant", "reset", "archive", "unarchive"]
+Status: TypeAlias = Literal["draft", "scheduled", "running", "paused", "exposure_frozen", "stopped"]
+Action: TypeAlias = Literal[
+    "launch",
+    "pause",
+    "resume",
+    "end",
+    "ship_variant",
+    "reset",
+    "archive",
+    "unarchive",
+    "freeze_exposure",
+]
 Conclusion: TypeAlias = Literal["won", "lost", "inconclusive", "stopped_early", "invalid"]
 
 _NOT_LAUNCHED = "Experiment has not been launched yet."
@@ -18,10 +28,11 @@ _PAUSED = "Experiment is already paused."
 _NOT_PAUSED = "Experiment is not paused."
 _NOT_ENDED = "Experiment has not ended yet."
 _ENDED = "Experiment has already ended."
+_FROZEN = "The exposure of the experiment is already frozen."
 
 # The text that refuses an action in a status; without one the action is allowed.
 _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
-    "launch": {"running": _LAUNCHED, "paused": _LAUNCHED, "stopped": _LAUNCHED},
+    "launch": {"running": _LAUNCHED, "paused": _LAUNCHED, "exposure_frozen": _LAUNCHED, "stopped": _LAUNCHED},
     "pause": {
         "draft": _NOT_LAUNCHED,
         "scheduled": _NOT_STARTED,
@@ -32,22 +43,42 @@ _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
         "draft": _NOT_LAUNCHED,
         "scheduled": _NOT_STARTED,
         "running": _NOT_PAUSED,
+        "exposure_frozen": _NOT_PAUSED,
         "stopped": _ENDED,
     },
     "end": {"draft": _NOT_LAUNCHED, "stopped": _ENDED},
     "ship_variant": {"draft": _NOT_LAUNCHED},
     "reset": {"draft": "Experiment is already in draft state."},
-    "archive": {"draft": _NOT_LAUNCHED, "scheduled": _NOT_STARTED, "running": _NOT_ENDED, "paused": _NOT_ENDED},
+    "archive": {
+        "draft": _NOT_LAUNCHED,
+        "scheduled": _NOT_STARTED,
+        "running": _NOT_ENDED,
+        "paused": _NOT_ENDED,
+        "exposure_frozen": _NOT_ENDED,
+    },
     "unarchive": {},
+    "freeze_exposure": {
+        "draft": _NOT_LAUNCHED,
+        "scheduled": _NOT_STARTED,
+        "paused": _PAUSED,
+        "exposure_frozen": _FROZEN,
+        "stopped": _ENDED,
+    },
 }
 
 
 def status_of(
-    start_date: dt.datetime | None, end_date: dt.datetime | None, now: dt.datetime, *, is_released: bool
+    start_date: dt.datetime | None,
+    end_date: dt.datetime | None,
+    now: dt.datetime,
+    *,
+    is_released: bool,
+    is_frozen: bool = False,
 ) -> Status:
     """Return the status of an experiment.
 
-    It depends on the dates, the time and the flag alone: a flag that is off or deleted is not released to any person.
+    It depends on the dates, the time and the flag alone: a flag that is off or deleted, or gives everyone the
+    baseline for the time being, is not released to any person.
     An experiment runs from its start to its end, wherever these lie.
     """
     if start_date is None:
@@ -56,7 +87,9 @@ def status_of(
         return "stopped"
     if start_date > now:
         return "scheduled"
-    return "running" if is_released else "paused"
+    if not is_released:
+        return "paused"
+    return "exposure_frozen" if is_frozen else "running"
 
 
 def describe_empty_window(start_date: dt.datetime | None, end_date: dt.datetime | None) -> str:

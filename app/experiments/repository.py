@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
+from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, SavedMetric, User, utc_now
@@ -21,7 +22,7 @@ CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether 
 
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
 
-_IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted
+_IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted & Experiment.baseline_hold.is_(None)
 _NOW: Final = "now"  # the parameter of conditions on the status
 _AT = bindparam(_NOW, type_=Experiment.end_date.type)
 _HAS_ENDED = Experiment.start_date.is_not(None) & (Experiment.end_date <= _AT)
@@ -30,8 +31,9 @@ _IS_OPEN = (Experiment.start_date <= _AT) & (Experiment.end_date.is_(None) | (Ex
 _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
     "draft": Experiment.start_date.is_(None),
     "scheduled": (Experiment.start_date > _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT)),
-    "running": _IS_OPEN & _IS_RELEASED,
+    "running": _IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_(None),
     "paused": _IS_OPEN & ~_IS_RELEASED,
+    "exposure_frozen": _IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_not(None),
     "stopped": _HAS_ENDED,
 }
 
@@ -66,6 +68,11 @@ class ExperimentRecord(NamedTuple):
     exposure_criteria: str | None
     saved_metrics_ids: str | None
     only_count_matured_users: bool
+    scheduling_config: str | None
+    circuit_breakers: str | None
+    automatic_actions: str | None
+    exposure_freeze: str | None
+    baseline_hold: str | None
     archived: bool
     conclusion: str | None
     conclusion_comment: str | None
@@ -83,8 +90,9 @@ class ExperimentRecord(NamedTuple):
 
     @property
     def status(self) -> Status:
-        is_released = self.is_active and not self.is_deleted
-        return status_of(self.start_date, self.end_date, utc_now(), is_released=is_released)
+        is_released = self.is_active and not self.is_deleted and self.baseline_hold is None
+        is_frozen = self.exposure_freeze is not None
+        return status_of(self.start_date, self.end_date, utc_now(), is_released=is_released, is_frozen=is_frozen)
 
 
 def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
@@ -109,6 +117,11 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.exposure_criteria),
         _text_of(Experiment.saved_metrics_ids),
         Experiment.only_count_matured_users,
+        _text_of(Experiment.scheduling_config),
+        _text_of(Experiment.circuit_breakers),
+        _text_of(Experiment.automatic_actions),
+        _text_of(Experiment.exposure_freeze),
+        _text_of(Experiment.baseline_hold),
         Experiment.archived,
         Experiment.conclusion,
         Experiment.conclusion_comment,
@@ -137,6 +150,9 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             Experiment.metrics,
             Experiment.metrics_secondary,
             Experiment.exposure_criteria,
+            Experiment.automatic_actions,
+            Experiment.exposure_freeze,
+            Experiment.baseline_hold,
             Experiment.stats_config,
             Experiment.decision_criteria,
             Experiment.description,
@@ -232,6 +248,16 @@ class ExperimentRepository:
         query = self._select().where(_IS_OPEN, ~Experiment.archived)
         found = await self._session.scalars(query, {_NOW: utc_now()})
         return await self._load_saved_metrics(found.all())
+
+    async def automated(self) -> Sequence[Experiment]:
+        """Return the experiments that are not archived and have a schedule or circuit breakers, oldest first."""
+        planned = Experiment.scheduling_config.is_not(None) | Experiment.circuit_breakers.is_not(None)
+        found = await self._session.scalars(self._select().where(planned, ~Experiment.archived).order_by(Experiment.id))
+        return await self._load_saved_metrics(found.all())
+
+    async def lock_upkeep(self) -> None:
+        """Wait until no other process changes experiments by itself."""
+        await lock_project(self._session, ProjectLock.UPKEEP, self._project_id)
 
     async def all(self) -> Sequence[Experiment]:
         """Return all experiments, archived ones too."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.common.errors import ValidationFailed
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
 from app.experiments.changes import ExperimentChanges
@@ -19,6 +20,7 @@ from app.experiments.dependencies import (
     LockedExperimentDep,
 )
 from app.experiments.lifecycle import Status
+from app.experiments.phases.dependencies import LaunchChecklistDep
 from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order
 from app.experiments.schemas import (
     ExperimentCreate,
@@ -77,6 +79,11 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "exposure_criteria": _pass(record.exposure_criteria),
         "saved_metrics_ids": _pass(record.saved_metrics_ids),
         "only_count_matured_users": record.only_count_matured_users,
+        "scheduling_config": _pass(record.scheduling_config),
+        "circuit_breakers": _pass(record.circuit_breakers),
+        "automatic_actions": _pass(record.automatic_actions),
+        "exposure_freeze": _pass(record.exposure_freeze),
+        "baseline_hold": _pass(record.baseline_hold),
     }
 
 
@@ -98,7 +105,7 @@ def _write(record: ExperimentRecord) -> bytes:
     return msgspec.json.encode(_read(record))
 
 
-async def _answer(experiments: ExperimentService, experiment: Experiment, status_code: int = 200) -> Response:
+async def answer_experiment(experiments: ExperimentService, experiment: Experiment, status_code: int = 200) -> Response:
     return answer(_write(await experiments.record(experiment)), status_code)
 
 
@@ -117,7 +124,7 @@ UnchangedExperimentDep = Annotated[Experiment, Depends(get_unchanged_experiment)
 class Change:
     """A change that may take several attempts, each in a transaction of its own, and its response."""
 
-    def __init__(self, reference: str, if_match: str | None, changes: ExperimentChanges) -> None:
+    def __init__(self, reference: str, if_match: str | None, changes: ExperimentChanges[ExperimentService]) -> None:
         self._reference = reference
         self._if_match = if_match
         self._changes = changes
@@ -127,7 +134,7 @@ class Change:
             experiment = await experiments.get(self._reference, for_update=True)
             await get_unchanged_experiment(experiment, experiments, self._if_match)
             await apply(experiments, experiment)
-            return await _answer(experiments, experiment)
+            return await answer_experiment(experiments, experiment)
 
         return await self._changes.make(attempt)
 
@@ -151,7 +158,8 @@ async def read_selection(
     status: Annotated[
         str | None,
         Query(
-            description="`draft`, `scheduled`, `running`, `paused` or `stopped` (or `complete`, the same).",
+            description="`draft`, `scheduled`, `running`, `paused`, `exposure_frozen` or `stopped` (or `complete`, the "
+            "same).",
             examples=["running"],
         ),
     ] = None,
@@ -221,7 +229,7 @@ async def create_experiment(
     Without variants in `parameters` the flag has `control` and `test`, 50 percent each. With a `start_date` the flag is
     active at once; without one the experiment is a draft.
     """
-    return await _answer(experiments, await experiments.create(body, user), 201)
+    return await answer_experiment(experiments, await experiments.create(body, user), 201)
 
 
 @router.get(
@@ -275,8 +283,19 @@ async def delete_experiment(experiment: UnchangedExperimentDep, user: UserDep, e
     return Response(status_code=204)
 
 
-@router.post("/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED)
-async def launch_experiment(change: ChangeDep, user: UserDep) -> Response:
+@router.post(
+    "/{experiment_id}/launch/", summary="Launch an experiment", responses=_CHANGED | openapi.error_responses(409)
+)
+async def launch_experiment(
+    experiment_id: ExperimentId,
+    change: ChangeDep,
+    user: UserDep,
+    checklists: LaunchChecklistDep,
+    checklist: Annotated[
+        str | None,
+        Query(description="`required`: refuse with 409 where `launch_checklist/` has something that is recommended."),
+    ] = None,
+) -> Response:
     """Start a draft or a scheduled experiment now: events count from here on, and the flag becomes active.
 
     An end date stays if it lies ahead, and is cleared otherwise.
@@ -284,8 +303,12 @@ async def launch_experiment(change: ChangeDep, user: UserDep) -> Response:
     The experiment must be a draft that is not archived, whose flag is not deleted and has the variant `control` and at
     least one other. Otherwise the answer is 400 with the code `invalid_state`, as for every action that the status does
     not allow. Its metrics, its exposure and its settings must be valid: otherwise a 400 names everything that is not,
-    as `health/` does for a draft.
+    as `health/` does for a draft. With a ramp in `scheduling_config` the rollout begins with its first step.
     """
+    if checklist not in (None, "required"):
+        raise ValidationFailed("checklist can only be required.", attr="checklist")
+    if checklist is not None:
+        await checklists.require(experiment_id)
     return await change.make(lambda experiments, experiment: experiments.launch(experiment, user))
 
 
@@ -293,14 +316,17 @@ async def launch_experiment(change: ChangeDep, user: UserDep) -> Response:
 async def pause_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
     """Switch the flag of a running experiment off: no person is exposed, while events still count."""
     await experiments.pause(experiment, user)
-    return await _answer(experiments, experiment)
+    return await answer_experiment(experiments, experiment)
 
 
 @router.post("/{experiment_id}/resume/", summary="Resume an experiment", responses=_CHANGED)
 async def resume_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Switch the flag of a paused experiment on again: all persons get the same variants as before."""
+    """Switch the flag of a paused experiment on again: all persons get the same variants as before.
+
+    Where a circuit breaker gave everyone the baseline, the flag serves its split again.
+    """
     await experiments.resume(experiment, user)
-    return await _answer(experiments, experiment)
+    return await answer_experiment(experiments, experiment)
 
 
 @router.post("/{experiment_id}/end/", summary="End an experiment", responses=_CHANGED)
@@ -338,12 +364,12 @@ async def ship_variant(
 
 @router.post("/{experiment_id}/reset/", summary="Reset an experiment", responses=_CHANGED)
 async def reset_experiment(experiment: UnchangedExperimentDep, user: UserDep, experiments: ExperimentsDep) -> Response:
-    """Make a launched experiment a draft again: dates, conclusion and `archived` are cleared.
+    """Make a launched experiment a draft again: dates, also scheduled ones, conclusion and `archived` are cleared.
 
     The flag is left as it is, active or not, and persons keep their variants. Events and snapshots stay too.
     """
     await experiments.reset(experiment, user)
-    return await _answer(experiments, experiment)
+    return await answer_experiment(experiments, experiment)
 
 
 @router.post("/{experiment_id}/archive/", summary="Archive an experiment", responses=_CHANGED)
@@ -352,7 +378,7 @@ async def archive_experiment(
 ) -> Response:
     """Archive an ended experiment: lists with `archived=false` leave it out."""
     await experiments.archive(experiment, user)
-    return await _answer(experiments, experiment)
+    return await answer_experiment(experiments, experiment)
 
 
 @router.post("/{experiment_id}/unarchive/", summary="Unarchive an experiment", responses=_CHANGED)
@@ -361,7 +387,7 @@ async def unarchive_experiment(
 ) -> Response:
     """Unarchive an experiment: lists with `archived=false` show it again."""
     await experiments.unarchive(experiment, user)
-    return await _answer(experiments, experiment)
+    return await answer_experiment(experiments, experiment)
 
 
 @router.post(
@@ -380,7 +406,7 @@ async def duplicate_experiment(
 
     The variants come from `parameters`, as at creation, even if the flag was changed since.
     """
-    return await _answer(experiments, await experiments.duplicate(experiment, body, user), 201)
+    return await answer_experiment(experiments, await experiments.duplicate(experiment, body, user), 201)
 
 
 answer_other_methods(router, Depends(get_project))

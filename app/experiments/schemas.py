@@ -1,6 +1,6 @@
 """Request and response bodies of experiments."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.common import limits
-from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
+from app.experiments.automation.schemas import BREAKERS_EXAMPLE, SCHEDULE_EXAMPLE, CircuitBreakers, Schedule
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
     METRICS_EXAMPLE,
@@ -20,7 +20,7 @@ from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.lifecycle import Status
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
-from app.experiments.typed_metrics import check_metrics
+from app.experiments.typed_metrics import check_before_storing, check_metrics
 from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
     Boolean,
@@ -39,8 +39,10 @@ from app.http.fields import (
     refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody, StrictBody
+from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
+from app.metrics.queries.typed.conditions import check_typed_conditions
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
 from app.properties.filters import InvalidFilter
 
@@ -54,6 +56,9 @@ def _check_parameters(parameters: JsonValue) -> JsonValue:
     if not isinstance(parameters, dict):
         raise refusal("Expected a dictionary of items.")
     _refuse_large(check_metric_limits, parameters.get("custom_exposure_filter"))
+    attribution = parameters.get(ATTRIBUTION)
+    if attribution is not None and read_attribution(attribution) is None:
+        raise refusal(describe_unknown_attribution(attribution), "invalid_choice")
     variants = parameters.get(VARIANTS)
     if variants is None:
         return parameters
@@ -122,7 +127,11 @@ Parameters = Annotated[
     Json,
     AfterValidator(_check_parameters),
     Field(
-        description="Variants, and the plan that the frontend made. Stored unchanged.", examples=[PARAMETERS_EXAMPLE]
+        description="Variants, and the plan that the frontend made. Stored unchanged. `attribution` says what tells "
+        "the variant of the events of funnels and trends: `events` (their property `$feature/<flag key>`) or "
+        "`exposure` (the exposures of their person, from the first one on); unless it is given, `default_attribution` "
+        "of the project.",
+        examples=[PARAMETERS_EXAMPLE],
     ),
     _PARAMETERS_SCHEMA,
 ]
@@ -222,18 +231,13 @@ class ExperimentDocuments(RequestBody):
             return
         parameters = parse_form_json(document.get("parameters"))
         exposure = parameters.get("custom_exposure_filter") if isinstance(parameters, Mapping) else None
-        await _check_metric("filters", check_conditions(parse_form_json(document.get("filters"))))
-        await _check_metric(
+        await check_before_storing("filters", check_conditions(parse_form_json(document.get("filters"))))
+        await check_before_storing(
             "secondary_metrics", check_secondary_conditions(parse_form_json(document.get("secondary_metrics")))
         )
-        await _check_metric("parameters", check_conditions(exposure))
-
-
-async def _check_metric(attr: str, check: Awaitable[None]) -> None:
-    try:
-        await check
-    except InvalidFilter as error:
-        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error
+        await check_before_storing("parameters", check_conditions(exposure))
+        for field in ("metrics", "metrics_secondary", "exposure_criteria"):
+            await check_before_storing(field, check_typed_conditions(parse_form_json(document.get(field))))
 
 
 class ExperimentCreate(ExperimentDocuments):
@@ -267,6 +271,8 @@ class ExperimentCreate(ExperimentDocuments):
     exposure_criteria: ExposureCriteria | None = None
     saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
+    scheduling_config: Schedule = None
+    circuit_breakers: CircuitBreakers = None
     archived: Boolean = False
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -292,6 +298,8 @@ class ExperimentUpdate(ExperimentDocuments):
     exposure_criteria: ExposureCriteria | None = None
     saved_metrics_ids: SavedMetricLinks = None
     only_count_matured_users: Omittable[Boolean] = Field(default=None, description=_MATURED)
+    scheduling_config: Schedule = None
+    circuit_breakers: CircuitBreakers = None
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -376,7 +384,8 @@ class ExperimentRead(ResponseBody):
     updated_at: UtcDatetime
     status: Status = Field(
         description="`draft`: it has no start. `scheduled`: the start lies ahead. `running`: started, and its flag is "
-        "on. `paused`: started, and its flag is off or deleted. `stopped`: its end has passed.",
+        "on. `paused`: started, and its flag is off, deleted, or held at the baseline. `exposure_frozen`: it runs for "
+        "the persons who were exposed, and for no others. `stopped`: its end has passed.",
         examples=["running"],
     )
     conclusion: Conclusion = Field(examples=[None])
@@ -393,3 +402,23 @@ class ExperimentRead(ResponseBody):
         description="The saved metrics that the experiment counts, too.", examples=[None]
     )
     only_count_matured_users: bool = Field(description=_MATURED, examples=[False])
+    scheduling_config: dict[str, JsonValue] | None = Field(
+        description="When it starts and ends by itself, and how its rollout grows.", examples=[SCHEDULE_EXAMPLE]
+    )
+    circuit_breakers: list[JsonValue] | None = Field(
+        description="What happens by itself when a metric is harmed.", examples=[BREAKERS_EXAMPLE]
+    )
+    automatic_actions: list[JsonValue] | None = Field(
+        description="What happened by itself since the schedule was set, and what could not; at most 100.",
+        examples=[[{"kind": "ramped", "at": "2199-01-01T09:00:00Z", "after_hours": 0, "rollout_percentage": 5}]],
+    )
+    exposure_freeze: dict[str, JsonValue] | None = Field(
+        description="The cohort of exposed persons that every release condition asks for, and the `filters` of the "
+        "flag as they were before; null: not frozen.",
+        examples=[None],
+    )
+    baseline_hold: dict[str, JsonValue] | None = Field(
+        description="The baseline that a circuit breaker gives everyone, and the `filters` of the flag as they were "
+        "before; null: the split is served.",
+        examples=[None],
+    )

@@ -3,23 +3,36 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
-from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
+from app.experiments.automation.actions import note
+from app.experiments.automation.planning import (
+    forget_schedule,
+    refuse_unknown_metrics,
+    refuse_untimely,
+    without_times,
+)
+from app.experiments.automation.schemas import read_schedule, stored_schedule
+from app.experiments.documents import (
+    aggregation_group_type_index,
+    participants,
+    plain,
+    refuse_large,
+    refuse_other_variants,
+    variants,
+)
 from app.experiments.health.definition import find_flag_problems
 from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
 from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.schemas import (
-    VARIANTS,
     ExperimentCreate,
     ExperimentDuplicate,
     ExperimentEnd,
@@ -29,11 +42,11 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.flags.filters import variant_keys, variants_of
+from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
-from app.metrics.queries.typed.schemas import MetricBody, copies_of
-from app.properties.budget import size_of
+from app.metrics.queries.typed.schemas import copies_of
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
@@ -51,6 +64,7 @@ _STORED_AS_SENT = (
     "exposure_criteria",
     "saved_metrics_ids",
     "only_count_matured_users",
+    "circuit_breakers",
     "archived",
     "conclusion",
     "conclusion_comment",
@@ -129,14 +143,15 @@ class ExperimentService:
         if not body.metrics and not body.saved_metrics_ids and (not isinstance(body.filters, dict) or not body.filters):
             raise ValidationFailed("Filters are required to create an Experiment")
         filters = body.filters if isinstance(body.filters, dict) else {}
-        _refuse_large({field: _plain(getattr(body, field)) for field in _DOCUMENTS})
+        refuse_large({field: plain(getattr(body, field)) for field in _DOCUMENTS})
+        refuse_untimely(body.scheduling_config, None, body.start_date, utc_now())
         flag = await self._flags.create_for_experiment(
             key=body.feature_flag_key,
             experiment_name=body.name,
             active=body.start_date is not None,
-            properties=_participants(filters) or [],
-            variants=_variants(body.parameters) or [],
-            aggregation_group_type_index=_aggregation_group_type_index(filters),
+            properties=participants(filters) or [],
+            variants=variants(body.parameters) or [],
+            aggregation_group_type_index=aggregation_group_type_index(filters),
             created_by=created_by,
         )
         experiment = Experiment(
@@ -148,21 +163,27 @@ class ExperimentService:
             parameters=body.parameters,
             secondary_metrics=body.secondary_metrics,
             filters=filters,
-            metrics=_plain(body.metrics),
-            metrics_secondary=_plain(body.metrics_secondary),
-            exposure_criteria=_plain(body.exposure_criteria),
-            saved_metrics_ids=_plain(body.saved_metrics_ids),
+            metrics=plain(body.metrics),
+            metrics_secondary=plain(body.metrics_secondary),
+            exposure_criteria=plain(body.exposure_criteria),
+            saved_metrics_ids=plain(body.saved_metrics_ids),
             only_count_matured_users=body.only_count_matured_users,
+            scheduling_config=stored_schedule(body.scheduling_config),
+            circuit_breakers=plain(body.circuit_breakers),
             archived=body.archived,
             conclusion=body.conclusion,
             conclusion_comment=body.conclusion_comment,
-            stats_config=_plain(body.stats_config),
-            decision_criteria=_plain(body.decision_criteria),
+            stats_config=plain(body.stats_config),
+            decision_criteria=plain(body.decision_criteria),
             created_by_id=created_by.id,
         )
         await self._experiments.add(experiment)
+        if body.circuit_breakers:
+            refuse_unknown_metrics(await self.get(str(experiment.id)))
+        if experiment.start_date is not None:
+            await self._begin_ramp(experiment, utc_now(), created_by)
         await self._log.record(
-            "Experiment", experiment.id, "created", created_by, after=_state(experiment), name=experiment.name
+            "Experiment", experiment.id, "created", created_by, after=state_of(experiment), name=experiment.name
         )
         return experiment
 
@@ -198,35 +219,49 @@ class ExperimentService:
     async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:
         sent = body.model_fields_set
         flag = experiment.feature_flag
-        before, start, end = _state(experiment), experiment.start_date, experiment.end_date
+        before, start, end = state_of(experiment), experiment.start_date, experiment.end_date
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
-        variants = _variants(body.parameters)
-        if variants is not None:
-            _refuse_other_variants(variants_of(flag.filters), variants)
+        planned = variants(body.parameters)
+        if planned is not None:
+            refuse_other_variants(variants_of(flag.filters), planned)
         if body.filters:
-            participants = _participants(body.filters)
-            if participants == _participants(experiment.filters):  # whatever the flag has been changed to since
-                participants = None
-            await self._flags.rewrite_participants(
-                flag, participants, _aggregation_group_type_index(body.filters), changed_by
-            )
+            await self._change_participants(experiment, body.filters, changed_by)
         if start is None and body.start_date is not None:
             await self._flags.activate(flag, changed_by)
         if sent & _DOCUMENTS:
             documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
-            _refuse_large(documents | {field: _plain(getattr(body, field)) for field in sent & _DOCUMENTS}, documents)
+            refuse_large(documents | {field: plain(getattr(body, field)) for field in sent & _DOCUMENTS}, documents)
         for field in _STORED_AS_SENT:
             if field in sent:
-                setattr(experiment, field, _plain(getattr(body, field)))
+                setattr(experiment, field, plain(getattr(body, field)))
+        if "scheduling_config" in sent:
+            refuse_untimely(body.scheduling_config, experiment.scheduling_config, experiment.start_date, utc_now())
+            forget_schedule(experiment, stored_schedule(body.scheduling_config))
+        if start is None and experiment.start_date is not None:
+            await self._begin_ramp(experiment, utc_now(), changed_by)
+        if body.circuit_breakers:
+            await self._experiments.flush()
+            refuse_unknown_metrics(await self.get(str(experiment.id)))
         await self._store(experiment, "updated", changed_by, before)
         is_ended = experiment.start_date is not None and experiment.end_date is not None
         if is_ended and (start is None or experiment.end_date != end):
             await self.take_snapshot(experiment, "update", changed_by)
 
-    async def launch(self, experiment: Experiment, changed_by: User) -> None:
-        """Start now, and release the flag. An end that is not ahead is cleared.
+    async def _change_participants(
+        self, experiment: Experiment, filters: Mapping[str, JsonValue], changed_by: User
+    ) -> None:
+        wanted = participants(filters)
+        if wanted == participants(experiment.filters):  # whatever the flag has been changed to since
+            wanted = None
+        if wanted is not None and experiment.exposure_freeze:
+            raise invalid_state("The exposure is frozen: unfreeze it before the participants change.")
+        index = aggregation_group_type_index(filters)
+        await self._flags.rewrite_participants(experiment.feature_flag, wanted, index, changed_by)
+
+    async def launch(self, experiment: Experiment, changed_by: User | None, now: dt.datetime | None = None) -> None:
+        """Start now, and release the flag, to the share that a ramp begins with. An end that is not ahead is cleared.
 
         Raises
         ------
@@ -238,31 +273,60 @@ class ExperimentService:
             raise invalid_state(problem.detail)
         if self._checked != define(experiment):
             raise CheckNeeded(self._experiments.detach(experiment))
-        before = _state(experiment)
-        experiment.start_date = now = utc_now()
+        before = state_of(experiment)
+        experiment.start_date = now = now or utc_now()
         if experiment.end_date is not None and experiment.end_date <= now:
             experiment.end_date = None
-        await self._flags.activate(experiment.feature_flag, changed_by)
+        if changed_by is None:
+            note(experiment, "started", now)
+        await self._begin_ramp(experiment, now, changed_by)
+        await self._release(experiment, changed_by)
         await self._store(experiment, "launched", changed_by, before)
 
-    async def pause(self, experiment: Experiment, changed_by: User) -> None:
+    async def _begin_ramp(self, experiment: Experiment, now: dt.datetime, changed_by: User | None) -> None:
+        """Make the rollout that of a ramp's first step."""
+        if ramp := read_schedule(experiment.scheduling_config).ramp:
+            for problem in find_flag_problems(experiment):
+                raise invalid_state(problem.detail)
+            flag, share = experiment.feature_flag, ramp[0].rollout_percentage
+            await self._flags.rewrite(flag, with_rollout(flag.filters, share), changed_by)
+            note(experiment, "ramped", now, after_hours=0, rollout_percentage=share)
+
+    async def _release(self, experiment: Experiment, changed_by: User | None) -> None:
+        """Switch the flag on, and let it serve the split again where everyone gets the baseline."""
+        flag = experiment.feature_flag
+        if (held := experiment.baseline_hold) is not None:
+            experiment.baseline_hold = None
+            await self._flags.rewrite(flag, release(flag.filters, held["variant_key"], held["filters"]), changed_by)
+        await self._flags.activate(flag, changed_by)
+
+    async def _thaw(self, experiment: Experiment, changed_by: User | None) -> None:
+        """Restore the release conditions of a frozen experiment."""
+        if (frozen := experiment.exposure_freeze) is not None:
+            experiment.exposure_freeze, flag = None, experiment.feature_flag
+            filters = unfreeze(flag.filters, frozen["cohort_id"], frozen["filters"])
+            await self._flags.rewrite(flag, filters, changed_by)
+
+    async def pause(self, experiment: Experiment, changed_by: User | None) -> None:
         """Switch the flag off: no person is exposed until it is on again."""
         _check("pause", experiment)
-        before = _state(experiment)
+        before = state_of(experiment)
         await self._flags.deactivate(experiment.feature_flag, changed_by)
         await self._store(experiment, "paused", changed_by, before)
 
     async def resume(self, experiment: Experiment, changed_by: User) -> None:
         _check("resume", experiment)
         _refuse_deleted(experiment.feature_flag)
-        before = _state(experiment)
-        await self._flags.activate(experiment.feature_flag, changed_by)
+        before = state_of(experiment)
+        await self._release(experiment, changed_by)
         await self._store(experiment, "resumed", changed_by, before)
 
-    async def end(self, experiment: Experiment, body: ExperimentEnd, ended_at: dt.datetime, changed_by: User) -> None:
+    async def end(
+        self, experiment: Experiment, body: ExperimentEnd, ended_at: dt.datetime, changed_by: User | None
+    ) -> None:
         """End the experiment, and store its results. The flag is left as it is."""
         _check("end", experiment)
-        before = _state(experiment)
+        before = state_of(experiment)
         experiment.end_date = ended_at
         _conclude(experiment, body)
         await self._store(experiment, "ended", changed_by, before)
@@ -276,42 +340,48 @@ class ExperimentService:
         _refuse_deleted(experiment.feature_flag)
         if body.variant_key not in variant_keys(experiment.feature_flag.filters):
             raise ValidationFailed(f"Variant {body.variant_key!r} is not one of the flag's.", attr="variant_key")
-        before = _state(experiment)
+        before = state_of(experiment)
         experiment.end_date = min(experiment.end_date or shipped_at, shipped_at)
         _conclude(experiment, body)
         await self._store(experiment, "shipped", changed_by, before)
         await self.take_snapshot(experiment, "ship_variant", changed_by)
+        if experiment.baseline_hold or experiment.exposure_freeze:
+            await self._release(experiment, changed_by)
+            await self._thaw(experiment, changed_by)
+            await self._experiments.flush()
         await self._flags.ship(experiment.feature_flag, body.variant_key, changed_by)
 
     async def reset(self, experiment: Experiment, changed_by: User) -> None:
         """Make it a draft again. Flag and snapshots stay."""
         _check("reset", experiment)
-        before = _state(experiment)
+        before = state_of(experiment)
         experiment.start_date = experiment.end_date = None
         experiment.conclusion = experiment.conclusion_comment = None
         experiment.archived = False
+        experiment.automatic_actions = None
+        experiment.scheduling_config = without_times(experiment.scheduling_config)
         await self._store(experiment, "reset", changed_by, before)
 
     async def archive(self, experiment: Experiment, changed_by: User) -> None:
         _check("archive", experiment)
-        before = _state(experiment)
+        before = state_of(experiment)
         experiment.archived = True
         await self._store(experiment, "archived", changed_by, before)
 
     async def unarchive(self, experiment: Experiment, changed_by: User) -> None:
         _check("unarchive", experiment)
-        before = _state(experiment)
+        before = state_of(experiment)
         experiment.archived = False
         await self._store(experiment, "unarchived", changed_by, before)
 
     async def delete(self, experiment: Experiment, deleted_by: User) -> None:
         """Remove the experiment for good; its flag is marked as deleted, which frees the key."""
-        before = _state(experiment)
+        before = state_of(experiment)
         await self._flags.delete(experiment.feature_flag, deleted_by)
         await self._experiments.delete(experiment)
         await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
 
-    async def take_snapshot(self, experiment: Experiment, trigger: Trigger, taken_by: User) -> Snapshot:
+    async def take_snapshot(self, experiment: Experiment, trigger: Trigger, taken_by: User | None) -> Snapshot:
         """Store the results as they are now.
 
         Raises
@@ -326,7 +396,7 @@ class ExperimentService:
             raise SnapshotNeeded(self._experiments.detach(experiment))
         return snapshot
 
-    async def _store(self, experiment: Experiment, activity: str, changed_by: User, before: State) -> None:
+    async def _store(self, experiment: Experiment, activity: str, changed_by: User | None, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
         await self._log.record(
@@ -335,7 +405,7 @@ class ExperimentService:
             activity,
             changed_by,
             before=before,
-            after=_state(experiment),
+            after=state_of(experiment),
             name=experiment.name,
         )
 
@@ -355,13 +425,15 @@ def _refuse_deleted(flag: FeatureFlag) -> None:
         raise invalid_state("The experiment's feature flag is deleted.")
 
 
-def current_status(experiment: Experiment) -> Status:
+def current_status(experiment: Experiment, now: dt.datetime | None = None) -> Status:
     flag = experiment.feature_flag
-    is_released = flag.active and not flag.deleted
-    return status_of(experiment.start_date, experiment.end_date, utc_now(), is_released=is_released)
+    is_released = flag.active and not flag.deleted and experiment.baseline_hold is None
+    is_frozen = experiment.exposure_freeze is not None
+    at = now or utc_now()
+    return status_of(experiment.start_date, experiment.end_date, at, is_released=is_released, is_frozen=is_frozen)
 
 
-def _state(experiment: Experiment) -> State:
+def state_of(experiment: Experiment) -> State:
     """Return the experiment as the activity log shows it."""
     return {
         "name": experiment.name,
@@ -378,53 +450,12 @@ def _state(experiment: Experiment) -> State:
         "exposure_criteria": experiment.exposure_criteria,
         "saved_metrics_ids": experiment.saved_metrics_ids,
         "only_count_matured_users": experiment.only_count_matured_users,
+        "scheduling_config": experiment.scheduling_config,
+        "circuit_breakers": experiment.circuit_breakers,
+        "automatic_actions": experiment.automatic_actions,
         "archived": experiment.archived,
         "conclusion": experiment.conclusion,
         "conclusion_comment": experiment.conclusion_comment,
         "stats_config": experiment.stats_config,
         "decision_criteria": experiment.decision_criteria,
     }
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
-    """Return a value as it is stored; of settings, those that were sent."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, MetricBody):
-        return value.to_stored()
-    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
-
-
-def _refuse_large(documents: Mapping[str, JsonValue], before: Mapping[str, JsonValue] | None = None) -> None:
-    """Refuse documents that are too large together; those of an older experiment may still become smaller."""
-    sizes = {field: size_of(document) for field, document in documents.items()}
-    held = sum(map(size_of, before.values())) if before else 0
-    if sum(sizes.values()) > max(held, limits.DOCUMENT_BYTES.value):
-        largest = max(sizes, key=sizes.__getitem__)
-        raise ValidationFailed(limits.DOCUMENT_BYTES.detail, code="too_large", attr=largest)
-
-
-def _participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:
-    properties = filters.get("properties")
-    return [item for item in properties if isinstance(item, dict)] if isinstance(properties, list) else None
-
-
-def _aggregation_group_type_index(filters: Mapping[str, JsonValue]) -> int | None:
-    index = filters.get("aggregation_group_type_index")
-    return index if isinstance(index, int) else None
-
-
-def _variants(parameters: JsonValue) -> list[JsonDict] | None:
-    """Return the variants in the parameters, if there are any."""
-    variants = parameters.get(VARIANTS) if isinstance(parameters, dict) else None
-    return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else None
-
-
-def _refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]) -> None:
-    """Refuse to change the flag's split through the experiment; the same variants may come in any order."""
-    shares = {variant["key"]: variant.get("rollout_percentage") for variant in of_flag}
-    same = len(given) == len(of_flag) and all(
-        variant["key"] in shares and shares[variant["key"]] == variant.get("rollout_percentage") for variant in given
-    )
-    if not same:
-        raise ValidationFailed("Can't update feature_flag_variants on Experiment")

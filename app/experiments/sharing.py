@@ -26,12 +26,14 @@ class SharedCounts:
         flag, project = experiment.feature_flag, self._project
         return json.dumps(
             [
-                [kind, project.id, project.timezone, project.test_account_filters],
+                [kind, project.id, project.timezone, project.test_account_filters, project.default_attribution],
                 [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
                 [experiment.parameters, experiment.filters, experiment.secondary_metrics],
                 [experiment.metrics, experiment.metrics_secondary, experiment.saved_metrics_ids],
                 [metric.query for metric in experiment.saved_metrics],
                 [experiment.exposure_criteria, experiment.only_count_matured_users],
+                [experiment.scheduling_config, experiment.circuit_breakers, experiment.automatic_actions],
+                [experiment.exposure_freeze, experiment.baseline_hold],
                 [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
                 [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
             ]

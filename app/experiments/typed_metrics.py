@@ -1,7 +1,8 @@
 """Checks typed metrics before they are stored, and lists those of an experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
+from app.common.errors import ValidationFailed
 from app.http.fields import refusal
 from app.metrics.queries.metric_limits import check_metric_limits
 from app.metrics.queries.typed.reading import filters_of, nodes_of
@@ -26,3 +27,17 @@ def check_metrics(metrics: Sequence[TypedMetric] | None) -> Sequence[TypedMetric
     for metric in metrics or ():
         check_metric(metric)
     return metrics
+
+
+async def check_before_storing(attr: str, check: Awaitable[None]) -> None:
+    """Run a check of a field's filters.
+
+    Raises
+    ------
+    ValidationFailed
+        With the field's name, where the check refuses a filter.
+    """
+    try:
+        await check
+    except InvalidFilter as error:
+        raise ValidationFailed(error.detail, code=error.code, attr=attr) from error

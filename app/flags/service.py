@@ -24,6 +24,7 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
+from app.flags.interventions import freeze
 from app.flags.options import validate_options, with_enrollment
 from app.flags.payloads import validate_payloads
 from app.flags.repository import FlagRepository, FlagSelection, KeyTaken
@@ -144,15 +145,33 @@ class FlagService:
         flag.filters = filters
         await self._store(flag, before, changed_by)
 
-    async def activate(self, flag: FeatureFlag, changed_by: User) -> None:
+    async def activate(self, flag: FeatureFlag, changed_by: User | None) -> None:
         before = _state(flag)
         flag.active = True
         await self._store(flag, before, changed_by)
 
-    async def deactivate(self, flag: FeatureFlag, changed_by: User) -> None:
+    async def deactivate(self, flag: FeatureFlag, changed_by: User | None) -> None:
         before = _state(flag)
         flag.active = False
         await self._store(flag, before, changed_by)
+
+    async def rewrite(
+        self, flag: FeatureFlag, filters: JsonDict, changed_by: User | None, *, is_checked: bool = False
+    ) -> None:
+        """Replace the filters by others that were made of them. Those that may be too large have to be checked."""
+        before = _state(flag)
+        if is_checked:
+            await self._validate(filters, flag.id)
+        flag.filters = filters
+        await self._store(flag, before, changed_by)
+
+    async def freeze(
+        self, flag: FeatureFlag, name: str, description: str, distinct_ids: Sequence[str], changed_by: User
+    ) -> int:
+        """Release the flag to listed persons only, and return the id of the cohort that lists them."""
+        cohort = await self._cohorts.create_list(name, description, distinct_ids, changed_by)
+        await self.rewrite(flag, freeze(flag.filters, cohort.id), changed_by, is_checked=True)
+        return cohort.id
 
     async def ship(self, flag: FeatureFlag, variant_key: str, changed_by: User) -> None:
         """Give one variant to everyone."""
@@ -174,7 +193,7 @@ class FlagService:
             pass
         return free
 
-    async def _store(self, flag: FeatureFlag, before: State, changed_by: User) -> None:
+    async def _store(self, flag: FeatureFlag, before: State, changed_by: User | None) -> None:
         await self._flags.flush()
         await self._log.record(
             "FeatureFlag", flag.id, "updated", changed_by, before=before, after=_state(flag), name=flag.key

@@ -44,6 +44,7 @@ _STATUS_DESCRIPTIONS = {
     405: "The path does not support the method; `Allow` lists those that it does.",
     406: "The `Accept` header excludes JSON.",
     408: "The body did not arrive in time.",
+    409: "The state of the object does not allow it: `code` says why.",
     412: "The object has changed since it was read: its `ETag` differs.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",

@@ -6,6 +6,7 @@ from app.common import limits
 from app.common.errors import (
     AppError,
     AuthenticationFailed,
+    Conflict,
     InvalidHost,
     MethodNotAllowed,
     MissingScope,
@@ -30,6 +31,7 @@ _ALIKE: Final[tuple[AppError, ...]] = (
     MethodNotAllowed("TRACE"),
     NotAcceptable(),
     RequestTimeout(),
+    Conflict("Not done yet: The flag is in the code.", code="checklist_incomplete"),
     PreconditionFailed(),
     PayloadTooLarge(f"The request body is larger than {limits.BODY_BYTES.value:,} bytes."),
     UnsupportedMediaType('Unsupported media type "text/plain" in request.'),

@@ -18,6 +18,7 @@ from app.experiments.counting.dependencies import build_counter
 from app.experiments.dependencies import ExperimentId, get_detached_experiment
 from app.experiments.health.definition import DefinitionChecker
 from app.experiments.loading import ExperimentViews
+from app.experiments.phases.dependencies import build_launch_checklist
 from app.experiments.repository import ExperimentQueries
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database
@@ -85,7 +86,9 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     counter = build_counter(database, materializer, project)
     checker = DefinitionChecker(MetricQueryBuilder(database, project))
-    return PageService(project, counter, SharedCounts(materializer.shared, project), checker)
+    return PageService(
+        project, counter, SharedCounts(materializer.shared, project), checker, build_launch_checklist(database, project)
+    )
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

@@ -46,7 +46,7 @@ def build_densities_chart(metric: MetricAnalysisRead, unit: str) -> Figure | Non
             curves.append({"variant": variant.key, "mean": posterior.mean, "x": _short(x), "y": _short(y)})
     if not curves:
         return None
-    write, measure = _writer(analysis), name_measure(analysis, unit)
+    write, measure = _writer(analysis), name_measure(metric, unit)
     return Figure(
         kind="densities",
         title=f"Where the {measure} probably lies",
@@ -187,18 +187,25 @@ def build_exposures_chart(exposures: ExposuresRead, planned: Mapping[str, Sequen
     )
 
 
-def build_funnel_chart(results: FunnelResultsRead | TrendResultsRead | None, unit: str) -> Figure | None:
+def build_funnel_chart(
+    results: FunnelResultsRead | TrendResultsRead | None, unit: str, target: MetricAnalysisRead
+) -> Figure | None:
     """Build the chart of how many persons or groups that entered reached each step."""
-    if not isinstance(results, FunnelResultsRead):
-        return None
-    bars = sorted(  # the variants of a step stay in their order
-        (
+    if isinstance(results, FunnelResultsRead):
+        found = (
             _Bar(index + 1, step.custom_name or step.name, step.breakdown_value[0], step.count, steps[0].count)
             for steps in results.insight
             for index, step in enumerate(steps)
-        ),
-        key=lambda bar: bar.step,
-    )
+        )
+    elif target.step_names and target.step_counts:
+        found = (
+            _Bar(index + 1, name, variant, counts[index], counts[0])
+            for variant, counts in target.step_counts.items()
+            for index, name in enumerate(target.step_names)
+        )
+    else:
+        return None
+    bars = sorted(found, key=lambda bar: bar.step)  # the variants of a step stay in their order
     return Figure(
         kind="funnel",
         title="The funnel",
@@ -229,9 +236,47 @@ def is_conversion_rate(analysis: AnalysisRead) -> bool:
     return analysis.metric_type == "funnel"
 
 
-def name_measure(analysis: AnalysisRead, unit: str) -> str:
+def name_measure(metric: MetricAnalysisRead, unit: str) -> str:
+    """Return what the means of an analyzed metric are, in two words."""
+    kind = "" if metric.analysis is None else metric.analysis.metric_type
+    if kind == "funnel" and metric.metric_type not in {None, "funnel"}:  # a share that is not a conversion
+        return "share retained" if metric.metric_type == "retention" else f"share of {unit}"
     mean = "mean per person" if unit == PERSONS else f"mean over {unit}"
-    return {"funnel": "conversion rate", "ratio": "ratio"}.get(analysis.metric_type, mean)
+    return {"funnel": "conversion rate", "ratio": "ratio"}.get(kind, mean)
+
+
+def name_sum(metric: MetricAnalysisRead) -> str:
+    """Return what the sums of an analyzed metric are, as the heading of a column."""
+    if metric.analysis is None or not is_conversion_rate(metric.analysis):
+        return "Sum" if metric.metric_type != "ratio" else "Sum of the numerator"
+    return {"retention": "Came back", "mean": "With it"}.get(metric.metric_type or "", "Converted")
+
+
+def describe_counts(metric: MetricAnalysisRead, unit: str) -> list[str]:
+    """Return how a typed metric was counted, in sentences: who is left out, and what was capped."""
+    if metric.analysis is None or metric.exposed is None:
+        return []
+    found = []
+    analyzed = {one.key: int(one.number_of_samples) for one in metric.analysis.variants}
+    waiting = {key: exposed - analyzed.get(key, 0) for key, exposed in metric.exposed.items()}
+    if any(waiting.values()):
+        why = (
+            "they did not start, or their window is not over"
+            if metric.metric_type == "retention"
+            else ("their conversion window is not over")
+        )
+        left_out = ", ".join(f"{count:,} of {metric.exposed[key]:,} in {key}" for key, count in waiting.items())
+        found.append(f"Exposed {unit} that are left out, because {why}: {left_out}.")
+    for name, capped in (
+        ("Values", metric.capped),
+        ("Values of the numerator", metric.numerator_capped),
+        ("Values of the denominator", metric.denominator_capped),
+    ):
+        if capped is not None and capped.lower is not None:
+            found.append(f"{name} below {capped.lower:,.6g} count as that: {capped.persons_below:,} {unit}.")
+        if capped is not None and capped.upper is not None:
+            found.append(f"{name} above {capped.upper:,.6g} count as that: {capped.persons_above:,} {unit}.")
+    return found
 
 
 def _sums(counts: Sequence[Number], step: int) -> list[Number]:

@@ -104,7 +104,7 @@ def build_charts(page: ExperimentPage) -> Sequence[Figure]:
         figures.build_differences_chart(metrics),
         figures.build_timeseries_chart(report.overview.timeseries),
         figures.build_exposures_chart(report.exposures, report.planned),
-        figures.build_funnel_chart(report.verdict.results, report.exposures.unit),
+        figures.build_funnel_chart(report.verdict.results, report.exposures.unit, metrics[0]),
     )
     return [chart for chart in built if chart is not None]
 
@@ -136,6 +136,8 @@ def _environment() -> Environment:
         "file_policy": content_policy(is_file=True),
         "is_conversion_rate": figures.is_conversion_rate,
         "name_measure": figures.name_measure,
+        "name_sum": figures.name_sum,
+        "describe_counts": figures.describe_counts,
         "titles": TITLES,
         "capitalized": capitalized,
         "format_level": figures.format_level,

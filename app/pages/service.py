@@ -15,6 +15,7 @@ from app.experiments.health.definition import DefinitionChecker
 from app.experiments.health.rules import Finding
 from app.experiments.health.service import HealthReport, report_ahead, report_health
 from app.experiments.lifecycle import Status
+from app.experiments.phases.checklist import ChecklistItem, LaunchChecklist
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.schemas import DecisionRead
@@ -62,6 +63,8 @@ class ExperimentPage:
         The recommendation before the start.
     findings : sequence of Finding
         Before the start: what keeps the experiment from being launched. Later ones are in the report.
+    checklist : sequence of ChecklistItem
+        Before the start: what is done and what is missing.
     timezone : ZoneInfo
         The project's: the page shows all times in it.
     """
@@ -70,6 +73,7 @@ class ExperimentPage:
     experiment: Experiment
     status: Status
     variants: Sequence[PlannedVariant]
+    target_metric: str  # of a typed one, its name
     secondary_metrics: Sequence[str]
     computed_at: dt.datetime
     timezone: ZoneInfo
@@ -77,14 +81,21 @@ class ExperimentPage:
     ahead: DecisionRead | None
     problem: str = ""
     findings: Sequence[Finding] = ()
+    checklist: Sequence[ChecklistItem] = ()
 
 
 class PageService:
     """Pages of one project's experiments. It takes loaded experiments, and opens short transactions of its own."""
 
     def __init__(
-        self, project: Project, counter: ExperimentCounter, shared: SharedCounts, checker: DefinitionChecker
+        self,
+        project: Project,
+        counter: ExperimentCounter,
+        shared: SharedCounts,
+        checker: DefinitionChecker,
+        checklists: LaunchChecklist,
     ) -> None:
+        self._checklists = checklists
         self._checker = checker
         self._shared = shared
         self._project = project
@@ -93,8 +104,11 @@ class PageService:
     async def page(self, experiment: Experiment) -> ExperimentPage:
         report, problem, status, ahead = None, "", current_status(experiment), decide_ahead(experiment)
         findings: Sequence[Finding] = ()
+        metrics = metrics_of(experiment)
+        checklist: Sequence[ChecklistItem] = ()
         if ahead is not None:
             findings = (await report_ahead(experiment, self._checker)).findings
+            checklist = await self._checklists.of(experiment)
         else:
             try:
                 report = await self._shared.result("page", experiment, lambda: self._report(experiment))
@@ -105,13 +119,15 @@ class PageService:
             experiment=experiment,
             status=status,
             variants=_variants(experiment, report),
-            secondary_metrics=[metric.name for metric in metrics_of(experiment)[1:]],
+            target_metric=metrics[0].name if metrics[0].typed else "",
+            secondary_metrics=[metric.name for metric in metrics[1:]],
             computed_at=utc_now(),
             timezone=ZoneInfo(self._project.timezone),
             report=report,
             ahead=ahead,
             problem=problem,
             findings=findings,
+            checklist=checklist,
         )
 
     async def _report(self, experiment: Experiment) -> ExperimentReport:

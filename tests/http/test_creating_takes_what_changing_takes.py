@@ -24,6 +24,7 @@ SENT: dict[str, Json] = {
             {"key": "email", "value": "@a.example", "operator": "not_icontains", "type": "person"}
         ],
         "anonymize_ips": True,
+        "default_attribution": "exposure",
     },
     f"{PROJECT}experiments/": {
         "name": "Checkout button",
@@ -44,6 +45,19 @@ SENT: dict[str, Json] = {
         "exposure_criteria": {"multiple_variant_handling": "first_seen"},
         "saved_metrics_ids": [],
         "only_count_matured_users": True,
+        "scheduling_config": {
+            "end_at": "2199-01-15T09:00:00Z",
+            "ramp": [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 100}],
+        },
+        "circuit_breakers": [
+            {
+                "metric_uuid": "primary",
+                "direction": "decrease",
+                "threshold_relative": 0.1,
+                "min_exposures": 1000,
+                "action": "pause",
+            }
+        ],
     },
     f"{PROJECT}experiment_saved_metrics/": {
         "name": "Purchases",

@@ -122,6 +122,17 @@ async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong
     assert "The insight 'FUNNEL' cannot be counted" in pages[1]
 
 
+async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor: Visitor) -> None:
+    schedule = {"start_at": "2199-01-01T09:00:00Z", "ramp": "default"}
+    draft = await service.create_experiment(start_date=None, end_date=None, scheduling_config=schedule)
+
+    text = (await visitor.look(draft)).text
+
+    assert "recommended The flag is in the code An SDK has not evaluated the flag lately" in text
+    assert "done The metrics, the exposure and the flag can be counted" in text
+    assert "2199-01-01T09:00:00Z" in text
+
+
 async def test_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
 

@@ -39,6 +39,7 @@ def _read(project: Project) -> ProjectRead:
         timezone=project.timezone,
         test_account_filters=project.test_account_filters,
         anonymize_ips=project.anonymize_ips,
+        default_attribution=project.default_attribution,
         api_token=project.api_token,
         created_at=project.created_at,
         updated_at=project.updated_at,

@@ -86,6 +86,23 @@ TestAccountFilters = Annotated[
 ]
 
 
+def read_attribution(value: object) -> object:
+    """Accept the names of attributions."""
+    if value not in ATTRIBUTIONS:
+        shown = str(value)[:100].encode(errors="replace").decode()
+        raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": shown})
+    return value
+
+
+ATTRIBUTIONS = ("events", "exposure")
+Attribution = Annotated[
+    str,
+    BeforeValidator(read_attribution),
+    NotNull,
+    Field(examples=["events"], json_schema_extra={"enum": [*ATTRIBUTIONS]}),
+]
+
+
 class _FilteringBody(RequestBody):
     @classmethod
     async def prepare(cls, document: object) -> None:
@@ -105,6 +122,7 @@ class ProjectCreate(_FilteringBody):
     timezone: Timezone = "UTC"
     test_account_filters: TestAccountFilters = Field(default=[])
     anonymize_ips: Boolean = False
+    default_attribution: Attribution = "events"
 
 
 class ProjectUpdate(_FilteringBody):
@@ -120,6 +138,7 @@ class ProjectUpdate(_FilteringBody):
     timezone: Omittable[Timezone] = None
     test_account_filters: Omittable[TestAccountFilters] = None
     anonymize_ips: Omittable[Boolean] = None
+    default_attribution: Omittable[Attribution] = None
 
 
 class ProjectRead(ResponseBody):
@@ -135,6 +154,11 @@ class ProjectRead(ResponseBody):
     )
     anonymize_ips: bool = Field(
         description="Whether events are stored without the IP address of their sender.", examples=[False]
+    )
+    default_attribution: str = Field(
+        description="What tells the variant of the events of funnels and trends, in experiments whose "
+        "`parameters.attribution` does not say it: `events` (their property `$feature/<flag key>`) or `exposure`.",
+        examples=["events"],
     )
     api_token: str = Field(
         description="The public, write-only token with which SDKs send events.", examples=["phc_3xAmPl3"]

@@ -60,6 +60,7 @@ class ProjectService:
         project = _new_project(organization, body.name, body.timezone)
         project.test_account_filters = body.test_account_filters
         project.anonymize_ips = body.anonymize_ips
+        project.default_attribution = body.default_attribution
         await self._accounts.add(project)
         return project
 

@@ -33,6 +33,8 @@ class Project(Base):
     # Conditions, as clients wrote them, that exclude test accounts from metrics that ask for it.
     test_account_filters: Mapped[list[Any]] = mapped_column(JsonColumn, default=list, server_default="[]")
     anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # What tells the variant of events in experiments whose parameters do not say it.
+    default_attribution: Mapped[str] = mapped_column(String(16), default="events", server_default="events")
     # Events before this time, in microseconds as in the table of events, have been removed.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)

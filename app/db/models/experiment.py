@@ -67,6 +67,13 @@ class Experiment(Base):
     exposure_criteria: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     saved_metrics_ids: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonColumn)
     only_count_matured_users: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # What is to happen by itself, and what has; see ``app.experiments.automation``.
+    scheduling_config: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    circuit_breakers: Mapped[list[Any] | None] = mapped_column(JsonColumn)
+    automatic_actions: Mapped[list[Any] | None] = mapped_column(JsonColumn)
+    # How the flag's filters were before they were frozen to the exposed persons, or held at the baseline.
+    exposure_freeze: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    baseline_hold: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     archived: Mapped[bool] = mapped_column(default=False)
     conclusion: Mapped[str | None] = mapped_column(String(32))
     conclusion_comment: Mapped[str | None] = mapped_column(Text)

@@ -1,15 +1,18 @@
 """Checks an experiment's definition without counting: what keeps a draft from being launched."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
-from app.experiments.scorecard.counting import PRIMARY, ExperimentMetric, metrics_of
+from app.experiments.automation.schemas import read_schedule
+from app.experiments.scorecard.counting import PRIMARY, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.flags.filters import CONTROL, variant_keys
+from app.flags.interventions import rollout_of
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.parsing import custom_exposure
 from app.metrics.queries.service import MetricQueryBuilder
@@ -39,16 +42,15 @@ class DefinitionChecker:
         found = []
         for metric in metrics_of(experiment):
             await asyncio.sleep(0)  # each takes a millisecond of the event loop
-            is_typed, is_target = metric.typed is not None, metric.id == PRIMARY
-            work = self._find_typed_problem(metric, experiment) if is_typed else self._find_problem(metric.filters)
-            if not (detail := await work):
-                continue
-            if is_typed:
-                found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
-            else:
+            if metric.typed is not None:
+                if detail := await self._queries.problem_of_typed(metric.typed, experiment):
+                    found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
+            elif detail := await self._find_problem(metric.filters):
+                is_target = metric.id == PRIMARY
                 name = "The target metric" if is_target else f"Secondary metric {metric.id.rpartition('-')[2]}"
                 found.append(Problem("filters" if is_target else "secondary_metrics", f"{name}: {detail}"))
-        if detail := await self._find_criteria_problem(experiment):
+        found += _find_repeated_ids(experiment)
+        if detail := await self._queries.problem_of_criteria(experiment):
             found.append(Problem("exposure_criteria", f"`exposure_criteria`: {detail}"))
         exposure = custom_exposure(experiment.parameters)
         if exposure and (detail := await self._find_problem({**exposure, "insight": "TRENDS"})):
@@ -71,22 +73,6 @@ class DefinitionChecker:
             detail += f" There are {left_out} more problems: see `health/`." if left_out > 0 else ""
             raise ValidationFailed(detail, code=problems[0].code, attr=problems[0].attr)
 
-    async def _find_typed_problem(self, metric: ExperimentMetric, experiment: Experiment) -> str:
-        try:
-            await self._queries.typed(metric.typed, experiment)
-        except ValidationFailed as refusal:
-            return refusal.detail
-        return ""
-
-    async def _find_criteria_problem(self, experiment: Experiment) -> str:
-        if not experiment.exposure_criteria:
-            return ""
-        try:
-            await self._queries.exposures(experiment, self._queries.planned_scope(experiment))
-        except ValidationFailed as refusal:
-            return refusal.detail
-        return ""
-
     async def _find_problem(self, filters: Filters) -> str:
         """Return why a metric cannot be counted, or an empty text."""
         if not filters:
@@ -103,6 +89,16 @@ class DefinitionChecker:
             return refusal.detail
 
 
+def _find_repeated_ids(experiment: Experiment) -> list[Problem]:
+    """Return a problem for each id that several typed metrics have: only one of them could be asked for."""
+    counts = Counter(metric.uuid for metric in metrics_of(experiment) if metric.uuid is not None)
+    return [
+        Problem("metrics", f"Several metrics have the uuid {uuid}: each needs its own.")
+        for uuid, count in counts.items()
+        if count > 1
+    ]
+
+
 def find_flag_problems(experiment: Experiment) -> list[Problem]:
     """Return what of its flag keeps an experiment from being launched."""
     flag, found = experiment.feature_flag, []
@@ -112,6 +108,9 @@ def find_flag_problems(experiment: Experiment) -> list[Problem]:
     if CONTROL not in variants or len(variants) < 2:
         detail = f"The feature flag needs a variant {CONTROL!r} and at least one other."
         found.append(Problem("feature_flag_key", detail, "invalid_state"))
+    if read_schedule(experiment.scheduling_config).ramp and rollout_of(flag.filters) is None:
+        detail = "A ramp needs a feature flag with exactly one release condition, whose rollout grows."
+        found.append(Problem("scheduling_config", detail, "invalid_state"))
     return found
 
 

@@ -7,6 +7,12 @@ from app.experiments.health.definition import Problem
 from app.experiments.health.rules import Finding
 from app.experiments.lifecycle import describe_empty_window
 from app.experiments.scorecard.metric_settings import unknown_settings
+from app.metrics.queries.exposure_attribution import (
+    ATTRIBUTION,
+    attribution_of,
+    describe_unknown_attribution,
+    read_attribution,
+)
 
 
 def find_invalid_parts(problems: Sequence[Problem]) -> list[Finding]:
@@ -56,6 +62,24 @@ def find_unknown_settings(experiment: Experiment) -> list[Finding]:
             ["Change `secondary_metrics`."],
         )
         for one in unknown_settings(experiment.secondary_metrics)
+    ]
+
+
+def find_unknown_attribution(experiment: Experiment) -> list[Finding]:
+    """Return the finding for an attribution that was stored before it had a meaning, and is none."""
+    value = attribution_of(experiment.parameters)
+    if value is None or read_attribution(value) is not None:
+        return []
+    return [
+        Finding(
+            "UNKNOWN_SETTING",
+            ATTRIBUTION,
+            "warning",
+            "The attribution is not understood",
+            f"`parameters.attribution`: {describe_unknown_attribution(value)} It has no effect.",
+            {"field": ATTRIBUTION},
+            ["Change `parameters.attribution`, or remove it."],
+        )
     ]
 
 

@@ -31,11 +31,17 @@ class FilterProblems:
         found = [problem async for problem in self._in_flag(experiment)]
         slices = TimeSlices()
         metrics = metrics_of(experiment) if with_metrics else []
-        for metric in metrics:  # the experiment's own exposure has a finding of its own
-            if problem := await self._queries.problem_of(metric.filters):
+        for metric in metrics:  # `custom_exposure_filter` has a finding of its own
+            if metric.typed is None:
+                problem = await self._queries.problem_of(metric.filters)
+            else:
+                problem = await self._queries.problem_of_typed(metric.typed, experiment)
+            if problem:
                 found.append(f"the metric {metric.name!r}: {problem}")
             if slices.are_over():
                 await slices.pause()
+        if with_metrics and (problem := await self._queries.problem_of_criteria(experiment)):
+            found.append(f"`exposure_criteria`: {problem}")
         return found
 
     async def _in_flag(self, experiment: Experiment) -> AsyncIterator[str]:

@@ -12,11 +12,12 @@ from app.experiments.results.target import MetricEvidence
 from app.experiments.scorecard.progress import Progress
 from app.flags.filters import CONTROL
 from app.metrics.queries.models import PERSONS
+from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
 # Shares above which persons in several variants, and events without a variant, are reported.
 SEVERAL_SHARE = 0.001
-WITHOUT_VARIANT_SHARE = 0.5
+WITHOUT_VARIANT_SHARE = 0.5  # also that of exposures without a group
 UNDERPOWERED_DAYS = 60
 
 
@@ -32,6 +33,8 @@ class Evidence:
         None where the target metric cannot be counted; ``metric_problem`` says why.
     unit : str
         What the flag assigns, in the plural: persons, or groups of a type.
+    attributed_by : {"events", "exposure"}
+        What tells the variant of the metric's events.
     lost_variants : mapping of str to int
         Persons or groups who were shown a variant that the flag has no longer.
     without_group : int
@@ -49,6 +52,7 @@ class Evidence:
     forced_variants: Sequence[str]
     split_changes: Sequence[SplitChange]
     unit: str
+    attributed_by: AttributedBy
     lost_variants: Mapping[str, int]
     without_group: int
     exposed: Mapping[str, int]
@@ -73,49 +77,6 @@ class Finding:
     actions: Sequence[str]
 
 
-def exposures_removed(detail: str) -> Finding:
-    """Return the finding for an experiment whose exposure events were removed."""
-    return Finding(
-        "EVENTS_REMOVED",
-        None,
-        "warning",
-        "Exposures cannot be counted any more",
-        detail,
-        {},
-        ["Start a new experiment, or go back to the exposure event that was counted before."],
-    )
-
-
-def filters_not_understood(problems: Sequence[str]) -> Finding:
-    """Return the finding for stored filters that match no one: not understood, or about what is gone."""
-    shown: list[JsonValue] = list(problems)
-    return Finding(
-        "FILTER_NOT_UNDERSTOOD",
-        None,
-        "critical",
-        "A filter is not understood",
-        f"What cannot be evaluated matches no one, whatever it was meant to say: {'; '.join(problems)}",
-        {"problems": shown},
-        ["Write the filter as `docs/reference/filters.md` says, or remove what is gone from it."],
-    )
-
-
-def metric_not_counted(metric_id: str, name: str, detail: str) -> Finding:
-    """Return the finding for a metric that repeatedly could not be counted in the background."""
-    return Finding(
-        "METRIC_NOT_COUNTED",
-        None,
-        "warning",
-        "A metric cannot be counted",
-        f"Counting {name!r} failed several times in a row: {detail} It is tried again ever more rarely.",
-        {"metric_id": metric_id},
-        [
-            "Simplify the metric: fewer steps, conditions or intervals, or a later start.",
-            "Change the metric, and it is tried at once.",
-        ],
-    )
-
-
 def check(evidence: Evidence) -> list[Finding]:
     """Return the findings, the most severe first."""
     return sort_findings([finding for rule in _RULES for finding in rule(evidence)])
@@ -126,10 +87,13 @@ def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.severity])
 
 
+_OF_NO_DATA = {"METRIC_NO_EVENTS", "ZERO_EXPOSURES"}
+
+
 def status_of(evidence: Evidence, findings: Sequence[Finding]) -> Status:
     """Return the status of an experiment that has started: waiting while there are no data and nothing is wrong."""
     has_data = bool(sum(evidence.exposed.values()) or (evidence.metric and evidence.metric.total))
-    if evidence.is_running and not has_data and {finding.code for finding in findings} <= {"METRIC_NO_EVENTS"}:
+    if evidence.is_running and not has_data and {finding.code for finding in findings} <= _OF_NO_DATA:
         return "waiting"
     severities = {finding.severity for finding in findings}
     if "critical" in severities:
@@ -271,7 +235,7 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
     of_variants = evidence.metric.of_variants
     tests = sum(count for key, count in of_variants.items() if key != CONTROL)
     if sum(of_variants.values()) == 0:
-        return  # reported by the check for the flag's property
+        return  # reported by the checks of what tells the variant
     if not of_variants.get(CONTROL):
         yield _without_data("NO_CONTROL_VARIANT", "control", evidence.metric)
     elif not tests:
@@ -300,8 +264,10 @@ def _metric(evidence: Evidence) -> Iterator[Finding]:
             "The target metric cannot be counted",
             evidence.metric_problem,
             {},
-            ["Set the experiment's `filters` to a funnel or a trend."],
+            ["Set the experiment's `metrics`, or its `filters` to a funnel or a trend of 2022."],
         )
+    elif metric.is_typed:
+        yield from _typed_metric(evidence, metric)
     elif metric.total == 0:
         yield Finding(
             "METRIC_NO_EVENTS",
@@ -315,6 +281,30 @@ def _metric(evidence: Evidence) -> Iterator[Finding]:
                 "Check whether the metric's filters exclude every event.",
             ],
         )
+
+
+def _typed_metric(evidence: Evidence, metric: MetricEvidence) -> Iterator[Finding]:
+    """Metrics of exposed persons: without exposures there is nothing to count, which is reported for itself."""
+    exposed = sum(evidence.exposed.values())
+    if not exposed or (metric.total and not metric.is_silent):
+        return
+    detail = f"{exposed} {evidence.unit} were exposed, and not one has an event that counts: of the metric's name, at "
+    detail += "or after the exposure, inside the conversion window."
+    if not metric.total:
+        detail = f"{exposed} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
+        detail += "window is not over."
+    yield Finding(
+        "METRIC_NO_EVENTS",
+        None,
+        "warning",
+        "The target metric has no events",
+        detail,
+        {"exposed": exposed, "counted": metric.total},
+        [
+            "Compare the names of the metric's events, and their distinct ids, with those that arrive (`GET events/`).",
+            "Check whether the metric's filters exclude every event, and whether its events come before the exposure.",
+        ],
+    )
 
 
 def _not_comparable(evidence: Evidence) -> Iterator[Finding]:
@@ -333,43 +323,25 @@ def _not_comparable(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _missing_property(evidence: Evidence) -> Iterator[Finding]:
-    metric = evidence.metric
-    if metric is None or not metric.total:
-        return
-    share = metric.without_variant / metric.total
-    if share <= WITHOUT_VARIANT_SHARE:
-        return
-    nothing = not sum(metric.of_variants.values())
-    yield Finding(
-        "MISSING_FLAG_PROPERTY",
-        "all" if nothing else "most",
-        "critical" if nothing else "warning",
-        "Events do not say which variant was shown",
-        f"{metric.without_variant} of {metric.total} {metric.unit} of the target metric do not name a "
-        "variant (`$feature/<flag key>`), and are not counted for any.",
-        {"without_variant": metric.without_variant, "total": metric.total},
-        [
-            "On a server, send the property yourself, or use the SDK's `send_feature_flags`.",
-            "In a browser, evaluate the flag before the events are captured.",
-        ],
-    )
-
-
 def _exposure(evidence: Evidence) -> Iterator[Finding]:
-    if sum(evidence.exposed.values()) or evidence.in_several:
+    if sum(evidence.exposed.values()) or evidence.in_several or evidence.metric is None:
         return
-    if evidence.metric is None or not evidence.metric.total:
+    if not evidence.metric.is_typed and not evidence.metric.total:
         return  # nothing has happened at all
+    consequence = "trends count every variant's exposure as 1, and means are unknown."
+    if evidence.metric.is_typed:
+        consequence = f"the metric counts what exposed {evidence.unit} do, and there are none."
     yield Finding(
         "ZERO_EXPOSURES",
         None,
         "warning",
         "No person was exposed" if evidence.unit == PERSONS else f"No {evidence.unit} were exposed",
-        f"The metric has events, but there is no event `{evidence.exposure_event}` inside the window: trends count "
-        "every variant's exposure as 1, and means are unknown.",
+        f"There is no event `{evidence.exposure_event}` with a variant inside the window: {consequence}",
         {"exposure_event": evidence.exposure_event},
-        ["Evaluate the flag with an SDK that reports it, or define exposure in `custom_exposure_filter`."],
+        [
+            "Evaluate the flag with an SDK that reports it, or say what exposure is in `exposure_criteria` (metrics of "
+            "2022: `custom_exposure_filter`)."
+        ],
     )
 
 
@@ -430,7 +402,6 @@ _RULES = (
     _missing_group,
     _metric,
     _not_comparable,
-    _missing_property,
     _variants,
     _exposure,
     _unreadable_exposure,

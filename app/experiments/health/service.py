@@ -1,35 +1,37 @@
 """Gathers the evidence about an experiment, and checks it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
+from app.experiments.health.attribution_rules import check_attribution
+from app.experiments.health.bias_findings import find_pre_exposure_bias
+from app.experiments.health.counting_findings import exposures_removed, filters_not_understood, metric_not_counted
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.health.definition_findings import (
     find_early_flag,
     find_empty_window,
     find_invalid_parts,
+    find_unknown_attribution,
     find_unknown_settings,
 )
 from app.experiments.health.filter_problems import FilterProblems
+from app.experiments.health.phase_findings import find_phases
 from app.experiments.health.rules import (
     Evidence,
     Finding,
     check,
-    exposures_removed,
-    filters_not_understood,
-    metric_not_counted,
     sort_findings,
     status_of,
 )
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, adjusted_metrics, metrics_of
 from app.experiments.scorecard.progress import Progress
-from app.experiments.scorecard.service import estimate_progress
+from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
@@ -66,7 +68,7 @@ class HealthService:
         problems = await self._filters.of(experiment, with_metrics=not _is_ahead(experiment))
         added = [filters_not_understood(problems)] if problems else []
         try:
-            return _with(await self._counted_report(experiment), added)
+            return _with(_without_causes(await self._counted_report(experiment), problems), added)
         except ValidationFailed:
             if not added:
                 raise
@@ -82,7 +84,9 @@ class HealthService:
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:
-        return await report_health(experiment, await self._counter.count(experiment, only={PRIMARY}))
+        given_up = {failure.metric_id for failure in self._failures.given_up(experiment.id)}
+        needed = {PRIMARY} | (adjusted_metrics(experiment) - given_up)
+        return await report_health(experiment, await self._counter.count(experiment, only=needed))
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
@@ -98,6 +102,7 @@ async def report_ahead(experiment: Experiment, checker: DefinitionChecker) -> He
     """Check the definition of an experiment that has not started."""
     problems = [*find_flag_problems(experiment), *await checker.problems(experiment)]
     found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
+    found += find_phases(experiment)
     is_wrong = any(finding.severity == "critical" for finding in found)
     return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
@@ -114,14 +119,34 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
         return _WAITING
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
-    target, scorecard = counted.target, counted.require_scorecard()
-    if isinstance(target, ValidationFailed):
-        return check_experiment(experiment, scorecard.exposures, None, target.detail)
+    scorecard = counted.require_scorecard()
+    metric, problem = _target_evidence(counted.target, scorecard)
+    if metric is None:
+        return check_experiment(experiment, scorecard.exposures, None, problem)
     try:
         progress = await estimate_progress(experiment, scorecard)
+        biased = await find_bias(experiment, scorecard)
     except ValidationFailed:  # stats_config no longer fits the flag: the analysis reports that
-        progress = None
-    return check_experiment(experiment, scorecard.exposures, target.evidence, progress=progress)
+        progress, biased = None, []
+    found = find_pre_exposure_bias(biased, scorecard.exposures.query.unit)
+    return _with(check_experiment(experiment, scorecard.exposures, metric, progress=progress), found)
+
+
+def _target_evidence(
+    target: CountedTarget | ValidationFailed, scorecard: Scorecard
+) -> tuple[MetricEvidence | None, str]:
+    """Return the counts of the target metric, of 2022 or typed, or why there are none."""
+    if not isinstance(target, ValidationFailed):
+        return target.evidence, ""
+    typed = next((one for one in scorecard.metrics if one.metric.id == PRIMARY and one.metric.typed), None)
+    if typed is None:
+        return None, target.detail
+    if typed.counts is None:
+        return None, typed.problem
+    keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
+    persons = dict(zip(keys, typed.counts[0, :, -1].astype(int).tolist(), strict=True))
+    is_silent = not typed.counts[1 if typed.has_steps else 2 :, :, -1].any()
+    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=is_silent), ""
 
 
 def check_experiment(
@@ -142,6 +167,7 @@ def check_experiment(
         forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
         split_changes=exposures.split.changes,
         unit=exposures.query.unit,
+        attributed_by=exposures.scope.attributed_by,
         lost_variants=exposures.lost,
         without_group=exposures.counts.without_actor,
         exposed=exposures.exposed,
@@ -154,9 +180,20 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
-    findings = sort_findings([*of_definition, *check(evidence)])
+    of_definition = [
+        *find_empty_window(experiment),
+        *find_unknown_settings(experiment),
+        *find_unknown_attribution(experiment),
+    ]
+    findings = sort_findings([*of_definition, *find_phases(experiment), *check(evidence), *check_attribution(evidence)])
     return HealthReport(status_of(evidence, findings), findings)
+
+
+def _without_causes(report: HealthReport, problems: Sequence[str]) -> HealthReport:
+    """Return a report in which the target metric is not named again for a filter that has a finding of its own."""
+    causes = tuple(problem.partition(": ")[2] for problem in problems)
+    findings = [one for one in report.findings if one.code != "NO_METRIC" or one.detail not in causes]
+    return replace(report, findings=findings)
 
 
 def _with(report: HealthReport, added: Sequence[Finding]) -> HealthReport:

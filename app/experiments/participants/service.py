@@ -84,6 +84,20 @@ class ParticipantService:
         has_more = start + len(participants) < len(found.person)
         return ParticipantPage(participants, last if has_more else None)
 
+    async def exposed_distinct_ids(self, experiment: Experiment) -> list[str]:
+        """Return a distinct id of each person who was exposed in an experiment, under whatever variants.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``page``, and when they are too many.
+        """
+        _, found = await self._all(experiment)
+        if len(found.person) > limits.FROZEN_PERSONS.value:
+            raise ValidationFailed(limits.FROZEN_PERSONS.detail, code="too_many_persons")
+        async with self._database.read() as session:
+            return await PersonRepository(session, self._project_id).one_distinct_id_of(found.person.tolist())
+
     async def of_person(self, person_id: int) -> list[tuple[Experiment, Participant]]:
         """Return the started experiments that a person was exposed in, the newest first."""
         async with self._database.read() as session:

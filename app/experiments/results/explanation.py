@@ -8,6 +8,7 @@ from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.results.target import CountedTarget
 from app.flags.filters import CONTROL
 from app.http.schemas import ResponseBody
+from app.metrics.queries.scope import AttributedBy
 
 
 class ExplainedChecksRead(ResponseBody):
@@ -26,16 +27,25 @@ class ExplainedCountsRead(ResponseBody):
         examples=["persons"],
     )
     variants: dict[str, int] = Field(
-        description="Counts by the variant that the events name.", examples=[{"control": 9, "test": 11}]
+        description="Counts by the variant that the events name, or that their persons were exposed to.",
+        examples=[{"control": 9, "test": 11}],
     )
-    without_variant: int = Field(description="The count without a variant.", examples=[2])
-    unknown_variant: int = Field(description="The count of variants that the flag does not have.", examples=[0])
+    without_variant: int = Field(
+        description="The count without a variant; by exposure, that of persons who were not exposed.", examples=[2]
+    )
+    unknown_variant: int = Field(
+        description="The count of variants that the flag does not have; by exposure, that of persons with several.",
+        examples=[0],
+    )
 
 
 class ExplainedRead(ResponseBody):
     checks: ExplainedChecksRead
     counts: ExplainedCountsRead
     window: DateRangeRead
+    attribution: AttributedBy = Field(
+        description="What tells the variant of events: `events`, by `variant_property`, or `exposure`."
+    )
     variant_property: str = Field(
         description="The event property that names the variant.", examples=["$feature/checkout-button"]
     )
@@ -60,6 +70,7 @@ def explain(target: CountedTarget) -> ExplainedRead:
             unknown_variant=evidence.other_variant,
         ),
         window=DateRangeRead.of(scope.start, scope.last, scope.timezone),
+        attribution=scope.attributed_by,
         variant_property=scope.variant_property,
         query=target.applied_filters,
     )

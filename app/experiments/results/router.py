@@ -11,7 +11,7 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
-from app.experiments.dependencies import DetachedExperimentDep
+from app.experiments.dependencies import AttributedExperimentDep
 from app.experiments.health.dependencies import HealthDep
 from app.experiments.results.dependencies import ResultsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
@@ -84,7 +84,7 @@ async def check_flag_implementation(
 
 @router.get("/{experiment_id}/results/", summary="Get the verdict", responses=_RESULTS)
 async def retrieve_results(
-    experiment: DetachedExperimentDep,
+    experiment: AttributedExperimentDep,
     results: ResultsDep,
     health: HealthDep,
     refresh: Annotated[
@@ -129,7 +129,7 @@ async def retrieve_results(
 @router.get("/{experiment_id}/secondary_results/", summary="Get a secondary metric")
 async def retrieve_secondary_results(
     request: Request,
-    experiment: DetachedExperimentDep,
+    experiment: AttributedExperimentDep,
     results: ResultsDep,
     id: Annotated[  # noqa: A002  # the documented name
         str | None,

@@ -23,6 +23,7 @@ from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
+from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
@@ -82,13 +83,13 @@ class ResultsService:
         """
         _require_target(experiment)
         if read_insight(experiment.filters) == "TRENDS":
-            return await self._plan_trend(experiment, exposures.scope)
-        return await self._plan_funnel(experiment.filters, exposures.scope)
+            return await self._plan_trend(experiment, exposures)
+        return await self._plan_funnel(experiment.filters, exposures)
 
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at an index of the list."""
         filters = _secondary_filters(experiment, index)
-        key = self._key(experiment, filters, None, "secondary")
+        key = self._key(experiment, filters, experiment.parameters, "secondary")
         with RESULTS_SECONDS.labels("secondary").time():
             return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
 
@@ -98,16 +99,18 @@ class ResultsService:
             insight = read_insight(filters)
         except UnsupportedInsight as error:
             raise ValidationFailed("Secondary metrics need to be funnel or trend insights") from error
+        exposures = await self._queries.exposures_to_attribute_by(experiment, scope)
         if insight == "TRENDS":
             trend = await self._queries.trend(filters)
             if trend is None:
                 return {}
-            [counts] = await self._facts.counts([await self._queries.trend_fact_query(trend, scope)])
+            fact_query = attributed(await self._queries.trend_fact_query(trend, scope), exposures, scope)
+            [counts] = await self._facts.counts([fact_query])
             return totals(counts, scope.variants)
         funnel = await self._queries.funnel(filters)
         if not funnel.steps:
             return {}
-        [reached] = await self._facts.counts([funnel_fact_query(funnel, scope)])
+        [reached] = await self._facts.counts([attributed(funnel_fact_query(funnel, scope), exposures, scope)])
         return conversion_rates(reached, scope.variants)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
@@ -126,21 +129,25 @@ class ResultsService:
         """Return the key under which equal counts are shared: everything loaded that they depend on."""
         flag = experiment.feature_flag
         times = [str(experiment.start_date), str(experiment.end_date)]
+        exposed = [experiment.filters, experiment.exposure_criteria]  # the target metric may leave out test accounts
         project = [self._project.id, self._project.timezone, self._project.test_account_filters]
+        project.append(self._project.default_attribution)
         of_flag = [flag.id, flag.key, variant_keys(flag.filters), group_type_index_of(flag.filters)]
-        return json.dumps([kind, filters, parameters, of_flag, times, project])
+        return json.dumps([kind, filters, parameters, exposed, of_flag, times, project])
 
-    async def _plan_funnel(self, filters: Filters, scope: ExperimentScope) -> PlannedTarget:
+    async def _plan_funnel(self, filters: Filters, exposures: ExposurePlan) -> PlannedTarget:
+        scope = exposures.scope
         _refuse_other_groups(filters, scope)
         query = await self._queries.funnel(filters)
         if not query.steps:
             raise _refusal(NoControlVariant())
         return PlannedTarget(
-            [funnel_fact_query(query, scope)],
-            lambda exposures, counts: CountedFunnel(exposures, filters, query, *counts),
+            [attributed(funnel_fact_query(query, scope), exposures.query, scope)],
+            lambda exposed, counts: CountedFunnel(exposed, filters, query, *counts),
         )
 
-    async def _plan_trend(self, experiment: Experiment, scope: ExperimentScope) -> PlannedTarget:
+    async def _plan_trend(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget:
+        scope = exposures.scope
         _refuse_other_groups(experiment.filters, scope)
         filters, found = experiment.filters, await self._queries.trend(experiment.filters)
         if found is None:
@@ -148,19 +155,24 @@ class ResultsService:
         query = fitted(found, scope)
         ticks = trend_buckets(query, scope)
         own = await self._queries.own_exposure(experiment.parameters)
-        are_counts = query.is_count(scope) and (own is None or own.is_count(scope))
+        weighs_units = own is None or scope.attributed_by == "exposure" or own.is_count(scope)
+        are_counts = query.is_count(scope) and weighs_units
         return PlannedTarget(
-            [
-                await self._queries.trend_fact_query(query, scope),
-                await self._queries.exposure_2022_fact_query(query, experiment.parameters, scope),
-            ],
-            lambda exposures, counts: CountedTrend(exposures, filters, query, ticks, are_counts, *counts),
+            await self._queries.trend_fact_queries(query, experiment.parameters, exposures.query, scope),
+            lambda exposed, counts: CountedTrend(exposed, filters, query, ticks, are_counts, *counts),
         )
 
 
 def _require_target(experiment: Experiment) -> None:
     if not experiment.filters:
-        raise ValidationFailed("Experiment has no target metric")
+        raise ValidationFailed(f"Experiment has no target metric{_elsewhere(experiment)}")
+
+
+def _elsewhere(experiment: Experiment) -> str:
+    """Say where the metrics of an experiment without filters are; empty where it has none."""
+    if not (experiment.metrics or experiment.metrics_secondary or experiment.saved_metrics):
+        return ""
+    return " of 2022 (`filters`): its typed metrics are in `analysis/`, `timeseries_results/` and `decision/`"
 
 
 def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:

@@ -22,7 +22,8 @@ from app.metrics.queries.scope import ExperimentScope
 class MetricEvidence:
     """The counts of a metric by variant: persons or groups that entered a funnel, or events of a trend.
 
-    ``amount`` names the aggregation of a trend that the rule of 2022 does not apply to; else it is empty.
+    ``amount`` names the aggregation of a trend that the rule of 2022 does not apply to; else it is empty. A typed
+    metric counts exposed persons or groups; ``is_silent`` says that all of them have 0.
     """
 
     unit: str
@@ -30,6 +31,8 @@ class MetricEvidence:
     without_variant: int
     other_variant: int
     amount: str = ""
+    is_typed: bool = False
+    is_silent: bool = False
 
     @property
     def total(self) -> int:

@@ -1,14 +1,16 @@
 """Bodies of saved metrics."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from app.accounts.users import UserBasic
 from app.experiments.examples import METRIC_EXAMPLE
-from app.experiments.typed_metrics import check_metric
+from app.experiments.typed_metrics import check_before_storing, check_metric
 from app.http.fields import Omittable, OptionalLongText, Text, UtcDatetime
 from app.http.schemas import ResponseBody, StrictBody
+from app.metrics.queries.typed.conditions import check_typed_conditions
 from app.metrics.queries.typed.schemas import TypedMetric
 
 _TAGS = 20
@@ -17,7 +19,17 @@ Query = Annotated[TypedMetric, AfterValidator(check_metric), Field(examples=[MET
 Tags = Annotated[list[Text], Field(max_length=_TAGS, examples=[["revenue"]])]
 
 
-class SavedMetricCreate(StrictBody):
+class _QueryBody(StrictBody):
+    """A body with a typed metric."""
+
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Refuse conditions that are not understood."""
+        if isinstance(document, Mapping):
+            await check_before_storing("query", check_typed_conditions(document.get("query")))
+
+
+class SavedMetricCreate(_QueryBody):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Revenue per person", "query": METRIC_EXAMPLE, "tags": ["revenue"]}]}
     )
@@ -28,7 +40,7 @@ class SavedMetricCreate(StrictBody):
     tags: Tags = Field(default=[])
 
 
-class SavedMetricUpdate(StrictBody):
+class SavedMetricUpdate(_QueryBody):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Revenue"}]})

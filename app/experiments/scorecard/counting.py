@@ -22,11 +22,13 @@ from app.experiments.scorecard.metrics import (
     variants_of,
 )
 from app.metrics.aggregation.calendar import Ticks
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.person_values import ValueCounts
 from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
+from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
@@ -57,6 +59,10 @@ class ExperimentMetric:
     filters: Filters
     typed: Mapping[str, JsonValue] | None = None
 
+    @property
+    def uuid(self) -> str | None:
+        return None if self.typed is None else str(self.typed["uuid"])
+
 
 @dataclass(frozen=True)
 class CountedMetric:
@@ -67,6 +73,8 @@ class CountedMetric:
     kind : {"funnel", "mean", "ratio"}
     counts : number[m, k, b]
         See ``variants_of``.
+    caps : sequence of float64[4]
+        Of each value that has outliers; see ``ValueCounts``.
     """
 
     metric: ExperimentMetric
@@ -74,6 +82,8 @@ class CountedMetric:
     counts: NDArray[np.generic] | None
     problem: str = ""
     digest: str = ""  # of the query that was counted
+    caps: Sequence[NDArray[np.float64]] = ()
+    has_steps: bool = False  # the rows of the counts are the steps of a funnel
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
@@ -206,8 +216,14 @@ class _PlannedMetric:
             return CountedMetric(self.metric, None, None, problem)
         if isinstance(answer, SampleCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
-        counts = answer.cumulative
-        return CountedMetric(self.metric, self.kind, counts, digest=self.fact_query.digest if self.fact_query else "")
+        return CountedMetric(
+            self.metric,
+            self.kind,
+            answer.cumulative,
+            digest=self.fact_query.digest if self.fact_query else "",
+            caps=list(answer.capped) if isinstance(answer, ValueCounts) else (),
+            has_steps=isinstance(answer, FunnelProgress),
+        )
 
 
 def _unusable_cap(counts: ValueCounts) -> str:
@@ -262,7 +278,8 @@ class _MetricPlanner:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return _PlannedMetric(metric, problem="The funnel has no steps.")
-        return _PlannedMetric(metric, "funnel", progress_fact_query(query, self.scope, self.ticks))
+        progress = progress_fact_query(query, self.scope, self.ticks)
+        return _PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
 
     async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -275,6 +292,13 @@ class _MetricPlanner:
             return _PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
         return _PlannedMetric(metric, metric_type_of(math), fact_query)
+
+
+def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
+    """Return the ids of the metrics that are adjusted by what persons did before their exposure."""
+    if read_cuped(experiment.stats_config) is None:
+        return frozenset()
+    return frozenset(one.id for one in metrics_of(experiment) if one.typed and one.typed.get("metric_type") == "mean")
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:

@@ -107,7 +107,7 @@ def _circumstances(state: State, evidence: Evidence, situation: Situation, crite
     if state in {"ended", "ended_below_minimum_time"}:
         reasons.append(Reason("ended", None, "The experiment has ended."))
     if state in {"paused", "paused_below_minimum_time"}:
-        reasons.append(Reason("paused", None, "The flag is off: no person is exposed."))
+        reasons.append(Reason("paused", None, "The flag is off, or gives everyone the baseline."))
     if state.endswith("below_minimum_time"):
         detail = f"It has run for {situation.runtime:.1f} of at least {criteria.minimum_runtime:g} days."
         reasons.append(Reason("minimum_runtime", None, detail))

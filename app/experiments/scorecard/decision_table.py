@@ -68,7 +68,7 @@ STATES: Final[Mapping[State, str]] = {
     "running_below_minimum_sample": "it runs, with too few persons (100 in each variant) or events for a verdict",
     "running_below_minimum_time": "it has run for less than `minimum_runtime_days`",
     "running": "it runs, and its data suffice for a verdict",
-    "paused": "it has not ended, and its flag is off or deleted",
+    "paused": "it has not ended, and its flag is off, deleted, or held at the baseline",
     "paused_below_minimum_time": "the same, after less than `minimum_runtime_days`",
     "ended": "its end has passed",
     "ended_below_minimum_time": "the same, after less than `minimum_runtime_days`",

@@ -7,7 +7,7 @@ from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.experiments.dependencies import DetachedExperimentDep
+from app.experiments.dependencies import AttributedExperimentDep, DetachedExperimentDep
 from app.experiments.scorecard.dependencies import ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, read_interval
@@ -21,8 +21,8 @@ router = APIRouter(
 
 
 @router.get("/{experiment_id}/analysis/", summary="Analyze an experiment")
-async def retrieve_analysis(experiment: DetachedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
-    """Return the analysis of the target metric and of all secondary metrics, as of now.
+async def retrieve_analysis(experiment: AttributedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
+    """Return the analysis of the target metric, of all secondary metrics and of all typed metrics, as of now.
 
     Each is the object that `analyze` returns for the same counts, by the experiment's `stats_config`; corrections for
     multiple testing are made over all metrics. Unlike the verdict of `results`, which keeps the rule of 2022, its
@@ -36,7 +36,11 @@ async def retrieve_timeseries(
     experiment: DetachedExperimentDep,
     scorecards: ScorecardsDep,
     metric: Annotated[
-        str, Query(description="`primary`, or `secondary-` and an index of `secondary_metrics`, from 0.")
+        str,
+        Query(
+            description="`primary`; `secondary-` and an index of `secondary_metrics`, from 0; or the `uuid` of a typed "
+            "metric, also of the target metric and of saved ones.",
+        ),
     ] = "primary",
     interval: Annotated[
         str | None,

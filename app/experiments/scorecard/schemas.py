@@ -19,6 +19,7 @@ from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMP
 from app.experiments.scorecard.steps import StepInterval
 from app.http.fields import Boolean
 from app.http.schemas import ResponseBody, StrictBody
+from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
@@ -61,10 +62,24 @@ class DecisionCriteria(StrictBody):
     goal: Goal = Field(default="increase", description="Whether more of the target metric is better, or less.")
 
 
+class CappedRead(ResponseBody):
+    """The caps of a value, and how many persons of all variants were moved to them (winsorizing)."""
+
+    lower: float | None = Field(description="The lower cap; null where there is none.", examples=[None])
+    upper: float | None = Field(description="The upper cap; null where there is none.", examples=[362.2])
+    persons_below: int = Field(description="Persons whose value was below the lower cap.", examples=[0])
+    persons_above: int = Field(description="Persons whose value was above the upper cap.", examples=[28])
+
+
 class MetricAnalysisRead(ResponseBody):
     metric_id: str = Field(
-        description="`primary`, or `secondary-` and the metric's index in `secondary_metrics`, from 0.",
+        description="`primary`; `secondary-` and the metric's index in `secondary_metrics`, from 0; or the uuid of a "
+        "typed metric. Without `filters`, the first typed metric is `primary`.",
         examples=["primary"],
+    )
+    uuid: str | None = Field(default=None, description="The id of a typed metric; null for others.", examples=[None])
+    metric_type: Literal["mean", "funnel", "ratio", "retention"] | None = Field(
+        default=None, description="The type of a typed metric; null for others.", examples=[None]
     )
     name: str = Field(examples=["Purchases"])
     role: Role = Field(description="A guardrail only has to show that it is not harmed.")
@@ -74,10 +89,45 @@ class MetricAnalysisRead(ResponseBody):
         description="Why there is no analysis, or nothing to compare, if the reason is known; else empty.",
         examples=[""],
     )
+    measure: str = Field(
+        default="", description="What the mean of a typed metric is, in words; else empty.", examples=[""]
+    )
+    exposed: dict[str, int] | None = Field(
+        default=None,
+        description="Of a typed metric: the persons who were exposed to each variant. `number_of_samples` are those of "
+        "them who are analyzed: with `only_count_matured_users` those whose window is over, in a retention those who "
+        "have started.",
+        examples=[None],
+    )
+    step_counts: dict[str, list[int]] | None = Field(
+        default=None,
+        description="Of funnels and retention: the persons of each variant at each step. In typed funnels the exposure "
+        "is the first one; in unordered ones the later ones are those who had done one, two, ... of the steps. In a "
+        "retention they are those who started and those who came back.",
+        examples=[{"control": [1000, 100], "test": [1000, 150]}],
+    )
+    step_names: list[str] | None = Field(
+        default=None, description="What the steps of a typed funnel or retention are.", examples=[None]
+    )
+    capped: CappedRead | None = Field(default=None, description="Of a mean with outliers.", examples=[None])
+    numerator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
+    denominator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
+    counts: list[dict[str, str | int | float]] | None = Field(
+        default=None,
+        description="What was analyzed: the `variants` of `POST analyze/`, which answers the same analysis for them.",
+        examples=[
+            [
+                {"key": "control", "success_count": 100, "failure_count": 900},
+                {"key": "test", "success_count": 150, "failure_count": 850},
+            ]
+        ],
+    )
     analysis: AnalysisRead | None = Field(
-        description="Funnels compare the persons who converted. Trends compare what exposed persons did from their "
-        "first exposure on: `total` and `sum` their mean per person, `dau` the share who did it at all, `avg` the "
-        "ratio of the sum to the number of events. Persons who were shown several variants are left out of trends."
+        description="Metrics of 2022: funnels compare the persons who converted. Trends compare what exposed persons "
+        "did from their first exposure on: `total` and `sum` their mean per person, `dau` the share who did it at all, "
+        "`avg` the ratio of the sum to the number of events. Persons who were shown several variants are left out of "
+        "trends. Typed metrics compare what `measure` says: shares have the `metric_type` `funnel`. "
+        "`docs/reference/metrics.md` has the formulas."
     )
 
 
@@ -91,6 +141,11 @@ class ScorecardRead(ResponseBody):
     unit: str = Field(
         description="What the flag assigns and is compared: `persons`, or groups of a type, such as `companies`.",
         examples=["persons"],
+    )
+    attribution: AttributedBy = Field(  # snapshots from before there was another one do not have it
+        default="events",
+        description="What tells the variant of the events of funnels: `events`, by their property `$feature/<flag "
+        "key>`, or `exposure`. Trends and typed metrics go by exposure.",
     )
     lost_variants: dict[str, int] = Field(
         description="Variants that the flag had while the experiment ran and has no longer, with the persons who were "

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.analysis.conclusion import conclude
@@ -13,9 +13,17 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
-from app.experiments.scorecard.counting import PRIMARY, CountedMetric, Scorecard, ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import (
+    PRIMARY,
+    CountedMetric,
+    Scorecard,
+    ScorecardCounter,
+    adjusted_metrics,
+    metrics_of,
+)
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.metric_details import details_of
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.schemas import (
     Basis,
@@ -51,6 +59,15 @@ class Overview:
     decision: DecisionRead
 
 
+@dataclass(frozen=True)
+class BiasedMetric:
+    """A metric of which variants differed before the exposure, with the p-value of each of them."""
+
+    id: str
+    name: str
+    p_values: Mapping[str, float]
+
+
 class ScorecardService:
     """Analyzes one project's experiments."""
 
@@ -81,7 +98,9 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``, and when there is no such metric, or the interval has too many steps.
         """
-        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
+        known = metrics_of(experiment)
+        metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
+        if metric_id not in {metric.id for metric in known}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
         return await self._shared.result(
             f"timeseries {metric_id} {interval}",
@@ -138,6 +157,27 @@ async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Pro
     target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
     [primary] = _decided(target, await _analyze(target, _config(experiment)))
     return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
+
+
+async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[BiasedMetric]:
+    """Return the metrics in which variants differed from the baseline before the exposure.
+
+    The correction is over all metrics of the scorecard that are adjusted, and over their variants.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``analyze_experiment``.
+    """
+    adjusted = adjusted_metrics(experiment)
+    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id in adjusted])
+    found = []
+    for counted, analysis in zip(tested.metrics, await _analyze(tested, _config(experiment)), strict=True):
+        biased = [one for one in analysis.variants if "pre-exposure-bias" in one.failures] if analysis else []
+        p_values = {one.sample.key: one.covariate_p_value for one in biased if one.covariate_p_value is not None}
+        if p_values:
+            found.append(BiasedMetric(counted.metric.id, counted.metric.name, p_values))
+    return found
 
 
 async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
@@ -231,11 +271,12 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        metrics.append(_show(counted, analysis, describe_lost_variants(scorecard.exposures)))
+        metrics.append(_show(counted, analysis, scorecard))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
         unit=scorecard.exposures.query.unit,
+        attribution=scorecard.scope.attributed_by,
         lost_variants=scorecard.exposures.lost,
         metrics=metrics,
     )
@@ -294,7 +335,7 @@ def _criteria(experiment: Experiment) -> Criteria:
     return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
 
 
-def _show(counted: CountedMetric, analysis: Analysis | None, lost: str) -> MetricAnalysisRead:
+def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecard) -> MetricAnalysisRead:
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
         shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
@@ -305,9 +346,19 @@ def _show(counted: CountedMetric, analysis: Analysis | None, lost: str) -> Metri
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
         status=status,
-        detail=counted.problem or (lost if status == "insufficient_data" else ""),
+        detail=counted.problem or ("" if status != "insufficient_data" else _explain_lack(counted, scorecard)),
         analysis=shown,
+        **details_of(counted, scorecard.exposures.exposed, scorecard.exposures.query.unit),
     )
+
+
+def _explain_lack(counted: CountedMetric, scorecard: Scorecard) -> str:
+    """Say why there is nothing to compare, if the reason is known."""
+    lost, exposed = describe_lost_variants(scorecard.exposures), scorecard.exposures.exposed
+    if lost or counted.metric.typed is None or not all(exposed.values()):
+        return lost
+    unit = scorecard.exposures.query.unit
+    return f"There are exposed {unit} of each variant, but too few have started, or waited until the window was over."
 
 
 def _status(analysis: Analysis | None) -> MetricStatus:

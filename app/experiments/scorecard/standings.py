@@ -130,7 +130,7 @@ def _distances(metric: DecidedMetric, key: str) -> Interval | None:
     """
     analysis = metric.cautious or metric.analysis
     variant = next((one for one in analysis.variants if one.sample.key == key), None) if analysis else None
-    if analysis is None or variant is None or _has_too_few(variant):
+    if analysis is None or variant is None or has_too_few(variant):
         return None
     interval = decisive_interval(analysis, variant)
     if interval is None:
@@ -141,7 +141,7 @@ def _distances(metric: DecidedMetric, key: str) -> Interval | None:
     return low + metric.role.margin * size, high + metric.role.margin * size
 
 
-def _has_too_few(variant: VariantAnalysis) -> bool:
+def has_too_few(variant: VariantAnalysis) -> bool:
     """Whether there are too few persons or events for an interval to hold. A mean may still not vary."""
     code = None if variant.decision is None else variant.decision.code
     has_few_events = code == "not_enough_data" and "not-enough-metric-data" in variant.failures

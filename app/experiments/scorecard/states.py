@@ -55,7 +55,7 @@ def situation_of(experiment: Experiment, now: dt.datetime, baseline: str | None 
         return Situation("concluded", runtime, basis, variant, _tell_conclusion(experiment, is_over=is_over))
     if is_over:
         return Situation("ended", runtime, basis)
-    is_released = flag.active and not flag.deleted
+    is_released = flag.active and not flag.deleted and experiment.baseline_hold is None
     return Situation("running" if is_released else "paused", runtime, basis)
 
 

@@ -90,12 +90,15 @@ class SnapshotService:
         self._snapshots = snapshots
         self._taken = taken
 
-    async def store(self, experiment: Experiment, trigger: Trigger, created_by: User) -> Snapshot | None:
+    async def store(self, experiment: Experiment, trigger: Trigger, created_by: User | None) -> Snapshot | None:
         """Store the snapshot that was counted for the experiment; None when its current state was not counted."""
         if self._taken is None or self._taken.definition != define(experiment):
             return None
         snapshot = Snapshot(
-            experiment_id=experiment.id, trigger=trigger, content=self._taken.content, created_by_id=created_by.id
+            experiment_id=experiment.id,
+            trigger=trigger,
+            content=self._taken.content,
+            created_by_id=None if created_by is None else created_by.id,
         )
         await self._snapshots.add(snapshot)
         return snapshot

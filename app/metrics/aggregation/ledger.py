@@ -92,9 +92,17 @@ class Ledger:
         return row[counts], events.select(counts)
 
     def attribute(self, events: FactColumns) -> FactColumns:
-        """Return the events at or after the exposure of their person, under the variant of the exposure."""
-        row, since = self.events_since(events)
-        return replace(since, variant=(self.slot[row] + 1).astype(np.int32))
+        """Return events under the variant that their person was exposed to, without those before the exposure.
+
+        Events of persons who were not exposed have no variant, those of persons with several have another variant than
+        the flag's.
+        """
+        variant = np.zeros(len(events), dtype=np.int32)
+        if not len(self):
+            return replace(events, variant=variant)
+        row, is_exposed = self.rows_of(events)
+        variant[is_exposed] = self.slot[row[is_exposed]] + 1
+        return replace(events, variant=variant).select(~is_exposed | (events.time >= self.time[row]))
 
     def rows_of(self, events: FactColumns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return a row for each event, and whether it is that of the event's person; there must be a row."""

@@ -231,7 +231,7 @@ def _sums(running: Sequence["_Replay"], slot: Rows, variant_count: int) -> Float
             pivot = np.divide(total, persons, out=pivot, where=persons > 0)
         excess = values - pivot[slot]
         rows.append(pivot)
-        rows += [_summed(slot, power, variant_count) for power in (excess, excess**2)]
+        rows += [_summed_finely(slot, excess, variant_count), _summed(slot, excess**2, variant_count)]
         excesses.append(excess)
     if len(excesses) > 1:
         rows.append(_summed(slot, excesses[0] * excesses[1], variant_count))
@@ -240,6 +240,22 @@ def _sums(running: Sequence["_Replay"], slot: Rows, variant_count: int) -> Float
 
 def _summed(slot: Rows, values: Floats, variant_count: int) -> Floats:
     return np.bincount(slot, weights=values, minlength=variant_count).astype(np.float64)
+
+
+def _summed_finely(slot: Rows, values: Floats, variant_count: int) -> Floats:
+    """Return sums to within a few roundings: those of equal values would otherwise drift with their number.
+
+    The high parts of the values are multiples of one power of two, of at most 27 bits: sums of 2 ** 26 are exact.
+    """
+    largest = np.max(np.abs(values), initial=0.0)
+    if not 1e-250 < largest < 1e250:  # 0, not finite, or close to what floats can hold
+        return _summed(slot, values, variant_count)
+    unit = np.ldexp(1.0, int(np.frexp(largest)[1]) - _HIGH_BITS)
+    high = np.rint(values / unit) * unit
+    return _summed(slot, high, variant_count) + _summed(slot, values - high, variant_count)
+
+
+_HIGH_BITS = 26
 
 
 class _Replay:

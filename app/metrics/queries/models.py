@@ -54,9 +54,7 @@ class FunnelQuery:
         if self.order_type == "strict":
             everything = [EventSource(None, NO_FILTER)]
             required = actor is not None
-            event_sets.append(
-                event_set(everything, scope.variant_property, actor_property=actor, actor_required=required)
-            )
+            event_sets.append(event_set(everything, scope.named_variant, actor_property=actor, actor_required=required))
         return event_sets
 
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
 from app.common import limits
@@ -29,6 +30,11 @@ FLAG_CALLED = "$feature_flag_called"
 # variant, so both for one evaluation count once.
 EXPOSURE_EVENTS = (FLAG_CALLED, "$experiment_exposure")
 
+# What tells the variant of the events of a metric: the events themselves, or the exposures of their person.
+AttributedBy: TypeAlias = Literal["events", "exposure"]
+
+ATTRIBUTED_BY: tuple[AttributedBy, ...] = get_args(AttributedBy)
+
 _SECOND = dt.timedelta(seconds=1)
 
 
@@ -42,6 +48,8 @@ class ExperimentScope:
         The flag's, control first.
     group_type_index : int or None
         The type of the groups that the flag assigns: they are the experiment's units. None where persons are.
+    attributed_by : {"events", "exposure"}
+        What tells the variant of the events of funnels and trends; typed metrics always go by exposure.
     """
 
     flag_key: str
@@ -51,6 +59,7 @@ class ExperimentScope:
     now: dt.datetime
     timezone: ZoneInfo
     group_type_index: int | None = None
+    attributed_by: AttributedBy = "events"
 
     @property
     def actor_property(self) -> str | None:
@@ -78,6 +87,11 @@ class ExperimentScope:
     def variant_property(self) -> str:
         return f"$feature/{self.flag_key}"
 
+    @property
+    def named_variant(self) -> str | None:
+        """The property by which the events of metrics name their variant; None where exposures tell it."""
+        return self.variant_property if self.attributed_by == "events" else None
+
     def event_set(
         self,
         entity: Entity,
@@ -85,18 +99,19 @@ class ExperimentScope:
         value_property: str | None = None,
         actor_property: str | None = None,
         actor_required: bool = True,
-        names_variant: bool = True,
+        names_variant: bool | None = None,
     ) -> EventSet:
         """Return the event set of an entity; an empty one for an action that does not exist.
 
         Its actors are the experiment's units, unless another property names them. Events without a group, or whatever
         the property names, are left out unless the actor is not required. With ``names_variant`` events name their
-        variant; they do not have to where exposures tell it.
+        variant; they do not have to where exposures tell it, which ``attributed_by`` decides unless it is given.
         """
+        variant_property = self.named_variant if names_variant is None else self.variant_property
         actor = actor_property or self.actor_property
         return event_set(
             [self._at_present(source) for source in entity.sources or ()],
-            self.variant_property if names_variant else None,
+            None if names_variant is False else variant_property,
             value_property=value_property,
             actor_property=actor,
             actor_required=actor is not None and actor_required,

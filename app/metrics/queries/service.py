@@ -27,6 +27,12 @@ from app.metrics.queries.entities import (
     read_entities,
     refuse_missing_actions,
 )
+from app.metrics.queries.exposure_attribution import (
+    attributed,
+    attribution_of,
+    exposed_fact_query,
+    read_attribution,
+)
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
@@ -38,7 +44,7 @@ from app.metrics.queries.parsing import (
     read_trend,
     test_account_filter,
 )
-from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, AttributedBy, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.metrics.queries.typed.reading import (
     TypedQuery,
@@ -61,6 +67,7 @@ class MetricQueryBuilder:
         self.database = database
         self.project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
+        self._default_attribution: AttributedBy = read_attribution(project.default_attribution) or "events"
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
         self._events = EventQueries(database, project.id)
@@ -90,6 +97,7 @@ class MetricQueryBuilder:
             now=now,
             timezone=self._timezone,
             group_type_index=group_type_index_of(experiment.feature_flag.filters),
+            attributed_by=read_attribution(attribution_of(experiment.parameters)) or self._default_attribution,
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
@@ -104,27 +112,30 @@ class MetricQueryBuilder:
         days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
         return trend_fact_query(query, trend_buckets(query, scope), scope, days)
 
-    async def exposure_2022_fact_query(
-        self, query: TrendQuery, parameters: JsonValue, scope: ExperimentScope
-    ) -> FactQuery[TrendCounts]:
-        """Return the fact query of exposure: the experiment's own if it has one, else calls of the feature flag."""
+    async def trend_fact_queries(
+        self, query: TrendQuery, parameters: JsonValue, exposures: ExposureQuery | None, scope: ExperimentScope
+    ) -> Sequence[FactQuery[TrendCounts]]:
+        """Return the fact queries of a trend and of its exposure.
+
+        Exposure is the experiment's own if it has one, else calls of the feature flag; where events are attributed by
+        exposure, it is what they are attributed by.
+        """
+        trend = attributed(await self.trend_fact_query(query, scope), exposures, scope)
+        if exposures is not None and scope.attributed_by == "exposure":
+            return [trend, exposed_fact_query(exposures, scope)]
         own = await self.own_exposure(parameters)
-        return await self.trend_fact_query(own, scope) if own else exposure_2022_fact_query(scope, query.always)
+        weights = await self.trend_fact_query(own, scope) if own else exposure_2022_fact_query(scope, query.always)
+        return [trend, weights]
 
     async def metrics(
-        self, filters: Filters, parameters: JsonValue, scope: ExperimentScope
+        self, filters: Filters, parameters: JsonValue, exposures: ExposureQuery | None, scope: ExperimentScope
     ) -> Sequence[FactQuery[Any]]:
         """Return the fact queries of a metric, with that of exposure where the metric needs it."""
         if read_insight(filters) != "TRENDS":
             query = await self.funnel(filters)
-            return [funnel_fact_query(query, scope)] if query.steps else []
+            return [attributed(funnel_fact_query(query, scope), exposures, scope)] if query.steps else []
         trend = await self.trend(filters)
-        if trend is None:
-            return []
-        return [
-            await self.trend_fact_query(trend, scope),
-            await self.exposure_2022_fact_query(trend, parameters, scope),
-        ]
+        return [] if trend is None else await self.trend_fact_queries(trend, parameters, exposures, scope)
 
     async def exposures(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         """Return what counts as exposure in an experiment.
@@ -145,7 +156,9 @@ class MetricQueryBuilder:
             else:
                 problem = "" if own else "It has no event or action."
         if own is not None and unfiltered is not None:
-            event_sets = [scope.event_set(one.entity, actor_required=False) for one in (own, unfiltered)]
+            event_sets = [
+                scope.event_set(one.entity, actor_required=False, names_variant=True) for one in (own, unfiltered)
+            ]
             name, variant_property, always = own.entity.step_name, scope.variant_property, own.always
         else:
             always = self._always(experiment.filters)
@@ -155,6 +168,10 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
         return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, await self._unit(scope))
+
+    async def exposures_to_attribute_by(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery | None:
+        """Return the exposures that tell the variant of events; None where events tell it themselves."""
+        return await self.exposures(experiment, scope) if scope.attributed_by == "exposure" else None
 
     async def _unit(self, scope: ExperimentScope) -> str:
         """Return the name of an experiment's units, in the plural."""
@@ -170,10 +187,17 @@ class MetricQueryBuilder:
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, "$feature_flag_response"
         event_sets = [scope.exposures(always), scope.exposures()]
-        if (config := criteria.exposure_config) is not None and config.event not in EXPOSURE_EVENTS:
+        if (config := criteria.exposure_config) is not None:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
-            event_sets = [scope.event_set(one, actor_required=False) for one in (entity, unfiltered)]
-            name, variant_property = entity.step_name, scope.variant_property
+            if config.kind != "ActionsNode" and config.event in EXPOSURE_EVENTS:
+                event_sets = [
+                    scope.exposures(source.filter) for one in (entity, unfiltered) for source in one.sources or ()
+                ]
+            else:
+                event_sets = [
+                    scope.event_set(one, actor_required=False, names_variant=True) for one in (entity, unfiltered)
+                ]
+                name, variant_property = entity.step_name, scope.variant_property
         activation = None
         if criteria.activation_config is not None:
             entity = await self._node(criteria.activation_config, always)
@@ -207,7 +231,7 @@ class MetricQueryBuilder:
 
     async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
         """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
-        names = _event_names(experiment.filters)
+        names = _names_of_target(experiment)
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
@@ -219,6 +243,24 @@ class MetricQueryBuilder:
         try:
             actions = await self._prepared(filters)
             refuse_missing_actions(read_entities(filters, actions, self._always(filters)))
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def problem_of_typed(self, body: object, experiment: Experiment) -> str:
+        """Return why a typed metric cannot be counted; empty if it can."""
+        try:
+            await self.typed(body, experiment)
+        except ValidationFailed as refusal:
+            return refusal.detail
+        return ""
+
+    async def problem_of_criteria(self, experiment: Experiment) -> str:
+        """Return why the exposures that ``exposure_criteria`` describe cannot be counted; empty if they can."""
+        if not experiment.exposure_criteria:
+            return ""
+        try:
+            await self.exposures(experiment, self.planned_scope(experiment))
         except ValidationFailed as refusal:
             return refusal.detail
         return ""
@@ -242,6 +284,16 @@ class MetricQueryBuilder:
         """Return the query of an experiment's own exposure; None where it has none."""
         actions = await self._prepared(custom_exposure(parameters))
         return read_exposure(parameters, actions, self._test_accounts)
+
+
+def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
+    """Return the names of the events of the target metric, of 2022 or typed; see ``_event_names``."""
+    if experiment.filters or not experiment.metrics:
+        return _event_names(experiment.filters)
+    try:
+        return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
+    except ValidationFailed:  # it counts nothing
+        return frozenset()
 
 
 def _event_names(filters: Filters) -> frozenset[str] | None:

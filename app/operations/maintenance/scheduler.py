@@ -11,7 +11,8 @@ from typing import Any
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
-from app.db.models import Project
+from app.db.models import Project, utc_now
+from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
@@ -21,8 +22,9 @@ logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Builds the maintenance service of a project.
+# Build the maintenance service of a project, and what its experiments do by themselves.
 MaintenanceFactory = Callable[[Project], MaintenanceService]
+UpkeepFactory = Callable[[Project], PhaseUpkeep]
 
 
 @dataclass
@@ -51,9 +53,11 @@ class MaintenanceScheduler:
         maintenance: MaintenanceFactory,
         interval: float,
         turn: float = limits.REFRESH_SECONDS.value,
+        upkeep: UpkeepFactory | None = None,
     ) -> None:
         self._database = database
         self._build_maintenance = maintenance
+        self._build_upkeep = upkeep
         self._interval = interval
         self._turn = turn
         self._changed = asyncio.Event()
@@ -149,10 +153,15 @@ class MaintenanceScheduler:
         return _Refresh(self._steps(project, failed), time.time(), failed)
 
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
-        """Refresh the counts of a project's running experiments, and pause after each piece of work.
+        """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
-        Then remove the events of erased persons that the request for it left.
+        Then let their circuit breakers act, and remove the events of erased persons that the request for it left. It
+        pauses after each piece of work.
         """
+        upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
+        if upkeep is not None:
+            await upkeep.follow_schedules(utc_now())
+            yield
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, project.id).running()
         for experiment in experiments:
@@ -162,6 +171,9 @@ class MaintenanceScheduler:
             except Exception:  # an error of one experiment must not stop the others
                 failed.add(experiment.id)
                 logger.exception("background refresh of experiment %d failed", experiment.id)
+        if upkeep is not None:
+            await upkeep.watch(utc_now())
+            yield
         async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
             yield
 

@@ -142,11 +142,15 @@ class MaintenanceService:
         if experiment.start_date is None:
             return []
         scope = self._queries.scope(experiment)
+        try:
+            exposures = await self._queries.exposures_to_attribute_by(experiment, scope)
+        except ValidationFailed:  # then there is nothing to count
+            return []
         found: list[tuple[str, FactQuery[Any]]] = []
         for metric in metrics_of(experiment):
             await asyncio.sleep(0)  # each takes a millisecond of the event loop
             try:
-                queries = await self._queries.metrics(metric.filters, experiment.parameters, scope)
+                queries = await self._queries.metrics(metric.filters, experiment.parameters, exposures, scope)
             except ValidationFailed:
                 continue
             found += [(metric.id, query) for query in queries]

@@ -11,7 +11,16 @@ from sqlalchemy.orm import joinedload
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows, read_columns
-from app.db.models import Action, Cohort, CohortDistinctId, Experiment, FeatureFlag, PersonDistinctId, Project
+from app.db.models import (
+    Action,
+    Cohort,
+    CohortDistinctId,
+    Experiment,
+    FeatureFlag,
+    PersonDistinctId,
+    Project,
+    SavedMetric,
+)
 from app.db.sizes import fitting_limit
 
 _DOCUMENTS_TOGETHER: Final = 10  # are in memory at a time: each may have a quarter of a megabyte
@@ -99,16 +108,29 @@ class CohortRepository:
     async def documents_naming_cohorts(self) -> AsyncIterator[tuple[str, Sequence[object]]]:
         """Yield what may refer to cohorts, as a person would call it, with its documents.
 
-        These are feature flags, experiments, actions and other cohorts that are not deleted, and the filter of test
-        accounts. Those without the word are not read.
+        These are feature flags, experiments, saved metrics, actions and other cohorts that are not deleted, and the
+        filter of test accounts. Those without the word are not read.
         """
         for name, key, columns, is_ours in (
             ("the feature flag", FeatureFlag.key, [FeatureFlag.filters], _undeleted(FeatureFlag, self._project_id)),
             (
                 "the experiment",
                 Experiment.name,
-                [Experiment.filters, Experiment.secondary_metrics, Experiment.parameters],
+                [
+                    Experiment.filters,
+                    Experiment.secondary_metrics,
+                    Experiment.parameters,
+                    Experiment.metrics,
+                    Experiment.metrics_secondary,
+                    Experiment.exposure_criteria,
+                ],
                 Experiment.project_id == self._project_id,
+            ),
+            (
+                "the saved metric",
+                SavedMetric.name,
+                [SavedMetric.query],
+                SavedMetric.project_id == self._project_id,
             ),
             ("the action", Action.name, [Action.steps], _undeleted(Action, self._project_id)),
             ("the cohort", Cohort.name, [Cohort.filters, Cohort.groups], self._is_undeleted()),

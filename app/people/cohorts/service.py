@@ -14,6 +14,7 @@ from app.common import limits
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import MAX_ID, read_id
 from app.common.time_slices import TimeSlices
+from app.db.bulk import chunks
 from app.db.models import Cohort, User
 from app.people.cohorts.criteria import read_criteria, read_filters, referred_cohorts, trees_in
 from app.people.cohorts.matching import CohortMatcher
@@ -31,6 +32,7 @@ Members = NDArray[np.int64]
 
 MAX_NESTING = 10
 _LOGGED_CHARACTERS = 200
+_LISTED_AT_A_TIME = 2_000
 _SHOWN_CHARACTERS = 200
 _STORED_AS_SENT = ("name", "description", "groups", "filters", "deleted")
 _NO_CRITERIA: Mapping[int, Group] = {}
@@ -115,6 +117,14 @@ class CohortService:
             await self.delete(created)
         return created
 
+    async def create_list(self, name: str, description: str, distinct_ids: Sequence[str], created_by: User) -> Cohort:
+        """Create a static cohort with some distinct ids on its list, which may be many."""
+        cohort = Cohort(name=name, description=description, is_static=True, groups=[], created_by_id=created_by.id)
+        await self._cohorts.add(cohort)
+        for some in chunks(distinct_ids, _LISTED_AT_A_TIME):
+            await self._cohorts.add_distinct_ids(cohort, some)
+        return cohort
+
     async def update(self, cohort: Cohort, body: CohortUpdate) -> Cohort:
         sent = body.model_fields_set
         if body.is_static is not None and body.is_static != cohort.is_static:
@@ -141,7 +151,7 @@ class CohortService:
         Raises
         ------
         ValidationFailed
-            A flag, an experiment, an action, another cohort or the filter of test accounts names it.
+            A flag, an experiment, a saved metric, an action, another cohort or the filter of test accounts names it.
         """
         await self._refuse_if_used(cohort)
         cohort.deleted = True

@@ -70,6 +70,16 @@ class DirectoryRepository:
         )
         return [StoredPerson(*row) for row in rows]
 
+    async def stored_after(self, person_id: int, limit: int) -> Sequence[tuple[int, UUID, str, dt.datetime]]:
+        """Return the next persons by id: id, UUID, properties as text, and when they were created."""
+        rows = await self._session.execute(
+            select(Person.id, Person.uuid, cast(Person.properties, Text), Person.created_at)
+            .where(Person.project_id == self._project_id, Person.id > person_id)
+            .order_by(Person.id)
+            .limit(limit)
+        )
+        return [(found, uuid, properties, created_at) for found, uuid, properties, created_at in rows]
+
     async def state(self, person_id: int) -> PersonState | None:
         """Return a person to change. Lock the identities first."""
         row = (

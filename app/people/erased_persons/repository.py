@@ -15,6 +15,7 @@ from app.db.models import (
     ErasedPerson,
     ErasedPersonAnswer,
     HashKeyOverride,
+    ImportedPerson,
     Person,
     PersonDistinctId,
 )
@@ -54,7 +55,7 @@ class ErasedPersonRepository:
         await insert_rows(self._session, ErasedPersonAnswer, _ANSWER_COLUMNS, rows)
 
     async def _remove_lists(self, person_id: int) -> None:
-        """Remove the person's distinct ids from the lists of static cohorts, deleted ones too."""
+        """Remove the person's distinct ids from static cohorts, deleted ones too, and from what imports remember."""
         cohorts = select(Cohort.id).where(Cohort.project_id == self._project_id)
         names = select(PersonDistinctId.distinct_id).where(
             PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id == person_id
@@ -62,6 +63,12 @@ class ErasedPersonRepository:
         await self._session.execute(
             delete(CohortDistinctId).where(
                 CohortDistinctId.cohort_id.in_(cohorts), CohortDistinctId.distinct_id.in_(names)
+            ),
+            execution_options={"synchronize_session": False},
+        )
+        await self._session.execute(
+            delete(ImportedPerson).where(
+                ImportedPerson.project_id == self._project_id, ImportedPerson.distinct_id.in_(names)
             ),
             execution_options={"synchronize_session": False},
         )

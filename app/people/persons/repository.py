@@ -292,6 +292,18 @@ class PersonRepository:
                 found[person_id].append(distinct_id)
         return found
 
+    async def one_distinct_id_of(self, person_ids: Sequence[int]) -> list[str]:
+        """Return a distinct id of each person; erased persons have none."""
+        found: list[str] = []
+        for chunk in chunks(person_ids):
+            query = (
+                select(func.min(PersonDistinctId.distinct_id))
+                .where(PersonDistinctId.project_id == self._project_id, PersonDistinctId.person_id.in_(chunk))
+                .group_by(PersonDistinctId.person_id)
+            )
+            found += (await self._session.scalars(query)).all()
+        return found
+
     async def properties(self) -> AsyncIterator[tuple[int, str]]:
         """Yield the id and the properties, as JSON text, of every person."""
         rows = await self._session.stream(

@@ -34,6 +34,7 @@ async def test_created_project_is_readable_and_has_its_own_token(service: Servic
         "timezone": "Europe/Amsterdam",
         "test_account_filters": [],
         "anonymize_ips": False,
+        "default_attribution": "events",
         "api_token": project["api_token"],
         "created_at": project["created_at"],
         "updated_at": project["updated_at"],

@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,19 @@ async def test_test_accounts_are_left_out_and_counted(service: Service) -> None:
     assert body["exposure"]["filters_test_accounts"]
     assert (body["accounting"]["exposure_events"], body["accounting"]["test_accounts"]) == (2, 1)
     assert (body["accounting"]["persons_seen"], body["total_exposures"]["test"]) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["$feature_flag_called", "$experiment_exposure"])
+async def test_conditions_on_the_events_of_sdks_narrow_exposure(service: Service, name: str) -> None:
+    condition = {"key": "page", "value": "checkout"}
+    config = {"kind": "ExperimentEventExposureConfig", "event": name, "properties": [condition]}
+    seen = [exposure(person, "test") for person in ("ann", "bob")]
+    seen[0]["properties"] = {**seen[0]["properties"], "page": "checkout"}  # type: ignore[dict-item]  # a mapping
+
+    body = await exposures_of(service, *seen, exposure_criteria={"exposure_config": config})
+
+    assert body["total_exposures"] == {"control": 0, "test": 1, "$multiple": 0}
+    assert body["exposure"]["variant_property"] == "$feature_flag_response"
 
 
 async def test_custom_exposure_filter_defines_exposure(service: Service) -> None:

@@ -82,5 +82,31 @@ async def test_metric_names_the_action_or_cohort_that_is_gone(service: Service, 
 
     assert [one["detail"] for one in analysis["metrics"][1:]] == [detail for _, detail in metrics]
     found = {one["code"]: one["detail"] for one in health["findings"]}
-    assert found["NO_METRIC"] == metrics[-1][1]
+    assert metrics[-1][1] in found["FILTER_NOT_UNDERSTOOD"]
+    assert "NO_METRIC" not in found
     assert found["EXPOSURE_UNREADABLE"].endswith(metrics[1][1])
+
+
+@pytest.mark.parametrize(
+    ("place", "fields"),
+    [
+        ("the metric 'bought'", {"metrics": [{"name": "bought", "metric_type": "mean"}]}),
+        ("the metric 'bought'", {"metrics_secondary": [{"name": "bought", "metric_type": "mean"}]}),
+        ("`exposure_criteria`", {"exposure_criteria": {}}),
+    ],
+)
+async def test_health_names_an_action_that_typed_metrics_and_exposure_have_lost(
+    service: Service, place: str, fields: dict[str, Any]
+) -> None:
+    action = (await service.post("/actions/", {"name": "a", "steps": [{"event": "paid"}]})).json()
+    node = {"kind": "ActionsNode", "id": action["id"]}
+    [(field, body)] = fields.items()
+    sent = {"exposure_config": node} if isinstance(body, dict) else [{**body[0], "source": node}]
+    experiment = await service.create_experiment(**{field: sent})
+    await service.delete(f"/actions/{action['id']}/")
+
+    health = await service.read(f"/experiments/{experiment['id']}/health/")
+
+    [finding] = [one for one in health["findings"] if one["code"] == "FILTER_NOT_UNDERSTOOD"]
+    assert health["status"] == "unhealthy"
+    assert finding["evidence"]["problems"] == [f"{place}: Action ID {action['id']} does not exist!"]

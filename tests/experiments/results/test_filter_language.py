@@ -112,29 +112,46 @@ async def test_condition_that_is_not_understood_is_refused_wherever_it_is_writte
 ) -> None:
     listed = [condition]
     metric = {**TREND, "events": [{"id": "paid", "properties": listed}]}
+    node = {"kind": "EventsNode", "event": "paid", "properties": listed}
+    exposure = {**node, "kind": "ExperimentEventExposureConfig"}
+    typed = [
+        {"metric_type": "mean", "source": node},
+        {"metric_type": "funnel", "series": [node]},
+        {"metric_type": "ratio", "numerator": node, "denominator": {"kind": "EventsNode", "event": "visit"}},
+        {
+            "metric_type": "retention",
+            "start_event": {"kind": "ExperimentExposureNode"},
+            "completion_event": node,
+            "retention_window_start": 1,
+            "retention_window_end": 7,
+        },
+    ]
+    fields: list[dict[str, Any]] = [
+        {"filters": metric},
+        {"filters": {**TREND, "events": json.dumps(metric["events"])}},
+        {"filters": {**FUNNEL, "properties": listed}},
+        {"filters": {**FUNNEL, "exclusions": metric["events"]}},
+        {"secondary_metrics": [{"filters": metric}]},
+        {"parameters": {"custom_exposure_filter": metric}},
+        *({field: [one]} for one in typed for field in ("metrics", "metrics_secondary")),
+        {"exposure_criteria": {"exposure_config": exposure}},
+        {"exposure_criteria": {"activation_config": exposure}},
+    ]
     written = [
         ("POST", "/feature_flags/", {"key": "f", "filters": {"groups": [{"properties": listed}]}}),
         ("POST", "/cohorts/", {"name": "c", "filters": {"properties": listed}}),
         ("POST", "/cohorts/", {"name": "c", "groups": [{"properties": listed}]}),
         ("POST", "/actions/", {"name": "a", "steps": [{"event": "e", "properties": listed}]}),
         ("PATCH", "/", {"test_account_filters": listed}),
-        *(
-            ("POST", "/experiments/", {"name": "e", "feature_flag_key": "e", "filters": TREND, **fields})
-            for fields in (
-                {"filters": metric},
-                {"filters": {**TREND, "events": json.dumps(metric["events"])}},
-                {"filters": {**FUNNEL, "properties": listed}},
-                {"filters": {**FUNNEL, "exclusions": metric["events"]}},
-                {"secondary_metrics": [{"filters": metric}]},
-                {"parameters": {"custom_exposure_filter": metric}},
-            )
-        ),
+        *(("POST", "/experiment_saved_metrics/", {"name": "m", "query": one}) for one in typed),
+        *(("POST", "/experiments/", {"name": "e", "feature_flag_key": "e", "filters": TREND, **one}) for one in fields),
     ]
 
     answers = [await service.request(method, path, json=body) for method, path, body in written]
 
     assert [answer.status_code for answer in answers] == [400] * len(written)
     assert {answer.json()["type"] for answer in answers} == {"validation_error"}
+    assert {answer.json()["code"] for answer in answers} == {"invalid_input"}
 
 
 async def test_stored_condition_that_is_not_understood_matches_no_one_and_health_says_so(

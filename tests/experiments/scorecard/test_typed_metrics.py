@@ -188,6 +188,18 @@ async def test_retention_can_start_at_the_exposure(service: Service) -> None:
     assert sums(found)["test"] == [2, 1]
 
 
+async def test_retention_over_thousands_of_years_is_refused_where_it_is_counted(service: Service) -> None:
+    metric = retention(node("visit"), node("visit"), 1, 1, conversion_window=100_000, conversion_window_unit="month")
+    experiment = await service.create_experiment(end_date=END, filters={}, metrics=[metric])
+
+    [found] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+
+    assert (found["status"], found["detail"]) == (
+        "unavailable",
+        "The retention has too many days: choose shorter windows.",
+    )
+
+
 async def test_ratio_divides_what_exposed_persons_did(service: Service) -> None:
     ratio = {
         "metric_type": "ratio",

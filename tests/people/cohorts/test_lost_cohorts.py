@@ -14,18 +14,36 @@ from tests.support.service import FUNNEL, TREND, Service, event
 
 Document = Any  # JSON
 
-USERS = ["flag", "participants", "metric", "secondary", "exposure", "action", "cohort", "test accounts"]
+USERS = [
+    "flag",
+    "participants",
+    "metric",
+    "secondary",
+    "exposure",
+    "typed metric",
+    "typed secondary metric",
+    "exposure criteria",
+    "saved metric",
+    "action",
+    "cohort",
+    "test accounts",
+]
 
 
 async def use(service: Service, user: str, condition: Mapping[str, object]) -> tuple[str, str]:
     """Let something refer to a cohort; return its address and how a person would call it."""
     listed = [condition]
     filters = {**TREND, "events": [{"id": "e", "properties": listed}]}
+    typed = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "e", "properties": listed}}
+    exposure = {"kind": "ExperimentEventExposureConfig", "event": "e", "properties": listed}
     experiments: dict[str, dict[str, Document]] = {
         "participants": {"filters": {**FUNNEL, "properties": listed}},
         "metric": {"filters": {**TREND, "events": json.dumps(filters["events"])}},
         "secondary": {"secondary_metrics": [{"name": "s", "filters": filters}]},
         "exposure": {"parameters": {"custom_exposure_filter": filters}},
+        "typed metric": {"metrics": [typed]},
+        "typed secondary metric": {"metrics_secondary": [typed]},
+        "exposure criteria": {"exposure_criteria": {"exposure_config": exposure}},
     }
     if user in experiments:
         created = await service.create_experiment(**experiments[user])
@@ -39,6 +57,7 @@ async def use(service: Service, user: str, condition: Mapping[str, object]) -> t
         "flag": ("/feature_flags/", {"key": "f", "filters": {"groups": [{"properties": listed}]}}, "feature flag 'f'"),
         "action": ("/actions/", {"name": "a", "steps": [{"event": "e", "properties": listed}]}, "the action 'a'"),
         "cohort": ("/cohorts/", {"name": "c", "filters": {"properties": listed}}, "the cohort 'c'"),
+        "saved metric": ("/experiment_saved_metrics/", {"name": "m", "query": typed}, "the saved metric 'm'"),
     }[user]
     response = await service.post(path, body)
     assert response.status_code == 201, response.text

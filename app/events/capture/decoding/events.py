@@ -146,7 +146,7 @@ def read_events(request: ParsedRequest, clock: RequestClock, sender: Sender) -> 
     merges = 0
     for index, event in enumerate(request.events):
         try:
-            captured = _read_event(decode_event(event), clock, sender)
+            captured = read_event(decode_event(event), clock, sender)
         except ValidationFailed as refusal:
             raise _located(refusal, place_of(request, index, refusal.attr)) from refusal
         if captured is None:
@@ -174,7 +174,14 @@ def is_long(event: WireEvent | Raw) -> bool:
     return any(part and len(part) > LONG_BYTES for part in (event.set, event.set_once, event.unset))
 
 
-def _read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> CapturedEvent | None:
+def read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> CapturedEvent | None:
+    """Return the event to be stored; None for one that is not stored, as in 2022.
+
+    Raises
+    ------
+    ValidationFailed
+        With the 2022 code ``invalid_payload``.
+    """
     if event.event is UNSET:
         raise invalid_payload('Invalid payload: All events must have the event name field "event"!', "event")
     text, known = read_properties(event)

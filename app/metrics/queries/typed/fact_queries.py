@@ -268,13 +268,13 @@ class _Counting:
         if unit not in {"hour", "day"}:
             return RetentionWindow(first, last, unit)
         length = dt.timedelta(hours=last + 2) if unit == "hour" else dt.timedelta(days=last + 2)
-        after = max(self.scope.last, self.scope.now) + length
-        if self.window is not None:
-            after += dt.timedelta(microseconds=int(self.window.ends(np.zeros(1, np.int64))[0]))
         try:
+            after = max(self.scope.last, self.scope.now) + length
+            if self.window is not None:
+                after += dt.timedelta(microseconds=int(self.window.ends(np.zeros(1, np.int64))[0]))
             return RetentionWindow(first, last, unit, ticks(self.scope.start, after, unit, self.scope.timezone))
-        except TooManyBuckets as error:
-            raise ValidationFailed(f"The retention has too many {unit}s: {error}.") from error
+        except (TooManyBuckets, OverflowError) as error:
+            raise ValidationFailed(f"The retention has too many {unit}s: choose shorter windows.") from error
 
     def _count_retention(self, columns: Sequence[FactColumns], window: RetentionWindow) -> FunnelProgress:
         ledger = self._ledger(columns)

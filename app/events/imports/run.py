@@ -1,0 +1,192 @@
+"""A run of the importer over several files: persons first, then events, each file from where it was left."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.projects.repository import IngestionProject
+from app.common.timestamps import to_microseconds
+from app.db.database import Database
+from app.db.models import Project
+from app.events.capture.decoding.clock import RequestClock
+from app.events.imports.batches import Batch, RefusedLine, count_by_day, read_batches
+from app.events.imports.files import RefusedLines, SourceFile
+from app.events.imports.formats import Format
+from app.events.imports.lines import FileRefused
+from app.events.imports.persons import StagedPersons
+from app.events.imports.records import EventReader, ImportedEvent, LineRefused, PersonRecord, ReadLine
+from app.events.imports.repository import ImportRepository
+from app.events.imports.service import EventImport
+
+_MOST_REFUSED: Final = 100_000  # lines of a file: it is then not what it was taken for
+
+Report = Callable[[SourceFile, float | None], None]  # takes the share of the file that was read
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel."""
+
+    format: Format | None = None
+    time_offset: int = 0
+    is_dry_run: bool = False
+    refused_folder: Path | None = None
+
+
+class ImportRun:
+    """Imports files into one project. ``report`` is called after every batch."""
+
+    def __init__(self, database: Database, project: Project, options: ImportOptions, report: Report) -> None:
+        self._database = database
+        self._project_id = project.id
+        self._events_since = project.events_since
+        self._options = options
+        self._report = report
+        self._import = EventImport(database, IngestionProject(project.id, project.anonymize_ips))
+        self._now = dt.datetime.now(dt.UTC)
+        self.refusals: list[str] = []  # of files, of which the rest is not imported
+
+    async def run(self, files: Sequence[SourceFile]) -> None:
+        """Import files of events and persons. What cannot be read to its end is named in ``refusals``."""
+        with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory(prefix="abacus-import-"))
+            staged = stack.enter_context(StagedPersons(Path(folder, "persons.db")))
+            persons = [one for one in files if one.recognized.kind == "persons"]
+            events = [one for one in files if one.recognized.kind == "events"]
+            for file in files:
+                stack.callback(file.close)
+                await self._prepare(file)
+            if all(one.is_complete for one in files):
+                return
+            for file in persons:
+                await self._guarded(file, lambda batch: self._stage(staged, batch))
+            await self._store_persons(staged)
+            for file in events:
+                if not file.is_complete:
+                    await self._guarded(file, None)
+            if events:  # whose older properties replaced those of the persons
+                await self._store_persons(staged)
+            for file in persons:
+                await self._note(file)
+
+    async def _prepare(self, file: SourceFile) -> None:
+        """Find out how far a file was imported before. Persons are few, and read anew until all is done."""
+        if self._options.is_dry_run:
+            return
+        await asyncio.to_thread(file.find_digest)
+        if file.sha256 is None:
+            return
+        async with self._database.read() as session:
+            stored = await ImportRepository(session, self._project_id).file(file.sha256)
+        if stored is not None and (stored.is_complete or file.recognized.kind == "events"):
+            file.position, file.is_complete = stored.position, stored.is_complete
+            file.counts = file.counts.read(stored.counts)
+
+    async def _guarded(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
+        try:
+            await self._read(file, stage)
+        except FileRefused as refusal:
+            self.refusals.append(str(refusal))
+
+    async def _read(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
+        """Read a file, each batch while the one before it is stored."""
+        refused = RefusedLines(file, self._options.refused_folder)
+        if not self._options.is_dry_run:
+            refused.begin()
+        if file.recognized.kind == "persons":
+            file.counts = type(file.counts)()
+        batches = read_batches(file.lines(), self._reader(file).read, file.share)
+        following = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        try:
+            while (batch := await following) is not None:
+                following = asyncio.create_task(asyncio.to_thread(next, batches, None))
+                await self._take(file, batch, refused, stage)
+                self._report(file, batch.share)
+                if file.counts.refused > _MOST_REFUSED:
+                    raise FileRefused(
+                        f"{file.name}: more than {_MOST_REFUSED:,} lines were refused; see {refused.path}"
+                    )
+        finally:
+            await asyncio.wait([following])
+        file.is_complete = True
+        if stage is None:
+            await self._note(file)
+        self._report(file, 1.0)
+
+    def _reader(self, file: SourceFile) -> EventReader:
+        clock = RequestClock(self._now, None)
+        read_line: ReadLine = file.recognized.reader(self._options.time_offset)
+        return EventReader(read_line, clock, self._events_since, marks=file.recognized.format != "abacus")
+
+    async def _take(
+        self, file: SourceFile, batch: Batch, refused: RefusedLines, stage: Callable[[Batch], None] | None
+    ) -> None:
+        counts = file.counts
+        wrong = list(batch.refused)
+        if stage is not None and batch.events:
+            wrong += [_misplaced(batch.end) for _ in batch.events]
+        if stage is None and batch.persons:
+            wrong += [_misplaced(batch.end) for _ in batch.persons]
+        counts.lines += batch.lines
+        counts.skipped += batch.skipped
+        counts.refused += len(wrong)
+        counts.add_events(count_by_day(batch.events))
+        file.position = batch.end
+        if self._options.is_dry_run:
+            return
+        refused.add(wrong)
+        if stage is not None:
+            await asyncio.to_thread(stage, batch)
+            counts.imported += len(batch.persons)
+            return
+        before = counts.imported, counts.duplicates
+
+        async def finish(session: AsyncSession, stored: int) -> None:
+            counts.imported, counts.duplicates = before[0] + stored, before[1] + len(batch.events) - stored
+            await self._note_in(session, file)
+
+        unstorable = await self._import.store(batch.events, finish)
+        if unstorable:
+            counts.duplicates -= len(unstorable)
+            counts.refused += len(unstorable)
+            refused.add([_unstorable(one, reason, batch.end) for one, reason in unstorable])
+
+    @staticmethod
+    def _stage(staged: StagedPersons, batch: Batch) -> None:
+        staged.add(batch.persons)
+
+    async def _store_persons(self, staged: StagedPersons) -> None:
+        if staged.is_empty or self._options.is_dry_run:
+            return
+        batches: Iterator[list[PersonRecord]] = staged.batches()
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            await self._import.store_persons(batch, to_microseconds(self._now))
+
+    async def _note(self, file: SourceFile) -> None:
+        if file.is_complete and not self._options.is_dry_run:
+            async with self._database.write() as session:
+                await self._note_in(session, file)
+
+    async def _note_in(self, session: AsyncSession, file: SourceFile) -> None:
+        if file.sha256 is not None:
+            await ImportRepository(session, self._project_id).note(
+                file.sha256, file.name, file.position, file.counts.write(), is_complete=file.is_complete
+            )
+
+
+def _misplaced(end: int) -> RefusedLine:
+    return RefusedLine("", 0, end, "events and persons are imported from files of their own", "")
+
+
+def _unstorable(one: ImportedEvent, reason: str, end: int) -> RefusedLine:
+    return RefusedLine("", 0, end, reason, f"{one.event.uuid} {one.event.name}"[:1_000])
+
+
+__all__ = ["FileRefused", "ImportOptions", "ImportRun", "LineRefused"]

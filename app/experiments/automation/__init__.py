@@ -1,0 +1,1 @@
+"""What an experiment plans to happen by itself, and what has."""

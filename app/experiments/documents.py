@@ -1,0 +1,57 @@
+"""The documents of an experiment, as they are stored and as its flag takes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+
+from app.common import limits
+from app.common.errors import ValidationFailed
+from app.experiments.schemas import VARIANTS
+from app.flags.filters import JsonDict
+from app.metrics.queries.typed.schemas import MetricBody
+from app.properties.budget import size_of
+
+
+def plain(value: object) -> Any:  # noqa: ANN401  # what a column takes
+    """Return a value as it is stored; of settings, those that were sent."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, MetricBody):
+        return value.to_stored()
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def refuse_large(documents: Mapping[str, JsonValue], before: Mapping[str, JsonValue] | None = None) -> None:
+    """Refuse documents that are too large together; those of an older experiment may still become smaller."""
+    sizes = {field: size_of(document) for field, document in documents.items()}
+    held = sum(map(size_of, before.values())) if before else 0
+    if sum(sizes.values()) > max(held, limits.DOCUMENT_BYTES.value):
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ValidationFailed(limits.DOCUMENT_BYTES.detail, code="too_large", attr=largest)
+
+
+def participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:
+    properties = filters.get("properties")
+    return [item for item in properties if isinstance(item, dict)] if isinstance(properties, list) else None
+
+
+def aggregation_group_type_index(filters: Mapping[str, JsonValue]) -> int | None:
+    index = filters.get("aggregation_group_type_index")
+    return index if isinstance(index, int) else None
+
+
+def variants(parameters: JsonValue) -> list[JsonDict] | None:
+    """Return the variants in the parameters, if there are any."""
+    variants = parameters.get(VARIANTS) if isinstance(parameters, dict) else None
+    return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else None
+
+
+def refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]) -> None:
+    """Refuse to change the flag's split through the experiment; the same variants may come in any order."""
+    shares = {variant["key"]: variant.get("rollout_percentage") for variant in of_flag}
+    same = len(given) == len(of_flag) and all(
+        variant["key"] in shares and shares[variant["key"]] == variant.get("rollout_percentage") for variant in given
+    )
+    if not same:
+        raise ValidationFailed("Can't update feature_flag_variants on Experiment")

@@ -1,0 +1,83 @@
+"""Says in words what a typed metric measures."""
+
+from app.metrics.queries.typed.schemas import (
+    ExposureNode,
+    FunnelMetric,
+    MeanMetric,
+    Node,
+    RatioMetric,
+    RetentionMetric,
+    Source,
+    TypedMetric,
+)
+
+
+def describe_measure(metric: TypedMetric, unit: str) -> str:
+    """Return what the mean of a variant is; ``unit`` is what is compared, in the plural."""
+    measure = _measure(metric, unit)
+    if metric.conversion_window is None:
+        return measure
+    length = _spell(metric.conversion_window, metric.conversion_window_unit or "day")
+    return f"{measure}, within {length} of the exposure"
+
+
+def name_steps(metric: TypedMetric) -> list[str] | None:
+    """Return the names of the steps that are counted; None where a metric has none."""
+    match metric:
+        case FunnelMetric(funnel_order_type="ordered"):
+            return ["exposure", *map(_plain, metric.series)]
+        case FunnelMetric():
+            return ["exposure", *(f"any {count} of the steps" for count in range(1, len(metric.series) + 1))]
+        case RetentionMetric(start_event=ExposureNode()):
+            return ["exposure", _plain(metric.completion_event)]
+        case RetentionMetric(start_event=Node() as start):
+            return [_plain(start), _plain(metric.completion_event)]
+        case _:
+            return None
+
+
+def _measure(metric: TypedMetric, unit: str) -> str:
+    match metric:
+        case MeanMetric(threshold=None, source=Source(math="dau")):
+            return f"share of exposed {unit} with {_named(metric.source)}"
+        case MeanMetric(threshold=None):
+            return f"{_amount(metric.source)}, a mean over exposed {unit}"
+        case MeanMetric():
+            return f"share of exposed {unit} with at least {metric.threshold:g}: {_amount(metric.source)}"
+        case FunnelMetric():
+            joined = (", then " if metric.funnel_order_type == "ordered" else " and ").join(map(_named, metric.series))
+            return f"share of exposed {unit} with {joined}"
+        case RatioMetric():
+            return f"{_amount(metric.numerator)} of all exposed {unit}, divided by {_amount(metric.denominator)}"
+        case RetentionMetric():
+            start = "the exposure" if isinstance(metric.start_event, ExposureNode) else _named(metric.start_event)
+            first, last = metric.retention_window_start, metric.retention_window_end
+            span = f"{first} to {_spell(last, metric.retention_window_unit)}"
+            return f"share of {unit} with {_named(metric.completion_event)} {span} after {start}"
+
+
+def _amount(source: Source) -> str:
+    match source.math:
+        case "total":
+            return f"number of {_named(source)}"
+        case "dau":
+            return f"1 with {_named(source)}, else 0"
+        case "unique_session":
+            return f"number of sessions with {_named(source)}"
+        case "unique_group":
+            return f"number of groups with {_named(source)}"
+        case math:
+            word = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}[math]
+            return f"{word} `{source.math_property}` of {_named(source)}"
+
+
+def _named(node: Node) -> str:
+    return f"`{_plain(node)}`"
+
+
+def _plain(node: Node) -> str:
+    return node.custom_name or node.name or node.event or f"action {node.id}"
+
+
+def _spell(length: int, unit: str) -> str:
+    return f"{length:,} {unit}" if length == 1 else f"{length:,} {unit}s"

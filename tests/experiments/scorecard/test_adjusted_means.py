@@ -1,0 +1,107 @@
+"""Means adjusted by what persons did before their exposure (CUPED), and the test of that for bias."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.service import Service, event, exposure
+
+PURCHASES = {
+    "kind": "ExperimentMetric",
+    "name": "Purchases",
+    "metric_type": "mean",
+    "source": {"kind": "EventsNode", "event": "purchase"},
+}
+CUPED = {"cuped": {"enabled": True, "lookback_days": 10}}
+PERSONS = 60
+# When a person bought, and whether that belongs to the ten days before the exposure.
+EARLIER, BEFORE, AFTER = "2022-10-23T08:59:59Z", "2022-10-23T09:00:00Z", "2022-11-03T00:00:00Z"
+
+
+def before(number: int, variant: str) -> int:
+    return number % 4 + (number % 7 == 0 and variant == "test")
+
+
+def after(number: int, variant: str) -> int:
+    return number % 4 + number % 3 + (number % 5 == 0 and variant == "test")
+
+
+def events_of(number: int, variant: str) -> list[dict[str, object]]:
+    person = f"{variant}-{number}"
+    times = [EARLIER, *[BEFORE] * before(number, variant), *[AFTER] * after(number, variant)]
+    return [exposure(person, variant), *(event("purchase", person, time) for time in times)]
+
+
+def sums(variant: str) -> dict[str, object]:
+    main = [after(number, variant) for number in range(PERSONS)]
+    covariate = [before(number, variant) for number in range(PERSONS)]
+    return {
+        "key": variant,
+        "number_of_samples": PERSONS,
+        "sum": sum(main),
+        "sum_squares": sum(one**2 for one in main),
+        "covariate_sum": sum(covariate),
+        "covariate_sum_squares": sum(one**2 for one in covariate),
+        "main_covariate_sum_product": sum(one * other for one, other in zip(main, covariate, strict=True)),
+    }
+
+
+async def experiment_with(service: Service, metrics: Sequence[object], stats_config: object = CUPED) -> str:
+    experiment = await service.create_experiment(filters={}, metrics=metrics, stats_config=stats_config)
+    return f"/experiments/{experiment['id']}"
+
+
+async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Service) -> None:
+    path = await experiment_with(service, [PURCHASES])
+    for variant in ("control", "test"):
+        await service.capture(*(one for number in range(PERSONS) for one in events_of(number, variant)))
+
+    analysis = (await service.read(f"{path}/analysis/"))["metrics"][0]["analysis"]
+    body = {"metric_type": "mean", "variants": [sums("control"), sums("test")]}
+    expected = (await service.post("/experiments/analyze/", body)).json()
+
+    assert analysis == expected
+    assert analysis["variants"][1]["variance_reduction"] > 0.3
+    assert (await service.read(f"{path}/health/"))["findings"] == []
+
+
+@pytest.mark.parametrize("stats_config", [None, {"cuped": None}, {"cuped": {"enabled": False}}])
+async def test_means_are_not_adjusted_unless_asked(service: Service, stats_config: object) -> None:
+    path = await experiment_with(service, [PURCHASES], stats_config)
+    for variant in ("control", "test"):
+        await service.capture(*(one for number in range(2) for one in events_of(number, variant)))
+
+    variants = (await service.read(f"{path}/analysis/"))["metrics"][0]["analysis"]["variants"]
+
+    assert [one["theta"] for one in variants] == [None, None]
+
+
+async def test_health_finds_variants_that_differed_before_the_exposure(service: Service) -> None:
+    visits = {**PURCHASES, "name": "Visits", "source": {"kind": "EventsNode", "event": "visit"}}
+    funnel = {**PURCHASES, "name": "Bought", "metric_type": "funnel", "series": [PURCHASES["source"]]}
+    del funnel["source"]
+    path = await experiment_with(service, [funnel, PURCHASES, visits])
+    captured = []
+    for variant, extra in (("control", 0), ("test", 2)):
+        for number in range(PERSONS):
+            person = f"{variant}-{number}"
+            captured += [exposure(person, variant), *[event("purchase", person)] * (number % 3)]
+            captured += [event("purchase", person, BEFORE)] * (number % 4 + extra)
+            captured += [event("visit", person, BEFORE)] * (number % 4)
+    await service.capture(*captured)
+
+    health = await service.read(f"{path}/health/")
+    snapshot = (await service.post(f"{path}/snapshots/", {})).json()
+    analysis: Any = await service.read(f"{path}/analysis/")
+
+    [finding] = health["findings"]
+    assert finding["code"] == "PRE_EXPOSURE_BIAS"
+    biased = analysis["metrics"][1]["analysis"]["variants"][1]
+    assert finding["evidence"] == {
+        "metric_id": analysis["metrics"][1]["metric_id"],
+        "p_values": {"test": biased["covariate_p_value"]},
+    }
+    assert "pre-exposure-bias" in biased["validation_failures"]
+    assert len(finding["actions"]) == 3
+    assert "PRE_EXPOSURE_BIAS" in [one["code"] for one in snapshot["health"]["findings"]]
