@@ -15,6 +15,7 @@ from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
+from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
@@ -28,6 +29,9 @@ MATCHES = 300_000
 # Where bytes end a chunk at less than this part of its rows, the next one is not read ahead.
 _LARGE = 8
 SECONDS_BETWEEN_REPORTS = 5.0
+# From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
+# all series in one transaction.
+DIRECT_FROM = 2_000
 
 logger = logging.getLogger("abacus")
 
@@ -61,10 +65,17 @@ class Materializer:
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
     """
 
-    def __init__(self, database: Database, chunk: int = CHUNK, report: Report = lambda *_: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        chunk: int = CHUNK,
+        report: Report = lambda *_: None,
+        direct_from: int = DIRECT_FROM,
+    ) -> None:
         self._database = database
         self._chunk = chunk
         self._report = report
+        self._direct_from = direct_from
         self.shared = SingleFlight()  # work that several requests of this process need at once
         self.progress = Progress()
         self.failures = CountingFailures()
@@ -132,6 +143,10 @@ class Materializer:
                 await locks.enter_async_context(self.lock_for(series_id))
             async with self._database.read() as session:
                 watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            for series_id, matcher in matchers.items():
+                watermarks[series_id] = await self._materialize_directly(
+                    project_id, series_id, matcher, watermarks[series_id], high_water_mark, deadline
+                )
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
                 # Series within one chunk are read together; the others join when these have caught up with them.
@@ -139,6 +154,22 @@ class Materializer:
                 until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
                 await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until, deadline)
                 watermarks |= dict.fromkeys(together, until)
+
+    async def _materialize_directly(
+        self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float
+    ) -> int:
+        """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
+        work = DirectMaterialization(
+            self._database, project_id, series_id, matcher, first=self._direct_from, largest=self._chunk
+        )
+        while watermark < until and (found := await work.next_range(watermark, until)):
+            if not await work.store(found):
+                await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
+            watermark = found.end
+            self._report(watermark, until)
+            if watermark < until and time.monotonic() > deadline:
+                raise Unfinished
+        return watermark
 
     async def _materialize(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int, deadline: float
