@@ -66,15 +66,18 @@ class FactQuery(Generic[CountsT]):
         return f"{self.parameters[0] if self.parameters else 'facts'} of {shown}"
 
     @property
-    def is_incremental(self) -> bool:
+    def is_kept(self) -> bool:
         """Whether stored counts stay valid until there are new facts.
 
         Not where filters read properties of persons or groups, which change without new facts, nor where actors are
         not persons, because the log of merges does not know their numbers.
         """
-        return self.additive_over is not None and all(
-            event_set.only_series is not None for event_set in self.event_sets
-        )
+        return all(event_set.only_series is not None for event_set in self.event_sets)
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether new facts can be added to stored counts; else all are counted again where there are new ones."""
+        return self.additive_over is not None and self.is_kept
 
     @property
     def digest(self) -> str:
