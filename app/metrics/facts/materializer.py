@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -113,7 +113,12 @@ class Materializer:
         }
         behind = [stored for digest, stored in series.items() if stored.watermark < last_sequences[digest]]
         if behind:
-            await self._catch_up(project_id, behind, high_water_mark, deadline)
+            so_far: dict[Hashable, tuple[int, int]] = {
+                one.id: (one.watermark if one in behind else high_water_mark, high_water_mark)
+                for one in series.values()
+            }
+            with self.progress.measuring(project_id, so_far):
+                await self._catch_up(project_id, behind, high_water_mark, deadline)
         return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
@@ -166,7 +171,7 @@ class Materializer:
             if not await work.store(found):
                 await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
             watermark = found.end
-            self._report(watermark, until)
+            self._note(project_id, [series_id], watermark, until)
             if watermark < until and time.monotonic() > deadline:
                 raise Unfinished
         return watermark
@@ -186,7 +191,7 @@ class Materializer:
                     reading = asyncio.create_task(self._read(project_id, names, watermark, until, limit))
                 await self._store(project_id, matchers, chunk.rows, watermark)
                 del chunk
-                self._report(watermark, until)
+                self._note(project_id, matchers, watermark, until)
                 if watermark < until and time.monotonic() > deadline:
                     raise Unfinished
                 if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
@@ -196,6 +201,11 @@ class Materializer:
         finally:
             if reading is not None:
                 reading.cancel()
+
+    def _note(self, project_id: int, series_ids: Iterable[int], watermark: int, until: int) -> None:
+        for series_id in series_ids:
+            self.progress.reach(project_id, series_id, watermark)
+        self._report(watermark, until)
 
     async def _read(
         self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int
