@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -32,6 +32,8 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
 # all series in one transaction.
 DIRECT_FROM = 2_000
+# Series of which the database makes the facts beside another one.
+MAX_HELPERS = 2
 
 logger = logging.getLogger("abacus")
 
@@ -148,10 +150,7 @@ class Materializer:
                 await locks.enter_async_context(self.lock_for(series_id))
             async with self._database.read() as session:
                 watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
-            for series_id, matcher in matchers.items():
-                watermarks[series_id] = await self._materialize_directly(
-                    project_id, series_id, matcher, watermarks[series_id], high_water_mark, deadline
-                )
+            await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
                 # Series within one chunk are read together; the others join when these have caught up with them.
@@ -159,6 +158,34 @@ class Materializer:
                 until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
                 await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until, deadline)
                 watermarks |= dict.fromkeys(together, until)
+
+    async def _materialize_at_once(
+        self,
+        project_id: int,
+        matchers: Mapping[int, SeriesMatcher],
+        watermarks: MutableMapping[int, int],
+        until: int,
+        deadline: float,
+    ) -> None:
+        """Let the database make the facts of several series, and move their watermarks as far as it gets.
+
+        PostgreSQL does so on several connections, each of which takes the place of an aggregation.
+        """
+        left = iter(matchers.items())
+
+        async def work() -> None:
+            for series_id, matcher in left:
+                watermarks[series_id] = await self._materialize_directly(
+                    project_id, series_id, matcher, watermarks[series_id], until, deadline
+                )
+
+        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
+        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
+            # What one of them has begun when another one fails or runs out of time is kept.
+            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
 
     async def _materialize_directly(
         self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float

@@ -1,6 +1,7 @@
 """Facts keep up with events under concurrent writers."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from app.common import limits
 from app.db.database import Database
 from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
-from app.metrics.facts.materializer import Materializer
+from app.metrics.facts.materializer import Materializer, Unfinished
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
@@ -101,6 +102,37 @@ async def test_equal_definitions_share_series(service: Service, database: Databa
     series = await Materializer(database).catch_up(service.project_id, same)
 
     assert len(series.ids) == 1
+
+
+@pytest.mark.parametrize("free", [0, 1, 3])
+async def test_several_series_are_made_at_once(service: Service, database: Database, free: int) -> None:
+    """On as many connections as are free, with the facts that they have one after another."""
+    names = ("a", "b", "c", "d")
+    await service.capture(*[event(name, str(number), variant="test") for number in range(9) for name in names])
+    series = [SeriesDefinition((EventSource(name, parse_filter(None)),), "$feature/checkout") for name in names]
+    materializer = Materializer(database, 4, direct_from=2)
+
+    async with contextlib.AsyncExitStack() as held:
+        for other in range(database.aggregation_slots.free - free):
+            await held.enter_async_context(database.aggregation_slots.slot(f"other {other}"))
+        await materializer.catch_up(service.project_id, series)
+        assert database.aggregation_slots.free == free
+
+    assert await count_facts(database) == 36
+
+
+async def test_series_that_have_no_time_left_keep_what_was_made(service: Service, database: Database) -> None:
+    series = [SeriesDefinition((EventSource(name, parse_filter(None)),), None) for name in ("a", "b")]
+    await service.capture(*[event(name, str(number)) for number in range(12) for name in ("a", "b")])
+    materializer, made = Materializer(database, 2, direct_from=2), [0]
+
+    while made[-1] < 24:
+        with contextlib.suppress(Unfinished):
+            await materializer.catch_up(service.project_id, series, seconds=0)
+        made.append(await count_facts(database))
+        assert made[-2] < made[-1]
+
+    assert (len(made) > 3, made[-1]) == (True, 24)
 
 
 async def test_progress_grows_while_facts_are_made(service: Service, database: Database) -> None:
