@@ -70,6 +70,7 @@ class DirectMaterialization:
         self._largest = max(first, largest)
         self._size = first
         self._carefully = False
+        self._has_learned = False
         self._failures = 0
         dialect = database.engine.dialect.name
         self._pays = can_be_direct(dialect) and is_direct(matcher.definition)
@@ -125,8 +126,10 @@ class DirectMaterialization:
             codes = await direct.codes(series_id)
             if codes is None:
                 raise _TooManyLeftOverError
+            # Until the first variants have a code, the events that name one are left over.
+            is_learning = definition.variant_property is not None and not codes and not self._has_learned
             stored = 0
-            if codes or definition.variant_property is None:  # else there is no variant yet that could be recognized
+            if not is_learning:
                 async with interrupted_after(session, _STATEMENT_SECONDS):
                     stored = await direct.append(
                         series_id, definition, codes, watermark, events.end, carefully=self._carefully
@@ -139,6 +142,6 @@ class DirectMaterialization:
                     raise _TooManyLeftOverError
                 matches = await asyncio.to_thread(lambda: list(self._matcher.match(left_over)))
                 await facts.append({series_id: matches})
-                # Until the first variants have a code, all events are left over.
-                self._pays = not codes or len(left_over) <= events.count // 2
+                self._has_learned = True
+                self._pays = is_learning or len(left_over) <= events.count // 2
             await facts.move_watermarks([series_id], events.end)
