@@ -1,21 +1,26 @@
-"""Materialization: events/s from stored events to facts, compared with storing the same facts alone.
+"""Materialization: events/s from stored events to facts, with and without the help of the database, in turn.
+
+Storing the same facts alone is the floor.
 
 python -m benchmarks.facts [--events 200000] [--rounds 3]
 """
 
 import argparse
 import asyncio
+import statistics
+from functools import partial
 
 from sqlalchemy import delete, select, update
 
 from app.db.bulk import insert_rows
 from app.db.database import Database
 from app.db.models import Fact, Series
-from app.metrics.facts.materializer import Materializer
+from app.metrics.facts.materializer import DIRECT_FROM, Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from benchmarks.workload import FLAG, STEPS, create_project, databases, generate, load, timed
 
+NEVER = 10**15
 COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 CONDITIONS = [
     {"key": "$browser", "operator": "exact", "value": ["Firefox"]},
@@ -30,6 +35,8 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
     pageviews = (EventSource("$pageview", parse_filter(None)),)
     filtered = (EventSource("$pageview", parse_filter(CONDITIONS)),)
     series = {
+        "names only": SeriesDefinition(pageviews, None),
+        "a number": SeriesDefinition(pageviews, None, "$screen_width"),
         "no filter": SeriesDefinition(pageviews, f"$feature/{FLAG}"),
         "three filters": SeriesDefinition(filtered, f"$feature/{FLAG}"),
         "four names": SeriesDefinition(
@@ -38,12 +45,14 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
         "sessions": SeriesDefinition(pageviews, f"$feature/{FLAG}", actor_property="$session_id"),
     }
     for label, definition in series.items():
-
-        async def materialize(definition: SeriesDefinition = definition) -> None:
-            await forget(database)
-            await Materializer(database).catch_up(project_id, [definition])
-
-        seconds = await timed(materialize, rounds)
+        ways = {"by the database": DIRECT_FROM, "in Python": NEVER}
+        taken: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, direct_from in ways.items():
+                await forget(database)
+                materializer = Materializer(database, direct_from=direct_from)
+                taken[way].append(await timed(partial(materializer.catch_up, project_id, [definition]), 1))
+        seconds, in_python = (statistics.median(taken[way]) for way in ways)
         async with database.read() as session:
             rows = [tuple(row) for row in await session.execute(select(*(getattr(Fact, name) for name in COLUMNS)))]
 
@@ -56,6 +65,7 @@ async def measure(name: str, database: Database, count: int, rounds: int) -> Non
         floor = await timed(store, rounds)
         print(
             f"{name:10} {label:13} {len(rows):9,} matching events  {len(rows) / seconds:9,.0f} events/s"
+            f"   in Python {len(rows) / in_python:9,.0f}/s   ratio {in_python / seconds:.2f}"
             f"   storing the facts alone {len(rows) / floor:9,.0f}/s   ratio {floor / seconds:.2f}"
         )
 

@@ -42,6 +42,7 @@ ROUTERS = ("router", "activity_router", "prometheus_endpoint", "probes")
 WIRING = ("dependencies", "wiring")
 KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts.auth.credentials", "app.pages")
 KNOWS_SQL = ("app.db", "app.settings")
+REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
 KNOWS_ARRAYS = ("app.statistics", "app.metrics", "app.people", "app.db.bulk", "app.experiments", "app.pages")
 # Computations: they know neither HTTP nor SQL, and nothing of the services around them.
@@ -219,7 +220,10 @@ def test_statements_are_written_in_repositories_only() -> None:
     # Errors of the database have to be told from others where they are answered; sessions are passed through.
     harmless = ("sqlalchemy.exc", "sqlalchemy.ext.asyncio.AsyncSession")
     assert not offenders(
-        lambda module: last_part(module) in {"repository", "actor_keys", "series_facts"} or within(module, *KNOWS_SQL),
+        lambda module: (
+            last_part(module) in {"repository", "actor_keys", "series_facts", "direct_facts"}
+            or within(module, *KNOWS_SQL)
+        ),
         lambda _, name: within(name, "sqlalchemy") and not within(name, *harmless),
     )
 

@@ -207,9 +207,16 @@ class Unavailable(AppError):
 
 
 class StillCounting(Unavailable):
-    """Results take longer than a request may. What was counted is kept."""
+    """Results take longer than a request may. What was counted is kept.
+
+    ``percent`` of the events have been looked through for the first time; None where that is not what takes long.
+    """
 
     default_detail = "Results are still being counted. Please try again."
 
-    def __init__(self) -> None:
-        super().__init__(retry_after=10)
+    def __init__(self, percent: int | None = None, *, retry_after: int = 10) -> None:
+        detail = None
+        if percent is not None:
+            detail = f"Results are still being counted: {percent} % of the events are done. Please try again."
+        super().__init__(detail, retry_after=retry_after)
+        self.percent = percent

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Iterator
 
 
 class FairSlots:
@@ -14,6 +14,11 @@ class FairSlots:
         self._most = max(1, count - 1)
         self._used: Counter[Hashable] = Counter()
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def free(self) -> int:
+        """The slots that are free now."""
+        return self._free
 
     @contextlib.asynccontextmanager
     async def slot(self, owner: Hashable) -> AsyncIterator[None]:
@@ -32,9 +37,23 @@ class FairSlots:
         finally:
             self._release(owner)
 
-    def _release(self, owner: Hashable) -> None:
-        self._free += 1
-        self._used[owner] -= 1
+    @contextlib.contextmanager
+    def spare_slots(self, owner: Hashable, most: int) -> Iterator[int]:
+        """Hold further slots and yield their number: at most those that are free now, except one.
+
+        None where an owner waits for a slot already.
+        """
+        count = 0 if self._waiting else max(0, min(most, self._free - 1, self._most - self._used[owner]))
+        self._free -= count
+        self._used[owner] += count
+        try:
+            yield count
+        finally:
+            self._release(owner, count)
+
+    def _release(self, owner: Hashable, count: int = 1) -> None:
+        self._free += count
+        self._used[owner] -= count
         if not self._used[owner]:
             del self._used[owner]
         self._grant()

@@ -1,13 +1,14 @@
-"""What long work is under way in this process, so that a timeout can say what took so long."""
+"""What long work is under way in this process, and how far it got, for those who wait."""
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 
 
 class Progress:
     def __init__(self) -> None:
         self._running: dict[object, tuple[Hashable, str, float]] = {}
+        self._measured: dict[object, tuple[Hashable, dict[Hashable, tuple[int, int]]]] = {}
 
     @contextlib.contextmanager
     def doing(self, owner: Hashable, work: str) -> Iterator[None]:
@@ -24,3 +25,25 @@ class Progress:
         now = time.monotonic()
         found = [(work, now - since) for one, work, since in self._running.values() if one == owner]
         return ", ".join(f"{work} ({seconds:.1f} s)" for work, seconds in found) or "nothing"
+
+    @contextlib.contextmanager
+    def measuring(self, owner: Hashable, parts: Mapping[Hashable, tuple[int, int]]) -> Iterator[None]:
+        """Note the parts of a piece of work while it is done: for each, how far it is and how far it has to get."""
+        key = object()
+        self._measured[key] = (owner, dict(parts))
+        try:
+            yield
+        finally:
+            del self._measured[key]
+
+    def reach(self, owner: Hashable, part: Hashable, done: int) -> None:
+        """Note how far a part of an owner's work is."""
+        for one, parts in self._measured.values():
+            if one == owner and part in parts:
+                parts[part] = (done, parts[part][1])
+
+    def percent(self, owner: Hashable) -> int | None:
+        """Return how much of an owner's measured work is done, rounded down; None where none is under way."""
+        parts = [part for one, found in self._measured.values() if one == owner for part in found.values()]
+        total = sum(total for _, total in parts)
+        return sum(min(part) for part in parts) * 100 // total if total else None

@@ -4,9 +4,10 @@ They read one or a few rows by key, where building, compiling and dispatching a 
 needs for it. Build such a query once, with ``bindparam`` for values that change.
 """
 
+import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVarTuple
 
@@ -120,6 +121,28 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
     if dialect_name == "postgresql":
         return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
     return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
+
+
+@contextlib.asynccontextmanager
+async def interrupted_after(session: AsyncSession, seconds: float) -> AsyncIterator[None]:
+    """Interrupt a statement of SQLite that runs for too long; its transaction is rolled back.
+
+    PostgreSQL has a timeout of its own.
+    """
+    driver = await driver_of(session)
+    if not hasattr(driver, "interrupt"):
+        yield
+        return
+
+    async def interrupt() -> None:
+        await asyncio.sleep(seconds)
+        await driver.interrupt()
+
+    waiting = asyncio.create_task(interrupt())
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ _TRANSIENT_SQLSTATES: Final = (
     *("08", "28", "3D", "53", "57P", "58"),
     *("25006", "25P03", "40001", "40P01", "42P01", "42703", "55P03", "57014"),
 )
+_DATA_SQLSTATES: Final = "22"
 # The transient errors of SQLite: locked, disk full, a file that cannot be opened, read or written.
 _TRANSIENT_SQLITE_CODES: Final = frozenset(
     {
@@ -55,7 +56,10 @@ def is_data_error(error: BaseException | None) -> bool:
     """Whether the database refuses a value, as it will each time."""
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError) or is_data_error(error.orig)
-    return isinstance(error, asyncpg.DataError | sqlite3.DataError)
+    # SQLAlchemy translates only some of the driver's classes.
+    return isinstance(error, asyncpg.DataError | sqlite3.DataError) or str(getattr(error, "sqlstate", "")).startswith(
+        _DATA_SQLSTATES
+    )
 
 
 def describe(error: BaseException) -> str:
@@ -66,7 +70,9 @@ def describe(error: BaseException) -> str:
 
 
 def is_statement_timeout(error: BaseException | None) -> bool:
-    """Whether PostgreSQL ended a statement that took too long."""
+    """Whether the database ended a statement that took too long."""
     if isinstance(error, DBAPIError):
         return is_statement_timeout(error.orig)
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+        return True
     return getattr(error, "sqlstate", None) == asyncpg.QueryCanceledError.sqlstate

@@ -324,7 +324,7 @@ class EventRepository:
         if names is not None:
             events = events.where(Event.name.in_(names))
             if 1 < len(names) <= _MAX_SUBQUERIES:
-                end = await self._end_of_page(names, sequence, high_water_mark, limit)
+                end, _ = await self.page_of(names, sequence, high_water_mark, limit)
         events = events.where(Event.sequence <= end).limit(limit)
         rows, is_cut = await fetch_rows_by_size(
             self._session, events, Event.sequence, Event.properties, limits.ROWS_BYTES.value
@@ -343,31 +343,32 @@ class EventRepository:
         )
         return [StoredEvent(*row) for row in rows]
 
-    async def _end_of_page(self, names: Sequence[str], sequence: int, high_water_mark: int, limit: int) -> int:
-        """Return the last sequence number of the first ``limit`` events of several names, read from the index alone.
+    async def page_of(
+        self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int
+    ) -> tuple[int, int]:
+        """Return the last sequence number of the first ``limit`` events of some names, and how many there are.
 
-        It is the mark where there are fewer. Some of the events may have no person.
+        The sequence number is the mark where there are fewer. Some of the events may have no person. Names None means
+        all names; at most a hundred may be given.
 
-        Without it a database would collect and sort all later events of the names to return the first ones. It is a
-        separate query, because a planner that knows the range reads it in the order of the table.
+        It is read from the index alone. Without it a database would collect and sort all later events of several names
+        to return the first ones. It is a separate query, because a planner that knows the range reads it in the order
+        of the table.
         """
+        later = (
+            Event.project_id == self._project_id,
+            Event.sequence > sequence,
+            Event.sequence <= high_water_mark,
+        )
         subqueries = [
-            select(Event.sequence)
-            .where(
-                Event.project_id == self._project_id,
-                Event.name == name,
-                Event.sequence > sequence,
-                Event.sequence <= high_water_mark,
-            )
-            .order_by(Event.sequence)
-            .limit(limit)
-            .subquery()
-            for name in names
+            select(Event.sequence).where(*later, *is_named).order_by(Event.sequence).limit(limit).subquery()
+            for is_named in ([()] if names is None else [(Event.name == name,) for name in names])
         ]
         combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
         first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
-        [(last, count)] = await self._session.execute(select(func.max(first.c.sequence), func.count()))
-        return last if count == limit else high_water_mark
+        found = await self._session.execute(select(func.max(first.c.sequence), func.count()).select_from(first))
+        last, count = found.one()
+        return (last if count == limit else high_water_mark), count
 
     async def busy_buckets(self, starts: Sequence[int], until: int) -> list[int]:
         """Return the indexes of the time buckets that contain events; the last bucket ends at ``until``.

@@ -6,6 +6,7 @@ Every dependency is a coroutine, because the framework runs plain functions in a
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -49,13 +50,14 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 @contextlib.asynccontextmanager
-async def time_limit(request: Request) -> AsyncIterator[None]:
+async def time_limit(request: Request, *, at_most: float = math.inf, retry_after: int = 10) -> AsyncIterator[None]:
     """Cancel a request for results after ``results_timeout``, with a clearer response than a proxy's 504.
 
-    What has been counted by then is kept, so that the next attempt continues from there.
+    What has been counted by then is kept, and counting goes on, so that the next attempt continues from there.
     """
     settings: Settings = request.app.state.settings
-    deadline = asyncio.timeout(settings.results_timeout)
+    seconds = min(settings.results_timeout, at_most)
+    deadline = asyncio.timeout(seconds)
     try:
         async with deadline:
             yield
@@ -64,14 +66,15 @@ async def time_limit(request: Request) -> AsyncIterator[None]:
             raise
         progress: Progress = request.app.state.materializer.progress
         project_id = read_id(request.path_params.get("project_id", ""))
-        logger.warning(
+        log = logger.warning if seconds == settings.results_timeout else logger.info
+        log(
             "%s was not answered within %s s; under way in project %s: %s",
             request.url.path,
-            settings.results_timeout,
+            seconds,
             project_id,
             progress.of(project_id),
         )
-        raise StillCounting from error
+        raise StillCounting(progress.percent(project_id), retry_after=retry_after) from error
 
 
 async def limit_time(request: Request) -> AsyncIterator[None]:

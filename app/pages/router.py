@@ -29,6 +29,9 @@ router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=P
 
 FIELD: Final = "key"
 _MAX_FORM_BYTES: Final = 16 * 1024
+# A visitor sees how far counting is, instead of waiting for the whole of ``results_timeout``: it goes on meanwhile.
+_SECONDS_UNTIL_PROGRESS: Final = 5.0
+_SECONDS_BETWEEN_LOOKS: Final = 2
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -82,7 +85,8 @@ async def show_experiments(
 
 @router.get("/{project_id}/{experiment_id}/")
 async def show_experiment(request: Request, experiment: PageExperimentDep, pages: PagesDep) -> HTMLResponse:
-    async with time_limit(request):  # here and not as a dependency: those end outside of ``PageRoute``
+    # Here and not as a dependency: those end outside of ``PageRoute``.
+    async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
         page = await pages.page(experiment)
     return HTMLResponse(rendering.render_experiment(page, link_from(request)))
 

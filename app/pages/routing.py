@@ -1,6 +1,7 @@
 """Responses of pages: their headers, and errors as pages."""
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -28,7 +29,7 @@ class PageRoute(APIRoute):
             try:
                 response = await answer(request)
             except AppError as refusal:
-                if isinstance(refusal, Unavailable):
+                if isinstance(refusal, Unavailable) and not isinstance(refusal, StillCounting):
                     report_unavailable(request, refusal)
                 response = _refuse(request, refusal)
             except DATABASE_ERRORS as error:
@@ -63,8 +64,10 @@ def _refuse(request: Request, refusal: AppError) -> Response:
         if read_key(request) is not None:
             drop_key(request, response)
         return response
-    template = "counting.html" if isinstance(refusal, StillCounting) else "refusal.html"
-    response = show(request, template, refusal.status, refusal=refusal)
+    if isinstance(refusal, StillCounting):  # nothing is wrong: the page is on its way
+        response = show(request, "counting.html", HTTPStatus.ACCEPTED, refusal=refusal)
+    else:
+        response = show(request, "refusal.html", refusal.status, refusal=refusal)
     response.headers.update(refusal.headers)
     return response
 

@@ -21,6 +21,21 @@ async def test_one_owner_leaves_a_slot_for_others() -> None:
         third.cancel()
 
 
+async def test_spare_slots_are_those_that_no_owner_needs() -> None:
+    slots = FairSlots(4)
+    async with slots.slot("a"):
+        with slots.spare_slots("a", 9) as first, slots.spare_slots("a", 9) as second:
+            assert (first, second) == (2, 0)  # one is left for others
+            async with slots.slot("b"):
+                waiting = asyncio.create_task(slots.slot("c").__aenter__())
+                await asyncio.sleep(0)
+                with slots.spare_slots("b", 9) as third:
+                    assert (third, waiting.done()) == (0, False)
+        await waiting
+
+    assert slots.free == 3
+
+
 async def test_owners_get_slots_in_turn() -> None:
     slots, order = FairSlots(1), []
 

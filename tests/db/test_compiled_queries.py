@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import Select, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
+from app.db.compiled_queries import interrupted_after
 from app.db.database import Database
+from app.db.errors import is_statement_timeout
 from app.db.models import Experiment, Project, User
 from tests.support.service import Service
 
@@ -65,3 +67,22 @@ async def test_query_is_retried_when_the_server_closed_its_connection(service: S
             await session.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
 
     assert await database.fetch(own, {}) == [(service.project_id,)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_long_statement_of_sqlite_is_interrupted_and_rolled_back(database: Database) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) INSERT INTO numbers SELECT x FROM n"
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE numbers (x)"))
+
+    async def write() -> None:
+        async with database.write() as session, interrupted_after(session, 0.05):
+            await session.execute(text("INSERT INTO numbers VALUES (0)"))
+            await session.execute(text(endless))
+
+    with pytest.raises(DBAPIError) as raised:
+        await write()
+
+    async with database.write() as session, interrupted_after(session, 60):
+        assert (await session.execute(text("SELECT count(*) FROM numbers"))).scalar() == 0
+    assert is_statement_timeout(raised.value)

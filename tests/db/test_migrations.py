@@ -136,11 +136,13 @@ def content(connection: Connection, among: Collection[str] | None = None) -> dic
 
 
 def test_upgrade_loses_no_row_index_or_foreign_key(filled: tuple[Settings, Engine]) -> None:
+    """The revision that copies tables keeps all of them; later ones change indexes."""
     settings, engine = filled
     with engine.connect() as connection:
         before = content(connection)
+        [stored] = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
 
-    in_a_thread(lambda: migrations.upgrade(settings, "0014"))  # which copies the tables
+    in_a_thread(lambda: migrations.upgrade(settings, "0014" if stored == "0013" else "head"))
 
     with engine.connect() as connection:
         after = content(connection, before)

@@ -438,11 +438,20 @@ async def test_page_that_takes_too_long_says_so_and_tries_again(
         async with contextlib.AsyncExitStack() as held:
             for _ in range(application.state.settings.database_pool_size - 3):  # all that one project may have
                 await held.enter_async_context(application.state.database.aggregation_slots.slot(service.project_id))
+            unmeasured = await visitor.look(experiment)
+            progress = application.state.materializer.progress
+            held.enter_context(progress.measuring(service.project_id, {1: (30, 100), 2: (100, 100)}))
             page = await visitor.look(experiment)
+            results = await service.get(f"/experiments/{experiment['id']}/results/")
     finally:
         application.state.settings = settings
 
-    assert (page.status, page.response.headers["Retry-After"]) == (503, "10")
+    assert (page.status, page.response.headers["Retry-After"]) == (202, "2")
     assert "This experiment is still being counted." in page.text
-    assert '<meta http-equiv="refresh" content="10">' in page.response.text
+    assert '<meta http-equiv="refresh" content="2">' in page.response.text
+    assert "65 % of the events are done" in page.text
+    assert "This experiment is still being counted." in unmeasured.text
+    assert "%" not in unmeasured.text
+    assert (results.status_code, results.headers["Retry-After"]) == (503, "10")
+    assert results.json()["detail"] == "Results are still being counted: 65 % of the events are done. Please try again."
     assert "waiting for an aggregation slot" in caplog.text

@@ -19,7 +19,10 @@ class Event(Base):
     __tablename__ = "event"
     __table_args__ = (
         UniqueConstraint("project_id", "uuid"),
-        Index("ix_event_project_id_name_sequence", "project_id", "name", "sequence"),
+        # It covers what facts take of events whose properties are not read: the table is seven times as wide.
+        Index(
+            "ix_event_project_id_name_sequence_person_id_time", "project_id", "name", "sequence", "person_id", "time"
+        ),
         Index("ix_event_project_id_time_sequence", "project_id", "time", "sequence"),
         NEVER_REUSED,
     )

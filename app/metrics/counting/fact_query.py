@@ -67,21 +67,22 @@ class FactQuery(Generic[CountsT]):
         return f"{self.parameters[0] if self.parameters else 'facts'} of {shown}"
 
     @property
-    def is_incremental(self) -> bool:
+    def is_kept(self) -> bool:
         """Whether stored counts stay valid until there are new facts.
 
         Not where filters read properties of persons or groups, which change without new facts.
         """
-        return (
-            self.additive_over is not None
-            and all(event_set.only_series is not None for event_set in self.event_sets)
-            and len(self._actor_properties) == 1
-        )
+        return all(event_set.only_series is not None for event_set in self.event_sets)
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether new facts can be added to stored counts; else all are counted again where there are new ones."""
+        return self.additive_over is not None and self.is_kept and len(self._actor_properties) == 1
 
     @property
     def counts_persons(self) -> bool:
-        """Whether the actors are persons, whom merges change, and not groups or sessions."""
-        return self._actor_properties == {None}
+        """Whether actors are persons, whom merges change, and not groups or sessions alone."""
+        return None in self._actor_properties
 
     @property
     def _actor_properties(self) -> Set[str | None]:

@@ -184,13 +184,17 @@ class MetricCounter(Generic[CountsT]):
         return [fact for fact in known.pending if fact.time < self._window.until]
 
     def _has_merges_after(self, known: Counted[CountsT]) -> bool:
-        depends = self._metric.additive_over == "actors" and self._metric.counts_persons
+        depends = self._metric.additive_over != "events" and self._metric.counts_persons
         return depends and self._last_merge > known.merge_mark
 
-    async def apply_delta(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
-        """Bring a count up to date; None when recomputing is faster."""
+    async def bring_up_to_date(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
+        """Return a count with what is new; None when it has to be recomputed."""
         if self.is_up_to_date(known):
             return known
+        return await self._apply_delta(known) if self._metric.is_incremental else None
+
+    async def _apply_delta(self, known: Counted[CountsT]) -> Counted[CountsT] | None:
+        """Add what is new to a count; None when recomputing is faster."""
         source, due = self._all_sources(), self._due(known)
         watermark = max(known.watermark, self._high_water_mark)
         log = await self._persons.merges(after=known.merge_mark) if self._has_merges_after(known) else NO_MERGES

@@ -1,4 +1,4 @@
-"""Counts of metrics: brings series up to date, then counts incrementally where that is exact."""
+"""Counts of metrics: brings series up to date, then counts what is new where that is exact."""
 
 import contextlib
 import datetime as dt
@@ -123,8 +123,8 @@ class FactService:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {metric.description}"))
             await stack.enter_async_context(self._materializer.lock_for((self._project_id, metric.digest)))
-            counted, is_new = await self._count(metric, series, recompute=recompute or not metric.is_incremental)
-            if metric.is_incremental and is_new and len(counted.pending) < MAX_DELTA:
+            counted, is_new = await self._count(metric, series, recompute=recompute or not metric.is_kept)
+            if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
                 async with self._database.write(durable=False) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         return counted.counts
@@ -143,7 +143,7 @@ class FactService:
         async with self._database.snapshot() as session:
             counter = MetricCounter(session, self._project_id, metric, series, self._cohorts)
             known = await counter.find_stored()
-            if known is not None and not recompute and (added := await counter.apply_delta(known)) is not None:
+            if known is not None and not recompute and (added := await counter.bring_up_to_date(known)) is not None:
                 return added, added.counts is not known.counts
             return await counter.recompute(), True
 

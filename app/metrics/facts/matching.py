@@ -42,6 +42,7 @@ class SeriesMatcher:
     """Selects the events of a series. Decodes only the properties that the definition mentions."""
 
     def __init__(self, definition: SeriesDefinition) -> None:
+        self.definition = definition
         self.digest = definition.digest
         self.names = None if definition.names is None else sorted(definition.names)
         self.actor_property = definition.actor_property
@@ -55,15 +56,18 @@ class SeriesMatcher:
     def match(self, rows: Iterable[EventRow]) -> Iterator[Match]:
         read, condition_of = self._reader.read, self._conditions.of
         only_key = self._reader.keys[0] if len(self._reader.keys) == 1 else ""
+        reads_nothing = not self._reader.keys
         variant_property, actor_property = self._variant_property, self.actor_property
         names = None if self.names is None else frozenset(self.names)
         for sequence, person_id, time, name, properties in rows:
             if names is not None and name not in names:
                 continue
             # Keys may be written with escapes. Without a backslash, properties that lack the key need no decoding.
-            if only_key in properties or "\\" in properties:
+            if reads_nothing:
+                values: Mapping[str, bytes] = _NOTHING
+            elif only_key in properties or "\\" in properties:
                 try:
-                    values: Mapping[str, bytes] = read(properties)
+                    values = read(properties)
                 except (
                     UnreadablePropertiesError
                 ):  # capture refuses these; one inserted by hand must not stop the others
@@ -74,10 +78,10 @@ class SeriesMatcher:
             condition = condition_of(name)
             if condition is not None and not condition(values):
                 continue
-            actor = None if actor_property is None else _key(values.get(actor_property))
+            actor = None if actor_property is None else key_text(values.get(actor_property))
             if not actor and self._actor_required:
                 continue
-            variant = "" if variant_property is None else _key(values.get(variant_property))
+            variant = "" if variant_property is None else key_text(values.get(variant_property))
             yield Match(sequence, person_id, time, self._number(values), variant, actor)
 
     def _number(self, values: Mapping[str, bytes]) -> float:
@@ -115,7 +119,8 @@ def _any_of(alternatives: Sequence[tuple[PropertyMatcher, bool]]) -> Predicate |
 
 
 @functools.lru_cache(maxsize=4096)  # variants are few, and about half of the events name one
-def _key(raw: bytes | None) -> str:
+def key_text(raw: bytes | None) -> str:
+    """Return the text of a property that names a variant or an actor; empty where there is none."""
     if raw is None:
         return ""
     return text_form(raw)[:MAX_KEY_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")

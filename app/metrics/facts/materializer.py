@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,6 +15,7 @@ from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
+from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
@@ -28,6 +29,11 @@ MATCHES = 300_000
 # Where bytes end a chunk at less than this part of its rows, the next one is not read ahead.
 _LARGE = 8
 SECONDS_BETWEEN_REPORTS = 5.0
+# From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
+# all series in one transaction.
+DIRECT_FROM = 2_000
+# Series of which the database makes the facts beside another one.
+MAX_HELPERS = 2
 
 logger = logging.getLogger("abacus")
 
@@ -61,10 +67,17 @@ class Materializer:
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
     """
 
-    def __init__(self, database: Database, chunk: int = CHUNK, report: Report = lambda *_: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        chunk: int = CHUNK,
+        report: Report = lambda *_: None,
+        direct_from: int = DIRECT_FROM,
+    ) -> None:
         self._database = database
         self._chunk = chunk
         self._report = report
+        self._direct_from = direct_from
         self.shared = SingleFlight()  # work that several requests of this process need at once
         self.progress = Progress()
         self.failures = CountingFailures()
@@ -102,7 +115,12 @@ class Materializer:
         }
         behind = [stored for digest, stored in series.items() if stored.watermark < last_sequences[digest]]
         if behind:
-            await self._catch_up(project_id, behind, high_water_mark, deadline)
+            so_far: dict[Hashable, tuple[int, int]] = {
+                one.id: (one.watermark if one in behind else high_water_mark, high_water_mark)
+                for one in series.values()
+            }
+            with self.progress.measuring(project_id, so_far):
+                await self._catch_up(project_id, behind, high_water_mark, deadline)
         return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
@@ -132,6 +150,7 @@ class Materializer:
                 await locks.enter_async_context(self.lock_for(series_id))
             async with self._database.read() as session:
                 watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
                 # Series within one chunk are read together; the others join when these have caught up with them.
@@ -139,6 +158,50 @@ class Materializer:
                 until = min([high_water_mark, *(watermarks[one] for one in watermarks.keys() - set(together))])
                 await self._materialize(project_id, {one: matchers[one] for one in together}, lowest, until, deadline)
                 watermarks |= dict.fromkeys(together, until)
+
+    async def _materialize_at_once(
+        self,
+        project_id: int,
+        matchers: Mapping[int, SeriesMatcher],
+        watermarks: MutableMapping[int, int],
+        until: int,
+        deadline: float,
+    ) -> None:
+        """Let the database make the facts of several series, and move their watermarks as far as it gets.
+
+        PostgreSQL does so on several connections, each of which takes the place of an aggregation.
+        """
+        left = iter(matchers.items())
+
+        async def work() -> None:
+            for series_id, matcher in left:
+                watermarks[series_id] = await self._materialize_directly(
+                    project_id, series_id, matcher, watermarks[series_id], until, deadline
+                )
+
+        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
+        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
+            # What one of them has begun when another one fails or runs out of time is kept.
+            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
+
+    async def _materialize_directly(
+        self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float
+    ) -> int:
+        """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
+        work = DirectMaterialization(
+            self._database, project_id, series_id, matcher, first=self._direct_from, largest=self._chunk
+        )
+        while watermark < until and (found := await work.next_range(watermark, until)):
+            if not await work.store(found):
+                await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
+            watermark = found.end
+            self._note(project_id, [series_id], watermark, until)
+            if watermark < until and time.monotonic() > deadline:
+                raise Unfinished
+        return watermark
 
     async def _materialize(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int, deadline: float
@@ -155,7 +218,7 @@ class Materializer:
                     reading = asyncio.create_task(self._read(project_id, names, watermark, until, limit))
                 await self._store(project_id, matchers, chunk.rows, watermark)
                 del chunk
-                self._report(watermark, until)
+                self._note(project_id, matchers, watermark, until)
                 if watermark < until and time.monotonic() > deadline:
                     raise Unfinished
                 if watermark < until and time.monotonic() > reported + SECONDS_BETWEEN_REPORTS:
@@ -165,6 +228,11 @@ class Materializer:
         finally:
             if reading is not None:
                 reading.cancel()
+
+    def _note(self, project_id: int, series_ids: Iterable[int], watermark: int, until: int) -> None:
+        for series_id in series_ids:
+            self.progress.reach(project_id, series_id, watermark)
+        self._report(watermark, until)
 
     async def _read(
         self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int

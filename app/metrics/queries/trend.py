@@ -75,9 +75,14 @@ def trend_fact_query(
         count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
         decode_counts=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
         additive_over=_additive_over(query),
-        parameters=("trend", math, query.interval, scope.timezone.key),
+        parameters=("trend", math, query.interval, scope.timezone.key, *_names_of(days)),
         columns=frozenset() if math == "total" else frozenset({"actor"}),
     )
+
+
+def _names_of(days: Days | None) -> Sequence[str]:
+    """Return texts that differ for different days, and for different days with events."""
+    return () if days is None else (str(len(days.busy)), days.busy.tobytes().hex())
 
 
 def _count(

@@ -1,6 +1,7 @@
 """Facts keep up with events under concurrent writers."""
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from app.common import limits
 from app.db.database import Database
 from app.db.models import Fact
 from app.events.repository import EventRepository, NewEvent
-from app.metrics.facts.materializer import Materializer
+from app.metrics.facts.materializer import Materializer, Unfinished
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
@@ -28,9 +29,12 @@ async def count_facts(database: Database) -> int:
         return await session.scalar(select(func.count()).select_from(Fact)) or 0
 
 
+@pytest.mark.parametrize("direct_from", [1, 2, 10_000])
 @pytest.mark.parametrize("chunk", [1, 3, 10_000])
-async def test_event_becomes_one_fact_for_any_chunk_size(service: Service, database: Database, chunk: int) -> None:
-    materializer = Materializer(database, chunk)
+async def test_event_becomes_one_fact_for_any_chunk_size(
+    service: Service, database: Database, chunk: int, direct_from: int
+) -> None:
+    materializer = Materializer(database, chunk, direct_from=direct_from)
     for batch in range(3):
         await service.capture(*[event("$pageview", f"{batch} {number}") for number in range(4)], event("other", "ann"))
         await materializer.catch_up(service.project_id, [PAGEVIEWS])
@@ -100,29 +104,84 @@ async def test_equal_definitions_share_series(service: Service, database: Databa
     assert len(series.ids) == 1
 
 
+@pytest.mark.parametrize("free", [0, 1, 3])
+async def test_several_series_are_made_at_once(service: Service, database: Database, free: int) -> None:
+    """On as many connections as are free, with the facts that they have one after another."""
+    names = ("a", "b", "c", "d")
+    await service.capture(*[event(name, str(number), variant="test") for number in range(9) for name in names])
+    series = [SeriesDefinition((EventSource(name, parse_filter(None)),), "$feature/checkout") for name in names]
+    materializer = Materializer(database, 4, direct_from=2)
+
+    async with contextlib.AsyncExitStack() as held:
+        for other in range(database.aggregation_slots.free - free):
+            await held.enter_async_context(database.aggregation_slots.slot(f"other {other}"))
+        await materializer.catch_up(service.project_id, series)
+        assert database.aggregation_slots.free == free
+
+    assert await count_facts(database) == 36
+
+
+async def test_series_that_have_no_time_left_keep_what_was_made(service: Service, database: Database) -> None:
+    series = [SeriesDefinition((EventSource(name, parse_filter(None)),), None) for name in ("a", "b")]
+    await service.capture(*[event(name, str(number)) for number in range(12) for name in ("a", "b")])
+    materializer, made = Materializer(database, 2, direct_from=2), [0]
+
+    while made[-1] < 24:
+        with contextlib.suppress(Unfinished):
+            await materializer.catch_up(service.project_id, series, seconds=0)
+        made.append(await count_facts(database))
+        assert made[-2] < made[-1]
+
+    assert (len(made) > 3, made[-1]) == (True, 24)
+
+
+async def test_progress_grows_while_facts_are_made(service: Service, database: Database) -> None:
+    seen: list[int | None] = []
+    materializer = Materializer(
+        database, 5, lambda *_: seen.append(materializer.progress.percent(service.project_id)), direct_from=2
+    )
+    await service.capture(*[event("$pageview", str(number)) for number in range(20)])
+    filtered = EventSource("$pageview", parse_filter([{"key": "a", "value": "1"}]))
+
+    await materializer.catch_up(service.project_id, [PAGEVIEWS])
+    done = len(seen)
+    await materializer.catch_up(service.project_id, [PAGEVIEWS, SeriesDefinition((filtered,), None)])
+
+    percents = [percent for percent in seen if percent is not None]
+    assert len(percents) == len(seen) > done > 2
+    assert percents == [*sorted(percents[:done]), *sorted(percents[done:])]
+    assert (percents[0] < 20, percents[done - 1], percents[done] > 50, percents[-1]) == (True, 100, True, 100)
+    assert materializer.progress.percent(service.project_id) is None
+
+
 async def test_concurrent_requests_materialize_once(service: Service, database: Database, application: FastAPI) -> None:
     await service.capture(*[event("$pageview", str(number)) for number in range(50)])
-    here, elsewhere = Materializer(database, 7), Materializer(database, 7)  # the second as in another process
+    # The second as in another process; the third leaves the work to the database.
+    here, elsewhere, direct = (
+        Materializer(database, 7),
+        Materializer(database, 7),
+        Materializer(database, 7, direct_from=3),
+    )
 
     await asyncio.gather(
-        *[one.catch_up(service.project_id, [PAGEVIEWS]) for one in (here, elsewhere) for _ in range(4)]
+        *[one.catch_up(service.project_id, [PAGEVIEWS]) for one in (here, elsewhere, direct) for _ in range(4)]
     )
 
     assert await count_facts(database) == 50
 
 
 async def test_concurrent_writers_and_readers_store_every_fact_once(service: Service, database: Database) -> None:
-    materializer = Materializer(database, 5)
+    materializer, direct = Materializer(database, 5), Materializer(database, 5, direct_from=2)
 
     async def write(writer: int) -> None:
         for number in range(6):
             await service.capture(*[event("$pageview", f"{writer} {number} {part}") for part in range(3)])
 
-    async def read() -> None:
+    async def read(of: Materializer) -> None:
         for _ in range(10):
-            await materializer.catch_up(service.project_id, [PAGEVIEWS])
+            await of.catch_up(service.project_id, [PAGEVIEWS])
 
-    await asyncio.gather(*[write(writer) for writer in range(4)], read(), read())
+    await asyncio.gather(*[write(writer) for writer in range(4)], read(materializer), read(direct))
     await materializer.catch_up(service.project_id, [PAGEVIEWS])
 
     assert await count_facts(database) == 4 * 6 * 3

@@ -1,0 +1,195 @@
+"""The database makes the same facts of events as the matcher does."""
+
+import json
+from collections.abc import Sequence
+from uuid import uuid4
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, func, select, update
+
+from app.db.database import Database
+from app.db.models import Fact, Series, SeriesVariant
+from app.events.repository import EventRepository, NewEvent
+from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
+from app.metrics.facts.matching import SeriesMatcher
+from app.metrics.facts.materializer import Materializer
+from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.properties.filters import parse_filter
+from tests.conftest import new_service
+from tests.support.examples import examples
+from tests.support.service import Service
+
+ANY = parse_filter(None)
+KEY = "$feature/a.b é"
+
+# What is kept of an event: sequence number, person, time, value and variant.
+KeptFact = tuple[int, int, int, float, str]
+
+keys = st.sampled_from(
+    [f'"{KEY}"', json.dumps(KEY), f'"{KEY}"'.replace("/", "\\/"), '"other"', r'"a\"b"', f'"x\\"{KEY}"', '""']
+)
+texts = st.text(st.sampled_from('abé 😀"\\/\n\x7f07.e-'), max_size=6) | st.sampled_from(
+    ["control", "test", "\u2028", "x" * 400, "x" * 401, "true", "17", "1.5", "-2", "007", "1e3", "", " 3", "٣"]
+)
+scalars = st.one_of(
+    texts.map(json.dumps),
+    texts.map(lambda text: json.dumps(text, ensure_ascii=False)),
+    st.sampled_from([r'"\u0000"', r'"\ud800"', r'"\ud83d\ude00"', '"\\u0041"', r'"\/"', '"control"', '"test"']),
+    st.sampled_from(["true", "false", "null", "0", "-0", "17", "1.50", "0.1", "-12.345678", "1e3", "1E-2", "1e400"]),
+    st.sampled_from(["9" * 19, "9" * 400, "123456789012345", "1234567890.12345", "0.000001", "0.0000001", "1.7e308"]),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.decimals(-10_000, 10_000, places=4).map(str),
+)
+nested = st.one_of(
+    scalars,
+    st.builds("[{}, {}]".format, scalars, scalars),
+    st.builds("{{{}: {}}}".format, keys, scalars),
+)
+members = st.lists(st.builds("{}{}{}".format, keys, st.sampled_from([":", " : "]), nested), max_size=4)
+blanks = st.sampled_from(["", "", "", " ", "\n\t"])
+documents = st.builds(lambda before, inside, after: f"{before}{{{','.join(inside)}}}{after}", blanks, members, blanks)
+broken = st.sampled_from(
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        f'"{KEY}"',
+        f'["{KEY}"]',
+        f'{{"{KEY}": }}',
+        f'{{"{KEY}": "control",}}',
+        f'{{"{KEY}": "control"',
+        f"{{'{KEY}': 'control'}}",
+        f'{{"{KEY}": NaN}}',
+        f'{{"{KEY}": 01}}',
+        f'{{"{KEY}": +1}}',
+        f'{{"{KEY}": .5}}',
+        f'{{"{KEY}": 0x1F}}',
+        f'{{"{KEY}": "control"}} // why',
+        f'{{"{KEY}": "con\ntrol"}}',
+        f'{{"{KEY}": "control"}}{{}}',
+        '{"x": tru}',
+        "\\",
+    ]
+)
+properties = st.lists(st.one_of(documents, documents, documents, broken), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(("variant", "value"), [(None, None), (KEY, None), (None, KEY)])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(properties=properties)
+async def test_facts_of_the_database_are_those_of_the_matcher(
+    client: httpx.AsyncClient, database: Database, variant: str | None, value: str | None, properties: list[str]
+) -> None:
+    service = await new_service(client, database)
+    definition = SeriesDefinition((EventSource("a", ANY),), variant, value)
+    await store(service, database, *[("a", text) for text in properties], ("b", "{}"))
+    events = await stored_events(service, database)
+    expected = [match[:5] for match in SeriesMatcher(definition).match(events)]
+
+    for _ in range(2):  # at first no variant has a code
+        await make_again(service, database)
+        await Materializer(database, direct_from=1).catch_up(service.project_id, [definition])
+
+        assert await kept_facts(service, database) == expected
+
+
+@pytest.mark.parametrize(
+    ("plain", "unsure"),
+    [
+        ('{"v": "control"}', r'{"v": "con\trol"}'),
+        ('{"n": "v"}', r'{"v": "con\u0074rol"}'),
+        ('{"n": 2}', ' {"n": 2, "v": "control"}'),
+        ('{"v": true}', '{"v": 1.50}'),
+        ("{}", '{"v": ["control"]}'),
+        ('{"x": 1, "v": "control"}', '{"v": "new"}'),
+    ],
+)
+async def test_database_leaves_over_events_of_which_it_is_unsure(
+    service: Service, database: Database, plain: str, unsure: str
+) -> None:
+    definition = SeriesDefinition((EventSource("a", ANY),), "v")
+    await store(service, database, ("a", plain), ("a", unsure))
+    [first, second] = [row[0] for row in await stored_events(service, database)]
+
+    async with database.write() as session:
+        direct = DirectFactRepository(session, service.project_id)
+        stored = await direct.append(2**30, definition, {"control": 1, "true": 2}, first - 1, second, carefully=False)
+        rows, _ = await direct.left_over(2**30, definition, first - 1, second, 10)
+        await session.rollback()
+
+    assert (stored, [row[0] for row in rows]) == (1, [second])
+
+
+def test_database_is_not_asked_what_it_cannot_decide() -> None:
+    source, filtered = EventSource("a", ANY), EventSource("a", parse_filter([{"key": "x", "value": "1"}]))
+    direct = [
+        SeriesDefinition((source,), None),
+        SeriesDefinition((source, EventSource("b", ANY)), "v"),
+        SeriesDefinition((source, filtered), "v"),
+        SeriesDefinition((EventSource(None, ANY), filtered), None, "n"),
+    ]
+    others = [
+        SeriesDefinition((), None),
+        SeriesDefinition((filtered,), None),
+        SeriesDefinition((source, EventSource(None, filtered.filter)), None),
+        SeriesDefinition((source, EventSource("b", filtered.filter)), None),
+        SeriesDefinition((source,), "v", "n"),
+        SeriesDefinition((source,), "v", actor_property="$group_0"),
+        *[SeriesDefinition((source,), key) for key in ("", 'a"b', "a\\b", "a\0b", "a\nb")],
+    ]
+
+    assert [is_direct(one) for one in direct + others] == [True] * len(direct) + [False] * len(others)
+
+
+async def test_facts_follow_a_range_that_the_database_refuses(service: Service, database: Database) -> None:
+    """Ranges of 2, 8 and 32 events: neither properties that are no JSON nor NUL stop those before and after."""
+    definition = SeriesDefinition((EventSource("a", ANY),), "v")
+    plain, nul, broken = '{"v": "control"}', r'{"v": "control", "x": "\u0000"}', '{"v": "control"'
+    await store(service, database, *[("a", text) for text in [*[plain] * 5, nul, *[plain] * 20, broken, *[plain] * 9]])
+
+    await Materializer(database, direct_from=2).catch_up(service.project_id, [definition])
+
+    assert [fact[4] for fact in await kept_facts(service, database)] == ["control"] * 35
+
+
+async def store(service: Service, database: Database, *events: tuple[str, str]) -> None:
+    async with database.write() as session:
+        await EventRepository(session, service.project_id).append(
+            [
+                NewEvent(uuid4(), name, "ann", number, 1_000 + number, 0, text)
+                for number, (name, text) in enumerate(events)
+            ]
+        )
+
+
+async def stored_events(service: Service, database: Database) -> Sequence[tuple[int, int, int, str, str]]:
+    async with database.read() as session:
+        chunk = await EventRepository(session, service.project_id).named_after(None, 0, 2**40, 10_000)
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in chunk.rows]
+
+
+async def make_again(service: Service, database: Database) -> None:
+    """Make the facts of a project again, with the codes that variants have by now."""
+    series = select(Series.id).where(Series.project_id == service.project_id)
+    async with database.write() as session:
+        await session.execute(delete(Fact).where(Fact.series_id.in_(series)))
+        await session.execute(update(Series).where(Series.project_id == service.project_id).values(watermark=0))
+
+
+async def kept_facts(service: Service, database: Database) -> list[KeptFact]:
+    variant = func.coalesce(SeriesVariant.value, "")
+    async with database.read() as session:
+        rows = await session.execute(
+            select(Fact.sequence, Fact.person_id, Fact.time, Fact.value, variant)
+            .join(Series, Series.id == Fact.series_id)
+            .outerjoin(
+                SeriesVariant, (SeriesVariant.series_id == Fact.series_id) & (SeriesVariant.code == Fact.variant)
+            )
+            .where(Series.project_id == service.project_id)
+            .order_by(Fact.sequence)
+        )
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in rows]
