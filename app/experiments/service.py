@@ -29,7 +29,7 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.flags.filters import JsonDict, mean_the_same, variant_keys, variants_of
 from app.flags.service import FlagService
 from app.http.request_body import validate
 from app.metrics.queries.typed.schemas import MetricBody, copies_of
@@ -207,8 +207,8 @@ class ExperimentService:
             _refuse_other_variants(variants_of(flag.filters), variants)
         if body.filters:
             participants = _participants(body.filters)
-            if participants == _participants(experiment.filters):  # whatever the flag has been changed to since
-                participants = None
+            if mean_the_same(participants or [], _participants(experiment.filters) or []):
+                participants = None  # whatever the flag has been changed to since
             await self._flags.rewrite_participants(
                 flag, participants, _aggregation_group_type_index(body.filters), changed_by
             )
