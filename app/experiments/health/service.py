@@ -154,8 +154,10 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    of_definition = [*find_empty_window(experiment), *find_unknown_settings(experiment)]
-    findings = sort_findings([*of_definition, *check(evidence)])
+    empty_window, found = find_empty_window(experiment), check(evidence)
+    if empty_window:  # which is why there are no events
+        found = [finding for finding in found if finding.code != "METRIC_NO_EVENTS"]
+    findings = sort_findings([*empty_window, *find_unknown_settings(experiment), *found])
     return HealthReport(status_of(evidence, findings), findings)
 
 
