@@ -42,7 +42,7 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import variant_keys, variants_of
+from app.flags.filters import mean_the_same, variant_keys, variants_of
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
@@ -253,7 +253,9 @@ class ExperimentService:
         self, experiment: Experiment, filters: Mapping[str, JsonValue], changed_by: User
     ) -> None:
         wanted = participants(filters)
-        if wanted == participants(experiment.filters):  # whatever the flag has been changed to since
+        if mean_the_same(
+            wanted or [], participants(experiment.filters) or []
+        ):  # whatever the flag has been changed to since
             wanted = None
         if wanted is not None and experiment.exposure_freeze:
             raise invalid_state("The exposure is frozen: unfreeze it before the participants change.")

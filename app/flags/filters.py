@@ -11,7 +11,7 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import read_reference
 from app.properties.budget import FilterBudget, check_size
-from app.properties.filters import Condition, InvalidFilter, Node, conditions_of, parse_filter
+from app.properties.filters import Condition, InvalidFilter, Node, canonical, conditions_of, parse_filter
 from app.properties.matcher import compile_filter
 from app.properties.operators import TEXT_OPERATORS, complement_of
 from app.properties.subjects import named_flag
@@ -51,10 +51,23 @@ def rewrite_filters(
     """
     new = dict(old)
     held = groups_of(old)
-    if properties is not None and not (held and all((group.get("properties") or []) == properties for group in held)):
+    if properties is not None and not (
+        held and all(mean_the_same(group.get("properties") or [], properties) for group in held)
+    ):
         new["groups"] = [{"properties": list(properties)}]
     new["aggregation_group_type_index"] = aggregation_group_type_index
     return new
+
+
+def mean_the_same(one: object, other: object) -> bool:
+    """Whether two lists of conditions match the same, however they are written; only equal ones if not understood."""
+    if one == other:
+        return True
+    try:
+        trees = [parse_filter(conditions, allows_flags=True) for conditions in (one, other)]
+    except InvalidFilter:
+        return False
+    return canonical(trees[0]) == canonical(trees[1])
 
 
 def with_groups(filters: JsonDict) -> JsonDict:

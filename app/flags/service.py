@@ -181,7 +181,15 @@ class FlagService:
         await self._store(flag, before, changed_by)
 
     async def delete(self, flag: FeatureFlag, changed_by: User) -> None:
-        """Mark the flag as deleted, which frees its key."""
+        """Mark the flag as deleted, which frees its key.
+
+        Raises
+        ------
+        ValidationFailed
+            Another flag depends on it.
+        """
+        if not flag.deleted:
+            await self._refuse_if_others_depend(flag)
         before = _state(flag)
         flag.deleted = True
         await self._store(flag, before, changed_by)

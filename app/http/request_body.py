@@ -221,7 +221,8 @@ class _BodyReader:
             document = {**dict.fromkeys(self._checkboxes, False), **document}
         body = validate(self.model, document)
         if self.model.model_config.get("extra") == "ignore" and isinstance(document, dict):
-            report_unknown_fields(request, document, self.model.model_fields)
+            known = (field.alias or name for name, field in self.model.model_fields.items())
+            report_unknown_fields(request, document, known)
         return body
 
 

@@ -49,6 +49,7 @@ Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 _TRUE_TEXTS: Final = frozenset({"y", "yes", "t", "true", "on", "1"})
 _FALSE_TEXTS: Final = frozenset({"n", "no", "f", "false", "off", "0", "", "none"})
 _GROUP_TYPES: Final = range(5)
+_FIELDS_BESIDE_KEY: Final = frozenset({"value", "operator", "type"})
 _DEEPEST_NESTING: Final = 20
 _SHOWN_CHARACTERS: Final = 100
 
@@ -132,7 +133,7 @@ def parse_filter(value: object, *, allows_flags: bool = False) -> Group:
     value : JSON value or JSON text
         - a list of properties: all of them must match;
         - ``{"type": "AND" | "OR", "values": [...]}``: the values are all groups or all properties;
-        - ``{"key": value, "key__operator": value}``: all of these event properties must match;
+        - ``{"name": value, "name__operator": value}``: all of these event properties must match;
         - the JSON text of one of these;
         - None or an empty value: no restriction.
 
@@ -267,6 +268,8 @@ def _parse_conditions(entries: Sequence[object], *, allows_flags: bool) -> tuple
 
 
 def _parse_old_style(properties: Mapping[object, object]) -> Conjunction:
+    if "key" in properties and not properties.keys().isdisjoint(_FIELDS_BESIDE_KEY):
+        raise InvalidFilter('A property stands in a list: [{"key": ..., "value": ...}]')
     conditions = []
     for name, value in properties.items():
         key, *rest = str(name).split("__")

@@ -8,6 +8,7 @@ from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import only_flag
 
 SPLIT = {"feature_flag_variants": DEFAULT_VARIANTS}
+PLAN = {"key": "plan", "type": "person", "value": ["pro"]}
 OTHER_VARIANTS = "Can't update feature_flag_variants on Experiment"
 
 
@@ -76,8 +77,8 @@ async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
     [
         ({**TREND, "properties": [COUNTRY]}, [{"properties": [COUNTRY]}], None),
         ({**TREND, "properties": []}, [{"properties": []}], None),
-        ({**TREND, "properties": None}, [{"properties": [COUNTRY, COUNTRY], "rollout_percentage": None}], None),
-        (TREND, [{"properties": [COUNTRY, COUNTRY], "rollout_percentage": None}], None),
+        ({**TREND, "properties": None}, [{"properties": [COUNTRY, PLAN], "rollout_percentage": None}], None),
+        (TREND, [{"properties": [COUNTRY, PLAN], "rollout_percentage": None}], None),
         (
             {**TREND, "properties": [GROUP], "aggregation_group_type_index": 0},
             [{"properties": [GROUP]}],
@@ -88,7 +89,7 @@ async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
 async def test_changed_filters_rewrite_the_participants_and_keep_the_split(
     service: Service, database: Database, filters: dict[str, object], groups: object, index: int | None
 ) -> None:
-    experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY, COUNTRY]})
+    experiment = await service.create_experiment(filters={**FUNNEL, "properties": [COUNTRY, PLAN]})
 
     await patched(service, experiment, filters=filters)
 
@@ -108,6 +109,7 @@ STEPS = [*RAMPED, {"properties": [], "rollout_percentage": 1, "variant": "test"}
     [
         ([COUNTRY], RAMPED, [COUNTRY]),
         ([COUNTRY], STEPS, [COUNTRY]),
+        ([COUNTRY], RAMPED, [{**COUNTRY, "operator": "exact", "negation": False}]),
         ([], RAMPED, []),
         (None, [{"properties": [], "rollout_percentage": 5}], []),
         (None, [{"rollout_percentage": 5}], []),

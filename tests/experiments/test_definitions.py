@@ -217,7 +217,7 @@ async def test_experiment_that_ends_before_it_starts_is_stored_and_says_so(servi
     assert results.json()["detail"] == f"No control variant data found. {EMPTY}"
     assert results.json()["code"] == "no_data"
     assert report["status"] == "unhealthy"
-    assert [one["detail"] for one in report["findings"] if one["code"] == "EMPTY_WINDOW"] == [EMPTY]
+    assert [(one["code"], one["detail"]) for one in report["findings"]] == [("EMPTY_WINDOW", EMPTY)]
 
 
 async def test_window_of_one_second_is_not_empty(service: Service) -> None:

@@ -180,12 +180,11 @@ def check_experiment(
         metric_problem=metric_problem,
         progress=progress,
     )
-    of_definition = [
-        *find_empty_window(experiment),
-        *find_unknown_settings(experiment),
-        *find_unknown_attribution(experiment),
-    ]
-    findings = sort_findings([*of_definition, *find_phases(experiment), *check(evidence), *check_attribution(evidence)])
+    empty_window, found = find_empty_window(experiment), [*check(evidence), *check_attribution(evidence)]
+    if empty_window:  # which is why there are no events
+        found = [finding for finding in found if finding.code != "METRIC_NO_EVENTS"]
+    of_definition = [*empty_window, *find_unknown_settings(experiment), *find_unknown_attribution(experiment)]
+    findings = sort_findings([*of_definition, *find_phases(experiment), *found])
     return HealthReport(status_of(evidence, findings), findings)
 
 

@@ -85,6 +85,20 @@ async def test_flags_do_not_depend_on_themselves_and_stay_while_others_need_them
     assert (deleted.status_code, deleted.json()["code"]) == (400, "flag_in_use")
 
 
+async def test_experiment_stays_while_others_need_its_flag(service: Service) -> None:
+    experiment = await service.create_experiment()
+    needed = {"id": experiment["feature_flag"]}
+    other = await create_flag(service, "other", filters=on(needed, value="test"))
+    path = f"/experiments/{experiment['id']}/"
+
+    refused = await service.delete(path)
+    await service.patch(f"/feature_flags/{other['id']}/", {"deleted": True})
+    deleted = await service.delete(path)
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "flag_in_use")
+    assert deleted.status_code == 204
+
+
 @pytest.mark.parametrize("value", [True, False])
 async def test_no_condition_on_a_lost_flag_or_a_circle_holds(
     service: Service, database: Database, *, value: bool

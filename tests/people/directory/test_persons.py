@@ -186,6 +186,7 @@ async def test_properties_are_changed_one_by_one(service: Service) -> None:
     ]
 
     assert [(one.status_code, one.text) for one in given] == [(204, "")] * 3 + [(201, '{"success":true}')] * 2
+    assert not any("Warning" in one.headers for one in given)
     changed = await service.read(path)
     assert changed == {
         **person,
