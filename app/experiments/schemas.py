@@ -140,7 +140,8 @@ NewFilters = Annotated[
     AfterValidator(_check_filters),
     WithJsonSchema({"type": "object", "additionalProperties": True, "minProperties": 1}),
     Field(
-        description="The target metric. `properties` are the participants: the persons whom the flag is released to.",
+        description="The target metric, in the form of 2022; required unless there are `metrics` or "
+        "`saved_metrics_ids`. `properties` are the participants: the persons whom the flag is released to.",
         examples=[FUNNEL_FILTERS_EXAMPLE],
     ),
 ]
@@ -177,7 +178,8 @@ TypedMetrics = Annotated[
 ]
 _METRICS = (
     "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
-    "the exposure on. The list replaces the one before. Without `filters`, the first one is the target metric."
+    "the exposure on, as `docs/reference/metrics.md` says. The list replaces the one before. Without `filters`, the "
+    "first one is the target metric."
 )
 _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
 
@@ -241,10 +243,10 @@ class ExperimentDocuments(RequestBody):
 
 
 class ExperimentCreate(ExperimentDocuments):
-    # Filters have a default here, so that missing ones are refused after the errors of all fields.
+    # Missing filters are refused after the errors of all fields, and where there are no other metrics.
     model_config = ConfigDict(
         json_schema_extra={
-            "required": ["name", "feature_flag_key", "filters"],
+            "required": ["name", "feature_flag_key"],
             "examples": [
                 {
                     "name": "Checkout button",

@@ -89,3 +89,8 @@ EARLY_CLIENTS: dict[str, Client] = {
     "posthog-python 1.4.9": python("1.4.9", "early.py"),
     "posthog-node 1.3.0": node("1.3.0", "early.js"),
 }
+# They send no variants with their events, as current SDKs of servers do unless they are told to.
+SPENDING_CLIENTS: dict[str, Client] = {
+    "posthog-python 7.91.1": python("7.91.1", "spend.py"),
+    "posthog-node 5.70.0": node("5.70.0", "spend.js"),
+}

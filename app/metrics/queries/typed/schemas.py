@@ -73,8 +73,9 @@ class Source(Node):
 
     math: ValueMath = Field(
         default="total",
-        description="`total`: the number of events. `sum`, `avg`, `min`, `max`: of `math_property`. `dau`: 1 if there "
-        "is any event. `unique_session`, `unique_group`: how many different ones they belong to.",
+        description="A person's value. `total`: the number of events. `sum`, `avg`, `min`, `max`: of `math_property`, "
+        "0 without a number. `dau`: 1 if there is any event. `unique_session`, `unique_group`: how many different ones "
+        "they belong to.",
     )
     math_property: OptionalText = Field(default=None, description="A numeric property of the events.")
     math_group_type_index: Annotated[int, Field(ge=0, le=4, strict=True)] | None = None
@@ -122,7 +123,10 @@ class MetricBody(StrictBody):
         default=None, description="Events count for this long from the exposure on; unset: to the experiment's end."
     )
     conversion_window_unit: Unit | None = Field(default=None, description="`day` unless it is given.")
-    fingerprint: JsonValue = Field(default=None, description="Ignored: it is worked out.")
+    fingerprint: JsonValue = Field(
+        default=None,
+        description="Ignored where it is sent. Answers have it: it is equal for metrics that count the same.",
+    )
 
     def to_stored(self) -> dict[str, JsonValue]:
         """Return the metric as it is stored: what was sent, with its id and fingerprint."""
@@ -162,8 +166,18 @@ class FunnelMetric(MetricBody):
     """The share of exposed persons who did all steps. The exposure is the first step."""
 
     metric_type: Literal["funnel"]
-    series: Annotated[list[Node], IsList, Field(min_length=1, max_length=limits.FUNNEL_STEPS.value)]
-    funnel_order_type: Literal["ordered", "unordered"] = "ordered"
+    series: Annotated[
+        list[Node],
+        IsList,
+        Field(
+            min_length=1,
+            max_length=limits.FUNNEL_STEPS.value,
+            description="The steps after the exposure, at least one.",
+        ),
+    ]
+    funnel_order_type: Literal["ordered", "unordered"] = Field(
+        default="ordered", description="`ordered`: each step is an event after that of the step before."
+    )
 
     @model_validator(mode="after")
     def _refuse_repetition(self) -> Self:
@@ -187,12 +201,23 @@ class RetentionMetric(MetricBody):
     """The share of persons who came back after they had started."""
 
     metric_type: Literal["retention"]
-    start_event: Annotated[Node | ExposureNode, Field(discriminator="kind")]
-    completion_event: Node
-    retention_window_start: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)]
-    retention_window_end: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)]
-    retention_window_unit: Unit = "day"
-    start_handling: Literal["first_seen", "last_seen"] = "first_seen"
+    start_event: Annotated[Node | ExposureNode, Field(discriminator="kind")] = Field(
+        description="Exposed persons who did it, at or after the exposure, are compared."
+    )
+    completion_event: Node = Field(description="What they come back for: another event than that of the start.")
+    retention_window_start: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)] = Field(
+        description="How many units after the start persons may come back: 1 is the next day."
+    )
+    retention_window_end: Annotated[int, Field(ge=0, le=_LONGEST_WINDOW, strict=True)] = Field(
+        description="Until when, included."
+    )
+    retention_window_unit: Unit = Field(
+        default="day",
+        description="`day` and `hour` are those of the calendar, others spans of time from the start on.",
+    )
+    start_handling: Literal["first_seen", "last_seen"] = Field(
+        default="first_seen", description="Which start counts, where there are several."
+    )
 
     @model_validator(mode="after")
     def _require_sense(self) -> Self:

@@ -1,0 +1,173 @@
+"""A/A experiments of typed metrics: how often the product's own verdict calls a difference although there is none.
+
+python -m benchmarks.aa_metrics [--runs 500] [--intervals 4000] [--persons 50] [--seed 1]
+
+Persons come, buy and come back at random times; their events go through the aggregation of typed metrics and the
+analysis. On each of 28 days the anytime rule may call a winner. In further experiments, which are looked at once, the
+confidence interval should hold the true difference, 0, in 95 %.
+"""
+
+import argparse
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.common.timestamps import to_microseconds
+from app.experiments.scorecard.metrics import MetricType, variants_of
+from app.metrics.aggregation.calendar import Ticks, ticks
+from app.metrics.aggregation.exposed_funnel import count_reached
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.person_values import Outliers, PersonValues, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
+from app.metrics.facts.columns import FactColumns
+from app.statistics.analysis import analyze_metric
+from app.statistics.results import AnalysisConfig, VariantAnalysis
+
+DAYS, KEYS = 28, ("control", "test")
+DAY = 86_400_000_000  # microseconds
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+LOOKBACK_DAYS = 14
+
+
+class Crowd(NamedTuple):
+    """Persons with their exposures, and their purchases before and after; both variants are the same to them."""
+
+    ledger: Ledger
+    before: tuple[NDArray[np.int64], FactColumns]
+    after: tuple[NDArray[np.int64], FactColumns]
+
+
+def days(count: int = DAYS) -> Ticks:
+    return ticks(START, START + dt.timedelta(days=count - 1), "day", ZoneInfo("UTC"))
+
+
+def gather(persons: int, generator: np.random.Generator) -> Crowd:
+    """Draw persons, so many a day and variant. Some buy more than others, before the exposure and after it."""
+    count = persons * DAYS * len(KEYS)
+    start = to_microseconds(START)
+    exposed = start + generator.integers(0, DAYS * DAY, count)
+    ledger = Ledger(np.arange(1, count + 1), generator.integers(0, len(KEYS), count), exposed)
+    appetite = generator.gamma(0.5, 2.0, count)  # purchases in two weeks: a mean of 1, many with none
+    parts = []
+    for is_before in (True, False):
+        row = np.repeat(np.arange(count), generator.poisson(appetite)).astype(np.int64)
+        moments = exposed[row] + generator.integers(0, LOOKBACK_DAYS * DAY, len(row)) * (-1 if is_before else 1)
+        amounts = np.round(generator.lognormal(3.0, 1.0, len(row)), 2)
+        in_time = moments < start + DAYS * DAY
+        sequence = np.arange(len(row))
+        events = FactColumns(ledger.actor[row], moments, np.zeros(len(row), np.int32), amounts, sequence)
+        parts.append((row[in_time], events.select(in_time)))
+    return Crowd(ledger, *parts)
+
+
+def revenue(crowd: Crowd) -> PersonValues:
+    return PersonValues.of(*crowd.after, days(), "sum")
+
+
+def count_adjusted(crowd: Crowd) -> ValueCounts:
+    """Count revenue, with that of before as the covariate."""
+    row, events = crowd.before
+    known = FactColumns(
+        events.actor, np.full(len(events), days().starts[0]), events.variant, events.value, events.sequence
+    )
+    values = [revenue(crowd), PersonValues.of(row, known, days(), "sum")]
+    return _summed(crowd, [SummedValue(one, is_whole=False) for one in values])
+
+
+def count_ratio(crowd: Crowd) -> ValueCounts:
+    """Count revenue per purchase."""
+    purchases = PersonValues.of(*crowd.after, days(), "total")
+    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False), SummedValue(purchases, is_whole=True)])
+
+
+def count_capped(crowd: Crowd) -> ValueCounts:
+    """Count revenue up to the 99th percentile of those who bought."""
+    outliers = Outliers(None, 0.99, ignores_zeros=True)
+    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False, outliers=outliers)])
+
+
+def count_plain(crowd: Crowd) -> ValueCounts:
+    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False)])
+
+
+def count_retention(crowd: Crowd) -> FunnelProgress:
+    """Count who buys again one to seven days after the exposure."""
+    ledger = crowd.ledger
+    window = RetentionWindow(1, 7, "day", days(DAYS + 10))
+    starts = (ledger.time, np.full(len(ledger), NO_EVENT, dtype=np.int64))
+    returned = find_returns(ledger, starts, crowd.after[1], window)
+    return count_reached(ledger, ledger.time, [returned], days(), len(KEYS))
+
+
+def _summed(crowd: Crowd, values: list[SummedValue]) -> ValueCounts:
+    return sum_values(crowd.ledger, crowd.ledger.time, values, days(), len(KEYS))
+
+
+METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], ValueCounts | FunnelProgress]]] = {
+    "mean": ("mean", count_plain),
+    "mean, adjusted (CUPED)": ("mean", count_adjusted),
+    "mean, capped": ("mean", count_capped),
+    "ratio": ("ratio", count_ratio),
+    "retention": ("funnel", count_retention),
+}
+
+
+def analyzed(crowd: Crowd, metric: str, looks: Sequence[int]) -> list[VariantAnalysis]:
+    """Return the analysis of the second variant at the end of some days."""
+    kind, count = METRICS[metric]
+    counts = count(crowd).cumulative
+    return [analyze_metric(variants_of(counts[:, :, look], kind, KEYS), AnalysisConfig()).variants[1] for look in looks]
+
+
+def is_called(crowd: Crowd, metric: str) -> bool:
+    """Whether the anytime rule calls a winner on any day."""
+    return any(look.decision and look.decision.is_significant for look in analyzed(crowd, metric, range(DAYS)))
+
+
+def holds_truth(crowd: Crowd, metric: str) -> bool:
+    """Whether the interval for one look, on the last day, holds 0."""
+    interval = analyzed(crowd, metric, [-1])[0].difference.confidence_interval
+    return interval is not None and interval[0] <= 0 <= interval[1]
+
+
+def share(
+    what: Callable[[Crowd, str], bool], runs: int, persons: int, generator: np.random.Generator
+) -> dict[str, float]:
+    """Return for each metric the share of experiments of which something is true."""
+    found: dict[str, list[bool]] = {metric: [] for metric in METRICS}
+    for _ in range(runs):
+        crowd = gather(persons, generator)
+        for metric, answers in found.items():
+            answers.append(what(crowd, metric))
+    return {metric: float(np.mean(answers)) for metric, answers in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=500, help="experiments that are looked at daily")
+    parser.add_argument("--intervals", type=int, default=4000, help="experiments that are looked at once")
+    parser.add_argument("--persons", type=int, default=50, help="a day and variant")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    print(
+        f"A/A: {arguments.runs:,} experiments of {DAYS} days, {arguments.persons} persons a day and variant; ", end=""
+    )
+    print(f"{arguments.intervals:,} that are looked at once")
+    print(f"{'metric':24} {'called on some day':>20} {'held by 95 % intervals':>24}")
+    generator = np.random.default_rng(arguments.seed)
+    called = share(is_called, arguments.runs, arguments.persons, generator)
+    held = share(holds_truth, arguments.intervals, arguments.persons, generator)
+    for metric in METRICS:
+        print(f"{metric:24} {called[metric]:20.2%} {held[metric]:24.2%}")
+    print(f"simulated in {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
