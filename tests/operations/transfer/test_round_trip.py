@@ -16,7 +16,7 @@ from app.events.imports.run import ImportOptions
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import import_files
 from tests.conftest import new_service
-from tests.support.service import FUNNEL, TREND, Service, event, exposure
+from tests.support.service import TREND, Service, event, exposure
 
 Json = Any
 PARTS = [part.value for part in ExportPart]
