@@ -13,17 +13,19 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, TypeAlias, cast
+from typing import IO, Any, Final, NamedTuple, TypeAlias
 
 from app.common import limits
 from app.common.limits import MIB
 
 STANDARD_INPUT: Final = "-"
 _BUFFER_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 _LONGEST_SKIPPED: Final = 64 * MIB
 # Deflate shrinks nothing to less than a thousandth, and lines of JSON rarely to a fiftieth.
 _LARGEST_RATIO: Final = 500
 _UNSUSPICIOUS_BYTES: Final = 256 * MIB
+_ZSTD_BYTES: Final = 1024  # which become at most 32 MiB
 _GZIP, _ZSTD, _ZIP, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PAR1"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _ENCRYPTED: Final = 0x1
@@ -137,7 +139,7 @@ def _members(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[st
             opened = archive.open(member)
         except NotImplementedError as error:
             raise FileRefused(f"{name}: {member.filename} is compressed in a way that is not read") from error
-        with io.BufferedReader(cast("io.RawIOBase", opened), _BUFFER_BYTES) as unpacked:
+        with io.BufferedReader(_Piecewise(opened), _PIECE_BYTES) as unpacked:
             if _begins_with(unpacked, _ZIP):
                 raise FileRefused(f"{name}: {member.filename} is an archive inside an archive")
             yield member.filename, _decompressed(name, unpacked)
@@ -145,11 +147,10 @@ def _members(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[st
 
 def _decompressed(name: str, source: Buffered) -> IO[bytes]:
     if _begins_with(source, _GZIP):
-        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=source)), _BUFFER_BYTES)
+        return io.BufferedReader(_Piecewise(gzip.GzipFile(fileobj=source)), _PIECE_BYTES)
     if _begins_with(source, _ZSTD):
         library = _optional("zstandard", name, "zstd")
-        reader = library.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-        return io.BufferedReader(reader, _BUFFER_BYTES)
+        return io.BufferedReader(_ZstdStream(library, source), _PIECE_BYTES)
     if _begins_with(source, _PARQUET):
         return _JsonOfParquet(_optional("pyarrow.parquet", name, "parquet"), name)  # type: ignore[return-value]  # the part of a stream that is used
     return source
@@ -164,6 +165,58 @@ def _optional(module: str, name: str, extra: str) -> Any:  # noqa: ANN401  # a m
         return importlib.import_module(module)
     except ImportError as error:
         raise FileRefused(f"{name}: reading it needs a library: pip install 'abacus[{extra}]'") from error
+
+
+class _Piecewise(io.RawIOBase):
+    """A stream that is read in pieces as they come, so that what is before a damage is not lost with it."""
+
+    def __init__(self, source: IO[bytes] | gzip.GzipFile) -> None:
+        self._read1: Callable[[int], bytes] = source.read1  # type: ignore[union-attr]  # both have it
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401  # as the base class has it
+        piece = self._read1(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class _ZstdStream(io.RawIOBase):
+    """What frames of zstd hold. The library's own reader takes a file that is cut off for one that ends."""
+
+    def __init__(self, library: Any, source: Buffered) -> None:  # noqa: ANN401  # a module without types
+        self._library = library
+        self._source = source
+        self._frame: Any = None  # None between frames
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401  # as the base class has it
+        while not self._ready:
+            sent = self._source.read(_ZSTD_BYTES)
+            if not sent:
+                if self._frame is not None:
+                    raise EOFError("the last frame is not complete")
+                return 0
+            self._ready = memoryview(self._decompress(sent))
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _decompress(self, sent: bytes) -> bytes:
+        parts = []
+        while sent:
+            if self._frame is None:
+                self._frame = self._library.ZstdDecompressor().decompressobj()
+            parts.append(self._frame.decompress(sent))
+            if not self._frame.eof:
+                break
+            sent, self._frame = self._frame.unused_data, None
+        return b"".join(parts)
 
 
 class _JsonOfParquet:

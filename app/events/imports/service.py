@@ -113,7 +113,10 @@ class EventImport:
     async def _join_pairs(
         self, session: AsyncSession, of_persons: dict[tuple[str, str], int], of_devices: dict[tuple[str, str], int]
     ) -> None:
-        links = [link(user, device, time, is_forced=False) for (user, device), time in of_devices.items()]
+        links = []
+        for (user, device), time in of_devices.items():
+            # The user first: a device that others used before would bring an unknown user to their person.
+            links += [identity(user, time), link(user, device, time, is_forced=False)]
         if of_persons:
             standing = await self._standing(session, list(of_persons))
             found = [
