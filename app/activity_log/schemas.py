@@ -34,7 +34,9 @@ class ActivityRead(ResponseBody):
     id: int = Field(description="Ascending in time.", examples=[1])
     activity: str = Field(
         description="`created`, `updated`, `deleted`, or an action on an experiment: `launched`, `paused`, "
-        "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`; or on a person: `delete_property`, "
+        "`resumed`, `ended`, `shipped`, `reset`, `archived`, `unarchived`, `exposure_frozen`, "
+        "`exposure_unfrozen`; what it did by itself: `launched`, `ended`, `paused`, `ramped`, `ramp_stopped`, "
+        "`start_refused`, `held_at_baseline`, `harm_noticed`; or on a person: `delete_property`, "
         "`split_person`.",
         examples=["launched"],
     )

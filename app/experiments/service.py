@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.common.errors import ValidationFailed
-from app.common.timestamps import write_moment
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
 from app.experiments.automation.actions import note
 from app.experiments.automation.planning import (
@@ -19,6 +18,7 @@ from app.experiments.automation.planning import (
     without_times,
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
+from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     aggregation_group_type_index,
     participants,
@@ -28,7 +28,7 @@ from app.experiments.documents import (
     variants,
 )
 from app.experiments.health.definition import find_flag_problems
-from app.experiments.lifecycle import Action, Status, check_action, invalid_state, status_of
+from app.experiments.lifecycle import Action, check_action, invalid_state
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
 from app.experiments.saved_metrics.repository import SavedMetricRepository
@@ -236,14 +236,7 @@ class ExperimentService:
         for field in _STORED_AS_SENT:
             if field in sent:
                 setattr(experiment, field, plain(getattr(body, field)))
-        if "scheduling_config" in sent:
-            refuse_untimely(body.scheduling_config, experiment.scheduling_config, experiment.start_date, utc_now())
-            forget_schedule(experiment, stored_schedule(body.scheduling_config))
-        if start is None and experiment.start_date is not None:
-            await self._begin_ramp(experiment, utc_now(), changed_by)
-        if body.circuit_breakers:
-            await self._experiments.flush()
-            refuse_unknown_metrics(await self.get(str(experiment.id)))
+        await self._plan(experiment, body, changed_by, is_started=start is None and experiment.start_date is not None)
         await self._store(experiment, "updated", changed_by, before)
         is_ended = experiment.start_date is not None and experiment.end_date is not None
         if is_ended and (start is None or experiment.end_date != end):
@@ -253,14 +246,27 @@ class ExperimentService:
         self, experiment: Experiment, filters: Mapping[str, JsonValue], changed_by: User
     ) -> None:
         wanted = participants(filters)
-        if mean_the_same(
-            wanted or [], participants(experiment.filters) or []
-        ):  # whatever the flag has been changed to since
+        before = participants(experiment.filters)
+        if mean_the_same(wanted or [], before or []):  # whatever the flag has been changed to since
             wanted = None
         if wanted is not None and experiment.exposure_freeze:
             raise invalid_state("The exposure is frozen: unfreeze it before the participants change.")
         index = aggregation_group_type_index(filters)
         await self._flags.rewrite_participants(experiment.feature_flag, wanted, index, changed_by)
+
+    async def _plan(
+        self, experiment: Experiment, body: ExperimentUpdate, changed_by: User, *, is_started: bool
+    ) -> None:
+        """Change what an experiment is to do by itself; a ramp begins where the experiment ``is_started`` by this."""
+        now = utc_now()
+        if "scheduling_config" in body.model_fields_set:
+            refuse_untimely(body.scheduling_config, experiment.scheduling_config, experiment.start_date, now)
+            forget_schedule(experiment, stored_schedule(body.scheduling_config))
+        if is_started:
+            await self._begin_ramp(experiment, now, changed_by)
+        if body.circuit_breakers:
+            await self._experiments.flush()
+            refuse_unknown_metrics(await self.get(str(experiment.id)))
 
     async def launch(self, experiment: Experiment, changed_by: User | None, now: dt.datetime | None = None) -> None:
         """Start now, and release the flag, to the share that a ramp begins with. An end that is not ahead is cleared.
@@ -425,39 +431,3 @@ def _conclude(experiment: Experiment, body: ExperimentEnd) -> None:
 def _refuse_deleted(flag: FeatureFlag) -> None:
     if flag.deleted:
         raise invalid_state("The experiment's feature flag is deleted.")
-
-
-def current_status(experiment: Experiment, now: dt.datetime | None = None) -> Status:
-    flag = experiment.feature_flag
-    is_released = flag.active and not flag.deleted and experiment.baseline_hold is None
-    is_frozen = experiment.exposure_freeze is not None
-    at = now or utc_now()
-    return status_of(experiment.start_date, experiment.end_date, at, is_released=is_released, is_frozen=is_frozen)
-
-
-def state_of(experiment: Experiment) -> State:
-    """Return the experiment as the activity log shows it."""
-    return {
-        "name": experiment.name,
-        "description": experiment.description,
-        "status": current_status(experiment),
-        "start_date": experiment.start_date and write_moment(experiment.start_date),
-        "end_date": experiment.end_date and write_moment(experiment.end_date),
-        "feature_flag_key": experiment.feature_flag.key,
-        "parameters": experiment.parameters,
-        "secondary_metrics": experiment.secondary_metrics,
-        "filters": experiment.filters,
-        "metrics": experiment.metrics,
-        "metrics_secondary": experiment.metrics_secondary,
-        "exposure_criteria": experiment.exposure_criteria,
-        "saved_metrics_ids": experiment.saved_metrics_ids,
-        "only_count_matured_users": experiment.only_count_matured_users,
-        "scheduling_config": experiment.scheduling_config,
-        "circuit_breakers": experiment.circuit_breakers,
-        "automatic_actions": experiment.automatic_actions,
-        "archived": experiment.archived,
-        "conclusion": experiment.conclusion,
-        "conclusion_comment": experiment.conclusion_comment,
-        "stats_config": experiment.stats_config,
-        "decision_criteria": experiment.decision_criteria,
-    }

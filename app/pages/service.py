@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
+from app.experiments.current_state import current_status
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
 from app.experiments.exposures.traffic_split import shares_of
@@ -20,7 +21,6 @@ from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.scorecard.service import Overview, decide_ahead, summarize_experiment
-from app.experiments.service import current_status
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variants_of
 

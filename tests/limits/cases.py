@@ -67,6 +67,7 @@ HELD_ELSEWHERE = {
     ),
     "SEARCHED_BYTES": ("events/test_events.py", "test_list_ends_a_page_where_enough_bytes_were_tested"),
     "ERASED_PERSONS": ("operations/maintenance/test_erasure.py", "test_unclear_erasure_is_refused"),
+    "FROZEN_PERSONS": ("experiments/phases/test_freezing.py", "test_experiments_that_cannot_be_frozen_are_refused"),
     "ERASURE_SECONDS": (
         "operations/maintenance/test_erasure.py",
         "test_removal_of_events_goes_on_in_the_background",

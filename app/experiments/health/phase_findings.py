@@ -1,6 +1,7 @@
 """Findings about the phases of an experiment's life: what happened to it by itself, and how its flag is held."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from app.db.models import Experiment
 from app.experiments.automation.actions import actions_of, last_action
@@ -9,6 +10,12 @@ from app.experiments.automation.schemas import CircuitBreaker, read_breakers
 from app.experiments.health.rules import Finding
 from app.flags.filters import JsonDict
 from app.flags.interventions import is_frozen
+
+_DONE: Final = {
+    "pause": "the flag was switched off",
+    "control_only": "everyone was given the baseline",
+    "notify": "this was noticed, and nothing was changed",
+}
 
 
 def find_phases(experiment: Experiment) -> list[Finding]:
@@ -56,16 +63,13 @@ def _tripped_breakers(experiment: Experiment) -> Iterator[Finding]:
     for one in actions_of(experiment, "circuit_breaker"):
         breaker = CircuitBreaker.model_validate(one["breaker"])
         is_in_effect = _is_in_effect(experiment, breaker)
-        done = {"pause": "the flag was switched off", "control_only": "everyone gets the baseline"}
+        end = "." if is_in_effect or breaker.action == "notify" else "; that was taken back since."
         yield Finding(
             "CIRCUIT_BREAKER",
             breaker.action,
             "critical" if is_in_effect else "warning",
             "A circuit breaker acted",
-            f"{one['detail']} At {one['at']} "
-            + done.get(breaker.action, "this was reported, and nothing was changed")
-            # The figures of the time are what the decision rested on: today's may differ.
-            + ("." if is_in_effect or breaker.action == "notify" else "; that was taken back since."),
+            f"{one['detail']} At {one['at']} {_DONE[breaker.action]}{end}",
             _evidence(one),
             ["End the experiment, or `resume/` it: the circuit breaker stays off until it is changed."],
         )

@@ -10,13 +10,13 @@ from app.common.errors import Conflict, ValidationFailed
 from app.db.database import Database
 from app.db.models import Experiment, utc_now
 from app.events.repository import EventQueries, EventRepository
+from app.experiments.current_state import current_status
 from app.experiments.exposures.traffic_split import shares_of
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
 from app.experiments.lifecycle import describe_empty_window
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import metrics_of
-from app.experiments.service import current_status
 from app.flags.filters import groups_of
 from app.flags.holdouts import read_holdout
 from app.metrics.queries.scope import EXPOSURE_EVENTS

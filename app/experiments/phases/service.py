@@ -10,9 +10,10 @@ from app.db.models import Experiment, User
 from app.experiments.automation.actions import actions_of, last_action, note
 from app.experiments.automation.planning import is_armed
 from app.experiments.automation.schemas import CircuitBreaker, RampStep, read_breakers, read_schedule
+from app.experiments.current_state import current_status, state_of
 from app.experiments.lifecycle import check_action, invalid_state
 from app.experiments.schemas import ExperimentEnd
-from app.experiments.service import ExperimentService, current_status, state_of
+from app.experiments.service import ExperimentService
 from app.flags.filters import group_type_index_of
 from app.flags.holdouts import read_holdout
 from app.flags.interventions import hold, rollout_of, with_rollout

@@ -115,17 +115,12 @@ def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | 
         if interval is None or is_small or has_too_few(variant):
             continue
         low, high = interval
-        is_beyond = (
-            low > breaker.threshold_relative
-            if breaker.direction == "increase"
-            else high < (-breaker.threshold_relative)
-        )
-        if is_beyond:
+        tolerated = breaker.threshold_relative
+        if (low > tolerated) if breaker.direction == "increase" else (high < -tolerated):
             exposed = int(sample.number_of_samples + baseline.number_of_samples)
             detail = (
-                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the "
-                f"{breaker.threshold_relative:.4g} tolerated: relative anytime interval {low:.4g} to {high:.4g}, "
-                f"{exposed} persons."
+                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the {tolerated:.4g} "
+                f"tolerated: relative anytime interval {low:.4g} to {high:.4g}, {exposed} persons."
             )
             return Harm(baseline.key, sample.key, (low, high), exposed, detail)
     return None
