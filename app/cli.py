@@ -29,6 +29,7 @@ from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
+from app.experiments.results.dependencies import build_results
 from app.metrics.facts.materializer import Materializer
 from app.operations import server
 from app.operations.demo import run as run_demo
@@ -39,6 +40,7 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import ImportFormat, import_files
+from app.operations.transfer.wiring import build_experiment_import
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -323,7 +325,7 @@ def import_history(
     async def run(database: Database) -> bool:
         raise_gc_threshold()
         [project] = await _find_projects(database, project_id)
-        return await import_files(database, project, files, options, errors)
+        return await import_files(database, project, files, options, errors, build_experiment_import)
 
     if not _with_database(run):
         sys.exit(1)
@@ -351,7 +353,8 @@ def export_history(
             def report(part: str, lines: int) -> None:
                 bar.update(tasks[ExportPart(part)], completed=lines)
 
-            await export_project(database, project, folder, [part.value for part in tasks], report)
+            results = build_results(database, Materializer(database), project)
+            await export_project(database, project, results, folder, [part.value for part in tasks], report)
 
     _with_database(run)
 

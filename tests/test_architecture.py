@@ -220,10 +220,7 @@ def test_statements_are_written_in_repositories_only() -> None:
     # Errors of the database have to be told from others where they are answered; sessions are passed through.
     harmless = ("sqlalchemy.exc", "sqlalchemy.ext.asyncio.AsyncSession")
     assert not offenders(
-        lambda module: (
-            last_part(module) in {"repository", "actor_keys", "series_facts", "direct_facts"}
-            or within(module, *KNOWS_SQL)
-        ),
+        lambda module: last_part(module) in REPOSITORIES or within(module, *KNOWS_SQL),
         lambda _, name: within(name, "sqlalchemy") and not within(name, *harmless),
     )
 

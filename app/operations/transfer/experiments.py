@@ -1,18 +1,19 @@
 """Experiments of an export, created in another project with their flags."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import AppError
 from app.db.database import Database
-from app.db.models import Project, User
+from app.db.models import User
 from app.events.imports.records import LineRefused
-from app.experiments.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
-from app.flags.dependencies import build_flags
+from app.experiments.service import ExperimentService
 from app.flags.schemas import FlagUpdate
+from app.flags.service import FlagService
 from app.http.request_body import validate
 
 Document = Mapping[str, Any]  # whatever JSON holds
@@ -24,12 +25,19 @@ _decode: Any = msgspec.json.Decoder().decode  # any JSON
 
 
 class ExperimentImport:
-    """Creates experiments in a project, in the name of one user."""
+    """Creates experiments in a project, in the name of one user; the services are built for each transaction."""
 
-    def __init__(self, database: Database, project: Project, user: User) -> None:
+    def __init__(
+        self,
+        database: Database,
+        user: User,
+        build_flags: Callable[[AsyncSession], FlagService],
+        build_experiments: Callable[[AsyncSession], ExperimentService],
+    ) -> None:
         self._database = database
-        self._project_id = project.id
         self._user = user
+        self._build_flags = build_flags
+        self._build_experiments = build_experiments
 
     async def create(self, line: bytes) -> bool:
         """Create the experiment of a line; return False where its flag's key is taken, as it is after an import.
@@ -46,11 +54,11 @@ class ExperimentImport:
         body["feature_flag_key"] = flag.get("key")
         try:
             async with self._database.write() as session:
-                flags = build_flags(session, self._project_id)
+                flags = self._build_flags(session)
                 if any(one.key == flag.get("key") for one in await flags.all_undeleted()):
                     return False
                 await ExperimentCreate.prepare(body)
-                experiments = build_experiments(session, self._project_id)
+                experiments = self._build_experiments(session)
                 created = await experiments.create(validate(ExperimentCreate, body), self._user)
                 changes = {name: flag[name] for name in _FLAG_FIELDS if name in flag}
                 await flags.update(created.feature_flag, validate(FlagUpdate, changes), self._user)

@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, cast
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from app.accounts.projects.repository import OrganizationRepository
 from app.db.database import Database
-from app.db.models import Project
+from app.db.models import Project, User
 from app.events.imports.batches import refused_line
 from app.events.imports.files import MANIFEST, RefusedLines, SourceFile
 from app.events.imports.formats import Format
@@ -23,6 +23,8 @@ from app.events.imports.run import ImportOptions, ImportRun
 from app.operations.transfer.experiments import ExperimentImport
 
 _TOTAL: Final = 1_000
+
+BuildExperiments = Callable[[Database, Project, User], ExperimentImport]
 
 
 class ImportFormat(StrEnum):
@@ -49,7 +51,12 @@ class _Rate(ProgressColumn):
 
 
 async def import_files(
-    database: Database, project: Project, names: Sequence[str], options: ImportOptions, errors: Console
+    database: Database,
+    project: Project,
+    names: Sequence[str],
+    options: ImportOptions,
+    errors: Console,
+    build: BuildExperiments,
 ) -> bool:
     """Import files, print the events by name and day, and return whether every line was taken."""
     files = [SourceFile(name, options.format) for name in names if Path(name).name != MANIFEST]
@@ -67,7 +74,7 @@ async def import_files(
         await run.run([one for one in files if one.recognized.kind in {"events", "persons"}])
         for one in files:
             if one.recognized.kind == "experiments":
-                await _import_experiments(database, project, one, options)
+                await _import_experiments(database, project, one, options, build)
                 report(one, 1.0)
     for one in files:
         errors.print(_outcome(one, options), markup=False, highlight=False, soft_wrap=True)
@@ -77,11 +84,13 @@ async def import_files(
     return not run.refusals and not any(one.counts.refused for one in files)
 
 
-async def _import_experiments(database: Database, project: Project, file: SourceFile, options: ImportOptions) -> None:
+async def _import_experiments(
+    database: Database, project: Project, file: SourceFile, options: ImportOptions, build: BuildExperiments
+) -> None:
     """Create experiments, each in a transaction of its own, in the name of the oldest member of the organization."""
     async with database.read() as session:
         [member] = await OrganizationRepository(session, 0).members(project.organization_id, 1, 0)
-    experiments = ExperimentImport(database, project, member.user)
+    experiments = build(database, project, member.user)
     refused = RefusedLines(file, options.refused_folder)
     if not options.is_dry_run:
         refused.begin()
