@@ -29,6 +29,16 @@ class ActorKeyRepository:
             for sequence, _, time, value, variant, actor in matches
         ]
 
+    async def texts(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Return the texts of actors by their numbers."""
+        found: dict[int, str] = {}
+        for chunk in chunks(numbers):
+            rows = await self._session.execute(
+                select(ActorKey.id, ActorKey.key).where(ActorKey.project_id == self._project_id, ActorKey.id.in_(chunk))
+            )
+            found.update({row.id: row.key for row in rows})
+        return found
+
     async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
         numbers = await self._find(actor_property, sorted(keys))
         missing = sorted(keys - numbers.keys())

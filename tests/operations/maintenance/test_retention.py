@@ -180,3 +180,17 @@ async def test_removal_keeps_events_of_other_projects(
 
     assert await (await retention_of(application, other.project_id)).prune(CUTOFF) == 0
     assert await stored_events(database) == before
+
+
+async def test_a_new_breakdown_needs_the_events(application: FastAPI, service: Service) -> None:
+    await two_variants(service)
+    purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    experiment = await service.create_experiment(filters={}, metrics=[purchases])
+    path = f"/experiments/{experiment['id']}/analysis/"
+    before = (await service.read(path, breakdown="$feature_flag"))["metrics"]
+
+    await (await retention_of(application, service.project_id)).prune(CUTOFF)
+    refused = await service.get(path, breakdown="$feature_flag")
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "events_removed")
+    assert (await service.read(path))["metrics"] == before
