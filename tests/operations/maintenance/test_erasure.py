@@ -162,6 +162,30 @@ async def test_nothing_of_an_erased_person_is_left(service: Service, database: D
     assert (await service.get(f"/persons/{person['id']}/")).status_code == 404
 
 
+async def test_no_value_of_a_breakdown_is_left(service: Service, database: Database) -> None:
+    canary = "9d1f-canary"
+    purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    experiment = await service.create_experiment(filters={}, metrics=[purchases])
+    called = {"$feature_flag": "checkout", "$session_id": "s"}
+    for who, variant in ((canary, "control"), ("bob", "test")):
+        properties = {**called, "$feature_flag_response": variant, "note": who}
+        await service.capture(event("$feature_flag_called", who, properties=properties))
+    path = f"/experiments/{experiment['id']}/analysis/"
+    before = await service.read(path, breakdown="note")
+    assert "actor_key" in await tables_with(database, canary)
+
+    await erase(service, canary, removes_events=True)
+    after = await service.read(path, breakdown="note")
+
+    assert await tables_with(database, canary) == []
+    assert {one["value"] for one in before["breakdown"]["values"]} == {canary, "bob"}
+    assert {one["value"]: one["exposed"] for one in after["breakdown"]["values"]} == {
+        None: {"control": 1, "test": 0},
+        "bob": {"control": 0, "test": 1},
+    }
+    assert after["metrics"] == before["metrics"]
+
+
 async def tables_with(database: Database, text: str) -> list[str]:
     """Return the tables of which a row contains a text."""
     async with database.read() as session:
