@@ -438,7 +438,7 @@ BREAKDOWN_VALUES: Final = Limit(
     50,
     "items",
     "Each is analyzed as a metric of its own. Of more values most are too small to tell anything.",
-    "400",
+    "400 `invalid_input`",
     "limit is a whole number from 1 to {value}.",
 )
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
