@@ -114,6 +114,7 @@ class _Counting:
         shape = (len(self.beginnings) + 1, variant_count)
         if self.breakdown.by == "metric":
             values = self._values_of_events(ledger, parts[self._events], keyed)
+            parts = [first, *parts[1:]]  # all that the metric's own ledger needs, which is read once for each value
             return break_down_events(ledger, values, parts, self._events, phase, shape, self.metric.count)
         values = Values.of(self._keys(first, keyed), self.breakdown.limit)
         return break_down_persons(ledger, values, phase, parts, self._are_units, shape, self.metric.count)
