@@ -118,7 +118,7 @@ class BreakdownService:
         numbers: dict[str, int] = {}
         keys: dict[int, int] = {}
         slices = TimeSlices()
-        async with self._database.read() as session:
+        async with self._database.snapshot() as session:  # rows are streamed, which needs a transaction
             async for person_id, text in PersonFilterService(session, self._project_id).values(breakdown.property):
                 keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
                 if slices.are_over():
