@@ -449,6 +449,14 @@ LINGER_SECONDS: Final = Limit(
     "A connection that is closed at once is reset, and the client may miss the answer.",
     "the connection is closed",
 )
+BREAKDOWN_VALUES: Final = Limit(
+    "values of a breakdown",
+    50,
+    "items",
+    "Each is analyzed as a metric of its own. Of more values most are too small to tell anything.",
+    "400 `invalid_input`",
+    "limit is a whole number from 1 to {value}.",
+)
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

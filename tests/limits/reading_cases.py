@@ -141,3 +141,13 @@ async def rows_bytes(world: World) -> None:
     assert answer.json()["insight"][0]["count"] > 0
     # While facts are made of some events, the next ones are read.
     assert peak < 2.5 * limits.ROWS_BYTES.value, f"{peak / MIB:.0f} MiB"
+
+
+@holds("BREAKDOWN_VALUES")
+async def breakdown_values(world: World) -> None:
+    limit = limits.BREAKDOWN_VALUES
+    made = (await world.service.post("/experiments/", docs.experiment("values", start_date=END.isoformat()))).json()
+    for values, is_taken in ((limit.value, True), (limit.value + 1, False)):
+        path = f"/experiments/{made['id']}/analysis/?breakdown=device&limit={values}"
+        answer = await world.service.get(path)
+        assert_taken(answer) if is_taken else assert_refused(answer, limit)

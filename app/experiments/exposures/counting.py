@@ -80,6 +80,11 @@ class ExposurePlan:
     fact_query: FactQuery[ExposureCounts]
     unread_timestamps: int = 0
 
+    @property
+    def phase_beginnings(self) -> list[int]:
+        """When the later phases of the split begin, in microseconds, ascending."""
+        return _beginnings(self.split)
+
     def answer(self, counts: ExposureCounts) -> Exposures:
         """Return the exposures of counts by ``fine`` buckets."""
         first, starts = counts.first, np.searchsorted(self.fine.starts, self.ticks.starts)

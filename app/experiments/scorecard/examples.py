@@ -81,3 +81,22 @@ DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
     ],
     "progress": {"precision": 0.05, "exposed": 2000.0, "runtime_days": 14.0, "estimated_days_left": None},
 }
+BREAKDOWN_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_id": "primary",
+    "property": "device",
+    "type": "event",
+    "by": "exposure",
+    "values": [
+        {
+            "value": "mobile",
+            "exposed": {"control": 1000, "test": 1000},
+            "sample_ratio_mismatch": _RATIO,
+            "detail": "",
+            "analysis": _ANALYSIS,
+        }
+    ],
+    "other": None,
+    "truncated": False,
+    "multiple_testing": "holm",
+    "notes": ["Segments are exploratory: of many, some differ by chance."],
+}

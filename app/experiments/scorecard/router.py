@@ -8,7 +8,7 @@ from fastapi.params import Depends
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.experiments.dependencies import AttributedExperimentDep, DetachedExperimentDep
-from app.experiments.scorecard.dependencies import ScorecardsDep
+from app.experiments.scorecard.dependencies import BreakdownDep, BreakdownsDep, ScorecardsDep
 from app.experiments.scorecard.schemas import DecisionRead, ScorecardRead, TimeseriesRead
 from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, read_interval
 from app.http.routing import answer_other_methods
@@ -21,14 +21,25 @@ router = APIRouter(
 
 
 @router.get("/{experiment_id}/analysis/", summary="Analyze an experiment")
-async def retrieve_analysis(experiment: AttributedExperimentDep, scorecards: ScorecardsDep) -> ScorecardRead:
+async def retrieve_analysis(
+    experiment: AttributedExperimentDep, scorecards: ScorecardsDep, breakdowns: BreakdownsDep, asked: BreakdownDep
+) -> ScorecardRead:
     """Return the analysis of the target metric, of all secondary metrics and of all typed metrics, as of now.
 
     Each is the object that `analyze` returns for the same counts, by the experiment's `stats_config`; corrections for
     multiple testing are made over all metrics. Unlike the verdict of `results`, which keeps the rule of 2022, its
     significance is valid however often you look.
+
+    With `breakdown`, the name of a property, the answer has a metric for each of its values as well. By `exposure`,
+    persons are parted by the property of their first exposure event (or their own, as it is today), and each value is
+    an experiment of its own with a test of its split. By `metric`, the events of a mean or a trend are parted, relative
+    to all exposed persons. Segments are exploratory: their p-values are corrected for the number of comparisons.
     """
-    return await scorecards.analysis(experiment)
+    analysis = await scorecards.analysis(experiment)
+    if asked is None:
+        return analysis
+    found = await breakdowns.break_down(experiment, asked.metric_id, asked.breakdown)
+    return analysis.model_copy(update={"breakdown": found})
 
 
 @router.get("/{experiment_id}/timeseries_results/", summary="See how the analysis developed")

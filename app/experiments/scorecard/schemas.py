@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
 from app.experiments.exposures.schemas import DateRangeRead
+from app.experiments.scorecard.breakdown_schemas import BreakdownRead
 from app.experiments.scorecard.decision_criteria import (
     DEFAULT_EFFECT,
     DEFAULT_LOOKBACK,
@@ -153,6 +154,9 @@ class ScorecardRead(ResponseBody):
         examples=[{}],
     )
     metrics: list[MetricAnalysisRead] = Field(description="The target metric first.")
+    breakdown: BreakdownRead | None = Field(
+        default=None, description="A metric by the values of a property; null unless `breakdown` asks for it."
+    )
 
 
 class TimeseriesRead(ResponseBody):

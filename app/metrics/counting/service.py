@@ -13,6 +13,7 @@ from app.db.models import utc_now
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
+from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.event_sets import EventSet, series_of
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
@@ -169,6 +170,12 @@ class FactService:
             await facts.retire(_series_digests(used))
         await self._remove_retired()
 
+    async def forget_breakdowns(self) -> None:
+        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew."""
+        async with self._database.write() as session:
+            await FactRepository(session, self._project_id).retire_breakdowns()
+        await self._remove_retired()
+
     async def _remove_retired(self) -> None:
         async with self._database.read() as session:
             retired = await FactRepository(session, self._project_id).retired()
@@ -177,6 +184,11 @@ class FactService:
             while not done:
                 async with self._database.write(durable=False) as session:
                     done = await FactRepository(session, self._project_id).remove_some(series_id, CHUNK)
+        done = not retired
+        while not done:
+            async with self._database.write(durable=False) as session:
+                kept = await FactRepository(session, self._project_id).broken_down()
+                done = await ActorKeyRepository(session, self._project_id).forget_values(kept, CHUNK)
 
 
 def _series_digests(metrics: Sequence[FactQuery[Any]]) -> set[str]:

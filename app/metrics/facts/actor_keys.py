@@ -1,14 +1,15 @@
 """Numbers for actors other than persons, because facts hold numbers only."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows
 from app.db.models import ActorKey
 from app.metrics.facts.columns import NO_ACTOR
+from app.metrics.facts.event_sets import SESSION_PROPERTY
 from app.metrics.facts.matching import Match
 
 _COLUMNS = ("project_id", "property", "key")
@@ -28,6 +29,38 @@ class ActorKeyRepository:
             Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
             for sequence, _, time, value, variant, actor in matches
         ]
+
+    async def texts(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Return the texts of actors by their numbers."""
+        found: dict[int, str] = {}
+        for chunk in chunks(numbers):
+            rows = await self._session.execute(
+                select(ActorKey.id, ActorKey.key).where(ActorKey.project_id == self._project_id, ActorKey.id.in_(chunk))
+            )
+            found.update({row.id: row.key for row in rows})
+        return found
+
+    async def forget_values(self, kept: Set[str], limit: int) -> bool:
+        """Remove at most `limit` values of properties that no breakdown keeps; return whether that was all.
+
+        Sessions and groups stay.
+        """
+        found = await self._session.scalars(
+            select(ActorKey.id)
+            .where(
+                ActorKey.project_id == self._project_id,
+                ActorKey.property != SESSION_PROPERTY,
+                ActorKey.property.not_like("$group_%"),
+                ActorKey.property.not_in(kept),
+            )
+            .limit(limit)
+        )
+        numbers = found.all()
+        for chunk in chunks(numbers):
+            await self._session.execute(
+                delete(ActorKey).where(ActorKey.id.in_(chunk)).execution_options(synchronize_session=False)
+            )
+        return len(numbers) < limit
 
     async def _intern(self, actor_property: str, keys: set[str]) -> dict[str, int]:
         numbers = await self._find(actor_property, sorted(keys))

@@ -13,6 +13,7 @@ from app.properties.splitting import alternatives
 from app.properties.subjects import Subject, atoms, subject
 
 SESSION_PROPERTY = "$session_id"
+_GROUP_PREFIX = "$group_"
 # When sessions began and ended: one fact for each event of each session.
 SESSIONS = SeriesDefinition(
     (EventSource(None, Conjunction()),), None, actor_property=SESSION_PROPERTY, actor_required=True
@@ -21,7 +22,12 @@ SESSIONS = SeriesDefinition(
 
 def group_property(type_index: int) -> str:
     """Return the event property that holds the key of a group."""
-    return f"$group_{type_index}"
+    return f"{_GROUP_PREFIX}{type_index}"
+
+
+def names_actors(name: str) -> bool:
+    """Whether a property names sessions or groups; others are kept as the values of breakdowns."""
+    return name == SESSION_PROPERTY or name.startswith(_GROUP_PREFIX)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.bulk import Row, chunks, insert_rows
 from app.db.models import Fact, Project, Series, SeriesVariant
 from app.db.upserts import insert_if_absent
+from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 
@@ -117,7 +119,28 @@ class FactRepository:
         of_project = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
         rows = await self._session.execute(of_project.where(Series.created_at < before) if before else of_project)
         unused = [row.id for row in rows if row.digest not in used and not row.digest.startswith(_RETIRED)]
-        for chunk in chunks(unused):
+        await self._hide(unused)
+
+    async def retire_breakdowns(self) -> None:
+        """Hide the series that keep the values of a property, so that these can be removed."""
+        await self._hide([series_id for series_id, name in await self._properties() if not names_actors(name)])
+
+    async def broken_down(self) -> set[str]:
+        """Return the properties whose values are kept by a series."""
+        return {name for _, name in await self._properties() if not names_actors(name)}
+
+    async def _properties(self) -> list[tuple[int, str]]:
+        """Return the series whose actors are not persons, with the property that names them."""
+        rows = await self._session.execute(
+            select(Series.id, Series.definition).where(
+                Series.project_id == self._project_id, Series.digest.not_like(f"{_RETIRED}%")
+            )
+        )
+        names = [(row.id, json.loads(row.definition)["actor_property"]) for row in rows]
+        return [(series_id, name) for series_id, name in names if name is not None]
+
+    async def _hide(self, series_ids: Sequence[int]) -> None:
+        for chunk in chunks(series_ids):
             await self._session.execute(
                 update(Series)
                 .where(Series.id.in_(chunk))

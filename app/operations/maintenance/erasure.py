@@ -162,6 +162,7 @@ class ErasureService:
                 removed += await EventRepository(session, self._project_id).remove_of_persons(numbers, reached, step)
             reached = step
             yield
+        await self._maintenance.forget_breakdowns()
         async with self._database.write() as session:
             await ErasedPersonRepository(session, self._project_id).finish(erased)
         logger.info("project %d: %d events of erased persons were removed", self._project_id, removed)

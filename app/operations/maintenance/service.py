@@ -134,6 +134,10 @@ class MaintenanceService:
                 return False
         return True
 
+    async def forget_breakdowns(self) -> None:
+        """Remove the values of properties that breakdowns kept."""
+        await self._facts.forget_breakdowns()
+
     async def _fact_queries_of(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return all queries about an experiment, each with the id of its metric.
 

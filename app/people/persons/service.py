@@ -17,6 +17,7 @@ from app.people.refusals import report_left_out, report_refused_merges
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
 from app.properties.matcher import compile_filter
+from app.properties.text import text_form
 
 _FEW_PERSONS = 32  # which are in memory at a time, however large they are
 _person_bytes = attrgetter("person_bytes")
@@ -161,6 +162,13 @@ class PersonFilterService:
             ],
             dtype=np.int64,
         )
+
+    async def values(self, name: str) -> AsyncIterator[tuple[int, str]]:
+        """Yield the ids of the persons that have a property, with its value as a text."""
+        reader = PropertyReader([name])
+        async for person_id, properties in self._persons.properties():
+            if text := text_form(reader.read(properties).get(name)):
+                yield person_id, text
 
 
 def _mentioned(events: Iterable[IdentityEvent]) -> set[str]:

@@ -41,7 +41,7 @@ reads = st.just(("read",))
 histories = st.lists(st.one_of(visits, purchases, merges, erasures, reads), min_size=3, max_size=14)
 
 
-async def create_experiment(service: Service) -> str:
+async def create_experiment(service: Service, attribution: str) -> str:
     """Create an experiment with metrics of every kind of condition, and return its address."""
     await service.patch("/", {"test_account_filters": [NOT_STAFF]})
     listed = (await service.post("/cohorts/", {"name": "l", "is_static": True, "distinct_ids": ["ann", "bob"]})).json()
@@ -57,6 +57,7 @@ async def create_experiment(service: Service) -> str:
     made = await service.create_experiment(
         filters={**FUNNEL, "filter_test_accounts": True},
         secondary_metrics=[{"name": "m", "filters": {"insight": "TRENDS", **trend}} for trend in trends],
+        parameters={"attribution": attribution},
     )
     return f"/experiments/{made['id']}"
 
@@ -96,17 +97,23 @@ async def erase(service: Service, distinct_id: str, *, removes_events: bool) -> 
 
 
 @settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=histories, person=st.sampled_from(PERSONS), removes_events=st.booleans())
+@given(
+    history=histories,
+    person=st.sampled_from(PERSONS),
+    removes_events=st.booleans(),
+    attribution=st.sampled_from(["events", "exposure"]),
+)
 async def test_erasure_leaves_results_and_recounts_as_they_were(
     client: httpx.AsyncClient,
     database: Database,
     history: list[tuple[Any, ...]],
     person: str,
     removes_events: bool,  # drawn
+    attribution: str,
 ) -> None:
     service = await new_service(client, database)
     await service.capture(*[one for known in PERSONS for one in happening(("visit", known, 2, "test"))])
-    experiment = await create_experiment(service)
+    experiment = await create_experiment(service, attribution)
     for step in history:
         if step[0] == "erase":
             await erase(service, step[1], removes_events=step[2])
@@ -127,7 +134,7 @@ async def test_erasure_leaves_results_and_recounts_as_they_were(
 
 async def test_results_that_were_never_read_count_an_erased_person(service: Service) -> None:
     await service.capture(*happening(("visit", "ann", 2, "test")), *happening(("visit", "bob", 2, "control")))
-    experiment = await create_experiment(service)
+    experiment = await create_experiment(service, "events")
 
     assert await erase(service, "ann", removes_events=True)
 
@@ -160,6 +167,30 @@ async def test_nothing_of_an_erased_person_is_left(service: Service, database: D
     assert (await service.read(f"/cohorts/{cohort['id']}/"))["count"] == 1
     assert [one["distinct_id"] for one in (await service.read("/events/"))["results"]] == ["bob"]
     assert (await service.get(f"/persons/{person['id']}/")).status_code == 404
+
+
+async def test_no_value_of_a_breakdown_is_left(service: Service, database: Database) -> None:
+    canary = "9d1f-canary"
+    purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    experiment = await service.create_experiment(filters={}, metrics=[purchases])
+    called = {"$feature_flag": "checkout", "$session_id": "s"}
+    for who, variant in ((canary, "control"), ("bob", "test")):
+        properties = {**called, "$feature_flag_response": variant, "note": who}
+        await service.capture(event("$feature_flag_called", who, properties=properties))
+    path = f"/experiments/{experiment['id']}/analysis/"
+    before = await service.read(path, breakdown="note")
+    assert "actor_key" in await tables_with(database, canary)
+
+    await erase(service, canary, removes_events=True)
+    after = await service.read(path, breakdown="note")
+
+    assert await tables_with(database, canary) == []
+    assert {one["value"] for one in before["breakdown"]["values"]} == {canary, "bob"}
+    assert {one["value"]: one["exposed"] for one in after["breakdown"]["values"]} == {
+        None: {"control": 1, "test": 0},
+        "bob": {"control": 0, "test": 1},
+    }
+    assert after["metrics"] == before["metrics"]
 
 
 async def tables_with(database: Database, text: str) -> list[str]:

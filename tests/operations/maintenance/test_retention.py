@@ -65,10 +65,13 @@ async def answers(service: Service, experiment: dict[str, Any]) -> list[object]:
     ]
 
 
-async def test_removal_of_events_changes_no_result(application: FastAPI, service: Service, database: Database) -> None:
+@pytest.mark.parametrize("attribution", ["events", "exposure"])
+async def test_removal_of_events_changes_no_result(
+    application: FastAPI, service: Service, database: Database, attribution: str
+) -> None:
     await two_variants(service)
     secondary = [{"name": "Views", "filters": TREND}]
-    funnel = await service.create_experiment(secondary_metrics=secondary)
+    funnel = await service.create_experiment(secondary_metrics=secondary, parameters={"attribution": attribution})
     asked_before = await answers(service, funnel)
     await service.capture(event("later", "ann", "2022-12-24T10:00:00Z"))
     retention = await retention_of(application, service.project_id)
@@ -80,8 +83,12 @@ async def test_removal_of_events_changes_no_result(application: FastAPI, service
     assert await retention.prune(CUTOFF) == 0
 
 
-async def test_results_that_were_never_read_do_not_change_either(application: FastAPI, service: Service) -> None:
+@pytest.mark.parametrize("attribution", ["events", "exposure"])
+async def test_results_that_were_never_read_do_not_change_either(
+    application: FastAPI, service: Service, attribution: str
+) -> None:
     await two_variants(service)
+    await service.patch("/", {"default_attribution": attribution})
     experiment = await service.create_experiment()
 
     await (await retention_of(application, service.project_id)).prune(CUTOFF)
@@ -180,3 +187,17 @@ async def test_removal_keeps_events_of_other_projects(
 
     assert await (await retention_of(application, other.project_id)).prune(CUTOFF) == 0
     assert await stored_events(database) == before
+
+
+async def test_a_new_breakdown_needs_the_events(application: FastAPI, service: Service) -> None:
+    await two_variants(service)
+    purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    experiment = await service.create_experiment(filters={}, metrics=[purchases])
+    path = f"/experiments/{experiment['id']}/analysis/"
+    before = (await service.read(path, breakdown="$feature_flag"))["metrics"]
+
+    await (await retention_of(application, service.project_id)).prune(CUTOFF)
+    refused = await service.get(path, breakdown="$feature_flag")
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "events_removed")
+    assert (await service.read(path))["metrics"] == before

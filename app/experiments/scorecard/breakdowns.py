@@ -1,0 +1,219 @@
+"""Breaks a metric of an experiment down by the values of a property."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.analysis.service import read_config, write_analysis, write_sample_ratio
+from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
+from app.db.database import Database
+from app.db.models import Experiment
+from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
+from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
+from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, metrics_of
+from app.experiments.scorecard.schemas import ExperimentStatsConfig
+from app.experiments.sharing import SharedCounts
+from app.metrics.aggregation.breakdown import BreakdownCounts
+from app.metrics.counting.service import FactService
+from app.metrics.facts.actor_keys import ActorKeyRepository
+from app.metrics.facts.columns import NO_ACTOR
+from app.metrics.facts.matching import MAX_KEY_CHARACTERS
+from app.metrics.queries.breakdown import Breakdown, breakdown_fact_query
+from app.metrics.queries.parsing import read_insight
+from app.people.persons.service import PersonFilterService
+from app.statistics.analysis import analyze_metrics
+from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.frequentist.sample_ratio import MISMATCH_LEVEL, SampleRatio, check_sample_ratio
+from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.variants import MetricVariant
+
+
+class BreakdownService:
+    """Breaks down metrics of one project's experiments."""
+
+    def __init__(
+        self,
+        database: Database,
+        facts: FactService,
+        planner: ExposurePlanner,
+        counter: ScorecardCounter,
+        shared: SharedCounts,
+        project_id: int,
+    ) -> None:
+        self._database = database
+        self._facts = facts
+        self._planner = planner
+        self._counter = counter
+        self._shared = shared
+        self._project_id = project_id
+
+    async def break_down(self, experiment: Experiment, metric_id: str, breakdown: Breakdown) -> BreakdownRead:
+        """Analyze a metric for each value of a property, as of now.
+
+        Raises
+        ------
+        ValidationFailed
+            When there is no such metric, it cannot be broken down, or events that are needed were removed.
+        """
+        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
+            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        return await self._shared.result(
+            f"breakdown {metric_id} {breakdown!r}",
+            experiment,
+            lambda: self._break_down(experiment, metric_id, breakdown),
+        )
+
+    async def _break_down(self, experiment: Experiment, metric_id: str, breakdown: Breakdown) -> BreakdownRead:
+        exposures = await self._planner.plan(experiment)
+        [metric] = (await self._counter.plan(experiment, exposures, only={metric_id})).metrics
+        if metric.fact_query is None:
+            raise ValidationFailed(metric.problem, attr="metric")
+        if breakdown.by == "metric" and not _counts_one_event(metric.metric):
+            raise ValidationFailed(
+                "A breakdown by the metric's events needs a metric of one event: a mean, or a trend. Break others "
+                "down by exposure.",
+                attr="breakdown_by",
+            )
+        names, keys = await self._persons(exposures, breakdown)
+        query = breakdown_fact_query(
+            breakdown, metric.fact_query, exposures.query, exposures.scope, exposures.phase_beginnings, keys
+        )
+        [counts] = await self._facts.counts([query])
+        if not isinstance(counts, BreakdownCounts):
+            raise TypeError("a breakdown counts by value")
+        if names is None:
+            names = await self._texts([key for key in counts.keys.tolist() if key != NO_ACTOR])
+        config = _corrected(read_config(ExperimentStatsConfig.model_validate(experiment.stats_config or {})))
+        counted = [metric.counted(one) for one in counts.counts]
+        segments = await _write_segments(counted, counts, names, exposures, config, breakdown)
+        others = segments[len(counts.keys) :]
+        return BreakdownRead(
+            metric_id=metric_id,
+            property=breakdown.property,
+            type=breakdown.type,
+            by=breakdown.by,
+            values=segments[: len(counts.keys)],
+            other=others[0] if others else None,
+            truncated=bool(others),
+            multiple_testing=config.correction or "holm",
+            notes=_notes(breakdown, exposures.query.unit),
+        )
+
+    async def _persons(
+        self, exposures: ExposurePlan, breakdown: Breakdown
+    ) -> tuple[dict[int, str] | None, dict[int, int] | None]:
+        """Return the texts of the values of persons by numbers, and the number of each person's; None for events."""
+        if breakdown.type == "event":
+            return None, None
+        if exposures.scope.actor_property is not None:
+            raise ValidationFailed(
+                f"The experiment compares {exposures.query.unit}, which have no properties of a person. Use a property "
+                "of the event.",
+                attr="breakdown_type",
+            )
+        numbers: dict[str, int] = {}
+        keys: dict[int, int] = {}
+        slices = TimeSlices()
+        async with self._database.snapshot() as session:  # rows are streamed, which needs a transaction
+            async for person_id, text in PersonFilterService(session, self._project_id).values(breakdown.property):
+                keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
+                if slices.are_over():
+                    await slices.pause()
+        return {number: text for text, number in numbers.items()}, keys
+
+    async def _texts(self, numbers: Sequence[int]) -> dict[int, str]:
+        async with self._database.read() as session:
+            return await ActorKeyRepository(session, self._project_id).texts(numbers)
+
+
+async def _write_segments(
+    counted: Sequence[CountedMetric],
+    counts: BreakdownCounts,
+    names: Mapping[int, str],
+    exposures: ExposurePlan,
+    config: AnalysisConfig,
+    breakdown: Breakdown,
+) -> list[BreakdownValueRead]:
+    """Return what was counted for each value, analyzed together."""
+    variants = exposures.scope.variants
+    analyses = await _analyze([one.variants(variants, -1) for one in counted], config)
+    ratios = _sample_ratios(counts.exposed, exposures) if breakdown.by == "exposure" else [None] * len(counted)
+    keys = [*counts.keys.tolist(), NO_ACTOR]  # the last one is that of the other values
+    segments = []
+    for place, (one, analysis, ratio) in enumerate(zip(counted, analyses, ratios, strict=True)):
+        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        shown = None
+        if analysis is not None and one.kind is not None:
+            shown = write_analysis(one.kind, analysis, lowest_leads=one.metric.role.lowest_leads)
+        segments.append(
+            BreakdownValueRead(
+                value=names.get(keys[place]),
+                exposed=dict(zip(variants, counts.exposed[place].sum(axis=0).tolist(), strict=True)),
+                sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
+                detail=one.problem or ("" if shown else "The counts cannot be analyzed."),
+                analysis=shown,
+            )
+        )
+    return segments
+
+
+def _counts_one_event(metric: ExperimentMetric) -> bool:
+    if metric.typed is not None:
+        return metric.typed.get("metric_type") == "mean"
+    return read_insight(metric.filters) == "TRENDS"
+
+
+def _corrected(config: AnalysisConfig) -> AnalysisConfig:
+    """Return a configuration that corrects over all values: of many, some differ by chance."""
+    correction: Correction = "benjamini_hochberg" if config.correction == "benjamini_hochberg" else "holm"
+    return replace(config, correction=correction)
+
+
+async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: AnalysisConfig) -> list[Analysis | None]:
+    known = [one for one in inputs if one is not None]
+    try:
+        found = iter(await asyncio.to_thread(analyze_metrics, known, config))
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+    return [None if one is None else next(found) for one in inputs]
+
+
+def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[SampleRatio | None]:
+    """Return the test of each value's persons against the split, corrected for the number of values."""
+    variants = exposures.scope.variants
+    shares = exposures.split.predicted(variants)
+    if shares is None:
+        return [None] * len(exposed)
+    ratios: list[SampleRatio | None] = []
+    for of_value in exposed:
+        planned = of_value.sum(axis=1) @ np.array(shares)
+        if not planned.any():
+            ratios.append(None)
+            continue
+        observed = dict(zip(variants, of_value.sum(axis=0).tolist(), strict=True))
+        found = check_sample_ratio(observed, dict(zip(variants, planned.tolist(), strict=True)))
+        is_mismatch = found.is_mismatch and found.p_value * len(exposed) < MISMATCH_LEVEL
+        ratios.append(replace(found, is_mismatch=is_mismatch))
+    return ratios
+
+
+def _notes(breakdown: Breakdown, unit: str) -> list[str]:
+    notes = [
+        "Segments are exploratory: of many, some differ by chance, and the smaller ones by much. Take what stands out "
+        "as a question for the next experiment. `adjusted_p_value` and `significant` are corrected over all values "
+        "and variants; intervals are not."
+    ]
+    if breakdown.by == "metric":
+        notes.append(
+            f"Every value is relative to all exposed {unit}: the values are parts of one total, not groups of {unit}."
+        )
+    if breakdown.type == "person":
+        notes.append(
+            "Properties of persons are those of today: where a variant changes them, its persons move between values. "
+            "A property of the exposure event does not change."
+        )
+    return notes

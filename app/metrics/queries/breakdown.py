@@ -1,0 +1,164 @@
+"""The fact queries of breakdowns: a metric by the values of a property."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from app.metrics.aggregation.breakdown import (
+    BreakdownCounts,
+    Keys,
+    Values,
+    break_down_events,
+    break_down_persons,
+    first_exposures,
+)
+from app.metrics.aggregation.ledger import Ledger
+from app.metrics.counting.fact_query import FactQuery
+from app.metrics.facts.actor_filters import actors_of
+from app.metrics.facts.columns import NO_ACTOR, FactColumns
+from app.metrics.facts.event_sets import EventSet, FilteredSeries
+from app.metrics.queries.models import ExposureQuery
+from app.metrics.queries.scope import ExperimentScope
+from app.properties.filters import Conjunction
+
+BreakdownType: TypeAlias = Literal["event", "person"]
+BrokenDownBy: TypeAlias = Literal["exposure", "metric"]
+
+BREAKDOWN_TYPES: tuple[BreakdownType, ...] = get_args(BreakdownType)
+BROKEN_DOWN_BY: tuple[BrokenDownBy, ...] = get_args(BrokenDownBy)
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What a metric is broken down by.
+
+    ``type`` says whose property it is: that of an event, or that of persons as they are today. ``by`` says of which
+    event: that of the first exposure, which parts the persons, or those of the metric, which parts the events.
+    """
+
+    property: str
+    type: BreakdownType = "event"
+    by: BrokenDownBy = "exposure"
+    limit: int = 20
+
+
+# The keys of the values of persons; persons without one are left out.
+PersonKeys: TypeAlias = Mapping[int, int]
+
+
+def breakdown_fact_query(
+    breakdown: Breakdown,
+    metric: FactQuery[Any],
+    exposures: ExposureQuery,
+    scope: ExperimentScope,
+    beginnings: Sequence[int],
+    person_keys: PersonKeys | None,
+) -> FactQuery[Any]:
+    """Return the fact query that counts a metric for each value; its counts are ``BreakdownCounts``.
+
+    Parameters
+    ----------
+    metric
+        Reads the ledger sets of the exposures first where it is broken down by its own events.
+    beginnings
+        When the later phases of the split begin, in microseconds, ascending.
+    person_keys
+        For properties of persons.
+    """
+    counting = _Counting(breakdown, metric, exposures, scope, np.array(beginnings, dtype=np.int64), person_keys)
+    return replace(
+        metric,
+        event_sets=[*exposures.ledger_sets, *counting.keyed_sets, *metric.event_sets],
+        count=counting.count,
+        additive_over=None,
+        parameters=("breakdown", repr(breakdown), *metric.parameters),
+        columns=metric.columns | {"actor", "sequence"},
+    )
+
+
+@dataclass(frozen=True)
+class _Counting:
+    breakdown: Breakdown
+    metric: FactQuery[Any]
+    exposures: ExposureQuery
+    scope: ExperimentScope
+    beginnings: Keys
+    person_keys: PersonKeys | None
+
+    @property
+    def _events(self) -> int:
+        """The place of the metric's events among its event sets."""
+        return len(self.exposures.ledger_sets)
+
+    @property
+    def keyed_sets(self) -> list[EventSet]:
+        """Return the same events as those that have the property, with its value as the actor."""
+        if self.breakdown.type == "person":
+            return []
+        by_metric = self.breakdown.by == "metric"
+        events = self.metric.event_sets[self._events] if by_metric else self.exposures.event_sets[0]
+        return [_keyed(events, self.breakdown.property)]
+
+    def count(self, columns: Sequence[FactColumns]) -> BreakdownCounts:
+        exposed, rest = list(columns[: self._events]), columns[self._events :]
+        keyed, parts = rest[: len(self.keyed_sets)], rest[len(self.keyed_sets) :]
+        window, variant_count = self.scope.window, len(self.scope.variants)
+        exposed = [part.select(part.time >= window.since) for part in exposed]
+        if not window.is_open:
+            exposed = [part.select(part.time < window.until) for part in exposed]
+        ledger = self.exposures.ledger(exposed, variant_count).of_variants(variant_count)
+        first = first_exposures(exposed[0].with_actor(), ledger, variant_count)
+        phase = np.searchsorted(self.beginnings, first.time, side="right").astype(np.int64)
+        shape = (len(self.beginnings) + 1, variant_count)
+        if self.breakdown.by == "metric":
+            values = self._values_of_events(ledger, parts[self._events], keyed)
+            parts = [first, *parts[1:]]  # all that the metric's own ledger needs, which is read once for each value
+            return break_down_events(ledger, values, parts, self._events, phase, shape, self.metric.count)
+        values = Values.of(self._keys(first, keyed), self.breakdown.limit)
+        return break_down_persons(ledger, values, phase, parts, self._are_units, shape, self.metric.count)
+
+    def _keys(self, facts: FactColumns, keyed: Sequence[FactColumns]) -> Keys:
+        """Return the key of the value of each fact."""
+        if self.person_keys is not None:
+            found = self.person_keys
+            return np.array([found.get(actor, NO_ACTOR) for actor in facts.actor.tolist()], dtype=np.int64)
+        key, is_known = actors_of(facts, keyed[0])
+        return np.where(is_known, key, NO_ACTOR)
+
+    def _values_of_events(self, ledger: Ledger, events: FactColumns, keyed: Sequence[FactColumns]) -> Values:
+        """Return the values of events, of which those of exposed persons count since their exposure."""
+        keys = self._keys(events, keyed)
+        _, since = ledger.events_since(events)
+        counts = np.isin(events.sequence, since.sequence)
+        chosen = Values.of(keys[counts], self.breakdown.limit)
+        order = np.argsort(chosen.keys)
+        position = np.minimum(np.searchsorted(chosen.keys, keys, sorter=order), max(len(order) - 1, 0))
+        if not len(order):
+            return replace(chosen, place=np.zeros(len(keys), dtype=np.int64))
+        place = np.where(chosen.keys[order[position]] == keys, order[position], len(chosen.keys))
+        return replace(chosen, place=place)
+
+    @property
+    def _are_units(self) -> list[bool]:
+        """Whether the actors of each part of the metric are the units of the experiment."""
+        unit = self.scope.actor_property
+        return [
+            all(part.series.actor_property == unit for part in event_set.parts) for event_set in self.metric.event_sets
+        ]
+
+
+def _keyed(events: EventSet, name: str) -> EventSet:
+    """Return those events of a set that have a property, with its value as the actor; the set's own filter decides."""
+    return EventSet(
+        tuple(
+            FilteredSeries(
+                replace(
+                    part.series, variant_property=None, value_property=None, actor_property=name, actor_required=True
+                ),
+                Conjunction(),
+            )
+            for part in events.parts
+        )
+    )
