@@ -40,10 +40,10 @@ def breaker(action: str, **changes: Any) -> Json:
     }
 
 
-async def harmed_experiment(service: Service, *breakers: Json) -> Json:
+async def harmed_experiment(service: Service, *breakers: Json, **fields: Any) -> Json:
     """Start an experiment in which 120 of 150 persons of control buy, and 30 of 150 of test."""
     experiment = await service.create_experiment(
-        end_date=None, metrics_secondary=[METRIC], circuit_breakers=list(breakers)
+        end_date=None, metrics_secondary=[METRIC], circuit_breakers=list(breakers), **fields
     )
     events = []
     for variant, buyers in (("control", 120), ("test", 30)):
