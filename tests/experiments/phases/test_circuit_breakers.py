@@ -114,6 +114,23 @@ async def test_control_only_gives_everyone_the_baseline_until_the_experiment_is_
     assert await variants_of(service, 20) == {"control", "test"}
 
 
+async def test_held_experiment_that_is_reset_and_launched_serves_its_split_again(
+    service: Service, database: Database
+) -> None:
+    experiment = await harmed_experiment(
+        service, breaker("control_only"), scheduling_config={"ramp": [{"after_hours": 0, "rollout_percentage": 40}]}
+    )
+    before = (await only_flag(database, service))["filters"]
+    await (await upkeep_of(service, database)).step(NOW)
+
+    for action in ("reset", "launch"):
+        response = await service.post(f"/experiments/{experiment['id']}/{action}/", {})
+        assert response.status_code == 200, response.text
+
+    assert (response.json()["status"], response.json()["baseline_hold"]) == ("running", None)
+    assert (await only_flag(database, service))["filters"] == before
+
+
 async def variants_of(service: Service, persons: int) -> set[object]:
     found = set()
     for number in range(persons):
