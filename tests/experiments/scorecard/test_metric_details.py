@@ -145,6 +145,19 @@ async def test_health_judges_typed_target_metrics(
     assert health["status"] == status
 
 
+async def test_fingerprint_is_that_of_what_is_counted(service: Service) -> None:
+    named = mean(name="Purchases", goal="decrease", conversion_window=7, conversion_window_unit="day")
+    named["source"]["custom_name"] = "Bought"
+    experiment = await service.create_experiment(
+        filters={}, metrics=[mean(conversion_window=7), named, mean(conversion_window=8), mean(math="dau")]
+    )
+
+    plain, same, *others = [metric["fingerprint"] for metric in experiment["metrics"]]
+
+    assert plain == same
+    assert len({plain, *others}) == 3
+
+
 async def test_metrics_that_share_an_id_are_not_launched(service: Service) -> None:
     metric = mean(uuid="11111111-1111-4111-8111-111111111111")
     draft = await service.create_experiment(
