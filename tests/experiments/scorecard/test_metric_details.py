@@ -117,11 +117,12 @@ async def test_series_of_any_typed_metric_is_found_by_its_uuid(service: Service)
 async def test_results_without_filters_say_where_typed_metrics_are(service: Service) -> None:
     path, _ = await run(service, metrics=[mean()])
 
-    refused = await service.get(f"{path}results/")
+    for place, beginning in (("results", "Experiment has no target"), ("secondary_results", "Experiment has no sec")):
+        refused = await service.get(f"{path}{place}/")
 
-    assert refused.status_code == 400
-    assert refused.json()["detail"].startswith("Experiment has no target metric")
-    assert "`analysis/`" in refused.json()["detail"]
+        assert refused.status_code == 400
+        assert refused.json()["detail"].startswith(beginning)
+        assert "`analysis/`" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
