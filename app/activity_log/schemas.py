@@ -42,7 +42,7 @@ class ActivityRead(ResponseBody):
     )
     scope: Literal["Experiment", "FeatureFlag", "Person"] = Field(examples=["Experiment"])
     item_id: str = Field(description="The id of the experiment, the flag or the person.", examples=["1"])
-    user: UserBasic | None
+    user: UserBasic | None = Field(description="Null: the command line, or the service itself.")
     detail: ActivityDetail
     created_at: UtcDatetime
 

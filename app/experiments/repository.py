@@ -27,6 +27,7 @@ _NOW: Final = "now"  # the parameter of conditions on the status
 _AT = bindparam(_NOW, type_=Experiment.end_date.type)
 _HAS_ENDED = Experiment.start_date.is_not(None) & (Experiment.end_date <= _AT)
 _IS_OPEN = (Experiment.start_date <= _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT))
+_HAS_NO_PAST_END = Experiment.start_date.is_(None) | Experiment.end_date.is_(None) | (Experiment.end_date > _AT)
 # The same as ``status_of``, in SQL.
 _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
     "draft": Experiment.start_date.is_(None),
@@ -249,10 +250,11 @@ class ExperimentRepository:
         found = await self._session.scalars(query, {_NOW: utc_now()})
         return await self._load_saved_metrics(found.all())
 
-    async def automated(self) -> Sequence[Experiment]:
-        """Return the experiments that are not archived and have a schedule or circuit breakers, oldest first."""
+    async def automated(self, now: dt.datetime) -> Sequence[Experiment]:
+        """Return the experiments with a schedule or circuit breakers that have not ended and are not archived."""
         planned = Experiment.scheduling_config.is_not(None) | Experiment.circuit_breakers.is_not(None)
-        found = await self._session.scalars(self._select().where(planned, ~Experiment.archived).order_by(Experiment.id))
+        query = self._select().where(planned, ~Experiment.archived, _HAS_NO_PAST_END).order_by(Experiment.id)
+        found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
     async def lock_upkeep(self) -> None:

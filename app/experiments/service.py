@@ -287,8 +287,8 @@ class ExperimentService:
             experiment.end_date = None
         if changed_by is None:
             note(experiment, "started", now)
-        await self._begin_ramp(experiment, now, changed_by)
         await self._release(experiment, changed_by)
+        await self._begin_ramp(experiment, now, changed_by)
         await self._store(experiment, "launched", changed_by, before)
 
     async def _begin_ramp(self, experiment: Experiment, now: dt.datetime, changed_by: User | None) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
@@ -10,7 +10,7 @@ from app.accounts.users import UserBasic
 from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
-from app.flags.filters import is_simple, simple_rollout_percentage
+from app.flags.filters import JsonDict, groups_of, is_simple, simple_rollout_percentage
 from app.flags.repository import FlagSelection
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi
@@ -20,7 +20,8 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.http.strictness import OF_2022
+from app.http.strictness import OF_2022, report
+from app.http.unknown_names import name_some
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/feature_flags",
@@ -31,6 +32,18 @@ router = APIRouter(
 
 _ACTIVE = {"true": True, "1": True, "false": False, "0": False}
 _CHANGED = tagged(FlagRead) | openapi.error_responses(412)
+_FIELDS_OF_CONDITIONS = frozenset(
+    {
+        "properties",
+        "rollout_percentage",
+        "variant",
+        "aggregation_group_type_index",
+        # kept for clients, without effect
+        "description",
+        "sort_key",
+        "users_affected",
+    }
+)
 
 
 def _read(flag: FeatureFlag) -> FlagRead:
@@ -55,6 +68,20 @@ def _read(flag: FeatureFlag) -> FlagRead:
 
 def _write(flag: FeatureFlag) -> bytes:
     return _read(flag).model_dump_json().encode()
+
+
+def _report_ignored(request: Request, filters: JsonDict | None, *, is_change: bool) -> None:
+    """Report what has no effect, as in 2022: filters that change nothing, and misspelled fields of release conditions.
+
+    A condition without its percentage or its properties would release the flag to everyone.
+    """
+    if filters is None:
+        return
+    if is_change and "groups" not in filters:
+        report(request, "Ignored filters without groups: they are replaced as a whole.")
+    unknown = {name: None for group in groups_of(filters) for name in group if name not in _FIELDS_OF_CONDITIONS}
+    if unknown:
+        report(request, f"Ignored unknown fields of release conditions: {name_some(list(unknown))}.")
 
 
 async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> FeatureFlag:
@@ -89,12 +116,13 @@ async def list_feature_flags(
 
 @router.post("/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201))
 async def create_feature_flag(
-    user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
+    request: Request, user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
 ) -> Response:
     """Create a feature flag. The percentages of its variants, if it has any, must sum to 100.
 
     An experiment creates its own flag: a flag that is created here cannot be used by an experiment.
     """
+    _report_ignored(request, body.filters, is_change=False)
     return answer(_write(await flags.create(body, user)), 201)
 
 
@@ -106,21 +134,31 @@ async def retrieve_feature_flag(flag: Annotated[FeatureFlag, Depends(get_flag)])
 
 @router.put("/{feature_flag_id}/", summary="Replace a feature flag", responses=_CHANGED)
 async def replace_feature_flag(
-    flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagReplace, body_of(FlagReplace)]
+    request: Request,
+    flag: UnchangedFlagDep,
+    user: UserDep,
+    flags: FlagsDep,
+    body: Annotated[FlagReplace, body_of(FlagReplace)],
 ) -> Response:
     """Change a feature flag as PATCH does. The key is required; other fields that are left out keep their values."""
+    _report_ignored(request, body.filters, is_change=True)
     return answer(_write(await flags.update(flag, body, user)))
 
 
 @router.patch("/{feature_flag_id}/", summary="Change a feature flag", responses=_CHANGED)
 async def update_feature_flag(
-    flag: UnchangedFlagDep, user: UserDep, flags: FlagsDep, body: Annotated[FlagUpdate, body_of(FlagUpdate)]
+    request: Request,
+    flag: UnchangedFlagDep,
+    user: UserDep,
+    flags: FlagsDep,
+    body: Annotated[FlagUpdate, body_of(FlagUpdate)],
 ) -> Response:
     """Change the fields that are sent; `filters` are replaced as a whole. `{"deleted": true}` deletes the flag.
 
     A flag may be changed while its experiment runs: results are about its current variants. Deleting a flag keeps its
     experiment. `{"deleted": false}` restores the flag, unless another flag has taken its key.
     """
+    _report_ignored(request, body.filters, is_change=True)
     return answer(_write(await flags.update(flag, body, user)))
 
 

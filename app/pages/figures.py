@@ -273,9 +273,9 @@ def describe_counts(metric: MetricAnalysisRead, unit: str) -> list[str]:
         ("Values of the denominator", metric.denominator_capped),
     ):
         if capped is not None and capped.lower is not None:
-            found.append(f"{name} below {capped.lower:,.6g} count as that: {capped.persons_below:,} {unit}.")
+            found.append(f"{name} below {capped.lower:,.6g} count as that ({unit}: {capped.persons_below:,}).")
         if capped is not None and capped.upper is not None:
-            found.append(f"{name} above {capped.upper:,.6g} count as that: {capped.persons_above:,} {unit}.")
+            found.append(f"{name} above {capped.upper:,.6g} count as that ({unit}: {capped.persons_above:,}).")
     return found
 
 

@@ -53,6 +53,11 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "exposure_criteria": None,
         "saved_metrics_ids": None,
         "only_count_matured_users": False,
+        "scheduling_config": None,
+        "circuit_breakers": None,
+        "automatic_actions": None,
+        "exposure_freeze": None,
+        "baseline_hold": None,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created

@@ -108,6 +108,31 @@ async def test_unknown_fields_of_a_body_of_2022_are_ignored_and_reported(
         assert answer.headers["Warning"] == f'199 - "Ignored unknown fields of the body: {warning}."'
 
 
+EVERYONE: dict[str, Any] = {"properties": [], "rollout_percentage": 100, "description": "all"}
+
+
+@pytest.mark.parametrize(
+    ("filters", "created", "changed"),
+    [
+        ({"groups": [EVERYONE]}, None, None),
+        (
+            {"groups": [EVERYONE, {"rollout_precentage": 5}]},
+            *["Ignored unknown fields of release conditions: 'rollout_precentage'."] * 2,
+        ),
+        ({"payloads": {"true": "1"}}, None, "Ignored filters without groups: they are replaced as a whole."),
+    ],
+)
+async def test_filters_of_flags_without_effect_are_reported(
+    service: Service, filters: dict[str, Any], created: str | None, changed: str | None
+) -> None:
+    made = await service.post("/feature_flags/", {"key": "f", "filters": filters})
+    patched = await service.patch(f"/feature_flags/{made.json()['id']}/", {"filters": filters})
+
+    assert (made.status_code, patched.status_code) == (201, 200)
+    for answer, text in ((made, created), (patched, changed)):
+        assert answer.headers.get("Warning") == (text and f'199 - "{text}"')
+
+
 async def test_body_of_known_fields_is_not_reported(service: Service) -> None:
     assert "Warning" not in (await service.post("/experiments/", BODY)).headers
 

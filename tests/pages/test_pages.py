@@ -10,10 +10,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.db.database import Database
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.pages.dependencies import get_pages
+from tests.experiments.phases.test_circuit_breakers import NOW, breaker, harmed_experiment
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
 from tests.support.service import TREND, Service, event
+from tests.support.upkeep import upkeep_of
 from tests.test_cli import abacus
 
 pytestmark = pytest.mark.one_database
@@ -131,6 +134,21 @@ async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor
     assert "recommended The flag is in the code An SDK has not evaluated the flag lately" in text
     assert "done The metrics, the exposure and the flag can be counted" in text
     assert "2199-01-01T09:00:00Z" in text
+
+
+async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen(
+    service: Service, visitor: Visitor, database: Database
+) -> None:
+    experiment = await harmed_experiment(service, breaker("notify"))
+    await (await upkeep_of(service, database)).step(NOW)
+    assert (await service.post(f"/experiments/{experiment['id']}/freeze_exposure/", {})).status_code == 200
+
+    text = (await visitor.look(experiment)).text
+
+    assert "exposure frozen" in text
+    assert "A circuit breaker acted" in text
+    assert "Purchases of test decreased against control by more than the 0.1 tolerated" in text
+    assert "Only persons who were exposed already get a variant" in text
 
 
 async def test_draft_page_shows_the_plan(service: Service, visitor: Visitor) -> None:

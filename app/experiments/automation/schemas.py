@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, JsonValue, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from app.http.fields import IsList, LongText, OptionalUtcDatetime, refusal
 from app.http.schemas import StrictBody
@@ -41,6 +43,14 @@ class RampStep(StrictBody):
     rollout_percentage: Annotated[float, Field(gt=0, le=100, strict=True)]
 
 
+class _WithDefault:
+    """Adds the name of the default steps to the OpenAPI schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        return {**described, "anyOf": [*described["anyOf"], {"const": _DEFAULT}]}
+
+
 def _read_ramp(value: object) -> object:
     """Return the default steps, a day each, in place of their name."""
     if value == _DEFAULT:
@@ -66,10 +76,10 @@ Ramp: TypeAlias = Annotated[
     Annotated[list[RampStep], IsList, Field(max_length=MOST_STEPS)] | None,
     BeforeValidator(_read_ramp),
     AfterValidator(_check_ramp),
+    _WithDefault(),
     Field(
         description="How the rollout grows after the start; the first step is at the start itself. `default` stands "
         "for 1, 5, 10, 25, 50 and 100 percent, a day each. The split between variants never changes.",
-        json_schema_extra={"anyOf": [{"type": "array"}, {"const": _DEFAULT}, {"type": "null"}]},
     ),
 ]
 

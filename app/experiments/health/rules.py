@@ -288,8 +288,8 @@ def _typed_metric(evidence: Evidence, metric: MetricEvidence) -> Iterator[Findin
     exposed = sum(evidence.exposed.values())
     if not exposed or (metric.total and not metric.is_silent):
         return
-    detail = f"{exposed} {evidence.unit} were exposed, and not one has an event that counts: of the metric's name, at "
-    detail += "or after the exposure, inside the conversion window."
+    detail = f"{exposed} {evidence.unit} were exposed, and the value of each is 0: there is no event of the metric at "
+    detail += "or after the exposure and inside the conversion window, or not one that is large enough."
     if not metric.total:
         detail = f"{exposed} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
         detail += "window is not over."

@@ -145,7 +145,8 @@ def _target_evidence(
         return None, typed.problem
     keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
     persons = dict(zip(keys, typed.counts[0, :, -1].astype(int).tolist(), strict=True))
-    is_silent = not typed.counts[1 if typed.has_steps else 2 :, :, -1].any()
+    own = slice(1, None) if typed.has_steps else slice(2, None if typed.kind == "ratio" else 5)  # without a covariate
+    is_silent = not typed.counts[own, :, -1].any()
     return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=is_silent), ""
 
 

@@ -44,15 +44,15 @@ class PhaseUpkeep:
 
     async def follow_schedules(self, now: dt.datetime) -> None:
         """Start, ramp and end what is due as of a time."""
-        await self._for_each(lambda experiment: self._follow_schedule(experiment, now))
+        await self._for_each(lambda experiment: self._follow_schedule(experiment, now), now)
 
     async def watch(self, now: dt.datetime) -> None:
         """Let circuit breakers act on what can be counted."""
-        await self._for_each(lambda experiment: self._watch(experiment, now))
+        await self._for_each(lambda experiment: self._watch(experiment, now), now)
 
-    async def _for_each(self, work: Callable[[Experiment], Awaitable[None]]) -> None:
+    async def _for_each(self, work: Callable[[Experiment], Awaitable[None]], now: dt.datetime) -> None:
         async with self._database.read() as session:
-            experiments = await ExperimentRepository(session, self._project_id).automated()
+            experiments = await ExperimentRepository(session, self._project_id).automated(now)
         for experiment in experiments:
             try:
                 await work(experiment)

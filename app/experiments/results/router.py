@@ -23,7 +23,7 @@ from app.experiments.results.schemas import (
     FunnelResultsRead,
     SecondaryResultsRead,
 )
-from app.experiments.results.service import judge
+from app.experiments.results.service import judge, name_place_of_others
 from app.http import openapi
 from app.http.request_body import read_document
 from app.http.routing import answer_other_methods
@@ -143,7 +143,7 @@ async def retrieve_secondary_results(
     step. There is no verdict on secondary metrics.
     """
     if not experiment.secondary_metrics:
-        raise ValidationFailed("Experiment has no secondary metrics")
+        raise ValidationFailed(f"Experiment has no secondary metrics{name_place_of_others(experiment)}")
     given = request.query_params.getlist("id")
     if id is None or not given[-1]:
         raise ValidationFailed("Secondary metric id is required")

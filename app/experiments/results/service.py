@@ -165,14 +165,14 @@ class ResultsService:
 
 def _require_target(experiment: Experiment) -> None:
     if not experiment.filters:
-        raise ValidationFailed(f"Experiment has no target metric{_elsewhere(experiment)}")
+        raise ValidationFailed(f"Experiment has no target metric{name_place_of_others(experiment)}")
 
 
-def _elsewhere(experiment: Experiment) -> str:
-    """Say where the metrics of an experiment without filters are; empty where it has none."""
+def name_place_of_others(experiment: Experiment) -> str:
+    """Say where the typed metrics of an experiment are; empty where it has none."""
     if not (experiment.metrics or experiment.metrics_secondary or experiment.saved_metrics):
         return ""
-    return " of 2022 (`filters`): its typed metrics are in `analysis/`, `timeseries_results/` and `decision/`"
+    return " of 2022: its typed metrics are in `analysis/`, `timeseries_results/` and `decision/`"
 
 
 def judge(target: CountedTarget) -> FunnelResultsRead | TrendResultsRead:

@@ -9,8 +9,9 @@ from app.db.models import SavedMetric
 from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.saved_metrics.service import SavedMetricService
 from app.http.dependencies import SessionDep
+from app.http.fields import PathId
 
-SavedMetricId = Annotated[str, Path(description="A saved metric's id.", examples=["1"])]
+SavedMetricId = Annotated[PathId, Path(description="A saved metric's id.")]
 
 
 async def get_saved_metrics(project: ProjectDep, session: SessionDep) -> SavedMetricService:

@@ -40,10 +40,10 @@ def breaker(action: str, **changes: Any) -> Json:
     }
 
 
-async def harmed_experiment(service: Service, *breakers: Json) -> Json:
+async def harmed_experiment(service: Service, *breakers: Json, **fields: Any) -> Json:
     """Start an experiment in which 120 of 150 persons of control buy, and 30 of 150 of test."""
     experiment = await service.create_experiment(
-        end_date=None, metrics_secondary=[METRIC], circuit_breakers=list(breakers)
+        end_date=None, metrics_secondary=[METRIC], circuit_breakers=list(breakers), **fields
     )
     events = []
     for variant, buyers in (("control", 120), ("test", 30)):
@@ -112,6 +112,23 @@ async def test_control_only_gives_everyone_the_baseline_until_the_experiment_is_
     assert (resumed["status"], resumed["baseline_hold"]) == ("running", None)
     assert (await only_flag(database, service))["filters"] == before
     assert await variants_of(service, 20) == {"control", "test"}
+
+
+async def test_held_experiment_that_is_reset_and_launched_serves_its_split_again(
+    service: Service, database: Database
+) -> None:
+    experiment = await harmed_experiment(
+        service, breaker("control_only"), scheduling_config={"ramp": [{"after_hours": 0, "rollout_percentage": 40}]}
+    )
+    before = (await only_flag(database, service))["filters"]
+    await (await upkeep_of(service, database)).step(NOW)
+
+    for action in ("reset", "launch"):
+        response = await service.post(f"/experiments/{experiment['id']}/{action}/", {})
+        assert response.status_code == 200, response.text
+
+    assert (response.json()["status"], response.json()["baseline_hold"]) == ("running", None)
+    assert (await only_flag(database, service))["filters"] == before
 
 
 async def variants_of(service: Service, persons: int) -> set[object]:

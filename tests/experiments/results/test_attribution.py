@@ -168,3 +168,59 @@ async def test_unknown_attribution_is_refused_by_name(service: Service, value: o
     ):
         if attr is not None:
             assert (response.status_code, response.json()["attr"]) == (400, attr), response.text
+
+
+def trend(math: str, **more: object) -> dict[str, Any]:
+    return {"insight": "TRENDS", "events": [{"id": "purchase", "math": math, **more}]}
+
+
+SAME_EITHER_WAY: list[dict[str, Any]] = [
+    {"filters": FUNNEL},
+    {"filters": {**FUNNEL, "funnel_order_type": "strict"}},
+    {"filters": {**FUNNEL, "funnel_order_type": "unordered"}},
+    {"filters": {**FUNNEL, "exclusions": [{"id": "refund", "funnel_from_step": 0, "funnel_to_step": 1}]}},
+    {"filters": {**FUNNEL, "breakdown_attribution_type": "step", "breakdown_attribution_value": 1}},
+    {"filters": {**FUNNEL, "breakdown_attribution_type": "all_events"}},
+    *({"filters": trend(math)} for math in ("total", "dau", "weekly_active", "avg_count_per_actor")),
+    *({"filters": trend(math, math_property="amount")} for math in ("sum", "p90", "max")),
+    {"filters": trend("dau"), "exposure_criteria": {"multiple_variant_handling": "first_seen"}},
+    {
+        "filters": trend("total"),
+        "exposure_criteria": {"activation_config": {"kind": "ExperimentEventExposureConfig", "event": "$pageview"}},
+    },
+    {"filters": {**trend("total"), "filter_test_accounts": True}},
+    {
+        "filters": trend("total"),
+        "parameters": {"custom_exposure_filter": {"events": [{"id": "$pageview", "math": "dau"}]}},
+    },
+]
+
+
+async def test_attribution_changes_nothing_where_events_name_what_was_shown(service: Service) -> None:
+    staff = {"key": "email", "value": "@staff", "operator": "not_icontains", "type": "person"}
+    await service.patch("/", {"test_account_filters": [staff]})
+    experiment = await service.create_experiment()
+    captured = []
+    for variant, buyers in (("control", 3), ("test", 5)):
+        for number in range(8):
+            name = f"{variant}-{number}"
+            profile = {"$set": {"email": f"{number}@{'staff' if number == 1 else 'example'}.com"}}
+            captured += [exposure(name, variant), event("$pageview", name, variant=variant, properties=profile)]
+            if number == 2:
+                captured.append(event("refund", name, "2022-11-03T10:00:00Z", variant=variant))
+            for day in range(4, 4 + (number < buyers) * (number + 1)):
+                amount = {"amount": number + 1.5}
+                captured.append(
+                    event("purchase", name, f"2022-11-{day:02}T10:00:00Z", variant=variant, properties=amount)
+                )
+    await service.capture(*captured)
+    path = f"/experiments/{experiment['id']}/"
+
+    for fields in SAME_EITHER_WAY:
+        changed = await service.patch(path, {"parameters": {}, "exposure_criteria": None, **fields})
+        by_events = await service.read(f"{path}results/", attribution="events")
+        by_exposure = await service.read(f"{path}results/", attribution="exposure")
+
+        assert changed.status_code == 200, changed.text
+        assert by_events["variants"], fields
+        assert by_exposure == by_events, fields

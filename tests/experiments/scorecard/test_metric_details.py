@@ -117,11 +117,12 @@ async def test_series_of_any_typed_metric_is_found_by_its_uuid(service: Service)
 async def test_results_without_filters_say_where_typed_metrics_are(service: Service) -> None:
     path, _ = await run(service, metrics=[mean()])
 
-    refused = await service.get(f"{path}results/")
+    for place, beginning in (("results", "Experiment has no target"), ("secondary_results", "Experiment has no sec")):
+        refused = await service.get(f"{path}{place}/")
 
-    assert refused.status_code == 400
-    assert refused.json()["detail"].startswith("Experiment has no target metric")
-    assert "`analysis/`" in refused.json()["detail"]
+        assert refused.status_code == 400
+        assert refused.json()["detail"].startswith(beginning)
+        assert "`analysis/`" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,19 @@ async def test_health_judges_typed_target_metrics(
 
     assert [finding["code"] for finding in health["findings"] if finding["severity"] != "info"] == codes
     assert health["status"] == status
+
+
+async def test_fingerprint_is_that_of_what_is_counted(service: Service) -> None:
+    named = mean(name="Purchases", goal="decrease", conversion_window=7, conversion_window_unit="day")
+    named["source"]["custom_name"] = "Bought"
+    experiment = await service.create_experiment(
+        filters={}, metrics=[mean(conversion_window=7), named, mean(conversion_window=8), mean(math="dau")]
+    )
+
+    plain, same, *others = [metric["fingerprint"] for metric in experiment["metrics"]]
+
+    assert plain == same
+    assert len({plain, *others}) == 3
 
 
 async def test_metrics_that_share_an_id_are_not_launched(service: Service) -> None:

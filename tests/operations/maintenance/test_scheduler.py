@@ -8,12 +8,14 @@ from typing import Any, cast
 import pytest
 
 from app.db.database import Database
+from app.experiments.phases.dependencies import build_upkeep
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from app.metrics.failures import ATTEMPTS, CountingFailures
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
+from tests.experiments.phases.test_circuit_breakers import breaker, harmed_experiment
 from tests.support.service import FUNNEL, TREND, Service, event
 
 
@@ -108,3 +110,22 @@ async def test_metric_that_cannot_be_counted_is_reported_by_health(
     [finding] = [one for one in health["findings"] if one["code"] == "METRIC_NOT_COUNTED"]
     assert (health["status"], finding["evidence"]) == ("warning", {"metric_id": which})
     assert "takes longer than 30 seconds" in finding["detail"]
+
+
+@pytest.mark.own_database
+async def test_refresh_follows_schedules_and_lets_circuit_breakers_act(service: Service, database: Database) -> None:
+    materializer = Materializer(database)
+    scheduler = MaintenanceScheduler(
+        database,
+        lambda project: build_maintenance(database, materializer, project),
+        interval=10,
+        upkeep=lambda project: build_upkeep(database, materializer, project),
+    )
+    ramp = [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 50}]
+    experiment = await harmed_experiment(service, breaker("notify"), scheduling_config={"ramp": ramp})
+
+    for _ in range(2):
+        await scheduler.run_once()
+
+    actions = (await service.read(f"/experiments/{experiment['id']}/"))["automatic_actions"]
+    assert [one["kind"] for one in actions] == ["ramped", "ramped", "circuit_breaker"]

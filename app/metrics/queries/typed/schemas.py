@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, model_validator
 
@@ -30,8 +30,15 @@ Percentile: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
 Length: TypeAlias = Annotated[int, Field(ge=1, le=_LONGEST_WINDOW, strict=True)]
 
 
-# What of a metric does not change its counts.
-NOT_COUNTED = {"uuid", "name", "goal", "role", "non_inferiority_margin", "fingerprint"}
+# What of a metric does not change its counts, and the unit of its window, which may be left out.
+_NAMES = {"name", "custom_name"}
+_NODES = ("source", "numerator", "denominator", "start_event", "completion_event")
+_OWN = ("uuid", "name", "goal", "role", "non_inferiority_margin", "fingerprint", "conversion_window_unit")
+_NOT_COUNTED: dict[str, Any] = {
+    **dict.fromkeys(_OWN, True),
+    **dict.fromkeys(_NODES, _NAMES),
+    "series": {"__all__": _NAMES},
+}
 
 
 def copies_of(metrics: Sequence[Mapping[str, JsonValue]] | None) -> list[JsonValue] | None:
@@ -136,7 +143,8 @@ class MetricBody(StrictBody):
     @property
     def own_fingerprint(self) -> str:
         """Equal for metrics that count the same."""
-        return hashlib.sha256(self.model_dump_json(exclude=NOT_COUNTED).encode()).hexdigest()
+        counted = f"{self.model_dump_json(exclude=_NOT_COUNTED)} {self.conversion_window_unit or 'day'}"
+        return hashlib.sha256(counted.encode()).hexdigest()
 
     @model_validator(mode="after")
     def _require_window(self) -> Self:
