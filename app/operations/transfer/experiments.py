@@ -1,18 +1,19 @@
 """Experiments of an export, created in another project with their flags."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import AppError
 from app.db.database import Database
 from app.db.models import Project, User
 from app.events.imports.records import LineRefused
-from app.experiments.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
-from app.flags.dependencies import build_flags
+from app.experiments.service import ExperimentService
 from app.flags.schemas import FlagUpdate
+from app.flags.service import FlagService
 from app.http.request_body import validate
 
 Document = Mapping[str, Any]  # whatever JSON holds
@@ -23,13 +24,24 @@ _NUMBERED_TYPES: Final = {"cohort": "cohorts", "precalculated-cohort": "cohorts"
 _decode: Any = msgspec.json.Decoder().decode  # any JSON
 
 
+class ExperimentServices(NamedTuple):
+    """What creates experiments, and changes their flags, in one transaction."""
+
+    experiments: ExperimentService
+    flags: FlagService
+
+
+BuildServices: TypeAlias = Callable[[AsyncSession, int], ExperimentServices]
+
+
 class ExperimentImport:
     """Creates experiments in a project, in the name of one user."""
 
-    def __init__(self, database: Database, project: Project, user: User) -> None:
+    def __init__(self, database: Database, project: Project, user: User, build: BuildServices) -> None:
         self._database = database
         self._project_id = project.id
         self._user = user
+        self._build = build
 
     async def create(self, line: bytes) -> bool:
         """Create the experiment of a line; return False where its flag's key is taken, as it is after an import.
@@ -46,11 +58,10 @@ class ExperimentImport:
         body["feature_flag_key"] = flag.get("key")
         try:
             async with self._database.write() as session:
-                flags = build_flags(session, self._project_id)
+                experiments, flags = self._build(session, self._project_id)
                 if any(one.key == flag.get("key") for one in await flags.all_undeleted()):
                     return False
                 await ExperimentCreate.prepare(body)
-                experiments = build_experiments(session, self._project_id)
                 created = await experiments.create(validate(ExperimentCreate, body), self._user)
                 changes = {name: flag[name] for name in _FLAG_FIELDS if name in flag}
                 await flags.update(created.feature_flag, validate(FlagUpdate, changes), self._user)

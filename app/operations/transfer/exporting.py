@@ -18,8 +18,7 @@ from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, Project
 from app.events.repository import EventQueries, EventRepository, StoredEvent
 from app.experiments.repository import ExperimentRepository
-from app.experiments.results.dependencies import build_results
-from app.metrics.facts.materializer import Materializer
+from app.experiments.results.service import ResultsService
 from app.people.directory.repository import DirectoryRepository
 from app.people.persons.repository import PersonRepository
 
@@ -60,14 +59,19 @@ _encode: Final = msgspec.json.encode
 
 
 async def export_project(
-    database: Database, project: Project, folder: Path, parts: Sequence[str], report: Callable[[str, int], None]
+    database: Database,
+    project: Project,
+    results: ResultsService,
+    folder: Path,
+    parts: Sequence[str],
+    report: Callable[[str, int], None],
 ) -> Mapping[str, int]:
     """Write the parts into files of their names; return how many lines each has.
 
     A file gets its name when it is complete. Events and what comes after them are those of the moment at which their
     part begins.
     """
-    export = _Export(database, project)
+    export = _Export(database, project, results)
     written = {}
     for part in parts:
         target = folder / f"{part}.ndjson.gz"
@@ -84,8 +88,9 @@ async def export_project(
 
 
 class _Export:
-    def __init__(self, database: Database, project: Project) -> None:
+    def __init__(self, database: Database, project: Project, results: ResultsService) -> None:
         self._database = database
+        self._counted = results
         self._project = project
 
     def part(self, name: str) -> AsyncIterator[list[bytes]]:
@@ -146,11 +151,10 @@ class _Export:
         ]
 
     async def _results(self) -> AsyncIterator[list[bytes]]:
-        results = build_results(self._database, Materializer(self._database), self._project)
         for experiment in await self._all_experiments():
             told: dict[str, JsonValue]
             try:
-                told = {"results": (await results.results(experiment)).model_dump(mode="json")}
+                told = {"results": (await self._counted.results(experiment)).model_dump(mode="json")}
             except AppError as refusal:  # a draft has none
                 told = {"results": None, "detail": refusal.detail}
             line = {"abacus": "result", "name": experiment.name, "feature_flag_key": experiment.feature_flag.key}

@@ -20,7 +20,7 @@ from app.events.imports.files import MANIFEST, RefusedLines, SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.records import LineRefused
 from app.events.imports.run import ImportOptions, ImportRun
-from app.operations.transfer.experiments import ExperimentImport
+from app.operations.transfer.experiments import BuildServices, ExperimentImport
 
 _TOTAL: Final = 1_000
 
@@ -49,7 +49,12 @@ class _Rate(ProgressColumn):
 
 
 async def import_files(
-    database: Database, project: Project, names: Sequence[str], options: ImportOptions, errors: Console
+    database: Database,
+    project: Project,
+    names: Sequence[str],
+    options: ImportOptions,
+    build: BuildServices,
+    errors: Console,
 ) -> bool:
     """Import files, print the events by name and day, and return whether every line was taken."""
     files = [SourceFile(name, options.format) for name in names if Path(name).name != MANIFEST]
@@ -67,7 +72,7 @@ async def import_files(
         await run.run([one for one in files if one.recognized.kind in {"events", "persons"}])
         for one in files:
             if one.recognized.kind == "experiments":
-                await _import_experiments(database, project, one, options)
+                await _import_experiments(database, project, one, options, build)
                 report(one, 1.0)
     for one in files:
         errors.print(_outcome(one, options), markup=False, highlight=False, soft_wrap=True)
@@ -77,11 +82,13 @@ async def import_files(
     return not run.refusals and not any(one.counts.refused for one in files)
 
 
-async def _import_experiments(database: Database, project: Project, file: SourceFile, options: ImportOptions) -> None:
+async def _import_experiments(
+    database: Database, project: Project, file: SourceFile, options: ImportOptions, build: BuildServices
+) -> None:
     """Create experiments, each in a transaction of its own, in the name of the oldest member of the organization."""
     async with database.read() as session:
         [member] = await OrganizationRepository(session, 0).members(project.organization_id, 1, 0)
-    experiments = ExperimentImport(database, project, member.user)
+    experiments = ExperimentImport(database, project, member.user, build)
     refused = RefusedLines(file, options.refused_folder)
     if not options.is_dry_run:
         refused.begin()
