@@ -137,7 +137,7 @@ class ParticipantService:
             window=scope.window,
             variants=scope.variants,
             count=lambda columns: list_participants(exposures.ledger(columns, count), columns[0], count),
-            decode_counts=lambda _body: None,
+            decode_counts=None,
             additive_over=None,
             parameters=("participants",),
             columns=exposures.columns,
