@@ -177,6 +177,7 @@ async def test_events_are_found_by_person_under_any_id_and_by_cohort(service: Se
     assert await numbers_of(service, properties=json.dumps([{"key": "id", "value": cohort, "type": "cohort"}])) == [2]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "properties",
     [

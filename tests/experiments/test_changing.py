@@ -165,6 +165,7 @@ async def test_same_split_may_be_sent_again_with_other_names_and_order(
     assert (await only_flag(database, service))["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "variants",
     [

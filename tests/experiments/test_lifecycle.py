@@ -195,6 +195,7 @@ async def test_longest_name_and_key_can_be_duplicated(service: Service) -> None:
     assert (len(copy.json()["name"]), len(copy.json()["feature_flag_key"])) == (400, 400)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("status", "action", "detail"),
     [
@@ -255,6 +256,7 @@ async def test_flag_without_something_to_compare_is_not_launched(service: Servic
     assert response.json() == refusal("The feature flag needs a variant 'control' and at least one other.")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("action", "body", "answer"),
     [
@@ -393,6 +395,7 @@ def expected_status(experiment: Json, *, is_released: bool) -> str:
     return "scheduled" if start > "2198" else "running" if is_released else "paused"
 
 
+@pytest.mark.one_database
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
 async def test_every_order_of_actions_leads_to_a_documented_state(

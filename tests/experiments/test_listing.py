@@ -29,6 +29,7 @@ async def with_three(service: Service) -> Service:
     return service
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "keys", "following", "previous"),
     [

@@ -88,6 +88,7 @@ REQUIRED, NULL = "This field is required.", "This field may not be null."
 NO_BOOLEAN = "Must be a valid boolean."
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "code", "detail", "attr"),
     [

@@ -129,6 +129,7 @@ def test_early_exit_ends_at_the_first_condition_whose_percentage_leaves_a_person
     assert value(early_exit=True) is False
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("option", "why"),
     [

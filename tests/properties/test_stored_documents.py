@@ -71,6 +71,7 @@ async def refusal(service: Service, method: str, path: str, body: object, attr: 
     return response.status_code, response.json()["code"], response.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("fitting", "exceeding", "limit", "code"),

@@ -173,6 +173,7 @@ NOT_TEXT = "Not a valid string."
 NOT_JSON = "Value must be valid JSON."
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr", "code", "detail"),
     [

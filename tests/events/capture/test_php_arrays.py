@@ -26,6 +26,7 @@ async def test_null_and_an_empty_list_are_no_properties(service: Service, empty:
     assert ann["properties"].keys() == {"$creator_event_uuid"}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("bad", "field", "detail"),
     [

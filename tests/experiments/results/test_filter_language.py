@@ -106,6 +106,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("condition", REFUSED)
 async def test_condition_that_is_not_understood_is_refused_wherever_it_is_written(
     service: Service, condition: dict[str, Any]

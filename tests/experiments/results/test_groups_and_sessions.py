@@ -96,6 +96,7 @@ async def test_project_filters_define_test_accounts(service: Service) -> None:
     assert shown == [([(2, 2.0), (1, 1.0)], True)] * 2 + [([(3, 3.0), (1, 1.0)], None)] * 2
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "code"),
     [

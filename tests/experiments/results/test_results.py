@@ -228,6 +228,7 @@ async def test_results_need_control_and_a_test(
     assert (response.status_code, response.json()["code"], response.json()["detail"]) == (400, "no_data", expected)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
@@ -308,6 +309,7 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
     assert response.json()["detail"] == detail
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("insight", ["TRENDS", "FUNNELS"])
 @pytest.mark.parametrize("math", ["stddev", "unique", "hogql", "first_time_for_user", 3, ["sum"], True])
 async def test_unknown_aggregation_is_refused_by_name(service: Service, insight: str, math: object) -> None:

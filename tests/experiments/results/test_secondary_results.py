@@ -38,6 +38,7 @@ async def test_secondary_metric_is_one_figure_per_variant_with_data(
     assert await service.read(f"/experiments/{experiment['id']}/secondary_results/?id=0") == {"result": result}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("metrics", "query", "detail"),
     [

@@ -285,6 +285,7 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
     assert sums(capped["analysis"])["test"] == [10, 505]  # the position floor(0.5 * 2) of [5, 500] is 500
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("metric", "attr"),
     [

@@ -44,6 +44,7 @@ async def test_flags_that_do_not_exist_have_no_payload_to_ask_for(service: Servi
 KEY_OF_VARIANT = "Payload keys must match a variant key for multivariate flags, got"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "detail"),
     [

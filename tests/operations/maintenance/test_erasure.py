@@ -284,6 +284,7 @@ async def test_several_persons_are_erased_at_once(service: Service, database: Da
     assert (await neighbor.read("/persons/"))["results"] == [theirs]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "code", "attr"),
     [

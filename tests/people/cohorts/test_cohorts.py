@@ -320,6 +320,7 @@ NOT_LIST = 'Expected a list of items but got type "{}".'
 BAD_IDS = "Distinct ids must be a list of texts that are not blank."
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr", "code", "detail"),
     [

@@ -104,6 +104,7 @@ async def test_persons_are_found_by_cohort(service: Service) -> None:
     assert await shown(service, properties=in_static, search="x.com") == ["ann"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("parameters", "attr"),
     [
@@ -200,6 +201,7 @@ async def test_properties_are_changed_one_by_one(service: Service) -> None:
     ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("address", "body", "code", "attr"),
     [
