@@ -7,8 +7,9 @@ from pydantic import BaseModel, JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
-from app.experiments.schemas import VARIANTS
-from app.flags.filters import JsonDict
+from app.experiments.compared_variants import refuse_impossible_exclusions
+from app.experiments.schemas import VARIANTS, ExperimentUpdate
+from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.metrics.queries.typed.schemas import MetricBody
 from app.properties.budget import size_of
 
@@ -55,3 +56,11 @@ def refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]
     )
     if not same:
         raise ValidationFailed("Can't update feature_flag_variants on Experiment")
+
+
+def refuse_foreign_variants(flag_filters: JsonDict, body: ExperimentUpdate) -> None:
+    """Refuse variants that are not the flag's, in the plan and among those that are not compared."""
+    planned = variants(body.parameters)
+    if planned is not None:
+        refuse_other_variants(variants_of(flag_filters), planned)
+    refuse_impossible_exclusions(variant_keys(flag_filters), plain(body.stats_config))

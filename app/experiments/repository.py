@@ -74,6 +74,8 @@ class ExperimentRecord(NamedTuple):
     automatic_actions: str | None
     exposure_freeze: str | None
     baseline_hold: str | None
+    holdout_id: int | None
+    uses_existing_flag: bool
     archived: bool
     conclusion: str | None
     conclusion_comment: str | None
@@ -123,6 +125,8 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.automatic_actions),
         _text_of(Experiment.exposure_freeze),
         _text_of(Experiment.baseline_hold),
+        Experiment.holdout_id,
+        Experiment.uses_existing_flag,
         Experiment.archived,
         Experiment.conclusion,
         Experiment.conclusion_comment,

@@ -18,16 +18,19 @@ from app.experiments.automation.planning import (
     without_times,
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
+from app.experiments.compared_variants import refuse_impossible_exclusions
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     aggregation_group_type_index,
     participants,
     plain,
+    refuse_foreign_variants,
     refuse_large,
-    refuse_other_variants,
     variants,
 )
+from app.experiments.existing_flags.service import ExistingFlags, require_participants
 from app.experiments.health.definition import find_flag_problems
+from app.experiments.holdouts.service import HoldoutService, holdout_for_flag
 from app.experiments.lifecycle import Action, check_action, invalid_state
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
@@ -42,7 +45,7 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import mean_the_same, variant_keys, variants_of
+from app.flags.filters import mean_the_same, variant_keys
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
@@ -118,6 +121,8 @@ class ExperimentService:
         self,
         experiments: ExperimentRepository,
         saved_metrics: SavedMetricRepository,
+        holdouts: HoldoutService,
+        existing_flags: ExistingFlags,
         flags: FlagService,
         snapshots: SnapshotService,
         log: ActivityLog,
@@ -126,6 +131,8 @@ class ExperimentService:
         self._checked = checked
         self._experiments = experiments
         self._saved_metrics = saved_metrics
+        self._holdouts = holdouts
+        self._existing_flags = existing_flags
         self._flags = flags
         self._snapshots = snapshots
         self._log = log
@@ -145,15 +152,20 @@ class ExperimentService:
         filters = body.filters if isinstance(body.filters, dict) else {}
         refuse_large({field: plain(getattr(body, field)) for field in _DOCUMENTS})
         refuse_untimely(body.scheduling_config, None, body.start_date, utc_now())
-        flag = await self._flags.create_for_experiment(
+        holdout = await self._holdouts.find_to_refer(body.holdout_id)
+        existing = await self._existing_flags.find(body, holdout)
+        flag = existing or await self._flags.create_for_experiment(
             key=body.feature_flag_key,
             experiment_name=body.name,
             active=body.start_date is not None,
             properties=participants(filters) or [],
             variants=variants(body.parameters) or [],
             aggregation_group_type_index=aggregation_group_type_index(filters),
+            holdout=holdout_for_flag(holdout) if holdout else None,
             created_by=created_by,
         )
+        stats_config = plain(body.stats_config)
+        refuse_impossible_exclusions(variant_keys(flag.filters), stats_config)
         experiment = Experiment(
             name=body.name,
             description=body.description,
@@ -170,10 +182,12 @@ class ExperimentService:
             only_count_matured_users=body.only_count_matured_users,
             scheduling_config=stored_schedule(body.scheduling_config),
             circuit_breakers=plain(body.circuit_breakers),
+            holdout_id=body.holdout_id,
+            uses_existing_flag=existing is not None,
             archived=body.archived,
             conclusion=body.conclusion,
             conclusion_comment=body.conclusion_comment,
-            stats_config=plain(body.stats_config),
+            stats_config=stats_config,
             decision_criteria=plain(body.decision_criteria),
             created_by_id=created_by.id,
         )
@@ -210,6 +224,7 @@ class ExperimentService:
             "exposure_criteria": experiment.exposure_criteria,
             "saved_metrics_ids": experiment.saved_metrics_ids,
             "only_count_matured_users": experiment.only_count_matured_users,
+            "holdout_id": experiment.holdout_id,
             "stats_config": experiment.stats_config or None,
             "decision_criteria": experiment.decision_criteria or None,
         }
@@ -223,12 +238,13 @@ class ExperimentService:
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
-        planned = variants(body.parameters)
-        if planned is not None:
-            refuse_other_variants(variants_of(flag.filters), planned)
+        refuse_foreign_variants(flag.filters, body)
+        if "holdout_id" in sent:
+            await self._holdouts.change(experiment, body.holdout_id, changed_by)
         if body.filters:
             await self._change_participants(experiment, body.filters, changed_by)
         if start is None and body.start_date is not None:
+            await self._existing_flags.refuse_second_run(experiment)
             await self._flags.activate(flag, changed_by)
         if sent & _DOCUMENTS:
             documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
@@ -245,6 +261,9 @@ class ExperimentService:
     async def _change_participants(
         self, experiment: Experiment, filters: Mapping[str, JsonValue], changed_by: User
     ) -> None:
+        if experiment.uses_existing_flag:
+            require_participants(experiment.feature_flag, filters)
+            return
         wanted = participants(filters)
         before = participants(experiment.filters)
         if mean_the_same(wanted or [], before or []):  # whatever the flag has been changed to since
@@ -281,6 +300,7 @@ class ExperimentService:
             raise invalid_state(problem.detail)
         if self._checked != define(experiment):
             raise CheckNeeded(self._experiments.detach(experiment))
+        await self._existing_flags.refuse_second_run(experiment)
         before = state_of(experiment)
         experiment.start_date = now = now or utc_now()
         if experiment.end_date is not None and experiment.end_date <= now:
@@ -383,9 +403,10 @@ class ExperimentService:
         await self._store(experiment, "unarchived", changed_by, before)
 
     async def delete(self, experiment: Experiment, deleted_by: User) -> None:
-        """Remove the experiment for good; its flag is marked as deleted, which frees the key."""
+        """Remove the experiment for good; a flag of its own is marked as deleted, which frees the key."""
         before = state_of(experiment)
-        await self._flags.delete(experiment.feature_flag, deleted_by)
+        if await self._existing_flags.is_own(experiment):
+            await self._flags.delete(experiment.feature_flag, deleted_by)
         await self._experiments.delete(experiment)
         await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
 

@@ -125,9 +125,14 @@ class Scorecard:
         ValueError
             When the variants are too few or too many, or the baseline is not one of them.
         """
-        inputs = [one.variants(self.scope.variants, day) for one in self.metrics]
+        inputs = [self._compared(one.variants(self.scope.variants, day)) for one in self.metrics]
         found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
         return [None if variants is None else next(found) for variants in inputs]
+
+    def _compared(self, variants: list[MetricVariant] | None) -> list[MetricVariant] | None:
+        if variants is None:
+            return None
+        return [one for one in variants if one.key not in self.exposures.excluded]
 
 
 class ScorecardCounter:

@@ -50,6 +50,8 @@ class ExperimentScope:
         The type of the groups that the flag assigns: they are the experiment's units. None where persons are.
     attributed_by : {"events", "exposure"}
         What tells the variant of the events of funnels and trends; typed metrics always go by exposure.
+    holdouts : sequence of str
+        What the flag answers in place of a variant to persons who are held out.
     """
 
     flag_key: str
@@ -60,6 +62,12 @@ class ExperimentScope:
     timezone: ZoneInfo
     group_type_index: int | None = None
     attributed_by: AttributedBy = "events"
+    holdouts: Sequence[str] = ()
+
+    @property
+    def exposure_variants(self) -> Sequence[str]:
+        """What exposures may name: the variants, then the values of holdouts."""
+        return [*self.variants, *self.holdouts]
 
     @property
     def actor_property(self) -> str | None:

@@ -12,6 +12,7 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
 from app.flags.filters import group_type_index_of, variant_keys
+from app.flags.holdouts import holdout_variant, read_holdout
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
@@ -98,6 +99,7 @@ class MetricQueryBuilder:
             timezone=self._timezone,
             group_type_index=group_type_index_of(experiment.feature_flag.filters),
             attributed_by=read_attribution(attribution_of(experiment.parameters)) or self._default_attribution,
+            holdouts=holdout_variants(experiment),
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
@@ -167,7 +169,8 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, "$feature_flag_response"
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
-        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, await self._unit(scope))
+        unit, holdouts = await self._unit(scope), scope.holdouts
+        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, holdouts=holdouts)
 
     async def exposures_to_attribute_by(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery | None:
         """Return the exposures that tell the variant of events; None where events tell it themselves."""
@@ -210,6 +213,7 @@ class MetricQueryBuilder:
             unit=await self._unit(scope),
             handling=criteria.multiple_variant_handling,
             activation=activation,
+            holdouts=scope.holdouts,
         )
 
     async def _node(self, node: Node, always: Group) -> Entity:
@@ -294,6 +298,15 @@ def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
         return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
+
+
+def holdout_variants(experiment: Experiment) -> list[str]:
+    """Return what the flag answers to persons who are held out: by its own holdout, and by the experiment's."""
+    of_flag, of_experiment = read_holdout(experiment.feature_flag.filters), experiment.holdout_id
+    found = [] if of_flag is None else [of_flag.variant]
+    if of_experiment is not None:
+        found.append(holdout_variant(of_experiment))
+    return [name for name in dict.fromkeys(found) if name not in variant_keys(experiment.feature_flag.filters)]
 
 
 def _event_names(filters: Filters) -> frozenset[str] | None:

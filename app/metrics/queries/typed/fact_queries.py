@@ -119,7 +119,7 @@ class _Counting:
         return FactQuery(
             event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
             window=replace(window, since=window.since - (self.lookback or 0), until=until),
-            variants=self.scope.variants,
+            variants=self.scope.exposure_variants,
             count=self._counter(),
             decode_counts=None if self._awaits_maturity else self._decode,
             additive_over="actors" if self._is_additive else None,
