@@ -23,6 +23,7 @@ from app.experiments.activity_router import router as experiments_activity_route
 from app.experiments.existing_flags.router import router as existing_flags_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
+from app.experiments.holdout_analysis.router import router as holdout_analysis_router
 from app.experiments.holdouts.router import router as holdouts_router
 from app.experiments.participants.router import router as participants_router
 from app.experiments.phases.dependencies import build_upkeep
@@ -111,6 +112,7 @@ PRIVATE_ROUTERS = (
     existing_flags_router,
     experiments_router,
     saved_metrics_router,
+    holdout_analysis_router,
     holdouts_router,
     flags_router,
     actions_router,

@@ -1,6 +1,6 @@
 """Holdouts: persons whom all experiments of a holdout keep out."""
 
-
+import pytest
 
 from tests.support.service import TREND, Json, Service, event, exposure
 
@@ -203,3 +203,109 @@ async def test_copy_of_an_experiment_has_its_holdout(service: Service) -> None:
 
     assert copy["holdout_id"] == holdout["id"]
     assert (await flag_of(service, copy))["filters"]["holdout"]["id"] == holdout["id"]
+
+
+async def running_twice(service: Service, percentage: float = 25) -> tuple[str, list[Json]]:
+    """Return the value of persons who are held out, and two experiments of a holdout; the second one has the metric."""
+    holdout = await hold(service, percentage)
+    fields = {"end_date": None, "filters": TREND, "holdout_id": holdout["id"]}
+    first = await service.create_experiment(**fields)
+    second = await service.create_experiment(
+        **fields, feature_flag_key="second", start_date="2022-11-03T00:00:00Z", metrics=[MEAN]
+    )
+    return f"holdout-{holdout['id']}", [first, second]
+
+
+def not_released(distinct_id: str, time: str) -> dict[str, object]:
+    """Return the event of a person whom the second flag shows nothing."""
+    properties = {"$feature_flag": "second", "$feature_flag_response": False}
+    return event("$feature_flag_called", distinct_id, time, properties=properties)
+
+
+async def analysis_of(service: Service, held: str, metric: object = MEAN["uuid"]) -> Json:
+    return await service.read(f"/experiment_holdouts/{held.removeprefix('holdout-')}/analysis/", metric=metric)
+
+
+async def test_holdout_is_compared_with_everybody_else_from_the_first_contact_on(service: Service) -> None:
+    held, experiments = await running_twice(service)
+    await service.capture(
+        *(exposure(f"held-{n}", held) for n in range(50)),
+        *(exposure(f"test-{n}", "test") for n in range(100)),
+        *(not_released(f"off-{n}", "2022-11-04T09:00:00Z") for n in range(50)),
+        exposure("held-0", held, "2022-11-05T09:00:00Z", "second"),
+        exposure("both", held),
+        exposure("both", "test", "2022-11-04T09:00:00Z", "second"),
+        exposure("early", "test", "2022-11-02T09:00:00Z", "second"),  # its experiment has not started
+        exposure("elsewhere", "test", flag="other"),
+        event("purchase", "held-0", "2022-11-04T09:00:00Z"),
+        *(event("purchase", f"test-{n}") for n in range(20)),
+        event("purchase", "off-0", "2022-11-04T08:00:00Z"),  # before the first contact
+        event("purchase", "off-1", "2022-11-04T10:00:00Z"),
+    )
+
+    analysis = await analysis_of(service, held)
+
+    assert [one["id"] for one in analysis["experiments"]] == [one["id"] for one in experiments]
+    assert analysis["persons"] == {"held_out": 50, "others": 150, "both": 1}
+    ratio = analysis["sample_ratio_mismatch"]
+    assert ratio["expected"] == pytest.approx({held: 50, "others": 150})
+    assert (ratio["chi_square"], ratio["p_value"]) == pytest.approx((0, 1))
+    found = analysis["metric"]["analysis"]
+    assert found["stats_config"]["baseline_variant_key"] == held
+    assert [(one["key"], one["number_of_samples"], one["sum"]) for one in found["variants"]] == [
+        (held, 50, 1),
+        ("others", 150, 21),
+    ]
+
+
+async def test_analysis_of_a_holdout_is_that_of_the_same_counts(service: Service) -> None:
+    held, _ = await running_twice(service)
+    buyers = {held: 5, "test": 30}
+    await service.capture(
+        *(exposure(f"{name}-{n}", name) for name, count in ((held, 50), ("test", 150)) for n in range(count)),
+        *(event("purchase", f"{name}-{n}") for name, count in buyers.items() for n in range(count)),
+    )
+    counts = [(held, 50, 5), ("others", 150, 30)]
+    variants = [{"key": key, "number_of_samples": n, "sum": s, "sum_squares": s} for key, n, s in counts]
+
+    analysis = (await analysis_of(service, held))["metric"]["analysis"]
+    config = {"baseline_variant_key": held}
+    expected = await service.client.post(
+        f"{service.project}/experiments/analyze/",
+        json={"metric_type": "mean", "variants": variants, "stats_config": config},
+        headers={"Authorization": f"Bearer {service.key}"},
+    )
+
+    assert analysis["variants"] == expected.json()["variants"]
+
+
+async def test_contacts_while_the_flag_is_off_do_not_count(service: Service) -> None:
+    held, [first, second] = await running_twice(service)
+    for experiment in (first, second):
+        await service.patch(f"/feature_flags/{experiment['feature_flag']}/", {"active": False})
+    flag = f"/feature_flags/{first['feature_flag']}/"
+    log = (await service.read(f"{flag}activity/"))["results"]
+    off_at = max(entry["created_at"] for entry in log)
+    await service.capture(exposure("ann", "test", off_at), exposure("bob", held))
+
+    assert (await analysis_of(service, held))["persons"] == {"held_out": 1, "others": 0, "both": 0}
+
+
+async def test_saved_metric_is_compared_too_and_unknown_ones_are_refused(service: Service) -> None:
+    held, _ = await running_twice(service)
+    source = {"kind": "EventsNode", "event": "purchase"}
+    saved = await service.post(
+        "/experiment_saved_metrics/", {"name": "P", "query": {"metric_type": "funnel", "series": [source]}}
+    )
+    await service.capture(exposure("ann", "test"), exposure("bob", held), event("purchase", "ann"))
+    path = f"/experiment_holdouts/{held.removeprefix('holdout-')}/analysis/"
+    unused = await hold(service)
+
+    analysis = await analysis_of(service, held, saved.json()["id"])
+    refused = [await service.get(path, **asked) for asked in ({}, {"metric": "primary"}, {"metric": 999_999}, {"x": 1})]
+    empty = await service.get(f"/experiment_holdouts/{unused['id']}/analysis/", metric=MEAN["uuid"])
+
+    assert [one["sum"] for one in analysis["metric"]["analysis"]["variants"]] == [0, 1]
+    assert [one.status_code for one in refused] == [400] * 4
+    assert [one.json()["attr"] for one in refused] == ["metric", "metric", "metric", "x"]
+    assert (empty.status_code, empty.json()["code"]) == (400, "no_data")

@@ -273,7 +273,8 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        metrics.append(_show(counted, analysis, scorecard))
+        lack, unit = _explain_lack(counted, scorecard), scorecard.exposures.query.unit
+        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, unit, lack))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
@@ -337,7 +338,10 @@ def _criteria(experiment: Experiment) -> Criteria:
     return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
 
 
-def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecard) -> MetricAnalysisRead:
+def show_metric(
+    counted: CountedMetric, analysis: Analysis | None, exposed: Mapping[str, int], unit: str, lack: str = ""
+) -> MetricAnalysisRead:
+    """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
         shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
@@ -348,9 +352,9 @@ def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecar
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
         status=status,
-        detail=counted.problem or ("" if status != "insufficient_data" else _explain_lack(counted, scorecard)),
+        detail=counted.problem or (lack if status == "insufficient_data" else ""),
         analysis=shown,
-        **details_of(counted, scorecard.exposures.exposed, scorecard.exposures.query.unit),
+        **details_of(counted, exposed, unit),
     )
 
 

@@ -135,6 +135,11 @@ class ExposureQuery:
         """What the ledger reads of the facts."""
         return frozenset({"actor"} if self.handling == "exclude" else {"actor", "sequence"})
 
+    @property
+    def ledger_parameters(self) -> str:
+        """What the ledger depends on besides facts."""
+        return self.handling
+
     def ledger(self, columns: Sequence[FactColumns], variant_count: int) -> Ledger:
         """Return the ledger of the facts of ``ledger_sets``."""
         activations = None if self.activation is None else columns[1]

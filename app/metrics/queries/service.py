@@ -45,7 +45,7 @@ from app.metrics.queries.parsing import (
     read_trend,
     test_account_filter,
 )
-from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, AttributedBy, ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, FLAG_RESPONSE, AttributedBy, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.metrics.queries.typed.reading import (
     TypedQuery,
@@ -166,7 +166,7 @@ class MetricQueryBuilder:
             always = self._always(experiment.filters)
             await self._cohorts.check([always])
             event_sets = [scope.exposures(always), scope.exposures()]
-            name, variant_property = FLAG_CALLED, "$feature_flag_response"
+            name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
         unit, holdouts = await self._unit(scope), scope.holdouts
@@ -188,7 +188,7 @@ class MetricQueryBuilder:
         criteria = parse_criteria(experiment.exposure_criteria)
         always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
         leaves_out = always != NO_FILTER
-        name, variant_property = FLAG_CALLED, "$feature_flag_response"
+        name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         event_sets = [scope.exposures(always), scope.exposures()]
         if (config := criteria.exposure_config) is not None:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)

@@ -129,7 +129,7 @@ class _Counting:
     def _parameters(self) -> tuple[str, ...]:
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.handling, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
