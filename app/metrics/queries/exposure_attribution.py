@@ -87,7 +87,7 @@ def exposed_fact_query(exposures: ExposureQuery, scope: ExperimentScope) -> Fact
     return FactQuery(
         event_sets=exposures.ledger_sets,
         window=scope.window,
-        variants=scope.variants,
+        variants=scope.exposure_variants,
         count=count,
         decode_counts=TrendCounts.from_bytes,
         additive_over="actors",
