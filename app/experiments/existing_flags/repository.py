@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.bulk import chunks
 from app.db.models import Experiment, FeatureFlag, utc_now
 from app.flags.filters import JsonDict
 
@@ -42,13 +43,16 @@ class FlagUseRepository:
         """Yield the id and the filters of the undeleted flags that no open experiment uses, newest first."""
         in_use = select(Experiment.feature_flag_id).where(Experiment.project_id == self._project_id, _is_open())
         query = (
-            select(FeatureFlag.id, FeatureFlag.filters)
+            select(FeatureFlag.id)
             .where(FeatureFlag.project_id == self._project_id, ~FeatureFlag.deleted, FeatureFlag.id.not_in(in_use))
             .order_by(FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
         )
-        rows = await self._session.stream(query.execution_options(yield_per=_FLAGS_AT_A_TIME))
-        async for flag_id, filters in rows:
-            yield flag_id, filters
+        for some in chunks((await self._session.scalars(query)).all(), _FLAGS_AT_A_TIME):
+            of_some = select(FeatureFlag.id, FeatureFlag.filters).where(FeatureFlag.id.in_(some))
+            found = {row.id: row.filters for row in await self._session.execute(of_some)}
+            for flag_id in some:
+                if flag_id in found:
+                    yield flag_id, found[flag_id]
 
 
 def _is_open() -> ColumnElement[bool]:
