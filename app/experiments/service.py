@@ -45,7 +45,7 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import mean_the_same, variant_keys
+from app.flags.filters import JsonDict, mean_the_same, variant_keys, variants_of
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
@@ -145,7 +145,10 @@ class ExperimentService:
         """Return the current state of the experiment for a response."""
         return await self._experiments.record(experiment)
 
-    async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
+    async def create(
+        self, body: ExperimentCreate, created_by: User, flag_variants: Sequence[JsonDict] | None = None
+    ) -> Experiment:
+        """Create an experiment; ``flag_variants`` are those of its flag where ``parameters`` do not say so."""
         await self._require_saved_metrics(body.saved_metrics_ids)
         if not body.metrics and not body.saved_metrics_ids and (not isinstance(body.filters, dict) or not body.filters):
             raise ValidationFailed("Filters are required to create an Experiment")
@@ -159,7 +162,7 @@ class ExperimentService:
             experiment_name=body.name,
             active=body.start_date is not None,
             properties=participants(filters) or [],
-            variants=variants(body.parameters) or [],
+            variants=flag_variants or variants(body.parameters) or [],
             aggregation_group_type_index=aggregation_group_type_index(filters),
             holdout=holdout_for_flag(holdout) if holdout else None,
             created_by=created_by,
@@ -229,7 +232,8 @@ class ExperimentService:
             "decision_criteria": experiment.decision_criteria or None,
         }
         await ExperimentCreate.prepare(copy)
-        return await self.create(validate(ExperimentCreate, copy), created_by)
+        of_flag = variants_of(experiment.feature_flag.filters) if experiment.uses_existing_flag else None
+        return await self.create(validate(ExperimentCreate, copy), created_by, of_flag)
 
     async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:
         sent = body.model_fields_set
@@ -244,7 +248,6 @@ class ExperimentService:
         if body.filters:
             await self._change_participants(experiment, body.filters, changed_by)
         if start is None and body.start_date is not None:
-            await self._existing_flags.refuse_second_run(experiment)
             await self._flags.activate(flag, changed_by)
         if sent & _DOCUMENTS:
             documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
@@ -253,6 +256,7 @@ class ExperimentService:
             if field in sent:
                 setattr(experiment, field, plain(getattr(body, field)))
         await self._plan(experiment, body, changed_by, is_started=start is None and experiment.start_date is not None)
+        await self._existing_flags.check_opening(experiment, before["status"])
         await self._store(experiment, "updated", changed_by, before)
         is_ended = experiment.start_date is not None and experiment.end_date is not None
         if is_ended and (start is None or experiment.end_date != end):

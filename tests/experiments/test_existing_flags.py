@@ -51,12 +51,15 @@ async def test_flag_of_an_open_experiment_is_not_used_again(service: Service) ->
     refused = await service.post("/experiments/", body(name="Second"))
     await service.post(f"/experiments/{first['id']}/end/", {})
     second = (await service.post("/experiments/", body(name="Second"))).json()
+    reopened = await service.patch(f"/experiments/{first['id']}/", {"end_date": None})
     await service.post(f"/experiments/{first['id']}/reset/", {})
+    restarted = await service.patch(f"/experiments/{first['id']}/", {"start_date": "2022-11-01T00:00:00Z"})
     relaunched = await service.post(f"/experiments/{first['id']}/launch/", {})
 
     assert (refused.status_code, refused.json()["code"], refused.json()["attr"]) == (400, "unique", "feature_flag_key")
     assert second["feature_flag"] == first["feature_flag"] == flag["id"]
-    assert (relaunched.status_code, relaunched.json()["code"]) == (400, "invalid_state")
+    assert [one.status_code for one in (reopened, restarted, relaunched)] == [400] * 3
+    assert relaunched.json()["code"] == "invalid_state"
     assert "'Second'" in relaunched.json()["detail"]
 
 
@@ -214,3 +217,15 @@ async def test_exclusion_that_leaves_nothing_to_compare_is_refused(
 
     assert (refused.status_code, refused.json()["attr"]) == (400, "stats_config")
     assert detail in refused.json()["detail"]
+
+
+async def test_copy_has_a_flag_of_its_own_with_the_same_variants(service: Service) -> None:
+    flag = await create_flag(service)
+    original = (await service.post("/experiments/", body(stats_config={"excluded_variants": ["red"]}))).json()
+
+    copy = (await service.post(f"/experiments/{original['id']}/duplicate/", {})).json()
+    of_copy = await service.read(f"/feature_flags/{copy['feature_flag']}/")
+
+    assert (of_copy["id"] != flag["id"], copy["uses_existing_flag"]) == (True, False)
+    assert of_copy["filters"]["multivariate"] == flag["filters"]["multivariate"]
+    assert copy["stats_config"] == {"excluded_variants": ["red"]}

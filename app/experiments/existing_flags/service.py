@@ -1,6 +1,7 @@
 """The rules of experiments on flags that existed before: such a flag is never changed as a side effect."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -8,6 +9,7 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.page_sizes import fitting
 from app.db.models import Experiment, FeatureFlag, Holdout
+from app.experiments.current_state import current_status
 from app.experiments.documents import participants, refuse_other_variants, variants
 from app.experiments.existing_flags.repository import FlagUseRepository
 from app.experiments.holdouts.service import require_holdout
@@ -16,6 +18,8 @@ from app.experiments.schemas import ExperimentCreate
 from app.flags.filters import groups_of, is_multivariate, variants_of
 from app.flags.service import FlagService
 from app.properties.budget import size_of
+
+_NOT_OPEN: Final = ("draft", "stopped")  # statuses
 
 
 class ExistingFlags:
@@ -69,6 +73,11 @@ class ExistingFlags:
                 f"The feature flag is in use by the experiment {users[0][:200]!r}, which has not ended: persons would "
                 "be in both."
             )
+
+    async def check_opening(self, experiment: Experiment, status_before: object) -> None:
+        """Refuse a change that opens an experiment as ``refuse_second_run`` does."""
+        if status_before in _NOT_OPEN and current_status(experiment) not in _NOT_OPEN:
+            await self.refuse_second_run(experiment)
 
     async def is_own(self, experiment: Experiment) -> bool:
         """Whether the flag was created with the experiment, and no other one uses it."""
