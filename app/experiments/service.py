@@ -22,6 +22,7 @@ from app.experiments.compared_variants import refuse_impossible_exclusions
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     aggregation_group_type_index,
+    copied_fields,
     participants,
     plain,
     refuse_foreign_variants,
@@ -49,7 +50,6 @@ from app.flags.filters import JsonDict, mean_the_same, variant_keys, variants_of
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
-from app.metrics.queries.typed.schemas import copies_of
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
@@ -214,22 +214,10 @@ class ExperimentService:
 
     async def duplicate(self, experiment: Experiment, body: ExperimentDuplicate, created_by: User) -> Experiment:
         """Create a draft of the same definition, with a flag of its own."""
-        copy = {
+        copy = copied_fields(experiment) | {
             "name": body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
-            "description": experiment.description,
             "feature_flag_key": body.feature_flag_key
             or await self._flags.suggest_copy_key(experiment.feature_flag.key),
-            "parameters": experiment.parameters,
-            "secondary_metrics": experiment.secondary_metrics,
-            "filters": experiment.filters,
-            "metrics": copies_of(experiment.metrics),
-            "metrics_secondary": copies_of(experiment.metrics_secondary),
-            "exposure_criteria": experiment.exposure_criteria,
-            "saved_metrics_ids": experiment.saved_metrics_ids,
-            "only_count_matured_users": experiment.only_count_matured_users,
-            "holdout_id": experiment.holdout_id,
-            "stats_config": experiment.stats_config or None,
-            "decision_criteria": experiment.decision_criteria or None,
         }
         await ExperimentCreate.prepare(copy)
         of_flag = variants_of(experiment.feature_flag.filters) if experiment.uses_existing_flag else None
