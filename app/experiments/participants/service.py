@@ -143,7 +143,7 @@ class ParticipantService:
         return scope.variants, FactQuery(
             event_sets=exposures.ledger_sets,
             window=scope.window,
-            variants=scope.variants,
+            variants=scope.exposure_variants,
             count=lambda columns: list_participants(exposures.ledger(columns, count), columns[0], count),
             decode_counts=None,
             additive_over=None,

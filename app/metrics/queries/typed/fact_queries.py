@@ -119,7 +119,7 @@ class _Counting:
         return FactQuery(
             event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
             window=replace(window, since=window.since - (self.lookback or 0), until=until),
-            variants=self.scope.variants,
+            variants=self.scope.exposure_variants,
             count=self._counter(),
             decode_counts=None if self._awaits_maturity else self._decode,
             additive_over="actors" if self._is_additive else None,
@@ -129,7 +129,7 @@ class _Counting:
     def _parameters(self) -> tuple[str, ...]:
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.handling, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
