@@ -29,7 +29,6 @@ from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
 from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
-from app.experiments.results.dependencies import build_results
 from app.metrics.facts.materializer import Materializer
 from app.operations import server
 from app.operations.demo import run as run_demo
@@ -40,7 +39,7 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import ImportFormat, import_files
-from app.operations.transfer.wiring import build_experiment_import
+from app.operations.transfer.wiring import experiment_services, results_of
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -325,7 +324,7 @@ def import_history(
     async def run(database: Database) -> bool:
         raise_gc_threshold()
         [project] = await _find_projects(database, project_id)
-        return await import_files(database, project, files, options, errors, build_experiment_import)
+        return await import_files(database, project, files, options, experiment_services, errors)
 
     if not _with_database(run):
         sys.exit(1)
@@ -353,7 +352,7 @@ def export_history(
             def report(part: str, lines: int) -> None:
                 bar.update(tasks[ExportPart(part)], completed=lines)
 
-            results = build_results(database, Materializer(database), project)
+            results = results_of(database, project)
             await export_project(database, project, results, folder, [part.value for part in tasks], report)
 
     _with_database(run)

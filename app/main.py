@@ -20,8 +20,11 @@ from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
+from app.experiments.existing_flags.router import router as existing_flags_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
+from app.experiments.holdout_analysis.router import router as holdout_analysis_router
+from app.experiments.holdouts.router import router as holdouts_router
 from app.experiments.participants.router import router as participants_router
 from app.experiments.phases.dependencies import build_upkeep
 from app.experiments.phases.router import router as phases_router
@@ -106,8 +109,11 @@ PRIVATE_ROUTERS = (
     flags_activity_router,
     snapshots_router,
     phases_router,
+    existing_flags_router,
     experiments_router,
     saved_metrics_router,
+    holdout_analysis_router,
+    holdouts_router,
     flags_router,
     actions_router,
     cohorts_router,

@@ -35,6 +35,7 @@ def state_of(experiment: Experiment) -> State:
         "only_count_matured_users": experiment.only_count_matured_users,
         "scheduling_config": experiment.scheduling_config,
         "circuit_breakers": experiment.circuit_breakers,
+        "holdout_id": experiment.holdout_id,
         "automatic_actions": experiment.automatic_actions,
         "archived": experiment.archived,
         "conclusion": experiment.conclusion,

@@ -11,7 +11,9 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
+from app.experiments.existing_flags.dependencies import build_existing_flags
 from app.experiments.health.definition import DefinitionChecker
+from app.experiments.holdouts.dependencies import build_holdouts
 from app.experiments.loading import ExperimentViews, load_experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRepository
 from app.experiments.results.dependencies import build_results
@@ -57,6 +59,8 @@ def build_experiments(
     return ExperimentService(
         ExperimentRepository(session, project_id),
         SavedMetricRepository(session, project_id),
+        build_holdouts(session, project_id),
+        build_existing_flags(session, project_id),
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),

@@ -7,9 +7,11 @@ from pydantic import BaseModel, JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
-from app.experiments.schemas import VARIANTS
-from app.flags.filters import JsonDict
-from app.metrics.queries.typed.schemas import MetricBody
+from app.db.models import Experiment
+from app.experiments.compared_variants import refuse_impossible_exclusions
+from app.experiments.schemas import VARIANTS, ExperimentUpdate
+from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.metrics.queries.typed.schemas import MetricBody, copies_of
 from app.properties.budget import size_of
 
 
@@ -55,3 +57,29 @@ def refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]
     )
     if not same:
         raise ValidationFailed("Can't update feature_flag_variants on Experiment")
+
+
+def refuse_foreign_variants(flag_filters: JsonDict, body: ExperimentUpdate) -> None:
+    """Refuse variants that are not the flag's, in the plan and among those that are not compared."""
+    planned = variants(body.parameters)
+    if planned is not None:
+        refuse_other_variants(variants_of(flag_filters), planned)
+    refuse_impossible_exclusions(variant_keys(flag_filters), plain(body.stats_config))
+
+
+def copied_fields(experiment: Experiment) -> dict[str, Any]:
+    """Return what a copy of an experiment is created with, besides its name and the key of its flag."""
+    return {
+        "description": experiment.description,
+        "parameters": experiment.parameters,
+        "secondary_metrics": experiment.secondary_metrics,
+        "filters": experiment.filters,
+        "metrics": copies_of(experiment.metrics),
+        "metrics_secondary": copies_of(experiment.metrics_secondary),
+        "exposure_criteria": experiment.exposure_criteria,
+        "saved_metrics_ids": experiment.saved_metrics_ids,
+        "only_count_matured_users": experiment.only_count_matured_users,
+        "holdout_id": experiment.holdout_id,
+        "stats_config": experiment.stats_config or None,
+        "decision_criteria": experiment.decision_criteria or None,
+    }

@@ -74,6 +74,8 @@ class ExperimentRecord(NamedTuple):
     automatic_actions: str | None
     exposure_freeze: str | None
     baseline_hold: str | None
+    holdout_id: int | None
+    uses_existing_flag: bool
     archived: bool
     conclusion: str | None
     conclusion_comment: str | None
@@ -123,6 +125,8 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.automatic_actions),
         _text_of(Experiment.exposure_freeze),
         _text_of(Experiment.baseline_hold),
+        Experiment.holdout_id,
+        Experiment.uses_existing_flag,
         Experiment.archived,
         Experiment.conclusion,
         Experiment.conclusion_comment,
@@ -260,6 +264,11 @@ class ExperimentRepository:
     async def lock_upkeep(self) -> None:
         """Wait until no other process changes experiments by itself."""
         await lock_project(self._session, ProjectLock.UPKEEP, self._project_id)
+
+    async def of_holdout(self, holdout_id: int) -> Sequence[Experiment]:
+        """Return the experiments that name a holdout, oldest first."""
+        query = self._select().where(Experiment.holdout_id == holdout_id).order_by(Experiment.id)
+        return await self._load_saved_metrics((await self._session.scalars(query)).all())
 
     async def all(self) -> Sequence[Experiment]:
         """Return all experiments, archived ones too."""

@@ -84,6 +84,8 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "automatic_actions": _pass(record.automatic_actions),
         "exposure_freeze": _pass(record.exposure_freeze),
         "baseline_hold": _pass(record.baseline_hold),
+        "holdout_id": record.holdout_id,
+        "uses_existing_flag": record.uses_existing_flag,
     }
 
 

@@ -201,6 +201,13 @@ SavedMetricLinks = Annotated[
     Field(description="The saved metrics that the experiment counts, too.", examples=[None]),
 ]
 _MATURED = "Whether persons count in a metric only when its conversion window is over for them."
+HoldoutReference = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_ID, strict=True)] | None,
+    Field(
+        description="The holdout whose persons the experiment's flag keeps out. It cannot change after the launch.",
+        examples=[None],
+    ),
+]
 Conclusion = Annotated[
     ConclusionName | None,
     BeforeValidator(_read_conclusion),
@@ -275,6 +282,12 @@ class ExperimentCreate(ExperimentDocuments):
     only_count_matured_users: Boolean = Field(default=False, description=_MATURED)
     scheduling_config: Schedule = None
     circuit_breakers: CircuitBreakers = None
+    holdout_id: HoldoutReference = None
+    allow_existing_flag: Boolean = Field(
+        default=False,
+        description="Whether a flag that has the key already is used as it is: one with 2 to 20 variants, in no other "
+        "experiment that has not ended. Neither creating nor deleting the experiment changes it.",
+    )
     archived: Boolean = False
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -302,6 +315,7 @@ class ExperimentUpdate(ExperimentDocuments):
     only_count_matured_users: Omittable[Boolean] = Field(default=None, description=_MATURED)
     scheduling_config: Schedule = None
     circuit_breakers: CircuitBreakers = None
+    holdout_id: HoldoutReference = None
     archived: Omittable[Boolean] = None
     conclusion: Conclusion = None
     conclusion_comment: ConclusionComment = None
@@ -423,4 +437,8 @@ class ExperimentRead(ResponseBody):
         description="The baseline that a circuit breaker gives everyone, and the `filters` of the flag as they were "
         "before; null: the split is served.",
         examples=[None],
+    )
+    holdout_id: int | None = Field(description="The holdout whose persons are kept out.", examples=[None])
+    uses_existing_flag: bool = Field(
+        description="Whether the flag existed before: deleting the experiment leaves it alone.", examples=[False]
     )

@@ -18,16 +18,20 @@ from app.experiments.automation.planning import (
     without_times,
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
+from app.experiments.compared_variants import refuse_impossible_exclusions
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     aggregation_group_type_index,
+    copied_fields,
     participants,
     plain,
+    refuse_foreign_variants,
     refuse_large,
-    refuse_other_variants,
     variants,
 )
+from app.experiments.existing_flags.service import ExistingFlags, require_participants
 from app.experiments.health.definition import find_flag_problems
+from app.experiments.holdouts.service import HoldoutService, holdout_for_flag
 from app.experiments.lifecycle import Action, check_action, invalid_state
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRecord, ExperimentRepository
@@ -42,11 +46,10 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
-from app.flags.filters import mean_the_same, variant_keys, variants_of
+from app.flags.filters import JsonDict, mean_the_same, variant_keys, variants_of
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
 from app.http.request_body import validate
-from app.metrics.queries.typed.schemas import copies_of
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
@@ -118,6 +121,8 @@ class ExperimentService:
         self,
         experiments: ExperimentRepository,
         saved_metrics: SavedMetricRepository,
+        holdouts: HoldoutService,
+        existing_flags: ExistingFlags,
         flags: FlagService,
         snapshots: SnapshotService,
         log: ActivityLog,
@@ -126,6 +131,8 @@ class ExperimentService:
         self._checked = checked
         self._experiments = experiments
         self._saved_metrics = saved_metrics
+        self._holdouts = holdouts
+        self._existing_flags = existing_flags
         self._flags = flags
         self._snapshots = snapshots
         self._log = log
@@ -138,22 +145,30 @@ class ExperimentService:
         """Return the current state of the experiment for a response."""
         return await self._experiments.record(experiment)
 
-    async def create(self, body: ExperimentCreate, created_by: User) -> Experiment:
+    async def create(
+        self, body: ExperimentCreate, created_by: User, flag_variants: Sequence[JsonDict] | None = None
+    ) -> Experiment:
+        """Create an experiment; ``flag_variants`` are those of its flag where ``parameters`` do not say so."""
         await self._require_saved_metrics(body.saved_metrics_ids)
         if not body.metrics and not body.saved_metrics_ids and (not isinstance(body.filters, dict) or not body.filters):
             raise ValidationFailed("Filters are required to create an Experiment")
         filters = body.filters if isinstance(body.filters, dict) else {}
         refuse_large({field: plain(getattr(body, field)) for field in _DOCUMENTS})
         refuse_untimely(body.scheduling_config, None, body.start_date, utc_now())
-        flag = await self._flags.create_for_experiment(
+        holdout = await self._holdouts.find_to_refer(body.holdout_id)
+        existing = await self._existing_flags.find(body, holdout)
+        flag = existing or await self._flags.create_for_experiment(
             key=body.feature_flag_key,
             experiment_name=body.name,
             active=body.start_date is not None,
             properties=participants(filters) or [],
-            variants=variants(body.parameters) or [],
+            variants=flag_variants or variants(body.parameters) or [],
             aggregation_group_type_index=aggregation_group_type_index(filters),
+            holdout=holdout_for_flag(holdout) if holdout else None,
             created_by=created_by,
         )
+        stats_config = plain(body.stats_config)
+        refuse_impossible_exclusions(variant_keys(flag.filters), stats_config)
         experiment = Experiment(
             name=body.name,
             description=body.description,
@@ -170,10 +185,12 @@ class ExperimentService:
             only_count_matured_users=body.only_count_matured_users,
             scheduling_config=stored_schedule(body.scheduling_config),
             circuit_breakers=plain(body.circuit_breakers),
+            holdout_id=body.holdout_id,
+            uses_existing_flag=existing is not None,
             archived=body.archived,
             conclusion=body.conclusion,
             conclusion_comment=body.conclusion_comment,
-            stats_config=plain(body.stats_config),
+            stats_config=stats_config,
             decision_criteria=plain(body.decision_criteria),
             created_by_id=created_by.id,
         )
@@ -197,24 +214,14 @@ class ExperimentService:
 
     async def duplicate(self, experiment: Experiment, body: ExperimentDuplicate, created_by: User) -> Experiment:
         """Create a draft of the same definition, with a flag of its own."""
-        copy = {
+        copy = copied_fields(experiment) | {
             "name": body.name or f"{experiment.name[: _MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}",
-            "description": experiment.description,
             "feature_flag_key": body.feature_flag_key
             or await self._flags.suggest_copy_key(experiment.feature_flag.key),
-            "parameters": experiment.parameters,
-            "secondary_metrics": experiment.secondary_metrics,
-            "filters": experiment.filters,
-            "metrics": copies_of(experiment.metrics),
-            "metrics_secondary": copies_of(experiment.metrics_secondary),
-            "exposure_criteria": experiment.exposure_criteria,
-            "saved_metrics_ids": experiment.saved_metrics_ids,
-            "only_count_matured_users": experiment.only_count_matured_users,
-            "stats_config": experiment.stats_config or None,
-            "decision_criteria": experiment.decision_criteria or None,
         }
         await ExperimentCreate.prepare(copy)
-        return await self.create(validate(ExperimentCreate, copy), created_by)
+        of_flag = variants_of(experiment.feature_flag.filters) if experiment.uses_existing_flag else None
+        return await self.create(validate(ExperimentCreate, copy), created_by, of_flag)
 
     async def update(self, experiment: Experiment, body: ExperimentUpdate, changed_by: User) -> None:
         sent = body.model_fields_set
@@ -223,9 +230,9 @@ class ExperimentService:
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
-        planned = variants(body.parameters)
-        if planned is not None:
-            refuse_other_variants(variants_of(flag.filters), planned)
+        refuse_foreign_variants(flag.filters, body)
+        if "holdout_id" in sent:
+            await self._holdouts.change(experiment, body.holdout_id, changed_by)
         if body.filters:
             await self._change_participants(experiment, body.filters, changed_by)
         if start is None and body.start_date is not None:
@@ -237,6 +244,7 @@ class ExperimentService:
             if field in sent:
                 setattr(experiment, field, plain(getattr(body, field)))
         await self._plan(experiment, body, changed_by, is_started=start is None and experiment.start_date is not None)
+        await self._existing_flags.check_opening(experiment, before["status"])
         await self._store(experiment, "updated", changed_by, before)
         is_ended = experiment.start_date is not None and experiment.end_date is not None
         if is_ended and (start is None or experiment.end_date != end):
@@ -245,6 +253,9 @@ class ExperimentService:
     async def _change_participants(
         self, experiment: Experiment, filters: Mapping[str, JsonValue], changed_by: User
     ) -> None:
+        if experiment.uses_existing_flag:
+            require_participants(experiment.feature_flag, filters)
+            return
         wanted = participants(filters)
         before = participants(experiment.filters)
         if mean_the_same(wanted or [], before or []):  # whatever the flag has been changed to since
@@ -281,6 +292,7 @@ class ExperimentService:
             raise invalid_state(problem.detail)
         if self._checked != define(experiment):
             raise CheckNeeded(self._experiments.detach(experiment))
+        await self._existing_flags.refuse_second_run(experiment)
         before = state_of(experiment)
         experiment.start_date = now = now or utc_now()
         if experiment.end_date is not None and experiment.end_date <= now:
@@ -383,9 +395,10 @@ class ExperimentService:
         await self._store(experiment, "unarchived", changed_by, before)
 
     async def delete(self, experiment: Experiment, deleted_by: User) -> None:
-        """Remove the experiment for good; its flag is marked as deleted, which frees the key."""
+        """Remove the experiment for good; a flag of its own is marked as deleted, which frees the key."""
         before = state_of(experiment)
-        await self._flags.delete(experiment.feature_flag, deleted_by)
+        if await self._existing_flags.is_own(experiment):
+            await self._flags.delete(experiment.feature_flag, deleted_by)
         await self._experiments.delete(experiment)
         await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
 

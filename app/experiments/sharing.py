@@ -34,6 +34,7 @@ class SharedCounts:
                 [experiment.exposure_criteria, experiment.only_count_matured_users],
                 [experiment.scheduling_config, experiment.circuit_breakers, experiment.automatic_actions],
                 [experiment.exposure_freeze, experiment.baseline_hold],
+                [experiment.exposure_criteria, experiment.only_count_matured_users, experiment.holdout_id],
                 [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
                 [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
             ]

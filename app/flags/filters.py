@@ -18,7 +18,8 @@ from app.properties.subjects import named_flag
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
-MAX_VARIANTS = 10  # of an experiment
+MAX_VARIANTS = 10  # of the flag that is created with an experiment
+_LEAST_VARIANTS = 2  # of an experiment
 CONTROL = "control"
 
 SHIPPED = "Added when a variant was shipped to everyone."
@@ -122,6 +123,11 @@ def variants_of(filters: JsonDict) -> list[JsonDict]:
     multivariate = filters.get("multivariate")
     variants = multivariate.get("variants") if isinstance(multivariate, dict) else None
     return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else []
+
+
+def is_multivariate(filters: JsonDict) -> bool:
+    """Whether a flag has as many variants as an experiment can compare."""
+    return _LEAST_VARIANTS <= len(variants_of(filters)) <= limits.VARIANTS.value
 
 
 def variant_keys(filters: JsonDict) -> list[str]:

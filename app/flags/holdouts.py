@@ -29,6 +29,11 @@ class Holdout:
         return found if self.variant.startswith(_VARIANT_PREFIX) and found else None
 
 
+def holdout_variant(holdout_id: int) -> str:
+    """Return what a flag answers to a person whom a holdout keeps out."""
+    return f"{_VARIANT_PREFIX}{holdout_id}"
+
+
 def read_holdout(filters: JsonDict) -> Holdout | None:
     """Return the holdout of a flag; None where it has none, or one that cannot be understood.
 
@@ -44,6 +49,12 @@ def read_holdout(filters: JsonDict) -> Holdout | None:
         return None
     percentage = group.get("rollout_percentage")
     return _holdout(group.get("variant") or "holdout", 100 if percentage is None else percentage)
+
+
+def with_holdout(filters: JsonDict, holdout: JsonDict | None) -> JsonDict:
+    """Return the filters with a holdout (``id`` and ``exclusion_percentage``) in place of theirs; None removes it."""
+    rest: JsonDict = {name: value for name, value in filters.items() if name not in {"holdout", "holdout_groups"}}
+    return rest if holdout is None else {**rest, "holdout": holdout}
 
 
 def validate_holdout(filters: JsonDict) -> None:

@@ -1,6 +1,6 @@
 """Feature flags in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -57,6 +57,12 @@ class FlagRepository:
                 FeatureFlag.project_id == self._project_id, FeatureFlag.key == key, ~FeatureFlag.deleted
             )
         )
+
+    async def with_ids(self, flag_ids: Collection[int]) -> Sequence[FeatureFlag]:
+        """Return flags with their authors and experiments, newest first."""
+        newest = (FeatureFlag.created_at.desc(), FeatureFlag.id.desc())
+        found = await self._session.scalars(self._select().where(FeatureFlag.id.in_(flag_ids)).order_by(*newest))
+        return found.all()
 
     async def page(self, selection: FlagSelection, limit: int, offset: int) -> Sequence[FeatureFlag]:
         """Return undeleted flags, newest first; fewer than ``limit`` where they are large."""

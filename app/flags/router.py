@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
-from app.accounts.users import UserBasic
 from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
-from app.flags.filters import JsonDict, groups_of, is_simple, simple_rollout_percentage
+from app.flags.filters import JsonDict, groups_of
 from app.flags.repository import FlagSelection
+from app.flags.responses import read_flag
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi
 from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
@@ -46,28 +46,8 @@ _FIELDS_OF_CONDITIONS = frozenset(
 )
 
 
-def _read(flag: FeatureFlag) -> FlagRead:
-    return FlagRead(
-        id=flag.id,
-        name=flag.name,
-        key=flag.key,
-        filters=flag.filters,
-        deleted=flag.deleted,
-        active=flag.active,
-        created_by=UserBasic.model_validate(flag.created_by) if flag.created_by else None,
-        created_at=flag.created_at,
-        is_simple_flag=is_simple(flag.filters),
-        rollout_percentage=simple_rollout_percentage(flag.filters),
-        ensure_experience_continuity=flag.ensure_experience_continuity,
-        experiment_set=[experiment.id for experiment in flag.experiments],
-        rollback_conditions=None,
-        performed_rollback=None,
-        can_edit=True,
-    )
-
-
 def _write(flag: FeatureFlag) -> bytes:
-    return _read(flag).model_dump_json().encode()
+    return read_flag(flag).model_dump_json().encode()
 
 
 def _report_ignored(request: Request, filters: JsonDict | None, *, is_change: bool) -> None:
@@ -111,7 +91,7 @@ async def list_feature_flags(
 ) -> Page[FlagRead]:
     """Return the project's feature flags that are not deleted, newest first."""
     count, rows = await flags.page(selection, pagination.limit, pagination.offset)
-    return pagination.page(count, [_read(flag) for flag in rows])
+    return pagination.page(count, [read_flag(flag) for flag in rows])
 
 
 @router.post("/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201))

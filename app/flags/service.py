@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
@@ -24,6 +24,7 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
+from app.flags.holdouts import with_holdout
 from app.flags.interventions import freeze
 from app.flags.options import validate_options, with_enrollment
 from app.flags.payloads import validate_payloads
@@ -54,6 +55,10 @@ class FlagService:
 
     async def page(self, selection: FlagSelection, limit: int, offset: int) -> tuple[int, Sequence[FeatureFlag]]:
         return await self._flags.count(selection), await self._flags.page(selection, limit, offset)
+
+    async def with_ids(self, flag_ids: Collection[int]) -> Sequence[FeatureFlag]:
+        """Return flags with their authors and experiments, newest first."""
+        return await self._flags.with_ids(flag_ids)
 
     async def with_key(self, key: str) -> FeatureFlag:
         """Return the undeleted flag that has the key, without its author and experiments."""
@@ -88,6 +93,7 @@ class FlagService:
         properties: Sequence[JsonDict],
         variants: Sequence[JsonDict],
         aggregation_group_type_index: int | None,
+        holdout: JsonDict | None,
         created_by: User,
     ) -> FeatureFlag:
         """Create the flag of a new experiment; without variants it has control and test, 50 percent each."""
@@ -97,7 +103,9 @@ class FlagService:
         flag = FeatureFlag(
             key=key,
             name=f"Feature Flag for Experiment {experiment_name}",
-            filters=build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index),
+            filters=with_holdout(
+                build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index), holdout
+            ),
             active=active,
             deleted=False,
             created_by_id=created_by.id,
@@ -142,6 +150,14 @@ class FlagService:
         else:  # what an older flag holds may exceed the limits
             await asyncio.to_thread(validate_filters, filters)
             await self._check_cohorts(filters)
+        flag.filters = filters
+        await self._store(flag, before, changed_by)
+
+    async def set_holdout(self, flag: FeatureFlag, holdout: JsonDict | None, changed_by: User) -> None:
+        """Keep persons out of a flag, or no longer; see ``with_holdout``."""
+        before = _state(flag)
+        filters = with_holdout(flag.filters, holdout)
+        validate_options(filters)
         flag.filters = filters
         await self._store(flag, before, changed_by)
 

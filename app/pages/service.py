@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
+from app.experiments.compared_variants import excluded_variants
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.current_state import current_status
 from app.experiments.exposures.responses import write_exposures
@@ -30,6 +31,7 @@ class PlannedVariant:
     key: str
     name: str
     share: float
+    is_compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,6 @@ def _variants(experiment: Experiment, report: ExperimentReport | None) -> Sequen
     shares = shares_of(experiment.feature_flag.filters)
     if whole:
         shares = {key: 100 * persons / whole for key, persons in planned.items()}
-    return [
-        PlannedVariant(str(one.get("key")), str(one.get("name") or ""), shares.get(str(one.get("key")), 0.0))
-        for one in variants_of(experiment.feature_flag.filters)
-    ]
+    excluded = excluded_variants(experiment.stats_config)
+    named = {str(one.get("key")): str(one.get("name") or "") for one in variants_of(experiment.feature_flag.filters)}
+    return [PlannedVariant(key, name, shares.get(key, 0.0), key not in excluded) for key, name in named.items()]

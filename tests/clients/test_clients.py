@@ -111,6 +111,22 @@ async def test_clients_that_know_of_holdouts_evaluate_them_and_others_do_not_try
     assert values == ({"h0": "holdout-1", "h1": True} if knows else {"h0": None, "h1": None})
 
 
+async def test_evaluators_hold_out_whom_the_flag_of_an_experiment_holds_out(shop: Service, tmp_path: Path) -> None:
+    holdout = await shop.post("/experiment_holdouts/", {"name": "held", "filters": [{"rollout_percentage": 30}]})
+    number = holdout.json()["id"]
+    await shop.create_experiment(feature_flag_key="held", end_date=None, holdout_id=number)
+    users = [f"h{place}" for place in range(40)]
+    visits = Visits(str(shop.client.base_url), shop.token, users, ["held"], tmp_path, key=shop.key)
+
+    for client in ("posthog-python 7.91.1", "posthog-node 5.70.0"):
+        by_itself = await asyncio.to_thread(CLIENTS[client], visits)
+
+        for user in users:
+            response = await shop.client.post("/flags/?v=1", json={"token": shop.token, "distinct_id": user})
+            assert by_itself[user] == response.json()["featureFlags"], (client, user)
+        assert {by_itself[user]["held"] for user in users} == {f"holdout-{number}", "control", "test"}
+
+
 @pytest.mark.parametrize("client", EARLY_CLIENTS)
 async def test_clients_of_early_2022_find_on_what_the_server_finds_on(
     shop: Service, tmp_path: Path, client: str

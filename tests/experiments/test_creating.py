@@ -58,6 +58,8 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "automatic_actions": None,
         "exposure_freeze": None,
         "baseline_hold": None,
+        "holdout_id": None,
+        "uses_existing_flag": False,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created

@@ -76,3 +76,16 @@ async def test_experiments_of_a_person_are_listed(service: Service, distinct_id:
     assert [(f"/experiments/{one['experiment_id']}", one["feature_flag_key"], one["variant"]) for one in found] == [
         (path, "checkout", variant) for _ in range(variant is not None)
     ]
+
+
+async def test_experiment_whose_exposures_are_lost_does_not_hide_the_others_of_a_person(service: Service) -> None:
+    await exposed(service)
+    action = (await service.post("/actions/", {"name": "a", "steps": [{"event": "paid"}]})).json()
+    config = {"kind": "ActionsNode", "id": action["id"]}
+    await service.create_experiment(feature_flag_key="lost", exposure_criteria={"exposure_config": config})
+    await service.delete(f"/actions/{action['id']}/")
+    [person] = (await service.read("/persons/", distinct_id="bob"))["results"]
+
+    found = await service.read(f"/persons/{person['id']}/experiments/")
+
+    assert [one["feature_flag_key"] for one in found["results"]] == ["checkout"]

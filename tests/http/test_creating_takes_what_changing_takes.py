@@ -44,6 +44,7 @@ SENT: dict[str, Json] = {
         "metrics_secondary": [{**METRIC, "uuid": "5d1c5a0a-2c55-4f0e-9c0a-0f4f8f6f7d22"}],
         "exposure_criteria": {"multiple_variant_handling": "first_seen"},
         "saved_metrics_ids": [],
+        "holdout_id": None,
         "only_count_matured_users": True,
         "scheduling_config": {
             "end_at": "2199-01-15T09:00:00Z",
@@ -58,6 +59,11 @@ SENT: dict[str, Json] = {
                 "action": "pause",
             }
         ],
+    },
+    f"{PROJECT}experiment_holdouts/": {
+        "name": "Nothing new",
+        "description": "In 2026",
+        "filters": [{"properties": [], "rollout_percentage": 10}],
     },
     f"{PROJECT}experiment_saved_metrics/": {
         "name": "Purchases",
@@ -127,6 +133,8 @@ async def test_fields_of_a_creation_are_stored(service: Service, path: str) -> N
 
     assert created.status_code == 201, created.text
     shown = created.json()
+    if path.endswith("holdouts/"):
+        assert shown["filters"][0].pop("variant") == f"holdout-{shown['id']}"
     if path.endswith("actions/"):
         shown["steps"] = [{"event": shown["steps"][0]["event"]}]
     for metric in [*(shown.get("metrics") or []), *(shown.get("metrics_secondary") or []), shown.get("query", {})]:

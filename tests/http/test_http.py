@@ -353,6 +353,7 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
     actions, cohorts = "/api/projects/{project_id}/actions/", "/api/projects/{project_id}/cohorts/"
     persons = "/api/projects/{project_id}/persons/"
     saved_metrics = "/api/projects/{project_id}/experiment_saved_metrics/"
+    holdouts = "/api/projects/{project_id}/experiment_holdouts/"
     assert bodies == {
         ("post", actions): "ActionCreate",
         ("put", f"{actions}{{action_id}}/"): "ActionReplace",
@@ -368,6 +369,8 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         ("post", f"{experiments}{{experiment_id}}/duplicate/"): "ExperimentDuplicate",
         ("post", f"{experiments}{{experiment_id}}/end/"): "ExperimentEnd",
         ("post", f"{experiments}{{experiment_id}}/ship_variant/"): "ExperimentShip",
+        ("post", holdouts): "HoldoutCreate",
+        ("patch", f"{holdouts}{{holdout_id}}/"): "HoldoutUpdate",
         ("post", saved_metrics): "SavedMetricCreate",
         ("patch", f"{saved_metrics}{{saved_metric_id}}/"): "SavedMetricUpdate",
         ("post", flags): "FlagCreate",

@@ -15,7 +15,7 @@ from app.experiments.counting.service import CountedExperiment, ExperimentCounte
 from app.pages.dependencies import get_pages
 from tests.experiments.phases.test_circuit_breakers import NOW, breaker, harmed_experiment
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown, viewed
-from tests.support.service import TREND, Service, event
+from tests.support.service import TREND, Service, event, exposure
 from tests.support.upkeep import upkeep_of
 from tests.test_cli import abacus
 
@@ -62,6 +62,28 @@ async def test_exposures_are_drawn_beside_the_planned_split(service: Service, vi
     on_the_day = [bar for bar in drawn["bars"] if bar["day"] == "2022-11-02"]
     assert [(bar["variant"], bar["count"]) for bar in on_the_day] == [("control", 400), ("test", 400)]
     assert drawn["planned"] == [{"day": "2022-11-02", "count": 400.0}]
+
+
+async def test_page_shows_held_out_persons_and_variants_that_are_not_compared(
+    service: Service, visitor: Visitor
+) -> None:
+    holdout = await service.post("/experiment_holdouts/", {"name": "x", "filters": [{"rollout_percentage": 10}]})
+    number = holdout.json()["id"]
+    shares = {"control": 40, "test": 30, "big": 30}
+    experiment = await service.create_experiment(
+        filters=TREND,
+        holdout_id=number,
+        parameters={"feature_flag_variants": [{"key": key, "rollout_percentage": one} for key, one in shares.items()]},
+        stats_config={"excluded_variants": ["big"]},
+    )
+    named = {"control": 5, "test": 4, "big": 3, f"holdout-{number}": 2}
+    await service.capture(*(exposure(f"{name}-{n}", name) for name, count in named.items() for n in range(count)))
+
+    page = await visitor.look(experiment)
+
+    assert "big, planned 30.0%, not compared 3" in page.text
+    assert "control, planned 40.0% 5" in page.text
+    assert "held out 2" in page.text
 
 
 async def test_trend_page_shows_means_per_person(service: Service, visitor: Visitor) -> None:

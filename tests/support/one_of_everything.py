@@ -13,6 +13,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
     experiment = await service.create_experiment(name=name, feature_flag_key=name)
     source = {"kind": "EventsNode", "event": name}
     saved = {"name": name, "query": {"metric_type": "mean", "source": source}}
+    holdout = {"name": name, "filters": [{"rollout_percentage": 10}]}
     step = {"name": name, "steps": [{"event": name}]}
     await service.capture(
         event(name, name, properties={"$set": {"note": name}}),
@@ -27,6 +28,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "feature_flag_id": str(experiment["feature_flag"]),
         "key": name,
         "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
+        "holdout_id": str((await service.post("/experiment_holdouts/", holdout)).json()["id"]),
         "person_id": str(person["id"]),
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),

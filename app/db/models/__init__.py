@@ -11,6 +11,7 @@ from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
+from app.db.models.holdout import Holdout
 from app.db.models.imports import ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
@@ -34,6 +35,7 @@ __all__ = [
     "Group",
     "GroupType",
     "HashKeyOverride",
+    "Holdout",
     "ImportedFile",
     "ImportedPerson",
     "Organization",

@@ -74,6 +74,9 @@ class Experiment(Base):
     # How the flag's filters were before they were frozen to the exposed persons, or held at the baseline.
     exposure_freeze: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     baseline_hold: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
+    holdout_id: Mapped[int | None] = mapped_column(ForeignKey("experiment_holdout.id"), index=True)
+    # Whether the flag existed before the experiment, which then never changes it by itself.
+    uses_existing_flag: Mapped[bool] = mapped_column(default=False, server_default=false())
     archived: Mapped[bool] = mapped_column(default=False)
     conclusion: Mapped[str | None] = mapped_column(String(32))
     conclusion_comment: Mapped[str | None] = mapped_column(Text)

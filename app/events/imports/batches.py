@@ -1,7 +1,7 @@
 """Cuts the lines of a file into batches, each stored in a transaction of its own."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -41,9 +41,12 @@ class Batch:
     skipped: int = 0
     end: int = 0
     share: float | None = None  # of the file that was read
+    by_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # the events of each name and day, in UTC
 
 
-def read_batches(lines: Iterator[Line], read: ReadRecord, share: Callable[[], float | None]) -> Iterator[Batch]:
+def read_batches(
+    lines: Iterator[Line], read: ReadRecord, share: Callable[[], float | None]
+) -> Generator[Batch, None, None]:
     batch = Batch()
     size = merges = 0
     for line in lines:
@@ -65,11 +68,12 @@ def read_batches(lines: Iterator[Line], read: ReadRecord, share: Callable[[], fl
             size += len(record.properties)
         count = len(batch.events) + len(batch.persons)
         if count >= BATCH_EVENTS or size > BATCH_BYTES or merges >= _BATCH_MERGES or batch.lines >= _BATCH_LINES:
-            batch.share = share()
+            batch.share, batch.by_day = share(), _count_by_day(batch.events)
             yield batch
             batch = Batch()
             size = merges = 0
     if batch.lines:
+        batch.by_day = _count_by_day(batch.events)
         yield batch
 
 
@@ -85,7 +89,6 @@ def refused_line(line: Line, reason: str) -> RefusedLine:
     return RefusedLine(line.member, line.number, line.end, reason, shown)
 
 
-def count_by_day(events: list[ImportedEvent]) -> Counter[tuple[str, str]]:
-    """Return how many events there are of each name and day, in UTC."""
+def _count_by_day(events: list[ImportedEvent]) -> Counter[tuple[str, str]]:
     days = Counter((one.event.name, one.event.time // _DAY) for one in events)
     return Counter({(name, f"{from_microseconds(day * _DAY):%Y-%m-%d}"): days[name, day] for name, day in days})

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
 from app.events.capture.decoding.clock import RequestClock
-from app.events.imports.batches import Batch, RefusedLine, count_by_day, read_batches
+from app.events.imports.batches import Batch, RefusedLine, read_batches
 from app.events.imports.files import RefusedLines, SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.lines import FileRefused
 from app.events.imports.persons import StagedPersons
-from app.events.imports.records import EventReader, ImportedEvent, LineRefused, PersonRecord, ReadLine
+from app.events.imports.reading_process import Reading, read_apart
+from app.events.imports.records import ImportedEvent, LineRefused, PersonRecord
 from app.events.imports.repository import ImportRepository
 from app.events.imports.service import EventImport
 
@@ -102,7 +103,7 @@ class ImportRun:
             refused.begin()
         if file.recognized.kind == "persons":
             file.counts = type(file.counts)()
-        batches = read_batches(file.lines(), self._reader(file).read, file.share)
+        batches = self._batches(file)
         following = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
             while (batch := await following) is not None:
@@ -115,33 +116,37 @@ class ImportRun:
                     )
         finally:
             await asyncio.wait([following])
+            batches.close()
         file.is_complete = True
         if stage is None:
             await self._note(file)
         self._report(file, 1.0)
 
-    def _reader(self, file: SourceFile) -> EventReader:
-        clock = RequestClock(self._now, None)
-        read_line: ReadLine = file.recognized.reader(self._options.time_offset)
-        return EventReader(read_line, clock, self._events_since, marks=file.recognized.format != "abacus")
+    def _batches(self, file: SourceFile) -> Generator[Batch, None, None]:
+        reading = Reading(
+            file.name,
+            file.position,
+            file.recognized,
+            self._options.time_offset,
+            RequestClock(self._now, None),
+            self._events_since,
+        )
+        if file.recognized.kind == "events" and file.is_large:
+            return read_apart(reading)
+        return read_batches(file.lines(), reading.reader().read, file.share)
 
     async def _take(
         self, file: SourceFile, batch: Batch, refused: RefusedLines, stage: Callable[[Batch], None] | None
     ) -> None:
         counts = file.counts
-        wrong = list(batch.refused)
-        if stage is not None and batch.events:
-            wrong += [_misplaced(batch.end) for _ in batch.events]
-        if stage is None and batch.persons:
-            wrong += [_misplaced(batch.end) for _ in batch.persons]
         counts.lines += batch.lines
         counts.skipped += batch.skipped
-        counts.refused += len(wrong)
-        counts.add_events(count_by_day(batch.events))
+        counts.refused += len(batch.refused)
+        counts.add_events(batch.by_day)
         file.position = batch.end
         if self._options.is_dry_run:
             return
-        refused.add(wrong)
+        refused.add(batch.refused)
         if stage is not None:
             await asyncio.to_thread(stage, batch)
             counts.imported += len(batch.persons)
@@ -179,10 +184,6 @@ class ImportRun:
             await ImportRepository(session, self._project_id).note(
                 file.sha256, file.name, file.position, file.counts.write(), is_complete=file.is_complete
             )
-
-
-def _misplaced(end: int) -> RefusedLine:
-    return RefusedLine("", 0, end, "events and persons are imported from files of their own", "")
 
 
 def _unstorable(one: ImportedEvent, reason: str, end: int) -> RefusedLine:

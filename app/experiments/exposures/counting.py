@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.common.timestamps import to_microseconds
 from app.db.models import Experiment
+from app.experiments.compared_variants import excluded_variants
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
@@ -35,6 +36,8 @@ class Exposures:
         each phase, times the shares of that phase. All 0 where it predicts none.
     unread_timestamps : int
         Events of exposure and of the target metric that arrived with a time that could not be read.
+    excluded : set of str
+        The variants that are counted here, and left out of what is compared.
     """
 
     query: ExposureQuery
@@ -44,6 +47,17 @@ class Exposures:
     split: TrafficSplit
     planned: NDArray[np.float64]
     unread_timestamps: int
+    excluded: frozenset[str] = frozenset()
+
+    @property
+    def compared(self) -> list[str]:
+        """The variants that statistics and the test of the split are about."""
+        return [key for key in self.scope.variants if key not in self.excluded]
+
+    @property
+    def compared_exposed(self) -> dict[str, int]:
+        """As ``exposed``, of the variants that are compared."""
+        return {key: persons for key, persons in self.exposed.items() if key not in self.excluded}
 
     @property
     def exposed(self) -> dict[str, int]:
@@ -52,11 +66,13 @@ class Exposures:
 
     @property
     def sample_ratio(self) -> SampleRatio | None:
-        """The test of the exposed persons against the flag's split; None where the split says nothing about them."""
-        if not self.planned.any():
-            return None
-        planned = dict(zip(self.scope.variants, self.planned.sum(axis=1).tolist(), strict=True))
-        return check_sample_ratio(self.exposed, planned)
+        """The test of the exposed persons against the flag's split; None where the split says nothing about them.
+
+        Persons who are held out are on neither side: of the others the variants have the same shares as without them.
+        """
+        sums = dict(zip(self.scope.variants, self.planned.sum(axis=1).tolist(), strict=True))
+        planned = {key: sums[key] for key in self.compared}
+        return check_sample_ratio(self.compared_exposed, planned) if any(planned.values()) else None
 
     @property
     def lost(self) -> dict[str, int]:
@@ -79,6 +95,7 @@ class ExposurePlan:
     split: TrafficSplit
     fact_query: FactQuery[ExposureCounts]
     unread_timestamps: int = 0
+    excluded: frozenset[str] = frozenset()
 
     @property
     def phase_beginnings(self) -> list[int]:
@@ -98,6 +115,7 @@ class ExposurePlan:
             self.split,
             np.add.reduceat(planned, starts, axis=1),
             self.unread_timestamps,
+            self.excluded,
         )
 
 
@@ -124,7 +142,9 @@ class ExposurePlanner:
         query, split = await self._queries.exposures(experiment, scope), await self._splits.split(experiment)
         fine = _divided(ticks, _beginnings(split))
         unread = await self._queries.unread_timestamps(experiment, scope, query)
-        return ExposurePlan(query, scope, ticks, fine, split, exposure_fact_query(query, fine, split, scope), unread)
+        excluded = excluded_variants(experiment.stats_config)
+        fact_query = exposure_fact_query(query, fine, split, scope)
+        return ExposurePlan(query, scope, ticks, fine, split, fact_query, unread, excluded)
 
 
 def exposure_fact_query(
@@ -145,21 +165,23 @@ def exposure_fact_query(
             unfiltered,
             ticks,
             inside,
-            lambda facts: query.ledger([facts, *activations], count),
+            lambda facts: (query.ledger([facts, *activations], count), query.held_out(facts, count)),
             count,
-            len(split.former_variants),
+            held_count=len(scope.holdouts),
+            former_count=len(split.former_variants),
         )
 
     rules = ("exposures of all times", repr(inside), ticks.interval, scope.timezone.key, query.handling)
+    others_named = (f"{len(scope.holdouts)} holdouts", f"{len(split.former_variants)} former variants")
     divided = [f"divided at {beginning}" for beginning in _beginnings(split)]
     return FactQuery(
         event_sets=[*query.event_sets, *others],
         window=Window(_BEGINNING, window.until if window.is_open else _END, window.is_open),
-        variants=[*scope.variants, *split.former_variants],
+        variants=[*scope.exposure_variants, *split.former_variants],
         count=count_columns,
         decode_counts=lambda body: ExposureCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors",
-        parameters=(*rules, f"{len(split.former_variants)} former variants", *divided),
+        parameters=(*rules, *others_named, *divided),
         columns=query.columns,
         needed_since=window.since,
     )

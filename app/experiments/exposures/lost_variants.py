@@ -2,7 +2,6 @@
 
 from app.common.errors import ValidationFailed
 from app.experiments.exposures.counting import Exposures
-from app.flags.filters import CONTROL
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant, TooFewVariants
 
 
@@ -22,13 +21,12 @@ def refuse_data(error: ExperimentDataError, exposures: Exposures, reason: str | 
 
 
 def require_variants(exposures: Exposures) -> None:
-    """Refuse to compare the variants of a flag that has fewer than two, in the words of results.
+    """Refuse to compare fewer than two variants, in the words of results.
 
     Raises
     ------
     ValidationFailed
         With the code ``no_data``.
     """
-    variants = exposures.scope.variants
-    if len(variants) < 2:
-        raise refuse_data(TooFewVariants() if CONTROL in variants else NoControlVariant(), exposures)
+    if len(exposures.compared) < 2:
+        raise refuse_data(TooFewVariants() if exposures.compared else NoControlVariant(), exposures)

@@ -45,6 +45,8 @@ EXPOSURES_EXAMPLE: dict[str, JsonValue] = {
         "multiple_variants": 2,
         "analysed": 198,
         "without_group": 0,
+        "holdout": 0,
+        "holdout_events": 0,
     },
     "unit": "persons",
     "lost_variants": {},
@@ -91,9 +93,9 @@ class ExposureAccountingRead(ResponseBody):
     """Two sums that add up.
 
     Events: `exposure_events` = `outside_window` + `test_accounts` + `without_group` + `missing_variant` +
-    `unknown_variant` + `with_variant`, where two events of one person, moment and variant are one, unless the flag
-    assigns groups. Persons, or groups where the flag assigns groups: `persons_seen` = `persons_without_variant` +
-    `multiple_variants` + `analysed`.
+    `unknown_variant` + `with_variant` + `holdout_events`, where two events of one person, moment and variant are one,
+    unless the flag assigns groups. Persons, or groups where the flag assigns groups: `persons_seen` =
+    `persons_without_variant` + `multiple_variants` + `analysed` + `holdout`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
@@ -110,6 +112,12 @@ class ExposureAccountingRead(ResponseBody):
         description="Events inside the window that name no group of the type that the flag assigns; 0 where it assigns "
         "persons.",
         examples=[0],
+    )
+    holdout: int = Field(
+        default=0, description="Persons whom the flag's holdout keeps out: they are in no variant.", examples=[0]
+    )
+    holdout_events: int = Field(
+        default=0, description="Events that say that the person is held out (`holdout-<id>`).", examples=[0]
     )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.automation.schemas import read_schedule
+from app.experiments.compared_variants import find_exclusion_problem
 from app.experiments.scorecard.counting import PRIMARY, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
-from app.flags.filters import CONTROL, variant_keys
+from app.flags.filters import is_multivariate, variant_keys
 from app.flags.interventions import rollout_of
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.parsing import custom_exposure
@@ -105,9 +107,11 @@ def find_flag_problems(experiment: Experiment) -> list[Problem]:
     if flag.deleted:
         found.append(Problem("feature_flag_key", "The experiment's feature flag is deleted.", "invalid_state"))
     variants = variant_keys(flag.filters)
-    if CONTROL not in variants or len(variants) < 2:
-        detail = f"The feature flag needs a variant {CONTROL!r} and at least one other."
+    if not is_multivariate(flag.filters):
+        detail = f"The feature flag has {len(variants)} variants; an experiment needs 2 to {limits.VARIANTS.value}."
         found.append(Problem("feature_flag_key", detail, "invalid_state"))
+    elif detail := find_exclusion_problem(variants, experiment.stats_config):
+        found.append(Problem("stats_config", detail))
     if read_schedule(experiment.scheduling_config).ramp and rollout_of(flag.filters) is None:
         detail = "A ramp needs a feature flag with exactly one release condition, whose rollout grows."
         found.append(Problem("scheduling_config", detail, "invalid_state"))

@@ -7,6 +7,7 @@ from app.experiments.health.definition import Problem
 from app.experiments.health.rules import Finding
 from app.experiments.lifecycle import describe_empty_window
 from app.experiments.scorecard.metric_settings import unknown_settings
+from app.flags.holdouts import holdout_variant, read_holdout
 from app.metrics.queries.exposure_attribution import (
     ATTRIBUTION,
     attribution_of,
@@ -97,5 +98,26 @@ def find_early_flag(experiment: Experiment) -> list[Finding]:
             "Persons get their variants before the experiment starts, and nothing of that time counts.",
             {"active": True, "deleted": False},
             ["Switch the flag off until the start, or launch the experiment."],
+        )
+    ]
+
+
+def find_lost_holdout(experiment: Experiment) -> list[Finding]:
+    """Return the finding for an experiment with a holdout whose flag keeps no person, or other ones, out."""
+    if experiment.holdout_id is None:
+        return []
+    holdout, expected = read_holdout(experiment.feature_flag.filters), holdout_variant(experiment.holdout_id)
+    if holdout is not None and holdout.variant == expected:
+        return []
+    shown = "has no holdout" if holdout is None else f"answers {holdout.variant!r}"
+    return [
+        Finding(
+            "HOLDOUT_NOT_APPLIED",
+            None,
+            "critical",
+            "The flag does not apply the experiment's holdout",
+            f"The flag {shown}, where persons of the holdout should get {expected!r}: they may be shown variants.",
+            {"holdout_id": experiment.holdout_id},
+            ["Write `holdout` into the flag's filters again: `id` and `exclusion_percentage` of the holdout."],
         )
     ]

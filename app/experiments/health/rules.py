@@ -10,7 +10,6 @@ from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
 from app.experiments.scorecard.progress import Progress
-from app.flags.filters import CONTROL
 from app.metrics.queries.models import PERSONS
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
@@ -29,6 +28,8 @@ class Evidence:
     ----------
     is_running : bool
         Whether the experiment has started and has not ended.
+    baseline : str or None
+        The variant that the others in ``compared`` are compared with.
     metric : MetricEvidence or None
         None where the target metric cannot be counted; ``metric_problem`` says why.
     unit : str
@@ -46,6 +47,8 @@ class Evidence:
     """
 
     is_running: bool
+    baseline: str | None
+    compared: Sequence[str]
     is_flag_active: bool
     is_flag_deleted: bool
     split: Mapping[str, float]
@@ -105,6 +108,7 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
     ratio = evidence.sample_ratio
     if ratio is None or not ratio.is_mismatch:
         return
+    observed: dict[str, JsonValue] = {key: evidence.exposed[key] for key in ratio.expected}
     phases = f", over {len(evidence.split_changes) + 1} phases of the split" if evidence.split_changes else ""
     yield Finding(
         "SRM",
@@ -114,7 +118,7 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
         f"{capitalized(evidence.unit)} were not exposed in the planned proportions{phases} (chi-square p = "
         f"{ratio.p_value:.2g}, alarm below {MISMATCH_LEVEL} from {MIN_SAMPLES} {evidence.unit} on). Some variants lose "
         f"or gain {evidence.unit}, so the variants are no longer comparable.",
-        {"observed": dict(evidence.exposed), "expected": dict(ratio.expected), "p_value": ratio.p_value},
+        {"observed": observed, "expected": dict(ratio.expected), "p_value": ratio.p_value},
         [
             "Compare how the variants send exposures: redirects, crashes and consent banners of one variant lose them.",
             f"Check whether bots or a release condition with a fixed variant add {evidence.unit} to one variant.",
@@ -233,11 +237,11 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
     if evidence.metric is None or not evidence.metric.total:
         return
     of_variants = evidence.metric.of_variants
-    tests = sum(count for key, count in of_variants.items() if key != CONTROL)
+    tests = sum(of_variants.get(key, 0) for key in evidence.compared if key != evidence.baseline)
     if sum(of_variants.values()) == 0:
         return  # reported by the checks of what tells the variant
-    if not of_variants.get(CONTROL):
-        yield _without_data("NO_CONTROL_VARIANT", "control", evidence.metric)
+    if not of_variants.get(evidence.baseline or ""):
+        yield _without_data("NO_CONTROL_VARIANT", evidence.baseline or "a baseline", evidence.metric)
     elif not tests:
         yield _without_data("NO_TEST_VARIANT", "any test variant", evidence.metric)
 

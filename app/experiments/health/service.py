@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
+from app.experiments.compared_variants import baseline_of
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.exposures.counting import Exposures
 from app.experiments.health.attribution_rules import check_attribution
@@ -15,6 +16,7 @@ from app.experiments.health.definition_findings import (
     find_early_flag,
     find_empty_window,
     find_invalid_parts,
+    find_lost_holdout,
     find_unknown_attribution,
     find_unknown_settings,
 )
@@ -103,6 +105,7 @@ async def report_ahead(experiment: Experiment, checker: DefinitionChecker) -> He
     problems = [*find_flag_problems(experiment), *await checker.problems(experiment)]
     found = [*find_invalid_parts(problems), *find_empty_window(experiment), *find_early_flag(experiment)]
     found += find_phases(experiment)
+    found += find_lost_holdout(experiment)
     is_wrong = any(finding.severity == "critical" for finding in found)
     return HealthReport("unhealthy" if is_wrong else "waiting", sort_findings(found))
 
@@ -162,6 +165,8 @@ def check_experiment(
     flag = experiment.feature_flag
     evidence = Evidence(
         is_running=experiment.end_date is None or experiment.end_date > utc_now(),
+        baseline=baseline_of(exposures.scope.variants, experiment.stats_config),
+        compared=exposures.compared,
         is_flag_active=flag.active,
         is_flag_deleted=flag.deleted,
         split=exposures.split.shares,
@@ -185,6 +190,7 @@ def check_experiment(
     if empty_window:  # which is why there are no events
         found = [finding for finding in found if finding.code != "METRIC_NO_EVENTS"]
     of_definition = [*empty_window, *find_unknown_settings(experiment), *find_unknown_attribution(experiment)]
+    of_definition += find_lost_holdout(experiment)
     findings = sort_findings([*of_definition, *find_phases(experiment), *found])
     return HealthReport(status_of(evidence, findings), findings)
 

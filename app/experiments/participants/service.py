@@ -1,6 +1,7 @@
 """Lists who takes part in an experiment, and the experiments that a person takes part in."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,11 +100,18 @@ class ParticipantService:
             return await PersonRepository(session, self._project_id).one_distinct_id_of(found.person.tolist())
 
     async def of_person(self, person_id: int) -> list[tuple[Experiment, Participant]]:
-        """Return the started experiments that a person was exposed in, the newest first."""
+        """Return the started experiments that a person was exposed in, the newest first.
+
+        Those whose exposures cannot be counted, as their health says, are left out.
+        """
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, self._project_id).all()
         started = [experiment for experiment in reversed(experiments) if experiment.start_date is not None]
-        plans = [(one, *await self._plan(one)) for one in started if not _assigns_groups(one)]
+        plans: list[tuple[Experiment, Sequence[str], FactQuery[Participants]]] = []
+        for one in started:
+            if not _assigns_groups(one):
+                with suppress(ValidationFailed):
+                    plans.append((one, *await self._plan(one)))
         series = await self._facts.catch_up([query for *_, query in plans])
         async with self._database.read() as session:
             numbers = await PersonRepository(session, self._project_id).all_numbers_of([person_id])
@@ -117,8 +125,8 @@ class ParticipantService:
             if place < len(found.person) and found.person[place] == person_id:
                 names = [*variants, MULTIPLE]
                 seen = _named(variants, int(found.seen[place]))
-                one = Participant(person_id, (), names[int(found.slot[place])], seen, int(found.first[place]))
-                taken.append((experiment, one))
+                first, variant = int(found.first[place]), names[int(found.slot[place])]
+                taken.append((experiment, Participant(person_id, (), variant, seen, first)))
         return taken
 
     async def _all(self, experiment: Experiment) -> tuple[Sequence[str], Participants]:
@@ -135,9 +143,9 @@ class ParticipantService:
         return scope.variants, FactQuery(
             event_sets=exposures.ledger_sets,
             window=scope.window,
-            variants=scope.variants,
+            variants=scope.exposure_variants,
             count=lambda columns: list_participants(exposures.ledger(columns, count), columns[0], count),
-            decode_counts=lambda _body: None,
+            decode_counts=None,
             additive_over=None,
             parameters=("participants",),
             columns=exposures.columns,

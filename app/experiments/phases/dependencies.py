@@ -11,7 +11,9 @@ from app.db.database import Database
 from app.db.models import Project
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
+from app.experiments.existing_flags.dependencies import build_existing_flags
 from app.experiments.health.definition import DefinitionChecker
+from app.experiments.holdouts.dependencies import build_holdouts
 from app.experiments.phases.checklist import LaunchChecklist
 from app.experiments.phases.service import PhaseService
 from app.experiments.phases.upkeep import PhaseUpkeep
@@ -49,6 +51,8 @@ def build_phases(session: AsyncSession, project_id: int, prepared: Prepared = NO
     return PhaseService(
         ExperimentRepository(session, project_id),
         SavedMetricRepository(session, project_id),
+        build_holdouts(session, project_id),
+        build_existing_flags(session, project_id),
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),

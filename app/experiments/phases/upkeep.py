@@ -88,7 +88,7 @@ class PhaseUpkeep:
             return
         try:
             scorecard = await self._counter.count(experiment, only={metric.id})
-            config = watching_config(experiment, len(scorecard.scope.variants) - 1)
+            config = watching_config(experiment, len(scorecard.exposures.compared) - 1)
             [analysis] = await asyncio.to_thread(scorecard.analyze, config)
         except (ValidationFailed, ValueError):  # it cannot be compared, which health and analysis say
             return

@@ -140,7 +140,8 @@ async def _write_segments(
 ) -> list[BreakdownValueRead]:
     """Return what was counted for each value, analyzed together."""
     variants = exposures.scope.variants
-    analyses = await _analyze([one.variants(variants, -1) for one in counted], config)
+    inputs = [_compared(one.variants(variants, -1), exposures.excluded) for one in counted]
+    analyses = await _analyze(inputs, config)
     ratios = _sample_ratios(counts.exposed, exposures) if breakdown.by == "exposure" else [None] * len(counted)
     keys = [*counts.keys.tolist(), NO_ACTOR]  # the last one is that of the other values
     segments = []
@@ -173,6 +174,10 @@ def _corrected(config: AnalysisConfig) -> AnalysisConfig:
     return replace(config, correction=correction)
 
 
+def _compared(variants: Sequence[MetricVariant] | None, excluded: frozenset[str]) -> Sequence[MetricVariant] | None:
+    return None if variants is None else [one for one in variants if one.key not in excluded]
+
+
 async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: AnalysisConfig) -> list[Analysis | None]:
     known = [one for one in inputs if one is not None]
     try:
@@ -190,12 +195,14 @@ def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[
         return [None] * len(exposed)
     ratios: list[SampleRatio | None] = []
     for of_value in exposed:
-        planned = of_value.sum(axis=1) @ np.array(shares)
-        if not planned.any():
+        sums = zip(variants, of_value.sum(axis=0).tolist(), of_value.sum(axis=1) @ np.array(shares), strict=True)
+        compared = [(key, persons, float(share)) for key, persons, share in sums if key not in exposures.excluded]
+        if not any(share for _, _, share in compared):
             ratios.append(None)
             continue
-        observed = dict(zip(variants, of_value.sum(axis=0).tolist(), strict=True))
-        found = check_sample_ratio(observed, dict(zip(variants, planned.tolist(), strict=True)))
+        found = check_sample_ratio(
+            {key: persons for key, persons, _ in compared}, {key: share for key, _, share in compared}
+        )
         is_mismatch = found.is_mismatch and found.p_value * len(exposed) < MISMATCH_LEVEL
         ratios.append(replace(found, is_mismatch=is_mismatch))
     return ratios

@@ -125,9 +125,14 @@ class Scorecard:
         ValueError
             When the variants are too few or too many, or the baseline is not one of them.
         """
-        inputs = [one.variants(self.scope.variants, day) for one in self.metrics]
+        inputs = [self._compared(one.variants(self.scope.variants, day)) for one in self.metrics]
         found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
         return [None if variants is None else next(found) for variants in inputs]
+
+    def _compared(self, variants: list[MetricVariant] | None) -> list[MetricVariant] | None:
+        if variants is None:
+            return None
+        return [one for one in variants if one.key not in self.exposures.excluded]
 
 
 class ScorecardCounter:
@@ -187,7 +192,7 @@ class ScorecardCounter:
 class PlannedScorecard:
     """How the metrics of an experiment are counted by day."""
 
-    metrics: Sequence["_PlannedMetric"]
+    metrics: Sequence["PlannedMetric"]
 
     @property
     def fact_queries(self) -> list[FactQuery[Any]]:
@@ -201,13 +206,16 @@ class PlannedScorecard:
 
 
 @dataclass(frozen=True)
-class _PlannedMetric:
+class PlannedMetric:
+    """How a metric is counted by day; without a query, ``problem`` says why it is not."""
+
     metric: ExperimentMetric
     kind: MetricType | None = None
     fact_query: FactQuery[Any] | None = None
     problem: str = ""
 
     def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
+        """Return the metric with the counts of its query, or with why there are none."""
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
@@ -253,45 +261,45 @@ class _MetricPlanner:
     def ticks(self) -> Ticks:
         return self.exposures.ticks
 
-    async def plan(self, metric: ExperimentMetric) -> _PlannedMetric:
+    async def plan(self, metric: ExperimentMetric) -> PlannedMetric:
         """Return the query of a metric, or why it has none."""
         try:
             if metric.typed is not None:
                 return await self._typed(metric)
             if not metric.filters:
-                return _PlannedMetric(metric, problem="The metric does not say what to count.")
+                return PlannedMetric(metric, problem="The metric does not say what to count.")
             if problem := foreign_groups(metric.filters, self.scope):
-                return _PlannedMetric(metric, problem=problem)
+                return PlannedMetric(metric, problem=problem)
             is_trend = read_insight(metric.filters) == "TRENDS"
             return await (self._trend(metric) if is_trend else self._funnel(metric))
         except ValidationFailed as error:
-            return _PlannedMetric(metric, problem=error.detail)
+            return PlannedMetric(metric, problem=error.detail)
 
-    async def _typed(self, metric: ExperimentMetric) -> _PlannedMetric:
+    async def _typed(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.typed(metric.typed, self.experiment)
         cuped = read_cuped(self.experiment.stats_config)
         rules = TypedRules(self.experiment.only_count_matured_users, cuped)
         typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
-        return _PlannedMetric(metric, typed.kind, typed.fact_query)
+        return PlannedMetric(metric, typed.kind, typed.fact_query)
 
-    async def _funnel(self, metric: ExperimentMetric) -> _PlannedMetric:
+    async def _funnel(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
-            return _PlannedMetric(metric, problem="The funnel has no steps.")
+            return PlannedMetric(metric, problem="The funnel has no steps.")
         progress = progress_fact_query(query, self.scope, self.ticks)
-        return _PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
+        return PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
 
-    async def _trend(self, metric: ExperimentMetric) -> _PlannedMetric:
+    async def _trend(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.trend(metric.filters)
         if query is None:
-            return _PlannedMetric(metric, problem="The trend has no event or action.")
+            return PlannedMetric(metric, problem="The trend has no event or action.")
         math = person_level_math(query, self.scope)
         if math is None:
             units = capitalized(self.exposures.query.unit)
             problem = f"{units} cannot be compared by {query.math}: use total, dau, sum or avg."
-            return _PlannedMetric(metric, problem=problem)
+            return PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
-        return _PlannedMetric(metric, metric_type_of(math), fact_query)
+        return PlannedMetric(metric, metric_type_of(math), fact_query)
 
 
 def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
@@ -308,9 +316,9 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """
     saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
     typed = [
-        *_typed_metrics(experiment.metrics),
-        *_typed_metrics(experiment.metrics_secondary),
-        *_typed_metrics(saved),
+        *typed_metrics(experiment.metrics),
+        *typed_metrics(experiment.metrics_secondary),
+        *typed_metrics(saved),
     ]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
@@ -334,7 +342,8 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     return [target, *secondary, *typed]
 
 
-def _typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:
+def typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:
+    """Return stored typed metrics as metrics of an experiment."""
     return [
         ExperimentMetric(str(body["uuid"]), _name_of(body) or str(body["metric_type"]), read_role(body), {}, body)
         for body in bodies or ()

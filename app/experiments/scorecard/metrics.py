@@ -51,7 +51,7 @@ def sample_fact_query(
     return FactQuery(
         event_sets=[*ledger_sets, scope.event_set(query.entity, value_property=query.value_property)],
         window=scope.window,
-        variants=scope.variants,
+        variants=scope.exposure_variants,
         count=count,
         decode_counts=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
         additive_over="actors" if math in {"total", "dau"} else None,  # the others are not integers

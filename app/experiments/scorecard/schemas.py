@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Field
 
 from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
+from app.common import limits
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
 from app.experiments.scorecard.decision_criteria import (
@@ -18,7 +19,7 @@ from app.experiments.scorecard.decision_criteria import (
 from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
 from app.experiments.scorecard.steps import StepInterval
-from app.http.fields import Boolean
+from app.http.fields import Boolean, Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
@@ -39,6 +40,13 @@ class CupedConfig(StrictBody):
 
 
 class ExperimentStatsConfig(StatsConfig):
+    excluded_variants: list[Text] = Field(
+        default=[],
+        max_length=limits.VARIANTS.value,
+        description="Variants of the flag that are not compared: `analysis`, `decision` and the test of the split "
+        "leave them out, `exposures` still shows them. Not the baseline, and at least two have to be left.",
+        examples=[["large"]],
+    )
     cuped: CupedConfig | None = Field(
         default=None, description="Adjust typed metrics that are means by a covariate; null: do not."
     )

@@ -11,6 +11,7 @@ from app.analysis.schemas import AnalysisRead
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, utc_now
+from app.experiments.compared_variants import compared_variants
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.counting import (
@@ -203,34 +204,35 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
 async def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list[Analysis | None]) -> DecisionRead:
     """Return the recommendation for an experiment that was analyzed."""
     config = _config(experiment)
-    cautious = _cautious(config, len(scorecard.scope.variants) - 1)
+    cautious = _cautious(config, len(scorecard.exposures.compared) - 1)
     metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
     decision = decide(
         metrics[0],
         [metric for metric in metrics if metric.role.role == "guardrail"],
         scorecard.sample_ratio,
         _criteria(experiment),
-        situation_of(experiment, scorecard.scope.now, config.baseline),
+        situation_of(experiment, scorecard.scope.now),
     )
     return _write_decision(experiment, decision, metrics[0])
 
 
 def decide_ahead(experiment: Experiment) -> DecisionRead | None:
     """Return the recommendation for an experiment that has not started; None for others."""
-    situation = situation_of(experiment, utc_now(), _config(experiment).baseline)
+    situation = situation_of(experiment, utc_now())
     if situation.phase not in {"draft", "scheduled"}:
         return None
     return _write_decision(experiment, decide(None, [], None, _criteria(experiment), situation), None)
 
 
 def _write_decision(experiment: Experiment, decision: Decision, primary: DecidedMetric | None) -> DecisionRead:
+    compared = compared_variants(variant_keys(experiment.feature_flag.filters), experiment.stats_config)
     return DecisionRead(
         state=decision.state,
         evidence=decision.evidence,
         recommendation=decision.recommendation,
         variant_key=decision.variant,
         summary=_summarize(decision, primary),
-        rule=_write_rule(_config(experiment), len(variant_keys(experiment.feature_flag.filters)) - 1),
+        rule=_write_rule(_config(experiment), len(compared) - 1),
         reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
         progress=ProgressRead(
             precision=decision.progress.precision,
@@ -267,11 +269,12 @@ def _runtime(scope: ExperimentScope) -> float:
 
 
 async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
-    ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.exposed
+    ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.compared_exposed
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        metrics.append(_show(counted, analysis, scorecard))
+        lack, unit = _explain_lack(counted, scorecard), scorecard.exposures.query.unit
+        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, unit, lack))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
@@ -335,7 +338,10 @@ def _criteria(experiment: Experiment) -> Criteria:
     return Criteria(criteria.preset, criteria.target_mde, criteria.minimum_runtime_days)
 
 
-def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecard) -> MetricAnalysisRead:
+def show_metric(
+    counted: CountedMetric, analysis: Analysis | None, exposed: Mapping[str, int], unit: str, lack: str = ""
+) -> MetricAnalysisRead:
+    """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
         shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
@@ -346,9 +352,9 @@ def _show(counted: CountedMetric, analysis: Analysis | None, scorecard: Scorecar
         role=counted.metric.role.role,
         goal=counted.metric.role.goal,
         status=status,
-        detail=counted.problem or ("" if status != "insufficient_data" else _explain_lack(counted, scorecard)),
+        detail=counted.problem or (lack if status == "insufficient_data" else ""),
         analysis=shown,
-        **details_of(counted, scorecard.exposures.exposed, scorecard.exposures.query.unit),
+        **details_of(counted, exposed, unit),
     )
 
 

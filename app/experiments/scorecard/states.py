@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from app.db.models import Experiment
+from app.experiments.compared_variants import baseline_of, compared_variants
 from app.experiments.exposures.traffic_split import shipped_variant
-from app.flags.filters import CONTROL, variant_keys
+from app.flags.filters import variant_keys
 
 Phase: TypeAlias = Literal["draft", "scheduled", "running", "paused", "ended", "shipped", "concluded"]
 
@@ -35,11 +36,11 @@ class Situation:
     decided: str = ""
 
 
-def situation_of(experiment: Experiment, now: dt.datetime, baseline: str | None = None) -> Situation:
-    """Return the situation of an experiment; ``baseline`` is control, or the first variant, unless it is given."""
+def situation_of(experiment: Experiment, now: dt.datetime) -> Situation:
+    """Return the situation of an experiment."""
     flag, start, end = experiment.feature_flag, experiment.start_date, experiment.end_date
-    keys = variant_keys(flag.filters)
-    basis = baseline or (CONTROL if CONTROL in keys else next(iter(keys), None))
+    keys = compared_variants(variant_keys(flag.filters), experiment.stats_config)
+    basis = baseline_of(keys, experiment.stats_config)
     if start is None:
         return Situation("draft", 0.0, basis)
     if start > now:

@@ -38,6 +38,7 @@ class SnapshotExperiment(ResponseBody):
     exposure_criteria: JsonValue = Field(default=None, examples=[None])
     saved_metrics_ids: JsonValue = Field(default=None, examples=[None])
     only_count_matured_users: bool = False
+    holdout_id: int | None = None
     stats_config: JsonValue = Field(examples=[None])
     decision_criteria: JsonValue = Field(examples=[None])
     conclusion: str | None = Field(examples=["won"])

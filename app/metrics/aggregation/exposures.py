@@ -12,12 +12,12 @@ from app.metrics.aggregation.counts import BucketedCounts
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.facts.columns import FactColumns
 
-ReadLedger: TypeAlias = Callable[[FactColumns], Ledger]
+ReadLedgers: TypeAlias = Callable[[FactColumns], tuple[Ledger, Ledger]]
 
 
 @dataclass(frozen=True)
 class ExposureCounts(BucketedCounts):
-    """Exposures to k variants over b buckets of time.
+    """Exposures to k variants over b buckets of time, and the persons who were held out of them.
 
     Attributes
     ----------
@@ -25,6 +25,7 @@ class ExposureCounts(BucketedCounts):
         Persons by the bucket of their first exposure: a row for each variant, the last row for persons with several.
     events : int64[k + 2]
         Events inside the window by variant: first those without a variant, last those with one the flag does not have.
+        Those of persons who were held out are in ``holdout_events`` instead.
     outside : int
         Events before the window or after it.
     test_accounts : int
@@ -35,6 +36,10 @@ class ExposureCounts(BucketedCounts):
         Events inside the window that name no group, where groups take the place of persons.
     former : int64[l]
         Persons with an event inside the window that names each of l variants that the flag had before.
+    holdout_events : int
+        Events inside the window that say that the person was held out.
+    holdout : int
+        Persons who were held out, and shown no variant.
     """
 
     first: NDArray[np.int64]
@@ -44,6 +49,8 @@ class ExposureCounts(BucketedCounts):
     persons: int
     without_actor: int
     former: NDArray[np.int64]
+    holdout_events: int
+    holdout: int
 
     @property
     def exposed(self) -> NDArray[np.int64]:
@@ -58,7 +65,8 @@ class ExposureCounts(BucketedCounts):
     @property
     def event_count(self) -> int:
         """All exposure events."""
-        return int(self.events.sum()) + self.outside + self.test_accounts + self.without_actor
+        in_window = int(self.events.sum()) + self.holdout_events + self.without_actor
+        return in_window + self.outside + self.test_accounts
 
 
 def count_exposures(
@@ -66,13 +74,15 @@ def count_exposures(
     unfiltered: FactColumns,
     ticks: Ticks,
     window: Window,
-    read_ledger: ReadLedger,
+    read_ledgers: ReadLedgers,
     variant_count: int,
+    *,
+    held_count: int = 0,
     former_count: int = 0,
 ) -> ExposureCounts:
     """Count exposures.
 
-    Facts number the variants that the flag had before after those that it has.
+    Facts number first the variants that the flag has, then the values of holdouts, then variants that it had before.
 
     Parameters
     ----------
@@ -80,23 +90,26 @@ def count_exposures(
         All exposure facts, inside the window and outside: without test accounts where they are left out, and with them.
     ticks
         Buckets that hold the whole window.
-    read_ledger : callable
-        Returns the ledger of the exposure facts inside the window.
+    read_ledgers : callable
+        Returns the ledger of the exposure facts inside the window, and that of the persons who were held out.
     """
     within = facts.select((facts.time >= window.since) & (facts.time < window.until))
     inside = within.with_actor()
-    ledger = read_ledger(inside)
-    events = np.bincount(inside.variant, minlength=variant_count + 2)
+    ledger, held_out = read_ledgers(inside)
+    known = variant_count + held_count
+    events = np.bincount(inside.variant, minlength=known + 2)
     first = np.zeros((variant_count + 1, len(ticks)), dtype=np.int64)
     np.add.at(first, (ledger.slot, ticks.bucket(ledger.time)), 1)
     return ExposureCounts(
         first=first,
-        events=np.append(events[: variant_count + 1], events[variant_count + 1 :].sum()).astype(np.int64),
+        events=np.append(events[: variant_count + 1], events[known + 1 :].sum()).astype(np.int64),
         outside=len(facts) - len(within),
         test_accounts=len(unfiltered) - len(facts),
         persons=len(np.unique(inside.actor)),
         without_actor=len(within) - len(inside),
-        former=_persons_of(inside, range(variant_count + 1, variant_count + 1 + former_count)),
+        former=_persons_of(inside, range(known + 1, known + 1 + former_count)),
+        holdout_events=int(events[variant_count + 1 : known + 1].sum()),
+        holdout=len(held_out),
     )
 
 

@@ -12,6 +12,8 @@ from app.metrics.facts.columns import NO_VARIANT, FactColumns
 # Of persons who were shown several variants: leave them out, or count them under the first one.
 MultipleVariants: TypeAlias = Literal["exclude", "first_seen"]
 
+_HELD_OUT = -1  # in place of a slot
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -41,6 +43,7 @@ class Ledger:
         variant_count: int,
         handling: MultipleVariants = "exclude",
         activations: FactColumns | None = None,
+        held_count: int = 0,
     ) -> "Ledger":
         """Read the ledger off exposure facts.
 
@@ -54,21 +57,39 @@ class Ledger:
         activations
             A person counts from their first activation at or after the first exposure; without one, not at all. The
             variants that they were shown at any time still decide whether they have several.
+        held_count
+            Facts number this many values of holdouts after the variants. Persons who were only held out have no row;
+            being held out and shown a variant is as being shown several.
         """
-        known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count))
+        found = cls._with_held_out(exposures, variant_count, handling, held_count)
+        ledger = found.select(found.slot != _HELD_OUT)
+        return ledger if activations is None else ledger._activated(activations)
+
+    @classmethod
+    def of_held_out(
+        cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
+    ) -> "Ledger":
+        """Return the persons whom ``of`` leaves out because they were held out, all in slot 0."""
+        found = cls._with_held_out(exposures, variant_count, handling, held_count)
+        held = found.select(found.slot == _HELD_OUT)
+        return replace(held, slot=np.zeros(len(held), np.int64))
+
+    @classmethod
+    def _with_held_out(
+        cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
+    ) -> "Ledger":
+        known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count + held_count))
         if not len(known):
             return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
         keys = (known.sequence, known.time, known.actor) if handling == "first_seen" else (known.actor,)
         order = np.lexsort(keys)
-        variant, time = known.variant[order].astype(np.int64), known.time[order]
+        variant, time = np.minimum(known.variant[order].astype(np.int64), variant_count + 1), known.time[order]
         actor, start = np.unique(known.actor[order], return_index=True)
-        if handling == "first_seen":
-            slot = variant[start] - 1
-        else:
+        lowest = highest = variant[start]
+        if handling == "exclude":
             lowest, highest = np.minimum.reduceat(variant, start), np.maximum.reduceat(variant, start)
-            slot = np.where(lowest == highest, lowest - 1, variant_count)
-        ledger = cls(actor, slot, np.minimum.reduceat(time, start))
-        return ledger if activations is None else ledger._activated(activations)
+        slot = np.where(lowest > variant_count, _HELD_OUT, lowest - 1)
+        return cls(actor, np.where(lowest == highest, slot, variant_count), np.minimum.reduceat(time, start))
 
     def _activated(self, activations: FactColumns) -> "Ledger":
         row, facts = self.events_since(activations)

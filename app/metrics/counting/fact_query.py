@@ -16,7 +16,7 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 # Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
 # separately.
-COUNTS: Final = 4
+COUNTS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class FactQuery(Generic[CountsT]):
         Facts number them by their position, from 1; 0 is no variant, ``len(variants) + 1`` any other text.
     count : callable
         Counts the facts inside the window; a function of its argument and ``parameters`` alone.
-    decode_counts : callable
-        Reads what ``to_bytes`` of the counts wrote; None when that covers more time than the query.
+    decode_counts : callable or None
+        Reads what ``to_bytes`` of the counts wrote, or returns None when that covers more time than the query. Without
+        it counts are never stored: they are large, or change with the clock.
     additive_over : {"events", "actors"} or None
         Counts are sums over events, or over actors (all facts of one must be counted together), or not sums.
     columns : set of {"actor", "sequence"}
@@ -47,7 +48,7 @@ class FactQuery(Generic[CountsT]):
     window: Window
     variants: Sequence[str]
     count: Callable[[Sequence[FactColumns]], CountsT]
-    decode_counts: Callable[[bytes], CountsT | None]
+    decode_counts: Callable[[bytes], CountsT | None] | None
     additive_over: Literal["events", "actors"] | None
     parameters: Sequence[str]
     columns: Set[Column] = WITHOUT_VALUES
@@ -72,7 +73,8 @@ class FactQuery(Generic[CountsT]):
 
         Not where filters read properties of persons or groups, which change without new facts.
         """
-        return all(event_set.only_series is not None for event_set in self.event_sets)
+        are_series = all(event_set.only_series is not None for event_set in self.event_sets)
+        return are_series and self.decode_counts is not None
 
     @property
     def is_incremental(self) -> bool:

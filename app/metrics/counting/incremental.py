@@ -122,7 +122,7 @@ class MetricCounter(Generic[CountsT]):
     def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
         """Return a count that was found, if it is usable; ``last_merge`` is the project's last merge, read with it."""
         self._last_merge = last_merge
-        if stored is None:
+        if stored is None or self._metric.decode_counts is None:
             return None
         counted = Counted.from_stored(stored, self._metric.decode_counts)
         if counted is None or counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:

@@ -71,6 +71,7 @@ def breakdown_fact_query(
     return replace(
         metric,
         event_sets=[*exposures.ledger_sets, *counting.keyed_sets, *metric.event_sets],
+        decode_counts=None,
         count=counting.count,
         additive_over=None,
         parameters=("breakdown", repr(breakdown), *metric.parameters),

@@ -67,6 +67,7 @@ def attributed(
     return replace(
         fact_query,
         event_sets=[*ledger_sets, *fact_query.event_sets],
+        variants=[*fact_query.variants, *exposures.holdouts],
         count=count,
         additive_over=None if fact_query.additive_over is None else "actors",
         parameters=(*fact_query.parameters, "attributed by exposure", exposures.handling),
@@ -86,7 +87,7 @@ def exposed_fact_query(exposures: ExposureQuery, scope: ExperimentScope) -> Fact
     return FactQuery(
         event_sets=exposures.ledger_sets,
         window=scope.window,
-        variants=scope.variants,
+        variants=scope.exposure_variants,
         count=count,
         decode_counts=TrendCounts.from_bytes,
         additive_over="actors",

@@ -110,6 +110,9 @@ class ExposureQuery:
         What persons with several variants are.
     activation : EventSet or None
         Persons count from their first such event at or after the exposure on.
+    holdouts : sequence of str
+        The values of persons who are held out, which facts number after the variants: queries that read the ledger have
+        to name both, as ``ExperimentScope.exposure_variants`` does.
     """
 
     event_sets: Sequence[EventSet]
@@ -120,6 +123,7 @@ class ExposureQuery:
     unit: str = PERSONS
     handling: MultipleVariants = "exclude"
     activation: EventSet | None = None
+    holdouts: Sequence[str] = ()
 
     @property
     def ledger_sets(self) -> list[EventSet]:
@@ -131,7 +135,16 @@ class ExposureQuery:
         """What the ledger reads of the facts."""
         return frozenset({"actor"} if self.handling == "exclude" else {"actor", "sequence"})
 
+    @property
+    def ledger_parameters(self) -> str:
+        """What the ledger depends on besides facts."""
+        return self.handling
+
     def ledger(self, columns: Sequence[FactColumns], variant_count: int) -> Ledger:
         """Return the ledger of the facts of ``ledger_sets``."""
         activations = None if self.activation is None else columns[1]
-        return Ledger.of(columns[0].with_actor(), variant_count, self.handling, activations)
+        return Ledger.of(columns[0].with_actor(), variant_count, self.handling, activations, len(self.holdouts))
+
+    def held_out(self, exposures: FactColumns, variant_count: int) -> Ledger:
+        """Return the persons whom the facts of the exposure say to be held out."""
+        return Ledger.of_held_out(exposures.with_actor(), variant_count, self.handling, len(self.holdouts))

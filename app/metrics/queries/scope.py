@@ -26,6 +26,7 @@ from app.properties.relative_dates import resolve_relative_dates
 from app.properties.splitting import both
 
 FLAG_CALLED = "$feature_flag_called"
+FLAG_RESPONSE = "$feature_flag_response"  # what the flag answered, in its exposure events
 # Since autumn 2026 the platform writes another event beside it, or in its place. Exposures are counted by person and
 # variant, so both for one evaluation count once.
 EXPOSURE_EVENTS = (FLAG_CALLED, "$experiment_exposure")
@@ -50,6 +51,8 @@ class ExperimentScope:
         The type of the groups that the flag assigns: they are the experiment's units. None where persons are.
     attributed_by : {"events", "exposure"}
         What tells the variant of the events of funnels and trends; typed metrics always go by exposure.
+    holdouts : sequence of str
+        What the flag answers in place of a variant to persons who are held out.
     """
 
     flag_key: str
@@ -60,6 +63,12 @@ class ExperimentScope:
     timezone: ZoneInfo
     group_type_index: int | None = None
     attributed_by: AttributedBy = "events"
+    holdouts: Sequence[str] = ()
+
+    @property
+    def exposure_variants(self) -> Sequence[str]:
+        """What exposures may name: the variants, then the values of holdouts."""
+        return [*self.variants, *self.holdouts]
 
     @property
     def actor_property(self) -> str | None:
@@ -125,7 +134,7 @@ class ExperimentScope:
         condition = {"key": "$feature_flag", "operator": "exact", "type": "event", "value": [self.flag_key]}
         is_exposure = both(always, parse_filter([condition]))
         sources = [self._at_present(EventSource(name, is_exposure)) for name in EXPOSURE_EVENTS]
-        return event_set(sources, "$feature_flag_response", actor_property=self.actor_property)
+        return event_set(sources, FLAG_RESPONSE, actor_property=self.actor_property)
 
     def _at_present(self, source: EventSource) -> EventSource:
         return EventSource(source.name, resolve_relative_dates(source.filter, self.now))

@@ -12,6 +12,7 @@ from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
 from app.flags.filters import group_type_index_of, variant_keys
+from app.flags.holdouts import holdout_variant, read_holdout
 from app.metrics.aggregation.active_users import TRAILING_DAYS
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
@@ -44,7 +45,7 @@ from app.metrics.queries.parsing import (
     read_trend,
     test_account_filter,
 )
-from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, AttributedBy, ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, FLAG_RESPONSE, AttributedBy, ExperimentScope
 from app.metrics.queries.trend import exposure_2022_fact_query, fitted, trend_buckets, trend_fact_query
 from app.metrics.queries.typed.reading import (
     TypedQuery,
@@ -98,6 +99,7 @@ class MetricQueryBuilder:
             timezone=self._timezone,
             group_type_index=group_type_index_of(experiment.feature_flag.filters),
             attributed_by=read_attribution(attribution_of(experiment.parameters)) or self._default_attribution,
+            holdouts=holdout_variants(experiment),
         )
 
     async def funnel(self, filters: Filters) -> FunnelQuery:
@@ -164,10 +166,11 @@ class MetricQueryBuilder:
             always = self._always(experiment.filters)
             await self._cohorts.check([always])
             event_sets = [scope.exposures(always), scope.exposures()]
-            name, variant_property = FLAG_CALLED, "$feature_flag_response"
+            name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
-        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, await self._unit(scope))
+        unit, holdouts = await self._unit(scope), scope.holdouts
+        return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, holdouts=holdouts)
 
     async def exposures_to_attribute_by(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery | None:
         """Return the exposures that tell the variant of events; None where events tell it themselves."""
@@ -185,7 +188,7 @@ class MetricQueryBuilder:
         criteria = parse_criteria(experiment.exposure_criteria)
         always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
         leaves_out = always != NO_FILTER
-        name, variant_property = FLAG_CALLED, "$feature_flag_response"
+        name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         event_sets = [scope.exposures(always), scope.exposures()]
         if (config := criteria.exposure_config) is not None:
             entity, unfiltered = await self._node(config, always), await self._node(config, NO_FILTER)
@@ -210,6 +213,7 @@ class MetricQueryBuilder:
             unit=await self._unit(scope),
             handling=criteria.multiple_variant_handling,
             activation=activation,
+            holdouts=scope.holdouts,
         )
 
     async def _node(self, node: Node, always: Group) -> Entity:
@@ -294,6 +298,15 @@ def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
         return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
+
+
+def holdout_variants(experiment: Experiment) -> list[str]:
+    """Return what the flag answers to persons who are held out: by its own holdout, and by the experiment's."""
+    of_flag, of_experiment = read_holdout(experiment.feature_flag.filters), experiment.holdout_id
+    found = [] if of_flag is None else [of_flag.variant]
+    if of_experiment is not None:
+        found.append(holdout_variant(of_experiment))
+    return [name for name in dict.fromkeys(found) if name not in variant_keys(experiment.feature_flag.filters)]
 
 
 def _event_names(filters: Filters) -> frozenset[str] | None:

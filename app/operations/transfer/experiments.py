@@ -1,14 +1,14 @@
 """Experiments of an export, created in another project with their flags."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import AppError
 from app.db.database import Database
-from app.db.models import User
+from app.db.models import Project, User
 from app.events.imports.records import LineRefused
 from app.experiments.schemas import ExperimentCreate
 from app.experiments.service import ExperimentService
@@ -24,20 +24,24 @@ _NUMBERED_TYPES: Final = {"cohort": "cohorts", "precalculated-cohort": "cohorts"
 _decode: Any = msgspec.json.Decoder().decode  # any JSON
 
 
-class ExperimentImport:
-    """Creates experiments in a project, in the name of one user; the services are built for each transaction."""
+class ExperimentServices(NamedTuple):
+    """What creates experiments, and changes their flags, in one transaction."""
 
-    def __init__(
-        self,
-        database: Database,
-        user: User,
-        build_flags: Callable[[AsyncSession], FlagService],
-        build_experiments: Callable[[AsyncSession], ExperimentService],
-    ) -> None:
+    experiments: ExperimentService
+    flags: FlagService
+
+
+BuildServices: TypeAlias = Callable[[AsyncSession, int], ExperimentServices]
+
+
+class ExperimentImport:
+    """Creates experiments in a project, in the name of one user."""
+
+    def __init__(self, database: Database, project: Project, user: User, build: BuildServices) -> None:
         self._database = database
+        self._project_id = project.id
         self._user = user
-        self._build_flags = build_flags
-        self._build_experiments = build_experiments
+        self._build = build
 
     async def create(self, line: bytes) -> bool:
         """Create the experiment of a line; return False where its flag's key is taken, as it is after an import.
@@ -54,11 +58,10 @@ class ExperimentImport:
         body["feature_flag_key"] = flag.get("key")
         try:
             async with self._database.write() as session:
-                flags = self._build_flags(session)
+                experiments, flags = self._build(session, self._project_id)
                 if any(one.key == flag.get("key") for one in await flags.all_undeleted()):
                     return False
                 await ExperimentCreate.prepare(body)
-                experiments = self._build_experiments(session)
                 created = await experiments.create(validate(ExperimentCreate, body), self._user)
                 changes = {name: flag[name] for name in _FLAG_FIELDS if name in flag}
                 await flags.update(created.feature_flag, validate(FlagUpdate, changes), self._user)

@@ -90,8 +90,8 @@ async def export_project(
 class _Export:
     def __init__(self, database: Database, project: Project, results: ResultsService) -> None:
         self._database = database
+        self._counted = results
         self._project = project
-        self._results_of = results
 
     def part(self, name: str) -> AsyncIterator[list[bytes]]:
         """Return the lines of a part, in pages."""
@@ -154,7 +154,7 @@ class _Export:
         for experiment in await self._all_experiments():
             told: dict[str, JsonValue]
             try:
-                told = {"results": (await self._results_of.results(experiment)).model_dump(mode="json")}
+                told = {"results": (await self._counted.results(experiment)).model_dump(mode="json")}
             except AppError as refusal:  # a draft has none
                 told = {"results": None, "detail": refusal.detail}
             line = {"abacus": "result", "name": experiment.name, "feature_flag_key": experiment.feature_flag.key}

@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, cast
@@ -14,17 +14,15 @@ from rich.text import Text
 
 from app.accounts.projects.repository import OrganizationRepository
 from app.db.database import Database
-from app.db.models import Project, User
+from app.db.models import Project
 from app.events.imports.batches import refused_line
 from app.events.imports.files import MANIFEST, RefusedLines, SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.records import LineRefused
 from app.events.imports.run import ImportOptions, ImportRun
-from app.operations.transfer.experiments import ExperimentImport
+from app.operations.transfer.experiments import BuildServices, ExperimentImport
 
 _TOTAL: Final = 1_000
-
-BuildExperiments = Callable[[Database, Project, User], ExperimentImport]
 
 
 class ImportFormat(StrEnum):
@@ -55,8 +53,8 @@ async def import_files(
     project: Project,
     names: Sequence[str],
     options: ImportOptions,
+    build: BuildServices,
     errors: Console,
-    build: BuildExperiments,
 ) -> bool:
     """Import files, print the events by name and day, and return whether every line was taken."""
     files = [SourceFile(name, options.format) for name in names if Path(name).name != MANIFEST]
@@ -85,12 +83,12 @@ async def import_files(
 
 
 async def _import_experiments(
-    database: Database, project: Project, file: SourceFile, options: ImportOptions, build: BuildExperiments
+    database: Database, project: Project, file: SourceFile, options: ImportOptions, build: BuildServices
 ) -> None:
     """Create experiments, each in a transaction of its own, in the name of the oldest member of the organization."""
     async with database.read() as session:
         [member] = await OrganizationRepository(session, 0).members(project.organization_id, 1, 0)
-    experiments = build(database, project, member.user)
+    experiments = ExperimentImport(database, project, member.user, build)
     refused = RefusedLines(file, options.refused_folder)
     if not options.is_dry_run:
         refused.begin()

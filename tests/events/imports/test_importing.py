@@ -233,6 +233,20 @@ async def test_a_file_of_something_else_stops_early(
     assert "more than 3 lines were refused" in refusals[0]
 
 
+async def test_large_files_are_read_in_a_process_of_their_own(
+    importer: Importer, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.events.imports.files.LARGE_BYTES", 0)
+    told = {"$set": {"plan": "pro"}, "$browser": "Firefox"}
+    lines = [line(1, "ann", properties=told, person_id="p1"), line(2, "bob", person_id="p1"), b"no JSON"]
+    whole = write(tmp_path / "a.gz", lines)
+
+    assert await importer(whole) == ([{"imported": 2, "duplicates": 0, "refused": 1}], [])
+    [person] = (await service.read("/persons/"))["results"]
+    assert set(person["distinct_ids"]) == {"ann", "bob"}
+    assert (person["properties"]["plan"], person["properties"]["$initial_browser"]) == ("pro", "Firefox")
+
+
 async def test_erasing_a_person_forgets_what_imports_know(importer: Importer, service: Service, tmp_path: Path) -> None:
     await importer(write(tmp_path / "a.ndjson", [line(1, "ann", person_id="p1")]))
     [person] = (await service.read("/persons/"))["results"]

@@ -91,6 +91,8 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "multiple_variants": 1,
         "analysed": 1,
         "without_group": 0,
+        "holdout": 0,
+        "holdout_events": 0,
     }
     assert (body["unit"], body["lost_variants"]) == ("persons", {})
 
@@ -213,7 +215,11 @@ def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
     hours = ticks(start, start + dt.timedelta(hours=5), "hour", ZoneInfo("UTC"))
     window = Window(since, since + 6 * hour)
     once = evaluations(columns)
-    return count_exposures(once, once, hours, window, lambda inside: Ledger.of(inside, 2), 2)
+
+    def ledgers(inside: FactColumns) -> tuple[Ledger, Ledger]:
+        return Ledger.of(inside, 2), Ledger.of_held_out(inside, 2, "exclude", 0)
+
+    return count_exposures(once, once, hours, window, ledgers, 2)
 
 
 async def test_interval_that_is_too_short_for_the_experiment_is_refused(service: Service) -> None:

@@ -1,5 +1,6 @@
 """Typed metrics, and who is exposed, through the API."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -244,6 +245,23 @@ async def test_only_matured_persons_count_where_the_experiment_says_so(service: 
     found = await analyses(service, *events, metrics=metrics, only_count_matured_users=True)
 
     assert [sums(one)["test"] for one in found] == [[1, 1], [0, 0]]
+
+
+async def test_persons_mature_without_any_new_event(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = await service.create_experiment(
+        end_date=None, filters={}, metrics=[mean(conversion_window=1)], only_count_matured_users=True
+    )
+    await service.capture(
+        exposure("ann", "test", at(1, "09:00:00")), event("purchase", "ann", at(1, "10:00:00")), event("other", "bob")
+    )
+    found = []
+    for now in (at(2, "08:59:59"), at(2, "09:00:00")):
+        moment = dt.datetime.fromisoformat(now)
+        monkeypatch.setattr("app.metrics.queries.service.utc_now", lambda moment=moment: moment)
+        [metric] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+        found.append(sums(metric["analysis"])["test"])
+
+    assert found == [[0, 0], [1, 1]]
 
 
 async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(service: Service) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from app.metrics.aggregation.contacts import ContactCounts
 from app.metrics.aggregation.conversion_times import ConversionTimes
 from app.metrics.aggregation.counts import BucketedCounts, Counts
 from app.metrics.aggregation.exposures import ExposureCounts
@@ -50,6 +51,7 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
     SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
     ValueCounts: st.builds(ValueCounts, floats(5, VARIANTS, BUCKETS).map(about_zero), st.just(np.zeros((1, 4)))),
+    ContactCounts: st.builds(ContactCounts, integers(3)),
     Participants: st.builds(Participants, *[integers(PERSONS)] * 4),
     ExposureCounts: st.builds(
         ExposureCounts,
@@ -60,6 +62,8 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
         NUMBERS,
         NUMBERS,
         integers(1),
+        NUMBERS,
+        NUMBERS,
     ),
 }
 # What stays as it is when time goes on.

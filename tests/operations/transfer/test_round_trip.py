@@ -13,11 +13,9 @@ from rich.console import Console
 from app.db.database import Database
 from app.db.models import Project
 from app.events.imports.run import ImportOptions
-from app.experiments.results.dependencies import build_results
-from app.metrics.facts.materializer import Materializer
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import import_files
-from app.operations.transfer.wiring import build_experiment_import
+from app.operations.transfer.wiring import experiment_services, results_of
 from tests.conftest import new_service
 from tests.support.service import TREND, Service, event, exposure
 
@@ -35,8 +33,7 @@ async def other(client: httpx.AsyncClient, database: Database) -> Service:
 async def export(database: Database, service: Service, folder: Path, parts: list[str]) -> dict[str, list[Json]]:
     async with database.read() as session:
         project = await session.get_one(Project, service.project_id)
-    results = build_results(database, Materializer(database), project)
-    await export_project(database, project, results, folder, parts, lambda _part, _lines: None)
+    await export_project(database, project, results_of(database, project), folder, parts, lambda _part, _lines: None)
     return {part: [json.loads(line) for line in gzip.open(folder / f"{part}.ndjson.gz")] for part in parts}
 
 
@@ -44,7 +41,7 @@ async def bring_in(database: Database, service: Service, folder: Path, parts: li
     async with database.read() as session:
         project = await session.get_one(Project, service.project_id)
     names = [str(folder / f"{part}.ndjson.gz") for part in parts]
-    return await import_files(database, project, names, ImportOptions(), Console(quiet=True), build_experiment_import)
+    return await import_files(database, project, names, ImportOptions(), experiment_services, Console(quiet=True))
 
 
 async def fill(service: Service) -> None:

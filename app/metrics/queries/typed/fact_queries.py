@@ -119,9 +119,9 @@ class _Counting:
         return FactQuery(
             event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
             window=replace(window, since=window.since - (self.lookback or 0), until=until),
-            variants=self.scope.variants,
+            variants=self.scope.exposure_variants,
             count=self._counter(),
-            decode_counts=self._decode,
+            decode_counts=None if self._awaits_maturity else self._decode,
             additive_over="actors" if self._is_additive else None,
             parameters=("typed", *self._parameters()),
         )
@@ -129,17 +129,20 @@ class _Counting:
     def _parameters(self) -> tuple[str, ...]:
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.handling, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
         )
 
     @property
+    def _awaits_maturity(self) -> bool:
+        """Whether persons are counted some time after their exposure, and so without any new fact."""
+        return self.rules.only_matured and self._has_deadline
+
+    @property
     def _is_additive(self) -> bool:
         """Whether counts are sums of whole numbers over persons, which new facts can be added to."""
-        if self.rules.only_matured and self._has_deadline:
-            return False
         match self.metric:
             case MeanMetric() as mean:
                 if mean.source.math in DISTINCT or _outliers(mean) is not None:
@@ -205,7 +208,7 @@ class _Counting:
 
     def _matured(self, ledger: Ledger, starts: Times, ends: Times) -> tuple[Ledger, Times, NDArray[np.bool_]]:
         """Return the persons who are counted by now, from when on each of them is, and which they are."""
-        if not (self.rules.only_matured and self._has_deadline):
+        if not self._awaits_maturity:
             return ledger, starts, np.ones(len(ledger), dtype=np.bool_)
         now = int(self.scope.now.timestamp() * 1_000_000)
         is_mature = ends <= now

@@ -1,0 +1,1 @@
+"""Experiments on feature flags that existed before them."""

@@ -1,0 +1,1 @@
+"""The analysis of a holdout: held-out persons against everybody else who met its flags."""
