@@ -71,7 +71,7 @@ COSTS: Mapping[str, tuple[Request, int]] = {
         lambda service: service.request("PATCH", "/experiments/1/", json={"name": "Other"}, headers={"If-Match": "*"}),
         7,
     ),
-    "a deletion": (lambda service: service.delete("/experiments/1/"), 6),
+    "a deletion": (lambda service: service.delete("/experiments/1/"), 8),
     "a flag": (lambda service: service.get("/feature_flags/1/"), 3),
     "all flags": (lambda service: service.get("/feature_flags/"), 5),
     "the project": (lambda service: service.get("/"), 2),

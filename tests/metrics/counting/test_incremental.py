@@ -189,7 +189,7 @@ async def live_through(
             sent += [] if step == "sent again" else stored_under(persons, step)
             await append(database, project_id, sent)
         metrics = queries(hours, edit)
-        assert all(metric.is_incremental for metric in metrics)
+        assert all(metric.is_kept for metric in metrics)
         series = await facts.catch_up(metrics)
         added = [shown(await facts.count(metric, series)) for metric in metrics]
         counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
@@ -281,7 +281,7 @@ def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
         properties |= {"$feature_flag": "checkout", "$feature_flag_response": str(event["variant"])}
     elif event["variant"]:
         properties |= {"$feature/checkout": event["variant"]}
-    if event["company"]:
+    if event.get("company"):
         properties[group_property(0)] = event["company"]
     time = to_microseconds(START + event["hour"] * HOUR)
     return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))

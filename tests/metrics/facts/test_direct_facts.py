@@ -160,7 +160,7 @@ async def store(service: Service, database: Database, *events: tuple[str, str]) 
     async with database.write() as session:
         await EventRepository(session, service.project_id).append(
             [
-                NewEvent(uuid4(), name, "ann", number, 1_000 + number, 0, text)
+                NewEvent(uuid4(), name, "ann", number + 1, 1_000 + number, 0, text)
                 for number, (name, text) in enumerate(events)
             ]
         )
