@@ -1,9 +1,10 @@
 """The analysis of a holdout, as clients read it."""
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.analysis.schemas import SampleRatioRead
 from app.experiments.exposures.schemas import DateRangeRead
+from app.experiments.scorecard.examples import METRIC_ANALYSIS_EXAMPLE, SCORECARD_EXAMPLE
 from app.experiments.scorecard.schemas import MetricAnalysisRead
 from app.http.schemas import ResponseBody
 
@@ -23,6 +24,22 @@ class HoldoutExperimentRead(ResponseBody):
 
 
 class HoldoutAnalysisRead(ResponseBody):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "holdout_id": 1,
+                    "date_range": SCORECARD_EXAMPLE["date_range"],
+                    "experiments": [{"id": 1, "name": "Checkout button"}],
+                    "experiments_left_out": [],
+                    "persons": {"held_out": 100, "others": 900, "both": 0},
+                    "sample_ratio_mismatch": SCORECARD_EXAMPLE["sample_ratio_mismatch"],
+                    "metric": METRIC_ANALYSIS_EXAMPLE,
+                }
+            ]
+        }
+    )
+
     holdout_id: int = Field(examples=[1])
     date_range: DateRangeRead = Field(description="From the start of the first experiment until now.")
     experiments: list[HoldoutExperimentRead] = Field(description="The experiments of the holdout that have started.")

@@ -15,6 +15,29 @@ _RATIO: Final[dict[str, JsonValue]] = {
 # The split is tested once, for the experiment.
 _ANALYSIS: Final[dict[str, JsonValue]] = {**ANALYSIS_EXAMPLE, "sample_ratio_mismatch": None}
 
+METRIC_ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "metric_id": "primary",
+    "uuid": None,
+    "metric_type": None,
+    "name": "Checkout button",
+    "role": "primary",
+    "goal": "increase",
+    "status": "ok",
+    "detail": "",
+    "measure": "",
+    "exposed": None,
+    "step_counts": {"control": [1000, 100], "test": [1000, 150]},
+    "step_names": None,
+    "capped": None,
+    "numerator_capped": None,
+    "denominator_capped": None,
+    "counts": [
+        {"key": "control", "success_count": 100, "failure_count": 900},
+        {"key": "test", "success_count": 150, "failure_count": 850},
+    ],
+    "analysis": _ANALYSIS,
+}
+
 SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
     "date_range": {
         "date_from": "2022-11-01T00:00:00+00:00",
@@ -25,30 +48,7 @@ SCORECARD_EXAMPLE: Final[dict[str, JsonValue]] = {
     "unit": "persons",
     "attribution": "events",
     "lost_variants": {},
-    "metrics": [
-        {
-            "metric_id": "primary",
-            "uuid": None,
-            "metric_type": None,
-            "name": "Checkout button",
-            "role": "primary",
-            "goal": "increase",
-            "status": "ok",
-            "detail": "",
-            "measure": "",
-            "exposed": None,
-            "step_counts": {"control": [1000, 100], "test": [1000, 150]},
-            "step_names": None,
-            "capped": None,
-            "numerator_capped": None,
-            "denominator_capped": None,
-            "counts": [
-                {"key": "control", "success_count": 100, "failure_count": 900},
-                {"key": "test", "success_count": 150, "failure_count": 850},
-            ],
-            "analysis": _ANALYSIS,
-        }
-    ],
+    "metrics": [METRIC_ANALYSIS_EXAMPLE],
 }
 TIMESERIES_EXAMPLE: Final[dict[str, JsonValue]] = {
     "metric_id": "primary",

@@ -327,7 +327,9 @@ async def test_unknown_aggregation_is_refused_by_name(service: Service, insight:
         f"Filters are not valid (math {named} is not supported: use one of total, dau"
     )
     assert analysis["detail"] == response.json()["detail"]
-    assert [one["detail"] for one in health["findings"] if one["code"] == "NO_METRIC"] == [response.json()["detail"]]
+    [finding] = health["findings"]
+    assert finding["code"] == "FILTER_NOT_UNDERSTOOD"
+    assert response.json()["detail"] in finding["detail"]
 
 
 async def test_known_aggregation_may_be_written_in_any_case(service: Service) -> None:
