@@ -13,6 +13,7 @@ EXPERIMENTS = ("POST", f"{PROJECT}experiments/")
 FLAGS = ("POST", f"{PROJECT}feature_flags/")
 ACTIONS = ("POST", f"{PROJECT}actions/")
 COHORTS = ("POST", f"{PROJECT}cohorts/")
+HOLDOUTS = ("POST", f"{PROJECT}experiment_holdouts/")
 SAVED_METRICS = ("POST", f"{PROJECT}experiment_saved_metrics/")
 EARLIEST, END = dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2022, 11, 15, tzinfo=dt.UTC)
 
@@ -262,6 +263,18 @@ SAVED_METRIC: Mapping[str, Document] = {
     "steps": Document(4, 5_000, lambda unique, size: saved_metric(unique, *[[]] * size)),
     **lists_of("a step", saved_metric, "event"),
 }
+HOLDOUT: Mapping[str, Document] = {
+    "filters": Document(
+        1,
+        50_000,
+        lambda unique, size: {"name": unique, "filters": [{"rollout_percentage": 10, "properties": []}] * size},
+    ),
+    "length of the description": Document(
+        50,
+        1_500_000,
+        lambda unique, size: {"name": unique, "description": "x" * size, "filters": [{"rollout_percentage": 10}]},
+    ),
+}
 PERSON = f"{PROJECT}persons/{{person_id}}/"
 OTHERS: Mapping[Route, Mapping[str, Document]] = {
     ("PATCH", PROJECT): lists_of("a filter of test accounts", _project, "person"),
@@ -323,6 +336,7 @@ KINDS: Sequence[tuple[Route, Mapping[str, Document], str]] = (
     (ACTIONS, ACTION, "{action_id}/"),
     (COHORTS, COHORT, "{cohort_id}/"),
     (SAVED_METRICS, SAVED_METRIC, "{saved_metric_id}/"),
+    (HOLDOUTS, HOLDOUT, "{holdout_id}/"),
 )
 
 
