@@ -264,11 +264,6 @@ SAVED_METRIC: Mapping[str, Document] = {
     **lists_of("a step", saved_metric, "event"),
 }
 HOLDOUT: Mapping[str, Document] = {
-    "filters": Document(
-        1,
-        50_000,
-        lambda unique, size: {"name": unique, "filters": [{"rollout_percentage": 10, "properties": []}] * size},
-    ),
     "length of the description": Document(
         50,
         1_500_000,
@@ -359,7 +354,7 @@ def _with_kind_of_cohort(target: Target, body: JsonDict) -> Target:
 
 def dimensions() -> Iterator[Dimension]:
     for created, ways, object_path in KINDS:
-        methods = ("PATCH",) if created == SAVED_METRICS else ("PUT", "PATCH")
+        methods = ("PATCH",) if created in {SAVED_METRICS, HOLDOUTS} else ("PUT", "PATCH")
         for route in (created, *((method, created[1] + object_path) for method in methods)):
             for name, way in ways.items():
                 if route[0] == "POST" or ways is not EXPERIMENT or name != "variants":  # those of an experiment stay
