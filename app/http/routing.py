@@ -1,7 +1,7 @@
 """Methods of paths, responses for other methods, and content negotiation."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
@@ -66,13 +66,15 @@ def _with_general(methods: set[str]) -> list[str]:
     return [*allowed, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
 
 
-def answer_other_methods(router: APIRouter, guard: Depends) -> None:
+def answer_other_methods(router: APIRouter, guard: Depends, *, shared: Collection[str] = ()) -> None:
     """Answer OPTIONS, and undeclared methods of the router's paths with 405, once ``guard`` authenticated the caller.
 
     Call it after all routes are declared. Otherwise an unauthenticated caller could learn which paths exist from 405
-    versus 404.
+    versus 404. ``shared`` are paths below the router's that another router does it for.
     """
     for path, methods in _declared_methods([router]).items():
+        if path.removeprefix(router.prefix) in shared:
+            continue
         router.add_api_route(
             path.removeprefix(router.prefix),
             _describe_or_refuse,

@@ -164,10 +164,19 @@ class Question:
         """Whether an evaluator answers, if it does, what it would answer knowing all; these are documented."""
         if None in self.properties.values() and not is_compared(agent):  # older ones read null in ways of their own
             return False
+        if agent.startswith("posthog-python/6") and self.searches_truth_values:  # it searches `True` and `False`
+            return False
         # To this one 7 may be 7.0. It passes over the condition, and a later one may give another variant.
         compared = [value for key, value in self.properties.items() if key in {"plan", "size"}]
         has_whole_number = any(isinstance(value, int | float) and value == int(value) for value in compared)
         return not (agent.startswith("posthog-node/5") and has_whole_number and len(self.filters["groups"]) > 1)
+
+    @property
+    def searches_truth_values(self) -> bool:
+        """Whether a regular expression may be searched for in the text of a truth value."""
+        conditions = [one for group in self.filters["groups"] for one in group.get("properties", [])]
+        searches = any("regex" in str(one.get("operator")) for one in [*conditions, *self.criteria["values"]])
+        return searches and any(isinstance(value, bool) for value in self.properties.values())
 
     def answer_of_the_server(self) -> list[object]:
         """Return the value of the flag, and its payload."""

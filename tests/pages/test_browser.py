@@ -106,7 +106,7 @@ async def test_every_experiment_is_listed_and_leads_to_its_verdict(seen: Any) ->
 
     assert seen["listed"] == ["Planned", "Nothing yet", "Blue button", "More views", "Checkout button"]
     assert pages["funnel"]["verdict"] == "Ship it: test"
-    assert pages["unhealthy"]["verdict"] == "No decision"
+    assert pages["unhealthy"]["verdict"] == "No decision: control"
     assert pages["draft"]["verdict"] == "Not launched yet"
     assert kinds(pages["funnel"]) == ["densities", "differences", "days", "exposures", "funnel"]
     assert kinds(pages["trend"]) == ["densities", "differences", "days", "exposures"]

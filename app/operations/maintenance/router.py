@@ -3,11 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.accounts.auth.dependencies import UserDep, require_scope
+from app.accounts.auth.dependencies import UserDep, get_project, require_scope
 from app.common.errors import NotFound, ValidationFailed
 from app.http.request_body import body_of
+from app.http.routing import answer_other_methods
 from app.operations.maintenance.dependencies import ErasureDep
 from app.operations.maintenance.schemas import PersonsDeletion
 from app.people.directory.dependencies import PersonId
@@ -67,3 +69,6 @@ def _read_boolean(text: str | None) -> bool:
     if found is None:
         raise ValidationFailed(f"delete_events is true or false, got {text[:100]!r}", attr="delete_events")
     return found
+
+
+answer_other_methods(router, Depends(get_project), shared=["/{person_id}/"])  # of which persons declare most

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, model_validator
 
 from app.common import limits
 from app.http.fields import Boolean, IsList, OptionalText, StorableJson, refusal
@@ -24,7 +24,12 @@ def _as_list(value: object) -> object:
 
 
 Properties: TypeAlias = Annotated[
-    list[JsonValue], IsList, BeforeValidator(_as_list), StorableJson, Field(description="Conditions on the event.")
+    list[JsonValue],
+    IsList,
+    BeforeValidator(_as_list),
+    StorableJson,
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {}}, {"type": "null"}]}),
+    Field(description="Conditions on the event."),
 ]
 Percentile: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
 Length: TypeAlias = Annotated[int, Field(ge=1, le=_LONGEST_WINDOW, strict=True)]
