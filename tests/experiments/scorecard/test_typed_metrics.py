@@ -20,6 +20,10 @@ def mean(counted: str = "purchase", math: str = "total", **more: Any) -> Body:
     return {"metric_type": "mean", "source": node(counted, math=math, **source), **more}
 
 
+def mean_of(source: Body) -> Body:
+    return {"metric_type": "mean", "source": source}
+
+
 def revenue(**more: Any) -> Body:
     return mean(math="sum", math_property="amount", **more)
 
@@ -291,6 +295,9 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
     [
         (mean(math="sum"), "metrics__0__source"),
         ({**mean(), "bogus": 1}, "metrics__0__bogus"),
+        (mean_of({"kind": "EventsNode", "event": "x", "id": 1}), "metrics__0__source"),
+        (mean_of({"kind": "ActionsNode", "event": "x", "id": 1}), "metrics__0__source"),
+        (mean_of({"kind": "ActionsNode", "id": False}), "metrics__0__source__id"),
         ({"metric_type": "mean", "source": {"kind": "EventsNode"}}, "metrics__0__source"),
         ({"metric_type": "mean", "source": {"kind": "EventsNode", "event": "x", "math": "median"}}, None),
         (funnel(), "metrics__0__series"),

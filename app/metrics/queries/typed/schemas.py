@@ -60,7 +60,9 @@ class Node(StrictBody):
     event: OptionalText = Field(
         default=None, description="The event's name, of an `EventsNode`.", examples=["purchase"]
     )
-    id: int | None = Field(default=None, description="The action's id, of an `ActionsNode`.")
+    id: Annotated[int, Field(strict=True)] | None = Field(
+        default=None, description="The action's id, of an `ActionsNode`."
+    )
     name: OptionalText = None
     custom_name: OptionalText = None
     properties: Properties = Field(default=[])
@@ -69,8 +71,12 @@ class Node(StrictBody):
     def _require_source(self) -> Self:
         if self.kind == "EventsNode" and not self.event:
             raise refusal("An EventsNode needs the name of an event in `event`.", "required")
+        if self.kind == "EventsNode" and self.id is not None:
+            raise refusal("An EventsNode has no `id`: its event is named in `event`.")
         if self.kind == "ActionsNode" and self.id is None:
             raise refusal("An ActionsNode needs the id of an action in `id`.", "required")
+        if self.kind == "ActionsNode" and self.event is not None:
+            raise refusal("An ActionsNode has no `event`: its action is named in `id`.")
         return self
 
 
