@@ -139,5 +139,5 @@ async def test_connections_in_use_are_reported(client: httpx.AsyncClient, databa
     idle = await scrape(client)
 
     name = "abacus_database_connections_in_use"
-    assert (busy(name, pool="writing"), idle(name, pool="writing")) == (1, 0)
+    assert busy(name, pool="writing") - idle(name, pool="writing") == 1  # other databases of the process have their own
     assert idle("abacus_database_connections_limit", pool="writing") == 5
