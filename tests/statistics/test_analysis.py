@@ -380,9 +380,13 @@ configs = st.builds(
 # So far apart that the nodes of a narrow one are rounded away.
 FAR_APART = [(2, 0.0, 1.0), (2, 1.0, 2.0), (2, -94311722269.0, 1.0), (1, 0.0, 1.0), (1, 0.0, 1.0), (2, 2.6e39, 1.0)]
 
+# The square of a relative difference is beyond the largest float.
+BEYOND = [(2, 1.401298464324817e-45, 1.0), (2, 0.0, 1.0), (2, 1.8788340662190666e109, 2.0)]
+
 
 @settings(max_examples=examples(25))
 @example(variants=means_of(FAR_APART), config=AnalysisConfig(is_sequential=False))
+@example(variants=means_of(BEYOND), config=AnalysisConfig())
 @given(variants=st.one_of(funnels, count_variants, mean_variants), config=configs)
 def test_any_counts_give_consistent_analysis(
     variants: Sequence[FunnelVariant | CountVariant | MeanVariant], config: AnalysisConfig

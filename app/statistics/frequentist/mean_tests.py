@@ -34,10 +34,10 @@ def fieller_interval(baseline: Sample, sample: Sample, factor: float) -> Interva
     E. C. Fieller, *Some problems in interval estimation*, JRSS B 16 (1954).
     """
     mean = mean_of(baseline)
-    ratio, own = mean_of(sample) / mean, (deviation_of(sample) / mean) ** 2
-    base = (deviation_of(baseline) / mean) ** 2
+    ratio, own, base = mean_of(sample) / mean, deviation_of(sample) / mean, deviation_of(baseline) / mean
+    own, base = own * own, base * base  # which may be infinite, where a power would be an error
     rest = 1 - factor * factor * base
-    if not (rest > 0 and own + ratio * ratio * base > 0 and math.isfinite(ratio * ratio)):
+    if not (rest > 0 and own + ratio * ratio * base > 0 and math.isfinite(own) and math.isfinite(ratio * ratio)):
         return None
     root = factor * math.sqrt(max(own + ratio * ratio * base - factor * factor * base * own, 0.0))
     return (ratio - root) / rest - 1, (ratio + root) / rest - 1
