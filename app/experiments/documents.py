@@ -1,7 +1,7 @@
 """The documents of an experiment, as they are stored and as its flag takes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, JsonValue
 
@@ -13,6 +13,28 @@ from app.experiments.schemas import VARIANTS, ExperimentUpdate
 from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.metrics.queries.typed.schemas import MetricBody, copies_of
 from app.properties.budget import size_of
+
+# The fields of an experiment that are stored as a client sends them, and exported.
+STORED_AS_SENT: Final = (
+    "name",
+    "description",
+    "start_date",
+    "end_date",
+    "parameters",
+    "secondary_metrics",
+    "filters",
+    "metrics",
+    "metrics_secondary",
+    "exposure_criteria",
+    "saved_metrics_ids",
+    "only_count_matured_users",
+    "circuit_breakers",
+    "archived",
+    "conclusion",
+    "conclusion_comment",
+    "stats_config",
+    "decision_criteria",
+)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # what a column takes

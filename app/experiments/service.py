@@ -21,6 +21,7 @@ from app.experiments.automation.schemas import read_schedule, stored_schedule
 from app.experiments.compared_variants import refuse_impossible_exclusions
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
+    STORED_AS_SENT,
     aggregation_group_type_index,
     copied_fields,
     participants,
@@ -53,28 +54,6 @@ from app.http.request_body import validate
 
 _MAX_NAME_CHARACTERS = 400
 _COPY = " (Copy)"
-
-_STORED_AS_SENT = (
-    "name",
-    "description",
-    "start_date",
-    "end_date",
-    "parameters",
-    "secondary_metrics",
-    "filters",
-    "metrics",
-    "metrics_secondary",
-    "exposure_criteria",
-    "saved_metrics_ids",
-    "only_count_matured_users",
-    "circuit_breakers",
-    "archived",
-    "conclusion",
-    "conclusion_comment",
-    "stats_config",
-    "decision_criteria",
-)
-
 
 _DOCUMENTS = frozenset({"parameters", "secondary_metrics", "filters", "metrics", "metrics_secondary"})
 
@@ -240,7 +219,7 @@ class ExperimentService:
         if sent & _DOCUMENTS:
             documents = {field: getattr(experiment, field) for field in _DOCUMENTS}
             refuse_large(documents | {field: plain(getattr(body, field)) for field in sent & _DOCUMENTS}, documents)
-        for field in _STORED_AS_SENT:
+        for field in STORED_AS_SENT:
             if field in sent:
                 setattr(experiment, field, plain(getattr(body, field)))
         await self._plan(experiment, body, changed_by, is_started=start is None and experiment.start_date is not None)

@@ -17,6 +17,7 @@ from app.common.timestamps import from_microseconds, write_moment
 from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, Project
 from app.events.repository import EventQueries, EventRepository, StoredEvent
+from app.experiments.documents import STORED_AS_SENT
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.service import ResultsService
 from app.people.directory.repository import DirectoryRepository
@@ -32,25 +33,6 @@ class ExportPart(StrEnum):
     results = "results"
 
 
-EXPERIMENT_FIELDS: Final = (
-    "name",
-    "description",
-    "start_date",
-    "end_date",
-    "parameters",
-    "secondary_metrics",
-    "filters",
-    "metrics",
-    "metrics_secondary",
-    "exposure_criteria",
-    "saved_metrics_ids",
-    "only_count_matured_users",
-    "archived",
-    "conclusion",
-    "conclusion_comment",
-    "stats_config",
-    "decision_criteria",
-)
 FLAG_FIELDS: Final = ("key", "name", "filters", "active", "deleted", "ensure_experience_continuity")
 _EVENTS_AT_A_TIME: Final = 10_000
 _PERSONS_AT_A_TIME: Final = 128
@@ -143,7 +125,7 @@ class _Export:
             _encode(
                 {
                     "abacus": "experiment",
-                    "experiment": _fields(experiment, EXPERIMENT_FIELDS),
+                    "experiment": _fields(experiment, STORED_AS_SENT),
                     "feature_flag": _fields(experiment.feature_flag, FLAG_FIELDS),
                 }
             )
