@@ -47,7 +47,7 @@ def is_for_rest_api(path: str, headers: Mapping[str, str], resources: frozenset[
 def answer_sdk(request: Request, resources: frozenset[str]) -> Response | None:
     """Return an answer without content for an SDK whose address no route has; None for all other callers.
 
-    An SDK is whoever sends no key, and either comes from a page of another origin or names a project by its token.
+    A request of an SDK has no key, and either comes from a page of another origin or names a project by its token.
     """
     path = path_as_sent(request).removeprefix(request.scope.get("root_path", ""))
     headers = request.headers
