@@ -19,8 +19,8 @@ class ReleasedTimes:
     async def of(self, experiment: Experiment) -> list[Span]:
         """Return when a started experiment ran and its flag was on.
 
-        While a flag is off it answers the same to everyone, and the persons it would hold out do not show. Before it was
-        created, a flag counts as it was when it was created.
+        While a flag is off it answers the same to everyone, and the persons it would hold out do not show. Before it
+        was created, a flag counts as it was when it was created.
         """
         flag, start = experiment.feature_flag, experiment.start_date
         if start is None:
