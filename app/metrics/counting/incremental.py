@@ -27,7 +27,7 @@ from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
 from app.metrics.facts.series import SeriesDefinition
-from app.metrics.facts.series_facts import SeriesFacts
+from app.metrics.facts.stores import FactReader, FactStore
 from app.people.persons.merge_log import NO_MERGES, MergedPersons, MergeLog
 from app.people.persons.repository import PersonRepository
 
@@ -89,12 +89,14 @@ class MetricCounter(Generic[CountsT]):
     def __init__(
         self,
         session: AsyncSession,
+        store: FactStore,
         project_id: int,
         metric: FactQuery[CountsT],
         series: MaterializedSeries,
         cohorts: CohortMembers,
     ) -> None:
         self._session = session
+        self._store = store
         self._persons = PersonRepository(session, project_id)
         self._conditions = ConditionService(session, project_id, cohorts, self._read)
         self._counts = CountRepository(session, project_id)
@@ -167,11 +169,11 @@ class MetricCounter(Generic[CountsT]):
         [later] = await self._source([definition]).since(beginning, self._high_water_mark)
         return self._in_the_future(place, later)
 
-    def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> SeriesFacts:
+    def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> FactReader:
         ids = [self._series.ids[definition.digest] for definition in definitions]
-        return SeriesFacts(self._session, ids, self._metric.variants, columns)
+        return self._store.read(self._session, ids, self._metric.variants, columns)
 
-    def _all_sources(self) -> SeriesFacts:
+    def _all_sources(self) -> FactReader:
         """Return the series of an incremental query: one for each event set, without values."""
         event_sets = self._metric.event_sets
         return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
@@ -224,7 +226,7 @@ class MetricCounter(Generic[CountsT]):
         return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
 
     async def _difference(
-        self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
+        self, known: Counted[CountsT], source: FactReader, touched: NDArray[np.int64]
     ) -> CountsT | None:
         """Return what some persons contribute now, minus what they contributed to the stored count."""
         are_persons = self._metric.counts_persons  # the log of merges does not know the numbers of other actors
