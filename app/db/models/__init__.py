@@ -8,7 +8,7 @@ from app.db.models.cohort import Cohort, CohortDistinctId
 from app.db.models.cookieless_salt import CookielessSalt
 from app.db.models.event import Event, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
-from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
+from app.db.models.fact import ActorKey, ClickHouseMigration, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
@@ -22,6 +22,7 @@ __all__ = [
     "ActivityEntry",
     "ActorKey",
     "Base",
+    "ClickHouseMigration",
     "Cohort",
     "CohortDistinctId",
     "CookielessSalt",

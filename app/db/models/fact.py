@@ -2,7 +2,18 @@
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, PrimaryKey, utc_now
@@ -22,6 +33,11 @@ class Series(Base):
     # Events before this time had been removed when the series was created: it cannot count earlier times.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    is_in_clickhouse: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # ClickHouse knows no transactions. The last event of facts that are being inserted there: where it is beyond the
+    # watermark and nobody inserts, an attempt was interrupted. Then some facts may have been stored twice.
+    inserting_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    may_repeat: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class SeriesVariant(Base):
@@ -68,6 +84,15 @@ class ActorKey(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     property: Mapped[str] = mapped_column(String(400))
     key: Mapped[str] = mapped_column(String(400))
+
+
+class ClickHouseMigration(Base):
+    """A numbered step of the schema in ClickHouse that was run."""
+
+    __tablename__ = "clickhouse_migration"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    applied_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 
 class Count(Base):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, M
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from app.common.errors import Unavailable
 from app.common.progress import Progress
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
@@ -136,11 +137,16 @@ class Materializer:
             found = await FactRepository(session, project_id).find(definitions)
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
-            return found
+            return self._within_reach(found)
         async with self._database.write() as session:
             facts = FactRepository(session, project_id)
-            await facts.create(missing)
-            return await facts.find(definitions)
+            await facts.create(missing, in_clickhouse=not self._facts.is_beside_events)
+            return self._within_reach(await facts.find(definitions))
+
+    def _within_reach(self, found: dict[str, StoredSeries]) -> dict[str, StoredSeries]:
+        if self._facts.is_beside_events and any(series.is_in_clickhouse for series in found.values()):
+            raise Unavailable("Facts of this metric are in ClickHouse, which the settings do not name.")
+        return found
 
     async def _catch_up(
         self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int, deadline: float

@@ -18,9 +18,9 @@ from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
-_FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
+FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
-_BY_PERSON = operator.itemgetter(_FACT_COLUMNS.index("person_id"))
+_BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class StoredSeries:
     definition: SeriesDefinition
     watermark: int
     events_since: int
+    is_in_clickhouse: bool = False
 
 
 class SeriesGone(LookupError):
@@ -53,16 +54,19 @@ class FactRepository:
         """Return the series that exist, by the digest of their definition."""
         by_digest = {definition.digest: definition for definition in definitions}
         rows = await self._session.execute(
-            select(Series.id, Series.digest, Series.watermark, Series.events_since).where(
+            select(Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse).where(
                 Series.project_id == self._project_id, Series.digest.in_(by_digest)
             )
         )
         return {
-            row.digest: StoredSeries(row.id, by_digest[row.digest], row.watermark, row.events_since) for row in rows
+            row.digest: StoredSeries(
+                row.id, by_digest[row.digest], row.watermark, row.events_since, row.is_in_clickhouse
+            )
+            for row in rows
         }
 
-    async def create(self, definitions: Sequence[SeriesDefinition]) -> None:
-        """Create series; existing ones stay unchanged."""
+    async def create(self, definitions: Sequence[SeriesDefinition], *, in_clickhouse: bool = False) -> None:
+        """Create series, whose facts will be here or in ClickHouse; existing ones stay unchanged."""
         # Locked, so that a removal of events comes either before the series is created or after it has read them.
         events_since = await self._session.scalar(
             select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
@@ -73,6 +77,7 @@ class FactRepository:
                 "digest": definition.digest,
                 "definition": definition.canonical(),
                 "events_since": events_since,
+                "is_in_clickhouse": in_clickhouse,
             }
             for definition in definitions
         ]
@@ -86,17 +91,24 @@ class FactRepository:
         )
         return {row.id: row.watermark for row in rows}
 
-    async def lock(self, digests: Mapping[int, str]) -> Mapping[int, int]:
+    async def in_clickhouse(self, series_ids: Iterable[int]) -> Mapping[int, bool]:
+        """Return which of some series have their facts in ClickHouse, and whether some may be there twice."""
+        rows = await self._session.execute(
+            select(Series.id, Series.may_repeat).where(Series.id.in_(list(series_ids)), Series.is_in_clickhouse)
+        )
+        return {row.id: row.may_repeat for row in rows}
+
+    async def lock(self, digests: Mapping[int, str], *, in_clickhouse: bool = False) -> Mapping[int, int]:
         """Return the watermarks, locked until the transaction ends.
 
         Raises
         ------
         SeriesGone
-            When one was removed, even if another series has its id by now.
+            When one was removed, even if another series has its id by now, or moved to or from ClickHouse.
         """
         rows = await self._session.execute(
             select(Series.id, Series.watermark)
-            .where(Series.project_id == self._project_id, is_one_of(digests))
+            .where(Series.project_id == self._project_id, is_one_of(digests), Series.is_in_clickhouse == in_clickhouse)
             .order_by(Series.id)
             .with_for_update()
         )
@@ -158,14 +170,30 @@ class FactRepository:
     async def remove_some(self, series_id: int, limit: int) -> bool:
         """Remove at most `limit` facts of a retired series, then the series itself; return whether it is gone."""
         # Locked, so that no writer that found the series earlier appends to it after the last facts were removed.
-        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+        await self.lock_one(series_id)
         place = select(Fact.sequence).where(Fact.series_id == series_id).order_by(Fact.sequence).offset(limit).limit(1)
         until = await self._session.scalar(place)
         facts = delete(Fact).where(Fact.series_id == series_id)
         await self._session.execute(facts if until is None else facts.where(Fact.sequence < until))
         if until is None:
-            await self._session.execute(delete(Series).where(Series.id == series_id))
+            await self.remove_series(series_id)
         return until is None
+
+    async def lock_one(self, series_id: int) -> None:
+        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
+        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+
+    async def remove_series(self, series_id: int) -> None:
+        """Remove a retired series whose facts were removed."""
+        await self._session.execute(delete(Series).where(Series.id == series_id))
+
+    async def are_there(self, series_ids: Collection[int]) -> bool:
+        """Whether some series still exist, and are not retired."""
+        found = select(func.count()).where(Series.id.in_(series_ids), Series.digest.not_like(f"{_RETIRED}%"))
+        return await self._session.scalar(found) == len(set(series_ids))
+
+    async def all_ids(self) -> Sequence[int]:
+        return (await self._session.scalars(select(Series.id).where(Series.project_id == self._project_id))).all()
 
     async def series_with(self, person_ids: Sequence[int]) -> set[int]:
         """Return the series that have a fact of one of the persons."""
@@ -182,9 +210,31 @@ class FactRepository:
         Rows are sorted by person, so that neighbors touch the same pages of the index of persons: 3.6 instead of 5.2
         microseconds of PostgreSQL's time per row, 1.6 of them without that index.
         """
+        for some in chunks(await self.to_rows(matches), _ROWS_AT_A_TIME):
+            await insert_rows(self._session, Fact, FACT_COLUMNS, some)
+
+    async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
+        """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
         codes = await self._intern(await asyncio.to_thread(_variants_of, matches))
-        for some in chunks(await asyncio.to_thread(_rows, matches, codes), _ROWS_AT_A_TIME):
-            await insert_rows(self._session, Fact, _FACT_COLUMNS, some)
+        return await asyncio.to_thread(_rows, matches, codes)
+
+    async def interrupted(self, series_ids: Iterable[int]) -> Sequence[int]:
+        """Return the series of which facts were being inserted into ClickHouse beyond the watermark; ``lock`` first."""
+        begun = Series.inserting_until > Series.watermark
+        return (await self._session.scalars(select(Series.id).where(Series.id.in_(list(series_ids)), begun))).all()
+
+    async def begin_inserting(self, series_ids: Iterable[int], until: int) -> None:
+        """Record that facts up to an event are about to be inserted into ClickHouse."""
+        await self._update(Series.id.in_(list(series_ids)), inserting_until=until)
+
+    async def expect_repeats(self, series_ids: Iterable[int]) -> None:
+        """Record that facts of some series are in ClickHouse more than once."""
+        await self._update(Series.id.in_(list(series_ids)), may_repeat=True)
+
+    async def _update(self, condition: ColumnElement[bool], **values: object) -> None:
+        await self._session.execute(
+            update(Series).where(condition).values(**values).execution_options(synchronize_session=False)
+        )
 
     async def _intern(self, values: Mapping[int, set[str]]) -> Mapping[int, Mapping[str, int]]:
         """Return a code for each variant text of each series; a new text gets the next code."""
@@ -215,12 +265,7 @@ class FactRepository:
         return codes
 
     async def move_watermarks(self, series_ids: Iterable[int], sequence: int) -> None:
-        await self._session.execute(
-            update(Series)
-            .where(Series.id.in_(list(series_ids)))
-            .values(watermark=sequence)
-            .execution_options(synchronize_session=False)
-        )
+        await self._update(Series.id.in_(list(series_ids)), watermark=sequence)
 
 
 def _variants_of(matches: Mapping[int, Sequence[Match]]) -> dict[int, set[str]]:

@@ -117,7 +117,7 @@ class SeriesFacts:
         """Read the facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
-            self._codes = await self._find_codes(distinct)
+            self._codes = await find_codes(self._session, distinct, self._variants)
         query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
         if len(distinct) == 1:
@@ -130,15 +130,6 @@ class SeriesFacts:
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    async def _find_codes(self, series_ids: Sequence[int]) -> tuple[Code, ...]:
-        """Return the codes of the variants; a series may have stored any number of others."""
-        rows = await self._session.execute(
-            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-            .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(self._variants))
-            .order_by(SeriesVariant.series_id, SeriesVariant.code)
-        )
-        return tuple(Code(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows)
-
     def _as_facts(self, columns: Columns) -> FactColumns:
         time, number = np.divmod(columns["moment"], self._other + 1)
         nothing = np.broadcast_to(np.int64(0), time.shape)
@@ -150,3 +141,13 @@ class SeriesFacts:
             value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+
+async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
+    """Return the codes of variants in the facts of series; a series may have stored any number of others."""
+    rows = await session.execute(
+        select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
+        .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(variants))
+        .order_by(SeriesVariant.series_id, SeriesVariant.code)
+    )
+    return tuple(Code(row.series_id, row.code, variants.index(row.value) + 1) for row in rows)

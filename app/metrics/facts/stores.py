@@ -6,6 +6,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.database import Database
+from app.metrics.facts.clickhouse_facts import ClickHouseFacts
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.metrics.facts.database_facts import DatabaseFacts
 from app.metrics.facts.matching import Match, SeriesMatcher
@@ -91,4 +92,5 @@ class FactStore(Protocol):
 
 def fact_store(database: Database) -> FactStore:
     """Return where the facts of a deployment are."""
-    return DatabaseFacts(database)
+    clickhouse = database.clickhouse
+    return DatabaseFacts(database) if clickhouse is None else ClickHouseFacts(database, clickhouse)
