@@ -96,7 +96,7 @@ picture: $(VENV)/.runtime $(CLIENTS)/pages/.node $(CHROMIUM)
 # The versions that the image installs, of all Pythons and processors, with their hashes and without addresses.
 # What is locked already stays, unless pyproject.toml asks for another; `rm requirements.lock` first to upgrade all.
 lock: $(VENV)/.lock
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --universal --python-version 3.11 --generate-hashes \
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --extra clickhouse --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 $(VENV)/.lock:

@@ -31,6 +31,8 @@ from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
 from app.operations import server
+from app.operations.clickhouse_commands import commands as clickhouse_app
+from app.operations.command import with_database
 from app.operations.demo import run as run_demo
 from app.operations.doctor.service import Doctor
 from app.operations.gc_tuning import raise_gc_threshold
@@ -50,6 +52,7 @@ project_app = typer.Typer(help="Manage projects.", no_args_is_help=True)
 key_app = typer.Typer(help="Manage personal API keys.", no_args_is_help=True)
 user_app = typer.Typer(help="Manage users.", no_args_is_help=True)
 person_app = typer.Typer(help="Manage persons.", no_args_is_help=True)
+app.add_typer(clickhouse_app, name="clickhouse")
 app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
 app.add_typer(user_app, name="user")
@@ -158,7 +161,7 @@ def prune(
                 f"Project {project.id} ({escape(project.name)}): {removal:,} events {outcome}", highlight=False
             )
 
-    _with_database(remove)
+    with_database(remove)
 
 
 @project_app.command("create")
@@ -271,7 +274,7 @@ def delete_person(
             await erasure.remove_events(math.inf)
         console.print(f"Erased {erased} {'person' if erased == 1 else 'persons'}.", highlight=False)
 
-    _with_database(erase)
+    with_database(erase)
 
 
 @app.command()
@@ -295,7 +298,7 @@ def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]
             await scheduler.refresh_counts(found)
             progress.update(bar, completed=1, total=1)
 
-    _with_database(count)
+    with_database(count)
 
 
 @app.command("import")
@@ -326,7 +329,7 @@ def import_history(
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
 
-    if not _with_database(run):
+    if not with_database(run):
         sys.exit(1)
 
 
@@ -355,7 +358,7 @@ def export_history(
             results = results_of(database, project)
             await export_project(database, project, results, folder, [part.value for part in tasks], report)
 
-    _with_database(run)
+    with_database(run)
 
 
 app.command("materialise", hidden=True)(refresh)  # the former name
@@ -376,7 +379,7 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the standard output.")] = None,
 ) -> None:
     """Export the results page of an experiment as one self-contained HTML file."""
-    html = _with_database(lambda database: _render_report(database, str(experiment), project))
+    html = with_database(lambda database: _render_report(database, str(experiment), project))
     if output is None:
         sys.stdout.write(html)
         return
@@ -402,7 +405,7 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
         async with database.write() as session:
             return await work(AccountService(session))
 
-    return _with_database(in_one_transaction)
+    return with_database(in_one_transaction)
 
 
 async def _find_projects(database: Database, project_id: int | None) -> Sequence[Project]:
@@ -413,22 +416,6 @@ async def _find_projects(database: Database, project_id: int | None) -> Sequence
     if not found and project_id is not None:
         raise ValueError(f"there is no project {project_id}")
     return found
-
-
-def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run work on a database; an SQLite file is migrated first, as ``serve`` does."""
-    settings = Settings.from_environment()
-    if settings.uses_sqlite:
-        migrations.upgrade(settings)
-
-    async def run() -> T:
-        database = Database(settings)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 if __name__ == "__main__":

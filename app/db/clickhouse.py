@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import Settings
+from app.telemetry.prometheus import CLICKHOUSE_ERRORS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -104,7 +105,7 @@ class ClickHouse:
             return {name: np.empty(0, np.int64) for name in names}
         return {name: np.concatenate([block[place] for block in blocks]) for place, name in enumerate(names)}
 
-    async def ping(self) -> str:
+    async def version(self) -> str:
         """Return the version of the server."""
         return str(await self.execute("SELECT version()"))
 
@@ -125,11 +126,15 @@ class ClickHouse:
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator["AsyncClient"]:
-        with _translated():
-            async with self._lock:
-                if self._client is None:
-                    self._client = await _connect(self._options)
-            yield self._client
+        try:
+            with _translated():
+                async with self._lock:
+                    if self._client is None:
+                        self._client = await _connect(self._options)
+                yield self._client
+        except OSError:
+            CLICKHOUSE_ERRORS.inc()
+            raise
 
 
 async def _connect(options: Mapping[str, Any]) -> "AsyncClient":

@@ -40,7 +40,7 @@ class FactService:
         self, database: Database, materializer: Materializer, project_id: int, cohorts: CohortMembers | None = None
     ) -> None:
         self._database = database
-        self._store = fact_store(database)
+        self.store = fact_store(database)
         self._materializer = materializer
         self._project_id = project_id
         self._cohorts = cohorts or ProjectCohorts()
@@ -139,12 +139,12 @@ class FactService:
         if not recompute:
             found = await CountQueries(self._database, self._project_id).find(metric.digest)
             async with self._database.read() as session:  # passed on, but not used to find the count
-                counter = MetricCounter(session, self._store, self._project_id, metric, series, self._cohorts)
+                counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts)
                 known = counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
-            counter = MetricCounter(session, self._store, self._project_id, metric, series, self._cohorts)
+            counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts)
             known = await counter.find_stored()
             if known is not None and not recompute and (added := await counter.bring_up_to_date(known)) is not None:
                 return added, added.counts is not known.counts
@@ -184,7 +184,7 @@ class FactService:
         for series_id in retired:
             done = False
             while not done:
-                done = await self._store.remove_some(self._project_id, series_id, CHUNK)
+                done = await self.store.remove_some(self._project_id, series_id, CHUNK)
         done = not retired
         while not done:
             async with self._database.write(durable=False) as session:

@@ -15,24 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.bulk import Row
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.clickhouse_reading import ClickHouseSeries
+from app.metrics.facts.clickhouse_records import to_records
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
 from app.metrics.facts.database_facts import DatabaseFacts, matches_after
 from app.metrics.facts.matching import Match, SeriesMatcher
-from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository, SeriesGone
 from app.metrics.facts.series_facts import SeriesFacts, find_codes
 
-# As ClickHouse reads rows of fixed width: without padding, the lowest byte first.
-_RECORD: Final = np.dtype(
-    [
-        *(("project", "<u4"), ("series", "<u4"), ("sequence", "<i8"), ("person", "<i8")),
-        *(("time", "<i8"), ("value", "<f8"), ("variant", "<u4")),
-    ]
-)
 # How long an insert that another process has begun is waited for, after it has let go of the series.
 _ATTEMPTS: Final = 5
 _PAUSE_SECONDS: Final = 0.1
@@ -115,7 +108,7 @@ class ClickHouseFacts:
                         await self._remove_after(series_id, seen[series_id])
                     await facts.begin_inserting(filled, reached)
                     resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
-                    return seen, await asyncio.to_thread(_to_records, project_id, await facts.to_rows(resolved))
+                    return seen, await asyncio.to_thread(to_records, project_id, await facts.to_rows(resolved))
             await asyncio.sleep(_PAUSE_SECONDS)
         raise AssertionError("the last attempt takes over what was interrupted")
 
@@ -239,12 +232,3 @@ class SeriesInBoth:
             self._clickhouse, ids, codes, len(self._variants) + 1, self._columns, may_repeat=any(repeats.values())
         )
         return ids, source
-
-
-def _to_records(project_id: int, rows: Sequence[Row]) -> NDArray[np.void]:
-    records = np.zeros(len(rows), dtype=_RECORD)
-    records["project"] = project_id
-    columns = zip(FACT_COLUMNS, zip(*rows, strict=True), strict=True) if rows else ()
-    for name, values in columns:
-        records[name.removesuffix("_id")] = values
-    return records

@@ -7,10 +7,10 @@ import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, String, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.bulk import Row, chunks, insert_rows
+from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.db.models import Fact, Project, Series, SeriesVariant
 from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
@@ -20,6 +20,12 @@ from app.metrics.facts.series import SeriesDefinition
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
 FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
+_PAGE = (
+    select(Fact.sequence, Fact.person_id, Fact.time, Fact.value, Fact.variant)
+    .where(Fact.series_id == bindparam("series"), Fact.sequence > bindparam("after"))
+    .order_by(Fact.sequence)
+    .limit(bindparam("limit"))
+)
 _BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
@@ -171,13 +177,47 @@ class FactRepository:
         """Remove at most `limit` facts of a retired series, then the series itself; return whether it is gone."""
         # Locked, so that no writer that found the series earlier appends to it after the last facts were removed.
         await self.lock_one(series_id)
+        are_removed = await self.remove_facts(series_id, limit)
+        if are_removed:
+            await self.remove_series(series_id)
+        return are_removed
+
+    async def remove_facts(self, series_id: int, limit: int) -> bool:
+        """Remove at most `limit` facts of a series; return whether that was all."""
         place = select(Fact.sequence).where(Fact.series_id == series_id).order_by(Fact.sequence).offset(limit).limit(1)
         until = await self._session.scalar(place)
         facts = delete(Fact).where(Fact.series_id == series_id)
         await self._session.execute(facts if until is None else facts.where(Fact.sequence < until))
-        if until is None:
-            await self.remove_series(series_id)
         return until is None
+
+    async def page(self, series_id: int, after: int, limit: int) -> Columns:
+        """Return the first facts of a series after an event, as columns by the names of the table."""
+        return await read_columns(self._session, _PAGE, {"series": series_id, "after": after, "limit": limit})
+
+    async def count(self, series_id: int) -> int:
+        return await self._session.scalar(select(func.count()).where(Fact.series_id == series_id)) or 0
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Store rows of ``FACT_COLUMNS``."""
+        for some in chunks(rows, _ROWS_AT_A_TIME):
+            await insert_rows(self._session, Fact, FACT_COLUMNS, some)
+
+    async def series_in(self, *, clickhouse: bool) -> Mapping[int, str]:
+        """Return the digests of the series, by id, that have their facts in ClickHouse, or have them here."""
+        rows = await self._session.execute(
+            select(Series.id, Series.digest)
+            .where(
+                Series.project_id == self._project_id,
+                Series.is_in_clickhouse == clickhouse,
+                Series.digest.not_like(f"{_RETIRED}%"),
+            )
+            .order_by(Series.id)
+        )
+        return {row.id: row.digest for row in rows}
+
+    async def move(self, series_id: int, *, to_clickhouse: bool) -> None:
+        """Record that the facts of a series were copied; call ``lock`` first."""
+        await self._update(Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat=False)
 
     async def lock_one(self, series_id: int) -> None:
         """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
@@ -210,8 +250,7 @@ class FactRepository:
         Rows are sorted by person, so that neighbors touch the same pages of the index of persons: 3.6 instead of 5.2
         microseconds of PostgreSQL's time per row, 1.6 of them without that index.
         """
-        for some in chunks(await self.to_rows(matches), _ROWS_AT_A_TIME):
-            await insert_rows(self._session, Fact, FACT_COLUMNS, some)
+        await self.insert(await self.to_rows(matches))
 
     async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
         """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
