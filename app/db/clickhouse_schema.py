@@ -25,8 +25,8 @@ def _create_database(clickhouse: ClickHouse) -> Sequence[str]:
 def _create_facts(clickhouse: ClickHouse) -> Sequence[str]:
     # Parts arrive in the order of events, so that the index by sequence leaves out most of them for what is new.
     columns = (
-        "project UInt32, series UInt32, person Int64 CODEC(Delta, LZ4), time Int64 CODEC(Delta, LZ4),"
-        " sequence Int64 CODEC(Delta, LZ4), variant UInt32, value Float64,"
+        "project UInt32, series UInt32, person Int64 CODEC(Delta, ZSTD(1)), time Int64 CODEC(T64, LZ4),"
+        " sequence Int64 CODEC(T64, LZ4), variant UInt32 CODEC(T64, ZSTD(1)), value Float64 CODEC(ZSTD(1)),"
         " INDEX by_sequence sequence TYPE minmax GRANULARITY 1"
     )
     return _create_table(clickhouse, "fact", columns, "ORDER BY (series, person, time, sequence)", "person")
