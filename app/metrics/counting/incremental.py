@@ -22,7 +22,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
-from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
+from app.metrics.facts.columns import (
+    EVERYONE,
+    WITHOUT_VALUES,
+    ActorRange,
+    Column,
+    FactColumns,
+    concatenate,
+    union,
+)
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
@@ -36,6 +44,8 @@ logger = logging.getLogger("abacus")
 # With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
 FACTS_AT_A_TIME = 10_000
+# Where a store reads ranges of actors, at most about so many facts are in memory.
+FACTS_AT_ONCE = 2_000_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Funnels number the moments of actors in 63 bits.
@@ -137,6 +147,10 @@ class MetricCounter(Generic[CountsT]):
         """Count every fact."""
         log = await self._persons.merges()
         self._merged = MergedPersons.of(log)
+        if self._metric.is_incremental:  # then the facts of some actors can be counted without those of the others
+            ranges = await self._all_sources().ranges(self._high_water_mark, FACTS_AT_ONCE)
+            if len(ranges) > 1:
+                return await self._recompute_in_ranges(ranges, log)
         facts: list[FactColumns] = []
         pending: list[FutureFact] = []
         for place, event_set in enumerate(self._metric.event_sets):
@@ -144,26 +158,59 @@ class MetricCounter(Generic[CountsT]):
             parts = []
             for part in event_set.parts:
                 found = await self._read(part.series, event_set.padding, columns)
-                pending += await self._pending_facts(place, part.series, found)
+                if self._has_pending(found):
+                    pending += await self._pending_facts(place, part.series)
                 parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
 
+    async def _recompute_in_ranges(self, ranges: Sequence[ActorRange], log: MergeLog) -> Counted[CountsT]:
+        """Count every fact, a range of actors at a time, so that memory does not grow with the number of facts."""
+        series = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        later: set[int] = set()
+        counts: CountsT | None = None
+        for actors in ranges:
+            facts: list[FactColumns] = []
+            for place, definition in enumerate(series):
+                found = await self._read(definition, 0, self._metric.columns, actors)
+                later |= {place} if self._has_pending(found) else set()
+                facts.append(self._visible(found))
+            of_range = await asyncio.to_thread(self._count_in_shares, facts)
+            counts = of_range if counts is None else counts + of_range
+        if counts is None:
+            raise ValueError("no range of actors")
+        pending = [fact for place in later for fact in await self._pending_facts(place, series[place])]
+        return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
+
     async def _read(
-        self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
+        self,
+        definition: SeriesDefinition,
+        padding: int,
+        columns: Set[Column] = WITHOUT_VALUES,
+        actors: ActorRange = EVERYONE,
     ) -> FactColumns:
-        """Return the facts of a series from the start of the window on, with merges of persons applied."""
+        """Return the facts of actors from the start of the window on, with merges of persons applied."""
         source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
-        [found] = await source.since(self._window.since - padding, self._high_water_mark)
+        since = self._window.since - padding
+        [found] = await source.since(since, self._high_water_mark, actors)
         if definition.actor_property is not None or "actor" not in columns:
             return found
-        return found.of_actors(self._merged.resolve(found.actor))
+        if actors == EVERYONE:
+            return found.of_actors(self._merged.resolve(found.actor))
+        joined = self._merged.joining(*actors)
+        if len(joined):
+            [more] = await source.of_persons(joined.tolist(), since, self._high_water_mark)
+            found = concatenate([found, more])
+        found = found.of_actors(self._merged.resolve(found.actor))
+        return found.select((found.actor >= actors[0]) & (found.actor < actors[1]))
 
-    async def _pending_facts(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
-        """Return the facts of a series with a time in the future, if any of those that were read has one."""
-        if not self._window.is_open or not (found.time >= self._window.until).any():
-            return []
+    def _has_pending(self, found: FactColumns) -> bool:
+        """Whether facts that were read have a time in the future."""
+        return self._window.is_open and bool((found.time >= self._window.until).any())
+
+    async def _pending_facts(self, place: int, definition: SeriesDefinition) -> list[FutureFact]:
+        """Return the facts of a series with a time in the future."""
         # An experiment may be counted before its start: what happens until then is not due later either.
         beginning = max(self._window.since, self._window.until)
         [later] = await self._source([definition]).since(beginning, self._high_water_mark)

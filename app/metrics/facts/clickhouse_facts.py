@@ -20,7 +20,7 @@ from app.db.database import Database
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.clickhouse_reading import ClickHouseSeries
 from app.metrics.facts.clickhouse_records import to_records
-from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
+from app.metrics.facts.columns import EVERYONE, WITHOUT_VALUES, ActorRange, Column, FactColumns
 from app.metrics.facts.database_facts import DatabaseFacts, matches_after
 from app.metrics.facts.matching import Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone
@@ -189,8 +189,12 @@ class SeriesInBoth:
         self._columns = columns
         self._there: tuple[list[int], ClickHouseSeries] | None = None
 
-    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
-        return await self._read(lambda one: one.since(moment, high_water_mark))
+    async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:
+        moved, source = await self._found()
+        return await source.ranges(high_water_mark, rows) if moved else [EVERYONE]
+
+    async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
+        return await self._read(lambda one: one.since(moment, high_water_mark, actors))
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(lambda one: one.after(watermark, high_water_mark, limit))
@@ -204,9 +208,7 @@ class SeriesInBoth:
     async def _read(
         self, read: Callable[[SeriesFacts | ClickHouseSeries], Awaitable[list[FactColumns]]]
     ) -> list[FactColumns]:
-        if self._there is None:
-            self._there = await self._find()
-        moved, source = self._there
+        moved, source = await self._found()
         others = [one for one in dict.fromkeys(self._series_ids) if one not in moved]
         found: dict[int, FactColumns] = {}
         if others:
@@ -220,6 +222,11 @@ class SeriesInBoth:
                 if not await FactRepository(session, 0).are_there(moved):
                     raise SeriesGone(moved)
         return [found[series_id] for series_id in self._series_ids]
+
+    async def _found(self) -> tuple[list[int], ClickHouseSeries]:
+        if self._there is None:
+            self._there = await self._find()
+        return self._there
 
     async def _find(self) -> tuple[list[int], ClickHouseSeries]:
         moved = await FactRepository(self._session, 0).in_clickhouse(dict.fromkeys(self._series_ids))

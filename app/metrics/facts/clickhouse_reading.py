@@ -1,6 +1,7 @@
 """Facts of series in ClickHouse, read as columns."""
 
 from collections.abc import Mapping, Sequence, Set
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -8,11 +9,13 @@ from numpy.typing import NDArray
 
 from app.db.bulk import chunks
 from app.db.clickhouse import ClickHouse
-from app.metrics.facts.columns import Column, FactColumns, concatenate
+from app.metrics.facts.columns import EVERYONE, ActorRange, Column, FactColumns, concatenate
 from app.metrics.facts.matching import NO_NUMBER
 from app.metrics.facts.series_facts import Code
 
 _SOURCES: Final[Mapping[Column, str]] = {"actor": "person", "sequence": "sequence", "value": "value"}
+
+_LISTED: Final = 50_000  # numbers in one statement
 
 
 class ClickHouseSeries:
@@ -39,8 +42,23 @@ class ClickHouseSeries:
         self._columns = [name for name in _SOURCES if name in columns]
         self._may_repeat = may_repeat
 
-    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
-        return await self._read(f"time >= {moment:d} AND sequence <= {high_water_mark:d}")
+    async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:
+        inside = f"series IN ({_list(self._distinct)}) AND sequence <= {high_water_mark:d}"
+        table = self._clickhouse.table("fact")
+        counted = await self._clickhouse.columns(f"SELECT count() AS facts FROM {table} WHERE {inside}", ["facts"])  # noqa: S608  # our own names, and numbers
+        count = -(-int(counted["facts"][0]) // rows)
+        if count <= 1:
+            return [EVERYONE]
+        levels = ", ".join(f"{place / count:.6f}" for place in range(1, count))
+        bounds = await self._clickhouse.columns(
+            f"SELECT arrayJoin(quantiles({levels})(person)) AS bound FROM {table} WHERE {inside}",  # noqa: S608  # our own names, and numbers
+            ["bound"],
+        )
+        return list(pairwise([EVERYONE[0], *np.unique(bounds["bound"].astype(np.int64)).tolist(), EVERYONE[1]]))
+
+    async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
+        inside = "" if actors == EVERYONE else f" AND person >= {actors[0]:d} AND person < {actors[1]:d}"
+        return await self._read(f"time >= {moment:d} AND sequence <= {high_water_mark:d}{inside}")
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(f"sequence > {watermark:d} AND sequence <= {high_water_mark:d} LIMIT {limit:d}")
@@ -53,10 +71,7 @@ class ClickHouseSeries:
         return await self._read_in_pieces("sequence", sequences, "1")
 
     async def _read_in_pieces(self, column: str, numbers: Sequence[int], condition: str) -> list[FactColumns]:
-        parts = [
-            await self._read(f"{column} IN ({', '.join(f'{one:d}' for one in some)}) AND {condition}")
-            for some in chunks(numbers)
-        ]
+        parts = [await self._read(f"{column} IN ({_list(some)}) AND {condition}") for some in chunks(numbers, _LISTED)]
         nothing = [concatenate([]) for _ in self._series_ids]
         return [concatenate(one) for one in zip(*parts, strict=True)] or nothing
 
@@ -65,7 +80,7 @@ class ClickHouseSeries:
         if len(self._distinct) > 1:
             names.append("series")
         table = self._clickhouse.table("fact") + (" FINAL" if self._may_repeat else "")
-        inside = ", ".join(f"{one:d}" for one in self._distinct)
+        inside = _list(self._distinct)
         statement = f"SELECT {', '.join(names)} FROM {table} WHERE series IN ({inside}) AND {condition}"  # noqa: S608  # our own names, and numbers
         together = await self._clickhouse.columns(statement, names)
         if len(self._distinct) == 1:
@@ -89,6 +104,10 @@ class ClickHouseSeries:
             value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{one:d}" for one in numbers)
 
 
 def _numbers(codes: Sequence[Code], series_id: int, other: int) -> NDArray[np.int32]:

@@ -11,7 +11,15 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_columns
 from app.db.models import Fact, SeriesVariant
-from app.metrics.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
+from app.metrics.facts.columns import (
+    EVERYONE,
+    NO_VARIANT,
+    WITHOUT_VALUES,
+    ActorRange,
+    Column,
+    FactColumns,
+    concatenate,
+)
 from app.metrics.facts.matching import NO_NUMBER
 
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
@@ -31,6 +39,12 @@ class Code(NamedTuple):
 
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
     "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "of a range": (
+        Fact.time >= bindparam("since"),
+        Fact.sequence <= bindparam("mark"),
+        Fact.person_id >= bindparam("first"),
+        Fact.person_id < bindparam("end"),
+    ),
     "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
     "of persons": (
         Fact.time >= bindparam("since"),
@@ -89,9 +103,16 @@ class SeriesFacts:
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
 
-    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
-        """Return the facts of events up to the high-water mark that happened at or after a moment."""
-        return await self._read("since", {"since": moment, "mark": high_water_mark})
+    async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:  # noqa: ARG002  # of the protocol
+        """Return one range: the table is not in the order of actors, and each range would read most of it."""
+        return [EVERYONE]
+
+    async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
+        """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
+        bound = {"since": moment, "mark": high_water_mark}
+        if actors == EVERYONE:
+            return await self._read("since", bound)
+        return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""

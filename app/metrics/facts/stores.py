@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.database import Database
 from app.metrics.facts.clickhouse_facts import ClickHouseFacts
-from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns
+from app.metrics.facts.columns import EVERYONE, WITHOUT_VALUES, ActorRange, Column, FactColumns
 from app.metrics.facts.database_facts import DatabaseFacts
 from app.metrics.facts.matching import Match, SeriesMatcher
 
@@ -18,8 +18,15 @@ class FactReader(Protocol):
     ``actor`` is the person that an event was stored for, before any later merge.
     """
 
-    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
-        """Return the facts of events up to the high-water mark that happened at or after a moment."""
+    async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:
+        """Return ranges of actors that have about that many facts each, in order; one range where all are read at once.
+
+        The first begins with the lowest actor that there can be, and the last ends behind the highest.
+        """
+        ...
+
+    async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
+        """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
         ...
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:

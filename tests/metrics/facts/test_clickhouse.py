@@ -2,12 +2,13 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select, update
@@ -26,6 +27,7 @@ from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel
 from app.metrics.queries.scope import ExperimentScope
+from app.operations.probes import HealthMonitor
 from app.properties.filters import parse_filter
 from tests.conftest import new_service
 from tests.metrics.counting.test_incremental import fact_queries, happened, live_through, shown
@@ -36,6 +38,7 @@ pytestmark = [pytest.mark.clickhouse("always"), pytest.mark.one_database("clickh
 
 CHECKOUT = SeriesDefinition((EventSource("visit", parse_filter(None)),), "$feature/checkout", "amount")
 AT = "2022-11-01T05:00:00Z"
+STEPS = ("visit", "buy", "cart")
 NAMES = ("sequence", "actor", "time", "variant", "value")
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 
@@ -66,12 +69,12 @@ async def rows_in_both(database: Database, there: ClickHouse, series_id: int) ->
     )
 
 
-def funnel(hours: int = 30) -> Any:
+def funnel(hours: int = 30, steps: Sequence[str] = ("visit", "buy")) -> Any:
     scope = ExperimentScope(
         "checkout", ("control", "test"), START, None, START + dt.timedelta(hours=hours), ZoneInfo("UTC")
     )
-    steps = read_funnel({"events": [{"id": name, "order": order} for order, name in enumerate(("visit", "buy"))]})
-    return funnel_fact_query(steps, scope)
+    read = read_funnel({"events": [{"id": name, "order": order} for order, name in enumerate(steps)]})
+    return funnel_fact_query(read, scope)
 
 
 @settings(max_examples=examples(10) // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -86,6 +89,7 @@ async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, history: list[Any]
 ) -> None:
     monkeypatch.setattr(incremental, "MAX_DELTA", 5)
+    monkeypatch.setattr(incremental, "FACTS_AT_ONCE", 2)
 
     await live_through(
         history,
@@ -236,6 +240,25 @@ async def test_facts_move_in_and_out_while_events_arrive(
         assert int(counts.reached[:, 0].sum()) == expected
 
 
+async def test_series_in_both_are_counted_together(
+    service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts that were not moved yet, and those of a series that is new since."""
+    monkeypatch.setattr(incremental, "FACTS_AT_ONCE", 3)
+    facts = FactService(database, Materializer(database), service.project_id)
+    for number in range(7):
+        await service.capture(
+            *[event(name, f"ann {number}", timestamp=f"2022-11-01T0{hour}:00:00Z") for hour, name in enumerate(STEPS)],
+        )
+    await service.capture(*visits(7, person="bob"))
+    await facts.counts([funnel()])
+    await FactMove(database, there, service.project_id, lambda _: None).from_clickhouse()
+
+    [counts] = await facts.counts([funnel(steps=STEPS)])
+
+    assert counts.reached.sum(axis=0).tolist() == [14, 7, 7]
+
+
 async def test_facts_that_are_in_clickhouse_are_not_taken_for_none(service: Service, database: Database) -> None:
     """A deployment whose settings no longer name ClickHouse."""
     await service.capture(*visits(3))
@@ -252,15 +275,17 @@ def without_clickhouse(database: Database) -> Iterator[None]:
     database.clickhouse = there
 
 
-async def test_away_clickhouse_stops_new_counts_only(
-    service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_away_clickhouse_stops_new_counts_only(application: FastAPI, service: Service, there: ClickHouse) -> None:
     experiment = await service.create_experiment()
     results = f"/experiments/{experiment['id']}/exposures/"
     await service.capture(*exposures("control", "test"))
     before = await service.read(results)
 
-    async with away(there):
+    health: HealthMonitor = application.state.health
+    assert health._clickhouse is not None
+    assert (await ready(service, health))["clickhouse"] is True
+    async with away(there), away(health._clickhouse):
+        assert (await ready(service, health))["clickhouse"] is False
         await service.capture(event("unrelated", "zoe"))  # 200, as its answer is checked
         assert await service.read(results) == before
         await service.capture(*exposures("test"))
@@ -270,6 +295,13 @@ async def test_away_clickhouse_stops_new_counts_only(
     assert int(refused.headers["Retry-After"]) > 0
     after = await service.read(results)
     assert sum(one["total"] for one in totals(after)) == sum(one["total"] for one in totals(before)) + 1
+
+
+async def ready(service: Service, health: HealthMonitor) -> Any:
+    health._fresh_until = 0.0
+    response = await service.client.get("/_readyz")
+    assert response.status_code == 200
+    return response.json()
 
 
 def totals(exposures: Any) -> list[dict[str, Any]]:
