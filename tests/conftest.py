@@ -40,6 +40,7 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI)
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
+DATABASES = ("sqlite", "postgresql")
 # The address of ClickHouse for databases that have it beside them.
 CLICKHOUSE_OF: dict[str, str] = {}
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
@@ -99,10 +100,12 @@ def is_spared(item: pytest.Item) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database_url" in metafunc.fixturenames:
-        is_marked = any(marker.name == "clickhouse" for marker in metafunc.definition.iter_markers())
-        databases = ["sqlite", "postgresql", *(["clickhouse"] if is_marked else [])]
-        metafunc.parametrize("database_url", databases, indirect=True)
+    if "database_url" not in metafunc.fixturenames or hasattr(metafunc.module, "database_url"):
+        return
+    if any("database_url" in str(marker.args[0]) for marker in metafunc.definition.iter_markers("parametrize")):
+        return
+    is_marked = metafunc.definition.get_closest_marker("clickhouse") is not None
+    metafunc.parametrize("database_url", [*DATABASES, *(["clickhouse"] if is_marked else [])], indirect=True)
 
 
 @pytest.fixture(scope="session")
