@@ -5,6 +5,7 @@ Its client is an optional dependency, and is imported when a deployment names a 
 
 import asyncio
 import contextlib
+import importlib.util
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -42,6 +43,8 @@ class ClickHouse:
     def __init__(self, settings: Settings) -> None:
         if settings.clickhouse_url is None:
             raise ValueError("no ABACUS_CLICKHOUSE_URL")
+        if importlib.util.find_spec("clickhouse_connect") is None:
+            raise ValueError("ABACUS_CLICKHOUSE_URL needs the client of ClickHouse: pip install 'abacus[clickhouse]'")
         url = urlsplit(settings.clickhouse_url)
         interface = "https" if url.scheme in {"https", "clickhouses"} else "http"
         password = settings.clickhouse_password
@@ -101,9 +104,7 @@ class ClickHouse:
             async with stream:
                 async for block in stream:
                     blocks.append([np.asarray(column) for column in block])  # noqa: PERF401  # clearer than nested
-        if not blocks:
-            return {name: np.empty(0, np.int64) for name in names}
-        return {name: np.concatenate([block[place] for block in blocks]) for place, name in enumerate(names)}
+        return await asyncio.to_thread(_concatenate, blocks, names)
 
     async def version(self) -> str:
         """Return the version of the server."""
@@ -137,11 +138,15 @@ class ClickHouse:
             raise
 
 
+def _concatenate(blocks: Sequence[Sequence[NDArray[Any]]], names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    if not blocks:
+        return {name: np.empty(0, np.int64) for name in names}
+    return {name: np.concatenate([block[place] for block in blocks]) for place, name in enumerate(names)}
+
+
 async def _connect(options: Mapping[str, Any]) -> "AsyncClient":
-    try:
-        import clickhouse_connect  # noqa: PLC0415  # optional
-    except ImportError as error:
-        raise ClickHouseFailure("install the extra for it: pip install 'abacus[clickhouse]'") from error
+    import clickhouse_connect  # noqa: PLC0415  # optional
+
     return await clickhouse_connect.get_async_client(**options)
 
 
@@ -150,7 +155,7 @@ def _translated() -> Iterator[None]:
     """Raise errors of the client as ours: what is transient is an ``OSError`` for everything above."""
     try:
         yield
-    except (ClickHouseFailure, OSError):
+    except OSError:
         raise
     except Exception as error:
         import aiohttp  # noqa: PLC0415  # comes with the client

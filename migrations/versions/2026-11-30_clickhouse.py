@@ -20,11 +20,11 @@ def upgrade() -> None:
     )
     op.add_column("series", sa.Column("is_in_clickhouse", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("series", sa.Column("inserting_until", sa.BigInteger(), server_default="0", nullable=False))
-    op.add_column("series", sa.Column("may_repeat", sa.Boolean(), server_default=sa.false(), nullable=False))
+    op.add_column("series", sa.Column("may_repeat_since", sa.BigInteger(), server_default="0", nullable=False))
 
 
 def downgrade() -> None:
-    op.drop_column("series", "may_repeat")
+    op.drop_column("series", "may_repeat_since")
     op.drop_column("series", "inserting_until")
     op.drop_column("series", "is_in_clickhouse")
     op.drop_table("clickhouse_migration")

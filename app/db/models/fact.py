@@ -35,9 +35,9 @@ class Series(Base):
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     is_in_clickhouse: Mapped[bool] = mapped_column(default=False, server_default=false())
     # ClickHouse knows no transactions. The last event of facts that are being inserted there: where it is beyond the
-    # watermark and nobody inserts, an attempt was interrupted. Then some facts may have been stored twice.
+    # watermark and no process inserts, an attempt was interrupted. From then on facts may be stored twice; 0 for never.
     inserting_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    may_repeat: Mapped[bool] = mapped_column(default=False, server_default=false())
+    may_repeat_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class SeriesVariant(Base):

@@ -160,6 +160,7 @@ class FactService:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
             await FactRepository(session, self._project_id).retire(_series_digests(used), before)
         await self._remove_retired()
+        await self.store.settle(self._project_id)
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
         """Prepare the removal of events before a moment: record it, and remove all series but those of the metrics.

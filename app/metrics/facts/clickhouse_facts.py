@@ -7,6 +7,7 @@ stored twice in spite of that is equal in all columns.
 """
 
 import asyncio
+import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Final
 from uuid import uuid4
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
+from app.db.models import utc_now
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.clickhouse_reading import ClickHouseSeries
 from app.metrics.facts.clickhouse_records import to_records
@@ -29,6 +31,7 @@ from app.metrics.facts.series_facts import SeriesFacts, find_codes
 # How long an insert that another process has begun is waited for, after it has let go of the series.
 _ATTEMPTS: Final = 5
 _PAUSE_SECONDS: Final = 0.1
+_LONGEST_INSERT: Final = dt.timedelta(minutes=10)
 
 
 class ClickHouseFacts:
@@ -82,7 +85,7 @@ class ClickHouseFacts:
             behind = {one: watermark for one, watermark in seen.items() if watermark < reached}
             if len(rows):
                 await self._clickhouse.insert("fact", rows, uuid4().hex)
-                await self._verify(facts, rows, behind, reached)
+                await self._verify(rows, behind, reached)
             await facts.move_watermarks(behind, reached)
         return True
 
@@ -106,6 +109,8 @@ class ClickHouseFacts:
                 if not interrupted or attempt == _ATTEMPTS:
                     for series_id in interrupted:
                         await self._remove_after(series_id, seen[series_id])
+                    if interrupted:  # which may end after all, behind our back
+                        await facts.expect_repeats(interrupted)
                     await facts.begin_inserting(filled, reached)
                     resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
                     return seen, await asyncio.to_thread(to_records, project_id, await facts.to_rows(resolved))
@@ -118,20 +123,15 @@ class ClickHouseFacts:
         if await self._clickhouse.execute(f"SELECT count() FROM {self._clickhouse.table('fact')} WHERE {beyond}"):  # noqa: S608  # numbers
             await self._clickhouse.remove("fact", beyond)
 
-    async def _verify(
-        self, facts: FactRepository, rows: NDArray[np.void], behind: Mapping[int, int], reached: int
-    ) -> None:
+    async def _verify(self, rows: NDArray[np.void], behind: Mapping[int, int], reached: int) -> None:
         """Read back how many facts there are of what was inserted.
-
-        There are more where the server ends an insert that its client had given up. Equal facts are one, but only once
-        the server has merged them: until then readers do that.
 
         Raises
         ------
         ClickHouseUnavailable
             When there are fewer: they cannot be read yet.
         """
-        inserted = dict(zip(*np.unique(rows["series"], return_counts=True), strict=True))
+        inserted = await asyncio.to_thread(_facts_by_series, rows)
         ranges = " OR ".join(
             f"(series = {one:d} AND sequence > {behind[one]:d} AND sequence <= {reached:d})" for one in inserted
         )
@@ -142,8 +142,6 @@ class ClickHouseFacts:
         counted = dict(zip(found["series"].tolist(), found["facts"].tolist(), strict=True))
         if any(counted.get(one, 0) < count for one, count in inserted.items()):
             raise ClickHouseUnavailable("facts that were inserted cannot be read yet")
-        if repeated := [int(one) for one, count in inserted.items() if counted[one] > count]:
-            await facts.expect_repeats(repeated)
 
     async def remove_some(self, project_id: int, series_id: int, limit: int) -> bool:
         async with self._database.read() as session:
@@ -157,6 +155,18 @@ class ClickHouseFacts:
             await FactRepository(session, project_id).remove_series(series_id)
         return True
 
+    async def settle(self, project_id: int) -> None:
+        """Count facts with and without repetition where an insert was interrupted, once it must have ended."""
+        async with self._database.read() as session:
+            expected = await FactRepository(session, project_id).may_repeat(utc_now() - _LONGEST_INSERT)
+        for series_id, since in expected.items():
+            table, inside = self._clickhouse.table("fact"), f"WHERE series = {series_id:d}"
+            stored = await self._clickhouse.execute(f"SELECT count() FROM {table} {inside}")  # noqa: S608  # a number
+            different = await self._clickhouse.execute(f"SELECT count() FROM {table} FINAL {inside}")  # noqa: S608  # as above
+            if stored == different:
+                async with self._database.write() as session:
+                    await FactRepository(session, project_id).expect_no_repeats(series_id, since)
+
     async def series_with(self, session: AsyncSession, project_id: int, person_ids: Sequence[int]) -> set[int]:
         facts = FactRepository(session, project_id)
         found = await facts.series_with(person_ids)
@@ -167,6 +177,11 @@ class ClickHouseFacts:
         statement = f"SELECT DISTINCT series FROM {self._clickhouse.table('fact')} WHERE series IN ({inside}) AND person IN ({persons})"  # noqa: E501, S608  # our own names, and numbers
         columns = await self._clickhouse.columns(statement, ["series"])
         return found | {int(one) for one in columns["series"]}
+
+
+def _facts_by_series(rows: NDArray[np.void]) -> dict[int, int]:
+    series, counts = np.unique(rows["series"], return_counts=True)
+    return dict(zip(series.tolist(), counts.tolist(), strict=True))
 
 
 class SeriesInBoth:
@@ -216,10 +231,10 @@ class SeriesInBoth:
             found |= zip(others, await read(here), strict=True)
         if moved:
             found |= zip(moved, await read(source), strict=True)
-            # The snapshot of the session does not hold for ClickHouse: facts of series that are being removed may be
-            # missing. Their series were hidden before.
+            # The snapshot of the session does not hold for ClickHouse: facts of series that are being removed, or moved
+            # away, may be missing. That is recorded before the first one goes.
             async with self._database.read() as session:
-                if not await FactRepository(session, 0).are_there(moved):
+                if not await FactRepository(session, 0).are_in_clickhouse(moved):
                     raise SeriesGone(moved)
         return [found[series_id] for series_id in self._series_ids]
 

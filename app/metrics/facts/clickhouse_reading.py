@@ -1,5 +1,6 @@
 """Facts of series in ClickHouse, read as columns."""
 
+import asyncio
 from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any, Final
@@ -82,12 +83,15 @@ class ClickHouseSeries:
         table = self._clickhouse.table("fact") + (" FINAL" if self._may_repeat else "")
         inside = _list(self._distinct)
         statement = f"SELECT {', '.join(names)} FROM {table} WHERE series IN ({inside}) AND {condition}"  # noqa: S608  # our own names, and numbers
-        together = await self._clickhouse.columns(statement, names)
+        return await asyncio.to_thread(self._by_series, await self._clickhouse.columns(statement, names))
+
+    def _by_series(self, together: Mapping[str, NDArray[Any]]) -> list[FactColumns]:
         if len(self._distinct) == 1:
             found = {self._distinct[0]: self._as_facts(self._distinct[0], together)}
         else:
+            rows = {one: together["series"] == one for one in self._distinct}
             found = {
-                one: self._as_facts(one, {name: values[together["series"] == one] for name, values in together.items()})
+                one: self._as_facts(one, {name: values[rows[one]] for name, values in together.items()})
                 for one in self._distinct
             }
         return [found[series_id] for series_id in self._series_ids]

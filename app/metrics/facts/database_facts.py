@@ -51,6 +51,9 @@ class DatabaseFacts:
         async with self._database.write(durable=False) as session:
             return await FactRepository(session, project_id).remove_some(series_id, limit)
 
+    async def settle(self, project_id: int) -> None:
+        """Do nothing: what was interrupted was undone."""
+
     async def series_with(self, session: AsyncSession, project_id: int, person_ids: Sequence[int]) -> set[int]:
         return await FactRepository(session, project_id).series_with(person_ids)
 

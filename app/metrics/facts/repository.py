@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
-from app.db.models import Fact, Project, Series, SeriesVariant
+from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
@@ -100,9 +101,9 @@ class FactRepository:
     async def in_clickhouse(self, series_ids: Iterable[int]) -> Mapping[int, bool]:
         """Return which of some series have their facts in ClickHouse, and whether some may be there twice."""
         rows = await self._session.execute(
-            select(Series.id, Series.may_repeat).where(Series.id.in_(list(series_ids)), Series.is_in_clickhouse)
+            select(Series.id, Series.may_repeat_since).where(Series.id.in_(list(series_ids)), Series.is_in_clickhouse)
         )
-        return {row.id: row.may_repeat for row in rows}
+        return {row.id: row.may_repeat_since > 0 for row in rows}
 
     async def lock(self, digests: Mapping[int, str], *, in_clickhouse: bool = False) -> Mapping[int, int]:
         """Return the watermarks, locked until the transaction ends.
@@ -217,7 +218,9 @@ class FactRepository:
 
     async def move(self, series_id: int, *, to_clickhouse: bool) -> None:
         """Record that the facts of a series were copied; call ``lock`` first."""
-        await self._update(Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat=False)
+        await self._update(
+            Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat_since=0
+        )
 
     async def lock_one(self, series_id: int) -> None:
         """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
@@ -227,9 +230,11 @@ class FactRepository:
         """Remove a retired series whose facts were removed."""
         await self._session.execute(delete(Series).where(Series.id == series_id))
 
-    async def are_there(self, series_ids: Collection[int]) -> bool:
-        """Whether some series still exist, and are not retired."""
-        found = select(func.count()).where(Series.id.in_(series_ids), Series.digest.not_like(f"{_RETIRED}%"))
+    async def are_in_clickhouse(self, series_ids: Collection[int]) -> bool:
+        """Whether some series still exist, are not retired, and still have their facts in ClickHouse."""
+        found = select(func.count()).where(
+            Series.id.in_(series_ids), Series.is_in_clickhouse, Series.digest.not_like(f"{_RETIRED}%")
+        )
         return await self._session.scalar(found) == len(set(series_ids))
 
     async def all_ids(self) -> Sequence[int]:
@@ -267,8 +272,22 @@ class FactRepository:
         await self._update(Series.id.in_(list(series_ids)), inserting_until=until)
 
     async def expect_repeats(self, series_ids: Iterable[int]) -> None:
-        """Record that facts of some series are in ClickHouse more than once."""
-        await self._update(Series.id.in_(list(series_ids)), may_repeat=True)
+        """Record that facts of some series may be in ClickHouse more than once from now on."""
+        await self._update(Series.id.in_(list(series_ids)), may_repeat_since=to_microseconds(utc_now()))
+
+    async def may_repeat(self, before: dt.datetime) -> Mapping[int, int]:
+        """Return the series for which ``expect_repeats`` was last called before a moment, and when that was."""
+        since = Series.may_repeat_since
+        rows = await self._session.execute(
+            select(Series.id, since).where(
+                Series.project_id == self._project_id, since > 0, since < to_microseconds(before)
+            )
+        )
+        return {row.id: row.may_repeat_since for row in rows}
+
+    async def expect_no_repeats(self, series_id: int, since: int) -> None:
+        """Take ``expect_repeats`` back, unless it was called again since a time."""
+        await self._update((Series.id == series_id) & (Series.may_repeat_since == since), may_repeat_since=0)
 
     async def _update(self, condition: ColumnElement[bool], **values: object) -> None:
         await self._session.execute(

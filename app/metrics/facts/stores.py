@@ -92,6 +92,10 @@ class FactStore(Protocol):
         """Remove at most `limit` facts of a retired series, then the series itself; return whether it is gone."""
         ...
 
+    async def settle(self, project_id: int) -> None:
+        """Look after what interrupted writers have left, once in a while."""
+        ...
+
     async def series_with(self, session: AsyncSession, project_id: int, person_ids: Sequence[int]) -> set[int]:
         """Return the series that have a fact of one of the persons."""
         ...

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from app.common.errors import Unavailable
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
-from app.db.models import Fact, Series
+from app.db.models import Fact, Series, utc_now
 from app.metrics.counting import incremental
 from app.metrics.counting.service import FactService
 from app.metrics.facts import clickhouse_facts, moving
@@ -206,6 +206,16 @@ async def test_insert_that_ends_late_is_counted_once(
     [recounted] = await facts.counts([funnel()], recompute=True)
 
     assert int(counts.reached[:, 0].sum()) == int(recounted.reached[:, 0].sum()) == 10
+
+    # Facts are read without repetition until they are stored without: the server joins equal ones in its own time.
+    expected = []
+    for _ in range(2):
+        async with database.read() as session:
+            expected.append(await FactRepository(session, service.project_id).may_repeat(utc_now()))
+        monkeypatch.setattr(clickhouse_facts, "_LONGEST_INSERT", dt.timedelta(0))
+        await there.execute(f"OPTIMIZE TABLE {there.table('fact')} FINAL")
+        await facts.store.settle(service.project_id)
+    assert (len(expected[0]), expected[1]) == (1, {})
 
 
 async def test_facts_of_unused_series_leave_both(service: Service, database: Database, there: ClickHouse) -> None:

@@ -98,7 +98,7 @@ async def test_whatever_statement_to_postgresql_fails_every_event_is_counted_onc
         shop = Shop(database, await create_project(database))
         struck = 0
         for number in range(1, MOST_STATEMENTS):
-            await shop.send()
+            await shop.send(CHUNK)
             proxy.fail(number, fault)
             with contextlib.suppress(*DATABASE_ERRORS):
                 await shop.count()
