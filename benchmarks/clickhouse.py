@@ -1,6 +1,6 @@
 """A funnel of three steps from facts in PostgreSQL, from facts in ClickHouse, and by SQL in the same ClickHouse.
 
-python -m benchmarks.clickhouse [--events 1000000] [--rounds 3]
+python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --facts 50000000
 
 The peer is SQL over a table of events whose properties are columns already, sorted by day and name, in the form
 that PostHog gave such a question in 2022. ClickHouse is the engine of the tests (chDB) behind an HTTP server in
@@ -10,17 +10,23 @@ Python, which costs it some time for every statement: read the ratios.
 import argparse
 import asyncio
 import itertools
+import resource
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
 
+from app.common.timestamps import to_microseconds
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
+from app.db.models import SeriesVariant
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materializer
 from benchmarks.aggregation import DAY, WINDOW_DAYS, Run, agreed, cases
-from benchmarks.workload import FLAG, STEPS, VARIANTS, create_project, databases, generate, load, timed
+from benchmarks.workload import FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 TWO = VARIANTS[:2]
 NEW = (0, 1_000)
@@ -95,6 +101,38 @@ async def measure(name: str, database: Database, count: int, rounds: int, folder
         print(f"peer        {seconds * 1000:8.0f} ms; counting all facts takes {cold / seconds:.2f} of that")
 
 
+async def recount(database: Database, count: int) -> None:
+    """Count facts that ClickHouse makes up, and tell the time and the memory that takes."""
+    there, [case, *_] = database.clickhouse, list(cases(TWO))
+    if there is None:
+        raise ValueError("no ClickHouse")
+    project_id, [metric] = await create_project(database), case.metrics
+    facts = FactService(database, Materializer(database), project_id)
+    series = await facts.catch_up([metric])
+    async with database.write() as session:
+        session.add_all(
+            SeriesVariant(series_id=series_id, code=code, value=value)
+            for series_id in series.ids.values()
+            for code, value in enumerate(TWO, start=1)
+        )
+    ids = ", ".join(str(one) for one in series.ids.values())
+    since, seconds = to_microseconds(START), 30 * 24 * 3600
+    for first in range(0, count, 5_000_000):
+        await there.execute(
+            f"INSERT INTO {there.table('fact')} (project, series, person, time, sequence, variant, value) SELECT 1,"
+            f" arrayElement([{ids}], number % 3 + 1), intHash64(number) % {count // 10},"
+            f" {since} + intDiv(number * {seconds} * 1000, {count}) * 1000, number + 1, intHash64(number) % 2 + 1, -inf"
+            f" FROM numbers({first}, {min(5_000_000, count - first)})"
+        )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    series = replace(series, high_water_mark=count, last_event_sequences=dict.fromkeys(series.ids, count))
+    taken = await timed(lambda: facts.count(metric, series, recompute=True), 1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{count:,} facts recounted in {taken:.1f} s; {(after - before) / 1024:.0f} MB more than {before / 1024:.0f} MB"
+    )
+
+
 async def with_new(
     run: Run, database: Database, project_id: int, later: Iterable[object], new: int, rounds: int
 ) -> float:
@@ -123,8 +161,12 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--facts", type=int, help="only recount that many facts, and tell the memory that takes")
     arguments = parser.parse_args()
     async with databases("PostgreSQL", "ClickHouse") as opened:
+        if arguments.facts:
+            await recount(opened["ClickHouse"], arguments.facts)
+            return
         for name, database in opened.items():
             folder = Path("/tmp")  # noqa: S108  # our own machine
             await measure(name, database, arguments.events, arguments.rounds, folder)
