@@ -45,6 +45,7 @@ async def test_counts_from_two_shards_equal_recomputed_and_moved_ones(
                 database_url=postgresql.url(name),
                 clickhouse_url=f"http://127.0.0.1:{port}/abacus",
                 clickhouse_cluster=NAME,
+                database_statement_timeout=120,
             )
         )
         assert await clickhouse_schema.migrate(clustered) == len(clickhouse_schema.STEPS)

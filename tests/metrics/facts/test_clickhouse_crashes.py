@@ -47,8 +47,10 @@ def url(postgresql: PostgresServer, postgresql_template: str, server: ClickHouse
         yield found
 
 
-def settings_of(url: str, **others: Any) -> Settings:
-    return Settings(database_url=url, clickhouse_url=CLICKHOUSE_OF[url], **{"database_pool_timeout": 30, **others})
+def settings_of(url: str) -> Settings:
+    return Settings(
+        database_url=url, clickhouse_url=CLICKHOUSE_OF[url], database_pool_timeout=30, database_statement_timeout=120
+    )
 
 
 async def create_project(database: Database) -> int:
