@@ -11,11 +11,11 @@ from uuid import uuid4
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.metrics.facts.clickhouse_records import columns_to_records
-from app.metrics.facts.repository import FACT_COLUMNS, FactRepository
+from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone
 
 _ROWS: Final = 200_000
 _REMOVED_AT_A_TIME: Final = 30_000
-_COLUMNS: Final = ("sequence", "person", "time", "value", "variant")
+_COLUMNS: Final = [name.removesuffix("_id") for name in FACT_COLUMNS[1:]]  # those after the series
 
 
 class FactMove:
@@ -34,7 +34,10 @@ class FactMove:
         async with self._database.read() as session:
             series = await FactRepository(session, self._project_id).series_in(clickhouse=False)
         for series_id, digest in series.items():
-            await self._move_in(series_id, digest)
+            try:
+                await self._move_in(series_id, digest)
+            except SeriesGone:  # removed as unused meanwhile
+                await self._clickhouse.remove("fact", f"series = {series_id:d}")
         async with self._database.read() as session:
             moved = await FactRepository(session, self._project_id).series_in(clickhouse=True)
         for series_id in moved:  # also those that were moved by a run that was interrupted then
@@ -47,7 +50,10 @@ class FactMove:
             series = await FactRepository(session, self._project_id).series_in(clickhouse=True)
         for series_id, digest in series.items():
             await self._empty(series_id)  # what an interrupted run has left
-            await self._move_out(series_id, digest)
+            try:
+                await self._move_out(series_id, digest)
+            except SeriesGone:
+                await self._empty(series_id)
             await self._clickhouse.remove("fact", f"series = {series_id:d}")
         return len(series)
 
@@ -79,7 +85,7 @@ class FactMove:
     async def _move_out(self, series_id: int, digest: str) -> None:
         reached, is_all = 0, False
         async with self._database.read() as session:
-            watermark = (await FactRepository(session, self._project_id).watermarks([series_id]))[series_id]
+            watermark = (await FactRepository(session, self._project_id).watermarks([series_id])).get(series_id, 0)
         while not is_all:
             async with self._database.write() as session:
                 facts = FactRepository(session, self._project_id)
@@ -99,7 +105,6 @@ class FactMove:
         found = await self._clickhouse.columns(statement, _COLUMNS)
         values = [found[name].tolist() for name in _COLUMNS]
         rows = [(series_id, *row) for row in zip(*values, strict=True)]
-        assert FACT_COLUMNS[0] == "series_id"  # noqa: S101  # and the others are in the order of ours
         await facts.insert(rows)
         self._report(len(rows))
         return (values[0][-1] if rows else after), len(rows) < _ROWS
