@@ -1,9 +1,11 @@
 """The definitions that server-side SDKs fetch for local evaluation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import JsonValue
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
@@ -151,18 +153,23 @@ async def test_known_state_is_not_sent_again(service: Service) -> None:
 
 def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
     """Return the properties of a flag's one condition as an SDK gets them."""
-    defined = definition(
+    filters: Any = documented({"groups": [{"properties": list(conditions)}]}, cohorts)["filters"]
+    return filters["groups"][0]["properties"]
+
+
+def documented(filters: JsonDict, cohorts: Mapping[int, Any] | None = None, *, is_compared: bool = True) -> JsonDict:
+    """Return a flag's definition as an SDK gets it."""
+    return definition(
         flag_id=1,
         name="",
         key="beta-feature",
-        filters={"groups": [{"properties": list(conditions)}]},
+        filters=filters,
         active=True,
         deleted=False,
         ensure_experience_continuity=False,
-        cohorts=cohorts,
+        cohorts=cohorts or {},
+        is_compared=is_compared,
     )
-    filters: Any = defined["filters"]
-    return filters["groups"][0]["properties"]
 
 
 @pytest.mark.parametrize(
@@ -253,6 +260,24 @@ def test_negated_condition_is_written_without_its_negation_or_left_to_the_server
     assert asks({**COUNTRY, "value": []})
     assert asks({**COUNTRY, "operator": "sounds_like"})
     assert asks({"key": "other", "type": "flag", "operator": "flag_evaluates_to", "value": True})
+
+
+def test_evaluators_ask_where_they_could_pass_over_a_condition_that_decides() -> None:
+    def asks(condition: JsonDict, *, variant: str | None = "test", is_compared: bool = True, **options: bool) -> object:
+        groups: list[JsonValue] = [{"properties": [condition], "variant": variant}, {"properties": []}]
+        filters: JsonDict = {"groups": groups, **options}
+        return documented(filters, is_compared=is_compared)["ensure_experience_continuity"]
+
+    version: JsonDict = {"key": "version", "type": "person", "operator": "semver_gt", "value": "1.2.3"}
+    on_day: JsonDict = {"key": "since", "type": "person", "operator": "is_date_exact", "value": "2022-11-01"}
+    assert not asks(COUNTRY)
+    assert not asks({**AGE, "operator": "min", "value": 1})  # evaluators know it as `gte`
+    assert asks(COHORT)
+    assert not asks(version)
+    assert asks(version, is_compared=False)
+    assert asks(on_day)
+    assert not asks(on_day, variant=None)  # whichever condition matches, the result is the same
+    assert asks(on_day, variant=None, early_exit=True)
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:
