@@ -271,7 +271,7 @@ def test_evaluators_ask_where_they_could_pass_over_a_condition_that_decides() ->
     negated: JsonDict = {**COUNTRY, "negation": True}
     version: JsonDict = {"key": "version", "type": "person", "operator": "semver_gt", "value": "1.2.3"}
     on_day: JsonDict = {"key": "since", "type": "person", "operator": "is_date_exact", "value": "2022-11-01"}
-    assert not asks(COUNTRY)
+    assert not asks({**COUNTRY})
     assert not asks(negated)
     at_least: JsonDict = {**AGE, "operator": "min"}
     assert not asks(at_least)  # evaluators know it as `gte`
