@@ -4,9 +4,9 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.support.command_line import run_command
 from tests.support.programs import ROOT, require, serving
 
 TUTORIAL = ROOT / "docs/tutorial/first-verdict.md"
@@ -16,10 +16,9 @@ def test_five_requests_lead_to_a_verdict(tmp_path: Path) -> None:
     require("curl")
     blocks = re.findall(r"```sh\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     [requests] = [block for block in blocks if "curl" in block]
-    create = [sys.executable, "-m", "app.cli", "project", "create", "--name", "Shop", "--email", "you@example.com"]
+    create = ["project", "create", "--name", "Shop", "--email", "you@example.com", "--json"]
     environment = {**os.environ, "ABACUS_DATABASE_URL": f"sqlite:///{tmp_path}/abacus.db"}
-    made = subprocess.run([*create, "--json"], env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
-    project = json.loads(made.stdout)
+    project = json.loads(run_command(create, environment)[1])
     names = {"ID": "project_id", "TOKEN": "project_token", "KEY": "personal_api_key"}
     variables = {name: str(project[field]) for name, field in names.items()}
 

@@ -18,6 +18,7 @@ async def patched(service: Service, experiment: Json, **changes: object) -> Json
     return response.json()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -52,6 +53,7 @@ async def test_first_start_launches(service: Service, database: Database) -> Non
     assert (await only_flag(database, service))["active"] is True
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -72,6 +74,7 @@ async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
     assert await only_flag(database, service) == before
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "groups", "index"),
     [
@@ -104,6 +107,7 @@ RAMPED = [{"properties": [COUNTRY], "rollout_percentage": 5}]
 STEPS = [*RAMPED, {"properties": [], "rollout_percentage": 1, "variant": "test"}]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("at_first", "stored", "sent"),
     [
@@ -147,6 +151,7 @@ async def test_group_participants_need_their_aggregation(service: Service) -> No
     assert response.json()["detail"] == PERSONS_ONLY
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "variants",
     [
@@ -199,6 +204,7 @@ async def test_same_key_may_be_sent_again(service: Service) -> None:
     assert (await patched(service, experiment, feature_flag_key=" checkout "))["feature_flag_key"] == "checkout"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "code", "detail", "attr"),
     [
@@ -244,6 +250,7 @@ RULES_IN_ORDER: list[tuple[dict[str, object], str]] = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("first", range(len(RULES_IN_ORDER)))
 async def test_rules_of_a_change_are_checked_in_their_order(service: Service, first: int) -> None:
     experiment = await service.create_experiment()

@@ -96,6 +96,7 @@ async def test_flag_of_an_experiment_is_active_once_it_has_started(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "participants"),
     [
@@ -118,6 +119,7 @@ async def test_properties_of_the_filters_are_the_participants(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [variants(100), variants(12.5, 87.5), variants(*[10] * 10), variants(0, 100)],
@@ -131,6 +133,7 @@ async def test_variants_are_copied_to_the_flag_word_for_word(
     assert multivariate == {"variants": parameters["feature_flag_variants"]}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -210,6 +213,7 @@ REFUSED_BODIES = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("changes", "code", "detail", "attr"), REFUSED_BODIES)
 async def test_refused_experiment_leaves_no_flag(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None

@@ -244,6 +244,7 @@ async def test_archived_experiment_is_neither_archived_again_nor_launched(servic
     assert (await act(service, ended, "launch")).json() == refusal("Experiment is archived.")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("keys", [["control"], ["one"]])
 async def test_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
     draft = await experiment_that_is(service, "draft")
@@ -291,6 +292,7 @@ async def test_wrong_body_is_refused_and_changes_nothing(
     assert await only_flag(database, service) == flag
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
 async def test_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
     for reference in ("999", "abc"):

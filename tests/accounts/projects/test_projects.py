@@ -64,6 +64,7 @@ async def test_projects_of_the_callers_organizations_are_listed_oldest_first(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("changes", [{"name": "Blog"}, {"timezone": "Asia/Tokyo"}, {"api_token": "phc_mine"}, {}])
 async def test_update_changes_only_the_fields_that_were_sent(service: Service, changes: dict[str, object]) -> None:
     before = await service.read("/")

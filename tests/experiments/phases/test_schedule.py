@@ -177,6 +177,7 @@ async def test_experiment_that_a_user_runs_on_after_its_end_is_not_ended_again(
     assert (await read(service, draft))["end_date"] is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [

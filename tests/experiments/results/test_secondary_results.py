@@ -19,6 +19,7 @@ EVENTS = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "result"),
     [
@@ -74,6 +75,7 @@ async def test_last_of_several_ids_counts(service: Service) -> None:
     assert await service.read(f"/experiments/{experiment['id']}/secondary_results/?id=7&id=%200")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("name", "age", "variant", "warned"),
     [
@@ -96,6 +98,7 @@ async def test_flag_that_no_recent_event_names_is_warned_of(
     assert in_body.json() == {"result": warned}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "detail", "attr"),
     [

@@ -66,6 +66,7 @@ async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Serv
     assert (await service.read(f"{path}/health/"))["findings"] == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("stats_config", [None, {"cuped": None}, {"cuped": {"enabled": False}}])
 async def test_means_are_not_adjusted_unless_asked(service: Service, stats_config: object) -> None:
     path = await experiment_with(service, [PURCHASES], stats_config)

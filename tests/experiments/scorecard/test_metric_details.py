@@ -125,6 +125,7 @@ async def test_results_without_filters_say_where_typed_metrics_are(service: Serv
         assert "`analysis/`" in refused.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("events", "metric", "status", "codes"),
     [

@@ -178,6 +178,7 @@ async def test_metrics_that_cannot_be_analyzed_say_why(service: Service) -> None
     assert decision["recommendation"] == "blocked"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("config", "attr"),
     [
