@@ -18,6 +18,7 @@ from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
+from app.events.definitions.router import router as definitions_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
@@ -118,6 +119,7 @@ PRIVATE_ROUTERS = (
     actions_router,
     cohorts_router,
     events_router,
+    definitions_router,
     persons_activity_router,
     erasure_router,
     persons_router,

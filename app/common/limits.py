@@ -457,6 +457,27 @@ BREAKDOWN_VALUES: Final = Limit(
     "400 `invalid_input`",
     "limit is a whole number from 1 to {value}.",
 )
+DEFINITIONS: Final = Limit(
+    "names of events of a project, and names of properties of its events, persons and groups, that are kept for forms",
+    10_000,
+    "items",
+    "They are made for people to choose from. More are identifiers that were sent as names.",
+    "`event_definitions/` and `property_definitions/` lack the later ones; events and metrics are as ever",
+)
+EVENT_PROPERTIES: Final = Limit(
+    "properties of the events of a name that are kept for forms",
+    1_000,
+    "items",
+    "As for all names.",
+    "`property_definitions/` does not know that events of the name have the later ones",
+)
+DEFINITIONS_SECONDS: Final = Limit(
+    "time that a list of definitions takes to look through events that came since",
+    2,
+    "seconds",
+    "The background looks through them too.",
+    "the list is of the events that were looked through by then",
+)
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

@@ -73,6 +73,15 @@ HELD_ELSEWHERE = {
         "operations/maintenance/test_erasure.py",
         "test_removal_of_events_goes_on_in_the_background",
     ),
+    "DEFINITIONS": ("events/definitions/test_definitions.py", "test_definitions_stop_at_a_number_of_names"),
+    "EVENT_PROPERTIES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_stop_at_a_number_of_properties_of_an_event",
+    ),
+    "DEFINITIONS_SECONDS": (
+        "events/definitions/test_definitions.py",
+        "test_list_of_definitions_takes_a_limited_time_and_goes_on",
+    ),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 
