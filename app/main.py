@@ -53,6 +53,7 @@ from app.http.middleware.trailing_slash import TrailingSlashMiddleware
 from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
 from app.http.unserved_addresses import resources_of
+from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
@@ -120,6 +121,7 @@ PRIVATE_ROUTERS = (
     cohorts_router,
     events_router,
     definitions_router,
+    insights_router,
     persons_activity_router,
     erasure_router,
     persons_router,

@@ -478,6 +478,21 @@ DEFINITIONS_SECONDS: Final = Limit(
     "The background looks through them too.",
     "the list is of the events that were looked through by then",
 )
+INSIGHT_POINTS: Final = Limit(
+    "points of an insight: its series, times the values of its breakdown, times its intervals",
+    20_000,
+    "items",
+    "Each is a figure with a label and a date in the answer.",
+    "400 `too_many_points`",
+    "An insight may have at most {value} points. Choose fewer series, fewer values or a longer interval.",
+)
+INSIGHT_HOURS: Final = Limit(
+    "hours for which the facts of an insight are kept, unless an experiment needs them",
+    24,
+    "items",
+    "Each is a row for an event, and a form asks for many metrics before one is chosen.",
+    "the next insight makes them again",
+)
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

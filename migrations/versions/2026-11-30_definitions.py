@@ -1,4 +1,4 @@
-"""What a project's events are called, and which properties they have."""
+"""What a project's events are called, which properties they have, and which facts insights asked for."""
 
 from collections.abc import Sequence
 
@@ -56,8 +56,10 @@ def upgrade() -> None:
         sa.Column("property", sa.String(length=400), nullable=False),
         key=["event", "property"],
     )
+    op.add_column("series", sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("series", "asked_at")
     for table in ("event_property", "property_definition", "event_volume", "event_definition", "definition_progress"):
         op.drop_table(table)

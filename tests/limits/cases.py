@@ -82,6 +82,8 @@ HELD_ELSEWHERE = {
         "events/definitions/test_definitions.py",
         "test_list_of_definitions_takes_a_limited_time_and_goes_on",
     ),
+    "INSIGHT_POINTS": ("insights/test_insights.py", "test_insight_has_a_limited_number_of_points"),
+    "INSIGHT_HOURS": ("insights/test_insights.py", "test_facts_of_an_insight_are_removed_a_day_later"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 
