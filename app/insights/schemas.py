@@ -115,8 +115,9 @@ class FunnelStepInsightRead(ResponseBody):
     breakdown: str | list[str] = Field(
         default="",
         description="Only with a breakdown: the value, `Other` for all others together, empty for persons without one.",
+        examples=["pro"],
     )
-    breakdown_value: str | list[str] = Field(default="", description="The same again.")
+    breakdown_value: str | list[str] = Field(default="", description="The same again.", examples=["pro"])
     converted_people_url: None = Field(description="Always null.")
     dropped_people_url: None = Field(description="Always null.")
 
