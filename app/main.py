@@ -22,6 +22,7 @@ from app.events.definitions.router import router as definitions_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
+from app.experiments.export.router import router as export_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
 from app.experiments.holdout_analysis.router import router as holdout_analysis_router
@@ -103,6 +104,7 @@ PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
     exposures_router,
+    export_router,
     scorecard_router,
     health_router,
     local_evaluation_router,

@@ -493,6 +493,14 @@ INSIGHT_HOURS: Final = Limit(
     "Each is a row for an event, and a form asks for many metrics before one is chosen.",
     "the next insight makes them again",
 )
+EXPORTED_PERSONS: Final = Limit(
+    "participants of an experiment in a file",
+    1_000_000,
+    "items",
+    "They are written while they are read, on a connection that is held for all of them.",
+    "400 `too_many_persons`",
+    "A file may have at most {value} participants: read the pages of `participants/`, or one variant at a time.",
+)
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 
 ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Limit))

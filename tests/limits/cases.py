@@ -84,6 +84,7 @@ HELD_ELSEWHERE = {
     ),
     "INSIGHT_POINTS": ("insights/test_insights.py", "test_insight_has_a_limited_number_of_points"),
     "INSIGHT_HOURS": ("insights/test_insights.py", "test_facts_of_an_insight_are_removed_a_day_later"),
+    "EXPORTED_PERSONS": ("experiments/test_export.py", "test_file_has_a_limited_number_of_participants"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 
