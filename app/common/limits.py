@@ -471,6 +471,13 @@ EVENT_PROPERTIES: Final = Limit(
     "As for all names.",
     "`property_definitions/` does not know that events of the name have the later ones",
 )
+DEFINED_EVENT_BYTES: Final = Limit(
+    "properties of an event whose names are kept for forms",
+    256 * KIB,
+    "bytes",
+    "They are decoded at a stretch, and ordinary ones have a few kilobytes.",
+    "`property_definitions/` does not look into larger ones",
+)
 DEFINITIONS_SECONDS: Final = Limit(
     "time that a list of definitions takes to look through events that came since",
     2,

@@ -20,4 +20,4 @@ class FirstEventRepository:
         """
         first = await self._session.scalar(select(func.min(Event.time)).where(Event.project_id == self._project_id))
         since = await self._session.scalar(select(Project.events_since).where(Project.id == self._project_id))
-        return None if first is None else max(first, since or 0) if since else first
+        return None if first is None or since is None else max(first, since)

@@ -78,6 +78,10 @@ HELD_ELSEWHERE = {
         "events/definitions/test_definitions.py",
         "test_definitions_stop_at_a_number_of_properties_of_an_event",
     ),
+    "DEFINED_EVENT_BYTES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_leave_out_the_properties_of_large_events",
+    ),
     "DEFINITIONS_SECONDS": (
         "events/definitions/test_definitions.py",
         "test_list_of_definitions_takes_a_limited_time_and_goes_on",

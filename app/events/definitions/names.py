@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -16,8 +17,6 @@ from app.common.timestamps import from_microseconds
 from app.events.repository import EventRow
 
 PropertyType: TypeAlias = Literal["String", "Numeric", "Boolean", "DateTime"]
-# A property: whose it is (``event``, ``person``, ``group_0``), and its name.
-PropertyKey: TypeAlias = tuple[str, str]
 
 VOLUME_DAYS: Final = 30
 EVENT: Final = "event"
@@ -47,8 +46,9 @@ class Names:
         For each name of an event, when the last of them happened: in microseconds since 1970 UTC, at most ``now``.
     volumes : Counter of (str, int)
         Events of the last 30 days by name and day.
-    properties : dict of (str, str) to PropertyType or None
-        What each property held first; None for nothing, lists and objects.
+    properties : dict of str to dict of str to PropertyType or None
+        By their subject (``event``, ``person``, ``group_0``), what properties held first; None for nothing, lists and
+        objects.
     of_events : dict of str to set of str
         The properties that events of a name have.
     """
@@ -57,8 +57,9 @@ class Names:
     group_types: Mapping[str, int]
     last_seen: dict[str, int] = field(default_factory=dict)
     volumes: Counter[tuple[str, int]] = field(default_factory=Counter)
-    properties: dict[PropertyKey, PropertyType | None] = field(default_factory=dict)
+    properties: dict[str, dict[str, PropertyType | None]] = field(default_factory=dict)
     of_events: dict[str, set[str]] = field(default_factory=dict)
+    _settled: dict[str, set[str]] = field(default_factory=dict)  # properties of which the type is known
 
     @property
     def first_day(self) -> int:
@@ -73,7 +74,8 @@ class Names:
         slices = TimeSlices()
         for _, _, time, name, properties in rows:
             self._add_event(name, time)
-            self._add_properties(name, _members(properties.encode()))
+            if len(properties) <= limits.DEFINED_EVENT_BYTES.value:
+                self._add_properties(name, _members(properties.encode()))
             if slices.are_over():
                 await slices.pause()
 
@@ -85,29 +87,30 @@ class Names:
 
     def _add_properties(self, name: str, members: Mapping[str, msgspec.Raw]) -> None:
         known = self.of_events.setdefault(name, set())
-        for key in members.keys() - known:
-            if len(known) < limits.EVENT_PROPERTIES.value and _is_name(key):
+        for key in members if len(known) < limits.EVENT_PROPERTIES.value else ():
+            if key not in known and _is_name(key):
                 known.add(key)
-        for key, value in members.items():
-            self._add_property((EVENT, key), value)
+                if len(known) >= limits.EVENT_PROPERTIES.value:
+                    break
+        self._add_all(EVENT, members)
         for key in _SETS:
             if key in members:
-                self._add_all(PERSON, members[key])
+                self._add_all(PERSON, _members(members[key]))
         if name == _GROUP_IDENTIFY and "$group_set" in members:
             index = self.group_types.get(_text(members.get("$group_type")))
             if index is not None:
-                self._add_all(f"group_{index}", members["$group_set"])
+                self._add_all(f"group_{index}", _members(members["$group_set"]))
 
-    def _add_all(self, subject: str, document: msgspec.Raw) -> None:
-        for key, value in _members(document).items():
-            self._add_property((subject, key), value)
-
-    def _add_property(self, key: PropertyKey, value: msgspec.Raw) -> None:
-        is_known = key in self.properties
-        if not is_known and (len(self.properties) >= limits.DEFINITIONS.value or not _is_name(key[1])):
-            return
-        if self.properties.get(key) is None:
-            self.properties[key] = _type_of(value)
+    def _add_all(self, subject: str, members: Mapping[str, msgspec.Raw]) -> None:
+        """Add properties of a subject, of one event at most as many as are kept of the events of a name."""
+        types, settled = self.properties.setdefault(subject, {}), self._settled.setdefault(subject, set())
+        new = (key for key in members if key not in settled)
+        for key in islice(new, limits.EVENT_PROPERTIES.value):
+            if key not in types and (len(types) >= limits.DEFINITIONS.value or not _is_name(key)):
+                continue
+            types[key] = _type_of(members[key])
+            if types[key] is not None:
+                settled.add(key)
 
 
 def _is_name(key: str) -> bool:

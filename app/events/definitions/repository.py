@@ -12,7 +12,7 @@ from app.common import limits
 from app.db.bulk import chunks
 from app.db.models import DefinitionProgress, EventDefinition, EventProperty, EventVolume, PropertyDefinition
 from app.db.upserts import insert_if_absent, insert_or_add, insert_or_raise
-from app.events.definitions.names import EVENT, Names, PropertyKey, PropertyType
+from app.events.definitions.names import EVENT, Names, PropertyType
 
 EventOrder: TypeAlias = Literal["name", "volume_30_day", "last_seen_at"]
 
@@ -98,11 +98,8 @@ class DefinitionRepository:
         new = [name for name in asked if name not in present][: max(0, limits.DEFINITIONS.value - count)]
         return sorted([*present, *new])
 
-    async def _add_properties(self, properties: Mapping[PropertyKey, PropertyType | None]) -> set[str]:
+    async def _add_properties(self, of_subjects: Mapping[str, Mapping[str, PropertyType | None]]) -> set[str]:
         """Add properties; return those of events that are kept."""
-        of_subjects: dict[str, dict[str, PropertyType | None]] = {}
-        for (subject, name), kind in properties.items():
-            of_subjects.setdefault(subject, {})[name] = kind
         count = await self._count_properties()
         kept_of_events: set[str] = set()
         for subject, types in of_subjects.items():

@@ -198,6 +198,17 @@ async def test_definitions_stop_at_a_number_of_properties_of_an_event(
 
 
 @pytest.mark.one_database
+async def test_definitions_leave_out_the_properties_of_large_events(service: Service) -> None:
+    size = limits.DEFINED_EVENT_BYTES.value
+    await service.capture(
+        event("small", "ann", properties={"a": "x" * (size - 200)}), event("large", "ann", properties={"b": "x" * size})
+    )
+
+    assert await properties(service) == ["$ip", "a"]
+    assert (await events(service)).keys() == {"small", "large"}
+
+
+@pytest.mark.one_database
 async def test_list_of_definitions_takes_a_limited_time_and_goes_on(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
