@@ -26,7 +26,7 @@ def stream_table(name: str, kind: Format, columns: Sequence[str], rows: AsyncIte
     return StreamingResponse(
         write,
         media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"},
+        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"'},
     )
 
 

@@ -134,9 +134,10 @@ class InsightService:
         return write_funnel(request, scope, query, counts, await values.texts(counts.keys.tolist()))
 
     async def _count(self, queries: Sequence[FactQuery[Any]]) -> list[Any]:
-        counts = await self._facts.counts(queries)
-        await self._facts.note_insight(queries)
-        return counts
+        try:
+            return await self._facts.counts(queries)
+        finally:  # what was made until it took too long is there, too
+            await self._facts.note_insight(queries)
 
     async def _scope(self, request: InsightRequest) -> ExperimentScope:
         now, timezone = utc_now(), ZoneInfo(self._project.timezone)

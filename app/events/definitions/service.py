@@ -15,7 +15,7 @@ from app.events.repository import EventQueries, EventRepository
 from app.people.groups.repository import GroupRepository
 
 # Few enough that a step is short, and many enough that each name is written once for thousands of events.
-_EVENTS_AT_A_TIME = 5_000
+_EVENTS_AT_A_TIME = 20_000
 
 
 class DefinitionService:
