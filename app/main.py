@@ -18,9 +18,11 @@ from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
+from app.events.definitions.router import router as definitions_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
+from app.experiments.export.router import router as export_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
 from app.experiments.holdout_analysis.router import router as holdout_analysis_router
@@ -40,7 +42,7 @@ from app.flags.local_evaluation.router import router as local_evaluation_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.http import docs_pages, exception_handlers, openapi
+from app.http import docs_pages, exception_handlers, front_page, openapi
 from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
@@ -52,6 +54,7 @@ from app.http.middleware.trailing_slash import TrailingSlashMiddleware
 from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
 from app.http.unserved_addresses import resources_of
+from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
@@ -101,6 +104,7 @@ PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
     exposures_router,
+    export_router,
     scorecard_router,
     health_router,
     local_evaluation_router,
@@ -118,6 +122,8 @@ PRIVATE_ROUTERS = (
     actions_router,
     cohorts_router,
     events_router,
+    definitions_router,
+    insights_router,
     persons_activity_router,
     erasure_router,
     persons_router,
@@ -164,6 +170,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(metrics_router)
     application.include_router(pages_router)
     application.include_router(docs_pages.router)
+    application.include_router(front_page.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
     application.add_middleware(ConditionalReadMiddleware, paths=allowed_methods(PRIVATE_ROUTERS))

@@ -31,6 +31,7 @@ LAYERS = (
     ("flags",),
     ("events",),
     ("metrics",),
+    ("insights",),
     ("experiments",),
     ("pages",),
     ("operations",),
@@ -45,7 +46,9 @@ KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts
 KNOWS_SQL = ("app.db", "app.settings")
 REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
-KNOWS_ARRAYS = ("app.statistics", "app.metrics", "app.people", "app.db.bulk", "app.experiments", "app.pages")
+KNOWS_ARRAYS = (
+    *("app.statistics", "app.metrics", "app.insights", "app.people", "app.db.bulk", "app.experiments", "app.pages"),
+)
 # Computations: they know neither HTTP nor SQL, and nothing of the services around them.
 PURE = (
     "app.common",

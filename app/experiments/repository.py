@@ -83,6 +83,7 @@ class ExperimentRecord(NamedTuple):
     decision_criteria: str | None
     is_active: bool  # the flag
     is_deleted: bool  # the flag
+    variants: str | None  # of the flag
     author_id: int | None
     author_uuid: UUID
     author_distinct_id: str
@@ -98,11 +99,12 @@ class ExperimentRecord(NamedTuple):
         return status_of(self.start_date, self.end_date, utc_now(), is_released=is_released, is_frozen=is_frozen)
 
 
-def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
+def _text_of(document: QueryableAttribute[Any] | ColumnElement[Any]) -> ColumnElement[Any]:
     """Return JSON as text. Drivers parse JSON columns on their own, so the database has to cast them."""
     return cast(document, Text)
 
 
+_VARIANTS: Final = FeatureFlag.filters["multivariate"]["variants"]
 _RECORDS: Select[*tuple[Any, ...]] = (
     select(
         Experiment.id,
@@ -134,6 +136,7 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.decision_criteria),
         FeatureFlag.active,
         FeatureFlag.deleted,
+        _text_of(_VARIANTS),
         User.id,
         User.uuid,
         User.distinct_id,
@@ -160,6 +163,7 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             Experiment.baseline_hold,
             Experiment.stats_config,
             Experiment.decision_criteria,
+            _VARIANTS,
             Experiment.description,
             Experiment.conclusion_comment,
         )

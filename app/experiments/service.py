@@ -1,7 +1,8 @@
 """The rules of experiments, in the order in which the API of 2022 checks them."""
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -93,6 +94,17 @@ class Prepared:
 NOTHING_PREPARED = Prepared()
 
 
+@contextlib.contextmanager
+def _as_sent() -> Iterator[None]:
+    """Name the key of a flag as the body of an experiment does."""
+    try:
+        yield
+    except ValidationFailed as refusal:
+        if refusal.attr != "key":
+            raise
+        raise ValidationFailed(refusal.detail, code=refusal.code, attr="feature_flag_key") from refusal
+
+
 class ExperimentService:
     """Changes of one project's experiments. ``checked`` is the definition that was found to be valid, if any."""
 
@@ -136,16 +148,17 @@ class ExperimentService:
         refuse_untimely(body.scheduling_config, None, body.start_date, utc_now())
         holdout = await self._holdouts.find_to_refer(body.holdout_id)
         existing = await self._existing_flags.find(body, holdout)
-        flag = existing or await self._flags.create_for_experiment(
-            key=body.feature_flag_key,
-            experiment_name=body.name,
-            active=body.start_date is not None,
-            properties=participants(filters) or [],
-            variants=flag_variants or variants(body.parameters) or [],
-            aggregation_group_type_index=aggregation_group_type_index(filters),
-            holdout=holdout_for_flag(holdout) if holdout else None,
-            created_by=created_by,
-        )
+        with _as_sent():
+            flag = existing or await self._flags.create_for_experiment(
+                key=body.feature_flag_key,
+                experiment_name=body.name,
+                active=body.start_date is not None,
+                properties=participants(filters) or [],
+                variants=flag_variants or variants(body.parameters) or [],
+                aggregation_group_type_index=aggregation_group_type_index(filters),
+                holdout=holdout_for_flag(holdout) if holdout else None,
+                created_by=created_by,
+            )
         stats_config = plain(body.stats_config)
         refuse_impossible_exclusions(variant_keys(flag.filters), stats_config)
         experiment = Experiment(
@@ -207,7 +220,7 @@ class ExperimentService:
         flag = experiment.feature_flag
         before, start, end = state_of(experiment), experiment.start_date, experiment.end_date
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
-            raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
+            raise ValidationFailed("Can't update keys: feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
         refuse_foreign_variants(flag.filters, body)
         if "holdout_id" in sent:

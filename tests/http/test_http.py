@@ -371,6 +371,8 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         ("post", f"{experiments}{{experiment_id}}/ship_variant/"): "ExperimentShip",
         ("post", holdouts): "HoldoutCreate",
         ("patch", f"{holdouts}{{holdout_id}}/"): "HoldoutUpdate",
+        ("post", "/api/projects/{project_id}/insights/funnel/"): "FunnelInsightBody",
+        ("post", "/api/projects/{project_id}/insights/trend/"): "TrendInsightBody",
         ("post", saved_metrics): "SavedMetricCreate",
         ("patch", f"{saved_metrics}{{saved_metric_id}}/"): "SavedMetricUpdate",
         ("post", flags): "FlagCreate",

@@ -73,6 +73,22 @@ HELD_ELSEWHERE = {
         "operations/maintenance/test_erasure.py",
         "test_removal_of_events_goes_on_in_the_background",
     ),
+    "DEFINITIONS": ("events/definitions/test_definitions.py", "test_definitions_stop_at_a_number_of_names"),
+    "EVENT_PROPERTIES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_stop_at_a_number_of_properties_of_an_event",
+    ),
+    "DEFINED_EVENT_BYTES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_leave_out_the_properties_of_large_events",
+    ),
+    "DEFINITIONS_SECONDS": (
+        "events/definitions/test_definitions.py",
+        "test_list_of_definitions_takes_a_limited_time_and_goes_on",
+    ),
+    "INSIGHT_POINTS": ("insights/test_insights.py", "test_insight_has_a_limited_number_of_points"),
+    "INSIGHT_HOURS": ("insights/test_insights.py", "test_facts_of_an_insight_are_removed_a_day_later"),
+    "EXPORTED_PERSONS": ("experiments/test_export.py", "test_file_has_a_limited_number_of_participants"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 

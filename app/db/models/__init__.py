@@ -6,6 +6,13 @@ from app.db.models.activity_log import ActivityEntry
 from app.db.models.base import Base, utc_now
 from app.db.models.cohort import Cohort, CohortDistinctId
 from app.db.models.cookieless_salt import CookielessSalt
+from app.db.models.definition import (
+    DefinitionProgress,
+    EventDefinition,
+    EventProperty,
+    EventVolume,
+    PropertyDefinition,
+)
 from app.db.models.event import Event, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
@@ -26,9 +33,13 @@ __all__ = [
     "CohortDistinctId",
     "CookielessSalt",
     "Count",
+    "DefinitionProgress",
     "ErasedPerson",
     "ErasedPersonAnswer",
     "Event",
+    "EventDefinition",
+    "EventProperty",
+    "EventVolume",
     "Experiment",
     "Fact",
     "FeatureFlag",
@@ -45,6 +56,7 @@ __all__ = [
     "PersonMerge",
     "PersonalApiKey",
     "Project",
+    "PropertyDefinition",
     "SavedMetric",
     "Series",
     "SeriesVariant",

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
@@ -151,13 +152,18 @@ class FactService:
     async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that not one of the metrics uses, a chunk at a time.
 
-        Young ones stay: an edit may be undone, and not only results create them.
+        Young ones stay: an edit may be undone, and not only results create them. Those of insights stay for a day.
         """
-        before = utc_now() - older_than
+        before, asked_before = utc_now() - older_than, utc_now() - dt.timedelta(hours=limits.INSIGHT_HOURS.value)
         async with self._database.write(durable=False) as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
-            await FactRepository(session, self._project_id).retire(_series_digests(used), before)
+            await FactRepository(session, self._project_id).retire(_series_digests(used), before, asked_before)
         await self._remove_retired()
+
+    async def note_insight(self, metrics: Sequence[FactQuery[Any]]) -> None:
+        """Record that an insight asked for the series of some queries."""
+        async with self._database.write(durable=False) as session:
+            await FactRepository(session, self._project_id).note_insight(_series_digests(metrics), utc_now())
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
         """Prepare the removal of events before a moment: record it, and remove all series but those of the metrics.

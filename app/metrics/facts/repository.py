@@ -114,10 +114,28 @@ class FactRepository:
             .execution_options(synchronize_session=False)
         )
 
-    async def retire(self, used: Collection[str], before: dt.datetime | None = None) -> None:
-        """Hide the unused series, or those of them created before a moment, so that their facts can be removed."""
-        of_project = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
-        rows = await self._session.execute(of_project.where(Series.created_at < before) if before else of_project)
+    async def note_insight(self, digests: Collection[str], now: dt.datetime) -> None:
+        """Record that an insight asked for series."""
+        for chunk in chunks(sorted(digests)):
+            await self._session.execute(
+                update(Series)
+                .where(Series.project_id == self._project_id, Series.digest.in_(chunk))
+                .values(asked_at=now)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def retire(
+        self, used: Collection[str], before: dt.datetime | None = None, asked_before: dt.datetime | None = None
+    ) -> None:
+        """Hide the unused series, so that their facts can be removed.
+
+        With moments, only those that were created before the first one, or that an insight asked for last before the
+        second one.
+        """
+        query = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
+        if before is not None:
+            query = query.where((Series.created_at < before) | (Series.asked_at < (asked_before or before)))
+        rows = await self._session.execute(query)
         unused = [row.id for row in rows if row.digest not in used and not row.digest.startswith(_RETIRED)]
         await self._hide(unused)
 

@@ -1,5 +1,6 @@
 """From the metrics of an experiment to fact queries."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
 from app.flags.filters import group_type_index_of, variant_keys
 from app.flags.holdouts import holdout_variant, read_holdout
-from app.metrics.aggregation.active_users import TRAILING_DAYS
+from app.metrics.aggregation.active_users import TRAILING_DAYS, Days
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
@@ -41,8 +42,10 @@ from app.metrics.queries.parsing import (
     filters_test_accounts,
     read_exposure,
     read_funnel,
+    read_funnel_of,
     read_insight,
     read_trend,
+    read_trends_of,
     test_account_filter,
 )
 from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, FLAG_RESPONSE, AttributedBy, ExperimentScope
@@ -59,6 +62,7 @@ from app.metrics.queries.typed.reading import (
 from app.metrics.queries.typed.schemas import Node
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, InvalidFilter, parse_filter
+from app.properties.splitting import both
 
 
 class MetricQueryBuilder:
@@ -102,6 +106,24 @@ class MetricQueryBuilder:
             holdouts=holdout_variants(experiment),
         )
 
+    def insight_scope(self, start: dt.datetime, end: dt.datetime | None, now: dt.datetime) -> ExperimentScope:
+        """Return the scope of an insight, which is about no experiment: its events name no variant."""
+        return ExperimentScope("", (), start, end, now, self._timezone, attributed_by="exposure")
+
+    async def insight_trends(self, filters: Filters, restriction: Group) -> list[TrendQuery]:
+        """Return the queries of all series of a trend, of events that pass a filter."""
+        always = both(self._always(filters), restriction)
+        return read_trends_of(filters, await self._prepared(filters, restriction), always)
+
+    async def insight_funnel(self, filters: Filters, restriction: Group) -> FunnelQuery:
+        """Return the query of a funnel of events that pass a filter."""
+        always = both(self._always(filters), restriction)
+        return read_funnel_of(filters, await self._prepared(filters, restriction), always)
+
+    async def days(self, query: TrendQuery, scope: ExperimentScope) -> Days | None:
+        """Return the days that a trend by activity over days needs; None for others."""
+        return await self._activity.days(scope) if query.math in TRAILING_DAYS else None
+
     async def funnel(self, filters: Filters) -> FunnelQuery:
         return read_funnel(filters, await self._prepared(filters), self._test_accounts)
 
@@ -111,8 +133,7 @@ class MetricQueryBuilder:
     async def trend_fact_query(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
         """Return the fact query of a trend; see ``fitted`` for its interval."""
         query = fitted(query, scope)
-        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
-        return trend_fact_query(query, trend_buckets(query, scope), scope, days)
+        return trend_fact_query(query, trend_buckets(query, scope), scope, await self.days(query, scope))
 
     async def trend_fact_queries(
         self, query: TrendQuery, parameters: JsonValue, exposures: ExposureQuery | None, scope: ExperimentScope
@@ -269,9 +290,9 @@ class MetricQueryBuilder:
             return refusal.detail
         return ""
 
-    async def _prepared(self, filters: Filters) -> Actions:
+    async def _prepared(self, filters: Filters, restriction: Group = NO_FILTER) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled and known to exist."""
-        always = self._always(filters)
+        always = both(self._always(filters), restriction)
         await compile_of_metric([always])
         actions = await self._actions.of(filters)
         steps = [source.filter for action in actions.values() for source in action.sources]

@@ -12,6 +12,7 @@ from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
 from app.db.models import Project, utc_now
+from app.events.definitions.service import DefinitionService
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
 from app.operations.maintenance.erasure import ErasureService
@@ -155,8 +156,8 @@ class MaintenanceScheduler:
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
         """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
-        Then let their circuit breakers act, and remove the events of erased persons that the request for it left. It
-        pauses after each piece of work.
+        Then let their circuit breakers act, keep the names of events and properties, and remove the events of erased
+        persons that the request for it left. It pauses after each piece of work.
         """
         upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
         if upkeep is not None:
@@ -173,6 +174,8 @@ class MaintenanceScheduler:
                 logger.exception("background refresh of experiment %d failed", experiment.id)
         if upkeep is not None:
             await upkeep.watch(utc_now())
+            yield
+        async for _ in DefinitionService(self._database, project.id).steps():
             yield
         async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
             yield
