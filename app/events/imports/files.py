@@ -17,7 +17,6 @@ _TRIED_LINES: Final = 20
 _MOST_DAYS: Final = 5_000  # events by day that are counted apart in one file
 _OTHERS: Final = ("(others)", "")
 MANIFEST: Final = "manifest.json"
-LARGE_BYTES: Final = 16 * 1024 * 1024  # from which on reading is worth a process of its own
 
 
 @dataclass
@@ -55,7 +54,6 @@ class SourceFile:
         self.position = 0
         self.is_complete = False
         self.sha256: str | None = None
-        self.is_large = name != STANDARD_INPUT and Path(name).is_file() and Path(name).stat().st_size > LARGE_BYTES
         reader = LineReader(name)
         first = list(itertools.islice(reader, _TRIED_LINES))
         found = next((kind for line in first if (kind := recognize(line.text or b"", chosen)) is not None), None)
