@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
@@ -169,6 +170,11 @@ class Settings(BaseSettings):
     migrate_on_start: bool = Field(
         default=False,
         description="Migrate a PostgreSQL schema when `abacus serve` starts. (An SQLite schema always is.)",
+    )
+    imports_directory: Path = Field(
+        default=Path(tempfile.gettempdir(), "abacus-imports"),
+        description="Directory of files that are uploaded to be imported, until they are, and of their refused lines."
+        " Processes that serve one database share it; on a volume, imports go on after a restart.",
     )
     body_timeout: float = Field(
         default=15,

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -165,6 +166,7 @@ def settings_for(database_url: str) -> Settings:
         watchdog_seconds=0,
         database_statement_timeout=120,
         results_timeout=240,
+        imports_directory=Path(tempfile.gettempdir(), f"abacus-imports-of-tests-{os.getpid()}"),
     )
 
 

@@ -21,14 +21,23 @@ MANIFEST: Final = "manifest.json"
 
 @dataclass
 class FileCounts:
-    """What became of the lines of a file. ``events`` counts new and known ones by name and day, in UTC."""
+    """What became of the lines of a file. ``events`` counts new and known ones by name and day, in UTC.
+
+    ``first`` and ``last`` are the times of the earliest and the latest event, in microseconds since 1970 UTC.
+    """
 
     lines: int = 0
     imported: int = 0
     duplicates: int = 0
     skipped: int = 0
     refused: int = 0
+    first: int | None = None
+    last: int | None = None
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add_times(self, first: int, last: int) -> None:
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
 
     def add_events(self, events: Mapping[tuple[str, str], int]) -> None:
         for key, count in events.items():
@@ -52,6 +61,7 @@ class SourceFile:
         self.name = name
         self.counts = FileCounts()
         self.position = 0
+        self.lines_before = 0  # of an earlier run
         self.is_complete = False
         self.sha256: str | None = None
         reader = LineReader(name)

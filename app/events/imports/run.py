@@ -33,12 +33,16 @@ Report = Callable[[SourceFile, float | None], None]  # takes the share of the fi
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel."""
+    """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel.
+
+    Where requests are served meanwhile, ``batch_events`` are few, so that none waits long.
+    """
 
     format: Format | None = None
     time_offset: int = 0
     is_dry_run: bool = False
     refused_folder: Path | None = None
+    batch_events: int | None = None
 
 
 class ImportRun:
@@ -89,6 +93,7 @@ class ImportRun:
         if stored is not None and (stored.is_complete or file.recognized.kind == "events"):
             file.position, file.is_complete = stored.position, stored.is_complete
             file.counts = file.counts.read(stored.counts)
+            file.lines_before = file.counts.lines
 
     async def _guarded(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
         try:
@@ -128,7 +133,7 @@ class ImportRun:
         read_line = file.recognized.reader(self._options.time_offset)
         marks = file.recognized.format != "abacus"
         reader = EventReader(read_line, RequestClock(self._now, None), self._events_since, marks=marks)
-        return read_batches(file.lines(), reader.read, file.share)
+        return read_batches(file.lines(), reader.read, file.share, self._options.batch_events)
 
     async def _take(
         self,
@@ -143,6 +148,8 @@ class ImportRun:
         counts.skipped += batch.skipped
         counts.refused += len(batch.refused)
         counts.add_events(batch.by_day)
+        if batch.times is not None:
+            counts.add_times(*batch.times)
         file.position = batch.end
         if not self._options.is_dry_run:
             refused.add(batch.refused)
