@@ -55,7 +55,7 @@ from app.http.unserved_addresses import resources_of
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
-from app.operations.imports.pages import router as import_pages_router
+from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
@@ -218,7 +218,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
     )
-    application.state.imports = imports = ImportRunner(database, Uploads(settings.imports_directory))
+    application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:

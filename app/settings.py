@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
@@ -171,10 +170,10 @@ class Settings(BaseSettings):
         default=False,
         description="Migrate a PostgreSQL schema when `abacus serve` starts. (An SQLite schema always is.)",
     )
-    imports_directory: Path = Field(
-        default=Path(tempfile.gettempdir(), "abacus-imports"),
-        description="Directory of files that are uploaded to be imported, until they are, and of their refused lines."
-        " Processes that serve one database share it; on a volume, imports go on after a restart.",
+    imports_directory: Path | None = Field(
+        default=None,
+        description="Directory of files that are uploaded to be imported, until they are, and of their refused lines;"
+        " if unset, `abacus-imports` among the temporary files. Processes that serve one database share it.",
     )
     body_timeout: float = Field(
         default=15,

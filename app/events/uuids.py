@@ -4,10 +4,9 @@ import hashlib
 import os
 from uuid import UUID
 
-from asyncpg.pgproto import pgproto
-
 _SEPARATOR = b"\0"  # which names and distinct ids do not contain
 _TIME_BITS = 80
+_DIGITS = 32
 
 
 def read_uuid(text: str) -> UUID:
@@ -17,11 +16,10 @@ def read_uuid(text: str) -> UUID:
     ------
     ValueError
     """
-    try:
-        uuid: UUID = pgproto.UUID(text)  # the driver's own: read in a sixth of the time, hashed in half
-    except ValueError:
-        return UUID(text)
-    return uuid
+    plain = text.replace("-", "")
+    if len(plain) == _DIGITS and plain.isalnum():  # ``UUID`` takes twice as long to read a text as to take a number
+        return UUID(int=int(plain, 16))
+    return UUID(text)
 
 
 def new_uuid(milliseconds: int) -> UUID:

@@ -2,11 +2,14 @@
 
 import asyncio
 import fcntl
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from uuid import uuid4
+
+from app.settings import Settings
 
 _ONLY_OURS: Final = 0o700
 
@@ -16,6 +19,10 @@ class Uploads:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.imports_directory or Path(tempfile.gettempdir(), "abacus-imports"))
 
     @property
     def directory(self) -> Path:
