@@ -39,7 +39,7 @@ from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
 from app.operations.transfer.exporting import ExportPart, export_project
-from app.operations.transfer.importing import ImportFormat, import_files
+from app.operations.transfer.importing import ImportFormat, import_files, prefer_the_database
 from app.operations.transfer.wiring import experiment_services, export_of
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
@@ -324,6 +324,7 @@ def import_history(
 
     async def run(database: Database) -> bool:
         raise_gc_threshold()
+        prefer_the_database()
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
 
