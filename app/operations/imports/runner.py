@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
+from app.db.errors import DATABASE_ERRORS
 from app.db.models import FileImport, Project, utc_now
 from app.events.imports.files import SourceFile
 from app.events.imports.formats import Format
@@ -119,6 +120,8 @@ class ImportRunner:
         except FileNotFoundError:
             if one.updated_at < utc_now() - _GRACE:
                 await self._finish(one, "failed", "The uploaded file is gone.")
+        except DATABASE_ERRORS:  # it goes on when the next look finds it
+            logger.exception("import %d of project %d stopped", import_id, project_id)
         except Exception as error:
             logger.exception("import %d of project %d failed", import_id, project_id)
             await self._finish(one, "failed", f"The import failed: {type(error).__name__}.")
@@ -159,8 +162,7 @@ class ImportRunner:
             await self._finish(one, "failed" if detail else "completed", detail)
         finally:
             running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
+            await asyncio.wait([running])
 
     async def _finish(self, one: FileImport, status: Status, detail: str) -> None:
         async with self._database.write() as session:
