@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import importlib.util
 import json
 import math
 import os
@@ -38,8 +39,8 @@ from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
 from app.operations.transfer.exporting import ExportPart, export_project
-from app.operations.transfer.importing import ImportFormat, import_files
-from app.operations.transfer.wiring import experiment_services, results_of
+from app.operations.transfer.importing import ImportFormat, import_files, prefer_the_database
+from app.operations.transfer.wiring import experiment_services, export_of
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -323,6 +324,7 @@ def import_history(
 
     async def run(database: Database) -> bool:
         raise_gc_threshold()
+        prefer_the_database()
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
 
@@ -337,8 +339,15 @@ def export_history(
     parts: Annotated[
         list[ExportPart] | None, typer.Option("--only", help="Only this part. Repeatable; all parts by default.")
     ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write events and persons as Parquet.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads."""
+    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads.
+
+    Before the experiments come the actions, cohorts, saved metrics and holdouts that they may refer to.
+    """
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        errors.print("Parquet needs a library: pip install 'abacus\\[parquet]'", style="red")
+        sys.exit(1)
     folder.mkdir(parents=True, exist_ok=True)
 
     async def run(database: Database) -> None:
@@ -352,8 +361,8 @@ def export_history(
             def report(part: str, lines: int) -> None:
                 bar.update(tasks[ExportPart(part)], completed=lines)
 
-            results = results_of(database, project)
-            await export_project(database, project, results, folder, [part.value for part in tasks], report)
+            export = export_of(database, project)
+            await export_project(export, folder, [part.value for part in tasks], report, is_parquet=parquet)
 
     _with_database(run)
 

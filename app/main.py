@@ -58,6 +58,10 @@ from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.imports.page_router import router as import_pages_router
+from app.operations.imports.router import router as imports_router
+from app.operations.imports.runner import ImportRunner
+from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -124,6 +128,7 @@ PRIVATE_ROUTERS = (
     events_router,
     definitions_router,
     insights_router,
+    imports_router,
     persons_activity_router,
     erasure_router,
     persons_router,
@@ -168,6 +173,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     application.include_router(probes.router)
     application.include_router(metrics_router)
+    application.include_router(import_pages_router)  # its fixed path would also match an experiment
     application.include_router(pages_router)
     application.include_router(docs_pages.router)
     application.include_router(front_page.router)
@@ -219,10 +225,11 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
     )
+    application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
-        tasks.append(asyncio.create_task(scheduler.run()))
+        tasks += [asyncio.create_task(scheduler.run()), asyncio.create_task(imports.run())]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
@@ -235,6 +242,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await asyncio.wait(tasks)  # unlike gather, it can be cancelled while they run
+                await imports.close()
                 await materializer.shared.close()
                 await capture.close()
                 await database.close()

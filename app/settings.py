@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         default=False,
         description="Migrate a PostgreSQL schema when `abacus serve` starts. (An SQLite schema always is.)",
     )
+    imports_directory: Path | None = Field(
+        default=None,
+        description="Directory of files that are uploaded to be imported, until they are, and of their refused lines;"
+        " if unset, `abacus-imports` among the temporary files. Processes that serve one database share it.",
+    )
     body_timeout: float = Field(
         default=15,
         gt=0,

@@ -40,7 +40,7 @@ LAYERS = (
 RANKS = {entry: rank for rank, entries in enumerate(LAYERS) for entry in entries}
 # Modules that meet HTTP requests, and modules that connect services: they may reach up inside their own folder, because
 # no service imports them.
-ROUTERS = ("router", "activity_router", "prometheus_endpoint", "probes")
+ROUTERS = ("router", "activity_router", "page_router", "prometheus_endpoint", "probes")
 WIRING = ("dependencies", "wiring")
 KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts.auth.credentials", "app.pages")
 KNOWS_SQL = ("app.db", "app.settings")

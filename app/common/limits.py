@@ -405,6 +405,14 @@ IMPORTED_LINE_BYTES: Final = Limit(
     "the line is refused by its number; the others are imported",
     "The line is longer than {value} bytes.",
 )
+UPLOADED_FILE_BYTES: Final = Limit(
+    "file that is uploaded to be imported",
+    2048 * MIB,
+    "bytes",
+    "It is written to disk as it comes. `abacus import` reads larger ones where they are.",
+    "413 `request_too_large`",
+    "The request body is larger than {value} bytes.",
+)
 HEAD_BYTES: Final = Limit(
     "head of a request",
     64 * KIB,

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
@@ -71,6 +71,41 @@ class _ReceivedBody:
 def _declared_size(request: Request) -> int:
     text: bytes = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
     return int(text[:_MAX_DIGITS]) if text.isdigit() else 0
+
+
+async def stream_bytes(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for one that is too large for memory, under the rules of ``read_bytes`` for its rate.
+
+    Raises
+    ------
+    PayloadTooLarge
+        More than ``limit`` bytes are declared or received.
+    RequestTimeout
+    ParseError
+        The client went away.
+    """
+    too_large = PayloadTooLarge(f"The request body is larger than {limit:,} bytes.")
+    if _declared_size(request) > limit:
+        raise too_large
+    timeout: float = request.app.state.settings.body_timeout
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    size = 0
+    is_complete = False
+    while not is_complete:
+        try:
+            async with asyncio.timeout_at(min(clock(), started + size / limits.BODY_RATE.value) + timeout):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise RequestTimeout from error
+        if message["type"] == "http.disconnect":
+            raise ParseError("The request body ended early.")
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise too_large
+        is_complete = not message.get("more_body", False)
+        yield piece
 
 
 async def read_bytes(request: Request, limit: int = limits.BODY_BYTES.value) -> bytes:

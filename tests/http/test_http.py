@@ -348,7 +348,7 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         (method, path): operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
-        if path.startswith("/api/") and "requestBody" in operation
+        if path.startswith("/api/") and "application/json" in operation.get("requestBody", {}).get("content", {})
     }
     actions, cohorts = "/api/projects/{project_id}/actions/", "/api/projects/{project_id}/cohorts/"
     persons = "/api/projects/{project_id}/persons/"

@@ -47,6 +47,10 @@ CASES: dict[str, list[Case]] = {}
 OF_THE_SERVER = "operations/test_http_protocol.py"
 HELD_ELSEWHERE = {
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
+    "UPLOADED_FILE_BYTES": (
+        "operations/imports/test_imports.py",
+        "test_a_file_that_is_not_taken_leaves_nothing_behind",
+    ),
     "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
     "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),
     "HEAD_SECONDS": (OF_THE_SERVER, "test_server_refuses_head_that_does_not_end_in_time"),

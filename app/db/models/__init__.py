@@ -19,7 +19,7 @@ from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
-from app.db.models.imports import ImportedFile, ImportedPerson
+from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.snapshot import Snapshot
@@ -43,6 +43,7 @@ __all__ = [
     "Experiment",
     "Fact",
     "FeatureFlag",
+    "FileImport",
     "Group",
     "GroupType",
     "HashKeyOverride",
