@@ -33,6 +33,10 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.webhooks.delivery import Deliverer
+from app.experiments.webhooks.dependencies import build_watch
+from app.experiments.webhooks.router import router as webhooks_router
+from app.experiments.webhooks.sending import Sender
 from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
@@ -80,6 +84,7 @@ Send events with the official PostHog SDKs, create experiments and read their re
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "Results, exposures, health and scorecards of experiments."},
+    {"name": "Webhooks", "description": "URLs that are sent what happens to experiments."},
     {"name": "Analysis", "description": "Analyze counts from any source, and plan sample sizes."},
     {"name": "Feature flags", "description": "Feature flags, including those of experiments."},
     {"name": "Actions", "description": "Named sets of events, for use in metrics."},
@@ -114,6 +119,7 @@ PRIVATE_ROUTERS = (
     saved_metrics_router,
     holdout_analysis_router,
     holdouts_router,
+    webhooks_router,
     flags_router,
     actions_router,
     cohorts_router,
@@ -211,11 +217,14 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         lambda project: build_maintenance(database, materializer, project),
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
+        watch=lambda project: build_watch(database, materializer, project),
     )
+    sender = Sender(settings.webhook_allowed_networks)
+    application.state.deliverer = deliverer = Deliverer(database, sender)
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
-        tasks.append(asyncio.create_task(scheduler.run()))
+        tasks += [asyncio.create_task(scheduler.run()), asyncio.create_task(deliverer.run())]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
@@ -230,6 +239,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await asyncio.wait(tasks)  # unlike gather, it can be cancelled while they run
                 await materializer.shared.close()
                 await capture.close()
+                await sender.close()
                 await database.close()
                 await monitor.close()
 

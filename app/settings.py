@@ -75,7 +75,7 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas
 
 def _read_network(value: object) -> object:
     if value == "*":
-        raise ValueError("'*' would trust every client; list the proxy networks instead")
+        raise ValueError("'*' would mean every address; list the networks instead")
     if isinstance(value, str):
         return ipaddress.ip_network(value)  # its error names a value that is neither address nor network
     return value
@@ -239,6 +239,11 @@ class Settings(BaseSettings):
     )
     refresh_interval: float = Field(
         default=10.0, ge=0, description="Seconds between background refreshes of metric counts; 0 turns them off."
+    )
+    webhook_allowed_networks: Networks = Field(
+        default=[],
+        description="Comma-separated private addresses and networks that webhooks may be sent to. Public addresses"
+        " always are allowed, others only by this.",
     )
     metrics_token: SecretStr | None = Field(
         default=None,

@@ -27,6 +27,7 @@ class ProjectLock(IntEnum):
     ERASURE = 5  # shared by every transaction that looks up persons to store events of them
     IMPORTED_PERSONS = 6  # which distinct id stands for a person of another system
     UPKEEP = 9  # what experiments do by themselves
+    WEBHOOKS = 12  # how many webhooks there are
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

@@ -7,6 +7,8 @@ import httpx
 from tests.support.application import PROJECT, Route, example_body, routes_of_projects
 from tests.support.service import Json, Service, event
 
+WEBHOOK = "http://localhost:1/"  # where nothing listens
+
 
 async def make_objects(service: Service, name: str) -> dict[str, str]:
     """Create one of everything that has an id, and return the ids by the names that paths use."""
@@ -29,6 +31,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "key": name,
         "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
         "holdout_id": str((await service.post("/experiment_holdouts/", holdout)).json()["id"]),
+        "webhook_id": str((await service.post("/experiment_webhooks/", {"url": WEBHOOK})).json()["id"]),
         "person_id": str(person["id"]),
         "action_id": str((await service.post("/actions/", step)).json()["id"]),
         "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),

@@ -16,6 +16,7 @@ from app.db.models.imports import ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.snapshot import Snapshot
+from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
 __all__ = [
     "Action",
@@ -30,6 +31,7 @@ __all__ = [
     "ErasedPersonAnswer",
     "Event",
     "Experiment",
+    "ExperimentNotice",
     "Fact",
     "FeatureFlag",
     "Group",
@@ -51,5 +53,7 @@ __all__ = [
     "Snapshot",
     "UnreadTimestamp",
     "User",
+    "Webhook",
+    "WebhookDelivery",
     "utc_now",
 ]

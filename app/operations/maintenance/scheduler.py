@@ -14,6 +14,7 @@ from app.db.database import Database
 from app.db.models import Project, utc_now
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
+from app.experiments.webhooks.watching import EvidenceWatch
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
 from app.telemetry.prometheus import COUNTED_UNTIL
@@ -22,9 +23,10 @@ logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Build the maintenance service of a project, and what its experiments do by themselves.
+# Build the maintenance service of a project, what its experiments do by themselves, and what webhooks are told of them.
 MaintenanceFactory = Callable[[Project], MaintenanceService]
 UpkeepFactory = Callable[[Project], PhaseUpkeep]
+WatchFactory = Callable[[Project], EvidenceWatch]
 
 
 @dataclass
@@ -54,10 +56,12 @@ class MaintenanceScheduler:
         interval: float,
         turn: float = limits.REFRESH_SECONDS.value,
         upkeep: UpkeepFactory | None = None,
+        watch: WatchFactory | None = None,
     ) -> None:
         self._database = database
         self._build_maintenance = maintenance
         self._build_upkeep = upkeep
+        self._build_watch = watch
         self._interval = interval
         self._turn = turn
         self._changed = asyncio.Event()
@@ -155,8 +159,8 @@ class MaintenanceScheduler:
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
         """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
-        Then let their circuit breakers act, and remove the events of erased persons that the request for it left. It
-        pauses after each piece of work.
+        Then let their circuit breakers act, tell webhooks what is new, and remove the events of erased persons that the
+        request for it left. It pauses after each piece of work.
         """
         upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
         if upkeep is not None:
@@ -174,6 +178,9 @@ class MaintenanceScheduler:
         if upkeep is not None:
             await upkeep.watch(utc_now())
             yield
+        if self._build_watch is not None:
+            async for _ in self._build_watch(project).steps(utc_now()):
+                yield
         async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
             yield
 
