@@ -18,6 +18,8 @@ from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
+from app.events.ofrep.exposures import RecentExposures
+from app.events.ofrep.router import router as ofrep_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
@@ -131,7 +133,7 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+PUBLIC_ROUTERS = (evaluation_router, ofrep_router, capture_router, remote_config_router)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
@@ -211,6 +213,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
     scheduler = MaintenanceScheduler(
         database,
