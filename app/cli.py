@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import importlib.util
 import json
 import math
 import os
@@ -356,6 +357,26 @@ def export_history(
             await export_project(database, project, results, folder, [part.value for part in tasks], report)
 
     _with_database(run)
+
+
+@app.command("mcp")
+def serve_mcp() -> None:
+    """Serve the tools of assistants over the standard streams (Model Context Protocol), for a running service.
+
+    ABACUS_URL is its address, ABACUS_API_KEY a personal API key, ABACUS_PROJECT the id of the project (by default the
+    key's current one). Needs `pip install abacus[mcp]`.
+    """
+    url, key = os.environ.get("ABACUS_URL", ""), os.environ.get("ABACUS_API_KEY", "")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("ABACUS_URL has to be the address of a running service, such as http://127.0.0.1:8000")
+    if not key:
+        raise ValueError("ABACUS_API_KEY has to be a personal API key: `abacus key create` prints one")
+    if importlib.util.find_spec("mcp") is None:
+        raise ValueError("the package mcp is missing: pip install 'abacus[mcp]'")
+    from app.operations.mcp.api import ExperimentApi  # noqa: PLC0415  # an optional extra
+    from app.operations.mcp.server import build_server  # noqa: PLC0415
+
+    build_server(ExperimentApi.at(url, key, os.environ.get("ABACUS_PROJECT", "@current"))).run("stdio")
 
 
 app.command("materialise", hidden=True)(refresh)  # the former name

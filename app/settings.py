@@ -21,6 +21,9 @@ _FORMER_NAMES = {
     "materialise_interval": "refresh_interval",
 }
 
+# What `abacus mcp` reads, which is a client: a shell may have both.
+OF_CLIENTS = frozenset({"ABACUS_URL", "ABACUS_API_KEY", "ABACUS_PROJECT"})
+
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
 _LIBPQ_TO_ASYNCPG = {"sslmode": "ssl"}
 _ASYNCPG_PARAMETERS = frozenset({"ssl", "host", "port", "prepared_statement_cache_size"})
@@ -267,7 +270,7 @@ class Settings(BaseSettings):
         set_by: dict[str, str] = {}
         for variable in sorted(os.environ):
             name = variable.upper()
-            if not name.startswith(ENVIRONMENT_PREFIX):
+            if not name.startswith(ENVIRONMENT_PREFIX) or name in OF_CLIENTS:
                 continue
             field = fields.get(name) or fields.get(name.removesuffix(_FILE))
             if field is None:
