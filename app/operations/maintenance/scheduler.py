@@ -11,6 +11,7 @@ from typing import Any
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
+from app.db.errors import describe, is_transient_database_error
 from app.db.models import Project, utc_now
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
@@ -92,8 +93,11 @@ class MaintenanceScheduler:
                     if time.monotonic() > self._removed_at + SECONDS_BETWEEN_REMOVALS:
                         self._removed_at = time.monotonic()
                         await self.remove_unused()
-                except Exception:
-                    logger.exception("background refresh failed; retrying in %s s", self._interval)
+                except Exception as error:
+                    if is_transient_database_error(error):  # which requests and /_readyz report, too
+                        logger.warning("background refresh waits for the database: %s", describe(error))
+                    else:
+                        logger.exception("background refresh failed; retrying in %s s", self._interval)
                     await self._cancel()
         finally:
             await self._cancel()
