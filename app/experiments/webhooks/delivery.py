@@ -63,11 +63,12 @@ class Deliverer:
         finally:
             for task in self._running.values():
                 task.cancel()
+            await self.finish_begun()
 
-    async def deliver_due(self) -> None:
-        """Make all attempts that are due, and wait for them."""
-        while await self.begin_due() or self._running:
-            await asyncio.wait(self._running.values())
+    async def finish_begun(self) -> None:
+        """Wait until the attempts that were begun have ended."""
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
 
     async def begin_due(self) -> int:
         """Begin the attempts that are due, as far as there are places; return their number."""

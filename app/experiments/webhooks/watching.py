@@ -101,8 +101,6 @@ class EvidenceWatch:
             try:
                 if await self._look_at(experiment, notices.get(experiment.id), now, wants_evidence=wants_evidence):
                     yield
-            except AppError as refusal:  # it cannot be counted, which health and analysis say
-                logger.debug("experiment %d is not watched: %s", experiment.id, refusal.detail)
             except Exception:
                 logger.exception("watching experiment %d failed", experiment.id)
 
@@ -117,17 +115,23 @@ class EvidenceWatch:
         is_due = wants_evidence and is_open and _is_due(notice, now)
         if notice is not None and notice.status == status and not is_due:
             return False
-        found = await self._find(experiment) if is_due else None
+        found = await self._find_or_none(experiment) if is_due else None
         async with self._database.write() as session:
             experiments = ExperimentRepository(session, self._project_id)
             await experiments.lock_upkeep()
             current = await experiments.get(experiment.id, for_update=True)
             if current is not None:
-                await self._tell(WebhookRepository(session, self._project_id), current, found, now)
+                await self._tell(WebhookRepository(session, self._project_id), current, found, now, is_checked=is_due)
         return True
 
     async def _tell(
-        self, webhooks: WebhookRepository, experiment: Experiment, found: FoundEvidence | None, now: dt.datetime
+        self,
+        webhooks: WebhookRepository,
+        experiment: Experiment,
+        found: FoundEvidence | None,
+        now: dt.datetime,
+        *,
+        is_checked: bool,
     ) -> None:
         """Add the events of what is new, and remember that it is known."""
         receivers, outbox = await webhooks.active(), Outbox(webhooks)
@@ -138,11 +142,21 @@ class EvidenceWatch:
             data: Document = {"activity": "time_or_flag", "previous_status": notice.status}
             await outbox.add(receivers, event, facts, {**data, "changed_fields": [], "changed_by": None})
         notice = await outbox.remember_status(experiment.id, status)
-        if found is None or status not in _OPEN or not _is_due(notice, now):  # another process was faster
+        if not is_checked or status not in _OPEN or not _is_due(notice, now):  # another process was faster
             return
-        for name, document in found.new_since(notice.evidence):
-            await outbox.add(receivers, name, facts, document)
-        notice.evidence, notice.checked_at = found.known, now
+        notice.checked_at = now
+        if found is not None:
+            for name, document in found.new_since(notice.evidence):
+                await outbox.add(receivers, name, facts, document)
+            notice.evidence = found.known
+
+    async def _find_or_none(self, experiment: Experiment) -> FoundEvidence | None:
+        """Return what the data show; None where they cannot be counted, in time or at all, which health says."""
+        try:
+            return await self._find(experiment)
+        except (AppError, ValueError, TimeoutError) as error:
+            logger.debug("the data of experiment %d tell nothing: %s", experiment.id, error)
+            return None
 
     async def _find(self, experiment: Experiment) -> FoundEvidence:
         """Return what the data show, by anytime-valid intervals: they are looked at every minute."""

@@ -4,11 +4,13 @@ import datetime as dt
 import json
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
-from app.db.models import Webhook, WebhookDelivery, utc_now
+from app.db.models import Experiment, Webhook, WebhookDelivery, utc_now
+from app.experiments.counting.service import ExperimentCounter
 from app.experiments.webhooks.dependencies import build_watch
 from app.experiments.webhooks.watching import SECONDS_BETWEEN_CHECKS
 from app.metrics.facts.materializer import Materializer
@@ -91,6 +93,27 @@ async def test_nothing_is_decided_in_the_grace_period(service: Service, database
     await watch(service, database)
 
     assert await told(service, database) == []
+
+
+async def test_experiment_that_takes_too_long_is_not_counted_at_every_step(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harmful(service)
+    await listen(service)
+    tried = []
+
+    async def take_too_long(_counter: ExperimentCounter, experiment: Experiment) -> None:
+        tried.append(experiment.id)
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ExperimentCounter, "count", take_too_long)
+        for seconds in (0, 10, SECONDS_BETWEEN_CHECKS + 1):
+            await watch(service, database, seconds)
+    await watch(service, database, 3 * SECONDS_BETWEEN_CHECKS)
+
+    assert len(tried) == 2
+    assert "experiment.decision.rollback" in dict(await told(service, database))
 
 
 async def test_time_and_flags_are_told_as_requests_are(service: Service, database: Database) -> None:
