@@ -72,7 +72,7 @@ def main() -> None:
         app()
     except _EXPECTED_ERRORS as error:
         settings = None
-        with contextlib.suppress(ValueError):  # which may be the error itself
+        with contextlib.suppress(ValueError, OSError):  # which may be the error itself
             settings = Settings.from_environment()
         errors.print(f"[red]abacus:[/red] {escape(preflight.tell_error(error, settings))}", soft_wrap=True)
         sys.exit(1)

@@ -21,10 +21,10 @@ class WebhookRepository:
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
-        self.project_id = project_id
+        self._project_id = project_id
 
     def _select(self) -> Select[Webhook]:
-        return select(Webhook).where(Webhook.project_id == self.project_id)
+        return select(Webhook).where(Webhook.project_id == self._project_id)
 
     async def get(self, webhook_id: int, *, for_update: bool = False) -> Webhook | None:
         """Return a webhook with its author; with ``for_update`` it is locked against other writers."""
@@ -36,7 +36,7 @@ class WebhookRepository:
         return (await self._session.scalars(query.options(joinedload(Webhook.created_by)))).all()
 
     async def count(self) -> int:
-        query = select(func.count()).select_from(Webhook).where(Webhook.project_id == self.project_id)
+        query = select(func.count()).select_from(Webhook).where(Webhook.project_id == self._project_id)
         return await self._session.scalar(query) or 0
 
     async def active(self) -> Sequence[Webhook]:
@@ -45,10 +45,10 @@ class WebhookRepository:
 
     async def lock(self) -> None:
         """Wait until no other transaction creates or activates webhooks of the project."""
-        await lock_project(self._session, ProjectLock.WEBHOOKS, self.project_id)
+        await lock_project(self._session, ProjectLock.WEBHOOKS, self._project_id)
 
     async def add(self, webhook: Webhook) -> None:
-        webhook.project_id = self.project_id
+        webhook.project_id = self._project_id
         self._session.add(webhook)
         await self._session.flush()
 
@@ -81,7 +81,7 @@ class WebhookRepository:
     async def notices(self) -> Sequence[ExperimentNotice]:
         """Return what receivers know of the experiments of the project that may change without a request."""
         query = select(ExperimentNotice).join(Experiment, Experiment.id == ExperimentNotice.experiment_id)
-        query = query.where(Experiment.project_id == self.project_id, ExperimentNotice.status.in_(CHANGING))
+        query = query.where(Experiment.project_id == self._project_id, ExperimentNotice.status.in_(CHANGING))
         return (await self._session.scalars(query)).all()
 
     async def add_notice(self, notice: ExperimentNotice) -> None:
@@ -89,7 +89,7 @@ class WebhookRepository:
         await self._session.flush()
 
     async def forget_notices(self) -> None:
-        of_project = select(Experiment.id).where(Experiment.project_id == self.project_id)
+        of_project = select(Experiment.id).where(Experiment.project_id == self._project_id)
         await self._session.execute(delete(ExperimentNotice).where(ExperimentNotice.experiment_id.in_(of_project)))
 
 

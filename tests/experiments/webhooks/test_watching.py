@@ -14,6 +14,8 @@ from app.experiments.counting.service import ExperimentCounter
 from app.experiments.webhooks.dependencies import build_watch
 from app.experiments.webhooks.watching import SECONDS_BETWEEN_CHECKS
 from app.metrics.facts.materializer import Materializer
+from app.operations.maintenance.scheduler import MaintenanceScheduler
+from app.operations.maintenance.wiring import build_maintenance
 from tests.experiments.phases.test_circuit_breakers import harmed_experiment
 from tests.support.service import Json, Service, exposure
 
@@ -136,6 +138,23 @@ async def test_time_and_flags_are_told_as_requests_are(service: Service, databas
         ("experiment.ended", experiment["id"]),
         ("experiment.paused", running["id"]),
     ]
+
+
+@pytest.mark.own_database
+@pytest.mark.one_database
+async def test_background_refresh_watches(service: Service, database: Database) -> None:
+    await harmful(service)
+    await listen(service, events=["experiment.decision.rollback"])
+    materializer = Materializer(database)
+
+    await MaintenanceScheduler(
+        database,
+        lambda project: build_maintenance(database, materializer, project),
+        interval=10,
+        watch=lambda project: build_watch(database, materializer, project),
+    ).run_once()
+
+    assert [name for name, _ in await told(service, database)] == ["experiment.decision.rollback"]
 
 
 async def test_a_webhook_is_not_told_what_happened_before_it(service: Service, database: Database) -> None:
