@@ -19,6 +19,8 @@ from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
 from app.events.definitions.router import router as definitions_router
+from app.events.ofrep.exposures import RecentExposures
+from app.events.ofrep.router import router as ofrep_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
@@ -35,6 +37,10 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.webhooks.delivery import Deliverer
+from app.experiments.webhooks.dependencies import build_watch
+from app.experiments.webhooks.router import router as webhooks_router
+from app.experiments.webhooks.sending import Sender
 from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
@@ -87,6 +93,7 @@ Send events with the official PostHog SDKs, create experiments and read their re
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "Results, exposures, health and scorecards of experiments."},
+    {"name": "Webhooks", "description": "URLs that are sent what happens to experiments."},
     {"name": "Analysis", "description": "Analyze counts from any source, and plan sample sizes."},
     {"name": "Feature flags", "description": "Feature flags, including those of experiments."},
     {"name": "Actions", "description": "Named sets of events, for use in metrics."},
@@ -122,6 +129,7 @@ PRIVATE_ROUTERS = (
     saved_metrics_router,
     holdout_analysis_router,
     holdouts_router,
+    webhooks_router,
     flags_router,
     actions_router,
     cohorts_router,
@@ -136,7 +144,7 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+PUBLIC_ROUTERS = (evaluation_router, ofrep_router, capture_router, remote_config_router)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
@@ -218,18 +226,22 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
     scheduler = MaintenanceScheduler(
         database,
         lambda project: build_maintenance(database, materializer, project),
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
+        watch=lambda project: build_watch(database, materializer, project),
     )
     application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
+    sender = Sender(settings.webhook_allowed_networks)
+    application.state.deliverer = deliverer = Deliverer(database, sender)
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
-        tasks += [asyncio.create_task(scheduler.run()), asyncio.create_task(imports.run())]
+        tasks += [asyncio.create_task(work.run()) for work in (scheduler, imports, deliverer)]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
@@ -245,6 +257,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await imports.close()
                 await materializer.shared.close()
                 await capture.close()
+                await sender.close()
                 await database.close()
                 await monitor.close()
 

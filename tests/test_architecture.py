@@ -90,6 +90,9 @@ PURE = (
     "app.events.imports.lines",
     "app.events.imports.records",
     "app.events.actions.matching",
+    "app.events.ofrep.decoding",
+    "app.events.ofrep.exposures",
+    "app.events.ofrep.responses",
     "app.metrics.aggregation",
     "app.metrics.counting.fact_query",
     "app.metrics.facts.actor_filters",
@@ -107,6 +110,9 @@ PURE = (
     "app.metrics.queries.scope",
     "app.metrics.queries.trend",
     "app.experiments.lifecycle",
+    "app.experiments.webhooks.addresses",
+    "app.experiments.webhooks.events",
+    "app.experiments.webhooks.signing",
     "app.pages.formatting",
 )
 

@@ -28,6 +28,7 @@ class ProjectLock(IntEnum):
     IMPORTED_PERSONS = 6  # which distinct id stands for a person of another system
     FILE_IMPORTS = 7  # whether an import of the project is under way
     UPKEEP = 9  # what experiments do by themselves
+    WEBHOOKS = 12  # how many webhooks there are
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

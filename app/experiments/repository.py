@@ -14,13 +14,16 @@ from sqlalchemy.orm import QueryableAttribute, contains_eager
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.models import Experiment, FeatureFlag, SavedMetric, User, utc_now
+from app.db.models import Experiment, ExperimentNotice, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
 
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
+
+# The statuses that end without a request that changes the experiment: by time, or with its flag.
+CHANGING: Final[tuple[Status, ...]] = ("scheduled", "running", "paused", "exposure_frozen")
 
 _IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted & Experiment.baseline_hold.is_(None)
 _NOW: Final = "now"  # the parameter of conditions on the status
@@ -256,6 +259,13 @@ class ExperimentRepository:
         """Return the experiments that have started, have not ended and are not archived."""
         query = self._select().where(_IS_OPEN, ~Experiment.archived)
         found = await self._session.scalars(query, {_NOW: utc_now()})
+        return await self._load_saved_metrics(found.all())
+
+    async def watched(self, now: dt.datetime) -> Sequence[Experiment]:
+        """Return the experiments that run, and those that webhooks last knew in a status that time or a flag ends."""
+        known = select(ExperimentNotice.experiment_id).where(ExperimentNotice.status.in_(CHANGING))
+        is_watched = (_IS_OPEN & ~Experiment.archived) | Experiment.id.in_(known)
+        found = await self._session.scalars(self._select().where(is_watched).order_by(Experiment.id), {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
     async def automated(self, now: dt.datetime) -> Sequence[Experiment]:

@@ -60,6 +60,12 @@ SENT: dict[str, Json] = {
             }
         ],
     },
+    f"{PROJECT}experiment_webhooks/": {
+        "url": "https://hooks.example.com/abacus",
+        "events": ["experiment.ended"],
+        "secret": "a-secret-of-your-own",
+        "active": False,
+    },
     f"{PROJECT}experiment_holdouts/": {
         "name": "Nothing new",
         "description": "In 2026",

@@ -354,7 +354,10 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
     persons = "/api/projects/{project_id}/persons/"
     saved_metrics = "/api/projects/{project_id}/experiment_saved_metrics/"
     holdouts = "/api/projects/{project_id}/experiment_holdouts/"
+    webhooks = "/api/projects/{project_id}/experiment_webhooks/"
     assert bodies == {
+        ("post", webhooks): "WebhookCreate",
+        ("patch", f"{webhooks}{{webhook_id}}/"): "WebhookUpdate",
         ("post", actions): "ActionCreate",
         ("put", f"{actions}{{action_id}}/"): "ActionReplace",
         ("patch", f"{actions}{{action_id}}/"): "ActionUpdate",

@@ -45,6 +45,7 @@ Case: TypeAlias = Callable[[World], Awaitable[None]]
 CASES: dict[str, list[Case]] = {}
 # What the server itself limits, before an application sees it, and what takes time.
 OF_THE_SERVER = "operations/test_http_protocol.py"
+OF_WEBHOOKS = "experiments/webhooks/test_webhooks.py"
 HELD_ELSEWHERE = {
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
     "UPLOADED_FILE_BYTES": (
@@ -93,6 +94,12 @@ HELD_ELSEWHERE = {
     "INSIGHT_POINTS": ("insights/test_insights.py", "test_insight_has_a_limited_number_of_points"),
     "INSIGHT_HOURS": ("insights/test_insights.py", "test_facts_of_an_insight_are_removed_a_day_later"),
     "EXPORTED_PERSONS": ("experiments/test_export.py", "test_file_has_a_limited_number_of_participants"),
+    "WEBHOOKS": (OF_WEBHOOKS, "test_project_has_a_number_of_webhooks"),
+    "WEBHOOK_URL_CHARACTERS": (OF_WEBHOOKS, "test_webhooks_that_are_not_understood_are_refused"),
+    "WEBHOOK_SECONDS": (OF_WEBHOOKS, "test_receiver_that_does_not_answer_does_not_hold_others"),
+    "WEBHOOKS_AT_A_TIME": (OF_WEBHOOKS, "test_a_process_delivers_to_a_number_of_webhooks_at_a_time"),
+    "WEBHOOK_WAITING": (OF_WEBHOOKS, "test_old_deliveries_are_removed_and_too_many_given_up"),
+    "WEBHOOK_DAYS": (OF_WEBHOOKS, "test_old_deliveries_are_removed_and_too_many_given_up"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 

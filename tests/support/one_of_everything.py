@@ -7,6 +7,8 @@ import httpx
 from tests.support.application import PROJECT, Route, example_body, routes_of_projects
 from tests.support.service import Json, Service, event
 
+WEBHOOK = "http://localhost:1/"  # where nothing listens
+
 
 async def make_objects(service: Service, name: str) -> dict[str, str]:
     """Create one of everything that has an id, and return the ids by the names that paths use."""
@@ -31,6 +33,7 @@ async def make_objects(service: Service, name: str) -> dict[str, str]:
         "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
         "holdout_id": str((await service.post("/experiment_holdouts/", holdout)).json()["id"]),
         "import_id": str(await make_import(service)),
+        "webhook_id": str((await service.post("/experiment_webhooks/", {"url": WEBHOOK})).json()["id"]),
         "person_id": str(person["id"]),
         "event_definition_id": definitions["event"][0]["id"],
         "property_definition_id": definitions["property"][0]["id"],

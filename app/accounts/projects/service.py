@@ -182,6 +182,31 @@ class AccountService:
     async def list_keys(self, email: str) -> Sequence[PersonalApiKey]:
         return await self._keys.of_user((await self._user(email)).id)
 
+    async def rotate_key(self, key_id: int) -> str:
+        """Give a key another value, and return it. The one before stops working at once."""
+        key = await self._keys.get(key_id)
+        if key is None:
+            raise NotFound(f"There is no key {key_id}.")
+        new = api_keys.generate_personal_key()
+        key.mask, key.digest, key.last_used_at = new.mask, new.digest, None
+        return new.value
+
+    async def list_projects(self) -> Sequence[Project]:
+        return await self._accounts.projects_with_organizations()
+
+    async def rotate_token(self, project_id: int) -> str:
+        """Give a project another public token, and return it. SDKs with the one before are refused."""
+        project = await self._accounts.find_project(project_id)
+        if project is None:
+            raise NotFound(f"There is no project {project_id}.")
+        project.api_token = api_keys.generate_token(api_keys.PROJECT_TOKEN_PREFIX)
+        project.updated_at = utc_now()
+        return project.api_token
+
+    async def list_users(self) -> Sequence[tuple[User, Sequence[str]]]:
+        """Return all users with the names of their organizations."""
+        return await self._accounts.users_with_organizations()
+
     async def revoke_key(self, key_id: int) -> None:
         key = await self._keys.get(key_id)
         if key is None:
@@ -191,6 +216,10 @@ class AccountService:
     async def deactivate_user(self, email: str) -> None:
         """Refuse all keys of a user from now on. The user and everything that they created stay."""
         (await self._user(email)).is_active = False
+
+    async def activate_user(self, email: str) -> None:
+        """Accept the keys of a user again."""
+        (await self._user(email)).is_active = True
 
     async def _user(self, email: str) -> User:
         user = await self._accounts.find_user(email)

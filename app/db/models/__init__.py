@@ -23,6 +23,7 @@ from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.snapshot import Snapshot
+from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
 __all__ = [
     "Action",
@@ -41,6 +42,7 @@ __all__ = [
     "EventProperty",
     "EventVolume",
     "Experiment",
+    "ExperimentNotice",
     "Fact",
     "FeatureFlag",
     "FileImport",
@@ -64,5 +66,7 @@ __all__ = [
     "Snapshot",
     "UnreadTimestamp",
     "User",
+    "Webhook",
+    "WebhookDelivery",
     "utc_now",
 ]
