@@ -12,7 +12,7 @@ PARAMETERS = {
     f"{PROJECT}groups/": {"group_type_index": "0"},
     f"{PROJECT}experiments/{{experiment_id}}/secondary_results/": {"id": "0"},
 }
-FILES = {f"{PROJECT}experiments/{{experiment_id}}/export/"}
+FILES = {f"{PROJECT}experiments/{{experiment_id}}/export/", f"{PROJECT}imports/{{import_id}}/refused/"}
 READS = [
     path
     for (method, path), operation in operations().items()
