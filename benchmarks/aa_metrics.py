@@ -23,8 +23,9 @@ from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Outliers, PersonValues, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.person_values import PersonValues
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import AnalysisConfig, VariantAnalysis
@@ -121,8 +122,8 @@ METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], ValueCounts | FunnelPr
 def analyzed(crowd: Crowd, metric: str, looks: Sequence[int]) -> list[VariantAnalysis]:
     """Return the analysis of the second variant at the end of some days."""
     kind, count = METRICS[metric]
-    counts = count(crowd).cumulative
-    return [analyze_metric(variants_of(counts[:, :, look], kind, KEYS), AnalysisConfig()).variants[1] for look in looks]
+    counts = count(crowd)
+    return [analyze_metric(variants_of(counts, kind, KEYS, look), AnalysisConfig()).variants[1] for look in looks]
 
 
 def is_called(crowd: Crowd, metric: str) -> bool:

@@ -1,6 +1,7 @@
 """Request and response bodies of analysis and planning."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema, model_validator
@@ -94,7 +95,7 @@ GroupCount: TypeAlias = Annotated[
 ]
 
 
-MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio"]
+MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio", "quantile"]
 PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
 
 
@@ -128,6 +129,18 @@ class StatsConfig(StrictBody):
 
 
 _COVARIATE = ("covariate_sum", "covariate_sum_squares", "main_covariate_sum_product")
+# In the order of ``RatioCovariate``.
+COVARIATE_OF_RATIO = (
+    "covariate_sum",
+    "covariate_sum_squares",
+    "covariate_denominator_sum",
+    "covariate_denominator_sum_squares",
+    "covariate_numerator_denominator_sum_product",
+    "main_covariate_sum_product",
+    "main_covariate_denominator_sum_product",
+    "denominator_covariate_sum_product",
+    "denominator_covariate_denominator_sum_product",
+)
 
 
 class VariantCounts(StrictBody):
@@ -135,9 +148,19 @@ class VariantCounts(StrictBody):
     @classmethod
     def refuse_covariates(cls, document: object) -> object:
         """Refuse a covariate where it would be ignored."""
-        if isinstance(document, dict) and "covariate_sum" not in cls.model_fields and document.keys() & set(_COVARIATE):
-            raise PydanticCustomError("invalid_input", "Only means are adjusted by a covariate.")
+        if (
+            isinstance(document, dict)
+            and "covariate_sum" not in cls.model_fields
+            and document.keys() & set(COVARIATE_OF_RATIO)
+        ):
+            raise PydanticCustomError("invalid_input", "Only means and ratios are adjusted by a covariate.")
         return document
+
+    def _require_all(self, names: Sequence[str]) -> None:
+        """Refuse a covariate of which some sums are missing."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if 0 < len(missing) < len(names):
+            raise PydanticCustomError("required", "A covariate needs {names} too.", {"names": " and ".join(missing)})
 
 
 class FunnelVariantCounts(VariantCounts):
@@ -182,9 +205,7 @@ class MeanVariantCounts(AmountCounts):
 
     @model_validator(mode="after")
     def require_whole_covariate(self) -> Self:
-        missing = [name for name in _COVARIATE if getattr(self, name) is None]
-        if 0 < len(missing) < len(_COVARIATE):
-            raise PydanticCustomError("required", "A covariate needs {names} too.", {"names": " and ".join(missing)})
+        self._require_all(_COVARIATE)
         return self
 
 
@@ -193,6 +214,59 @@ class RatioVariantCounts(AmountCounts):
     denominator_sum_squares: Square = Field(description="Sum of their squares.", examples=[310000])
     numerator_denominator_sum_product: Amount = Field(
         description="Sum of the products of numerator and denominator.", examples=[99000.5]
+    )
+    covariate_sum: Omittable[Amount] = Field(
+        default=None,
+        description="Sum of the numerators of the same ratio from before each person was exposed, 0 if there are none. "
+        "With it the ratio is adjusted (CUPED); send all nine sums for all variants.",
+        examples=[10678.43],
+    )
+    covariate_sum_squares: Omittable[Square] = Field(default=None, description="Sum of their squares.")
+    covariate_denominator_sum: Omittable[Amount] = Field(
+        default=None, description="Sum of the denominators from before the exposure.", examples=[51000]
+    )
+    covariate_denominator_sum_squares: Omittable[Square] = Field(default=None, description="Sum of their squares.")
+    covariate_numerator_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of numerator and denominator from before the exposure."
+    )
+    main_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the numerator and that from before the exposure."
+    )
+    main_covariate_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the numerator and the denominator from before the exposure."
+    )
+    denominator_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the denominator and the numerator from before the exposure."
+    )
+    denominator_covariate_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the denominator and that from before the exposure."
+    )
+
+    @model_validator(mode="after")
+    def require_whole_covariate(self) -> Self:
+        self._require_all(COVARIATE_OF_RATIO)
+        return self
+
+
+class QuantileVariantCounts(VariantCounts):
+    key: Text = Field(description="The variant.", examples=["test"])
+    number_of_samples: Count = Field(description="Persons.", examples=[45489])
+    number_of_values: Omittable[Count] = Field(
+        default=None,
+        description="The values whose quantile it is: those of events or of persons. If unset, of persons.",
+    )
+    value: Amount | None = Field(default=None, description="The quantile; null without values.", examples=[134])
+    lower: Amount | None = Field(
+        default=None,
+        description="The lower order statistic: with n values in ascending order and the quantile q, the one at the "
+        "place floor(q n - z sqrt(q (1 - q) n)), counted from 1, where z is that of the confidence level. "
+        "Of clustered values, take n times the cluster factor below the root. Null with too few values.",
+        examples=[130],
+    )
+    upper: Amount | None = Field(
+        default=None,
+        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)) + 1.",
+        examples=[137],
     )
 
 
@@ -228,15 +302,23 @@ class MeanAnalyze(AnalyzeBody):
 
 
 class RatioAnalyze(AnalyzeBody):
-    """One amount divided by another, both per person, such as revenue per order."""
+    """One amount divided by another, both per person, such as revenue per order; see `mean` for covariates."""
 
     metric_type: Literal["ratio"]
     variants: list[RatioVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
 
 
-class AnalyzeRequest(
-    RootModel[Annotated[FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze, Field(discriminator="metric_type")]]
-):
+class QuantileAnalyze(AnalyzeBody):
+    """A quantile, such as the median or the slowest tenth, between order statistics of the confidence level."""
+
+    metric_type: Literal["quantile"]
+    variants: list[QuantileVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+
+
+AnyAnalyze: TypeAlias = FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze | QuantileAnalyze
+
+
+class AnalyzeRequest(RootModel[Annotated[AnyAnalyze, Field(discriminator="metric_type")]]):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [FUNNEL_EXAMPLE]})
 
 
@@ -265,10 +347,13 @@ class VariantAnalysisRead(ResponseBody):
 
     key: str = Field(description="The variant.")
     number_of_samples: float = Field(description="Persons; of counts the exposure, unless persons were sent beside it.")
-    sum: float = Field(description="Sum of what was measured: conversions, events or amounts.")
-    sum_squares: float
+    sum: float | None = Field(
+        description="Sum of what was measured: conversions, events or amounts. Null of a quantile."
+    )
+    sum_squares: float | None
     mean: float | None = Field(
-        description="As observed: conversion rate, events per exposure, amount per person; adjusted by a covariate."
+        description="As observed: conversion rate, events per exposure, amount per person, quantile; adjusted by a "
+        "covariate."
     )
     unadjusted_mean: float | None = Field(description="The mean without the adjustment; null without a covariate.")
     theta: float | None = Field(
@@ -279,6 +364,14 @@ class VariantAnalysisRead(ResponseBody):
     covariate_p_value: float | None = Field(
         description="Two-sided Welch's test of the covariate against the baseline's. Variants should not differ before "
         "they are exposed: below 0.001 divided by the number of comparisons is `pre-exposure-bias`."
+    )
+    order_statistic_interval: Ends | None = Field(
+        description="Of a quantile: the values between which it lies with the confidence level, whatever the "
+        "distribution is. All other intervals are those of the normal distribution with this one; "
+        "where many values are equal it may have no width, and then there is no test."
+    )
+    delta_order_statistic_interval: Ends | None = Field(
+        description="Of a quantile: the difference, from the order statistics of both variants (variance recovery)."
     )
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
     credible_interval: Ends | None = Field(description="Equal-tailed credible interval of the mean.")
@@ -318,12 +411,12 @@ class VariantAnalysisRead(ResponseBody):
     )
     validation_failures: list[Failure] = Field(
         description="Why figures of this variant are unreliable or missing. `not-enough-exposures`: fewer than 100 "
-        "samples. `not-enough-metric-data`: fewer than five events or failures to be expected. `zero-variance`: all "
-        "values are the same. `denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, "
-        "`baseline-mean-is-negative`: there is no relative difference. `relative-interval-unbounded`: the baseline's "
-        "mean is too close to zero. `posteriors-not-comparable`: standard errors differ by more than twelve orders of "
-        "magnitude. `out-of-range`: the mean or its variance is too large for a number. `pre-exposure-bias`: see "
-        "`covariate_p_value`."
+        "samples. `not-enough-metric-data`: fewer than five events or failures to be expected, or too few values "
+        "around a quantile. `zero-variance`: all values are the same, or all around a quantile. "
+        "`denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, `baseline-mean-is-negative`: there is no "
+        "relative difference. `relative-interval-unbounded`: the baseline's mean is too close to zero. "
+        "`posteriors-not-comparable`: standard errors differ by more than twelve orders of magnitude. `out-of-range`: "
+        "the mean or its variance is too large for a number. `pre-exposure-bias`: see `covariate_p_value`."
     )
 
 

@@ -26,7 +26,8 @@ class SharedCounts:
         flag, project = experiment.feature_flag, self._project
         return json.dumps(
             [
-                [kind, project.id, project.timezone, project.test_account_filters, project.default_attribution],
+                [kind, project.id, project.timezone, project.test_account_filters],
+                [project.default_attribution, project.default_cuped],
                 [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
                 [experiment.parameters, experiment.filters, experiment.secondary_metrics],
                 [experiment.metrics, experiment.metrics_secondary, experiment.saved_metrics_ids],

@@ -34,7 +34,8 @@ def mean(key: str, number: int, average: float, variance: float) -> MeanVariant:
 
 
 def ratio(key: str, *sums: float) -> RatioVariant:
-    return RatioVariant(key, 200, *sums)
+    total, squares, denominator, denominator_squares, product = sums
+    return RatioVariant(key, 200, total, squares, denominator, denominator_squares, product)
 
 
 def of(analysis: Analysis, key: str) -> VariantAnalysis:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.analysis.schemas import StatsConfig
 from app.analysis.service import read_config, write_sample_ratio
@@ -26,7 +26,8 @@ from app.metrics.queries.holdout_contacts import HoldoutContacts, contact_fact_q
 from app.metrics.queries.models import PERSONS
 from app.metrics.queries.scope import FLAG_RESPONSE, ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
-from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
+from app.metrics.queries.typed.fact_queries import typed_fact_query
+from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -132,11 +133,11 @@ class HoldoutAnalyzer:
         ticks = buckets(scope.so_far, fitting_interval(scope.so_far, "day"))
         try:
             query = await self._queries.typed(asked.metric.typed, asked.experiment)
-            rules = TypedRules(asked.experiment.only_count_matured_users)
+            rules = replace(self._queries.typed_rules(asked.experiment), confidence=DEFAULT_CONFIDENCE)
             typed = typed_fact_query(query, contacts, scope, ticks, rules)
         except ValidationFailed as refusal:
             return PlannedMetric(asked.metric, problem=refusal.detail)
-        return PlannedMetric(asked.metric, typed.kind, typed.fact_query)
+        return PlannedMetric(asked.metric, typed.kind, typed.fact_query, has_covariate=typed.has_covariate)
 
 
 async def _analyze(variants: Sequence[MetricVariant], config: AnalysisConfig) -> Analysis:

@@ -21,8 +21,9 @@ from app.experiments.scorecard.metrics import MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Outliers, PersonValues, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.person_values import PersonValues
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
@@ -59,7 +60,7 @@ def first_persons(sizes: Sequence[int], counts: Sequence[int]) -> np.ndarray[Any
 
 
 def analyzed(counts: Any, kind: MetricType, keys: Sequence[str]) -> Analysis:
-    return analyze_metric(variants_of(counts.cumulative[:, :, -1], kind, keys), AnalysisConfig(correction="none"))
+    return analyze_metric(variants_of(counts, kind, keys), AnalysisConfig(correction="none"))
 
 
 def means(analysis: Analysis) -> list[float | None]:
@@ -113,7 +114,7 @@ def test_threshold_counts_the_persons_who_spent_at_least_that(hillstrom: Spendin
     ledger, spend = spent(hillstrom)
 
     counts = summed(ledger, [SummedValue(spend, is_whole=False, threshold=100)], 3)
-    variants = variants_of(counts.cumulative[:, :, -1], "funnel", list(hillstrom))
+    variants = variants_of(counts, "funnel", list(hillstrom))
 
     assert [(one.success_count, one.success_count + one.failure_count) for one in variants] == [  # type: ignore[union-attr]
         (48, 21306),
