@@ -78,23 +78,23 @@ def count_adjusted(crowd: Crowd) -> ValueCounts:
         events.actor, np.full(len(events), days().starts[0]), events.variant, events.value, events.sequence
     )
     values = [revenue(crowd), PersonValues.of(row, known, days(), "sum")]
-    return _summed(crowd, [SummedValue(one, is_whole=False) for one in values])
+    return _summed(crowd, [SummedValue(one) for one in values])
 
 
 def count_ratio(crowd: Crowd) -> ValueCounts:
     """Count revenue per purchase."""
     purchases = PersonValues.of(*crowd.after, days(), "total")
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False), SummedValue(purchases, is_whole=True)])
+    return _summed(crowd, [SummedValue(revenue(crowd)), SummedValue(purchases)])
 
 
 def count_capped(crowd: Crowd) -> ValueCounts:
     """Count revenue up to the 99th percentile of those who bought."""
     outliers = Outliers(None, 0.99, ignores_zeros=True)
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False, outliers=outliers)])
+    return _summed(crowd, [SummedValue(revenue(crowd), outliers=outliers)])
 
 
 def count_plain(crowd: Crowd) -> ValueCounts:
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False)])
+    return _summed(crowd, [SummedValue(revenue(crowd))])
 
 
 def count_retention(crowd: Crowd) -> FunnelProgress:

@@ -46,10 +46,9 @@ def about_zero(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-def whole(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums of which nothing is left beside the nearest floats."""
-    sums[2::2] = 0
-    return sums
+def exact_integers(*shape: int) -> st.SearchStrategy[NDArray[np.object_]]:
+    """Return numbers beyond 64 bits, of which the first row is small."""
+    return integers(*shape).map(lambda values: np.append(values[:1], values[1:].astype(object) * (1 << 900), axis=0))
 
 
 COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
@@ -57,7 +56,7 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
     SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
-    ValueCounts: st.builds(ValueCounts, floats(5, VARIANTS, BUCKETS).map(whole), st.just(np.zeros((1, 4)))),
+    ValueCounts: st.builds(ValueCounts, exact_integers(3, VARIANTS, BUCKETS), NUMBERS, st.just(np.zeros((1, 4)))),
     QuantileCounts: st.builds(QuantileCounts, floats(6, VARIANTS, BUCKETS), st.just(0.95)),
     ContactCounts: st.builds(ContactCounts, integers(3)),
     Participants: st.builds(Participants, *[integers(PERSONS)] * 4),
@@ -91,7 +90,7 @@ def plain(counts: Counts) -> list[Any]:
     """Return the fields as lists and numbers."""
     return [
         [[times.to_stored() for times in row] for row in value]
-        if isinstance(value, np.ndarray) and value.dtype == np.object_
+        if isinstance(value, np.ndarray) and isinstance(value.flat[0], ConversionTimes)
         else np.asarray(value).tolist()
         for value in vars(counts).values()
     ]

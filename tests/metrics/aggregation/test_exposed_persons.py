@@ -16,7 +16,7 @@ from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
 from app.metrics.aggregation.funnel import NEVER
 from app.metrics.aggregation.ledger import Ledger, MultipleVariants
-from app.metrics.aggregation.person_values import NUMERIC, VALUE_MATHS, PersonValues, ValueMath
+from app.metrics.aggregation.person_values import VALUE_MATHS, PersonValues, ValueMath
 from app.metrics.aggregation.retention import RetentionWindow, StartHandling, find_returns, find_starts
 from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
@@ -86,7 +86,7 @@ def counted(
     row, since = ledger.events_since(facts(events))
     inside = since.time < ledger.time[row] + window * HOUR if len(ledger) else np.zeros(0, dtype=np.bool_)
     values = PersonValues.of(row[inside], since.select(inside), days(), math, sessions_of(events))
-    return sum_values(ledger, ledger.time, [SummedValue(values, math not in NUMERIC, **treatment)], days(), VARIANTS)  # type: ignore[arg-type]
+    return sum_values(ledger, ledger.time, [SummedValue(values, **treatment)], days(), VARIANTS)  # type: ignore[arg-type]
 
 
 def sums_of(counts: ValueCounts) -> NDArray[np.float64]:

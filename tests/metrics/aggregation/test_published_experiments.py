@@ -100,7 +100,7 @@ def test_spend_per_visit_is_a_ratio_with_the_variance_of_the_delta_method(hillst
     visited = facts(first_persons(sizes, visits))
     visit = PersonValues.of(*ledger.events_since(visited), DAYS, "total")
 
-    values = [SummedValue(spend, is_whole=False), SummedValue(visit, is_whole=True)]
+    values = [SummedValue(spend), SummedValue(visit)]
     analysis = analyzed(summed(ledger, values, 3), "ratio", list(hillstrom))
 
     assert means(analysis) == pytest.approx([6.148687002652519, 7.784203903441193, 7.114919703520692], rel=1e-13)
@@ -113,7 +113,7 @@ def test_spend_per_visit_is_a_ratio_with_the_variance_of_the_delta_method(hillst
 def test_threshold_counts_the_persons_who_spent_at_least_that(hillstrom: Spending) -> None:
     ledger, spend = spent(hillstrom)
 
-    counts = summed(ledger, [SummedValue(spend, is_whole=False, threshold=100)], 3)
+    counts = summed(ledger, [SummedValue(spend, threshold=100)], 3)
     variants = variants_of(counts, "funnel", list(hillstrom))
 
     assert [(one.success_count, one.success_count + one.failure_count) for one in variants] == [  # type: ignore[union-attr]
@@ -135,7 +135,7 @@ def test_spend_is_capped_at_a_percentile_of_those_who_bought(
 ) -> None:
     ledger, spend = spent(hillstrom)
 
-    counts = summed(ledger, [SummedValue(spend, is_whole=False, outliers=Outliers(None, level, ignores_zeros=True))], 3)
+    counts = summed(ledger, [SummedValue(spend, outliers=Outliers(None, level, ignores_zeros=True))], 3)
     analysis = analyzed(counts, "mean", list(hillstrom))
 
     assert counts.capped.tolist() == [[-math.inf, cap, 0, above]]
@@ -153,7 +153,7 @@ def test_rounds_of_cookie_cats_are_capped_at_the_percentile_of_both_variants() -
     rounds = np.concatenate([np.repeat(np.arange(len(one)), one) for one in histograms.values()])
     played = PersonValues.of(*ledger.events_since(facts(ledger.actor, rounds)), DAYS, "sum")
 
-    counts = summed(ledger, [SummedValue(played, is_whole=False, outliers=Outliers(None, 0.99))], 2)
+    counts = summed(ledger, [SummedValue(played, outliers=Outliers(None, 0.99))], 2)
     analysis = analyzed(counts, "mean", list(histograms))
 
     assert counts.capped[0, 1] == 493

@@ -14,7 +14,7 @@ from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times,
 from app.metrics.aggregation.funnel import NEVER, ConversionWindow
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import DISTINCT, NUMERIC, PersonValues
+from app.metrics.aggregation.person_values import DISTINCT, PersonValues
 from app.metrics.aggregation.quantiles import (
     QuantileCounts,
     QuantileRule,
@@ -147,9 +147,7 @@ class _Counting:
             case QuantileMetric():
                 return QuantileCounts.from_bytes(body).widened(len(self.days))
             case _:
-                counts = ValueCounts.from_bytes(body)
-                # What is not finite stays so, whatever is taken out of it.
-                return counts.widened(len(self.days)) if counts.is_finite or not self._is_additive else None
+                return ValueCounts.from_bytes(body).widened(len(self.days))
 
     def _event_sets(self) -> list[EventSet]:
         """Return what to read besides exposures: of each source its events, and those by what is counted of them."""
@@ -226,10 +224,9 @@ class _Counting:
             keys = next(rest) if source.math in DISTINCT else None
             row, in_time = self._in_time(ledger, events, deadlines)
             summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            is_whole = source.math not in NUMERIC
-            values.append(SummedValue(summed, is_whole or threshold is not None, _outliers(handling), threshold))
+            values.append(SummedValue(summed, _outliers(handling), threshold))
             if self.lookback is not None:
-                covariates.append(SummedValue(self._covariate(ledger, events, keys, source), is_whole))
+                covariates.append(SummedValue(self._covariate(ledger, events, keys, source)))
         return sum_values(ledger, entry, [*values, *covariates], self.days, len(self.scope.variants))
 
     def _count_quantile(self, columns: Sequence[FactColumns], metric: QuantileMetric) -> QuantileCounts:
