@@ -18,6 +18,7 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.scorecard.counting import ExperimentMetric, PlannedMetric, metrics_of, typed_metrics
 from app.experiments.scorecard.service import show_metric
+from app.experiments.sharing import SharedCounts
 from app.flags.filters import group_type_index_of
 from app.flags.holdouts import holdout_variant
 from app.metrics.aggregation.contacts import ContactCounts, ContactRule
@@ -47,10 +48,13 @@ class _Asked:
 class HoldoutAnalyzer:
     """Analyzes the holdouts of one project. It opens short transactions of its own, as results do."""
 
-    def __init__(self, database: Database, facts: FactService, queries: MetricQueryBuilder) -> None:
+    def __init__(
+        self, database: Database, facts: FactService, queries: MetricQueryBuilder, shared: SharedCounts
+    ) -> None:
         self._database = database
         self._facts = facts
         self._queries = queries
+        self._shared = shared
         self._times = ReleasedTimes(database, queries.project_id)
 
     async def analyze(self, holdout: Holdout, metric: str) -> HoldoutAnalysisRead:
@@ -66,6 +70,15 @@ class HoldoutAnalyzer:
         if not counted:
             raise ValidationFailed("No experiment of the holdout that assigns persons has started.", code="no_data")
         asked = await self._asked(metric, counted)
+        return await self._shared.result_of_several(
+            f"holdout {holdout.id} {percentage_of(holdout)} {asked.metric!r} {asked.experiment.id}",
+            started,
+            lambda: self._analyze(holdout, asked, started, counted),
+        )
+
+    async def _analyze(
+        self, holdout: Holdout, asked: _Asked, started: Sequence[Experiment], counted: Sequence[Experiment]
+    ) -> HoldoutAnalysisRead:
         key = holdout_variant(holdout.id)
         scope = self._scope(counted, key)
         contacts = await self._contacts(counted)
