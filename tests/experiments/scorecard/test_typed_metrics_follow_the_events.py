@@ -119,13 +119,16 @@ METRICS: Mapping[str, tuple[Mapping[str, Any], Callable[[Sequence[Story], int], 
     "price, median": (
         {
             "metric_type": "quantile",
-            "quantile": 0.5,
+            "quantile_level": 0.5,
             "quantile_type": "event",
             "source": {**PURCHASE, "math_property": "amount"},
         },
         median_price,
     ),
-    "visits, upper quartile": ({"metric_type": "quantile", "quantile": 0.75, "source": VISIT, **WINDOWED}, visits),
+    "visits, upper quartile": (
+        {"metric_type": "quantile", "quantile_level": 0.75, "source": VISIT, **WINDOWED},
+        visits,
+    ),
     "retention": (
         {
             "metric_type": "retention",
@@ -178,7 +181,10 @@ async def test_typed_metrics_equal_a_recount_of_the_raw_events(
                 sums = [sum(row[place] for row in expected) for place in range(14)]
                 assert list(own.values())[1:] == pytest.approx([len(expected), *sums])
             elif "," in metric["name"]:
-                level, values = METRICS[metric["name"]][0]["quantile"], sorted(one for row in expected for one in row)
+                level, values = (
+                    METRICS[metric["name"]][0]["quantile_level"],
+                    sorted(one for row in expected for one in row),
+                )
                 assert variant["number_of_samples"] == len(expected)
                 assert variant["mean"] == (values[int(level * len(values))] if values else None)
             else:

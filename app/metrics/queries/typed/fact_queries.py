@@ -29,7 +29,7 @@ from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_prope
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.typed.reading import TypedQuery, nodes_of
-from app.metrics.queries.typed.rules import TypedRules
+from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE, TypedRules
 from app.metrics.queries.typed.schemas import (
     ExposureNode,
     FunnelMetric,
@@ -117,9 +117,11 @@ class _Counting:
         )
 
     def _parameters(self) -> tuple[str, ...]:
+        has_order_statistics = isinstance(self.metric, QuantileMetric)
+        rules = self.rules if has_order_statistics else replace(self.rules, confidence=DEFAULT_CONFIDENCE)
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
@@ -235,7 +237,7 @@ class _Counting:
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
         events, *keys = columns[len(self.exposures.ledger_sets) :]
         row, events = self._in_time(ledger, events, deadlines[is_mature])
-        rule = QuantileRule(metric.quantile, self.rules.confidence, metric.ignore_zeros)
+        rule = QuantileRule(metric.quantile_level, self.rules.confidence, metric.ignore_zeros)
         days, variant_count = self.days, len(self.scope.variants)
         if metric.quantile_type == "event":
             numbers = (row, days.bucket(events.time), events.value)

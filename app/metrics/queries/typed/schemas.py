@@ -267,7 +267,7 @@ class QuantileMetric(MetricBody):
     """A quantile of a number of each person, or of a number of each event: the median, the slowest tenth."""
 
     metric_type: Literal["quantile"]
-    quantile: Quantile = Field(description="Which quantile: 0.5 is the median, 0.9 what one in ten exceeds.")
+    quantile_level: Quantile = Field(description="Which quantile: 0.5 is the median, 0.9 what one in ten exceeds.")
     quantile_type: Literal["person", "event"] = Field(
         default="person",
         description="`person`: of one number per person, what `source.math` makes of their events. `event`: of the "

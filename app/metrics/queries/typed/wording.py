@@ -64,7 +64,7 @@ def _measure_quantile(metric: QuantileMetric, unit: str) -> str:
         of, over = f"`{metric.source.math_property}` of {_named(metric.source)}", f"the events of exposed {unit}"
     else:
         of, over = _amount(metric.source), f"exposed {unit}{' with other than 0' if metric.ignore_zeros else ''}"
-    return f"quantile {metric.quantile:g} of {of}, over {over}"
+    return f"quantile {metric.quantile_level:g} of {of}, over {over}"
 
 
 def _amount(source: Source) -> str:
