@@ -1,99 +1,31 @@
 """Request and response bodies of analysis and planning."""
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
-from app.common import limits
+from app.analysis.quantities import (
+    COVARIATE_OF_RATIO,
+    MOST_VARIANTS,
+    Amount,
+    Count,
+    ErrorRate,
+    GroupCount,
+    Level,
+    Power,
+    Quantity,
+    Square,
+    Weight,
+)
 from app.http.fields import Boolean, Omittable, OptionalText, Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.power import Rule
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 from app.statistics.results import Code, Failure, Method
-
-# Far beyond anything counted, and safe from overflow when squared.
-_LARGEST_COUNT = 10**18
-_LARGEST_AMOUNT = 1e150
-_LARGEST_SQUARE = 1e300
-_SMALLEST = 1e-18
-_MOST_VARIANTS = limits.VARIANTS.value
-
-
-def _read_number(value: object) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
-        raise PydanticCustomError("invalid_input", "A valid number is required.")
-    return value
-
-
-def _read_whole_number(value: object) -> object:
-    number = _read_number(value)
-    if isinstance(number, float) and not number.is_integer():
-        raise PydanticCustomError("invalid_input", "A valid integer is required.")
-    return number
-
-
-def _between(low: float, high: float) -> BeforeValidator:
-    def check(value: float) -> float:
-        if value < low:
-            message = "Ensure this value is greater than or equal to {limit}."
-            raise PydanticCustomError("min_value", message, {"limit": low})
-        if value > high:
-            message = "Ensure this value is less than or equal to {limit}."
-            raise PydanticCustomError("max_value", message, {"limit": high})
-        return value
-
-    return BeforeValidator(check)
-
-
-def _shown_as(kind: str, low: float, high: float) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "minimum": low, "maximum": high}, mode="validation")
-
-
-# In ``Annotated`` validators before the type run from the last to the first: limits are held against the number sent.
-# Whole numbers stay whole where fractions are allowed too: variances are worked out in exact arithmetic.
-Count: TypeAlias = Annotated[
-    int, _between(0, _LARGEST_COUNT), BeforeValidator(_read_whole_number), _shown_as("integer", 0, _LARGEST_COUNT)
-]
-Amount: TypeAlias = Annotated[
-    int | float,
-    _between(-_LARGEST_AMOUNT, _LARGEST_AMOUNT),
-    BeforeValidator(_read_number),
-    _shown_as("number", -_LARGEST_AMOUNT, _LARGEST_AMOUNT),
-]
-Square: TypeAlias = Annotated[
-    int | float,
-    _between(0, _LARGEST_SQUARE),
-    BeforeValidator(_read_number),
-    _shown_as("number", 0, _LARGEST_SQUARE),
-]
-Weight: TypeAlias = Annotated[
-    float, _between(0, _LARGEST_COUNT), BeforeValidator(_read_number), _shown_as("number", 0, _LARGEST_COUNT)
-]
-Quantity: TypeAlias = Annotated[
-    float,
-    _between(_SMALLEST, _LARGEST_COUNT),
-    BeforeValidator(_read_number),
-    _shown_as("number", _SMALLEST, _LARGEST_COUNT),
-]
-Level: TypeAlias = Annotated[
-    float, _between(0.5, 0.9999), BeforeValidator(_read_number), _shown_as("number", 0.5, 0.9999)
-]
-ErrorRate: TypeAlias = Annotated[
-    float, _between(1e-9, 0.5), BeforeValidator(_read_number), _shown_as("number", 1e-9, 0.5)
-]
-Power: TypeAlias = Annotated[
-    float, _between(0.5, 1 - 1e-9), BeforeValidator(_read_number), _shown_as("number", 0.5, 1 - 1e-9)
-]
-GroupCount: TypeAlias = Annotated[
-    int, _between(2, _MOST_VARIANTS), BeforeValidator(_read_whole_number), _shown_as("integer", 2, _MOST_VARIANTS)
-]
-
 
 MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio", "quantile"]
 PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
@@ -129,18 +61,6 @@ class StatsConfig(StrictBody):
 
 
 _COVARIATE = ("covariate_sum", "covariate_sum_squares", "main_covariate_sum_product")
-# In the order of ``RatioCovariate``.
-COVARIATE_OF_RATIO = (
-    "covariate_sum",
-    "covariate_sum_squares",
-    "covariate_denominator_sum",
-    "covariate_denominator_sum_squares",
-    "covariate_numerator_denominator_sum_product",
-    "main_covariate_sum_product",
-    "main_covariate_denominator_sum_product",
-    "denominator_covariate_sum_product",
-    "denominator_covariate_denominator_sum_product",
-)
 
 
 class VariantCounts(StrictBody):
@@ -274,7 +194,7 @@ class AnalyzeBody(StrictBody):
     stats_config: StatsConfig = StatsConfig()
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
-        max_length=_MOST_VARIANTS,
+        max_length=MOST_VARIANTS,
         description="Planned weights of the variants, on any scale: the samples are tested against them.",
         examples=[{"control": 50, "test": 50}],
     )
@@ -284,35 +204,35 @@ class FunnelAnalyze(AnalyzeBody):
     """Persons who converted, and persons who did not."""
 
     metric_type: Literal["funnel"]
-    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class CountAnalyze(AnalyzeBody):
     """Events that happen independently of each other. For events that come in bursts use the mean per person."""
 
     metric_type: Literal["count"]
-    variants: list[CountVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[CountVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class MeanAnalyze(AnalyzeBody):
     """An amount per person, such as revenue. A covariate from before the exposure narrows the intervals (CUPED)."""
 
     metric_type: Literal["mean"]
-    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class RatioAnalyze(AnalyzeBody):
     """One amount divided by another, both per person, such as revenue per order; see `mean` for covariates."""
 
     metric_type: Literal["ratio"]
-    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class QuantileAnalyze(AnalyzeBody):
     """A quantile, such as the median or the slowest tenth, between order statistics of the confidence level."""
 
     metric_type: Literal["quantile"]
-    variants: list[QuantileVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[QuantileVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 AnyAnalyze: TypeAlias = FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze | QuantileAnalyze

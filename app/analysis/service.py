@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from app.analysis.conclusion import conclude, lowest
+from app.analysis.quantities import COVARIATE_OF_RATIO
 from app.analysis.schemas import (
-    COVARIATE_OF_RATIO,
     AnalysisRead,
     AnalyzeRequest,
     AnyAnalyze,

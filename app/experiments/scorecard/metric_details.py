@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.analysis.schemas import COVARIATE_OF_RATIO
+from app.analysis.quantities import COVARIATE_OF_RATIO
 from app.common.errors import ValidationFailed
 from app.experiments.scorecard.counting import CountedMetric
 from app.experiments.scorecard.schemas import CappedRead
