@@ -242,7 +242,7 @@ def name_measure(metric: MetricAnalysisRead, unit: str) -> str:
     if kind == "funnel" and metric.metric_type not in {None, "funnel"}:  # a share that is not a conversion
         return "share retained" if metric.metric_type == "retention" else f"share of {unit}"
     mean = "mean per person" if unit == PERSONS else f"mean over {unit}"
-    return {"funnel": "conversion rate", "ratio": "ratio"}.get(kind, mean)
+    return {"funnel": "conversion rate", "ratio": "ratio", "quantile": "quantile"}.get(kind, mean)
 
 
 def name_sum(metric: MetricAnalysisRead) -> str:

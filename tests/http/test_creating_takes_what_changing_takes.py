@@ -25,6 +25,7 @@ SENT: dict[str, Json] = {
         ],
         "anonymize_ips": True,
         "default_attribution": "exposure",
+        "default_cuped": {"enabled": True, "lookback_days": 7},
     },
     f"{PROJECT}experiments/": {
         "name": "Checkout button",

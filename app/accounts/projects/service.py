@@ -9,7 +9,7 @@ from app.accounts.auth import api_keys
 from app.accounts.auth.repository import KeyRepository
 from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
 from app.accounts.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
-from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
+from app.accounts.projects.schemas import CupedConfig, ProjectCreate, ProjectUpdate
 from app.common.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.common.ids import read_uuid
 from app.db.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
@@ -61,6 +61,7 @@ class ProjectService:
         project.test_account_filters = body.test_account_filters
         project.anonymize_ips = body.anonymize_ips
         project.default_attribution = body.default_attribution
+        project.default_cuped = body.default_cuped.model_dump() if body.default_cuped else None
         await self._accounts.add(project)
         return project
 
@@ -69,7 +70,8 @@ class ProjectService:
         if held is None:  # the user left the organization while this request ran
             raise NotFound("Project not found.")
         for field in body.model_fields_set:
-            setattr(held, field, getattr(body, field))
+            value = getattr(body, field)
+            setattr(held, field, value.model_dump() if isinstance(value, CupedConfig) else value)
         held.updated_at = utc_now()
         await self._projects.flush()
         return held

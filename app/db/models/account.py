@@ -35,6 +35,8 @@ class Project(Base):
     anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
     # What tells the variant of events in experiments whose parameters do not say it.
     default_attribution: Mapped[str] = mapped_column(String(16), default="events", server_default="events")
+    # How metrics are adjusted by what persons did before in experiments whose ``stats_config`` does not say it.
+    default_cuped: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     # Events before this time, in microseconds as in the table of events, have been removed.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)

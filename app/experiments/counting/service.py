@@ -82,6 +82,10 @@ class ExperimentCounter:
             scorecard.counted(counted_exposures, rest),
         )
 
+    def adjusted_metrics(self, experiment: Experiment) -> frozenset[str]:
+        """See ``ScorecardCounter.adjusted_metrics``."""
+        return self._scorecards.adjusted_metrics(experiment)
+
     async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:
         try:
             return await self._results.plan_target(experiment, exposures)

@@ -71,7 +71,8 @@ async def check_flag_implementation(
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
 
-    The newest 10,000 events of each name are checked.
+    In a project whose `default_attribution` is `exposure`, events do not have to: it is a warning when no exposure
+    (`$feature_flag_called` or `$experiment_exposure`) arrived. The newest 10,000 events of each name are checked.
     """
     _refuse_unparsable(properties, "Properties are unparsable!", None)
     body = await read_document(request)

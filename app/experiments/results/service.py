@@ -23,10 +23,10 @@ from app.flags.filters import group_type_index_of, variant_keys
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
-from app.metrics.queries.exposure_attribution import attributed
+from app.metrics.queries.exposure_attribution import attributed, read_attribution
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
-from app.metrics.queries.scope import ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_RESPONSE, ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
@@ -114,16 +114,20 @@ class ResultsService:
         return conversion_rates(reached, scope.variants)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
-        """Whether not one of the metric's events of the last seven days names a variant of any flag."""
+        """Whether not one of the metric's events of the last seven days names a variant of any flag.
+
+        Where exposures tell the variants of events, by the project's default, those have to name one.
+        """
         entities = read_entities(query, await self._actions.of(query))
         refuse_missing_actions(entities)
         timezone = ZoneInfo(self._project.timezone)
         today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
+        days = (today - dt.timedelta(days=7), today + dt.timedelta(days=1))
         async with self._database.read() as session:
-            found = await EventRepository(session, self._project.id).any_naming_a_variant(
-                event_names(entities), today - dt.timedelta(days=7), today + dt.timedelta(days=1)
-            )
-        return not found
+            events = EventRepository(session, self._project.id)
+            if read_attribution(self._project.default_attribution) == "exposure":
+                return not await events.any_with_text(EXPOSURE_EVENTS, (f'"{FLAG_RESPONSE}"',), *days)
+            return not await events.any_naming_a_variant(event_names(entities), *days)
 
     def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, kind: str) -> str:
         """Return the key under which equal counts are shared: everything loaded that they depend on."""

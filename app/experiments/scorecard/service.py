@@ -19,7 +19,6 @@ from app.experiments.scorecard.counting import (
     CountedMetric,
     Scorecard,
     ScorecardCounter,
-    adjusted_metrics,
     metrics_of,
 )
 from app.experiments.scorecard.decision import Decision, decide
@@ -170,8 +169,7 @@ async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[Biased
     ValidationFailed
         As ``analyze_experiment``.
     """
-    adjusted = adjusted_metrics(experiment)
-    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id in adjusted])
+    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.has_covariate])
     found = []
     for counted, analysis in zip(tested.metrics, await _analyze(tested, _config(experiment)), strict=True):
         biased = [one for one in analysis.variants if "pre-exposure-bias" in one.failures] if analysis else []

@@ -172,9 +172,10 @@ class MetricCounter(Generic[CountsT]):
         return SeriesFacts(self._session, ids, self._metric.variants, columns)
 
     def _all_sources(self) -> SeriesFacts:
-        """Return the series of an incremental query: one for each event set, without values."""
-        event_sets = self._metric.event_sets
-        return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
+        """Return the series of an incremental query: one for each event set."""
+        every = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        has_values = any(series.value_property is not None for series in every)
+        return self._source(every, WITHOUT_VALUES | {"value"} if has_values else WITHOUT_VALUES)
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""

@@ -1,6 +1,6 @@
 """The fact queries of breakdowns: a metric by the values of a property."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -71,12 +71,22 @@ def breakdown_fact_query(
     return replace(
         metric,
         event_sets=[*exposures.ledger_sets, *counting.keyed_sets, *metric.event_sets],
-        decode_counts=None,
+        decode_counts=_decoder(metric, person_keys),
         count=counting.count,
         additive_over=None,
-        parameters=("breakdown", repr(breakdown), *metric.parameters),
+        parameters=("breakdown", repr((breakdown, tuple(beginnings), exposures.ledger_parameters)), *metric.parameters),
         columns=metric.columns | {"actor", "sequence"},
     )
+
+
+def _decoder(
+    metric: FactQuery[Any], person_keys: PersonKeys | None
+) -> Callable[[bytes], BreakdownCounts | None] | None:
+    """Return what reads stored counts; None where they are not stored: properties of persons change without facts."""
+    decode = metric.decode_counts
+    if decode is None or person_keys is not None:
+        return None
+    return lambda body: BreakdownCounts.decode(body, decode)
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,10 @@ class _Counting:
         if self.breakdown.by == "metric":
             values = self._values_of_events(ledger, parts[self._events], keyed)
             parts = [first, *parts[1:]]  # all that the metric's own ledger needs, which is read once for each value
-            return break_down_events(ledger, values, parts, self._events, phase, shape, self.metric.count)
+            is_additive = self.metric.additive_over == "actors"
+            return break_down_events(
+                ledger, values, parts, self._events, phase, shape, self.metric.count, is_additive=is_additive
+            )
         values = Values.of(value_keys(first, keyed, self.person_keys), self.breakdown.limit)
         return break_down_persons(ledger, values, phase, parts, self._are_units, shape, self.metric.count)
 

@@ -59,6 +59,7 @@ from app.metrics.queries.typed.reading import (
     read_nodes,
     read_typed,
 )
+from app.metrics.queries.typed.rules import TypedRules, read_confidence, read_lookback
 from app.metrics.queries.typed.schemas import Node
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, InvalidFilter, parse_filter
@@ -73,6 +74,7 @@ class MetricQueryBuilder:
         self.project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
         self._default_attribution: AttributedBy = read_attribution(project.default_attribution) or "events"
+        self._default_cuped = project.default_cuped
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
         self._events = EventQueries(database, project.id)
@@ -240,6 +242,12 @@ class MetricQueryBuilder:
     async def _node(self, node: Node, always: Group) -> Entity:
         [entity] = read_nodes([node], await self._prepared(filters_of([node])), always)
         return entity
+
+    def typed_rules(self, experiment: Experiment) -> TypedRules:
+        """Return what an experiment, or else the project, decides about its typed metrics."""
+        lookback = read_lookback(experiment.stats_config, self._default_cuped)
+        confidence = read_confidence(experiment.stats_config)
+        return TypedRules(experiment.only_count_matured_users, lookback, confidence)
 
     async def typed(self, body: object, experiment: Experiment) -> TypedQuery:
         """Return the query of a typed metric.
