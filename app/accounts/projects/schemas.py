@@ -122,7 +122,9 @@ class CupedConfig(StrictBody):
 
     enabled: Boolean = True
     lookback_days: Annotated[int, Field(ge=1, le=30, strict=True)] = Field(
-        default=14, description="The days before the exposure of which the covariate is the same metric."
+        default=14,
+        description="The days before the exposure of which the covariate is the same metric.",
+        examples=[14],
     )
 
 
