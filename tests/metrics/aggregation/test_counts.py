@@ -105,7 +105,9 @@ def test_every_class_of_counts_is_tested() -> None:
     assert below(BucketedCounts) == TOTALS.keys()
 
 
-@pytest.mark.parametrize("kind", COUNTS.keys() - {QuantileCounts}, ids=lambda kind: kind.__name__)  # no sums
+@pytest.mark.parametrize(
+    "kind", [kind for kind in COUNTS if kind is not QuantileCounts], ids=lambda kind: kind.__name__
+)  # no sums
 @given(data=st.data())
 def test_addition_is_undone_by_subtraction(kind: type[Counts], data: st.DataObject) -> None:
     some, others = data.draw(COUNTS[kind]), data.draw(COUNTS[kind])
