@@ -61,6 +61,7 @@ from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.router import router as pages_router
+from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.cookieless.service import CookielessService
 from app.people.groups.router import router as groups_router
@@ -126,6 +127,8 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+# Fixed paths come before those that begin with a project's id.
+PAGE_ROUTERS = (sign_in_router, pages_router)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
@@ -162,7 +165,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     application.include_router(probes.router)
     application.include_router(metrics_router)
-    application.include_router(pages_router)
+    for router in PAGE_ROUTERS:
+        application.include_router(router)
     application.include_router(docs_pages.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.

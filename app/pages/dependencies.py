@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.accounts.auth.api_keys import Credential
 from app.accounts.auth.dependencies import count_request
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.accounts.auth.scopes import scope_for
 from app.accounts.auth.service import Access, AuthenticationService
 from app.accounts.projects.service import ProjectService
+from app.common.errors import NotAuthenticated
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
@@ -24,24 +24,21 @@ from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
-from app.pages.credentials import read_key
+from app.pages.credentials import read_token
 from app.pages.service import PageService
 
 _MAX_LINKED_PROJECTS = 100
 
 
-async def authenticate_page(request: Request, credential: Credential | None) -> Access:
-    """Return the access of a page's visitor, or refuse it. Pages and the API share nothing but the key."""
-    project_id = read_id(request.path_params.get("project_id", ""))
-    access = await AuthenticationService(get_database(request)).authenticate(credential, project_id)
-    access.require(scope_for("experiment", "GET"))
-    return access
-
-
 async def get_page_access(request: Request) -> Access:
-    key = read_key(request)
-    access = await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
-    count_request(request, ANALYTICS, access, read_id(request.path_params.get("project_id", "")))
+    """Return the access of a page's visitor, or refuse it."""
+    project_id = read_id(request.path_params.get("project_id", ""))
+    token = read_token(request)
+    if token is None:
+        raise NotAuthenticated
+    access = await AuthenticationService(get_database(request)).authenticate_session(token, project_id)
+    access.require(scope_for("experiment", "GET"))
+    count_request(request, ANALYTICS, access, project_id)
     return access
 
 

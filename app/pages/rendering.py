@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -140,6 +141,7 @@ def _environment() -> Environment:
         "describe_counts": figures.describe_counts,
         "titles": TITLES,
         "capitalized": capitalized,
+        "utc": ZoneInfo("UTC"),
         "format_level": figures.format_level,
         "format_interval": figures.format_interval,
         "format_percentage": formatting.format_percentage,

@@ -6,14 +6,11 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.accounts.auth.api_keys import Credential
-from app.common.errors import AuthenticationFailed, NotFound
+from app.common.errors import NotFound
 from app.experiments.repository import ExperimentSelection
 from app.http.dependencies import time_limit
 from app.http.pagination import PaginationDep
-from app.http.request_body import read_bytes, read_document
 from app.pages import rendering
-from app.pages.credentials import drop_key, keep_key, refuse_other_sites
 from app.pages.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
@@ -21,14 +18,11 @@ from app.pages.dependencies import (
     PageProjectDep,
     PageProjectsDep,
     PagesDep,
-    authenticate_page,
 )
 from app.pages.routing import PageRoute, link_from, show
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
 
-FIELD: Final = "key"
-_MAX_FORM_BYTES: Final = 16 * 1024
 # A visitor sees how far counting is, instead of waiting for the whole of ``results_timeout``: it goes on meanwhile.
 _SECONDS_UNTIL_PROGRESS: Final = 5.0
 _SECONDS_BETWEEN_LOOKS: Final = 2
@@ -46,14 +40,6 @@ async def read_asset(request: Request, version: str, name: str) -> Response:
         return Response(asset.body, media_type=asset.media_type, headers=headers)
     headers["Content-Encoding"] = "gzip"
     return Response(asset.compressed, media_type=asset.media_type, headers=headers)
-
-
-@router.post("/sign-out/")
-async def sign_out(request: Request) -> Response:
-    refuse_other_sites(request)
-    response = RedirectResponse(link_from(request)("open_experiments"), status_code=303)
-    drop_key(request, response)
-    return response
 
 
 @router.get("/")
@@ -89,21 +75,3 @@ async def show_experiment(request: Request, experiment: PageExperimentDep, pages
     async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
         page = await pages.page(experiment)
     return HTMLResponse(rendering.render_experiment(page, link_from(request)))
-
-
-@router.post("/")
-@router.post("/{project_id}/")
-@router.post("/{project_id}/{experiment_id}/")
-async def sign_in(request: Request) -> Response:
-    """Store the key of the form in the cookie, if it is valid, and redirect to the page that asked for it."""
-    refuse_other_sites(request)
-    await read_bytes(request, _MAX_FORM_BYTES)
-    form = await read_document(request)
-    key = form.get(FIELD) if isinstance(form, dict) else None
-    key = key.strip() if isinstance(key, str) else ""
-    if not key:
-        raise AuthenticationFailed
-    await authenticate_page(request, Credential(key, "form"))
-    response = RedirectResponse(request.url.path, status_code=303)
-    keep_key(request, response, key)
-    return response

@@ -403,7 +403,7 @@ async def test_every_link_carries_the_path_prefix(service: Service, application:
     transport = httpx.ASGITransport(app=application, root_path="/abacus")
     async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as browser:
         path = f"/abacus/experiments/{service.project_id}/{experiment['id']}/"
-        entered = await browser.post(path, data={"key": service.key})
+        entered = await browser.post("/abacus/experiments/sign-in/", data={"key": service.key, "next": path})
         page = Page(await browser.get(path))
 
     assert entered.headers["Location"] == path

@@ -64,7 +64,7 @@ class RequireScope:
 def count_request(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
     """Count a request to a project against its rate limit, or refuse it."""
     limiter: RateLimiter | None = request.app.state.rate_limiter
-    wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
+    wait = limiter.count(limit, (access.source, project_id)) if limiter is not None else 0
     if wait > 0:
         raise Throttled(math.ceil(wait))
 
