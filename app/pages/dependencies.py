@@ -20,12 +20,15 @@ from app.experiments.health.definition import DefinitionChecker
 from app.experiments.loading import ExperimentViews
 from app.experiments.phases.dependencies import build_launch_checklist
 from app.experiments.repository import ExperimentQueries
+from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import get_database
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
 from app.pages.credentials import read_token
+from app.pages.listing.service import VerdictService
 from app.pages.service import PageService
+from app.pages.visits import Visit
 
 _MAX_LINKED_PROJECTS = 100
 
@@ -51,6 +54,22 @@ async def get_page_project(access: PageAccessDep) -> Project:
 
 
 PageProjectDep = Annotated[Project, Depends(get_page_project)]
+
+
+async def get_visit(access: PageAccessDep, project: PageProjectDep) -> Visit:
+    return Visit(access, project)
+
+
+VisitDep = Annotated[Visit, Depends(get_visit)]
+
+
+async def get_changing_visit(visit: VisitDep) -> Visit:
+    """A visit to a page that changes experiments."""
+    visit.access.require(scope_for("experiment", "POST"))
+    return visit
+
+
+ChangingVisitDep = Annotated[Visit, Depends(get_changing_visit)]
 
 
 async def get_page_home(request: Request, access: PageAccessDep) -> Project:
@@ -88,8 +107,14 @@ def build_pages(database: Database, materializer: Materializer, project: Project
     )
 
 
+async def get_verdicts(request: Request, project: PageProjectDep) -> VerdictService:
+    database, materializer = get_database(request), request.app.state.materializer
+    return VerdictService(database, build_scorecards(database, materializer, project), project.id)
+
+
 PageHomeDep = Annotated[Project, Depends(get_page_home)]
 PageProjectsDep = Annotated[Sequence[Project], Depends(get_page_projects)]
 PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
 PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
+VerdictsDep = Annotated[VerdictService, Depends(get_verdicts)]
 PagesDep = Annotated[PageService, Depends(get_pages)]

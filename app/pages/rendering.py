@@ -19,6 +19,7 @@ from app.experiments.scorecard.decision_table import TITLES
 from app.pages import figures, formatting
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
+from app.pages.visits import Visit
 
 _DIRECTORY: Final = Path(__file__).parent
 SCRIPTS: Final = ("d3.min.js", "plot.umd.min.js", "page.js")
@@ -81,8 +82,11 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> str:
-    """Return an experiment's page; without ``link`` as one file that can be sent and printed."""
+def render_experiment(page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None) -> str:
+    """Return an experiment's page; without ``link`` as one file that can be sent and printed.
+
+    Without a ``visit`` it is read by people who are not signed in, and offers nothing to do.
+    """
     charts = build_charts(page)
     return render(
         "experiment.html",
@@ -91,6 +95,7 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> 
         data=write_data([chart.data for chart in charts]),
         colors=_colors(page),
         link=link,
+        visit=visit,
     )
 
 
@@ -134,6 +139,7 @@ def _environment() -> Environment:
         "version": VERSION,
         "scripts": [assets()[name] for name in SCRIPTS],
         "style": assets()[STYLE],
+        "visit": None,
         "file_policy": content_policy(is_file=True),
         "is_conversion_rate": figures.is_conversion_rate,
         "name_measure": figures.name_measure,

@@ -7,18 +7,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.common.errors import NotFound
-from app.experiments.repository import ExperimentSelection
 from app.http.dependencies import time_limit
-from app.http.pagination import PaginationDep
 from app.pages import rendering
 from app.pages.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
     PageHomeDep,
-    PageProjectDep,
     PageProjectsDep,
     PagesDep,
+    VerdictsDep,
+    VisitDep,
 )
+from app.pages.listing.selection import ARCHIVED, ORDERS, PAGE_ITEMS, STATUSES, read_list
 from app.pages.routing import PageRoute, link_from, show
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
@@ -51,27 +51,34 @@ async def open_experiments(request: Request, project: PageHomeDep) -> Response:
 @router.get("/{project_id}/")
 async def show_experiments(
     request: Request,
-    project: PageProjectDep,
+    visit: VisitDep,
     projects: PageProjectsDep,
     experiments: PageExperimentsDep,
-    pagination: PaginationDep,
+    verdicts: VerdictsDep,
 ) -> HTMLResponse:
-    count, records = await experiments.page(ExperimentSelection(), pagination.limit, pagination.offset)
+    asked, project = read_list(request.query_params), visit.project
+    count, records = await experiments.page(asked.select(visit.user.id), PAGE_ITEMS, asked.offset)
     return show(
         request,
         "experiments.html",
+        visit=visit,
         project=project,
         timezone=ZoneInfo(project.timezone),
         projects=projects,
         experiments=records,
+        verdicts=await verdicts.of([record.id for record in records]),
         count=count,
-        window=pagination,
+        asked=asked,
+        choices={"status": STATUSES, "order": ORDERS, "archived": ARCHIVED},
+        step=PAGE_ITEMS,
     )
 
 
 @router.get("/{project_id}/{experiment_id}/")
-async def show_experiment(request: Request, experiment: PageExperimentDep, pages: PagesDep) -> HTMLResponse:
+async def show_experiment(
+    request: Request, visit: VisitDep, experiment: PageExperimentDep, pages: PagesDep
+) -> HTMLResponse:
     # Here and not as a dependency: those end outside of ``PageRoute``.
     async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
         page = await pages.page(experiment)
-    return HTMLResponse(rendering.render_experiment(page, link_from(request)))
+    return HTMLResponse(rendering.render_experiment(page, link_from(request), visit))
