@@ -17,6 +17,7 @@ from app import VERSION
 from app.common.nouns import capitalized
 from app.experiments.scorecard.decision_table import TITLES
 from app.pages import figures, formatting
+from app.pages.actions.catalog import describe_done, offered
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
 from app.pages.visits import Visit
@@ -82,10 +83,13 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def render_experiment(page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None) -> str:
+def render_experiment(
+    page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None, done: str = ""
+) -> str:
     """Return an experiment's page; without ``link`` as one file that can be sent and printed.
 
-    Without a ``visit`` it is read by people who are not signed in, and offers nothing to do.
+    Without a ``visit`` it is read by people who are not signed in, and offers nothing to do. ``done`` names the action
+    that led here.
     """
     charts = build_charts(page)
     return render(
@@ -96,6 +100,8 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None, vis
         colors=_colors(page),
         link=link,
         visit=visit,
+        actions=offered(page.experiment),
+        done=describe_done(done),
     )
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common.errors import NotFound
 from app.http.dependencies import time_limit
 from app.pages import rendering
+from app.pages.actions.catalog import describe_done
 from app.pages.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
@@ -71,6 +72,7 @@ async def show_experiments(
         asked=asked,
         choices={"status": STATUSES, "order": ORDERS, "archived": ARCHIVED},
         step=PAGE_ITEMS,
+        done=describe_done(request.query_params.get("done", "")),
     )
 
 
@@ -81,4 +83,5 @@ async def show_experiment(
     # Here and not as a dependency: those end outside of ``PageRoute``.
     async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
         page = await pages.page(experiment)
-    return HTMLResponse(rendering.render_experiment(page, link_from(request), visit))
+    done = request.query_params.get("done", "")
+    return HTMLResponse(rendering.render_experiment(page, link_from(request), visit, done))
