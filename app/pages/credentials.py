@@ -59,6 +59,15 @@ def read_destination(request: Request, address: str) -> str:
     return address if is_own and address.isprintable() and "\\" not in address else f"{own}/"
 
 
+def public_address(request: Request) -> str:
+    """Return the address of the service as people and programs see it, without a slash at its end."""
+    public_url = _public_url(request)
+    if public_url is not None:
+        return str(public_url).rstrip("/")
+    root: str = request.scope.get("root_path", "")
+    return f"{request.url.scheme}://{request.url.netloc}{root.rstrip('/')}"
+
+
 def _own_hosts(request: Request) -> set[str | None]:
     return {request.url.netloc, _host(str(_public_url(request) or ""))} - {None}
 

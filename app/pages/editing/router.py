@@ -14,7 +14,7 @@ from app.experiments.dependencies import build_experiments, get_experiment_chang
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.experiments.service import ExperimentService
 from app.flags.dependencies import build_flags
-from app.flags.filters import variants_of
+from app.flags.filters import MAX_VARIANTS, variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import find_refusals, validate
 from app.http.schemas import RequestBody
@@ -30,7 +30,7 @@ from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-_MAX_ROWS: Final = {"m": limits.SECONDARY_METRICS.value, "v": limits.VARIANTS.value, "c": 20}
+_MAX_ROWS: Final = {"m": limits.SECONDARY_METRICS.value, "v": MAX_VARIANTS, "c": 20}
 _CHANGED_MEANWHILE: Final = (
     "This experiment was changed by somebody else since this form was opened. Your input is kept: "
     "compare it with the experiment, and save again to replace what they changed."
