@@ -63,8 +63,11 @@ from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
 from app.pages.editing.router import router as editing_router
+from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
+from app.pages.history.router import router as history_router
 from app.pages.router import router as pages_router
+from app.pages.sharing.router import router as sharing_router
 from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.cookieless.service import CookielessService
@@ -132,7 +135,17 @@ PRIVATE_ROUTERS = (
 )
 PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
 # Fixed paths come before those that begin with a project's id.
-PAGE_ROUTERS = (sign_in_router, editing_router, page_actions_router, code_router, page_flags_router, pages_router)
+PAGE_ROUTERS = (
+    sign_in_router,
+    sharing_router,
+    editing_router,
+    page_actions_router,
+    exploring_router,
+    history_router,
+    code_router,
+    page_flags_router,
+    pages_router,
+)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 

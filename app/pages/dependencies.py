@@ -1,6 +1,7 @@
 """Builds pages, and authenticates their visitors."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -22,7 +23,7 @@ from app.experiments.phases.dependencies import build_launch_checklist
 from app.experiments.repository import ExperimentQueries
 from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.sharing import SharedCounts
-from app.http.dependencies import get_database
+from app.http.dependencies import get_database, time_limit
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
 from app.pages.credentials import read_token
@@ -31,6 +32,16 @@ from app.pages.service import PageService
 from app.pages.visits import Visit
 
 _MAX_LINKED_PROJECTS = 100
+_SECONDS_UNTIL_PROGRESS = 5.0
+_SECONDS_BETWEEN_LOOKS = 2
+
+
+def limit_page_time(request: Request) -> AbstractAsyncContextManager[None]:
+    """Return a context that ends what a page counts when a visitor should see how far it is; counting goes on.
+
+    It is entered in endpoints, and is not a dependency: those end outside of ``PageRoute``.
+    """
+    return time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS)
 
 
 async def get_page_access(request: Request) -> Access:
@@ -41,7 +52,7 @@ async def get_page_access(request: Request) -> Access:
         raise NotAuthenticated
     access = await AuthenticationService(get_database(request)).authenticate_session(token, project_id)
     access.require(scope_for("experiment", "GET"))
-    count_request(request, ANALYTICS, access, project_id)
+    count_request(request, ANALYTICS, access.source, project_id)
     return access
 
 

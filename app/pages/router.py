@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.common.errors import NotFound
-from app.http.dependencies import time_limit
 from app.pages import rendering
 from app.pages.actions.catalog import describe_done
 from app.pages.dependencies import (
@@ -18,15 +17,13 @@ from app.pages.dependencies import (
     PagesDep,
     VerdictsDep,
     VisitDep,
+    limit_page_time,
 )
 from app.pages.listing.selection import ARCHIVED, ORDERS, PAGE_ITEMS, STATUSES, read_list
 from app.pages.routing import PageRoute, link_from, show
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
 
-# A visitor sees how far counting is, instead of waiting for the whole of ``results_timeout``: it goes on meanwhile.
-_SECONDS_UNTIL_PROGRESS: Final = 5.0
-_SECONDS_BETWEEN_LOOKS: Final = 2
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -80,8 +77,7 @@ async def show_experiments(
 async def show_experiment(
     request: Request, visit: VisitDep, experiment: PageExperimentDep, pages: PagesDep
 ) -> HTMLResponse:
-    # Here and not as a dependency: those end outside of ``PageRoute``.
-    async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
+    async with limit_page_time(request):
         page = await pages.page(experiment)
     done = request.query_params.get("done", "")
     return HTMLResponse(rendering.render_experiment(page, link_from(request), visit, done))

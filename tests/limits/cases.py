@@ -46,6 +46,8 @@ CASES: dict[str, list[Case]] = {}
 # What the server itself limits, before an application sees it, and what takes time.
 OF_THE_SERVER = "operations/test_http_protocol.py"
 HELD_ELSEWHERE = {
+    "BROWSER_SESSIONS": ("pages/test_signing_in.py", "test_number_of_sessions_of_a_user_is_bounded"),
+    "SHARE_LINKS": ("pages/test_sharing.py", "test_number_of_links_is_bounded"),
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
     "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
     "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from pydantic import HttpUrl
 from sqlalchemy import select, update
 
 from app.accounts.projects.service import AccountService
+from app.common import limits
 from app.db.database import Database
 from app.db.models import BrowserSession, SignInLink, utc_now
 from app.settings import Settings
@@ -135,7 +137,7 @@ async def test_limited_session_neither_sees_nor_ends_one_that_may_do_more(
 async def test_number_of_sessions_of_a_user_is_bounded(
     service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.accounts.browser_sessions.service.MAX_SESSIONS", 2)
+    monkeypatch.setattr(limits, "BROWSER_SESSIONS", replace(limits.BROWSER_SESSIONS, value=2))
     for _ in range(3):
         await visitor.sign_in(service.key)
 

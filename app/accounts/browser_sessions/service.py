@@ -8,14 +8,13 @@ from app.accounts.auth import api_keys
 from app.accounts.auth.scopes import EVERYTHING
 from app.accounts.auth.service import Access
 from app.accounts.browser_sessions.repository import BrowserSessionRepository
+from app.common import limits
 from app.common.errors import AuthenticationFailed, NotFound
 from app.common.ids import read_id
 from app.db.models import BrowserSession, SignInLink, User, utc_now
 
 LIFETIME: Final = dt.timedelta(days=14)
 LINK_LIFETIME: Final = dt.timedelta(hours=1)
-MAX_SESSIONS: Final = 50  # of a user: a new one ends the one that was used longest ago
-_TOKEN_PREFIX: Final = ""
 _BROWSER_CHARACTERS: Final = 200
 
 
@@ -28,8 +27,8 @@ class BrowserSessionService:
         now = utc_now()
         await self._sessions.delete_expired(now)
         others = await self._sessions.of_user(user.id, now)
-        await self._sessions.delete([one.id for one in others[MAX_SESSIONS - 1 :]])
-        token = api_keys.generate_token(_TOKEN_PREFIX)
+        await self._sessions.delete([one.id for one in others[limits.BROWSER_SESSIONS.value - 1 :]])
+        token = api_keys.generate_token()
         await self._sessions.add(
             BrowserSession(
                 user_id=user.id,
@@ -45,7 +44,7 @@ class BrowserSessionService:
         """Return the token of a new link that signs the user in once."""
         now = utc_now()
         await self._sessions.delete_expired(now)
-        token = api_keys.generate_token(_TOKEN_PREFIX)
+        token = api_keys.generate_token()
         await self._sessions.add(
             SignInLink(user_id=user.id, digest=api_keys.digest(token), expires_at=now + LINK_LIFETIME)
         )

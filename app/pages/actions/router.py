@@ -1,7 +1,7 @@
 """Actions on an experiment: a page that asks, and the form that does it by the service call of the API."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -17,19 +17,18 @@ from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.service import ExperimentService
 from app.flags.filters import variants_of
-from app.http.dependencies import get_database, time_limit
+from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.actions.catalog import BY_NAME, PageAction, offered
 from app.pages.actions.objections import Objection, Objections
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import ChangingVisitDep, PageExperimentDep
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-_SECONDS: Final = 5.0
 Do = Callable[[ExperimentService, Experiment], Awaitable[Any]]
 
 
@@ -98,7 +97,7 @@ async def _decide(
 ) -> DecisionRead | None:
     """Return the recommendation, if it is there within the time that a visitor waits."""
     try:
-        async with time_limit(request, at_most=_SECONDS):
+        async with limit_page_time(request):
             return await objections.decision(action.name, experiment)
     except StillCounting:
         return None
