@@ -165,6 +165,13 @@ async def test_refusal_of_the_api_is_shown_where_it_was_asked(
     assert 'role="alert"' in page.response.text
 
 
+async def test_variants_without_names_can_be_shipped(service: Service, visitor: Visitor) -> None:
+    split = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
+    experiment = await service.create_experiment(parameters={"feature_flag_variants": split})
+
+    assert (await ask(visitor, experiment, "ship")).status == 200
+
+
 async def test_unknown_actions_and_experiments_are_not_found(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment()
 
