@@ -56,6 +56,12 @@ async def test_sign_in_refuses_an_invalid_key(stranger: Visitor, key: str) -> No
     assert "set-cookie" not in answer.headers
 
 
+async def test_wrong_key_does_not_forget_the_requested_page(service: Service, stranger: Visitor) -> None:
+    answer = await stranger.sign_in("phx_wrong", "/experiments/7/8/")
+
+    assert 'name="next" value="/experiments/7/8/"' in answer.text
+
+
 @pytest.mark.parametrize("body", [b"", b"key=a&key=b", b"key", b"\xff=\xfe", b"a=b&" * 2_000, b"k" * 20_000])
 async def test_hostile_form_causes_no_server_error(stranger: Visitor, body: bytes) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}

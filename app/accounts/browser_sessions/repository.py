@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from app.db.models import BrowserSession, SignInLink, User
+from app.db.models import BrowserSession, PersonalApiKey, SignInLink, User
 
 
 class BrowserSessionRepository:
@@ -17,6 +17,11 @@ class BrowserSessionRepository:
     async def add(self, row: BrowserSession | SignInLink) -> None:
         self._session.add(row)
         await self._session.flush()
+
+    async def hold_key(self, key_id: int) -> bool:
+        """Keep a key from being revoked until the transaction ends; return whether there is one."""
+        query = select(PersonalApiKey.id).where(PersonalApiKey.id == key_id).with_for_update()
+        return await self._session.scalar(query) is not None
 
     async def of_user(self, user_id: int, now: dt.datetime) -> Sequence[BrowserSession]:
         """Return the user's sessions that have not expired, with their keys, the last used first."""

@@ -23,8 +23,16 @@ class BrowserSessionService:
         self._sessions = sessions
 
     async def begin(self, user: User, key_id: int | None, browser: str) -> str:
-        """Begin a session and return its token, which is not stored. Without a key it may do everything."""
+        """Begin a session and return its token, which is not stored. Without a key it may do everything.
+
+        Raises
+        ------
+        AuthenticationFailed
+            When the key was revoked meanwhile.
+        """
         now = utc_now()
+        if key_id is not None and not await self._sessions.hold_key(key_id):
+            raise AuthenticationFailed
         await self._sessions.delete_expired(now)
         others = await self._sessions.of_user(user.id, now)
         await self._sessions.delete([one.id for one in others[limits.BROWSER_SESSIONS.value - 1 :]])

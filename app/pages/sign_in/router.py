@@ -1,5 +1,6 @@
 """Signing in and out of the pages, and the list of sessions."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -36,23 +37,35 @@ async def show_sign_in(request: Request, link: str = "") -> HTMLResponse:
 async def sign_in(request: Request) -> Response:
     """Begin a session for a valid key, or for a link, and open the page that asked for it."""
     form = await read_form(request, _MAX_FORM_BYTES)
-    browser = request.headers.get("user-agent", "")
-    database = get_database(request)
-    if link := form.get("link", ""):
-        async with database.write() as session:
-            token = await build_browser_sessions(session).follow_link(link, browser)
-    else:
-        key = form.get("key", "").strip()
-        try:
-            access = await AuthenticationService(database).authenticate(Credential(key, "form"), None)
-        except AuthenticationFailed as error:
-            raise AuthenticationFailed(_INVALID_KEY) from error
-        access.require(scope_for("experiment", "GET"))
-        async with database.write() as session:
-            token = await build_browser_sessions(session).begin(access.user, access.source[1], browser)
-    response = RedirectResponse(read_destination(request, form.get("next", "")), status_code=303)
+    destination = read_destination(request, form.get("next", ""))
+    try:
+        token = await (_follow_link if form.get("link") else _use_key)(request, form)
+    except AuthenticationFailed as refusal:  # the page that was asked for is not forgotten
+        return show(request, "sign_in.html", refusal.status, problem=refusal.detail, destination=destination)
+    response = RedirectResponse(destination, status_code=303)
     keep_token(request, response, token)
     return response
+
+
+async def _follow_link(request: Request, form: Mapping[str, str]) -> str:
+    async with get_database(request).write() as session:
+        return await build_browser_sessions(session).follow_link(form["link"], _browser_of(request))
+
+
+async def _use_key(request: Request, form: Mapping[str, str]) -> str:
+    database = get_database(request)
+    try:
+        key = Credential(form.get("key", "").strip(), "form")
+        access = await AuthenticationService(database).authenticate(key, None)
+        access.require(scope_for("experiment", "GET"))
+        async with database.write() as session:
+            return await build_browser_sessions(session).begin(access.user, access.source[1], _browser_of(request))
+    except AuthenticationFailed as error:
+        raise AuthenticationFailed(_INVALID_KEY) from error
+
+
+def _browser_of(request: Request) -> str:
+    return request.headers.get("user-agent", "")
 
 
 @router.post("/sign-out/")
