@@ -55,6 +55,8 @@ class EventUsageQueries:
             return found.all()
 
     async def usage(self, name: str, since: dt.datetime) -> Usage:
+        if "\0" in name:  # PostgreSQL has no such text, and no event has such a name
+            return Usage(0, 0)
         recent = self._recent(name, since).subquery()
         async with self._database.read() as session:
             found = await session.execute(
@@ -65,6 +67,8 @@ class EventUsageQueries:
 
     async def overlap(self, met: str, name: str, since: dt.datetime) -> Overlap:
         """Return what events of a name make of the persons with another event."""
+        if "\0" in met + name:
+            return Overlap(0, 0, 0, 0)
         persons = self._recent(met, since).distinct().subquery()
         recent = self._recent(name, since).subquery()
         counts = select(recent.c.person_id, func.count().label("events")).group_by(recent.c.person_id).subquery()
