@@ -52,7 +52,8 @@ async def get_page_access(request: Request) -> Access:
         raise NotAuthenticated
     access = await AuthenticationService(get_database(request)).authenticate_session(token, project_id)
     access.require(scope_for("experiment", "GET"))
-    count_request(request, ANALYTICS, access.source, project_id)
+    # All sessions of a user count together: who begins another one gets no more requests.
+    count_request(request, ANALYTICS, ("pages", access.user.id), project_id)
     return access
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger("abacus")
 class Access:
     """The caller, what they may do, and the project that the request names by its id, if any.
 
-    ``source`` is the key or the session that the caller shows: its kind and id, by which requests are counted.
+    ``source`` is the key or the session that the caller shows: its kind and id.
     """
 
     user: User

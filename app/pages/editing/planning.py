@@ -17,6 +17,7 @@ from app.pages.editing.metrics import events_of, kind_of
 from app.pages.editing.rows import Fields, Row, count_rows
 
 DAYS: Final = 14
+_MAX_COUNTED: Final = 30  # names: each is a query
 _SHARES: Final = ("funnel", "retention", "funnel_2022")
 _NUMBERS: Final = ("mean", "trend_2022")
 
@@ -67,9 +68,9 @@ class PlanService:
         for index in range(count_rows(fields, "m")):
             names = events_of(Row(fields, f"m{index}_", {}))
             for name in names:
-                if name not in known:
+                if name not in known and len(known) < _MAX_COUNTED:
                     known[name] = await self._usage.usage(name, since)
-            counted[index] = [CountedEvent(name, known[name]) for name in names]
+            counted[index] = [CountedEvent(name, known[name]) for name in names if name in known]
         form = Row(fields, "", errors)
         given = {name: form.number(name) for name in ("per_day", "baseline", "deviation")}
         effect = form.share("effect")

@@ -30,7 +30,7 @@ from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-_MAX_ROWS: Final = {"m": limits.SECONDARY_METRICS.value, "v": MAX_VARIANTS, "c": 20}
+_MAX_ROWS: Final = {"m": 30, "v": MAX_VARIANTS, "c": 20}  # a form has at most 1,000 fields
 _CHANGED_MEANWHILE: Final = (
     "This experiment was changed by somebody else since this form was opened. Your input is kept: "
     "compare it with the experiment, and save again to replace what they changed."

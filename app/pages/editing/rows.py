@@ -5,11 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from app.common import limits
-
 Fields = Mapping[str, str]
 
 _INDEX: Final = re.compile(r"[a-z]+(\d{1,2})_")
+_LARGEST: Final = 1e9
 _NOT_A_NUMBER: Final = "This has to be a number."
 
 
@@ -54,7 +53,7 @@ class Row:
 
     def integer(self, name: str) -> int | None:
         value = self.number(name)
-        if value is not None and (not value.is_integer() or abs(value) > limits.BODY_BYTES.value):
+        if value is not None and (not value.is_integer() or abs(value) > _LARGEST):
             self.refuse(name, "This has to be a whole number.")
             return None
         return None if value is None else int(value)
