@@ -20,7 +20,6 @@ export async function begin() {
   async function visitor(options) {
     const context = await browser.newContext(options);
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) seen.complaints.push(message.text());
     });
