@@ -43,6 +43,7 @@ from app.operations.mcp import command as mcp_command
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import ImportFormat, import_files, prefer_the_database
 from app.operations.transfer.wiring import experiment_services, export_of
+from app.pages.credentials import PREFIX
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -244,6 +245,19 @@ def deactivate_user(email: Email) -> None:
     """Deactivate a user. Their keys stop working; everything that they created stays."""
     _with_accounts(lambda accounts: accounts.deactivate_user(email))
     console.print(f"Deactivated {email}.")
+
+
+@user_app.command("sign-in-link")
+def create_sign_in_link(
+    email: Email,
+    url: Annotated[
+        str | None, typer.Option(help="The address that people use; ABACUS_PUBLIC_URL by default, else the local one.")
+    ] = None,
+) -> None:
+    """Print a link that signs a user in to the pages once. It works for an hour, and may do everything."""
+    address = url or str(Settings.from_environment().public_url or "http://127.0.0.1:8000")
+    token = _with_accounts(lambda accounts: accounts.create_sign_in_link(email))
+    sys.stdout.write(f"{address.rstrip('/')}{PREFIX}/sign-in/?link={token}\n")
 
 
 @person_app.command("delete")

@@ -73,7 +73,15 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
+from app.pages.actions.router import router as page_actions_router
+from app.pages.code.router import router as code_router
+from app.pages.editing.router import router as editing_router
+from app.pages.exploring.router import router as exploring_router
+from app.pages.flags.router import router as page_flags_router
+from app.pages.history.router import router as history_router
 from app.pages.router import router as pages_router
+from app.pages.sharing.router import router as sharing_router
+from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.cookieless.service import CookielessService
 from app.people.groups.router import router as groups_router
@@ -145,6 +153,19 @@ PRIVATE_ROUTERS = (
     keys_router,
 )
 PUBLIC_ROUTERS = (evaluation_router, ofrep_router, capture_router, remote_config_router)
+# Fixed paths come before those that begin with a project's id.
+PAGE_ROUTERS = (
+    sign_in_router,
+    import_pages_router,
+    sharing_router,
+    editing_router,
+    page_actions_router,
+    exploring_router,
+    history_router,
+    code_router,
+    page_flags_router,
+    pages_router,
+)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
@@ -181,8 +202,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     application.include_router(probes.router)
     application.include_router(metrics_router)
-    application.include_router(import_pages_router)  # its fixed path would also match an experiment
-    application.include_router(pages_router)
+    for router in PAGE_ROUTERS:
+        application.include_router(router)
     application.include_router(docs_pages.router)
     application.include_router(front_page.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)

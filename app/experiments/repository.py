@@ -279,6 +279,11 @@ class ExperimentRepository:
         """Wait until no other process changes experiments by itself."""
         await lock_project(self._session, ProjectLock.UPKEEP, self._project_id)
 
+    async def with_ids(self, experiment_ids: Sequence[int]) -> Sequence[Experiment]:
+        """Return some experiments, newest first."""
+        query = self._select().where(Experiment.id.in_(experiment_ids)).order_by(Experiment.id.desc())
+        return await self._load_saved_metrics((await self._session.scalars(query)).all())
+
     async def of_holdout(self, holdout_id: int) -> Sequence[Experiment]:
         """Return the experiments that name a holdout, oldest first."""
         query = self._select().where(Experiment.holdout_id == holdout_id).order_by(Experiment.id)

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -200,23 +200,35 @@ def validate(model: type[Model], document: object) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        _refuse(error, document)
+        raise _refusal(error.errors(include_url=False, include_input=False)[0], document) from None
 
 
-def _refuse(error: ValidationError, document: object) -> NoReturn:
-    first = error.errors(include_url=False, include_input=False)[0]
+def find_refusals(model: type[BaseModel], document: Mapping[str, object]) -> Sequence[ValidationFailed]:
+    """Return everything for which ``validate`` would refuse a document, in the order of the model's fields."""
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        return _refusals(error, document)
+    return []
+
+
+def _refusals(error: ValidationError, document: object) -> Sequence[ValidationFailed]:
+    return [_refusal(one, document) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _refusal(first: ErrorDetails, document: object) -> ValidationFailed:
     inside = first.get("ctx", {}).get("place", [])  # of a document that one validator reads
     place = [*_fields_of(first, document), *inside]
     attr = "__".join(map(str, place)) or None
     of_union = "__".join(map(str, [*place, _tag_field(first)])) if first["type"].startswith("union_tag") else None
     if first["type"] == "union_tag_not_found":
-        raise ValidationFailed("This field is required.", code="required", attr=of_union)
+        return ValidationFailed("This field is required.", code="required", attr=of_union)
     if first["type"] == "union_tag_invalid":
         detail = f'"{first["ctx"]["tag"][:_SHOWN_CHARACTERS]}" is not a valid choice.'
-        raise ValidationFailed(detail, code="invalid_choice", attr=of_union)
+        return ValidationFailed(detail, code="invalid_choice", attr=of_union)
     if first["type"] == "missing":
-        raise ValidationFailed("This field is required.", code="required", attr=attr)
-    raise ValidationFailed(first["msg"], code=first["type"], attr=attr)
+        return ValidationFailed("This field is required.", code="required", attr=attr)
+    return ValidationFailed(first["msg"], code=first["type"], attr=attr)
 
 
 def _fields_of(error: ErrorDetails, document: object) -> list[str | int]:

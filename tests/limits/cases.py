@@ -47,6 +47,8 @@ CASES: dict[str, list[Case]] = {}
 OF_THE_SERVER = "operations/test_http_protocol.py"
 OF_WEBHOOKS = "experiments/webhooks/test_webhooks.py"
 HELD_ELSEWHERE = {
+    "BROWSER_SESSIONS": ("pages/test_signing_in.py", "test_number_of_sessions_of_a_user_is_bounded"),
+    "SHARE_LINKS": ("pages/test_sharing.py", "test_number_of_links_is_bounded"),
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
     "UPLOADED_FILE_BYTES": (
         "operations/imports/test_imports.py",

@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth import api_keys
 from app.accounts.auth.repository import KeyRepository
 from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
+from app.accounts.browser_sessions.repository import BrowserSessionRepository
+from app.accounts.browser_sessions.service import BrowserSessionService
 from app.accounts.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
 from app.accounts.projects.schemas import CupedConfig, ProjectCreate, ProjectUpdate
 from app.common.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
@@ -122,6 +124,7 @@ class AccountService:
     def __init__(self, session: AsyncSession) -> None:
         self._accounts = AccountRepository(session)
         self._keys = KeyRepository(session)
+        self._browser_sessions = BrowserSessionService(BrowserSessionRepository(session))
 
     async def set_up_project(
         self, *, name: str, email: str, timezone: str, organization_name: str | None = None, joins: bool = False
@@ -215,6 +218,12 @@ class AccountService:
             raise NotFound(f"There is no key {key_id}.")
         await self._keys.delete(key)
 
+    async def create_sign_in_link(self, email: str) -> str:
+        """Return the token of a link that signs a user in to the pages once."""
+        user = await self._user(email)
+        _refuse_deactivated(user)
+        return await self._browser_sessions.create_link(user)
+
     async def deactivate_user(self, email: str) -> None:
         """Refuse all keys of a user from now on. The user and everything that they created stay."""
         (await self._user(email)).is_active = False
@@ -230,10 +239,14 @@ class AccountService:
         return user
 
     async def _issue_key(self, user: User, label: str, scopes: Sequence[str]) -> tuple[PersonalApiKey, str]:
-        if not user.is_active:
-            raise ValidationFailed(f"The user {user.email!r} is deactivated.")
+        _refuse_deactivated(user)
         new = api_keys.generate_personal_key()
         return await self._keys.add(user, label, new, scopes), new.value
+
+
+def _refuse_deactivated(user: User) -> None:
+    if not user.is_active:
+        raise ValidationFailed(f"The user {user.email!r} is deactivated.")
 
 
 def _new_project(organization: Organization, name: str, timezone: str) -> Project:

@@ -1,6 +1,14 @@
 """All tables."""
 
-from app.db.models.account import Organization, OrganizationMembership, PersonalApiKey, Project, User
+from app.db.models.account import (
+    BrowserSession,
+    Organization,
+    OrganizationMembership,
+    PersonalApiKey,
+    Project,
+    SignInLink,
+    User,
+)
 from app.db.models.action import Action
 from app.db.models.activity_log import ActivityEntry
 from app.db.models.base import Base, utc_now
@@ -22,6 +30,7 @@ from app.db.models.holdout import Holdout
 from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
+from app.db.models.share_link import ShareLink
 from app.db.models.snapshot import Snapshot
 from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
@@ -30,6 +39,7 @@ __all__ = [
     "ActivityEntry",
     "ActorKey",
     "Base",
+    "BrowserSession",
     "Cohort",
     "CohortDistinctId",
     "CookielessSalt",
@@ -63,6 +73,8 @@ __all__ = [
     "SavedMetric",
     "Series",
     "SeriesVariant",
+    "ShareLink",
+    "SignInLink",
     "Snapshot",
     "UnreadTimestamp",
     "User",

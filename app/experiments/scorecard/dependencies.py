@@ -42,7 +42,10 @@ def build_scorecard_counter(database: Database, materializer: Materializer, proj
 
 
 async def get_breakdowns(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> BreakdownService:
-    database, materializer = get_database(request), request.app.state.materializer
+    return build_breakdowns(get_database(request), request.app.state.materializer, project)
+
+
+def build_breakdowns(database: Database, materializer: Materializer, project: Project) -> BreakdownService:
     return BreakdownService(
         database,
         FactService(database, materializer, project.id),

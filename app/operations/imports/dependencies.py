@@ -8,7 +8,7 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.http.dependencies import get_database
 from app.http.fields import PathId
 from app.operations.imports.service import FileImportService
-from app.pages.dependencies import PageAccessDep, PageProjectDep
+from app.pages.dependencies import VisitDep
 
 ImportId = Annotated[PathId, Path(description="An import's id.")]
 
@@ -21,10 +21,10 @@ async def get_imports(request: Request, project: ProjectDep) -> FileImportServic
     return build_imports(request, project.id)
 
 
-async def get_page_imports(request: Request, access: PageAccessDep, project: PageProjectDep) -> FileImportService:
+async def get_page_imports(request: Request, visit: VisitDep) -> FileImportService:
     """The imports of a project, for a visitor who may read events."""
-    access.require("event:read")
-    return build_imports(request, project.id)
+    visit.access.require("event:read")
+    return build_imports(request, visit.project.id)
 
 
 ImportsDep = Annotated[FileImportService, Depends(get_imports)]

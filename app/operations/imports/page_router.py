@@ -13,39 +13,36 @@ from app.http.request_body import stream_bytes
 from app.http.uploaded_forms import UploadedFile
 from app.operations.imports.dependencies import PageImportsDep
 from app.operations.imports.schemas import ImportRead
-from app.pages.credentials import refuse_other_sites
-from app.pages.dependencies import PageAccessDep, PageProjectDep
+from app.pages.credentials import PREFIX
+from app.pages.dependencies import VisitDep
 from app.pages.routing import PageRoute, link_from, show
 
-router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
+router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
 _FORM_BYTES: Final = 64 * 1024  # of what is around the file
 
 
 @router.get("/{project_id}/imports/")
 async def show_imports(
-    request: Request, project: PageProjectDep, access: PageAccessDep, imports: PageImportsDep, pagination: PaginationDep
+    request: Request, visit: VisitDep, imports: PageImportsDep, pagination: PaginationDep
 ) -> HTMLResponse:
     count, rows = await imports.page(pagination.limit, pagination.offset)
     return show(
         request,
         "imports.html",
-        project=project,
-        timezone=ZoneInfo(project.timezone),
+        visit=visit,
+        timezone=ZoneInfo(visit.project.timezone),
         imports=[ImportRead.of(one) for one in rows],
-        may_import=access.covers(["event:write"]),
+        may_import=visit.access.covers(["event:write"]),
         count=count,
     )
 
 
 @router.post("/{project_id}/imports/upload/")
-async def upload_file(
-    request: Request, project: PageProjectDep, access: PageAccessDep, imports: PageImportsDep
-) -> Response:
+async def upload_file(request: Request, visit: VisitDep, imports: PageImportsDep) -> Response:
     """Import the file of a form, and show the imports."""
-    refuse_other_sites(request)
-    access.require("event:write")
+    visit.access.require("event:write")
     pieces = stream_bytes(request, limits.UPLOADED_FILE_BYTES.value + _FORM_BYTES)
     file = await UploadedFile.find(pieces, request.headers.get("content-type", ""))
     await imports.upload(file.content(), read_text(file.name) or "upload", "auto", 0)
-    return RedirectResponse(link_from(request)("show_imports", project_id=project.id), status_code=303)
+    return RedirectResponse(link_from(request)("show_imports", project_id=visit.project.id), status_code=303)
