@@ -26,11 +26,16 @@ class Served:
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def served(database: Database) -> contextlib.AbstractAsyncContextManager[Served]:
-    """Run the service on the benchmark's database, with one worker."""
-    url = database.engine.url.render_as_string(hide_password=False)
-    environment = {"ABACUS_DATABASE_URL": url, "ABACUS_REFRESH_INTERVAL": "0"}
-    return _started([sys.executable, "-m", "app.cli", "serve"], environment)
+def served(
+    database: Database, *, workers: int = 1, results_timeout: float = 50
+) -> contextlib.AbstractAsyncContextManager[Served]:
+    """Run the service on the benchmark's database."""
+    environment = {
+        "ABACUS_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+        "ABACUS_REFRESH_INTERVAL": "0",
+        "ABACUS_RESULTS_TIMEOUT": f"{results_timeout}",
+    }
+    return _started([sys.executable, "-m", "app.cli", "serve", "--workers", f"{workers}"], environment)
 
 
 def served_floor() -> contextlib.AbstractAsyncContextManager[Served]:
