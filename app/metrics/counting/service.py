@@ -10,6 +10,7 @@ from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.models import utc_now
+from app.metrics.counting.basis import rest_on_more, rest_on_series
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
@@ -116,10 +117,10 @@ class FactService:
         EventsRemoved
             When the metric needs events that were removed before its series were created.
         """
-        events_since = max(
-            (series.events_available_since[one.digest] for one in series_of(metric.event_sets)), default=0
-        )
+        definitions = series_of(metric.event_sets)
+        events_since = max((series.events_available_since[one.digest] for one in definitions), default=0)
         if metric.needs_events_since < events_since:
+            rest_on_more()
             raise EventsRemoved(events_since)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {metric.description}"))
@@ -128,6 +129,10 @@ class FactService:
             if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
                 async with self._database.write(durable=False) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
+        if not metric.is_kept:
+            rest_on_more()
+        due = min((fact.time for fact in counted.pending), default=None)
+        rest_on_series([(series.ids[one.digest], one) for one in definitions], series.high_water_mark, due)
         return counted.counts
 
     async def _count(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from app.common.progress import Progress
+from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventChunk, EventQueries, EventRepository
@@ -34,6 +35,8 @@ SECONDS_BETWEEN_REPORTS = 5.0
 DIRECT_FROM = 2_000
 # Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
+# Answers that a process keeps: some kilobytes each.
+KEPT = 256
 
 logger = logging.getLogger("abacus")
 
@@ -79,6 +82,7 @@ class Materializer:
         self._report = report
         self._direct_from = direct_from
         self.shared = SingleFlight()  # work that several requests of this process need at once
+        self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
