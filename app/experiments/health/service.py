@@ -82,7 +82,7 @@ class HealthService:
         uncounted = self.uncounted(experiment)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
-        report = await self._shared.result("health", experiment, lambda: self._report(experiment))
+        report = await self._shared.kept_result(f"health {uncounted!r}", experiment, lambda: self._report(experiment))
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:

@@ -6,7 +6,7 @@ all services of experiments.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -38,12 +38,15 @@ class Basis:
     due: int | None = None
     is_whole: bool = True
 
-    def add(self, ids: Sequence[tuple[int, SeriesDefinition]], watermark: int, due: int | None) -> None:
+    def add_events(self, names: Set[str] | None) -> None:
+        """Add events of some names, or all."""
+        self.names = None if self.names is None or names is None else self.names | names
+
+    def add_series(self, ids: Sequence[tuple[int, SeriesDefinition]], watermark: int, due: int | None) -> None:
         """Add series, complete up to a watermark."""
         for series_id, definition in ids:
             self.series[series_id] = definition.digest
-            if self.names is not None:
-                self.names = None if definition.names is None else self.names | definition.names
+            self.add_events(definition.names)
         self.watermark = watermark if self.watermark is None else min(self.watermark, watermark)
         if due is not None:
             self.due = due if self.due is None else min(self.due, due)
@@ -66,7 +69,13 @@ def recorded() -> Iterator[Basis]:
 def rest_on_series(ids: Sequence[tuple[int, SeriesDefinition]], watermark: int, due: int | None) -> None:
     """Say that the figures rest on the facts of series."""
     if (basis := _RECORDED.get()) is not None:
-        basis.add(ids, watermark, due)
+        basis.add_series(ids, watermark, due)
+
+
+def rest_on_events(names: Set[str] | None) -> None:
+    """Say that the figures rest on events of some names, or on all events."""
+    if (basis := _RECORDED.get()) is not None:
+        basis.add_events(names)
 
 
 def rest_on_more() -> None:

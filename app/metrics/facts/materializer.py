@@ -35,8 +35,8 @@ SECONDS_BETWEEN_REPORTS = 5.0
 DIRECT_FROM = 2_000
 # Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
-# Answers that a process keeps: some kilobytes each.
-KEPT = 256
+# Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
+KEPT = 64
 
 logger = logging.getLogger("abacus")
 
