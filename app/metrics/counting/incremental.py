@@ -35,7 +35,7 @@ logger = logging.getLogger("abacus")
 
 # With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
-FACTS_AT_A_TIME = 10_000
+FACTS_AT_A_TIME = 50_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Funnels number the moments of actors in 63 bits.
