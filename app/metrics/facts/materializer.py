@@ -33,6 +33,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
 # all series in one transaction.
 DIRECT_FROM = 2_000
+_DIRECT_CHUNKS = 4  # it does so for so many chunks at once, if that is quick enough for other writers
 # Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
@@ -196,7 +197,12 @@ class Materializer:
     ) -> int:
         """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
         work = DirectMaterialization(
-            self._database, project_id, series_id, matcher, first=self._direct_from, largest=self._chunk
+            self._database,
+            project_id,
+            series_id,
+            matcher,
+            first=self._direct_from,
+            largest=_DIRECT_CHUNKS * self._chunk,
         )
         while watermark < until and (found := await work.next_range(watermark, until)):
             if not await work.store(found):
