@@ -66,7 +66,7 @@ async def _started(command: list[str], environment: dict[str, str]) -> AsyncIter
 
 
 async def _until_listening(port: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

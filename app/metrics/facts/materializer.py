@@ -18,7 +18,7 @@ from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
-from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
+from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.failures import CountingFailures
 
@@ -136,15 +136,17 @@ class Materializer:
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]
     ) -> dict[str, StoredSeries]:
-        async with self._database.read() as session:
-            found = await FactRepository(session, project_id).find(definitions)
+        series = SeriesQueries(self._database, project_id)
+        found = await series.find(definitions)
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
             return found
         async with self._database.write() as session:
-            facts = FactRepository(session, project_id)
-            await facts.create(missing)
-            return await facts.find(definitions)
+            await FactRepository(session, project_id).create(missing)
+        found = await series.find(definitions)
+        if gone := [definition.digest for definition in definitions if definition.digest not in found]:
+            raise SeriesGone(gone)
+        return found
 
     async def _catch_up(
         self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int, deadline: float
@@ -153,8 +155,7 @@ class Materializer:
         async with contextlib.AsyncExitStack() as locks:
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
                 await locks.enter_async_context(self.lock_for(series_id))
-            async with self._database.read() as session:
-                watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
