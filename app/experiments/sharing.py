@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
-from app.db.models import Experiment, Project, utc_now
+from app.db.models import Base, Experiment, Project, utc_now
 from app.metrics.counting.basis import Basis, recorded
 from app.metrics.counting.repository import Position, PositionQueries
 from app.metrics.facts.materializer import Materializer
@@ -70,19 +70,9 @@ class SharedCounts:
 
     def _key(self, kind: str, experiment: Experiment) -> str:
         """Return everything loaded that the figures of an experiment depend on."""
-        flag, project = experiment.feature_flag, self._project
-        return json.dumps(
-            [
-                [kind, project.id, project.timezone, project.test_account_filters, project.default_attribution],
-                [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
-                [experiment.parameters, experiment.filters, experiment.secondary_metrics],
-                [experiment.metrics, experiment.metrics_secondary, experiment.saved_metrics_ids],
-                [metric.query for metric in experiment.saved_metrics],
-                [experiment.exposure_criteria, experiment.only_count_matured_users],
-                [experiment.scheduling_config, experiment.circuit_breakers, experiment.automatic_actions],
-                [experiment.exposure_freeze, experiment.baseline_hold],
-                [experiment.exposure_criteria, experiment.only_count_matured_users, experiment.holdout_id],
-                [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
-                [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
-            ]
-        )
+        loaded = [self._project, experiment, experiment.feature_flag, *experiment.saved_metrics]
+        return json.dumps([kind, *map(_columns_of, loaded)], default=str)
+
+
+def _columns_of(row: Base) -> list[object]:
+    return [getattr(row, column.key) for column in row.__table__.columns]
