@@ -29,7 +29,8 @@ UNDECIDED = [
     {"key": "x", "operator": operator, "value": value}
     for operator, value in [
         ("exact", "true"), ("exact", "1e3"), ("exact", "inf"), ("exact", ""), ("exact", "[1]"), ("exact", 1),
-        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", 2), ("is_not", "yes"), ("is_set", "is_set"),
+        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", 2),
+        ("is_not", "yes"), ("is_set", "is_set"),
     ]
 ]  # fmt: skip
 
