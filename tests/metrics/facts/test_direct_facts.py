@@ -142,9 +142,7 @@ conditions = st.one_of(
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2), kind=st.sampled_from(["AND", "OR"])
-)
+@given(properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2))
 async def test_filters_of_the_database_are_those_of_the_matcher(
     client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json]
 ) -> None:
