@@ -115,7 +115,11 @@ def build_pages(database: Database, materializer: Materializer, project: Project
     counter = build_counter(database, materializer, project)
     checker = DefinitionChecker(MetricQueryBuilder(database, project))
     return PageService(
-        project, counter, SharedCounts(materializer.shared, project), checker, build_launch_checklist(database, project)
+        project,
+        counter,
+        SharedCounts(database, materializer, project),
+        checker,
+        build_launch_checklist(database, project),
     )
 
 

@@ -113,7 +113,7 @@ class PageService:
             checklist = await self._checklists.of(experiment)
         else:
             try:
-                report = await self._shared.result("page", experiment, lambda: self._report(experiment))
+                report = await self._shared.kept_result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
                 problem = refusal.detail
         return ExperimentPage(

@@ -79,20 +79,24 @@ class HealthService:
     async def _counted_report(self, experiment: Experiment) -> HealthReport:
         if _is_ahead(experiment):
             return await report_ahead(experiment, self._checker)
-        uncounted = self._failures.given_up(experiment.id)
+        uncounted = self.uncounted(experiment)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
-        report = await self._shared.result("health", experiment, lambda: self._report(experiment))
+        report = await self._shared.kept_result(f"health {uncounted!r}", experiment, lambda: self._report(experiment))
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:
-        given_up = {failure.metric_id for failure in self._failures.given_up(experiment.id)}
+        given_up = {failure.metric_id for failure in self.uncounted(experiment)}
         needed = {PRIMARY} | (self._counter.adjusted_metrics(experiment) - given_up)
         return await report_health(experiment, await self._counter.count(experiment, only=needed))
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
-        return _with(report, [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)])
+        return _with(report, [_not_counted(experiment, failure) for failure in self.uncounted(experiment)])
+
+    def uncounted(self, experiment: Experiment) -> Sequence[Failure]:
+        """Return the metrics of an experiment that could not be counted in the background."""
+        return self._failures.given_up(experiment.id)
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""

@@ -15,9 +15,9 @@ from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_holdout_analyzer(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HoldoutAnalyzer:
-    database = get_database(request)
-    facts = FactService(database, request.app.state.materializer, project.id)
-    shared = SharedCounts(request.app.state.materializer.shared, project)
+    database, materializer = get_database(request), request.app.state.materializer
+    facts = FactService(database, materializer, project.id)
+    shared = SharedCounts(database, materializer, project)
     return HoldoutAnalyzer(database, facts, MetricQueryBuilder(database, project), shared)
 
 

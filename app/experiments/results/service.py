@@ -1,13 +1,9 @@
 """Results of metrics: filters -> query -> facts -> counts -> statistics -> body."""
 
 import datetime as dt
-import json
 from zoneinfo import ZoneInfo
 
-from pydantic import JsonValue
-
 from app.common.errors import ValidationFailed
-from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
@@ -19,7 +15,7 @@ from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
 from app.experiments.results.trend import totals
-from app.flags.filters import group_type_index_of, variant_keys
+from app.experiments.sharing import SharedCounts
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
@@ -39,7 +35,7 @@ class ResultsService:
     It takes experiments that are loaded already, and opens short transactions of its own.
     """
 
-    def __init__(self, database: Database, facts: FactService, project: Project, shared: SingleFlight) -> None:
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedCounts) -> None:
         self._shared = shared
         self._database = database
         self._facts = facts
@@ -61,10 +57,6 @@ class ResultsService:
             When there is no target metric, or the experiment has not started.
         """
         _require_target(experiment)
-        key = self._key(experiment, experiment.filters, experiment.parameters, "recompute" if recompute else "results")
-        return await self._shared.result(key, lambda: self._target(experiment, recompute=recompute))
-
-    async def _target(self, experiment: Experiment, *, recompute: bool) -> CountedTarget:
         exposures = await self._exposures.plan(experiment)
         kind = "trend" if read_insight(experiment.filters) == "TRENDS" else "funnel"
         with RESULTS_SECONDS.labels(kind).time():
@@ -89,9 +81,10 @@ class ResultsService:
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at an index of the list."""
         filters = _secondary_filters(experiment, index)
-        key = self._key(experiment, filters, experiment.parameters, "secondary")
         with RESULTS_SECONDS.labels("secondary").time():
-            return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+            return await self._shared.kept_result(
+                f"secondary {index}", experiment, lambda: self._secondary_results(experiment, filters)
+            )
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._queries.scope(experiment)
@@ -128,16 +121,6 @@ class ResultsService:
             if read_attribution(self._project.default_attribution) == "exposure":
                 return not await events.any_with_text(EXPOSURE_EVENTS, (f'"{FLAG_RESPONSE}"',), *days)
             return not await events.any_naming_a_variant(event_names(entities), *days)
-
-    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, kind: str) -> str:
-        """Return the key under which equal counts are shared: everything loaded that they depend on."""
-        flag = experiment.feature_flag
-        times = [str(experiment.start_date), str(experiment.end_date)]
-        exposed = [experiment.filters, experiment.exposure_criteria]  # the target metric may leave out test accounts
-        project = [self._project.id, self._project.timezone, self._project.test_account_filters]
-        project.append(self._project.default_attribution)
-        of_flag = [flag.id, flag.key, variant_keys(flag.filters), group_type_index_of(flag.filters)]
-        return json.dumps([kind, filters, parameters, exposed, of_flag, times, project])
 
     async def _plan_funnel(self, filters: Filters, exposures: ExposurePlan) -> PlannedTarget:
         scope = exposures.scope

@@ -33,7 +33,7 @@ async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTi
 
 def build_scorecards(database: Database, materializer: Materializer, project: Project) -> ScorecardService:
     counter = build_scorecard_counter(database, materializer, project)
-    return ScorecardService(counter, SharedCounts(materializer.shared, project))
+    return ScorecardService(counter, SharedCounts(database, materializer, project))
 
 
 def build_scorecard_counter(database: Database, materializer: Materializer, project: Project) -> ScorecardCounter:
@@ -51,7 +51,7 @@ def build_breakdowns(database: Database, materializer: Materializer, project: Pr
         FactService(database, materializer, project.id),
         build_planner(database, project),
         build_scorecard_counter(database, materializer, project),
-        SharedCounts(materializer.shared, project),
+        SharedCounts(database, materializer, project),
         project.id,
     )
 

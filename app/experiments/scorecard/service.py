@@ -83,7 +83,7 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
-        return await self._shared.result("analysis", experiment, lambda: self._analysis(experiment))
+        return await self._shared.kept_result("analysis", experiment, lambda: self._analysis(experiment))
 
     async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
@@ -102,7 +102,7 @@ class ScorecardService:
         metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
         if metric_id not in {metric.id for metric in known}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
-        return await self._shared.result(
+        return await self._shared.kept_result(
             f"timeseries {metric_id} {interval}",
             experiment,
             lambda: self._timeseries(experiment, metric_id, interval),
@@ -128,7 +128,7 @@ class ScorecardService:
         ahead = decide_ahead(experiment)
         if ahead is not None:
             return ahead
-        return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
+        return await self._shared.kept_result("decision", experiment, lambda: self._decision(experiment))
 
     async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard = await self._counter.count(experiment)

@@ -16,6 +16,7 @@ from app.flags.filters import group_type_index_of, variant_keys
 from app.flags.holdouts import holdout_variant, read_holdout
 from app.metrics.aggregation.active_users import TRAILING_DAYS, Days
 from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.counting.basis import rest_on_events, rest_on_more
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
@@ -203,6 +204,7 @@ class MetricQueryBuilder:
         """Return the name of an experiment's units, in the plural."""
         if scope.group_type_index is None:
             return PERSONS
+        rest_on_more()
         async with self.database.read() as session:
             names = await GroupRepository(session, self.project_id).type_indexes()
         return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
@@ -268,6 +270,7 @@ class MetricQueryBuilder:
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
+        rest_on_events(names)
         so_far = scope.so_far
         return await self._events.unread_timestamps(names, so_far.start, max(so_far.start, so_far.last))
 
