@@ -204,18 +204,19 @@ async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: Ana
 def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[SampleRatio | None]:
     """Return the test of each value's persons against the split, corrected for the number of values."""
     variants = exposures.scope.variants
-    shares = exposures.split.predicted(variants)
+    places = [place for place, key in enumerate(variants) if key not in exposures.excluded]
+    compared = [variants[place] for place in places]
+    shares = exposures.split.predicted(compared)
     if shares is None:
         return [None] * len(exposed)
     ratios: list[SampleRatio | None] = []
-    for of_value in exposed:
-        sums = zip(variants, of_value.sum(axis=0).tolist(), of_value.sum(axis=1) @ np.array(shares), strict=True)
-        compared = [(key, persons, float(share)) for key, persons, share in sums if key not in exposures.excluded]
-        if not any(share for _, _, share in compared):
+    for of_value in exposed[:, :, places]:
+        expected = (of_value.sum(axis=1) @ np.array(shares)).tolist()
+        if not any(expected):
             ratios.append(None)
             continue
         found = check_sample_ratio(
-            {key: persons for key, persons, _ in compared}, {key: share for key, _, share in compared}
+            dict(zip(compared, of_value.sum(axis=0).tolist(), strict=True)), dict(zip(compared, expected, strict=True))
         )
         is_mismatch = found.is_mismatch and found.p_value * len(exposed) < MISMATCH_LEVEL
         ratios.append(replace(found, is_mismatch=is_mismatch))

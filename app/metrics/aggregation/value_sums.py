@@ -21,12 +21,14 @@ from app.metrics.aggregation.person_values import Floats, PersonValues, Rows
 class Outliers:
     """Which values are moved to a cap (winsorizing): those beyond a quantile of all persons' values, in 0 to 1.
 
-    ``ignores_zeros``: the upper quantile is that of the values other than 0.
+    ``ignores_zeros``: the upper quantile is that of the values other than 0. ``excluded``: variants, from 0, whose
+    persons are not among those all.
     """
 
     lower: float | None = None
     upper: float | None = None
     ignores_zeros: bool = False
+    excluded: Sequence[int] = ()
 
     def caps(self, values: Floats) -> tuple[float, float]:
         """Return the lower and the upper cap; infinite where there is none."""
@@ -223,7 +225,7 @@ def _sum_capped(
             continue
         sums: list[int] = []
         infinite = 0
-        for parts in _terms([one.read(present, capped[place]) for place, one in enumerate(now)]):
+        for parts in _terms([one.read(present, slot, capped[place]) for place, one in enumerate(now)]):
             infinite += int((~np.isfinite(parts[0])).sum())
             kept = [np.where(np.isfinite(part), part, 0.0) for part in parts]
             group = np.tile(slot[present], len(kept))
@@ -249,11 +251,12 @@ class _Running:
         self._applied, had = end, self._applied
         return end > had
 
-    def read(self, persons: NDArray[np.intp], capped: Floats) -> Floats:
+    def read(self, persons: NDArray[np.intp], slot: Rows, capped: Floats) -> Floats:
         """Return the values of some persons, capped; fills ``capped``."""
         now, outliers = self._now[persons], self._summed.outliers
         if outliers is None:
             return self._summed.apply_threshold(now)
-        lower, upper = outliers.caps(now)
-        capped[:] = (lower, upper, float((now < lower).sum()), float((now > upper).sum()))
+        pool = now[~np.isin(slot[persons], outliers.excluded)] if outliers.excluded else now
+        lower, upper = outliers.caps(pool)
+        capped[:] = (lower, upper, float((pool < lower).sum()), float((pool > upper).sum()))
         return np.minimum(np.maximum(now, lower), upper)

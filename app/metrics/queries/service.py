@@ -59,7 +59,7 @@ from app.metrics.queries.typed.reading import (
     read_nodes,
     read_typed,
 )
-from app.metrics.queries.typed.rules import TypedRules, read_confidence, read_lookback
+from app.metrics.queries.typed.rules import TypedRules, excluded_variants, read_confidence, read_lookback
 from app.metrics.queries.typed.schemas import Node
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, InvalidFilter, parse_filter
@@ -247,7 +247,8 @@ class MetricQueryBuilder:
         """Return what an experiment, or else the project, decides about its typed metrics."""
         lookback = read_lookback(experiment.stats_config, self._default_cuped)
         confidence = read_confidence(experiment.stats_config)
-        return TypedRules(experiment.only_count_matured_users, lookback, confidence)
+        excluded = sorted(excluded_variants(experiment.stats_config))
+        return TypedRules(experiment.only_count_matured_users, lookback, confidence, excluded)
 
     async def typed(self, body: object, experiment: Experiment) -> TypedQuery:
         """Return the query of a typed metric.

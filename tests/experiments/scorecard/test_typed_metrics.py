@@ -197,6 +197,29 @@ async def test_retention_can_start_at_the_exposure(service: Service) -> None:
     assert sums(found)["test"] == [2, 1]
 
 
+async def test_event_that_exposes_is_neither_a_step_nor_a_return(service: Service) -> None:
+    def view(person: str, time: str) -> dict[str, object]:
+        return event("$pageview", person, time, variant="test")
+
+    found = await analyses(
+        service,
+        view("once", at(1, "10:00:00")),
+        view("twice", at(1, "10:00:00")),
+        view("twice", at(1, "10:00:00")),
+        view("again", at(1, "10:00:00")),
+        view("again", at(1, "11:00:00")),
+        metrics=[
+            funnel("$pageview"),
+            funnel("$pageview", "purchase", funnel_order_type="unordered"),
+            retention({"kind": "ExperimentExposureNode"}, node("$pageview"), 0, 0),
+            mean("$pageview"),
+        ],
+        exposure_criteria={"exposure_config": {"kind": "ExperimentEventExposureConfig", "event": "$pageview"}},
+    )
+
+    assert [sums(one)["test"] for one in found] == [[3, 2], [3, 0], [3, 2], [3, 5]]
+
+
 async def test_retention_over_thousands_of_years_is_refused_where_it_is_counted(service: Service) -> None:
     metric = retention(node("visit"), node("visit"), 1, 1, conversion_window=100_000, conversion_window_unit="month")
     experiment = await service.create_experiment(end_date=END, filters={}, metrics=[metric])
@@ -293,6 +316,28 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
     assert sums(capped["analysis"])["test"] == [10, 505]  # the position floor(0.5 * 2) of [5, 500] is 500
 
 
+async def test_caps_are_those_of_the_variants_that_are_compared(service: Service) -> None:
+    shares = [{"key": key, "rollout_percentage": share} for key, share in (("control", 34), ("test", 33), ("bad", 33))]
+    amounts = {"control": [1, 2, 3], "test": [2, 4, 6], "bad": [1000, 2000, 3000]}
+    experiment = await service.create_experiment(
+        end_date=END,
+        filters={},
+        metrics=[revenue(upper_bound_percentile=0.5)],
+        parameters={"feature_flag_variants": shares},
+        stats_config={"excluded_variants": ["bad"]},
+    )
+    for variant, of_variant in amounts.items():
+        for number, amount in enumerate(of_variant):
+            person = f"{variant}-{number}"
+            bought = event("purchase", person, at(1, "10:00:00"), properties={"amount": amount})
+            await service.capture(exposure(person, variant, at(1, "09:00:00")), bought)
+
+    [metric] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+
+    assert (metric["capped"]["upper"], metric["capped"]["persons_above"]) == (3, 2)  # of 1, 2, 2, 3, 4, 6
+    assert sums(metric["analysis"]) == {"control": [3, 6], "test": [3, 8]}
+
+
 @pytest.mark.one_database
 @pytest.mark.parametrize(
     ("metric", "attr"),
@@ -309,6 +354,8 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
         (retention(node("a"), node("b"), 2, 1), "metrics__0"),
         (mean(threshold=0), "metrics__0__threshold"),
         (mean(conversion_window_unit="day"), "metrics__0"),
+        (mean(math="dau", upper_bound_percentile=0.9), "metrics__0"),
+        (mean(math="dau", math_group_type_index=0), "metrics__0__source"),
         (quantile(0.5, node("a", math="sum")), "metrics__0"),
         (quantile(0.5, node("a", math_property="x")), "metrics__0"),
         (quantile(0.5, node("a"), quantile_type="event"), "metrics__0"),

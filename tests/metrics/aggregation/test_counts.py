@@ -63,12 +63,14 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     ExposureCounts: st.builds(
         ExposureCounts,
         integers(VARIANTS + 1, BUCKETS),
+        integers(VARIANTS, BUCKETS),
         integers(VARIANTS + 2),
         NUMBERS,
         NUMBERS,
         NUMBERS,
         NUMBERS,
         integers(1),
+        NUMBERS,
         NUMBERS,
         NUMBERS,
     ),
@@ -80,7 +82,9 @@ TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     SampleCounts: lambda counts: counts.cumulative[:, :, -1],
     ValueCounts: lambda counts: counts.cumulative[:, :, -1],
     QuantileCounts: lambda counts: counts.cumulative[:, :, -1],
-    ExposureCounts: lambda counts: np.append(counts.exposed, [counts.in_several, counts.event_count]),
+    ExposureCounts: lambda counts: np.append(
+        counts.exposed, [counts.in_several, counts.event_count, counts.shown.sum()]
+    ),
 }
 
 every_class = pytest.mark.parametrize("kind", COUNTS, ids=lambda kind: kind.__name__)

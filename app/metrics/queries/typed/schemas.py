@@ -112,6 +112,8 @@ class Source(Node):
             raise refusal("The math 'unique_group' needs a `math_group_type_index`.", "required")
         if self.math not in NUMERIC and self.math_property:
             raise refusal(f"The math {self.math!r} has no `math_property`.")
+        if self.math != "unique_group" and self.math_group_type_index is not None:
+            raise refusal(f"The math {self.math!r} has no `math_group_type_index`.")
 
 
 class OutlierHandling(StrictBody):
@@ -120,6 +122,10 @@ class OutlierHandling(StrictBody):
     lower_bound_percentile: Percentile | None = None
     upper_bound_percentile: Percentile | None = Field(default=None, examples=[0.99])
     ignore_zeros: Boolean = Field(default=False, description="Whether the upper bound is one of the values but 0.")
+
+    @property
+    def has_bounds(self) -> bool:
+        return self.lower_bound_percentile is not None or self.upper_bound_percentile is not None
 
     @model_validator(mode="after")
     def _require_order(self) -> Self:
@@ -180,9 +186,10 @@ class MeanMetric(MetricBody, OutlierHandling):
 
     @model_validator(mode="after")
     def _refuse_both(self) -> Self:
-        bounds = (self.lower_bound_percentile, self.upper_bound_percentile)
-        if self.threshold is not None and bounds != (None, None):
+        if self.threshold is not None and self.has_bounds:
             raise refusal("A metric with a `threshold` has no outliers: choose one of both.")
+        if self.source.math == "dau" and self.has_bounds:
+            raise refusal("The values of the math 'dau' are 0 and 1: they have no outliers.")
         return self
 
 
