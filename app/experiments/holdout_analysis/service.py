@@ -112,7 +112,7 @@ class HoldoutAnalyzer:
     async def _asked(self, metric: str, experiments: Sequence[Experiment]) -> _Asked:
         for experiment in experiments:
             for one in metrics_of(experiment):
-                if one.typed is not None and one.typed.get("uuid") == metric.lower():
+                if one.has_uuid(metric):
                     return _Asked(one, experiment)
         number = read_id(metric)
         if number is not None:

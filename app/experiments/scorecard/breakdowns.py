@@ -15,7 +15,7 @@ from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
-from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, require_metric
 from app.experiments.scorecard.schemas import ExperimentStatsConfig
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts
@@ -61,8 +61,7 @@ class BreakdownService:
         ValidationFailed
             When there is no such metric, it cannot be broken down, or events that are needed were removed.
         """
-        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
-            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        metric_id = require_metric(experiment, metric_id).id
         return await self._shared.result(
             f"breakdown {metric_id} {breakdown!r}",
             experiment,

@@ -67,6 +67,14 @@ class ExperimentMetric:
     def uuid(self) -> str | None:
         return None if self.typed is None else str(self.typed["uuid"])
 
+    def has_uuid(self, reference: str) -> bool:
+        """Whether a reference is the metric's uuid, in either case."""
+        return self.uuid is not None and reference.lower() == self.uuid.lower()
+
+    def is_named(self, reference: str) -> bool:
+        """Whether a reference is the metric's id or uuid."""
+        return reference == self.id or self.has_uuid(reference)
+
 
 @dataclass(frozen=True)
 class CountedMetric:
@@ -369,6 +377,20 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             )
         )
     return [target, *secondary, *typed]
+
+
+def require_metric(experiment: Experiment, reference: str) -> ExperimentMetric:
+    """Return the metric of an experiment that a request names by its id or uuid.
+
+    Raises
+    ------
+    ValidationFailed
+        When there is no such metric.
+    """
+    for metric in metrics_of(experiment):
+        if metric.is_named(reference):
+            return metric
+    raise ValidationFailed(f"There is no metric {reference[:100]!r}", attr="metric")
 
 
 def typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:

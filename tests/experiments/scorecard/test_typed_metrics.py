@@ -355,6 +355,15 @@ async def test_caps_are_those_of_the_variants_that_are_compared(service: Service
         (mean(threshold=0), "metrics__0__threshold"),
         (mean(conversion_window_unit="day"), "metrics__0"),
         (mean(math="dau", upper_bound_percentile=0.9), "metrics__0"),
+        (
+            {
+                "metric_type": "ratio",
+                "numerator": node("a", math="dau"),
+                "denominator": node("b"),
+                "numerator_outlier_handling": {"upper_bound_percentile": 0.9},
+            },
+            "metrics__0",
+        ),
         (mean(math="dau", math_group_type_index=0), "metrics__0__source"),
         (quantile(0.5, node("a", math="sum")), "metrics__0"),
         (quantile(0.5, node("a", math_property="x")), "metrics__0"),
@@ -388,6 +397,32 @@ async def test_metrics_come_back_with_id_and_fingerprint(service: Service) -> No
     copied = await service.post(f"/experiments/{experiment['id']}/duplicate/", {})
     assert copied.json()["metrics"][0]["fingerprint"] == metric["fingerprint"]
     assert copied.json()["metrics"][0]["uuid"] != metric["uuid"]
+
+
+@pytest.mark.one_database
+async def test_metric_is_named_by_its_uuid_wherever_metrics_are_named(service: Service) -> None:
+    """The target metric too, in either case."""
+    name = "ABCDEFAB-0000-4000-8000-000000000001"
+    holdout = {"name": "All", "filters": [{"properties": [], "rollout_percentage": 10}]}
+    held = (await service.post("/experiment_holdouts/", holdout)).json()
+    breaker = {"metric_uuid": name.lower(), "direction": "decrease", "threshold_relative": 0.1, "action": "notify"}
+    experiment = await service.create_experiment(
+        end_date=None, filters={}, metrics=[mean(uuid=name)], holdout_id=held["id"], circuit_breakers=[breaker]
+    )
+    await service.capture(exposure("ann", "test"))
+    path = f"/experiments/{experiment['id']}"
+
+    answers = [
+        await service.get(f"{path}/timeseries_results/", metric=name.lower()),
+        await service.get(f"{path}/analysis/", metric=name.lower(), breakdown="device"),
+        await service.get(f"{path}/export/", metric=name.lower(), table="timeseries", format="csv"),
+        await service.get(f"/experiment_holdouts/{held['id']}/analysis/", metric=name.lower()),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
+    assert answers[1].json()["breakdown"]["metric_id"] == "primary"
+    report = await service.read(f"{path}/health/")
+    assert "CIRCUIT_BREAKER" not in {finding["code"] for finding in report["findings"]}
 
 
 async def test_typed_guardrail_that_is_harmed_stops_shipping(service: Service) -> None:

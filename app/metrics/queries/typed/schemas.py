@@ -175,6 +175,11 @@ class MetricBody(StrictBody):
         return self
 
 
+def _refuse_outliers_of_share(source: Source, handling: OutlierHandling | None) -> None:
+    if source.math == "dau" and handling is not None and handling.has_bounds:
+        raise refusal("The values of the math 'dau' are 0 and 1: they have no outliers.")
+
+
 class MeanMetric(MetricBody, OutlierHandling):
     """A number per person; persons without events have 0."""
 
@@ -188,8 +193,7 @@ class MeanMetric(MetricBody, OutlierHandling):
     def _refuse_both(self) -> Self:
         if self.threshold is not None and self.has_bounds:
             raise refusal("A metric with a `threshold` has no outliers: choose one of both.")
-        if self.source.math == "dau" and self.has_bounds:
-            raise refusal("The values of the math 'dau' are 0 and 1: they have no outliers.")
+        _refuse_outliers_of_share(self.source, self)
         return self
 
 
@@ -226,6 +230,12 @@ class RatioMetric(MetricBody):
     denominator: Source
     numerator_outlier_handling: OutlierHandling | None = None
     denominator_outlier_handling: OutlierHandling | None = None
+
+    @model_validator(mode="after")
+    def _refuse_outliers_of_shares(self) -> Self:
+        _refuse_outliers_of_share(self.numerator, self.numerator_outlier_handling)
+        _refuse_outliers_of_share(self.denominator, self.denominator_outlier_handling)
+        return self
 
 
 class RetentionMetric(MetricBody):
