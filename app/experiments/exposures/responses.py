@@ -56,6 +56,7 @@ def write_distributions(distributions: Sequence[Distribution]) -> list[Distribut
             {
                 "effective_from": one.effective_from,
                 "rollout_percentage": one.assignment.rollout_percentage,
+                "holdout": one.assignment.holdout_percentage,
                 "variants": [{"key": key, "rollout_percentage": share} for key, share in one.assignment.shares.items()],
                 "changed_by": one.changed_by,
             }

@@ -167,5 +167,9 @@ class DistributionRead(ResponseBody):
         "several conditions.",
         examples=[100.0],
     )
+    holdout: float = Field(
+        description="Share of the persons whom a holdout keeps out before the release condition, in percent.",
+        examples=[0.0],
+    )
     variants: list[VariantShareRead] = Field(description="Control first.")
     changed_by: UserBasic | None = Field(description="Null also where it is not known any more.")

@@ -209,7 +209,9 @@ class MetricQueryBuilder:
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)
-        always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
+        accounts: Filters = {"filter_test_accounts": criteria.filterTestAccounts}
+        await self._prepared(accounts)
+        always = self._always(accounts)
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         event_sets = [scope.exposures(always), scope.exposures()]

@@ -121,15 +121,19 @@ async def test_history_names_who_changed_what_and_when(service: Service) -> None
     narrowed = {**flag["filters"], "groups": [{"properties": [], "rollout_percentage": 5}]}
     await service.patch(path, {"filters": narrowed})
     await set_split(service, experiment, {"control": 90, "test": 10})
+    held = {**(await service.read(path))["filters"], "holdout": {"id": 1, "exclusion_percentage": 20}}
+    await service.patch(path, {"filters": held})
 
     listed = await history(service, experiment)
 
     assert [
-        (one["rollout_percentage"], [share["rollout_percentage"] for share in one["variants"]]) for one in listed
+        (one["rollout_percentage"], one["holdout"], [share["rollout_percentage"] for share in one["variants"]])
+        for one in listed
     ] == [
-        (100, [50, 50]),
-        (5, [50, 50]),
-        (5, [90, 10]),
+        (100, 0, [50, 50]),
+        (5, 0, [50, 50]),
+        (5, 0, [90, 10]),
+        (5, 20, [90, 10]),
     ]
     assert [share["key"] for share in listed[0]["variants"]] == ["control", "test"]
     assert {one["changed_by"]["email"] for one in listed} == {service.email}
