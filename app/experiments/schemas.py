@@ -179,13 +179,16 @@ TypedMetrics = Annotated[
 _METRICS = (
     "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
     "the exposure on, as `docs/reference/metrics.md` says. The list replaces the one before. Without `filters`, the "
-    "first one is the target metric."
+    "first one that is not a guardrail is the target metric."
 )
 _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
 
 
 class SavedMetricMetadata(StrictBody):
-    type: Literal["primary", "secondary"] = Field(default="secondary", description="Kept for clients.")
+    type: Literal["primary", "secondary"] = Field(
+        default="secondary",
+        description="Without `filters` and `metrics`, the first `primary` one is the target metric.",
+    )
 
 
 class SavedMetricLink(StrictBody):

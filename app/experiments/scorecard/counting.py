@@ -349,20 +349,22 @@ class _MetricPlanner:
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """Return the metrics of an experiment, the target metric first.
 
-    That is what its ``filters`` say; without them, the first typed metric.
+    That is what its ``filters`` say; without them, a typed metric: see ``_choose_target``.
     """
-    saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
-    typed = [
-        *typed_metrics(experiment.metrics),
-        *typed_metrics(experiment.metrics_secondary),
-        *typed_metrics(saved),
-    ]
+    own, others = typed_metrics(experiment.metrics), typed_metrics(experiment.metrics_secondary)
+    saved = typed_metrics([{**metric.query, "name": metric.name} for metric in experiment.saved_metrics])
+    typed = [*own, *others, *saved]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
         target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
     else:
-        first = typed.pop(0)
-        target = replace(first, id=PRIMARY, role=replace(first.role, role="primary"))
+        links = experiment.saved_metrics_ids or ()
+        leading = {link["id"] for link in links if link.get("metadata", {}).get("type") == "primary"}
+        shared = [one for metric, one in zip(experiment.saved_metrics, saved, strict=True) if metric.id in leading]
+        chosen = _choose_target([*own, *shared, *others, *saved])
+        typed.remove(chosen)
+        stated = chosen.role.goal if chosen.typed and chosen.typed.get("goal") else goal
+        target = replace(chosen, id=PRIMARY, role=replace(chosen.role, role="primary", goal=stated))
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     secondary = []
     for index, metric in enumerate(listed):
@@ -377,6 +379,11 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             )
         )
     return [target, *secondary, *typed]
+
+
+def _choose_target(typed: Sequence[ExperimentMetric]) -> ExperimentMetric:
+    """Return the first metric that is not a guardrail: a guardrail only has to do no harm, and does not decide."""
+    return next((one for one in typed if one.role.role != "guardrail"), typed[0])
 
 
 def require_metric(experiment: Experiment, reference: str) -> ExperimentMetric:

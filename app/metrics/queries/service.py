@@ -327,7 +327,8 @@ def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
     if experiment.filters or not experiment.metrics:
         return _event_names(experiment.filters)
     try:
-        return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
+        target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])
+        return _event_names(filters_of(nodes_of(parse_metric(target))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
 

@@ -400,6 +400,43 @@ async def test_metrics_come_back_with_id_and_fingerprint(service: Service) -> No
 
 
 @pytest.mark.one_database
+async def test_guardrail_does_not_become_the_target_metric(service: Service) -> None:
+    shared = [
+        (await service.post("/experiment_saved_metrics/", {"name": name, "query": mean(name, **fields)})).json()
+        for name, fields in (("Errors", {"role": "guardrail"}), ("Visits", {}))
+    ]
+    links = [{"id": one["id"], "metadata": {"type": "primary"}} for one in shared]
+    fields = {"end_date": END, "filters": {}, "saved_metrics_ids": links}
+    guardrail, other = mean(name="Refunds", role="guardrail"), mean(name="Purchases")
+    experiments = [
+        await service.create_experiment(feature_flag_key="own", metrics=[guardrail, other], **fields),
+        await service.create_experiment(feature_flag_key="shared", metrics_secondary=[other], **fields),
+    ]
+
+    found = [(await service.read(f"/experiments/{one['id']}/analysis/"))["metrics"] for one in experiments]
+
+    assert [[(one["name"], one["role"]) for one in metrics] for metrics in found] == [
+        [("Purchases", "primary"), ("Refunds", "guardrail"), ("Errors", "guardrail"), ("Visits", "secondary")],
+        [("Visits", "primary"), ("Purchases", "secondary"), ("Errors", "guardrail")],
+    ]
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(("own", "of_target"), [({}, "decrease"), ({"goal": "increase"}, "increase")])
+async def test_goal_of_the_criteria_is_that_of_a_target_metric_without_one(
+    service: Service, own: Body, of_target: str
+) -> None:
+    criteria = {"goal": "decrease"}
+    experiment = await service.create_experiment(
+        end_date=END, filters={}, metrics=[mean(**own)], decision_criteria=criteria
+    )
+
+    found = await service.read(f"/experiments/{experiment['id']}/analysis/")
+
+    assert found["metrics"][0]["goal"] == of_target
+
+
+@pytest.mark.one_database
 async def test_metric_is_named_by_its_uuid_wherever_metrics_are_named(service: Service) -> None:
     """The target metric too, in either case."""
     name = "ABCDEFAB-0000-4000-8000-000000000001"
