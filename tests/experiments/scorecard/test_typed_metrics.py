@@ -185,6 +185,24 @@ async def test_retained_persons_come_back_on_the_next_calendar_day(service: Serv
     assert sums(any_time)["test"] == [5, 1]
 
 
+async def test_return_on_the_last_calendar_day_counts_where_the_clock_is_put_back(service: Service) -> None:
+    await service.patch("/", {"timezone": "Europe/Berlin"})
+    [found] = await analyses(
+        service,
+        exposure("ann", "test", "2022-10-29T22:10:00Z"),  # on a Sunday of 25 hours
+        event("visit", "ann", "2022-10-29T22:20:00Z"),
+        event("visit", "ann", "2022-10-31T22:59:59Z"),  # the last second of Monday
+        exposure("bob", "test", "2022-10-29T22:10:00Z"),
+        event("visit", "bob", "2022-10-29T22:20:00Z"),
+        event("visit", "bob", "2022-10-31T23:00:00Z"),
+        start_date="2022-10-29T22:00:00Z",
+        end_date="2022-10-29T22:30:00Z",
+        metrics=[retention(node("visit"), node("visit"), 1, 1)],
+    )
+
+    assert sums(found)["test"] == [2, 1]
+
+
 async def test_retention_can_start_at_the_exposure(service: Service) -> None:
     [found] = await analyses(
         service,

@@ -186,7 +186,7 @@ class _Counting:
         if self.window is not None:
             last = self.window.ends(last)
         if isinstance(self.metric, RetentionMetric):
-            last = ConversionWindow(self.metric.retention_window_end + 1, self.metric.retention_window_unit).ends(last)
+            last = self._retention_window(self.metric).ends(last)
         return int(last[0])
 
     def _counter(self) -> Callable[[Sequence[FactColumns]], TypedCounts]:
