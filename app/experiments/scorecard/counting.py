@@ -125,7 +125,7 @@ class CountedMetric:
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
-        if self.counts is None or self.kind is None:
+        if self.counts is None or self.kind is None or (isinstance(self.counts, ValueCounts) and self.counts.flat[day]):
             return None
         try:
             return variants_of(self.counts, self.kind, keys, day)
@@ -266,8 +266,8 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
             return CountedMetric(self.metric, None, None, self.problem)
-        if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
-            return CountedMetric(self.metric, None, None, problem)
+        if isinstance(answer, ValueCounts) and answer.flat[-1]:
+            return CountedMetric(self.metric, None, None, _FLAT)
         if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
@@ -279,15 +279,10 @@ class PlannedMetric:
         )
 
 
-def _unusable_cap(counts: ValueCounts) -> str:
-    """Say why values are all the same when they are capped; empty where they are not."""
-    has_cap = np.isfinite(counts.capped[:, 1])
-    if not (has_cap & (counts.capped[:, 1] == 0) & (counts.capped[:, 3] > 0)).any():
-        return ""
-    return (
-        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set "
-        "`ignore_zeros`, or choose a higher percentile."
-    )
+_FLAT = (
+    "Most persons have 0 or another same value, so that every value would be cut to it. Set `ignore_zeros`, or choose "
+    "percentiles further apart."
+)
 
 
 @dataclass(frozen=True)

@@ -323,15 +323,33 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
         metrics=[
             revenue(upper_bound_percentile=0.5),
             revenue(upper_bound_percentile=0.5, ignore_zeros=True),
+            revenue(lower_bound_percentile=0.1, upper_bound_percentile=0.3),
         ],
     )
     await service.capture(*events)
 
-    all_zero, capped = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+    all_zero, capped, both = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
 
-    assert all_zero["status"] == "unavailable"
-    assert "ignore_zeros" in all_zero["detail"]
+    for one in (all_zero, both):
+        assert one["status"] == "unavailable"
+        assert "ignore_zeros" in one["detail"]
     assert sums(capped["analysis"])["test"] == [10, 505]  # the position floor(0.5 * 2) of [5, 500] is 500
+
+
+async def test_day_on_which_a_cap_would_make_all_values_zero_has_no_analysis(service: Service) -> None:
+    experiment = await service.create_experiment(
+        end_date=END, filters={}, metrics=[revenue(upper_bound_percentile=0.75)]
+    )
+    people = [(f"{variant}-{number}", variant) for variant in ("control", "test") for number in range(4)]
+    await service.capture(
+        *(exposure(person, variant, at(1, "09:00:00")) for person, variant in people),
+        event("purchase", people[0][0], at(1, "10:00:00"), properties={"amount": 5}),
+        *(event("purchase", person, at(3, "10:00:00"), properties={"amount": 7}) for person, _ in people[4:]),
+    )
+
+    found = await service.read(f"/experiments/{experiment['id']}/timeseries_results/")
+
+    assert list(found["timeseries"]) == ["2022-11-03", "2022-11-04", "2022-11-05"]
 
 
 async def test_caps_are_those_of_the_variants_that_are_compared(service: Service) -> None:
@@ -373,6 +391,7 @@ async def test_caps_are_those_of_the_variants_that_are_compared(service: Service
         (mean(threshold=0), "metrics__0__threshold"),
         (mean(conversion_window_unit="day"), "metrics__0"),
         (mean(math="dau", upper_bound_percentile=0.9), "metrics__0"),
+        (mean(lower_bound_percentile=1), "metrics__0"),
         (
             {
                 "metric_type": "ratio",

@@ -132,6 +132,8 @@ class OutlierHandling(StrictBody):
         lower, upper = self.lower_bound_percentile, self.upper_bound_percentile
         if lower is not None and upper is not None and lower >= upper:
             raise refusal("`lower_bound_percentile` has to be less than `upper_bound_percentile`.")
+        if lower == 1 or upper == 0:
+            raise refusal("All values would be cut to the largest or smallest of them: choose another percentile.")
         return self
 
 
