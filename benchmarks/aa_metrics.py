@@ -59,7 +59,7 @@ def gather(persons: int, generator: np.random.Generator) -> Crowd:
     count = persons * DAYS * len(KEYS)
     start = to_microseconds(START)
     exposed = start + generator.integers(0, DAYS * DAY, count)
-    ledger = Ledger(np.arange(1, count + 1), generator.integers(0, len(KEYS), count), exposed)
+    ledger = Ledger(np.arange(1, count + 1), generator.integers(0, len(KEYS), count), exposed, exposed)
     appetite = generator.gamma(0.5, 2.0, count)  # purchases in two weeks: a mean of 1, many with none
     parts = []
     for is_before in (True, False):

@@ -301,9 +301,11 @@ class VariantAnalysisRead(ResponseBody):
     chance_to_win: float | None = Field(
         description="Probability that its mean is above the baseline's, whatever the goal."
     )
-    expected_loss: float | None = Field(description="Expected loss if it is chosen and another variant is better.")
+    expected_loss: float | None = Field(
+        description="Expected loss if it is chosen and another mean is higher, whatever the goal."
+    )
     expected_loss_vs_baseline: float | None = Field(
-        description="Expected loss if it is chosen and the baseline is better."
+        description="Expected loss if it is chosen and that of the baseline is higher, whatever the goal."
     )
     delta: float | None = Field(description="Observed difference from the baseline's mean.")
     delta_credible_interval: Ends | None = Field(

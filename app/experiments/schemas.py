@@ -179,13 +179,16 @@ TypedMetrics = Annotated[
 _METRICS = (
     "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
     "the exposure on, as `docs/reference/metrics.md` says. The list replaces the one before. Without `filters`, the "
-    "first one is the target metric."
+    "first one that is not a guardrail is the target metric."
 )
 _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
 
 
+_LEADING = "Without `filters`, and a target among `metrics`, the first `primary` one is the target metric."
+
+
 class SavedMetricMetadata(StrictBody):
-    type: Literal["primary", "secondary"] = Field(default="secondary", description="Kept for clients.")
+    type: Literal["primary", "secondary"] = Field(default="secondary", description=_LEADING)
 
 
 class SavedMetricLink(StrictBody):
@@ -201,12 +204,9 @@ SavedMetricLinks = Annotated[
     Field(description="The saved metrics that the experiment counts, too.", examples=[None]),
 ]
 _MATURED = "Whether persons count in a metric only when its conversion window is over for them."
+_HOLDOUT = "The holdout whose persons the experiment's flag keeps out. It cannot change after the launch."
 HoldoutReference = Annotated[
-    Annotated[int, Field(ge=1, le=MAX_ID, strict=True)] | None,
-    Field(
-        description="The holdout whose persons the experiment's flag keeps out. It cannot change after the launch.",
-        examples=[None],
-    ),
+    Annotated[int, Field(ge=1, le=MAX_ID, strict=True)] | None, Field(description=_HOLDOUT, examples=[None])
 ]
 Conclusion = Annotated[
     ConclusionName | None,

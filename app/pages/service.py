@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
-from app.experiments.compared_variants import excluded_variants
 from app.experiments.counting.service import CountedExperiment, ExperimentCounter
 from app.experiments.current_state import current_status
 from app.experiments.exposures.responses import write_exposures
@@ -24,6 +23,7 @@ from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.scorecard.service import Overview, decide_ahead, summarize_experiment
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variants_of
+from app.metrics.queries.typed.rules import excluded_variants
 
 
 @dataclass(frozen=True)

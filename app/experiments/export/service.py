@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.export.tables import exposure_rows, participant_row, result_rows, timeseries_rows
 from app.experiments.exposures.counting import ExposureService
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.participants.service import ParticipantService
-from app.experiments.scorecard.counting import ExperimentMetric, metrics_of
+from app.experiments.scorecard.counting import ExperimentMetric, metrics_of, require_metric
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.scorecard.steps import StepInterval
 from app.http.files import Row
@@ -45,9 +44,7 @@ class ExportService:
 
         A metric is analyzed when the rows of the one before are written: together they would take much memory.
         """
-        metrics = [one for one in metrics_of(experiment) if metric_id in {None, one.id, one.uuid}]
-        if not metrics:
-            raise ValidationFailed(f"There is no metric {str(metric_id)[:100]!r}", attr="metric")
+        metrics = metrics_of(experiment) if metric_id is None else [require_metric(experiment, metric_id)]
         first = await self._of_metric(experiment, metrics[0], interval)
         return self._all_timeseries(experiment, first, metrics[1:], interval)
 

@@ -112,7 +112,7 @@ class HoldoutAnalyzer:
     async def _asked(self, metric: str, experiments: Sequence[Experiment]) -> _Asked:
         for experiment in experiments:
             for one in metrics_of(experiment):
-                if one.typed is not None and one.typed.get("uuid") == metric.lower():
+                if one.has_uuid(metric):
                     return _Asked(one, experiment)
         number = read_id(metric)
         if number is not None:
@@ -146,7 +146,8 @@ class HoldoutAnalyzer:
         ticks = buckets(scope.so_far, fitting_interval(scope.so_far, "day"))
         try:
             query = await self._queries.typed(asked.metric.typed, asked.experiment)
-            rules = replace(self._queries.typed_rules(asked.experiment), confidence=DEFAULT_CONFIDENCE)
+            rules = self._queries.typed_rules(asked.experiment)
+            rules = replace(rules, confidence=DEFAULT_CONFIDENCE, excluded=())  # it has other variants
             typed = typed_fact_query(query, contacts, scope, ticks, rules)
         except ValidationFailed as refusal:
             return PlannedMetric(asked.metric, problem=refusal.detail)

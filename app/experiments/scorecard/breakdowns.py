@@ -15,7 +15,7 @@ from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
-from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, require_metric
 from app.experiments.scorecard.schemas import ExperimentStatsConfig
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts
@@ -61,8 +61,7 @@ class BreakdownService:
         ValidationFailed
             When there is no such metric, it cannot be broken down, or events that are needed were removed.
         """
-        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
-            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        metric_id = require_metric(experiment, metric_id).id
         return await self._shared.result(
             f"breakdown {metric_id} {breakdown!r}",
             experiment,
@@ -204,18 +203,19 @@ async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: Ana
 def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[SampleRatio | None]:
     """Return the test of each value's persons against the split, corrected for the number of values."""
     variants = exposures.scope.variants
-    shares = exposures.split.predicted(variants)
+    places = [place for place, key in enumerate(variants) if key not in exposures.excluded]
+    compared = [variants[place] for place in places]
+    shares = exposures.split.predicted(compared)
     if shares is None:
         return [None] * len(exposed)
     ratios: list[SampleRatio | None] = []
-    for of_value in exposed:
-        sums = zip(variants, of_value.sum(axis=0).tolist(), of_value.sum(axis=1) @ np.array(shares), strict=True)
-        compared = [(key, persons, float(share)) for key, persons, share in sums if key not in exposures.excluded]
-        if not any(share for _, _, share in compared):
+    for of_value in exposed[:, :, places]:
+        expected = (of_value.sum(axis=1) @ np.array(shares)).tolist()
+        if not any(expected):
             ratios.append(None)
             continue
         found = check_sample_ratio(
-            {key: persons for key, persons, _ in compared}, {key: share for key, _, share in compared}
+            dict(zip(compared, of_value.sum(axis=0).tolist(), strict=True)), dict(zip(compared, expected, strict=True))
         )
         is_mismatch = found.is_mismatch and found.p_value * len(exposed) < MISMATCH_LEVEL
         ratios.append(replace(found, is_mismatch=is_mismatch))

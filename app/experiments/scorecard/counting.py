@@ -67,6 +67,14 @@ class ExperimentMetric:
     def uuid(self) -> str | None:
         return None if self.typed is None else str(self.typed["uuid"])
 
+    def has_uuid(self, reference: str) -> bool:
+        """Whether a reference is the metric's uuid, in either case."""
+        return self.uuid is not None and reference.lower() == self.uuid.lower()
+
+    def is_named(self, reference: str) -> bool:
+        """Whether a reference is the metric's id or uuid."""
+        return reference == self.id or self.has_uuid(reference)
+
 
 @dataclass(frozen=True)
 class CountedMetric:
@@ -117,7 +125,7 @@ class CountedMetric:
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
-        if self.counts is None or self.kind is None:
+        if self.counts is None or self.kind is None or (isinstance(self.counts, ValueCounts) and self.counts.flat[day]):
             return None
         try:
             return variants_of(self.counts, self.kind, keys, day)
@@ -258,8 +266,8 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
             return CountedMetric(self.metric, None, None, self.problem)
-        if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
-            return CountedMetric(self.metric, None, None, problem)
+        if isinstance(answer, ValueCounts) and answer.flat[-1]:
+            return CountedMetric(self.metric, None, None, _FLAT)
         if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
@@ -271,15 +279,10 @@ class PlannedMetric:
         )
 
 
-def _unusable_cap(counts: ValueCounts) -> str:
-    """Say why values are all the same when they are capped; empty where they are not."""
-    has_cap = np.isfinite(counts.capped[:, 1])
-    if not (has_cap & (counts.capped[:, 1] == 0) & (counts.capped[:, 3] > 0)).any():
-        return ""
-    return (
-        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set "
-        "`ignore_zeros`, or choose a higher percentile."
-    )
+_FLAT = (
+    "Most persons have 0 or another same value, so that every value would be cut to it. Set `ignore_zeros`, or choose "
+    "percentiles further apart."
+)
 
 
 @dataclass(frozen=True)
@@ -341,20 +344,22 @@ class _MetricPlanner:
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """Return the metrics of an experiment, the target metric first.
 
-    That is what its ``filters`` say; without them, the first typed metric.
+    That is what its ``filters`` say; without them, a typed metric: see ``_choose_target``.
     """
-    saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
-    typed = [
-        *typed_metrics(experiment.metrics),
-        *typed_metrics(experiment.metrics_secondary),
-        *typed_metrics(saved),
-    ]
+    own, others = typed_metrics(experiment.metrics), typed_metrics(experiment.metrics_secondary)
+    saved = typed_metrics([{**metric.query, "name": metric.name} for metric in experiment.saved_metrics])
+    typed = [*own, *others, *saved]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
         target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
     else:
-        first = typed.pop(0)
-        target = replace(first, id=PRIMARY, role=replace(first.role, role="primary"))
+        links = experiment.saved_metrics_ids or ()
+        leading = {link["id"] for link in links if link.get("metadata", {}).get("type") == "primary"}
+        shared = [one for metric, one in zip(experiment.saved_metrics, saved, strict=True) if metric.id in leading]
+        chosen = _choose_target([*own, *shared, *others, *saved])
+        typed.remove(chosen)
+        stated = chosen.role.goal if chosen.typed and chosen.typed.get("goal") else goal
+        target = replace(chosen, id=PRIMARY, role=replace(chosen.role, role="primary", goal=stated))
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     secondary = []
     for index, metric in enumerate(listed):
@@ -369,6 +374,25 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             )
         )
     return [target, *secondary, *typed]
+
+
+def _choose_target(typed: Sequence[ExperimentMetric]) -> ExperimentMetric:
+    """Return the first metric that is not a guardrail: a guardrail only has to do no harm, and does not decide."""
+    return next((one for one in typed if one.role.role != "guardrail"), typed[0])
+
+
+def require_metric(experiment: Experiment, reference: str) -> ExperimentMetric:
+    """Return the metric of an experiment that a request names by its id or uuid.
+
+    Raises
+    ------
+    ValidationFailed
+        When there is no such metric.
+    """
+    for metric in metrics_of(experiment):
+        if metric.is_named(reference):
+            return metric
+    raise ValidationFailed(f"There is no metric {reference[:100]!r}", attr="metric")
 
 
 def typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:

@@ -61,7 +61,10 @@ class DecisionCriteria(StrictBody):
     minimum_runtime_days: Annotated[float, Field(ge=0, le=3650)] = Field(
         default=DEFAULT_RUNTIME, description="Nothing is shipped before the experiment has run for this number of days."
     )
-    goal: Goal = Field(default="increase", description="Whether more of the target metric is better, or less.")
+    goal: Goal = Field(
+        default="increase",
+        description="Whether more of the target metric is better, or less; a typed metric may state its own `goal`.",
+    )
 
 
 class CappedRead(ResponseBody):
@@ -76,7 +79,7 @@ class CappedRead(ResponseBody):
 class MetricAnalysisRead(ResponseBody):
     metric_id: str = Field(
         description="`primary`; `secondary-` and the metric's index in `secondary_metrics`, from 0; or the uuid of a "
-        "typed metric. Without `filters`, the first typed metric is `primary`.",
+        "typed metric. Without `filters`, the first typed metric that is not a guardrail is `primary`.",
         examples=["primary"],
     )
     uuid: str | None = Field(default=None, description="The id of a typed metric; null for others.", examples=[None])

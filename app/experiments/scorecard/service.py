@@ -19,7 +19,7 @@ from app.experiments.scorecard.counting import (
     CountedMetric,
     Scorecard,
     ScorecardCounter,
-    metrics_of,
+    require_metric,
 )
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
@@ -98,10 +98,7 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``, and when there is no such metric, or the interval has too many steps.
         """
-        known = metrics_of(experiment)
-        metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
-        if metric_id not in {metric.id for metric in known}:
-            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        metric_id = require_metric(experiment, metric_id).id
         return await self._shared.kept_result(
             f"timeseries {metric_id} {interval}",
             experiment,

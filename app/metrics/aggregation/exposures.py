@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from app.metrics.facts.columns import FactColumns
 # Odd numbers without a pattern in their bits: products of neighbors are far apart.
 _ODD, _OTHER_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
-ReadLedgers: TypeAlias = Callable[[FactColumns], tuple[Ledger, Ledger]]
+ReadLedgers: TypeAlias = Callable[[FactColumns], tuple[Ledger, Ledger, Ledger]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class ExposureCounts(BucketedCounts):
     Attributes
     ----------
     first : int64[k + 1, b]
-        Persons by the bucket of their first exposure: a row for each variant, the last row for persons with several.
+        Persons by the bucket from which on they count, that of their first exposure or of their activation: a row for
+        each variant, the last row for persons with several.
+    shown : int64[k, b]
+        Persons with one variant by the bucket of their first exposure, which the split of that time decided about.
     events : int64[k + 2]
         Events inside the window by variant: first those without a variant, last those with one the flag does not have.
         Those of persons who were held out are in ``holdout_events`` instead.
@@ -44,9 +47,14 @@ class ExposureCounts(BucketedCounts):
         Events inside the window that say that the person was held out.
     holdout : int
         Persons who were held out, and shown no variant.
+    not_activated : int
+        Persons who were exposed, to one variant or several, and were not activated: they are not in ``first``.
     """
 
+    bucketed: ClassVar[Sequence[str]] = ("first", "shown")
+
     first: NDArray[np.int64]
+    shown: NDArray[np.int64]
     events: NDArray[np.int64]
     outside: int
     test_accounts: int
@@ -55,6 +63,7 @@ class ExposureCounts(BucketedCounts):
     former: NDArray[np.int64]
     holdout_events: int
     holdout: int
+    not_activated: int
 
     @property
     def exposed(self) -> NDArray[np.int64]:
@@ -95,17 +104,21 @@ def count_exposures(
     ticks
         Buckets that hold the whole window.
     read_ledgers : callable
-        Returns the ledger of the exposure facts inside the window, and that of the persons who were held out.
+        Returns the ledger of the exposure facts inside the window, that of the same persons who were activated, and
+        that of the persons who were held out.
     """
     within = facts.select((facts.time >= window.since) & (facts.time < window.until))
     inside = within.with_actor()
-    ledger, held_out = read_ledgers(inside)
+    exposed, ledger, held_out = read_ledgers(inside)
     known = variant_count + held_count
     events = np.bincount(inside.variant, minlength=known + 2)
     cells = (variant_count + 1) * len(ticks)
     first = np.bincount(ledger.slot * len(ticks) + ticks.bucket(ledger.time), minlength=cells)
+    of_one = ledger.of_variants(variant_count)
+    shown = np.bincount(of_one.slot * len(ticks) + ticks.bucket(of_one.shown), minlength=variant_count * len(ticks))
     return ExposureCounts(
         first=first.reshape(variant_count + 1, len(ticks)),
+        shown=shown.reshape(variant_count, len(ticks)),
         events=np.append(events[: variant_count + 1], events[known + 1 :].sum()).astype(np.int64),
         outside=len(facts) - len(within),
         test_accounts=len(unfiltered) - len(facts),
@@ -114,6 +127,7 @@ def count_exposures(
         former=_persons_of(inside, range(known + 1, known + 1 + former_count)),
         holdout_events=int(events[variant_count + 1 : known + 1].sum()),
         holdout=len(held_out),
+        not_activated=len(exposed) - len(ledger),
     )
 
 

@@ -27,12 +27,16 @@ class Ledger:
     slot : int64[n]
         The variant, from 0; ``variant_count`` for persons who were shown several and are left out.
     time : int64[n]
-        When the person was exposed first, in microseconds since 1970 UTC; with activation, when they were activated.
+        From when on the person counts, in microseconds since 1970 UTC: when they were exposed first; with activation,
+        when they were activated.
+    shown : int64[n]
+        When the person was exposed first, also with activation: from then on the variant may change what they do.
     """
 
     actor: NDArray[np.int64]
     slot: NDArray[np.int64]
     time: NDArray[np.int64]
+    shown: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -64,7 +68,7 @@ class Ledger:
         """
         found = cls._with_held_out(exposures, variant_count, handling, held_count)
         ledger = found.select(found.slot != _HELD_OUT)
-        return ledger if activations is None else ledger._activated(activations)
+        return ledger if activations is None else ledger.activated(activations)
 
     @classmethod
     def of_held_out(
@@ -93,16 +97,17 @@ class Ledger:
         lowest = first_of(number, variant, len(actor))
         highest = -first_of(number, -variant, len(actor))
         slot = np.where(lowest > variant_count, _HELD_OUT, lowest - 1)
-        return cls(actor, np.where(lowest == highest, slot, variant_count), time)
+        return cls(actor, np.where(lowest == highest, slot, variant_count), time, time)
 
-    def _activated(self, activations: FactColumns) -> "Ledger":
+    def activated(self, activations: FactColumns) -> "Ledger":
+        """Return the persons who were activated at or after their exposure, from then on."""
         row, facts = self.events_since(activations)
         time = np.full(len(self), NEVER, dtype=np.int64)
         np.minimum.at(time, row, facts.time)
         return replace(self, time=time).select(time != NEVER)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Ledger":
-        return Ledger(self.actor[rows], self.slot[rows], self.time[rows])
+        return Ledger(self.actor[rows], self.slot[rows], self.time[rows], self.shown[rows])
 
     def of_variants(self, variant_count: int) -> "Ledger":
         """Return the persons who belong to one variant."""
@@ -115,6 +120,17 @@ class Ledger:
         row, is_exposed = self.rows_of(events)
         counts = is_exposed & (events.time >= self.time[row])
         return row[counts], events.select(counts)
+
+    def first_events(self, entries: FactColumns) -> NDArray[np.int64]:
+        """Return the sequence number of the event from which on each person counts: of several, the first to arrive.
+
+        ``NEVER`` where it is not among the ``entries``.
+        """
+        found = np.full(len(self), NEVER, dtype=np.int64)
+        row, facts = self.events_since(entries)
+        at_once = facts.time == self.time[row]
+        np.minimum.at(found, row[at_once], facts.sequence[at_once])
+        return found
 
     def attribute(self, events: FactColumns) -> FactColumns:
         """Return events under the variant that their person was exposed to, without those before the exposure.

@@ -21,12 +21,14 @@ from app.metrics.aggregation.person_values import Floats, PersonValues, Rows
 class Outliers:
     """Which values are moved to a cap (winsorizing): those beyond a quantile of all persons' values, in 0 to 1.
 
-    ``ignores_zeros``: the upper quantile is that of the values other than 0.
+    ``ignores_zeros``: the upper quantile is that of the values other than 0. ``excluded``: variants, from 0, whose
+    persons are not among those all.
     """
 
     lower: float | None = None
     upper: float | None = None
     ignores_zeros: bool = False
+    excluded: Sequence[int] = ()
 
     def caps(self, values: Floats) -> tuple[float, float]:
         """Return the lower and the upper cap; infinite where there is none."""
@@ -50,6 +52,7 @@ class _Stored(msgspec.Struct, array_like=True):
     sums: list[bytes]
     infinite: int
     caps: list[list[float]]
+    flat: list[int]
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,17 @@ class ValueCounts(BucketedCounts):
         How often a value, or the product of two, was not a finite number. It is not in the sums.
     capped : float64[values, 4]
         Of each value that has outliers, at the end: the lower and the upper cap, and the persons below and above.
+    flat : int64[b]
+        1 where caps take away all that values differ by, so that sums say nothing; else 0.
     """
 
     cumulative: NDArray[np.object_]
     infinite: int
     capped: Floats
+    flat: NDArray[np.int64]
 
     padding = "edge"
+    bucketed = ("cumulative", "flat")
 
     @property
     def is_finite(self) -> bool:
@@ -86,7 +93,7 @@ class ValueCounts(BucketedCounts):
     def _combined(self, other: Self, combine: Any) -> Self:  # noqa: ANN401  # of arrays as of numbers
         """Return the combination of counts without outliers, which have no caps."""
         cumulative = combine(self.cumulative, other.cumulative)
-        return type(self)(cumulative, combine(self.infinite, other.infinite), self.capped)
+        return type(self)(cumulative, combine(self.infinite, other.infinite), self.capped, self.flat)
 
     def to_bytes(self) -> bytes:
         """Return the counts as ``Counts.to_bytes`` does; of the sums only the digits that any of them has."""
@@ -98,7 +105,7 @@ class ValueCounts(BucketedCounts):
         numbers = [*self.cumulative[0].ravel().tolist(), *(one >> shift for one in sums)]
         texts = [number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True) for number in numbers]
         return msgspec.msgpack.encode(
-            _Stored(list(self.cumulative.shape), shift, texts, self.infinite, self.capped.tolist())
+            _Stored(list(self.cumulative.shape), shift, texts, self.infinite, self.capped.tolist(), self.flat.tolist())
         )
 
     @classmethod
@@ -108,7 +115,8 @@ class ValueCounts(BucketedCounts):
         numbers = [int.from_bytes(text, "big", signed=True) for text in stored.sums]
         cumulative = np.array(numbers, dtype=np.object_).reshape(stored.shape)
         cumulative[1:] <<= stored.shift
-        return cls(cumulative, stored.infinite, np.array(stored.caps, dtype=np.float64).reshape(-1, 4))
+        caps = np.array(stored.caps, dtype=np.float64).reshape(-1, 4)
+        return cls(cumulative, stored.infinite, caps, np.array(stored.flat, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -149,15 +157,16 @@ def sum_values(
         found = _sum_changes(ledger.slot, entered, values, (variant_count, buckets))
     sums = np.array(found.totals, dtype=np.object_).reshape(-1, variant_count, buckets)
     cumulative = np.concatenate([np.cumsum(persons, axis=1).astype(np.object_)[np.newaxis], sums])
-    return ValueCounts(cumulative, found.infinite, capped)
+    return ValueCounts(cumulative, found.infinite, capped, found.flat)
 
 
 @dataclass(frozen=True)
 class _Totals:
-    """Sums of each kind, variant and bucket, in this order."""
+    """Sums of each kind, variant and bucket, in this order; for ``flat`` see ``ValueCounts``."""
 
     totals: list[int]
     infinite: int
+    flat: NDArray[np.int64]
 
 
 def _sum_changes(
@@ -186,7 +195,7 @@ def _sum_changes(
             sums = [one + more for one, more in zip(sums, exact_totals(group, changes, len(sums)), strict=True)]
         for variant in range(variant_count):
             totals += accumulate(sums[variant * buckets : (variant + 1) * buckets])
-    return _Totals(totals, infinite)
+    return _Totals(totals, infinite, np.zeros(buckets, dtype=np.int64))
 
 
 def _filled(values: PersonValues, keys: Rows, cells: Rows, row: Rows) -> Floats:
@@ -214,22 +223,30 @@ def _sum_capped(
     variant_count, buckets = shape
     now = [_Running(one, len(slot)) for one in values]
     found: list[list[int]] = []
-    infinite = 0
+    infinite, flat = 0, np.zeros(buckets, dtype=np.int64)
     for bucket in range(buckets):
         changed = [one.advance(bucket) for one in now]
         present = np.flatnonzero(entered <= bucket)
         if bucket and not any(changed) and not (entered[present] == bucket).any():
             found.append(found[-1])
+            flat[bucket] = flat[bucket - 1]
             continue
         sums: list[int] = []
         infinite = 0
-        for parts in _terms([one.read(present, capped[place]) for place, one in enumerate(now)]):
+        for parts in _terms([one.read(present, slot, capped[place]) for place, one in enumerate(now)]):
             infinite += int((~np.isfinite(parts[0])).sum())
             kept = [np.where(np.isfinite(part), part, 0.0) for part in parts]
             group = np.tile(slot[present], len(kept))
             sums += exact_totals(group, np.concatenate(kept), variant_count)
         found.append(sums)
-    return _Totals([one for of_kind in zip(*found, strict=True) for one in of_kind] if found else [], infinite)
+        flat[bucket] = any(map(_is_flat, capped.tolist()))
+    return _Totals([one for of_kind in zip(*found, strict=True) for one in of_kind] if found else [], infinite, flat)
+
+
+def _is_flat(cap: Sequence[float]) -> bool:
+    """Whether a cap takes away all that values differ by: most of them are 0, or the two caps are one value."""
+    lower, upper, below, above = cap
+    return (upper == 0 and above > 0) or (lower == upper and below + above > 0)
 
 
 class _Running:
@@ -249,11 +266,12 @@ class _Running:
         self._applied, had = end, self._applied
         return end > had
 
-    def read(self, persons: NDArray[np.intp], capped: Floats) -> Floats:
+    def read(self, persons: NDArray[np.intp], slot: Rows, capped: Floats) -> Floats:
         """Return the values of some persons, capped; fills ``capped``."""
         now, outliers = self._now[persons], self._summed.outliers
         if outliers is None:
             return self._summed.apply_threshold(now)
-        lower, upper = outliers.caps(now)
-        capped[:] = (lower, upper, float((now < lower).sum()), float((now > upper).sum()))
+        pool = now[~np.isin(slot[persons], outliers.excluded)] if outliers.excluded else now
+        lower, upper = outliers.caps(pool)
+        capped[:] = (lower, upper, float((pool < lower).sum()), float((pool > upper).sum()))
         return np.minimum(np.maximum(now, lower), upper)

@@ -60,7 +60,7 @@ from app.metrics.queries.typed.reading import (
     read_nodes,
     read_typed,
 )
-from app.metrics.queries.typed.rules import TypedRules, read_confidence, read_lookback
+from app.metrics.queries.typed.rules import TypedRules, excluded_variants, read_confidence, read_lookback
 from app.metrics.queries.typed.schemas import Node
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, InvalidFilter, parse_filter
@@ -211,7 +211,9 @@ class MetricQueryBuilder:
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)
-        always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
+        accounts: Filters = {"filter_test_accounts": criteria.filterTestAccounts}
+        await self._prepared(accounts)
+        always = self._always(accounts)
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         event_sets = [scope.exposures(always), scope.exposures()]
@@ -249,7 +251,8 @@ class MetricQueryBuilder:
         """Return what an experiment, or else the project, decides about its typed metrics."""
         lookback = read_lookback(experiment.stats_config, self._default_cuped)
         confidence = read_confidence(experiment.stats_config)
-        return TypedRules(experiment.only_count_matured_users, lookback, confidence)
+        excluded = sorted(excluded_variants(experiment.stats_config))
+        return TypedRules(experiment.only_count_matured_users, lookback, confidence, excluded)
 
     async def typed(self, body: object, experiment: Experiment) -> TypedQuery:
         """Return the query of a typed metric.
@@ -327,7 +330,8 @@ def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
     if experiment.filters or not experiment.metrics:
         return _event_names(experiment.filters)
     try:
-        return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
+        target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])
+        return _event_names(filters_of(nodes_of(parse_metric(target))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
 

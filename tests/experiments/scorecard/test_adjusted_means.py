@@ -52,6 +52,24 @@ async def experiment_with(service: Service, metrics: Sequence[object], stats_con
     return f"/experiments/{experiment['id']}"
 
 
+async def test_what_happened_between_exposure_and_activation_is_no_covariate(service: Service) -> None:
+    activation = {"activation_config": {"kind": "ExperimentEventExposureConfig", "event": "opened"}}
+    experiment = await service.create_experiment(
+        filters={}, metrics=[PURCHASES], stats_config=CUPED, exposure_criteria=activation
+    )
+    await service.capture(
+        event("purchase", "ann", "2022-11-01T08:00:00Z"),
+        exposure("ann", "test", "2022-11-01T09:00:00Z"),
+        *[event("purchase", "ann", "2022-11-01T10:00:00Z")] * 3,  # which the variant may have brought about
+        event("opened", "ann", "2022-11-01T11:00:00Z"),
+        event("purchase", "ann", "2022-11-01T12:00:00Z"),
+    )
+
+    [metric] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+
+    assert (metric["counts"][1]["sum"], metric["counts"][1]["covariate_sum"]) == (1, 1)
+
+
 async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Service) -> None:
     path = await experiment_with(service, [PURCHASES])
     for variant in ("control", "test"):

@@ -56,19 +56,27 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
     SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
-    ValueCounts: st.builds(ValueCounts, exact_integers(3, VARIANTS, BUCKETS), NUMBERS, st.just(np.zeros((1, 4)))),
+    ValueCounts: st.builds(
+        ValueCounts,
+        exact_integers(3, VARIANTS, BUCKETS),
+        NUMBERS,
+        st.just(np.zeros((1, 4))),
+        st.just(np.zeros(BUCKETS, dtype=np.int64)),
+    ),
     QuantileCounts: st.builds(QuantileCounts, floats(6, VARIANTS, BUCKETS), st.just(0.95)),
     ContactCounts: st.builds(ContactCounts, integers(3)),
     Participants: st.builds(Participants, *[integers(PERSONS)] * 4),
     ExposureCounts: st.builds(
         ExposureCounts,
         integers(VARIANTS + 1, BUCKETS),
+        integers(VARIANTS, BUCKETS),
         integers(VARIANTS + 2),
         NUMBERS,
         NUMBERS,
         NUMBERS,
         NUMBERS,
         integers(1),
+        NUMBERS,
         NUMBERS,
         NUMBERS,
     ),
@@ -80,7 +88,9 @@ TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     SampleCounts: lambda counts: counts.cumulative[:, :, -1],
     ValueCounts: lambda counts: counts.cumulative[:, :, -1],
     QuantileCounts: lambda counts: counts.cumulative[:, :, -1],
-    ExposureCounts: lambda counts: np.append(counts.exposed, [counts.in_several, counts.event_count]),
+    ExposureCounts: lambda counts: np.append(
+        counts.exposed, [counts.in_several, counts.event_count, counts.shown.sum()]
+    ),
 }
 
 every_class = pytest.mark.parametrize("kind", COUNTS, ids=lambda kind: kind.__name__)

@@ -39,7 +39,8 @@ Spending = Mapping[str, Mapping[str, Any]]
 def ledger_of(sizes: Sequence[int]) -> Ledger:
     """Return persons who were all exposed at the start: those of the first variant first."""
     slot = np.repeat(np.arange(len(sizes)), sizes)
-    return Ledger(np.arange(1, len(slot) + 1), slot, np.full(len(slot), to_microseconds(START)))
+    shown = np.full(len(slot), to_microseconds(START))
+    return Ledger(np.arange(1, len(slot) + 1), slot, shown, shown)
 
 
 def facts(persons: np.ndarray[Any, Any], values: Any = math.nan, days: int = 0) -> FactColumns:

@@ -21,7 +21,7 @@ from app.metrics.aggregation.quantiles import (
     count_event_quantiles,
     count_person_quantiles,
 )
-from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns, find_starts
+from app.metrics.aggregation.retention import RetentionWindow, find_returns, find_starts
 from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
@@ -118,7 +118,9 @@ class _Counting:
 
     def _parameters(self) -> tuple[str, ...]:
         has_order_statistics = isinstance(self.metric, QuantileMetric)
-        rules = self.rules if has_order_statistics else replace(self.rules, confidence=DEFAULT_CONFIDENCE)
+        confidence = self.rules.confidence if has_order_statistics else DEFAULT_CONFIDENCE
+        excluded = self.rules.excluded if self._has_caps else ()
+        rules = replace(self.rules, confidence=confidence, excluded=excluded)
         return (
             self.metric.own_fingerprint,
             repr((self.exposures.ledger_parameters, rules, self.scope.window.since)),
@@ -140,7 +142,18 @@ class _Counting:
         """
         if isinstance(self.metric, QuantileMetric):
             return False
-        return not any(one.math in DISTINCT or _outliers(handling) for one, handling in self._sources())
+        return not self._has_caps and not any(source.math in DISTINCT for source, _ in self._sources())
+
+    @property
+    def _has_caps(self) -> bool:
+        return any(self._outliers(handling) for _, handling in self._sources())
+
+    def _outliers(self, handling: OutlierHandling | None) -> Outliers | None:
+        if handling is None or not handling.has_bounds:
+            return None
+        excluded = [place for place, key in enumerate(self.scope.variants) if key in self.rules.excluded]
+        lower, upper = handling.lower_bound_percentile, handling.upper_bound_percentile
+        return Outliers(lower, upper, handling.ignore_zeros, excluded)
 
     def _decode(self, body: bytes) -> TypedCounts | None:
         match self.metric:
@@ -173,7 +186,7 @@ class _Counting:
         if self.window is not None:
             last = self.window.ends(last)
         if isinstance(self.metric, RetentionMetric):
-            last = ConversionWindow(self.metric.retention_window_end + 1, self.metric.retention_window_unit).ends(last)
+            last = self._retention_window(self.metric).ends(last)
         return int(last[0])
 
     def _counter(self) -> Callable[[Sequence[FactColumns]], TypedCounts]:
@@ -188,11 +201,17 @@ class _Counting:
         return self._count_values
 
     def _ledger(self, columns: Sequence[FactColumns]) -> Ledger:
-        window, count = self.scope.window, len(self.scope.variants)
+        count = len(self.scope.variants)
+        return self.exposures.ledger(self._exposure_columns(columns), count).of_variants(count)
+
+    def _first_events(self, ledger: Ledger, columns: Sequence[FactColumns]) -> NDArray[np.int64]:
+        """Return the sequence number of the event that exposed each person, which is not a later step as well."""
+        return ledger.first_events(self.exposures.entries(self._exposure_columns(columns)))
+
+    def _exposure_columns(self, columns: Sequence[FactColumns]) -> list[FactColumns]:
+        window = self.scope.window
         parts = [part.select(part.time >= window.since) for part in columns[: len(self.exposures.ledger_sets)]]
-        if not window.is_open:
-            parts = [part.select(part.time < window.until) for part in parts]
-        return self.exposures.ledger(parts, count).of_variants(count)
+        return parts if window.is_open else [part.select(part.time < window.until) for part in parts]
 
     def _deadlines(self, starts: Times) -> Times:
         """Return the moment from which on the events of each person no longer count."""
@@ -226,7 +245,7 @@ class _Counting:
             keys = next(rest) if source.math in DISTINCT else None
             row, in_time = self._in_time(ledger, events, deadlines)
             summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            values.append(SummedValue(summed, _outliers(handling), threshold))
+            values.append(SummedValue(summed, self._outliers(handling), threshold))
             if self.lookback is not None:
                 covariates.append(SummedValue(self._covariate(ledger, events, keys, source)))
         return sum_values(ledger, entry, [*values, *covariates], self.days, len(self.scope.variants))
@@ -247,8 +266,8 @@ class _Counting:
 
     def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:
         """Return the same value of the time before the exposure, which is known from the beginning on."""
-        earlier = replace(ledger, time=ledger.time - (self.lookback or 0))
-        row, events = self._in_time(earlier, events, ledger.time)
+        earlier = replace(ledger, time=ledger.shown - (self.lookback or 0))
+        row, events = self._in_time(earlier, events, ledger.shown)
         beginning = np.full(len(row), self.days.starts[0])
         return PersonValues.of(row, replace(events, time=beginning), self.days, source.math, keys)
 
@@ -270,8 +289,12 @@ class _Counting:
         ledger = self._ledger(columns)
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
-        facts = columns[len(self.exposures.ledger_sets) :]
-        steps = [self._in_time(ledger, part, deadlines[is_mature]) for part in facts]
+        facts, exposing = columns[len(self.exposures.ledger_sets) :], self._first_events(ledger, columns)
+        steps = []
+        for part in facts:
+            row, events = self._in_time(ledger, part, deadlines[is_mature])
+            is_later = events.sequence != exposing[row]
+            steps.append((row[is_later], events.select(is_later)))
         is_ordered = isinstance(self.metric, FunnelMetric) and self.metric.funnel_order_type == "ordered"
         times = (ordered_times if is_ordered else unordered_times)(ledger, steps)
         return count_reached(ledger, entry, times, self.days, len(self.scope.variants))
@@ -295,7 +318,7 @@ class _Counting:
         if not isinstance(metric, RetentionMetric):
             raise TypeError("only retention metrics have a retention window")
         if isinstance(metric.start_event, ExposureNode):
-            starts = (ledger.time, np.full(len(ledger), NO_EVENT, dtype=np.int64))
+            starts = (ledger.time, self._first_events(ledger, columns))
         else:
             row, events = self._in_time(ledger, facts[0], self._deadlines(ledger.time))
             starts = find_starts(row, events, len(ledger), metric.start_handling)
@@ -314,9 +337,3 @@ def _key_property(source: Source) -> str | None:
     if source.math == "unique_group" and source.math_group_type_index is not None:
         return group_property(source.math_group_type_index)
     return None
-
-
-def _outliers(handling: OutlierHandling | None) -> Outliers | None:
-    if handling is None or (handling.lower_bound_percentile is None and handling.upper_bound_percentile is None):
-        return None
-    return Outliers(handling.lower_bound_percentile, handling.upper_bound_percentile, handling.ignore_zeros)

@@ -1,6 +1,6 @@
 """What experiments decide about how their typed metrics are counted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,11 +16,19 @@ class TypedRules:
 
     ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means and ratios get a
     covariate, the same value of the days before the exposure. ``confidence``: of the order statistics of quantiles.
+    ``excluded``: variants that are not compared, which caps of outliers do not depend on.
     """
 
     only_matured: bool = False
     lookback_days: int | None = None
     confidence: float = DEFAULT_CONFIDENCE
+    excluded: Sequence[str] = ()
+
+
+def excluded_variants(settings: Mapping[str, JsonValue] | None) -> frozenset[str]:
+    """Return the variants that statistics and the test of the split leave out."""
+    listed = (settings or {}).get("excluded_variants")
+    return frozenset(key for key in listed if isinstance(key, str)) if isinstance(listed, list) else frozenset()
 
 
 def read_lookback(stats_config: Mapping[str, JsonValue] | None, default: Mapping[str, JsonValue] | None) -> int | None:

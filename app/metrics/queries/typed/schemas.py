@@ -112,6 +112,8 @@ class Source(Node):
             raise refusal("The math 'unique_group' needs a `math_group_type_index`.", "required")
         if self.math not in NUMERIC and self.math_property:
             raise refusal(f"The math {self.math!r} has no `math_property`.")
+        if self.math != "unique_group" and self.math_group_type_index is not None:
+            raise refusal(f"The math {self.math!r} has no `math_group_type_index`.")
 
 
 class OutlierHandling(StrictBody):
@@ -121,11 +123,17 @@ class OutlierHandling(StrictBody):
     upper_bound_percentile: Percentile | None = Field(default=None, examples=[0.99])
     ignore_zeros: Boolean = Field(default=False, description="Whether the upper bound is one of the values but 0.")
 
+    @property
+    def has_bounds(self) -> bool:
+        return self.lower_bound_percentile is not None or self.upper_bound_percentile is not None
+
     @model_validator(mode="after")
     def _require_order(self) -> Self:
         lower, upper = self.lower_bound_percentile, self.upper_bound_percentile
         if lower is not None and upper is not None and lower >= upper:
             raise refusal("`lower_bound_percentile` has to be less than `upper_bound_percentile`.")
+        if lower == 1 or upper == 0:
+            raise refusal("All values would be cut to the largest or smallest of them: choose another percentile.")
         return self
 
 
@@ -169,6 +177,11 @@ class MetricBody(StrictBody):
         return self
 
 
+def _refuse_outliers_of_share(source: Source, handling: OutlierHandling | None) -> None:
+    if source.math == "dau" and handling is not None and handling.has_bounds:
+        raise refusal("The values of the math 'dau' are 0 and 1: they have no outliers.")
+
+
 class MeanMetric(MetricBody, OutlierHandling):
     """A number per person; persons without events have 0."""
 
@@ -180,9 +193,9 @@ class MeanMetric(MetricBody, OutlierHandling):
 
     @model_validator(mode="after")
     def _refuse_both(self) -> Self:
-        bounds = (self.lower_bound_percentile, self.upper_bound_percentile)
-        if self.threshold is not None and bounds != (None, None):
+        if self.threshold is not None and self.has_bounds:
             raise refusal("A metric with a `threshold` has no outliers: choose one of both.")
+        _refuse_outliers_of_share(self.source, self)
         return self
 
 
@@ -219,6 +232,12 @@ class RatioMetric(MetricBody):
     denominator: Source
     numerator_outlier_handling: OutlierHandling | None = None
     denominator_outlier_handling: OutlierHandling | None = None
+
+    @model_validator(mode="after")
+    def _refuse_outliers_of_shares(self) -> Self:
+        _refuse_outliers_of_share(self.numerator, self.numerator_outlier_handling)
+        _refuse_outliers_of_share(self.denominator, self.denominator_outlier_handling)
+        return self
 
 
 class RetentionMetric(MetricBody):
