@@ -76,7 +76,7 @@ class Ledger:
     ) -> "Ledger":
         """Return the persons whom ``of`` leaves out because they were held out, all in slot 0."""
         if not held_count:
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+            return cls(*(np.empty(0, np.int64) for _ in range(4)))
         found = cls._with_held_out(exposures, variant_count, handling, held_count)
         held = found.select(found.slot == _HELD_OUT)
         return replace(held, slot=np.zeros(len(held), np.int64))
