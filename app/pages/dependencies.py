@@ -85,10 +85,9 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     counter = build_counter(database, materializer, project)
-    checker = DefinitionChecker(MetricQueryBuilder(database, project))
-    return PageService(
-        project, counter, SharedCounts(materializer.shared, project), checker, build_launch_checklist(database, project)
-    )
+    queries = MetricQueryBuilder(database, project)
+    checker, checklist = DefinitionChecker(queries), build_launch_checklist(database, project)
+    return PageService(project, counter, SharedCounts(materializer.shared, project), checker, checklist, queries)
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]

@@ -87,7 +87,7 @@ async def test_conclusion_names_control_as_leader(service: Service) -> None:
 
     answer = (await service.post(ANALYZE, {"metric_type": "funnel", "variants": variants})).json()
     assert answer["leader"] == "control"
-    assert answer["conclusion"].startswith("control leads, being the best with a probability of more than 99.99 %.")
+    assert answer["conclusion"].startswith("control leads, being the best with a probability of over 99.99%.")
     assert answer["conclusion"].endswith("It is significantly better than test: keep it.")
 
 

@@ -19,12 +19,14 @@ METRIC_ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
     "metric_id": "primary",
     "uuid": None,
     "metric_type": None,
-    "name": "Checkout button",
+    "name": "Conversion to purchase",
     "role": "primary",
     "goal": "increase",
     "status": "ok",
     "detail": "",
-    "measure": "",
+    "measure": "share of persons with `$pageview` who went on to `purchase` within 14 days",
+    "mean_name": "conversion rate",
+    "sum_name": "converted",
     "exposed": None,
     "step_counts": {"control": [1000, 100], "test": [1000, 150]},
     "step_names": None,
@@ -64,13 +66,14 @@ DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
     "evidence": "superior",
     "recommendation": "ship",
     "variant_key": "test",
+    "title": "Ship it: test",
     "summary": f"{ANALYSIS_EXAMPLE['conclusion']} Ship test.",
     "rule": {
         "basis": "anytime_valid",
         "confidence_level": 0.95,
         "multiple_testing": "none",
         "detail": "Decided by anytime-valid p-values and intervals, which hold however often they are looked at, at "
-        "95 %.",
+        "95%.",
     },
     "reasons": [
         {
