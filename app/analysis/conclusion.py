@@ -4,11 +4,12 @@ from app.common.number_texts import choose_format, format_change, format_p_value
 from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
-def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False) -> str:
+def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False, measure: str = "") -> str:
     """Return sentences: why not to trust the figures if that is so, the leading variant, and its significance.
 
     Where there are too few data for a verdict on it, no figures are given. With ``is_share`` means are written in
-    percent. With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better.
+    percent. With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better. ``measure``
+    names the means, and so their unit.
     """
     leader = lowest(analysis) if lowest_leads else analysis.leader
     ratio = analysis.sample_ratio
@@ -27,7 +28,8 @@ def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False) 
         return " ".join([*sentences, "There are not enough data to compare the variants."])
     if _lacks_data(leader, analysis):
         return " ".join([*sentences, _significance(leader, analysis)])
-    text = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)
+    text = f"{leader.sample.key} {'is lowest' if lowest_leads else 'leads'}{f' in {measure}' if measure else ''}"
+    text += "" if lowest_leads else _chance(leader)
     comparison = _comparison(leader, analysis.baseline, is_share=is_share)
     return " ".join([*sentences, f"{text}{comparison}.", _significance(leader, analysis)])
 
@@ -47,11 +49,10 @@ def _lacks_data(leader: VariantAnalysis, analysis: Analysis) -> bool:
     return codes <= {"not_enough_exposure", "not_enough_data"}
 
 
-def _highest(leader: VariantAnalysis) -> str:
-    text = f"{leader.sample.key} leads"
-    if leader.probability_best is not None:
-        text += f", being the best with a probability of {format_probability(leader.probability_best)}"
-    return text
+def _chance(leader: VariantAnalysis) -> str:
+    if leader.probability_best is None:
+        return ""
+    return f", being the best with a probability of {format_probability(leader.probability_best)}"
 
 
 def _comparison(leader: VariantAnalysis, baseline: VariantAnalysis, *, is_share: bool) -> str:

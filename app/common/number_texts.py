@@ -60,9 +60,9 @@ def format_p_value(value: float | None) -> str:
     return f"p = {value:.2g}" if value >= _SMALLEST_P_VALUE else f"p < {_SMALLEST_P_VALUE:.4f}"
 
 
-def format_level(level: float) -> str:
-    """Return a confidence level in percent, such as 97.5%."""
-    return f"{100 * level:.4g}%"
+def format_chosen_share(share: float) -> str:
+    """Return a share that people chose, such as a confidence level, in percent and without idle zeros."""
+    return f"{100 * share:.4g}%"
 
 
 def choose_format(*, is_share: bool) -> Callable[[float | None], str]:

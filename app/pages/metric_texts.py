@@ -71,7 +71,7 @@ def describe_counts(metric: MetricAnalysisRead, unit: str) -> list[str]:
 
 
 def format_level(analysis: AnalysisRead) -> str:
-    return number_texts.format_level(analysis.stats_config.confidence_level)
+    return number_texts.format_chosen_share(analysis.stats_config.confidence_level)
 
 
 def format_interval(ends: Ends | None, write: Callable[[float], str]) -> str:

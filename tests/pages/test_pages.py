@@ -170,7 +170,7 @@ async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen
 
     assert "exposure frozen" in text
     assert "A circuit breaker acted" in text
-    assert "Purchases of test decreased against control by more than the 10.0% tolerated" in text
+    assert "Purchases of test decreased against control by more than the 10% tolerated" in text
     assert "Only persons who were exposed already get a variant" in text
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.analysis.service import read_config
 from app.common.errors import ValidationFailed
-from app.common.number_texts import format_change, format_percentage
+from app.common.number_texts import format_change, format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.automation.planning import metric_of
@@ -121,7 +121,7 @@ def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | 
             exposed = int(sample.number_of_samples + baseline.number_of_samples)
             detail = (
                 f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the "
-                f"{format_percentage(tolerated)} tolerated: relative anytime interval {format_change(low)} to "
+                f"{format_chosen_share(tolerated)} tolerated: relative anytime interval {format_change(low)} to "
                 f"{format_change(high)}, {exposed:,} persons."
             )
             return Harm(baseline.key, sample.key, (low, high), exposed, detail)

@@ -7,7 +7,7 @@ every day.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.common.number_texts import format_p_value, format_percentage
+from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State, title_of
 from app.experiments.scorecard.progress import Progress, measure_progress
@@ -158,7 +158,9 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
     if winners:
         return _Finding("superior_with_harmed_guardrail", _reasons(winners[:1]), winners[0].key)
     if progress.precision < 1:
-        detail = f"The data are not precise enough yet to show a change of {format_percentage(criteria.target_effect)}."
+        detail = (
+            f"The data are not precise enough yet to show a change of {format_chosen_share(criteria.target_effect)}."
+        )
         evidence: Evidence = "inferior" if any(one.is_bad for one in standings) else "inconclusive"
         return _Finding(evidence, [*_reasons(standings), Reason("not_precise_enough", primary.id, detail)])
     safe = [one for one in standings if not one.is_bad and not one.open and one.is_not_inferior]
@@ -166,11 +168,12 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
         chosen = max(safe, key=lambda one: one.gain)
         detail = (
             f"{chosen.key} does no harm: it is not worse than the baseline by more than "
-            f"{format_percentage(primary.role.margin)} in {primary.name}, nor by more than is allowed in any guardrail."
+            f"{format_chosen_share(primary.role.margin)} in {primary.name}, nor by more than is allowed in any "
+            "guardrail."
         )
         return _Finding("equivalent", [Reason("no_harm", primary.id, detail)], chosen.key)
     detail = (
-        f"The data are precise enough to show a change of {format_percentage(criteria.target_effect)} in "
+        f"The data are precise enough to show a change of {format_chosen_share(criteria.target_effect)} in "
         f"{primary.name}, but there is no clear effect: whether to ship depends on cost and preference."
     )
     return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
@@ -201,11 +204,11 @@ def _reasons(standings: Sequence[Standing]) -> list[Reason]:
         for guardrail in one.harmed:
             detail = (
                 f"{one.key} is worse than the baseline in {guardrail.name} by more than the "
-                f"{format_percentage(guardrail.role.margin)} allowed."
+                f"{format_chosen_share(guardrail.role.margin)} allowed."
             )
             reasons.append(Reason("guardrail_harmed", guardrail.id, detail))
         for guardrail in one.open:
-            margin = format_percentage(guardrail.role.margin)
+            margin = format_chosen_share(guardrail.role.margin)
             detail = f"Whether {one.key} harms {guardrail.name} by more than {margin} is open."
             unknown = f" {guardrail.detail}" if guardrail.analysis is None else ""
             reasons.append(Reason("guardrail_open", guardrail.id, f"{detail}{unknown}"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from app.analysis.conclusion import conclude
-from app.common.number_texts import format_level, format_p_value
+from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import CountedMetric
 from app.experiments.scorecard.decision import Decision
@@ -46,7 +46,8 @@ def summarize(
         reasons = [] if decision.recommendation == "decided" else [reason.detail for reason in decision.reasons]
         return " ".join([*reasons, decision.advice])
     lowest_leads = primary.metric.role.lowest_leads
-    figures = conclude(analysis, is_share=primary.kind == "funnel", lowest_leads=lowest_leads)
+    is_share, measure = primary.kind == "funnel", "" if primary.wording is None else primary.wording.mean_name
+    figures = conclude(analysis, is_share=is_share, lowest_leads=lowest_leads, measure=measure)
     figures = " ".join(filter(None, (figures, _explain_difference(analysis, results))))
     if decision.recommendation == "decided":
         return f"{decision.advice} What the data say: {figures}"
@@ -84,12 +85,12 @@ def write_rule(config: AnalysisConfig, test_variants: int) -> DecisionRuleRead:
     corrected = "" if correction == "none" else f", corrected for {over} ({_CORRECTIONS[correction]})"
     cautious = cautious_config(config, test_variants)
     if cautious is not config:
-        corrected += f"; margins are held against intervals at {format_level(cautious.confidence_level)}"
+        corrected += f"; margins are held against intervals at {format_chosen_share(cautious.confidence_level)}"
     return DecisionRuleRead(
         basis=basis,
         confidence_level=config.confidence_level,
         multiple_testing=correction,
-        detail=f"Decided by {_RULES[basis]}, at {format_level(config.confidence_level)}{corrected}.",
+        detail=f"Decided by {_RULES[basis]}, at {format_chosen_share(config.confidence_level)}{corrected}.",
     )
 
 

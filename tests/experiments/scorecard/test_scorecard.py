@@ -220,6 +220,8 @@ async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Servi
     decision = await read(service, experiment, "decision")
 
     assert (decision["recommendation"], decision["variant_key"]) == ("ship", "test")
-    assert decision["summary"].startswith("test is lowest: 13.3% against 60.0% of control (\N{MINUS SIGN}77.8%).")
+    assert decision["summary"].startswith(
+        "test is lowest in share of persons: 13.3% against 60.0% of control (\N{MINUS SIGN}77.8%)."
+    )
     [metric] = (await read(service, experiment, "analysis"))["metrics"]
     assert metric["analysis"]["leader"] == "test"
