@@ -27,7 +27,8 @@ LABEL org.opencontainers.image.title="Abacus" \
       org.opencontainers.image.revision="${REVISION}"
 # Bytecode is compiled during the build; only /data and, if mounted, /tmp are written.
 ENV PATH="/opt/abacus/bin:$PATH" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    ABACUS_DATABASE_URL="sqlite:////data/abacus.db"
+    ABACUS_DATABASE_URL="sqlite:////data/abacus.db" \
+    ABACUS_IMPORTS_DIRECTORY=/data/imports
 COPY --from=build /opt/abacus /opt/abacus
 COPY --from=build --chown=10001:10001 /data /data
 VOLUME /data

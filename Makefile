@@ -42,14 +42,20 @@ test-exhaustive: $(VENV)/.dev
 test-growth: $(VENV)/.dev
 	TEST_EVERYTHING=1 $(BIN)/pytest -n 1 -m growth tests/limits
 
-# PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
-PYTHON_CLIENTS := $(patsubst tests/clients/posthog-%.txt,$(CLIENTS)/.python-%,$(wildcard tests/clients/posthog-*.txt))
+# PostHog's own clients and OpenFeature's providers, in the versions that tests/clients names, and a browser for some.
+PYTHON_CLIENTS := $(patsubst tests/clients/posthog-%.txt,$(CLIENTS)/.python-%,$(wildcard tests/clients/posthog-*.txt)) \
+  $(patsubst tests/clients/openfeature-%.txt,$(CLIENTS)/.python-openfeature-%,$(wildcard tests/clients/openfeature-*.txt))
 test-clients: $(VENV)/.dev $(PYTHON_CLIENTS) $(CLIENTS)/.node $(CHROMIUM)
 	$(BIN)/pytest -m clients tests/clients
 
 $(CLIENTS)/.python-%: tests/clients/posthog-%.txt
 	$(PYTHON) -m venv $(CLIENTS)/python-$*
 	$(CLIENTS)/python-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(CLIENTS)/.python-openfeature-%: tests/clients/openfeature-%.txt
+	$(PYTHON) -m venv $(CLIENTS)/python-openfeature-$*
+	$(CLIENTS)/python-openfeature-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # Our own pages in a browser.

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -177,6 +178,7 @@ def settings_for(database_url: str) -> Settings:
         watchdog_seconds=0,
         database_statement_timeout=120,
         results_timeout=240,
+        imports_directory=Path(tempfile.gettempdir(), f"abacus-imports-of-tests-{os.getpid()}"),
     )
 
 

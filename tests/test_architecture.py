@@ -31,6 +31,7 @@ LAYERS = (
     ("flags",),
     ("events",),
     ("metrics",),
+    ("insights",),
     ("experiments",),
     ("pages",),
     ("operations",),
@@ -39,13 +40,15 @@ LAYERS = (
 RANKS = {entry: rank for rank, entries in enumerate(LAYERS) for entry in entries}
 # Modules that meet HTTP requests, and modules that connect services: they may reach up inside their own folder, because
 # no service imports them.
-ROUTERS = ("router", "activity_router", "prometheus_endpoint", "probes")
+ROUTERS = ("router", "activity_router", "page_router", "prometheus_endpoint", "probes")
 WIRING = ("dependencies", "wiring")
 KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts.auth.credentials", "app.pages")
 KNOWS_SQL = ("app.db", "app.settings")
-REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts")
+REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts", "direct_filters")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
-KNOWS_ARRAYS = ("app.statistics", "app.metrics", "app.people", "app.db.bulk", "app.experiments", "app.pages")
+KNOWS_ARRAYS = (
+    *("app.statistics", "app.metrics", "app.insights", "app.people", "app.db.bulk", "app.experiments", "app.pages"),
+)
 # Computations: they know neither HTTP nor SQL, and nothing of the services around them.
 PURE = (
     "app.common",
@@ -87,6 +90,9 @@ PURE = (
     "app.events.imports.lines",
     "app.events.imports.records",
     "app.events.actions.matching",
+    "app.events.ofrep.decoding",
+    "app.events.ofrep.exposures",
+    "app.events.ofrep.responses",
     "app.metrics.aggregation",
     "app.metrics.counting.fact_query",
     "app.metrics.facts.actor_filters",
@@ -104,6 +110,9 @@ PURE = (
     "app.metrics.queries.scope",
     "app.metrics.queries.trend",
     "app.experiments.lifecycle",
+    "app.experiments.webhooks.addresses",
+    "app.experiments.webhooks.events",
+    "app.experiments.webhooks.signing",
     "app.pages.formatting",
 )
 

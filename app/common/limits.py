@@ -259,6 +259,21 @@ VARIANTS: Final = Limit(
     "Comparisons are made between all of them.",
     "400 `invalid_input`",
 )
+BROWSER_SESSIONS: Final = Limit(
+    "sessions of a user on the pages",
+    50,
+    "items",
+    "They are listed on one page, and each is a way in.",
+    "a new one ends the one that was used longest ago",
+)
+SHARE_LINKS: Final = Limit(
+    "links that share an experiment, at a time",
+    100,
+    "items",
+    "They are listed on one page; a link can be given to any number of people.",
+    "an error on the page",
+    "An experiment may have at most {value} links at a time: revoke one first.",
+)
 SECONDARY_METRICS: Final = Limit(
     "secondary metrics of an experiment",
     50,
@@ -405,6 +420,14 @@ IMPORTED_LINE_BYTES: Final = Limit(
     "the line is refused by its number; the others are imported",
     "The line is longer than {value} bytes.",
 )
+UPLOADED_FILE_BYTES: Final = Limit(
+    "file that is uploaded to be imported",
+    2048 * MIB,
+    "bytes",
+    "It is written to disk as it comes. `abacus import` reads larger ones where they are.",
+    "413 `request_too_large`",
+    "The request body is larger than {value} bytes.",
+)
 HEAD_BYTES: Final = Limit(
     "head of a request",
     64 * KIB,
@@ -456,6 +479,103 @@ BREAKDOWN_VALUES: Final = Limit(
     "Each is analyzed as a metric of its own. Of more values most are too small to tell anything.",
     "400 `invalid_input`",
     "limit is a whole number from 1 to {value}.",
+)
+DEFINITIONS: Final = Limit(
+    "names of events of a project, and names of properties of its events, persons and groups, that are kept for forms",
+    10_000,
+    "items",
+    "They are made for people to choose from. More are identifiers that were sent as names.",
+    "`event_definitions/` and `property_definitions/` lack the later ones; events and metrics are as ever",
+)
+EVENT_PROPERTIES: Final = Limit(
+    "properties of the events of a name that are kept for forms",
+    1_000,
+    "items",
+    "As for all names.",
+    "`property_definitions/` does not know that events of the name have the later ones",
+)
+DEFINED_EVENT_BYTES: Final = Limit(
+    "properties of an event whose names are kept for forms",
+    256 * KIB,
+    "bytes",
+    "They are decoded at a stretch, and ordinary ones have a few kilobytes.",
+    "`property_definitions/` does not look into larger ones",
+)
+DEFINITIONS_SECONDS: Final = Limit(
+    "time that a list of definitions takes to look through events that came since",
+    2,
+    "seconds",
+    "The background looks through them too.",
+    "the list is of the events that were looked through by then",
+)
+INSIGHT_POINTS: Final = Limit(
+    "points of an insight: its series, times the values of its breakdown, times its intervals",
+    20_000,
+    "items",
+    "Each is a figure with a label and a date in the answer.",
+    "400 `too_many_points`",
+    "An insight may have at most {value} points. Choose fewer series, fewer values or a longer interval.",
+)
+INSIGHT_HOURS: Final = Limit(
+    "hours for which the facts of an insight are kept, unless an experiment needs them",
+    24,
+    "items",
+    "Each is a row for an event, and a form asks for many metrics before one is chosen.",
+    "the next insight makes them again",
+)
+EXPORTED_PERSONS: Final = Limit(
+    "participants of an experiment in a file",
+    1_000_000,
+    "items",
+    "They are written while they are read, on a connection that is held for all of them.",
+    "400 `too_many_persons`",
+    "A file may have at most {value} participants: read the pages of `participants/`, or one variant at a time.",
+)
+WEBHOOKS: Final = Limit(
+    "webhooks of a project",
+    20,
+    "items",
+    "Every change of an experiment is delivered to each.",
+    "400 `invalid_input`",
+    "A project may have at most {value} webhooks.",
+)
+WEBHOOK_URL_CHARACTERS: Final = Limit(
+    "characters of a webhook's URL",
+    2_000,
+    "items",
+    "Longer ones are refused by many receivers.",
+    "400 `max_length`",
+    "Ensure this field has no more than 2000 characters.",
+)
+WEBHOOK_SECONDS: Final = Limit(
+    "time of an attempt to deliver to a webhook",
+    10,
+    "seconds",
+    "A receiver takes an event and works on it afterwards. One that does not answer holds a place that others need.",
+    "the attempt has failed; the next one follows after a pause",
+    "The receiver did not answer within {value} seconds.",
+)
+WEBHOOKS_AT_A_TIME: Final = Limit(
+    "webhooks that a process delivers to at a time",
+    16,
+    "items",
+    "Each holds a connection. To one webhook deliveries are made one after the other.",
+    "deliveries wait",
+)
+WEBHOOK_WAITING: Final = Limit(
+    "deliveries that wait for one webhook",
+    1_000,
+    "items",
+    "A receiver that has not answered for long must not fill the database.",
+    "the oldest are given up",
+    "More than {value} deliveries waited.",
+)
+WEBHOOK_DAYS: Final = Limit(
+    "days for which deliveries are kept",
+    30,
+    "items",
+    "They are kept to look at what was sent, not as a record: the activity log is that.",
+    "older ones are removed",
 )
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
 

@@ -16,8 +16,8 @@ from app.experiments.examples import (
     PARAMETERS_EXAMPLE,
     SECONDARY_METRICS_EXAMPLE,
 )
+from app.experiments.lifecycle import Action, Status
 from app.experiments.lifecycle import Conclusion as ConclusionName
-from app.experiments.lifecycle import Status
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_before_storing, check_metrics
@@ -441,4 +441,11 @@ class ExperimentRead(ResponseBody):
     holdout_id: int | None = Field(description="The holdout whose persons are kept out.", examples=[None])
     uses_existing_flag: bool = Field(
         description="Whether the flag existed before: deleting the experiment leaves it alone.", examples=[False]
+    )
+    variants: list[JsonValue] = Field(
+        description="Those that the flag has now.", examples=[PARAMETERS_EXAMPLE["feature_flag_variants"]]
+    )
+    allowed_actions: list[Action] = Field(
+        description="What the status allows; `launch/` may still refuse what cannot be counted.",
+        examples=[["pause", "end", "ship_variant", "reset", "freeze_exposure"]],
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -16,8 +17,10 @@ from markupsafe import Markup, escape
 from app import VERSION
 from app.common.nouns import capitalized
 from app.pages import figures, formatting, metric_texts
+from app.pages.actions.catalog import describe_done, offered
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
+from app.pages.visits import Visit
 
 _DIRECTORY: Final = Path(__file__).parent
 SCRIPTS: Final = ("d3.min.js", "plot.umd.min.js", "page.js")
@@ -93,8 +96,14 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> str:
-    """Return an experiment's page; without ``link`` as one file that can be sent and printed."""
+def render_experiment(
+    page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None, done: str = ""
+) -> str:
+    """Return an experiment's page; without ``link`` as one file that can be sent and printed.
+
+    Without a ``visit`` it is read by people who are not signed in, and offers nothing to do. ``done`` names the action
+    that led here.
+    """
     charts = build_charts(page)
     return render(
         "experiment.html",
@@ -103,6 +112,9 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> 
         data=write_data([chart.data for chart in charts]),
         colors=_colors(page),
         link=link,
+        visit=visit,
+        actions=offered(page.experiment),
+        done=describe_done(done),
     )
 
 
@@ -151,6 +163,7 @@ def _environment() -> Environment:
         "version": VERSION,
         "scripts": [assets()[name] for name in SCRIPTS],
         "style": assets()[STYLE],
+        "visit": None,
         "file_policy": content_policy(is_file=True),
         "is_conversion_rate": metric_texts.is_conversion_rate,
         "name_measure": metric_texts.name_measure,
@@ -162,6 +175,7 @@ def _environment() -> Environment:
         "cut_change": metric_texts.cut_change,
         "shapes": SHAPES,
         "capitalized": capitalized,
+        "utc": ZoneInfo("UTC"),
         "format_level": metric_texts.format_level,
         "format_interval": metric_texts.format_interval,
         "format_percentage": formatting.format_percentage,

@@ -121,7 +121,7 @@ class PageService:
             metrics = await self._plan_metrics(experiment)
         else:
             try:
-                report = await self._shared.result("page", experiment, lambda: self._report(experiment))
+                report = await self._shared.kept_result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
                 problem = refusal.detail
         return ExperimentPage(

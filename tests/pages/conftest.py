@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import Service, event, exposure
+from tests.support.service import Service, event, exposure, sign_in
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Visitor:
         return Page(await self.browser.get(self.path(experiment)))
 
     async def sign_in(self, key: str, path: str | None = None, **headers: str) -> httpx.Response:
-        return await self.browser.post(path or self.path(), data={"key": key}, headers=headers)
+        return await sign_in(self.browser, key, path or self.path(), **headers)
 
 
 @dataclass(frozen=True)

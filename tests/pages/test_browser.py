@@ -70,13 +70,13 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "modules": str(MODULES),
             "chromium": CHROMIUM,
         }
-        return await asyncio.to_thread(visit, task)
+        return await asyncio.to_thread(run_script, "visit.mjs", task)
 
 
-def visit(task: Mapping[str, Any]) -> Any:
-    """Return what a browser saw of the pages."""
+def run_script(name: str, task: Mapping[str, Any]) -> Any:
+    """Return what a script saw in a browser."""
     done = subprocess.run(
-        ["node", str(HERE / "visit.mjs")],  # noqa: S607  # wherever it is installed
+        ["node", str(HERE / name)],  # noqa: S607  # wherever it is installed
         input=json.dumps(task),
         capture_output=True,
         text=True,

@@ -244,11 +244,11 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
         readline: Callable[[int], bytes] = stream.readline
         number = 0
         while True:
-            place = f"{name}: {f'{member}, ' if member else ''}line {number + 1:,}"
             text: bytes | None
             try:
                 text = readline(longest + 1)
             except _DAMAGES as error:
+                place = _place(name, member, number + 1)
                 raise FileRefused(f"{place}: the file is damaged or incomplete here ({error})") from error
             if not text:
                 break
@@ -256,9 +256,10 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
             start = end
             end += len(text)
             if len(text) > longest and not text.endswith(b"\n"):
-                end += _skip_line(readline, place)
+                end += _skip_line(readline, _place(name, member, number))
                 text = None
             if most is not None and end > most:
+                place = _place(name, member, number)
                 raise FileRefused(f"{place}: the file unpacks to more than {_LARGEST_RATIO} times its size")
             if start < after:
                 continue
@@ -267,6 +268,10 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
                 if not text:
                     continue
             yield Line(member, number, end, text)
+
+
+def _place(name: str, member: str, number: int) -> str:
+    return f"{name}: {f'{member}, ' if member else ''}line {number:,}"
 
 
 def _skip_line(readline: Callable[[int], bytes], place: str) -> int:

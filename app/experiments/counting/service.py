@@ -110,6 +110,10 @@ class ExperimentCounter:
         counted = await self.count(experiment)
         return counted.require_scorecard(), counted.verdict().results
 
+    def adjusted_metrics(self, experiment: Experiment) -> frozenset[str]:
+        """See ``ScorecardCounter.adjusted_metrics``."""
+        return self._scorecards.adjusted_metrics(experiment)
+
     async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:
         try:
             return await self._results.plan_target(experiment, exposures)

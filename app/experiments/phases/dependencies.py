@@ -23,6 +23,8 @@ from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.service import NOTHING_PREPARED, Prepared
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
+from app.experiments.webhooks.outbox import Outbox
+from app.experiments.webhooks.repository import WebhookRepository
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
 from app.metrics.facts.materializer import Materializer
@@ -55,6 +57,7 @@ def build_phases(session: AsyncSession, project_id: int, prepared: Prepared = NO
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),
+        Outbox(WebhookRepository(session, project_id)),
         prepared.checked,
     )
 

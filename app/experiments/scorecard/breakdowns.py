@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, 
 from app.experiments.scorecard.schemas import ExperimentStatsConfig
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import NO_ACTOR
@@ -83,10 +85,8 @@ class BreakdownService:
             breakdown, metric.fact_query, exposures.query, exposures.scope, exposures.phase_beginnings, keys
         )
         [counts] = await self._facts.counts([query])
-        if not isinstance(counts, BreakdownCounts):
-            raise TypeError("a breakdown counts by value")
         if names is None:
-            names = await self._texts([key for key in counts.keys.tolist() if key != NO_ACTOR])
+            counts, names = await self._with_texts(counts, query)
         config = _corrected(read_config(ExperimentStatsConfig.model_validate(experiment.stats_config or {})))
         counted = [metric.counted(one) for one in counts.counts]
         segments = await _write_segments(counted, counts, names, exposures, config, breakdown)
@@ -125,9 +125,23 @@ class BreakdownService:
                     await slices.pause()
         return {number: text for text, number in numbers.items()}, keys
 
-    async def _texts(self, numbers: Sequence[int]) -> dict[int, str]:
+    async def _with_texts(
+        self, counts: BreakdownCounts, query: FactQuery[Any]
+    ) -> tuple[BreakdownCounts, dict[int, str]]:
+        """Return counts with the texts of their values, counted again where stored ones name values that are gone."""
+        names = await self._texts(counts)
+        if names.keys() != set(_numbers(counts)):
+            [counts] = await self._facts.counts([query], recompute=True)
+            names = await self._texts(counts)
+        return counts, names
+
+    async def _texts(self, counts: BreakdownCounts) -> dict[int, str]:
         async with self._database.read() as session:
-            return await ActorKeyRepository(session, self._project_id).texts(numbers)
+            return await ActorKeyRepository(session, self._project_id).texts(_numbers(counts))
+
+
+def _numbers(counts: BreakdownCounts) -> list[int]:
+    return [key for key in counts.keys.tolist() if key != NO_ACTOR]
 
 
 async def _write_segments(

@@ -13,9 +13,10 @@ from app.common.errors import ValidationFailed
 from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
-from app.experiments.scorecard.decision_criteria import MetricRole, read_cuped, read_goal, read_role
+from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
 from app.experiments.scorecard.metric_wording import MetricDescriber
 from app.experiments.scorecard.metrics import (
+    DailyCounts,
     MetricType,
     metric_type_of,
     person_level_math,
@@ -24,8 +25,9 @@ from app.experiments.scorecard.metrics import (
 )
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
-from app.metrics.aggregation.person_values import ValueCounts
+from app.metrics.aggregation.quantiles import QuantileCounts
 from app.metrics.aggregation.samples import SampleCounts
+from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
@@ -34,7 +36,7 @@ from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
-from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
+from app.metrics.queries.typed.fact_queries import typed_fact_query
 from app.metrics.queries.wording import MetricWording, name_filters
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio
@@ -46,6 +48,8 @@ EXPOSURES = "exposures"
 _TARGET = "Target metric"  # the name of one that does not say what it counts
 # Without their counts an experiment has neither results nor health.
 NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
+_ADJUSTABLE = frozenset({"mean", "ratio"})
+_OWN_SUMS_OF_MEAN, _OWN_SUMS_OF_RATIO = 3, 6  # of ``moments``
 
 
 @dataclass(frozen=True)
@@ -73,28 +77,54 @@ class CountedMetric:
 
     Attributes
     ----------
-    kind : {"funnel", "mean", "ratio"}
-    counts : number[m, k, b]
+    kind : {"funnel", "mean", "ratio", "quantile"}
+    counts : counts
         See ``variants_of``.
-    caps : sequence of float64[4]
-        Of each value that has outliers; see ``ValueCounts``.
     """
 
     metric: ExperimentMetric
     kind: MetricType | None
-    counts: NDArray[np.generic] | None
+    counts: DailyCounts | None
     problem: str = ""
     digest: str = ""  # of the query that was counted
-    caps: Sequence[NDArray[np.float64]] = ()
-    has_steps: bool = False  # the rows of the counts are the steps of a funnel
     wording: MetricWording | None = None  # None where it cannot be compared
+    has_covariate: bool = False
+
+    @property
+    def caps(self) -> Sequence[NDArray[np.float64]]:
+        """Of each value that has outliers; see ``ValueCounts``."""
+        return list(self.counts.capped) if isinstance(self.counts, ValueCounts) else ()
+
+    @property
+    def persons(self) -> list[int]:
+        """The persons of each variant who are counted; none without counts."""
+        return [] if self.counts is None else self.counts.cumulative[0, :, -1].astype(int).tolist()
+
+    @property
+    def steps(self) -> list[list[int]] | None:
+        """The persons of each variant at each step, of a funnel or retention."""
+        return self.counts.cumulative[:, :, -1].T.tolist() if isinstance(self.counts, FunnelProgress) else None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no person has done anything that the metric counts."""
+        match self.counts:
+            case FunnelProgress() as progress:
+                return not progress.cumulative[1:, :, -1].any()
+            case QuantileCounts() as quantiles:
+                return not quantiles.cumulative[1, :, -1].any()
+            case None:
+                return True
+            case sums:
+                own = slice(1, _OWN_SUMS_OF_RATIO if self.kind == "ratio" else _OWN_SUMS_OF_MEAN)  # without a covariate
+                return not any(any(row[own]) for row in sums.moments(-1))
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
         if self.counts is None or self.kind is None:
             return None
         try:
-            return variants_of(self.counts[:, :, day], self.kind, keys)
+            return variants_of(self.counts, self.kind, keys, day)
         except (OverflowError, ValueError):  # of amounts so large that their squares are not finite
             return None
 
@@ -161,6 +191,13 @@ class ScorecardCounter:
             raise exposed
         return planned.counted(exposures.answer(exposed), found)
 
+    def adjusted_metrics(self, experiment: Experiment) -> frozenset[str]:
+        """Return the ids of the metrics that may be adjusted by what persons did before their exposure."""
+        if self._queries.typed_rules(experiment).lookback_days is None:
+            return frozenset()
+        metrics = metrics_of(experiment)
+        return frozenset(one.id for one in metrics if one.typed and one.typed.get("metric_type") in _ADJUSTABLE)
+
     async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
 
@@ -217,6 +254,7 @@ class PlannedMetric:
     kind: MetricType | None = None
     fact_query: FactQuery[Any] | None = None
     problem: str = ""
+    has_covariate: bool = False
     wording: MetricWording | None = None
 
     def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
@@ -230,15 +268,14 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, self.problem)
         if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
             return CountedMetric(self.metric, None, None, problem)
-        if isinstance(answer, SampleCounts) and not answer.is_finite:
+        if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
             self.metric,
             self.kind,
-            answer.cumulative,
+            answer,
             digest=self.fact_query.digest if self.fact_query else "",
-            caps=list(answer.capped) if isinstance(answer, ValueCounts) else (),
-            has_steps=isinstance(answer, FunnelProgress),
+            has_covariate=self.has_covariate,
         )
 
 
@@ -289,10 +326,15 @@ class _MetricPlanner:
 
     async def _typed(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.typed(metric.typed, self.experiment)
-        cuped = read_cuped(self.experiment.stats_config)
-        rules = TypedRules(self.experiment.only_count_matured_users, cuped)
+        rules = self.queries.typed_rules(self.experiment)
         typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
-        return PlannedMetric(metric, typed.kind, typed.fact_query, wording=self.describer.typed(query))
+        return PlannedMetric(
+            metric,
+            typed.kind,
+            typed.fact_query,
+            has_covariate=typed.has_covariate,
+            wording=self.describer.typed(query),
+        )
 
     async def _funnel(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.funnel(metric.filters)
@@ -314,13 +356,6 @@ class _MetricPlanner:
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
         wording = self.describer.trend(query, math, metric.filters)
         return PlannedMetric(metric, metric_type_of(math), fact_query, wording=wording)
-
-
-def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
-    """Return the ids of the metrics that are adjusted by what persons did before their exposure."""
-    if read_cuped(experiment.stats_config) is None:
-        return frozenset()
-    return frozenset(one.id for one in metrics_of(experiment) if one.typed and one.typed.get("metric_type") == "mean")
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:

@@ -34,18 +34,21 @@ def build_scorecards(database: Database, materializer: Materializer, project: Pr
     return ScorecardService(
         build_scorecard_counter(database, materializer, project),
         build_counter(database, materializer, project).count_with_results,
-        SharedCounts(materializer.shared, project),
+        SharedCounts(database, materializer, project),
     )
 
 
 async def get_breakdowns(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> BreakdownService:
-    database, materializer = get_database(request), request.app.state.materializer
+    return build_breakdowns(get_database(request), request.app.state.materializer, project)
+
+
+def build_breakdowns(database: Database, materializer: Materializer, project: Project) -> BreakdownService:
     return BreakdownService(
         database,
         FactService(database, materializer, project.id),
         build_planner(database, project),
         build_scorecard_counter(database, materializer, project),
-        SharedCounts(materializer.shared, project),
+        SharedCounts(database, materializer, project),
         project.id,
     )
 

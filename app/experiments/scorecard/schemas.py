@@ -4,13 +4,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 
+from app.accounts.projects.schemas import CupedConfig
 from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
 from app.common import limits
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
 from app.experiments.scorecard.decision_criteria import (
     DEFAULT_EFFECT,
-    DEFAULT_LOOKBACK,
     DEFAULT_RUNTIME,
     Goal,
     Preset,
@@ -19,7 +19,7 @@ from app.experiments.scorecard.decision_criteria import (
 from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
 from app.experiments.scorecard.steps import StepInterval
-from app.http.fields import Boolean, Text
+from app.http.fields import Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
@@ -28,15 +28,6 @@ MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]
 
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
-
-
-class CupedConfig(StrictBody):
-    """Adjustment of means by what the same persons did before their exposure (CUPED)."""
-
-    enabled: Boolean = True
-    lookback_days: Annotated[int, Field(ge=1, le=30, strict=True)] = Field(
-        default=DEFAULT_LOOKBACK, description="The days before the exposure of which the covariate is the same metric."
-    )
 
 
 class ExperimentStatsConfig(StatsConfig):
@@ -48,7 +39,9 @@ class ExperimentStatsConfig(StatsConfig):
         examples=[["large"]],
     )
     cuped: CupedConfig | None = Field(
-        default=None, description="Adjust typed metrics that are means by a covariate; null: do not."
+        default=None,
+        description="Adjust typed means and ratios by a covariate; null: do not. Unless it is given, `default_cuped` "
+        "of the project decides.",
     )
 
 
@@ -87,7 +80,7 @@ class MetricAnalysisRead(ResponseBody):
         examples=["primary"],
     )
     uuid: str | None = Field(default=None, description="The id of a typed metric; null for others.", examples=[None])
-    metric_type: Literal["mean", "funnel", "ratio", "retention"] | None = Field(
+    metric_type: Literal["mean", "funnel", "ratio", "retention", "quantile"] | None = Field(
         default=None, description="The type of a typed metric; null for others.", examples=[None]
     )
     name: str = Field(examples=["Purchases"])
@@ -126,7 +119,7 @@ class MetricAnalysisRead(ResponseBody):
     capped: CappedRead | None = Field(default=None, description="Of a mean with outliers.", examples=[None])
     numerator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
     denominator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
-    counts: list[dict[str, str | int | float]] | None = Field(
+    counts: list[dict[str, str | int | float | None]] | None = Field(
         default=None,
         description="What was analyzed: the `variants` of `POST analyze/`, which answers the same analysis for them.",
         examples=[

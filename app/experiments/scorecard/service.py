@@ -20,7 +20,6 @@ from app.experiments.scorecard.counting import (
     CountedMetric,
     Scorecard,
     ScorecardCounter,
-    adjusted_metrics,
     metrics_of,
 )
 from app.experiments.scorecard.decision import Decision, decide
@@ -90,7 +89,7 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
-        return await self._shared.result("analysis", experiment, lambda: self._analysis(experiment))
+        return await self._shared.kept_result("analysis", experiment, lambda: self._analysis(experiment))
 
     async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
@@ -109,7 +108,7 @@ class ScorecardService:
         metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
         if metric_id not in {metric.id for metric in known}:
             raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
-        return await self._shared.result(
+        return await self._shared.kept_result(
             f"timeseries {metric_id} {interval}",
             experiment,
             lambda: self._timeseries(experiment, metric_id, interval),
@@ -135,7 +134,7 @@ class ScorecardService:
         ahead = decide_ahead(experiment)
         if ahead is not None:
             return ahead
-        return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
+        return await self._shared.kept_result("decision", experiment, lambda: self._decision(experiment))
 
     async def _decision(self, experiment: Experiment) -> DecisionRead:
         scorecard, results = await self._count_with_results(experiment)
@@ -176,8 +175,7 @@ async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[Biased
     ValidationFailed
         As ``analyze_experiment``.
     """
-    adjusted = adjusted_metrics(experiment)
-    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id in adjusted])
+    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.has_covariate])
     found = []
     for counted, analysis in zip(tested.metrics, await _analyze(tested, _config(experiment)), strict=True):
         biased = [one for one in analysis.variants if "pre-exposure-bias" in one.failures] if analysis else []

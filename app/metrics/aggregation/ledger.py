@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.funnel import NEVER
+from app.metrics.aggregation.numbering import first_of, numbered
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 # Of persons who were shown several variants: leave them out, or count them under the first one.
@@ -70,6 +71,8 @@ class Ledger:
         cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
     ) -> "Ledger":
         """Return the persons whom ``of`` leaves out because they were held out, all in slot 0."""
+        if not held_count:
+            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
         found = cls._with_held_out(exposures, variant_count, handling, held_count)
         held = found.select(found.slot == _HELD_OUT)
         return replace(held, slot=np.zeros(len(held), np.int64))
@@ -79,17 +82,18 @@ class Ledger:
         cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
     ) -> "Ledger":
         known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count + held_count))
-        if not len(known):
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
-        keys = (known.sequence, known.time, known.actor) if handling == "first_seen" else (known.actor,)
-        order = np.lexsort(keys)
-        variant, time = np.minimum(known.variant[order].astype(np.int64), variant_count + 1), known.time[order]
-        actor, start = np.unique(known.actor[order], return_index=True)
-        lowest = highest = variant[start]
-        if handling == "exclude":
-            lowest, highest = np.minimum.reduceat(variant, start), np.maximum.reduceat(variant, start)
+        actor, number = numbered(known.actor)
+        time = first_of(number, known.time, len(actor))
+        variant = np.minimum(known.variant, variant_count + 1).astype(np.int64)
+        if handling == "first_seen":
+            rows = np.flatnonzero(known.time == time[number])
+            arrival = first_of(number[rows], known.sequence[rows], len(actor))
+            rows = rows[known.sequence[rows] == arrival[number[rows]]]
+            number, variant = number[rows], variant[rows]
+        lowest = first_of(number, variant, len(actor))
+        highest = -first_of(number, -variant, len(actor))
         slot = np.where(lowest > variant_count, _HELD_OUT, lowest - 1)
-        return cls(actor, np.where(lowest == highest, slot, variant_count), np.minimum.reduceat(time, start))
+        return cls(actor, np.where(lowest == highest, slot, variant_count), time)
 
     def _activated(self, activations: FactColumns) -> "Ledger":
         row, facts = self.events_since(activations)

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
+from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
@@ -35,7 +36,7 @@ logger = logging.getLogger("abacus")
 
 # With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
-FACTS_AT_A_TIME = 10_000
+FACTS_AT_A_TIME = 50_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Funnels number the moments of actors in 63 bits.
@@ -93,8 +94,10 @@ class MetricCounter(Generic[CountsT]):
         metric: FactQuery[CountsT],
         series: MaterializedSeries,
         cohorts: CohortMembers,
+        reads: SharedReads,
     ) -> None:
         self._session = session
+        self._reads = reads
         self._persons = PersonRepository(session, project_id)
         self._conditions = ConditionService(session, project_id, cohorts, self._read)
         self._counts = CountRepository(session, project_id)
@@ -152,8 +155,15 @@ class MetricCounter(Generic[CountsT]):
         self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
     ) -> FactColumns:
         """Return the facts of a series from the start of the window on, with merges of persons applied."""
-        source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
-        [found] = await source.since(self._window.since - padding, self._high_water_mark)
+
+        async def read(variants: Sequence[str], columns: Set[Column], since: int) -> FactColumns:
+            source = SeriesFacts(self._session, [self._series.ids[definition.digest]], variants, columns)
+            [found] = await source.since(since, self._high_water_mark)
+            return found
+
+        asked: Set[Column] = columns if definition.value_property is None else columns | {"value"}
+        since = self._window.since - padding
+        found = await self._reads.since(definition, self._metric.variants, asked, since, read)
         if definition.actor_property is not None or "actor" not in columns:
             return found
         return found.of_actors(self._merged.resolve(found.actor))
@@ -172,9 +182,10 @@ class MetricCounter(Generic[CountsT]):
         return SeriesFacts(self._session, ids, self._metric.variants, columns)
 
     def _all_sources(self) -> SeriesFacts:
-        """Return the series of an incremental query: one for each event set, without values."""
-        event_sets = self._metric.event_sets
-        return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
+        """Return the series of an incremental query: one for each event set."""
+        every = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        has_values = any(series.value_property is not None for series in every)
+        return self._source(every, WITHOUT_VALUES | {"value"} if has_values else WITHOUT_VALUES)
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""

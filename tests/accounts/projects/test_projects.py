@@ -35,6 +35,7 @@ async def test_created_project_is_readable_and_has_its_own_token(service: Servic
         "test_account_filters": [],
         "anonymize_ips": False,
         "default_attribution": "events",
+        "default_cuped": None,
         "api_token": project["api_token"],
         "created_at": project["created_at"],
         "updated_at": project["updated_at"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.service import FUNNEL, TREND, Service, event
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 EVENTS = [
     event("$pageview", "ann", variant="control"),
@@ -116,6 +116,22 @@ async def test_flag_check_refuses_an_unparsable_query(
 
     assert response.status_code == 400
     assert (response.json()["detail"], response.json()["attr"]) == (detail, attr)
+
+
+@pytest.mark.parametrize("reports_exposure", [True, False])
+async def test_flag_needs_exposures_alone_where_those_attribute_events(
+    service: Service, *, reports_exposure: bool
+) -> None:
+    await service.patch("/", {"default_attribution": "exposure"})
+    now = dt.datetime.now(dt.UTC).isoformat()
+    await service.capture(event("$pageview", "ann", now))
+    if reports_exposure:
+        await service.capture(exposure("ann", "test", now))
+    query = {"events": json.dumps([{"id": "$pageview"}])}
+
+    found = await service.read("/experiments/requires_flag_implementation/", **query)
+
+    assert found == {"result": not reports_exposure}
 
 
 async def test_metric_without_entities_warns_of_the_flag(service: Service) -> None:

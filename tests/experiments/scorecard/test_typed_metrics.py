@@ -32,6 +32,10 @@ def funnel(*names: str, **more: object) -> Body:
     return {"metric_type": "funnel", "series": [node(name) for name in names], **more}
 
 
+def quantile(level: float, source: Body, **more: object) -> Body:
+    return {"metric_type": "quantile", "quantile_level": level, "source": source, **more}
+
+
 def retention(start: Body, completion: Body, first: int, last: int, unit: str = "day", **more: object) -> Body:
     return {
         "metric_type": "retention",
@@ -305,6 +309,12 @@ async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(se
         (retention(node("a"), node("b"), 2, 1), "metrics__0"),
         (mean(threshold=0), "metrics__0__threshold"),
         (mean(conversion_window_unit="day"), "metrics__0"),
+        (quantile(0.5, node("a", math="sum")), "metrics__0"),
+        (quantile(0.5, node("a", math_property="x")), "metrics__0"),
+        (quantile(0.5, node("a"), quantile_type="event"), "metrics__0"),
+        (quantile(0.5, node("a", math="sum", math_property="x"), quantile_type="event"), "metrics__0"),
+        (quantile(0.5, node("a", math_property="x"), quantile_type="event", ignore_zeros=True), "metrics__0"),
+        (quantile(1, node("a")), "metrics__0__quantile_level"),
         ({"kind": "ExperimentTrendsQuery"}, "metrics__0__metric_type"),
         ({"metric_type": "trend"}, "metrics__0__metric_type"),
     ],

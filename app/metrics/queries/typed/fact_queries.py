@@ -14,49 +14,39 @@ from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times,
 from app.metrics.aggregation.funnel import NEVER, ConversionWindow
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import (
-    DISTINCT,
-    NUMERIC,
-    Outliers,
-    PersonValues,
-    SummedValue,
-    ValueCounts,
-    sum_values,
+from app.metrics.aggregation.person_values import DISTINCT, PersonValues
+from app.metrics.aggregation.quantiles import (
+    QuantileCounts,
+    QuantileRule,
+    count_event_quantiles,
+    count_person_quantiles,
 )
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns, find_starts
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_property
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.typed.reading import TypedQuery, nodes_of
+from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE, TypedRules
 from app.metrics.queries.typed.schemas import (
     ExposureNode,
     FunnelMetric,
     MeanMetric,
     OutlierHandling,
+    QuantileMetric,
     RatioMetric,
     RetentionMetric,
     Source,
     TypedMetric,
 )
 
-TypedKind: TypeAlias = Literal["funnel", "mean", "ratio"]
+TypedKind: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
+TypedCounts: TypeAlias = FunnelProgress | ValueCounts | QuantileCounts
 Times: TypeAlias = NDArray[np.int64]
 
 _DAY = 86_400_000_000  # microseconds
-
-
-@dataclass(frozen=True)
-class TypedRules:
-    """What the experiment decides about its typed metrics.
-
-    ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means get a covariate, the
-    same value of the days before the exposure.
-    """
-
-    only_matured: bool = False
-    lookback_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,8 @@ class TypedFactQuery:
 
 def kind_of(metric: TypedMetric) -> TypedKind:
     """Return how a metric is analyzed: values of 0 and 1 as conversions."""
-    if isinstance(metric, RatioMetric):
-        return "ratio"
+    if isinstance(metric, RatioMetric | QuantileMetric):
+        return "ratio" if isinstance(metric, RatioMetric) else "quantile"
     is_share = not isinstance(metric, MeanMetric) or metric.threshold is not None or metric.source.math == "dau"
     return "funnel" if is_share else "mean"
 
@@ -110,7 +100,7 @@ class _Counting:
     @property
     def lookback(self) -> int | None:
         """Microseconds of the time before the exposure that the covariate is taken from."""
-        has_covariate = kind_of(self.metric) == "mean" and self.rules.lookback_days is not None
+        has_covariate = kind_of(self.metric) in {"mean", "ratio"} and self.rules.lookback_days is not None
         return (self.rules.lookback_days or 0) * _DAY if has_covariate else None
 
     def fact_query(self) -> FactQuery[Any]:
@@ -127,9 +117,11 @@ class _Counting:
         )
 
     def _parameters(self) -> tuple[str, ...]:
+        has_order_statistics = isinstance(self.metric, QuantileMetric)
+        rules = self.rules if has_order_statistics else replace(self.rules, confidence=DEFAULT_CONFIDENCE)
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
@@ -142,22 +134,22 @@ class _Counting:
 
     @property
     def _is_additive(self) -> bool:
-        """Whether counts are sums of whole numbers over persons, which new facts can be added to."""
-        match self.metric:
-            case MeanMetric() as mean:
-                if mean.source.math in DISTINCT or _outliers(mean) is not None:
-                    return False
-                return mean.threshold is not None or mean.source.math not in NUMERIC
-            case RatioMetric() as ratio:
-                handlings = [ratio.numerator_outlier_handling, ratio.denominator_outlier_handling]
-                maths = {ratio.numerator.math, ratio.denominator.math}
-                return not any(map(_outliers, handlings)) and not maths & (NUMERIC | DISTINCT)
-            case _:
-                return True
+        """Whether counts are sums over persons, which new facts can be added to.
 
-    def _decode(self, body: bytes) -> ValueCounts | FunnelProgress | None:
-        counts = FunnelProgress if isinstance(self.metric, FunnelMetric | RetentionMetric) else ValueCounts
-        return counts.from_bytes(body).widened(len(self.days))
+        Caps and quantiles are those of all persons, and sessions and groups are not persons.
+        """
+        if isinstance(self.metric, QuantileMetric):
+            return False
+        return not any(one.math in DISTINCT or _outliers(handling) for one, handling in self._sources())
+
+    def _decode(self, body: bytes) -> TypedCounts | None:
+        match self.metric:
+            case FunnelMetric() | RetentionMetric():
+                return FunnelProgress.from_bytes(body).widened(len(self.days))
+            case QuantileMetric():
+                return QuantileCounts.from_bytes(body).widened(len(self.days))
+            case _:
+                return ValueCounts.from_bytes(body).widened(len(self.days))
 
     def _event_sets(self) -> list[EventSet]:
         """Return what to read besides exposures: of each source its events, and those by what is counted of them."""
@@ -184,7 +176,10 @@ class _Counting:
             last = ConversionWindow(self.metric.retention_window_end + 1, self.metric.retention_window_unit).ends(last)
         return int(last[0])
 
-    def _counter(self) -> Callable[[Sequence[FactColumns]], ValueCounts | FunnelProgress]:
+    def _counter(self) -> Callable[[Sequence[FactColumns]], TypedCounts]:
+        if isinstance(self.metric, QuantileMetric):
+            metric = self.metric
+            return lambda columns: self._count_quantile(columns, metric)
         if isinstance(self.metric, FunnelMetric):
             return self._count_funnel
         if isinstance(self.metric, RetentionMetric):
@@ -224,18 +219,31 @@ class _Counting:
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
         deadlines, rest = deadlines[is_mature], iter(columns[len(self.exposures.ledger_sets) :])
-        values = []
+        threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
+        values, covariates = [], []
         for source, handling in self._sources():
             events = next(rest)
             keys = next(rest) if source.math in DISTINCT else None
             row, in_time = self._in_time(ledger, events, deadlines)
-            threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
             summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            is_whole = source.math not in NUMERIC
-            values.append(SummedValue(summed, is_whole, _outliers(handling), threshold))
+            values.append(SummedValue(summed, _outliers(handling), threshold))
             if self.lookback is not None:
-                values.append(SummedValue(self._covariate(ledger, events, keys, source), is_whole))
-        return sum_values(ledger, entry, values, self.days, len(self.scope.variants))
+                covariates.append(SummedValue(self._covariate(ledger, events, keys, source)))
+        return sum_values(ledger, entry, [*values, *covariates], self.days, len(self.scope.variants))
+
+    def _count_quantile(self, columns: Sequence[FactColumns], metric: QuantileMetric) -> QuantileCounts:
+        ledger = self._ledger(columns)
+        deadlines = self._deadlines(ledger.time)
+        ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
+        events, *keys = columns[len(self.exposures.ledger_sets) :]
+        row, events = self._in_time(ledger, events, deadlines[is_mature])
+        rule = QuantileRule(metric.quantile_level, self.rules.confidence, metric.ignore_zeros)
+        days, variant_count = self.days, len(self.scope.variants)
+        if metric.quantile_type == "event":
+            numbers = (row, days.bucket(events.time), events.value)
+            return count_event_quantiles(ledger, entry, numbers, rule, days, variant_count)
+        values = PersonValues.of(row, events, days, metric.source.math, keys[0] if keys else None)
+        return count_person_quantiles(ledger, entry, values, rule, days, variant_count)
 
     def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:
         """Return the same value of the time before the exposure, which is known from the beginning on."""
@@ -253,6 +261,8 @@ class _Counting:
                     (ratio.numerator, ratio.numerator_outlier_handling),
                     (ratio.denominator, ratio.denominator_outlier_handling),
                 ]
+            case QuantileMetric() as quantile:
+                return [(quantile.source, None)]
             case _:
                 return []
 

@@ -5,6 +5,7 @@ from app.metrics.queries.typed.schemas import (
     FunnelMetric,
     MeanMetric,
     Node,
+    QuantileMetric,
     RatioMetric,
     RetentionMetric,
     Source,
@@ -39,7 +40,7 @@ def name_steps(metric: TypedMetric) -> list[str] | None:
             return None
 
 
-def _measure(metric: TypedMetric, unit: str) -> str:
+def _measure(metric: TypedMetric, unit: str) -> str:  # noqa: PLR0911  # one a type
     match metric:
         case MeanMetric(threshold=None, source=Source(math="dau")):
             return f"share of exposed {unit} with {_named(metric.source)}"
@@ -47,6 +48,8 @@ def _measure(metric: TypedMetric, unit: str) -> str:
             return f"{_amount(metric.source)}, a mean over exposed {unit}"
         case MeanMetric():
             return f"share of exposed {unit} with at least {metric.threshold:g}: {_amount(metric.source)}"
+        case QuantileMetric():
+            return _measure_quantile(metric, unit)
         case FunnelMetric():
             joined = (", then " if metric.funnel_order_type == "ordered" else " and ").join(map(_named, metric.series))
             return f"share of exposed {unit} with {joined}"
@@ -57,6 +60,14 @@ def _measure(metric: TypedMetric, unit: str) -> str:
             first, last = metric.retention_window_start, metric.retention_window_end
             span = f"{first} to {spell(last, metric.retention_window_unit)}"
             return f"share of {unit} with {_named(metric.completion_event)} {span} after {start}"
+
+
+def _measure_quantile(metric: QuantileMetric, unit: str) -> str:
+    if metric.quantile_type == "event":
+        of, over = f"`{metric.source.math_property}` of {_named(metric.source)}", f"the events of exposed {unit}"
+    else:
+        of, over = _amount(metric.source), f"exposed {unit}{' with other than 0' if metric.ignore_zeros else ''}"
+    return f"quantile {metric.quantile_level:g} of {of}, over {over}"
 
 
 def _amount(source: Source) -> str:
@@ -86,6 +97,8 @@ def _name_mean(metric: TypedMetric, unit: str) -> str:
             return "share retained"
         case RatioMetric():
             return "ratio"
+        case QuantileMetric():
+            return f"quantile {metric.quantile_level:g}"
 
 
 def _name_sum(metric: TypedMetric) -> str:
@@ -100,6 +113,8 @@ def _name_sum(metric: TypedMetric) -> str:
             return "came back"
         case RatioMetric():
             return _name_total(metric.numerator, "sum of ")
+        case QuantileMetric():
+            return "sum"
 
 
 def _name_total(source: Source, sum_of: str = "") -> str:

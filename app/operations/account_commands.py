@@ -1,0 +1,103 @@
+"""Commands that list accounts and replace their secrets, which `app/cli.py` adds to its own."""
+
+import re
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Final, Protocol, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.accounts.projects.service import AccountService
+from app.db.models import PersonalApiKey
+
+Result = TypeVar("Result")
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
+_LONGEST_EMAIL: Final = 254
+_WIDE: Final = 10_000  # characters: in a file or a pipe every row is one line
+
+
+class RunWithAccounts(Protocol):
+    """Runs work on accounts in one transaction."""
+
+    def __call__(self, work: Callable[[AccountService], Awaitable[Result]], /) -> Result: ...
+
+
+def check_email(text: str) -> str:
+    """Return an e-mail address of a new user; refuse what cannot be one."""
+    if _EMAIL.fullmatch(text) is None or len(text) > _LONGEST_EMAIL:
+        raise ValueError(f"--email {text!r} is not an e-mail address, such as ann@example.com")
+    return text
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table in which nothing is cut: cells are folded on a screen, and rows are one line elsewhere."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    console.print(table, highlight=False, markup=False)
+
+
+def print_keys(keys: Sequence[PersonalApiKey]) -> None:
+    rows = [
+        (
+            key.id,
+            key.label,
+            key.mask,
+            " ".join(key.scopes),
+            f"{key.created_at:%Y-%m-%d %H:%M}",
+            f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
+        )
+        for key in keys
+    ]
+    print_table(("id", "label", "key", "scopes", "created", "last used"), rows)
+
+
+def add_account_commands(projects: typer.Typer, keys: typer.Typer, users: typer.Typer, run: RunWithAccounts) -> None:
+    """Add the commands to those of projects, keys and users."""
+
+    @projects.command("list")
+    def list_projects() -> None:
+        """List all projects with their organizations and tokens."""
+        found = run(lambda accounts: accounts.list_projects())
+        rows = [(one.id, one.name, one.organization.name, one.timezone, one.api_token) for one in found]
+        print_table(("id", "name", "organization", "time zone", "token"), rows)
+
+    @projects.command("rotate-token")
+    def rotate_token(
+        project_id: Annotated[int, typer.Option("--project", help="The id of the project.")],
+        is_confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,  # noqa: FBT002  # a flag
+    ) -> None:
+        """Replace the public token of a project, and print the new one. SDKs with the old one are refused at once."""
+        if not is_confirmed:
+            typer.confirm("Every SDK that has the old token is refused from now on. Replace it?", abort=True, err=True)
+        sys.stdout.write(run(lambda accounts: accounts.rotate_token(project_id)) + "\n")
+
+    @keys.command("rotate")
+    def rotate_key(
+        key_id: Annotated[int, typer.Argument(help="The id of the key, from `abacus key list`.")],
+    ) -> None:
+        """Replace the value of a key, and print the new one. Label and scopes stay; the old value stops working."""
+        sys.stdout.write(run(lambda accounts: accounts.rotate_key(key_id)) + "\n")
+
+    @users.command("list")
+    def list_users() -> None:
+        """List all users with their organizations."""
+        rows = []
+        for user, organizations in run(lambda accounts: accounts.list_users()):
+            state = "active" if user.is_active else "deactivated"
+            rows.append((user.id, user.email, state, ", ".join(organizations), f"{user.created_at:%Y-%m-%d %H:%M}"))
+        print_table(("id", "email", "state", "organizations", "created"), rows)
+
+    @users.command("activate")
+    def activate_user(email: Annotated[str, typer.Option("--email", help="The user's e-mail address.")]) -> None:
+        """Activate a user who was deactivated. Their keys work again."""
+        run(lambda accounts: accounts.activate_user(email))
+        sys.stdout.write(f"Activated {email}.\n")
