@@ -124,7 +124,7 @@ async def test_every_chart_is_drawn_and_has_a_name(seen: Any) -> None:
 
 
 async def test_values_of_charts_are_told_by_keyboard_and_under_the_pointer(seen: Any) -> None:
-    assert seen["told"].startswith("test · Mean of the curve 30.1% · 95% credible interval 25.8% to 34.")
+    assert seen["told"].startswith("test · Mean of the curve 30.1% · 95% credible interval 25.7% to 34.")
     assert seen["pointed"] == "1. $pageview · control · Persons 400 · Share of all who entered 100%"
 
 

@@ -29,7 +29,7 @@
   const unique = (values) => [...new Set(values)];
   const heading = (texts, options) => Plot.text(texts, { text: (one) => short(`${one}`, 44), frameAnchor: "top-left", dy: -15, fontWeight: 600, ...options });
   // The value that a pointer is near to: it is told below the chart.
-  const near = (points, options, byX = false) => Plot.dot(points, (byX ? Plot.pointerX : Plot.pointer)({ r: 6, stroke: "currentColor", ...options }));
+  const near = (points, options, pointer = Plot.pointer) => Plot.dot(points, pointer({ r: 6, stroke: "currentColor", ...options }));
 
   // Small pictures side by side: where each variant stands.
   const grid = (variants, width) => {
@@ -120,7 +120,7 @@
             ...bar("credible", 9, 0.55),
             ...own.map((row) => Plot.dot([row], { y: "variant", x: "change", r: 5, symbol: symbol(row.variant), fill: color(row.variant), stroke: "var(--card)" })),
             heading([metric], { text: (name) => short(name, Math.floor(width / 7)), dx: -marginLeft }),
-            near(own, { x: "change", y: "variant", r: 8, maxRadius: 200 }),
+            near(own, { x: "change", y: "variant", r: 8 }, Plot.pointerY),
           ],
         });
       });
@@ -182,7 +182,7 @@
             : Plot.ruleY(planned.map(placed), { x1: "x1", x2: "x2", y: "count", stroke: "currentColor", strokeWidth: 2 }),
           Plot.ruleY([0]),
           isMany ? heading(titles, { fx, fy, text: ({ variant }) => short(variant, 26), dy: -14 }) : null,
-          isMany ? near(all, { fx, fy, x: "middle", y: "count" }) : near(days, { x: "middle", y: "count", r: 4 }, true),
+          isMany ? near(all, { fx, fy, x: "middle", y: "count" }) : near(days, { x: "middle", y: "count", r: 4 }, Plot.pointerX),
         ],
       });
     },
@@ -212,7 +212,7 @@
             text: (bar) => `${d3.format(bar.share < 0.1 ? ".2%" : ".1%")(bar.share)} (${shown(bar.count)}) ${short(bar.variant, width < 400 ? 8 : 14)}`,
           }),
           heading(steps, { fy: (step) => step, text: (step) => short(names.get(step), Math.floor(width / 8)) }),
-          near(bars, { fy: "step", x: "share", y: "variant", maxRadius: 200, r: 3 }),
+          near(bars, { fy: "step", x: "share", y: "variant", r: 3 }, Plot.pointerY),
         ],
       });
     },
