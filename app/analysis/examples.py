@@ -29,7 +29,7 @@ ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
         "multiple_testing": "none",
     },
     "leader": "test",
-    "conclusion": "test leads, being the best with a probability of 99.96 %: 0.15 against 0.1 of control (+50.0%). "
+    "conclusion": "test leads, being the best with a probability of 99.96%: 15.0% against 10.0% of control (+50.0%). "
     "The difference is significant (p = 0.026).",
     "variants": [
         {

@@ -129,7 +129,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
             multiple_testing=analysis.correction,
         ),
         leader=leader.sample.key if leader else None,
-        conclusion=conclude(analysis, lowest_leads=lowest_leads),
+        conclusion=conclude(analysis, is_share=metric_type == "funnel", lowest_leads=lowest_leads),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
     )

@@ -113,14 +113,9 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     counter = build_counter(database, materializer, project)
-    checker = DefinitionChecker(MetricQueryBuilder(database, project))
-    return PageService(
-        project,
-        counter,
-        SharedCounts(database, materializer, project),
-        checker,
-        build_launch_checklist(database, project),
-    )
+    queries = MetricQueryBuilder(database, project)
+    checker, checklist = DefinitionChecker(queries), build_launch_checklist(database, project)
+    return PageService(project, counter, SharedCounts(database, materializer, project), checker, checklist, queries)
 
 
 async def get_verdicts(request: Request, project: PageProjectDep) -> VerdictService:

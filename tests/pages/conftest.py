@@ -51,6 +51,7 @@ class Page:
     def text(self) -> str:
         """What people read, in one line."""
         visible = re.sub(r"<(script|style|title)\b.*?</\1>", " ", self.response.text, flags=re.S)
+        visible = re.sub(r"</?(code|bdi)\b[^>]*>", "", visible)  # inside of a sentence
         return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", visible)).split())
 
     @property

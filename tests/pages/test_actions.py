@@ -116,7 +116,7 @@ async def test_choice_against_the_recommendation_is_opposed_once(service: Servic
     opposed = await do(visitor, experiment, "ship", variant_key="control", conclusion_comment="Kept")
 
     assert opposed.status == 409
-    assert "The recommendation is another one: Ship it test" in opposed.text
+    assert "The recommendation is another one: Ship it: test" in opposed.text
     assert decision["summary"] in opposed.text
     assert "Kept" in opposed.text
     assert 'value="control" checked' in opposed.response.text

@@ -170,7 +170,7 @@ async def test_preview_shows_what_a_metric_counts_and_plans(service: Service, vi
     plan = {"metric_type": "funnel", "baseline": 0.1, "minimum_detectable_effect": 0.1, "relative": True}
     power = (await service.post("/experiments/power/", {**plan, "exposures_per_day": 10})).json()
     size = round(power["recommended_sample_size"])
-    assert "purchase : 15 events of 14 persons in the last 14 days" in page.text
+    assert "purchase: 15 events of 14 persons in the last 14 days" in page.text
     assert f"Planned: {size:,} persons" in page.text
     planned = re.findall(r'name="planned_size" value="([^"]*)"', page.response.text)
     experiment = await created(service, await submit(visitor, {**FILLED, "planned_size": planned[0]}))

@@ -95,7 +95,8 @@ async def test_trend_page_shows_means_per_person(service: Service, visitor: Visi
     page = await visitor.look(experiment)
 
     assert list(page.charts) == ["densities", "differences", "days", "exposures"]
-    assert "Where the mean per person probably lies" in page.text
+    assert "Target metric: Number of $pageview The number of $pageview, a mean over exposed persons" in page.text
+    assert "Events per person: what is probable" in page.text
     assert "test 120 60 0.5000" in page.text
     assert "p-value" in page.text or "high_p_value" in page.text or "low_win_probability" in page.text
 
@@ -105,7 +106,7 @@ async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts
 ) -> None:
     revenue = {"insight": "TRENDS", "events": [{"id": "order", "math": "sum", "math_property": "amount"}]}
     experiment = await service.create_experiment(filters={**revenue, "aggregation_group_type_index": 0})
-    groups = [{"$groups": {"company": f"{variant}-{n}"}} for variant in ("control", "test") for n in range(30)]
+    groups = [{"$groups": {"company": f"{variant}-{n}"}} for variant in ("control", "test") for n in range(100)]
     for company in groups:
         key = company["$groups"]["company"]
         answer = {"$feature_flag": "checkout", "$feature_flag_response": key.split("-")[0], **company}
@@ -115,8 +116,8 @@ async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts
 
     page = await visitor.look(experiment)
 
-    assert "Companies analyzed 60" in page.text
-    assert "Where the mean over companies probably lies" in page.text
+    assert "Companies analyzed 200" in page.text
+    assert "amount, mean over companies: what is probable" in page.text
     assert "no verdict not_comparable The metric is an amount, and not a count of events or companies" in page.text
     assert page.charts["exposures"]["unit"] == "companies"
 
@@ -169,7 +170,7 @@ async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen
 
     assert "exposure frozen" in text
     assert "A circuit breaker acted" in text
-    assert "Purchases of test decreased against control by more than the 0.1 tolerated" in text
+    assert "Purchases of test decreased against control by more than the 10% tolerated" in text
     assert "Only persons who were exposed already get a variant" in text
 
 

@@ -24,6 +24,14 @@ await page.locator("summary").first().focus();
 await page.keyboard.press("Enter");
 seen.table = await text(page, "details[open] table");
 
+// The values of a chart: by keyboard, and under the pointer.
+await page.locator(".densities .chart").focus();
+await page.keyboard.press("ArrowRight");
+await page.keyboard.press("ArrowRight");
+seen.told = await text(page, ".densities .readout");
+await page.locator(".funnel .chart svg").hover({ position: { x: 40, y: 40 } });
+seen.pointed = await text(page, ".funnel .readout");
+
 for (const [name, path] of Object.entries(task.experiments)) {
   if (name === "funnel") continue;
   await page.goto(task.address + path);

@@ -200,8 +200,8 @@ def test_several_variants_are_corrected_by_holm_within_their_metric_unless_told_
         [max(a, 2 * b), 2 * b, tests[2].p_value]
     )
     assert (of_several.correction, of_pair.correction, plain.correction) == ("holm", "none", "none")
-    assert "after Holm's correction)" in conclude(of_several)
-    assert "Holm" not in conclude(of_pair) + conclude(plain)
+    assert "after Holm's correction for 2 comparisons)" in conclude(of_several, is_share=True)
+    assert "Holm" not in conclude(of_pair, is_share=True) + conclude(plain, is_share=True)
 
 
 def test_control_is_baseline_in_any_order_of_variants() -> None:

@@ -29,6 +29,7 @@ from app.metrics.queries.scope import FLAG_RESPONSE, ExperimentScope, buckets, f
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
 from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE
+from app.metrics.queries.typed.wording import describe_typed
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -100,7 +101,7 @@ class HoldoutAnalyzer:
             experiments_left_out=_named([one for one in started if one not in counted]),
             persons=HoldoutPersonsRead(held_out=held_out, others=others, both=both),
             sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
-            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}, PERSONS),
+            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}),
         )
 
     async def _started(self, holdout: Holdout) -> list[Experiment]:
@@ -151,7 +152,10 @@ class HoldoutAnalyzer:
             typed = typed_fact_query(query, contacts, scope, ticks, rules)
         except ValidationFailed as refusal:
             return PlannedMetric(asked.metric, problem=refusal.detail)
-        return PlannedMetric(asked.metric, typed.kind, typed.fact_query, has_covariate=typed.has_covariate)
+        wording = describe_typed(query.metric, PERSONS)
+        return PlannedMetric(
+            asked.metric, typed.kind, typed.fact_query, has_covariate=typed.has_covariate, wording=wording
+        )
 
 
 async def _analyze(variants: Sequence[MetricVariant], config: AnalysisConfig) -> Analysis:

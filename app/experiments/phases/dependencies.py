@@ -10,7 +10,7 @@ from app.activity_log.dependencies import build_activity_log
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.changes import ExperimentChanges
-from app.experiments.counting.dependencies import build_counter
+from app.experiments.counting.dependencies import build_counter, build_scorecard_counter
 from app.experiments.existing_flags.dependencies import build_existing_flags
 from app.experiments.health.definition import DefinitionChecker
 from app.experiments.holdouts.dependencies import build_holdouts
@@ -20,7 +20,6 @@ from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.dependencies import build_results
 from app.experiments.saved_metrics.repository import SavedMetricRepository
-from app.experiments.scorecard.dependencies import build_scorecard_counter
 from app.experiments.service import NOTHING_PREPARED, Prepared
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.analysis.service import read_config
 from app.common.errors import ValidationFailed
+from app.common.number_texts import format_change, format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.automation.planning import metric_of
@@ -132,8 +133,9 @@ def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | 
         if (low > tolerated) if breaker.direction == "increase" else (high < -tolerated):
             exposed = int(sample.number_of_samples + baseline.number_of_samples)
             detail = (
-                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the {tolerated:.4g} "
-                f"tolerated: relative anytime interval {low:.4g} to {high:.4g}, {exposed} persons."
+                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the "
+                f"{format_chosen_share(tolerated)} tolerated: relative anytime interval {format_change(low)} to "
+                f"{format_change(high)}, {exposed:,} persons."
             )
             return Harm(baseline.key, sample.key, (low, high), exposed, detail)
     return None

@@ -14,6 +14,7 @@ from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
+from app.experiments.scorecard.metric_wording import MetricDescriber
 from app.experiments.scorecard.metrics import (
     DailyCounts,
     MetricType,
@@ -36,6 +37,7 @@ from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
+from app.metrics.queries.wording import MetricWording, name_filters
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -43,6 +45,7 @@ from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
 EXPOSURES = "exposures"
+_TARGET = "Target metric"  # the name of one that does not say what it counts
 # Without their counts an experiment has neither results nor health.
 NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
 _ADJUSTABLE = frozenset({"mean", "ratio"})
@@ -92,6 +95,7 @@ class CountedMetric:
     counts: DailyCounts | None
     problem: str = ""
     digest: str = ""  # of the query that was counted
+    wording: MetricWording | None = None  # None where it cannot be compared
     has_covariate: bool = False
 
     @property
@@ -259,9 +263,13 @@ class PlannedMetric:
     fact_query: FactQuery[Any] | None = None
     problem: str = ""
     has_covariate: bool = False
+    wording: MetricWording | None = None
 
     def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
         """Return the metric with the counts of its query, or with why there are none."""
+        return replace(self._counted(answer), wording=self.wording)
+
+    def _counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
@@ -301,6 +309,10 @@ class _MetricPlanner:
     def ticks(self) -> Ticks:
         return self.exposures.ticks
 
+    @property
+    def describer(self) -> MetricDescriber:
+        return MetricDescriber(self.queries, self.experiment, self.scope, self.exposures.query.unit)
+
     async def plan(self, metric: ExperimentMetric) -> PlannedMetric:
         """Return the query of a metric, or why it has none."""
         try:
@@ -319,14 +331,21 @@ class _MetricPlanner:
         query = await self.queries.typed(metric.typed, self.experiment)
         rules = self.queries.typed_rules(self.experiment)
         typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
-        return PlannedMetric(metric, typed.kind, typed.fact_query, has_covariate=typed.has_covariate)
+        return PlannedMetric(
+            metric,
+            typed.kind,
+            typed.fact_query,
+            has_covariate=typed.has_covariate,
+            wording=self.describer.typed(query),
+        )
 
     async def _funnel(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return PlannedMetric(metric, problem="The funnel has no steps.")
         progress = progress_fact_query(query, self.scope, self.ticks)
-        return PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
+        fact_query = attributed(progress, self.exposures.query, self.scope)
+        return PlannedMetric(metric, "funnel", fact_query, wording=self.describer.funnel(query, metric.filters))
 
     async def _trend(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -338,7 +357,8 @@ class _MetricPlanner:
             problem = f"{units} cannot be compared by {query.math}: use total, dau, sum or avg."
             return PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
-        return PlannedMetric(metric, metric_type_of(math), fact_query)
+        wording = self.describer.trend(query, math, metric.filters)
+        return PlannedMetric(metric, metric_type_of(math), fact_query, wording=wording)
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
@@ -351,7 +371,8 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     typed = [*own, *others, *saved]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
-        target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
+        of_target = experiment.filters or {}
+        target = ExperimentMetric(PRIMARY, name_filters(of_target) or _TARGET, MetricRole("primary", goal), of_target)
     else:
         links = experiment.saved_metrics_ids or ()
         leading = {link["id"] for link in links if link.get("metadata", {}).get("type") == "primary"}

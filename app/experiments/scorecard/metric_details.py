@@ -1,6 +1,7 @@
 """What is shown of a counted metric beside its analysis: what it measures, what was analyzed, caps and steps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from app.experiments.scorecard.counting import CountedMetric
 from app.experiments.scorecard.schemas import CappedRead
 from app.metrics.queries.typed.reading import parse_metric
 from app.metrics.queries.typed.schemas import RatioMetric
-from app.metrics.queries.typed.wording import describe_measure, name_steps
+from app.metrics.queries.typed.wording import name_steps
 from app.statistics.variants import (
     Covariate,
     FunnelVariant,
@@ -26,7 +27,7 @@ from app.statistics.variants import (
 Counts: TypeAlias = dict[str, str | int | float | None]
 
 
-def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) -> dict[str, Any]:
+def details_of(counted: CountedMetric, exposed: Mapping[str, int]) -> dict[str, Any]:
     """Return the fields of ``MetricAnalysisRead`` about what was counted.
 
     Parameters
@@ -36,6 +37,8 @@ def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) ->
     """
     keys = list(exposed)
     found: dict[str, Any] = {"counts": _write_counts(counted, keys)}
+    if counted.wording is not None:
+        found |= asdict(counted.wording)
     if counted.steps is not None:
         found["step_counts"] = dict(zip(keys, counted.steps, strict=True))
     if counted.metric.typed is None:
@@ -53,7 +56,6 @@ def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) ->
         **found,
         "uuid": metric.uuid,
         "metric_type": metric.metric_type,
-        "measure": describe_measure(metric, unit),
         "exposed": dict(exposed),
         "step_names": name_steps(metric),
     }

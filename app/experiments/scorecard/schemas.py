@@ -95,8 +95,13 @@ class MetricAnalysisRead(ResponseBody):
         examples=[""],
     )
     measure: str = Field(
-        default="", description="What the mean of a typed metric is, in words; else empty.", examples=[""]
+        default="",
+        description="What the mean of a variant is, in words; names stand in backticks. Empty where the metric cannot "
+        "be compared.",
+        examples=["share of persons with `visit` who went on to `purchase` within 14 days"],
     )
+    mean_name: str = Field(default="", description="The same in a few words.", examples=["conversion rate"])
+    sum_name: str = Field(default="", description="What `sum` of a variant is.", examples=["converted"])
     exposed: dict[str, int] | None = Field(
         default=None,
         description="Of a typed metric: the persons who were exposed to each variant. `number_of_samples` are those of "
@@ -226,7 +231,11 @@ class DecisionRead(ResponseBody):
         description="Always the variant to serve to everyone; null while the split itself is to be served.",
         examples=["test"],
     )
-    summary: str = Field(description="The result, its certainty and the recommendation in words.")
+    title: str = Field(description="The recommendation as a heading.", examples=["Ship it: test"])
+    summary: str = Field(
+        description="The result, its certainty and the recommendation in words; where the verdict of 2022 in `results` "
+        "differs, also why."
+    )
     rule: DecisionRuleRead
     reasons: list[ReasonRead]
     progress: ProgressRead

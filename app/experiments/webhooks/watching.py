@@ -170,7 +170,7 @@ class EvidenceWatch:
         analyses = await asyncio.to_thread(
             scorecard.analyze, read_config(ExperimentStatsConfig.model_validate(experiment.stats_config))
         )
-        decision = await decide_on(experiment, scorecard, analyses)
+        decision = await decide_on(experiment, scorecard, analyses, counted.verdict().results)
         criteria = DecisionCriteria.model_validate(experiment.decision_criteria or {})
         is_early = decision.progress.runtime_days < criteria.minimum_runtime_days
         decided = _decision(decision, is_early=is_early)

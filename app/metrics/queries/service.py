@@ -82,6 +82,11 @@ class MetricQueryBuilder:
         self._cohorts = CohortReferences(database, project.id)
         self._test_accounts, self._problem = _read_test_accounts(project.test_account_filters)
 
+    @property
+    def knows_test_accounts(self) -> bool:
+        """Whether the project says which events are of test accounts."""
+        return self._test_accounts != NO_FILTER
+
     def scope(self, experiment: Experiment) -> ExperimentScope:
         """Return what all metrics of an experiment share, as of now.
 
@@ -193,14 +198,14 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
-        unit, holdouts = await self._unit(scope), scope.holdouts
+        unit, holdouts = await self.unit(scope), scope.holdouts
         return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, holdouts=holdouts)
 
     async def exposures_to_attribute_by(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery | None:
         """Return the exposures that tell the variant of events; None where events tell it themselves."""
         return await self.exposures(experiment, scope) if scope.attributed_by == "exposure" else None
 
-    async def _unit(self, scope: ExperimentScope) -> str:
+    async def unit(self, scope: ExperimentScope) -> str:
         """Return the name of an experiment's units, in the plural."""
         if scope.group_type_index is None:
             return PERSONS
@@ -237,7 +242,7 @@ class MetricQueryBuilder:
             name,
             variant_property,
             leaves_out,
-            unit=await self._unit(scope),
+            unit=await self.unit(scope),
             handling=criteria.multiple_variant_handling,
             activation=activation,
             holdouts=scope.holdouts,

@@ -8,7 +8,7 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.phases.checklist import LaunchChecklist
-from app.experiments.scorecard.decision_table import TITLES, Recommendation
+from app.experiments.scorecard.decision_table import Recommendation
 from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.scorecard.service import ScorecardService
 
@@ -66,10 +66,7 @@ class Objections:
             is_at_odds = decision.recommendation in _AT_ODDS[name]
         if not is_at_odds:
             return None
-        title = TITLES[decision.recommendation]
-        if decision.variant_key:
-            title += f" {decision.variant_key}"
-        return Objection(f"The recommendation is another one: {title}", [decision.summary])
+        return Objection(f"The recommendation is another one: {decision.title}", [decision.summary])
 
     async def _of_the_checklist(self, experiment: Experiment) -> Objection | None:
         missing = [one for one in await self._checklists.of(experiment) if one.state == "missing"]

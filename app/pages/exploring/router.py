@@ -18,7 +18,7 @@ from app.experiments.scorecard.schemas import MetricAnalysisRead
 from app.flags.filters import variant_keys
 from app.http.dependencies import get_database
 from app.metrics.queries.breakdown import BREAKDOWN_TYPES, BROKEN_DOWN_BY
-from app.pages import figures, formatting
+from app.pages import formatting, metric_texts
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import PageExperimentDep, VisitDep, limit_page_time
 from app.pages.exploring.lines import HEIGHT, WIDTH, draw, points_of
@@ -43,7 +43,7 @@ async def explore_experiment(request: Request, visit: VisitDep, experiment: Page
         "levels": LEVELS,
         "types": BREAKDOWN_TYPES,
         "ways": BROKEN_DOWN_BY,
-        "colors": {key: place % 8 for place, key in enumerate(keys)},
+        "colors": {key: place for place, key in enumerate(keys)},
         "asked": {name: request.query_params.get(name, "") for name in ("breakdown", "of", "by")},
         "size": (WIDTH, HEIGHT),
         "problem": look.problem,
@@ -95,7 +95,7 @@ def _writer(metric: MetricAnalysisRead, *, is_absolute: bool) -> Callable[[float
     """Return what writes a difference: a change in percent, or an amount in the metric's unit with its sign."""
     if not is_absolute:
         return formatting.format_change
-    is_share = metric.analysis is not None and figures.is_conversion_rate(metric.analysis)
+    is_share = metric.analysis is not None and metric_texts.is_conversion_rate(metric.analysis)
 
     def write(value: float | None) -> str:
         text = f"{formatting.format_number(None if value is None else 100 * value)} points" if is_share else ""

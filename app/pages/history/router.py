@@ -92,7 +92,7 @@ async def show_snapshot(
         timezone=ZoneInfo(visit.project.timezone),
         snapshot=snapshot,
         content=content,
-        colors={key: place % 8 for place, key in enumerate(variants)},
+        colors={key: place for place, key in enumerate(variants)},
     )
 
 

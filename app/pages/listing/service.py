@@ -19,7 +19,7 @@ class ListedVerdict:
     """The recommendation for an experiment of a list. Without one, ``problem`` says why."""
 
     recommendation: Recommendation | None
-    variant_key: str | None = None
+    title: str = ""
     days_left: int | None = None
     problem: str = ""
 
@@ -49,7 +49,9 @@ class VerdictService:
                         found[experiment.id] = ListedVerdict(None, problem=refusal.detail)
                         continue
                     found[experiment.id] = ListedVerdict(
-                        decision.recommendation, decision.variant_key, decision.progress.estimated_days_left
+                        decision.recommendation,
+                        decision.title,
+                        decision.progress.estimated_days_left,
                     )
         except TimeoutError:
             pass

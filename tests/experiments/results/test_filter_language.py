@@ -191,7 +191,7 @@ async def test_stored_condition_that_is_not_understood_matches_no_one_and_health
     [finding] = [finding for finding in health["findings"] if finding["code"] == "FILTER_NOT_UNDERSTOOD"]
     assert [problem.partition(":")[0] for problem in finding["evidence"]["problems"]] == [
         "release condition 1 of the flag",
-        "the metric 'Checkout button'",
+        "the metric 'Number of paid'",
         "the metric 'by action'",
     ]
 
