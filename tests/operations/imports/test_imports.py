@@ -150,7 +150,15 @@ async def test_the_page_takes_a_file_and_shows_what_became_of_it(
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize("content", [b"", b"--b\r\n\r\n", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"--b\r\n\r\n",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\n" + b"x" * 1_000_000,
+    ],
+)
 async def test_a_form_without_a_file_is_refused(
     service: Service, runner: ImportRunner, visitor: Visitor, content: bytes
 ) -> None:
