@@ -147,7 +147,7 @@ def _members(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[st
 def _listed(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
     """Yield the files of an archive."""
     try:
-        archive = stack.enter_context(zipfile.ZipFile(_InPieces(name, source)))  # type: ignore[arg-type]  # the part of a stream that is used
+        archive = stack.enter_context(zipfile.ZipFile(_InPieces(name, source)))
     except NotImplementedError as error:
         raise FileRefused(f"{name}: is an archive of a kind that is not read ({error})") from error
     for member in archive.infolist():
