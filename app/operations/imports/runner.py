@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 from app.accounts.projects.repository import AccountRepository
+from app.common import limits
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import FileImport, Project, utc_now
@@ -86,7 +87,11 @@ class ImportRunner:
             await asyncio.wait(tasks)
 
     async def resume(self) -> None:
-        """Start what is to go on and is not under way here; another process keeps what it has claimed."""
+        """Start what is to go on and is not under way here; another process keeps what it has claimed.
+
+        What nothing goes on with is removed.
+        """
+        await asyncio.to_thread(self.uploads.remove_abandoned)
         async with self._database.read() as session:
             found = await running_imports(session)
         for project_id, import_id in found:
@@ -142,6 +147,7 @@ class ImportRunner:
             format=file.recognized.format,
             time_offset=one.time_offset,
             refused_folder=self.uploads.directory,
+            refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
         )
         run = ImportRun(self._database, project, options, report)
