@@ -113,11 +113,16 @@ class ImportRunner:
             await asyncio.wait(list(self._tasks.values()))
 
     async def _work(self, project_id: int, import_id: int) -> None:
-        async with self._database.read() as session:
-            one = await FileImportRepository(session, project_id).find(import_id)
-            project = await AccountRepository(session).find_project(project_id)
-        if one is None or project is None:
-            return
+        try:
+            async with self._database.read() as session:
+                one = await FileImportRepository(session, project_id).find(import_id)
+                project = await AccountRepository(session).find_project(project_id)
+            if one is not None and project is not None:
+                await self._go_on(project, one)
+        except DATABASE_ERRORS:  # it goes on when the next look finds it
+            logger.exception("import %d of project %d stopped", import_id, project_id)
+
+    async def _go_on(self, project: Project, one: FileImport) -> None:
         try:
             with self.uploads.claim(one.stored_as) as is_ours:
                 if is_ours:
@@ -125,10 +130,10 @@ class ImportRunner:
         except FileNotFoundError:
             if one.updated_at < utc_now() - _GRACE:
                 await self._finish(one, "failed", "The uploaded file is gone.")
-        except DATABASE_ERRORS:  # it goes on when the next look finds it
-            logger.exception("import %d of project %d stopped", import_id, project_id)
+        except DATABASE_ERRORS:
+            raise
         except Exception as error:
-            logger.exception("import %d of project %d failed", import_id, project_id)
+            logger.exception("import %d of project %d failed", one.id, project.id)
             await self._finish(one, "failed", f"The import failed: {type(error).__name__}.")
 
     async def _import(self, project: Project, one: FileImport) -> None:
