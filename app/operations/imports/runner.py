@@ -89,7 +89,7 @@ class ImportRunner:
     async def resume(self) -> None:
         """Start what is to go on and is not under way here; another process keeps what it has claimed.
 
-        What nothing goes on with is removed.
+        What is left of abandoned uploads is removed.
         """
         await asyncio.to_thread(self.uploads.remove_abandoned)
         async with self._database.read() as session:

@@ -138,7 +138,7 @@ def test_an_archive_is_refused_before_its_list_of_files_fills_the_memory(tmp_pat
         archive.writestr("a", TEXT)
     content = path.read_bytes()
     start, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
-    members = content[start:end] * 25_000
+    members = content[start:end] * 200_000
     ending = bytearray(content[end:])
     ending[12:16] = len(members).to_bytes(4, "little")
     path.write_bytes(content[:start] + members + ending)
