@@ -27,6 +27,7 @@ _LARGEST_RATIO: Final = 500
 _UNSUSPICIOUS_BYTES: Final = 256 * MIB
 _ZSTD_BYTES: Final = 1024  # which become at most 32 MiB
 _MEMBER_LIST_BYTES: Final = 8 * MIB  # of an archive: a member takes 47 bytes there or more, and 300 in memory
+_PARQUET_ROWS: Final = 16  # in memory at a time: a value that is stored once may be in all of them
 _GZIP, _ZSTD, _ZIP, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PAR1"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _ENCRYPTED: Final = 0x1
@@ -244,14 +245,14 @@ class _ZstdStream(io.RawIOBase):
 
 
 class _JsonOfParquet:
-    """A Parquet file as a stream of JSON lines, one row group in memory at a time."""
+    """A Parquet file as a stream of JSON lines, a few rows in memory at a time."""
 
     def __init__(self, library: Any, name: str) -> None:  # noqa: ANN401  # a module without types
         if name == STANDARD_INPUT:
             raise FileRefused("-: Parquet is read from a file, not from the standard input")
         encode = importlib.import_module("msgspec").json.encode
         try:
-            batches = library.ParquetFile(name).iter_batches(batch_size=1_000)
+            batches = library.ParquetFile(name).iter_batches(batch_size=_PARQUET_ROWS)
         except ValueError as error:  # of which the library's own errors are
             raise FileRefused(f"{name}: is damaged or incomplete ({error})") from error
         self._lines: Iterator[bytes] = (encode(row) + b"\n" for batch in batches for row in batch.to_pylist())

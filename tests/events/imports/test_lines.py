@@ -1,6 +1,7 @@
 """Files however they are compressed, and files that are broken or hostile."""
 
 import gzip
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -158,3 +159,18 @@ def test_damaged_texts_of_parquet_are_refused_by_line(tmp_path: Path, text: byte
 
     with pytest.raises(FileRefused, match="line 1: "):
         lines_of(path)
+
+
+def test_a_value_that_parquet_stores_once_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pyarrow.table({"event": pyarrow.array(["x" * 50_000] * 1_000)}), path, compression="zstd")
+
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in LineReader(str(path)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert count == 1_000
+    assert peak < 8_000_000
