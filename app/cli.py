@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import datetime as dt
 import importlib.util
-import json
 import math
 import os
 import sys
-import zoneinfo
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -20,7 +18,6 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn
 
 from app import VERSION
-from app.accounts.auth.scopes import EVERYTHING
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.service import AccountService
 from app.common.errors import AppError, NotFound
@@ -32,7 +29,7 @@ from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
 from app.operations import preflight, server
-from app.operations.account_commands import add_account_commands, check_email, print_keys
+from app.operations.account_commands import add_account_commands
 from app.operations.demo import run as run_demo
 from app.operations.doctor.command import print_findings
 from app.operations.gc_tuning import raise_gc_threshold
@@ -43,7 +40,6 @@ from app.operations.mcp import command as mcp_command
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import ImportFormat, import_files, prefer_the_database
 from app.operations.transfer.wiring import experiment_services, export_of
-from app.pages.credentials import PREFIX
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
@@ -63,9 +59,6 @@ console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
-
-Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
-Join = Annotated[bool, typer.Option("--join", help="Make the user a member of an existing organization.")]
 
 
 def main() -> None:
@@ -164,100 +157,6 @@ def prune(
             )
 
     _with_database(remove)
-
-
-@project_app.command("create")
-def create_project(
-    name: Annotated[str, typer.Option(help="Name of the project.")],
-    email: Email,
-    organization: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the organization: a new one, or one that the user is a member of. By default the one that the"
-            " user joined first, or a new one with the project's name."
-        ),
-    ] = None,
-    join: Join = False,  # noqa: FBT002  # a flag of the command line
-    timezone: Annotated[str, typer.Option(help="Time zone of the days in results.")] = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002  # a flag of the command line
-) -> None:
-    """Create a project, with its organization and user if missing.
-
-    Prints a new personal API key, which is shown once.
-    """
-    if timezone not in zoneinfo.available_timezones():
-        raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
-
-    check_email(email)
-
-    async def create(accounts: AccountService) -> dict[str, object]:
-        made = await accounts.set_up_project(
-            name=name, email=email, organization_name=organization, timezone=timezone, joins=join
-        )
-        return {
-            "project_id": made.project.id,
-            "project_token": made.project.api_token,
-            "personal_api_key": made.personal_api_key,
-            "user_email": made.user.email,
-            "organization": made.project.organization.name,
-        }
-
-    created = _with_accounts(create)
-    if as_json:
-        sys.stdout.write(json.dumps(created) + "\n")
-        return
-    for label, value in created.items():
-        console.print(f"{label:17} {value}", highlight=False)
-
-
-@key_app.command("create")
-def create_key(
-    email: Email,
-    label: Annotated[str, typer.Option(help="A name for the key.")] = "Command line",
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(help="A scope of the key, such as experiment:read. Repeatable; all scopes if not given."),
-    ] = None,
-) -> None:
-    """Create a personal API key and print it. It is shown once."""
-
-    async def create(accounts: AccountService) -> str:
-        return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]
-
-    sys.stdout.write(_with_accounts(create) + "\n")
-
-
-@key_app.command("list")
-def list_keys(email: Email) -> None:
-    """List the keys of a user. Their values are not stored."""
-    print_keys(_with_accounts(lambda accounts: accounts.list_keys(email)))
-
-
-@key_app.command("revoke")
-def revoke_key(key_id: Annotated[int, typer.Argument(help="The id of the key, from `abacus key list`.")]) -> None:
-    """Revoke a key. It stops working at once."""
-    _with_accounts(lambda accounts: accounts.revoke_key(key_id))
-    console.print(f"Revoked key {key_id}.")
-
-
-@user_app.command("deactivate")
-def deactivate_user(email: Email) -> None:
-    """Deactivate a user. Their keys stop working; everything that they created stays."""
-    _with_accounts(lambda accounts: accounts.deactivate_user(email))
-    console.print(f"Deactivated {email}.")
-
-
-@user_app.command("sign-in-link")
-def create_sign_in_link(
-    email: Email,
-    url: Annotated[
-        str | None, typer.Option(help="The address that people use; ABACUS_PUBLIC_URL by default, else the local one.")
-    ] = None,
-) -> None:
-    """Print a link that signs a user in to the pages once. It works for an hour, and may do everything."""
-    address = url or str(Settings.from_environment().public_url or "http://127.0.0.1:8000")
-    token = _with_accounts(lambda accounts: accounts.create_sign_in_link(email))
-    sys.stdout.write(f"{address.rstrip('/')}{PREFIX}/sign-in/?link={token}\n")
 
 
 @person_app.command("delete")

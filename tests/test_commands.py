@@ -83,6 +83,14 @@ def test_accounts_are_listed_in_full(environment: dict[str, str], project: dict[
     assert "There is no user" in refused(environment, "user", "activate", "--email", "eve@example.com")
 
 
+def test_names_are_printed_as_they_are(environment: dict[str, str]) -> None:
+    name = "[/b] [red]" + "x" * 200
+    made = abacus(environment, "project", "create", "--name", name, "--email", "ann@example.com")
+
+    assert f"organization      {name}\n" in made
+    assert name in abacus(environment, "project", "list")
+
+
 async def test_secrets_are_replaced_and_the_old_ones_stop_working(
     environment: dict[str, str], service: Service
 ) -> None:

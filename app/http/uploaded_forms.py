@@ -11,6 +11,7 @@ from app.common.errors import ParseError, UnsupportedMediaType
 from app.http.forms import MULTIPART
 
 _LONGEST_HEADER: Final = 4096
+_MOST_BEFORE: Final = 256 * 1024  # bytes of other fields, which come before the file
 
 
 class UploadedFile:
@@ -51,8 +52,11 @@ class UploadedFile:
             found = cls(pieces, options[b"boundary"])
         except FormParserError as error:
             raise ParseError(f"Multipart form parse error - {error}") from error
+        before = 0
         while not found._has_begun:
-            await found._feed()
+            if before > _MOST_BEFORE:
+                raise ParseError("The form holds too much before its file.")
+            before += await found._feed()
         return found
 
     async def content(self) -> AsyncIterator[bytes]:
@@ -63,7 +67,8 @@ class UploadedFile:
                 return
             await self._feed()
 
-    async def _feed(self) -> None:
+    async def _feed(self) -> int:
+        """Read more of the form; return the number of bytes."""
         piece = await anext(self._pieces, None)
         if piece is None:
             raise ParseError("The form ends without a file." if not self._has_begun else "The form ended early.")
@@ -71,6 +76,7 @@ class UploadedFile:
             self._parser.write(piece)
         except FormParserError as error:
             raise ParseError(f"Multipart form parse error - {error}") from error
+        return len(piece)
 
     def _add(self, place: int, data: bytes) -> None:
         self._header[place].extend(data)

@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
+from app.common.timestamps import is_in_range
 from app.properties.dates import ParsedDate, RelativeDate, parse_filter_date
 
 ALL: Final = "all"
@@ -60,9 +61,12 @@ def _read(
             attr=name,
         )
     try:
-        return (found if found.tzinfo else found.replace(tzinfo=timezone)).astimezone(dt.UTC)
+        at = (found if found.tzinfo else found.replace(tzinfo=timezone)).astimezone(dt.UTC)
     except OverflowError as error:
         raise ValidationFailed(f"{name} is out of range", attr=name) from error
+    if not is_in_range(at):
+        raise ValidationFailed(f"{name} is out of range", attr=name)
+    return at
 
 
 def _relative(

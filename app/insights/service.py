@@ -1,13 +1,12 @@
 """Insights of one project: filters -> queries -> facts -> counts -> bodies."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.common import limits
 from app.common.errors import ValidationFailed
-from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.models import Project, utc_now
@@ -20,12 +19,10 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import NO_ACTOR
-from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.queries.breakdown import PersonKeys
 from app.metrics.queries.insights import ValueBreakdown, funnel_insight, trend_insight
 from app.metrics.queries.scope import ExperimentScope, buckets
 from app.metrics.queries.service import MetricQueryBuilder
-from app.people.persons.service import PersonFilterService
 
 
 class _ValuesOfEvents:
@@ -44,24 +41,14 @@ class _ValuesOfEvents:
 
 
 class _ValuesOfPersons:
-    """The values of a property of persons, as they are today, numbered here."""
+    """The values of a property of persons, as they are today, by numbers."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self.person_keys: dict[int, int] = {}
-
-    async def read(self, database: Database, project_id: int, name: str) -> None:
-        slices = TimeSlices()
-        async with database.snapshot() as session:  # rows are streamed, which needs a transaction
-            async for person_id, text in PersonFilterService(session, project_id).values(name):
-                number = self._numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(self._numbers) + 1)
-                self.person_keys[person_id] = number
-                if slices.are_over():
-                    await slices.pause()
+    def __init__(self, known: Mapping[int, str], person_keys: PersonKeys) -> None:
+        self._known = known
+        self.person_keys = person_keys
 
     async def texts(self, keys: Sequence[int]) -> list[str]:
-        known = {number: text for text, number in self._numbers.items()}
-        return [known.get(key, NO_VALUE) for key in keys]
+        return [self._known.get(key, NO_VALUE) for key in keys]
 
 
 @contextlib.contextmanager
@@ -155,6 +142,4 @@ class InsightService:
     async def _values(self, breakdown: ValueBreakdown | None) -> _ValuesOfEvents | _ValuesOfPersons:
         if breakdown is None or breakdown.type == "event":
             return _ValuesOfEvents(self._database, self._project.id)
-        values = _ValuesOfPersons()
-        await values.read(self._database, self._project.id, breakdown.property)
-        return values
+        return _ValuesOfPersons(*await self._facts.values_of_persons(breakdown.property))

@@ -1,11 +1,14 @@
 """Trends and funnels without an experiment, in the shapes of 2022."""
 
+import contextlib
 import datetime as dt
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import select, update
 
 from app.common import limits
@@ -15,6 +18,7 @@ from app.db.models import Series
 from app.insights.dates import read_end, read_start
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
+from app.people.persons.repository import PersonRepository
 from tests.support.service import Json, Service, event
 
 NOVEMBER: Json = {"date_from": "2022-11-01", "date_to": "2022-11-03"}
@@ -235,6 +239,9 @@ REFUSED: list[tuple[Json, str | None]] = [
     ({"date_from": "yesterday"}, "date_from"),
     ({"date_to": "2022-10-31"}, "date_from"),
     ({"date_from": 7}, "date_from"),
+    ({"date_from": "0001-01-01"}, "date_from"),
+    ({"date_from": "-2025yStart"}, "date_from"),
+    ({"date_to": "9999-12-31"}, "date_to"),
     ({"properties": [{"key": "a", "operator": "like", "value": 1}]}, "properties"),
     ({"properties": "{"}, "properties"),
     ({"events": "{"}, None),
@@ -326,3 +333,26 @@ def test_other_texts_are_no_dates(text: str) -> None:
     east, now = ZoneInfo("Pacific/Auckland"), dt.datetime(2022, 11, 15, tzinfo=dt.UTC)
     with pytest.raises(ValidationFailed):
         read_start(text, now, east) if text != "9999-12-31" else read_end(text, now, ZoneInfo("America/New_York"))
+
+
+async def test_persons_are_read_in_a_slot_that_projects_share(
+    service: Service, application: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    read = PersonRepository.properties
+
+    def counted(repository: PersonRepository) -> AsyncIterator[tuple[int, str]]:
+        nonlocal reads
+        reads += 1
+        return read(repository)
+
+    monkeypatch.setattr(PersonRepository, "properties", counted)
+    state = application.state
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"results_timeout": 0.05}))
+    asked = {"events": [VISITS], **NOVEMBER, "breakdown": "plan", "breakdown_type": "person"}
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(state.database.aggregation_slots.free - 1):  # all that one project may have
+            await held.enter_async_context(state.database.aggregation_slots.slot(service.project_id))
+        waited = await service.post("/insights/trend/", asked)
+
+    assert (waited.status_code, reads) == (503, 0)

@@ -10,7 +10,7 @@ from app.http.dependencies import get_database
 
 
 async def get_definitions(request: Request, project: ProjectDep) -> DefinitionService:
-    return DefinitionService(get_database(request), project.id)
+    return DefinitionService(get_database(request), project.id, request.app.state.materializer.shared)
 
 
 DefinitionsDep = Annotated[DefinitionService, Depends(get_definitions)]

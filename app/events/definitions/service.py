@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.common import limits
 from app.common.errors import NotFound
+from app.common.single_flight import SingleFlight
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import EventDefinition, PropertyDefinition, utc_now
@@ -19,11 +20,12 @@ _EVENTS_AT_A_TIME = 20_000
 
 
 class DefinitionService:
-    """It opens short transactions of its own."""
+    """It opens short transactions of its own. Requests that list names at once share the look through events."""
 
-    def __init__(self, database: Database, project_id: int) -> None:
+    def __init__(self, database: Database, project_id: int, shared: SingleFlight | None = None) -> None:
         self._database = database
         self._project_id = project_id
+        self._shared = shared or SingleFlight()
 
     async def steps(self) -> AsyncIterator[None]:
         """Look through the events that came since, and pause after each batch. It can be interrupted and repeated."""
@@ -33,6 +35,9 @@ class DefinitionService:
 
     async def catch_up(self, seconds: float) -> None:
         """Look through the events that came since, for some seconds."""
+        await self._shared.result(("definitions", self._project_id), lambda: self._catch_up(seconds))
+
+    async def _catch_up(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
         async for _ in self.steps():
             if time.monotonic() >= ends_at:

@@ -99,11 +99,12 @@ class SourceFile:
 class RefusedLines:
     """The file beside a source to which its refused lines go, with the reasons."""
 
-    def __init__(self, source: SourceFile, folder: Path | None) -> None:
+    def __init__(self, source: SourceFile, folder: Path | None, most_bytes: int | None = None) -> None:
         name = "stdin" if source.name == STANDARD_INPUT else Path(source.name).name
         beside = Path() if source.name == STANDARD_INPUT else Path(source.name).parent
         self.path = (folder or beside) / f"{name}.refused.ndjson"
         self._after = source.position
+        self._most_bytes = most_bytes
 
     def begin(self) -> None:
         """Keep the lines of an earlier run that are not read again; without any there is no file."""
@@ -117,6 +118,12 @@ class RefusedLines:
             self.path.unlink(missing_ok=True)
 
     def add(self, lines: Sequence[RefusedLine]) -> None:
-        if lines:
-            with self.path.open("a", encoding="utf-8") as target:
-                target.writelines(json.dumps(line._asdict(), ensure_ascii=False) + "\n" for line in lines)
+        """Add lines, as long as there is room."""
+        if not lines:
+            return
+        with self.path.open("ab") as target:
+            for line in lines:
+                written = json.dumps(line._asdict(), ensure_ascii=False).encode() + b"\n"
+                if self._most_bytes is not None and target.tell() + len(written) > self._most_bytes:
+                    return
+                target.write(written)

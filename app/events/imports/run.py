@@ -35,13 +35,15 @@ Report = Callable[[SourceFile, float | None], None]  # takes the share of the fi
 class ImportOptions:
     """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel.
 
-    Where requests are served meanwhile, ``batch_events`` are few, so that none waits long.
+    Where requests are served meanwhile, ``batch_events`` are few, so that none waits long. Of refused lines
+    at most ``refused_bytes`` are kept.
     """
 
     format: Format | None = None
     time_offset: int = 0
     is_dry_run: bool = False
     refused_folder: Path | None = None
+    refused_bytes: int | None = None
     batch_events: int | None = None
 
 
@@ -103,7 +105,7 @@ class ImportRun:
 
     async def _read(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
         """Read a file, and store the persons of a batch while the events of the one before it are stored."""
-        refused = RefusedLines(file, self._options.refused_folder)
+        refused = RefusedLines(file, self._options.refused_folder, self._options.refused_bytes)
         if not self._options.is_dry_run:
             refused.begin()
         if file.recognized.kind == "persons":

@@ -2,7 +2,8 @@
 
 from typing import Final, TypeAlias
 
-Exposure: TypeAlias = tuple[int, str, str, bool | str]  # project, distinct id, flag, value
+# Project, distinct id, flag, value, and the groups that the event belongs to.
+Exposure: TypeAlias = tuple[int, str, str, bool | str, frozenset[tuple[str, str]]]
 
 _MOST_KEPT: Final = 50_000
 

@@ -19,6 +19,7 @@ from app.flags.evaluation.decoding import MAX_DISTINCT_ID_CHARACTERS, FlagsReque
 from app.flags.evaluation.dependencies import evaluation_of
 from app.http.conditional_requests import entity_tag, is_known
 from app.http.request_body import read_bytes
+from app.people.groups.decoding import MAX_CHARACTERS
 from app.sdk.requests import read_query, run_in_thread_if_large
 
 router = APIRouter(tags=["Flags for SDKs"])
@@ -117,7 +118,8 @@ async def _track(
     """Store the event by which SDKs report that they evaluated a flag, unless it was stored lately."""
     [key] = query.flag_keys or ()
     recent: RecentExposures = request.app.state.recent_exposures
-    exposure = (project.project_id, distinct_id, key, value)
+    sent = {name: query.groups.get(name, "")[:MAX_CHARACTERS] for name in project.group_types.values()}
+    exposure = (project.project_id, distinct_id, key, value, frozenset(sent.items()))
     if recent.holds(exposure):
         return
     properties: dict[str, Any] = {"$feature_flag": key, "$feature_flag_response": value, "$lib": "ofrep"}

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
-from app.common.time_slices import TimeSlices
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
@@ -23,10 +22,8 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import NO_ACTOR
-from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.queries.breakdown import Breakdown, breakdown_fact_query
 from app.metrics.queries.parsing import read_insight
-from app.people.persons.service import PersonFilterService
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sample_ratio import MISMATCH_LEVEL, SampleRatio, check_sample_ratio
@@ -114,15 +111,7 @@ class BreakdownService:
                 "of the event.",
                 attr="breakdown_type",
             )
-        numbers: dict[str, int] = {}
-        keys: dict[int, int] = {}
-        slices = TimeSlices()
-        async with self._database.snapshot() as session:  # rows are streamed, which needs a transaction
-            async for person_id, text in PersonFilterService(session, self._project_id).values(breakdown.property):
-                keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
-                if slices.are_over():
-                    await slices.pause()
-        return {number: text for text, number in numbers.items()}, keys
+        return await self._facts.values_of_persons(breakdown.property)
 
     async def _with_texts(
         self, counts: BreakdownCounts, query: FactQuery[Any]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from app.common import limits
+from app.common.fair_slots import FairSlots
 from app.db.database import Database
 from app.db.models import WebhookDelivery, utc_now
 from app.experiments.webhooks.repository import OUTBOX, DeliveryQueue, DueDelivery
@@ -27,7 +28,7 @@ _REMOVED_AT_A_TIME: Final = 1_000
 
 
 class Deliverer:
-    """Makes the attempts that are due, each webhook one after the other, and several webhooks at a time.
+    """Makes the attempts that are due, each webhook one after the other, and several webhooks at a time, in fair turns.
 
     A delivery is claimed in a short transaction and sent after it, so no connection waits for a receiver; several
     processes share the work. A receiver that does not answer holds one place for ``limits.WEBHOOK_SECONDS``.
@@ -38,7 +39,8 @@ class Deliverer:
         self._sender = sender
         self._clock = clock
         self._wake = asyncio.Event()
-        self._running: dict[int, asyncio.Task[None]] = {}  # by webhook
+        self._running: dict[tuple[int, int], asyncio.Task[None]] = {}  # by webhook and project
+        self._tests = FairSlots(limits.WEBHOOKS_AT_A_TIME.value)
         self._cleaned_at = 0.0
         database.on_commit(self._handle_commit)
 
@@ -75,19 +77,20 @@ class Deliverer:
         places = limits.WEBHOOKS_AT_A_TIME.value - len(self._running)
         now = self._clock()
         async with self._database.read() as session:
-            due = await DeliveryQueue(session).due(now, self._running.keys(), places) if places > 0 else ()
+            due = await DeliveryQueue(session).due(now, dict(self._running.keys()), places) if places > 0 else ()
         if not due:
             return 0
         async with self._database.write() as session:
             claimed = await DeliveryQueue(session).claim(due, now, now + _CLAIM)
         for one in claimed:
             task = asyncio.create_task(self._attempt(one))
-            self._running[one.delivery.webhook_id] = task
-            task.add_done_callback(functools.partial(self._end, one.delivery.webhook_id))
+            place = one.delivery.webhook_id, one.project_id
+            self._running[place] = task
+            task.add_done_callback(functools.partial(self._end, place))
         return len(claimed)
 
-    def _end(self, webhook_id: int, _task: asyncio.Task[None]) -> None:
-        del self._running[webhook_id]
+    def _end(self, place: tuple[int, int], _task: asyncio.Task[None]) -> None:
+        del self._running[place]
         self._wake.set()
 
     async def _attempt(self, due: DueDelivery) -> None:
@@ -107,10 +110,12 @@ class Deliverer:
             delivery.next_attempt_at = None
         await self._record(delivery, outcome, now)
 
-    async def try_once(self, delivery: WebhookDelivery, url: str, secret: str) -> WebhookDelivery:
+    async def try_once(self, due: DueDelivery) -> WebhookDelivery:
         """Send a delivery that nobody else sends, without another attempt, and return it as it was recorded."""
-        await self._record(delivery, await self._send(DueDelivery(delivery, url, secret)), self._clock())
-        return delivery
+        async with self._tests.slot(due.project_id):
+            outcome = await self._send(due)
+        await self._record(due.delivery, outcome, self._clock())
+        return due.delivery
 
     async def _send(self, due: DueDelivery) -> Outcome:
         delivery = due.delivery

@@ -1,10 +1,11 @@
 """Webhooks, their outbox and what receivers know, in the database."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from sqlalchemy import CursorResult, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
@@ -97,6 +98,7 @@ class DueDelivery(NamedTuple):
     """A delivery with what its receiver needs."""
 
     delivery: WebhookDelivery
+    project_id: int
     url: str
     secret: str
 
@@ -107,14 +109,22 @@ class DeliveryQueue:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def due(self, now: dt.datetime, busy: Collection[int], limit: int) -> Sequence[int]:
-        """Return the oldest due delivery of each active webhook that is not busy."""
+    async def due(self, now: dt.datetime, busy: Mapping[int, int], limit: int) -> Sequence[int]:
+        """Return the oldest due delivery of each active webhook that is not busy.
+
+        Projects take turns, those with the fewest busy webhooks first: the backlog of one does not delay the others.
+        ``busy`` holds the projects of webhooks.
+        """
+        since = func.min(WebhookDelivery.next_attempt_at)
+        turn: ColumnElement[int] = func.row_number().over(partition_by=Webhook.project_id, order_by=since)
+        if busy:
+            turn += case(Counter(busy.values()), value=Webhook.project_id, else_=0)
         query = (
             select(func.min(WebhookDelivery.id))
             .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
             .where(WebhookDelivery.next_attempt_at <= now, Webhook.active, Webhook.id.not_in(busy))
-            .group_by(WebhookDelivery.webhook_id)
-            .order_by(func.min(WebhookDelivery.next_attempt_at))
+            .group_by(WebhookDelivery.webhook_id, Webhook.project_id)
+            .order_by(turn, since)
             .limit(limit)
         )
         return (await self._session.scalars(query)).all()
@@ -122,7 +132,7 @@ class DeliveryQueue:
     async def claim(self, delivery_ids: Collection[int], now: dt.datetime, until: dt.datetime) -> Sequence[DueDelivery]:
         """Claim deliveries for one attempt: no other process makes it until the claim ends."""
         query = (
-            select(WebhookDelivery, Webhook.url, Webhook.secret)
+            select(WebhookDelivery, Webhook.project_id, Webhook.url, Webhook.secret)
             .join(Webhook, Webhook.id == WebhookDelivery.webhook_id)
             .where(WebhookDelivery.id.in_(delivery_ids), WebhookDelivery.next_attempt_at <= now)
             .with_for_update(of=WebhookDelivery, skip_locked=True)

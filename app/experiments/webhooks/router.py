@@ -17,6 +17,7 @@ from app.experiments.webhooks.dependencies import (
     WebhooksDep,
     build_webhooks,
 )
+from app.experiments.webhooks.repository import DueDelivery
 from app.experiments.webhooks.schemas import DeliveryRead, WebhookCreate, WebhookCreated, WebhookRead, WebhookUpdate
 from app.http.dependencies import get_database
 from app.http.pagination import PaginationDep
@@ -89,8 +90,8 @@ async def test_webhook(
         webhooks = build_webhooks(session, project.id, request.app.state.settings)
         webhook = await webhooks.get(webhook_id)
         delivery = await webhooks.add_test(webhook)
-        url, secret = webhook.url, webhook.secret
-    return read_delivery(await deliverer.try_once(delivery, url, secret))
+        due = DueDelivery(delivery, project.id, webhook.url, webhook.secret)
+    return read_delivery(await deliverer.try_once(due))
 
 
 @router.get("/{webhook_id}/deliveries/", summary="List the deliveries of a webhook")

@@ -24,7 +24,8 @@ NOT_PUBLIC: Final = (
 )
 
 WEBHOOK_TIMEOUT: Final[float] = limits.WEBHOOK_SECONDS.value
-_RESOLVING_THREADS: Final = 4
+# A name server that does not answer holds a thread for half a minute, which is three attempts.
+_RESOLVING_THREADS: Final = 3 * limits.WEBHOOKS_AT_A_TIME.value
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 

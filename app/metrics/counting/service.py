@@ -8,6 +8,7 @@ from typing import Any
 
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.models import utc_now
@@ -18,9 +19,11 @@ from app.metrics.counting.repository import CountQueries, CountRepository
 from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.event_sets import EventSet, series_of
+from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
 from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.people.persons.service import PersonFilterService
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
 
@@ -86,6 +89,21 @@ class FactService:
         """Hold a slot for work that no request waits for: there is always one left for requests."""
         async with self._database.background_slots, self.slot():
             yield
+
+    async def values_of_persons(self, name: str) -> tuple[dict[int, str], dict[int, int]]:
+        """Return the values of a property of persons, as they are today, by numbers, and each person's number.
+
+        It holds a slot, because all persons are read.
+        """
+        numbers: dict[str, int] = {}
+        keys: dict[int, int] = {}
+        slices = TimeSlices()
+        async with self.slot(), self._database.snapshot() as session:  # rows are streamed, which needs a transaction
+            async for person_id, text in PersonFilterService(session, self._project_id).values(name):
+                keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
+                if slices.are_over():
+                    await slices.pause()
+        return {number: text for text, number in numbers.items()}, keys
 
     async def _count_or_refuse(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool

@@ -5,9 +5,11 @@ from typing import Any, Final, Literal, cast
 
 from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.models import FileImport, utc_now
+from app.db.sizes import fitting_limit
 
 Status = Literal["running", "completed", "failed", "cancelled"]
 RUNNING: Final = "running"
@@ -45,11 +47,17 @@ class FileImportRepository:
         return await self._session.scalar(query)
 
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[FileImport]]:
-        """Return the number of imports, and some of them, newest first."""
+        """Return the number of imports, and some of them, newest first: fewer than ``limit`` where they are large."""
         of_project = FileImport.project_id == self._project_id
         count = await self._session.scalar(select(func.count()).where(of_project)) or 0
-        query = select(FileImport).where(of_project).order_by(FileImport.id.desc()).limit(limit).offset(offset)
-        return count, (await self._session.scalars(query)).all()
+        query = select(FileImport).where(of_project).order_by(FileImport.id.desc())
+        limit = await fitting_limit(self._session, query, (FileImport.progress,), limit, offset)
+        return count, (await self._session.scalars(query.limit(limit).offset(offset))).all()
+
+    async def oldest_beyond(self, most: int) -> Sequence[FileImport]:
+        """Return all imports but some, the newest."""
+        query = select(FileImport).where(FileImport.project_id == self._project_id).options(defer(FileImport.progress))
+        return (await self._session.scalars(query.order_by(FileImport.id.desc()).offset(most))).all()
 
     async def advance(self, import_id: int, **values: str) -> bool:
         """Change an import that is running; return whether it still is."""

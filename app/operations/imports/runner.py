@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 from app.accounts.projects.repository import AccountRepository
+from app.common import limits
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import FileImport, Project, utc_now
@@ -86,7 +87,11 @@ class ImportRunner:
             await asyncio.wait(tasks)
 
     async def resume(self) -> None:
-        """Start what is to go on and is not under way here; another process keeps what it has claimed."""
+        """Start what is to go on and is not under way here; another process keeps what it has claimed.
+
+        What is left of abandoned uploads is removed.
+        """
+        await asyncio.to_thread(self.uploads.remove_abandoned)
         async with self._database.read() as session:
             found = await running_imports(session)
         for project_id, import_id in found:
@@ -108,11 +113,16 @@ class ImportRunner:
             await asyncio.wait(list(self._tasks.values()))
 
     async def _work(self, project_id: int, import_id: int) -> None:
-        async with self._database.read() as session:
-            one = await FileImportRepository(session, project_id).find(import_id)
-            project = await AccountRepository(session).find_project(project_id)
-        if one is None or project is None:
-            return
+        try:
+            async with self._database.read() as session:
+                one = await FileImportRepository(session, project_id).find(import_id)
+                project = await AccountRepository(session).find_project(project_id)
+            if one is not None and project is not None:
+                await self._go_on(project, one)
+        except DATABASE_ERRORS:  # it goes on when the next look finds it
+            logger.exception("import %d of project %d stopped", import_id, project_id)
+
+    async def _go_on(self, project: Project, one: FileImport) -> None:
         try:
             with self.uploads.claim(one.stored_as) as is_ours:
                 if is_ours:
@@ -120,10 +130,10 @@ class ImportRunner:
         except FileNotFoundError:
             if one.updated_at < utc_now() - _GRACE:
                 await self._finish(one, "failed", "The uploaded file is gone.")
-        except DATABASE_ERRORS:  # it goes on when the next look finds it
-            logger.exception("import %d of project %d stopped", import_id, project_id)
+        except DATABASE_ERRORS:
+            raise
         except Exception as error:
-            logger.exception("import %d of project %d failed", import_id, project_id)
+            logger.exception("import %d of project %d failed", one.id, project.id)
             await self._finish(one, "failed", f"The import failed: {type(error).__name__}.")
 
     async def _import(self, project: Project, one: FileImport) -> None:
@@ -142,6 +152,7 @@ class ImportRunner:
             format=file.recognized.format,
             time_offset=one.time_offset,
             refused_folder=self.uploads.directory,
+            refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
         )
         run = ImportRun(self._database, project, options, report)

@@ -1,8 +1,9 @@
 """Bodies of imports."""
 
-import json
+from collections.abc import Callable
 from typing import Any, Self
 
+import msgspec
 from pydantic import Field
 
 from app.db.models import FileImport
@@ -48,7 +49,7 @@ class ImportRead(ResponseBody):
 
     @classmethod
     def of(cls, one: FileImport) -> Self:
-        return cls.model_validate(_values(one))
+        return cls.model_validate(_values(one, _decode_progress))
 
 
 class CountedEvents(ResponseBody):
@@ -64,10 +65,31 @@ class ImportWithEvents(ImportRead):
 
     events: list[CountedEvents] = Field(description="At most 5,000; what is beyond them is counted as `(others)`.")
 
+    @classmethod
+    def of(cls, one: FileImport) -> Self:
+        return cls.model_validate(_values(one, _decode_progress_with_events))
 
-def _values(one: FileImport) -> dict[str, Any]:
-    unknown = dict.fromkeys(("first_timestamp", "last_timestamp", "events_per_second", "eta"))
-    told = {"files": [], "events": [], **unknown, **json.loads(one.progress)}
+
+class _Progress(msgspec.Struct):
+    """What is stored of the progress. Its events, which are many, are passed over."""
+
+    files: list[dict[str, Any]] = []
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    events_per_second: int | None = None
+    eta: str | None = None
+
+
+class _ProgressWithEvents(_Progress):
+    events: list[dict[str, Any]] = []
+
+
+_decode_progress = msgspec.json.Decoder(_Progress).decode
+_decode_progress_with_events = msgspec.json.Decoder(_ProgressWithEvents).decode
+
+
+def _values(one: FileImport, decode: Callable[[str], _Progress]) -> dict[str, Any]:
+    told = msgspec.structs.asdict(decode(one.progress))
     if one.status != "running":
         told["eta"] = None
     own = {name: getattr(one, name) for name in ("id", "status", "detail", "created_at", "updated_at")}

@@ -1,10 +1,12 @@
 """Takes uploads, one at a time for each project, and shows and cancels imports."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from app.common import limits
 from app.common.errors import NotFound, Unavailable, ValidationFailed
 from app.common.ids import read_id
 from app.db.database import Database
@@ -45,6 +47,8 @@ class FileImportService:
         try:
             stored_as = await uploads.keep(pieces)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise Unavailable(limits.FREE_DISK_BYTES.detail, retry_after=60) from error
             raise Unavailable("The file cannot be stored: the disk of the service refuses it.") from error
         try:
             (await asyncio.to_thread(open_upload, uploads, stored_as, name, source)).close()
@@ -61,6 +65,9 @@ class FileImportService:
                 await imports.lock()
                 if await imports.is_one_running():
                     raise ValidationFailed(_UNDER_WAY, code="import_under_way")
+                forgotten = await imports.oldest_beyond(limits.FILE_IMPORTS.value - 1)
+                for old in forgotten:
+                    await imports.remove(old)
                 await imports.add(one)
         except FileRefused as refusal:
             uploads.remove(stored_as)
@@ -68,6 +75,8 @@ class FileImportService:
         except BaseException:
             uploads.remove(stored_as)
             raise
+        for old in forgotten:
+            uploads.remove_all(old.stored_as)
         self._runner.start(self._project_id, one.id)
         return one
 

@@ -43,9 +43,12 @@ class ExperimentApi:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise ToolError(f"{self._client.base_url} cannot be reached: {reason}. Check ABACUS_URL.") from error
-        if response.is_success:
+        if not response.is_success:
+            raise ToolError(_explain(response))
+        try:
             return response.json()
-        raise ToolError(_explain(response))
+        except ValueError as error:
+            raise ToolError(f"{self._client.base_url} does not answer as Abacus does. Check ABACUS_URL.") from error
 
 
 def _explain(response: httpx.Response) -> str:

@@ -1,8 +1,10 @@
 """The names of events and of properties, as they arrive."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -12,6 +14,7 @@ from app.db.database import Database
 from app.db.models import EventDefinition, Project
 from app.events.definitions import service as definitions
 from app.events.definitions.service import DefinitionService
+from app.events.repository import EventRepository
 from app.metrics.facts.materializer import Materializer
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -244,3 +247,22 @@ async def test_definitions_end_with_their_project(service: Service, database: Da
     async with database.read() as session:
         query = select(func.count()).where(EventDefinition.project_id == service.project_id)
         assert await session.scalar(query) == 0
+
+
+async def test_lists_at_the_same_time_look_through_events_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.capture(event("visit", "ann"))
+    looks = 0
+    read = EventRepository.named_after
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await read(*arguments)
+
+    monkeypatch.setattr(EventRepository, "named_after", counted)
+    pages = await asyncio.gather(*(service.read("/event_definitions/") for _ in range(5)))
+
+    assert [page["count"] for page in pages] == [1] * 5
+    assert looks == 1

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.events.ofrep.exposures import RecentExposures
+from app.events.ofrep.exposures import Exposure, RecentExposures
 from tests.support.service import Json, Service
 
 ALL = "/ofrep/v1/evaluate/flags"
@@ -174,9 +174,23 @@ async def test_exposure_is_stored_once_where_it_is_asked_for(service: Service, *
     assert (unclear.status_code, unclear.json()["errorDetails"]) == (400, "`track` is true or false.")
 
 
+async def test_each_group_of_a_person_is_exposed(service: Service) -> None:
+    await make_flags(service)
+    company = {"$group_type": "company", "$group_key": "acme"}
+    await service.capture({"event": "$groupidentify", "distinct_id": "ann", "properties": company})
+    for name in ("acme", "initech", "initech"):
+        context = {"targetingKey": "ann", "$groups": {"company": name}}
+        await ask(service, f"{ALL}/static", context, params={"track": "true"})
+
+    exposures = (await service.read("/events/", event="$feature_flag_called"))["results"]
+    exposed = [one["properties"]["$groups"]["company"] for one in exposures]
+    assert sorted(exposed) == ["acme", "initech"]
+
+
 def test_recent_exposures_are_bounded() -> None:
     recent = RecentExposures(most=2)
-    for number in range(3):
-        recent.add((1, f"ann-{number}", "checkout", True))
+    exposures: list[Exposure] = [(1, f"ann-{number}", "checkout", True, frozenset()) for number in range(3)]
+    for exposure in exposures:
+        recent.add(exposure)
 
-    assert [recent.holds((1, f"ann-{number}", "checkout", True)) for number in range(3)] == [False, True, True]
+    assert [recent.holds(exposure) for exposure in exposures] == [False, True, True]

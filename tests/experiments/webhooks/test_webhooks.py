@@ -1,5 +1,6 @@
 """Receivers learn what happens to experiments: once for each change, signed, at least once, and nobody else does."""
 
+import dataclasses
 import datetime as dt
 import hashlib
 import hmac
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
@@ -22,6 +24,7 @@ from app.experiments.webhooks.events import EVENTS
 from app.experiments.webhooks.repository import DeliveryQueue
 from app.experiments.webhooks.sending import Sender
 from app.experiments.webhooks.signing import sign
+from tests.conftest import new_service
 from tests.support.service import Json, Service
 from tests.support.webhook_receiver import Receiver, receiving
 
@@ -212,6 +215,46 @@ async def test_a_process_delivers_to_a_number_of_webhooks_at_a_time(service: Ser
         await deliver_due(deliverer)
 
         assert (begun, len(receiver.received)) == ((most, 0), most + 1)
+
+
+@pytest.mark.own_database
+async def test_the_backlog_of_a_project_does_not_delay_another(
+    service: Service, client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WEBHOOKS_AT_A_TIME", dataclasses.replace(limits.WEBHOOKS_AT_A_TIME, value=2))
+    only, other = ["experiment.created"], await new_service(client, database)
+    async with hooked(service, database, events=only) as (crowded, deliverer, _, _), receiving() as quick:
+        for _ in range(3):
+            await service.post("/experiment_webhooks/", {"url": crowded.url, "events": only})
+        await other.post("/experiment_webhooks/", {"url": quick.url, "events": only})
+        for number in range(3):
+            await service.create_experiment(feature_flag_key=f"flag-{number}")
+        await other.create_experiment()
+
+        await deliverer.begin_due()
+        await deliverer.finish_begun()
+
+        assert (len(crowded.received), len(quick.received)) == (1, 1)
+        await deliver_due(deliverer)
+        assert len(crowded.received) == 12
+
+
+@pytest.mark.own_database
+async def test_projects_with_the_fewest_attempts_under_way_come_first(
+    service: Service, client: httpx.AsyncClient, database: Database
+) -> None:
+    only, other = ["experiment.created"], await new_service(client, database)
+    hook = {"url": "https://hooks.example.com", "events": only}
+    made = [(await one.post("/experiment_webhooks/", hook)).json()["id"] for one in (service, service, other)]
+    for one in (service, other):
+        await one.create_experiment()
+
+    async with database.read() as session:
+        [due] = await DeliveryQueue(session).due(utc_now(), {made[0]: service.project_id}, 1)
+        delivery = await session.get(WebhookDelivery, due)
+
+    assert delivery is not None
+    assert delivery.webhook_id == made[2]
 
 
 @pytest.mark.parametrize(

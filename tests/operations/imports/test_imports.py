@@ -3,6 +3,9 @@
 import dataclasses
 import gzip
 import json
+import os
+import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.common import limits
+from app.db.database import Database
+from app.db.models import FileImport
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
 from tests.events.imports.test_importing import line
@@ -131,6 +136,87 @@ async def test_a_file_that_is_not_taken_leaves_nothing_behind(
     assert left(runner) == []
 
 
+def lower(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+    monkeypatch.setattr(limits, name, dataclasses.replace(getattr(limits, name), value=value))
+
+
+@pytest.mark.one_database
+async def test_refused_lines_are_kept_up_to_a_size(
+    service: Service, runner: ImportRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower(monkeypatch, "REFUSED_LINES_BYTES", 2_500)
+    one = (await upload(service, gzip.compress(ndjson(line(1, "ann"), *[b"x" * 5_000] * 50)))).json()
+    await runner.wait()
+
+    refused = (await service.get(f"{PATH}{one['id']}/refused/")).text.splitlines()
+    assert [json.loads(line)["line"] for line in refused] == [2, 3]
+    assert (await service.read(f"{PATH}{one['id']}/"))["files"][0]["refused"] == 50
+
+
+@pytest.mark.one_database
+async def test_a_project_remembers_a_number_of_imports(
+    service: Service, runner: ImportRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower(monkeypatch, "FILE_IMPORTS", 2)
+    made = []
+    for number in range(3):
+        made.append((await upload(service, ndjson(line(number, "ann"), b"no JSON"))).json()["id"])
+        await runner.wait()
+
+    found = await service.read(PATH)
+    assert ([one["id"] for one in found["results"]], found["count"]) == ([made[2], made[1]], 2)
+    assert len(left(runner)) == 2
+
+
+@pytest.mark.one_database
+async def test_uploads_leave_a_part_of_the_disk_free(
+    service: Service, runner: ImportRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lower(monkeypatch, "FREE_DISK_BYTES", shutil.disk_usage(tmp_path).total)
+    response = await upload(service, ndjson(line(1, "ann")))
+
+    assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
+    assert response.json()["detail"] == limits.FREE_DISK_BYTES.detail
+    assert left(runner) == []
+
+
+@pytest.mark.one_database
+async def test_what_is_left_of_an_upload_of_a_killed_process_is_removed(runner: ImportRunner) -> None:
+    runner.uploads.directory.mkdir()
+    for name, age in (("old.part", 7_200), ("new.part", 60), ("of-an-import", 7_200)):
+        path = runner.uploads.path(name)
+        path.write_bytes(b"{")
+        os.utime(path, (time.time() - age, time.time() - age))
+
+    await runner.resume()
+
+    assert left(runner) == ["new.part", "of-an-import"]
+
+
+async def test_a_list_of_imports_is_bounded_in_bytes(
+    service: Service, runner: ImportRunner, database: Database
+) -> None:
+    events = [{"event": "x" * 400, "day": "2022-11-02", "events": 1}] * 5_000
+    async with database.write() as session:
+        for _ in range(6):
+            session.add(
+                FileImport(
+                    project_id=service.project_id,
+                    name="a",
+                    stored_as="",
+                    source="auto",
+                    status="completed",
+                    progress=json.dumps({"events": events}),
+                )
+            )
+
+    page = await service.read(PATH)
+
+    assert (len(page["results"]), page["count"], page["next"] is not None) == (3, 6, True)
+    [newest, *_] = page["results"]
+    assert len((await service.read(f"{PATH}{newest['id']}/"))["events"]) == 5_000
+
+
 @pytest.mark.one_database
 async def test_the_page_takes_a_file_and_shows_what_became_of_it(
     service: Service, runner: ImportRunner, visitor: Visitor
@@ -150,7 +236,15 @@ async def test_the_page_takes_a_file_and_shows_what_became_of_it(
 
 
 @pytest.mark.one_database
-@pytest.mark.parametrize("content", [b"", b"--b\r\n\r\n", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"--b\r\n\r\n",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\n" + b"x" * 1_000_000,
+    ],
+)
 async def test_a_form_without_a_file_is_refused(
     service: Service, runner: ImportRunner, visitor: Visitor, content: bytes
 ) -> None:

@@ -121,6 +121,13 @@ async def test_errors_are_passed_on_in_words(application: FastAPI, service: Serv
     assert "ABACUS_API_KEY" in rejected
 
 
+async def test_another_service_at_the_address_is_told() -> None:
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, text="<html>"))
+    client = httpx.AsyncClient(transport=transport, base_url="http://other.test")
+    async with Client(build_server(ExperimentApi(client, "1"))) as found:
+        assert "http://other.test does not answer as Abacus does" in await call(found, "list_experiments")
+
+
 async def test_command_serves_over_the_standard_streams() -> None:
     environment = {"ABACUS_URL": "http://127.0.0.1:9", "ABACUS_API_KEY": "phx_key"}
     command = StdioServerParameters(command=sys.executable, args=["-m", "app.cli", "mcp"], env=environment)
