@@ -75,6 +75,7 @@ from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
+from app.pages.downloads.router import router as downloads_router
 from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
@@ -161,6 +162,7 @@ PAGE_ROUTERS = (
     editing_router,
     page_actions_router,
     exploring_router,
+    downloads_router,
     history_router,
     code_router,
     page_flags_router,

@@ -32,3 +32,7 @@ class Visit:
     @property
     def may_see_events(self) -> bool:
         return self.access.covers(["event:read"])
+
+    @property
+    def may_see_persons(self) -> bool:
+        return self.access.covers(["person:read"])

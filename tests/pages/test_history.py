@@ -64,3 +64,21 @@ async def test_other_experiments_snapshots_are_not_found(
     await visitor.sign_in(key)
     assert "Take a snapshot" not in (await visitor.browser.get(f"{visitor.path(first)}history/")).text
     assert (await visitor.browser.post(f"{visitor.path(first)}history/")).status_code == 403
+
+
+async def test_figures_are_downloaded_as_the_api_writes_them(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    page = await visitor.browser.get(f"{visitor.path(experiment)}history/")
+    addresses = re.findall(r'href="([^"]+/download/[^"]+)"', page.text)
+
+    for address in addresses:
+        table = address.rpartition("=")[2]
+        file = await visitor.browser.get(address)
+        exported = await service.get(f"/experiments/{experiment['id']}/export/", format="csv", table=table)
+        assert (file.status_code, file.text) == (200, exported.text)
+        assert (
+            file.headers["Content-Disposition"] == f'attachment; filename="experiment-{experiment["id"]}-{table}.csv"'
+        )
+
+    assert len(addresses) == 4
+    assert (await visitor.browser.get(f"{visitor.path(experiment)}download/?table=other")).status_code == 400

@@ -1,7 +1,7 @@
 """The endpoint that writes an experiment's figures as a file: an addition to the API of 2022."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal, TypeVar, get_args
+from typing import Annotated, TypeVar, get_args
 
 from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
@@ -13,20 +13,12 @@ from app.accounts.auth.scopes import scope_for
 from app.common.errors import ValidationFailed
 from app.experiments.dependencies import DetachedExperimentDep
 from app.experiments.export.dependencies import ExportsDep
-from app.experiments.export.tables import EXPOSURES, PARTICIPANTS, RESULTS, TIMESERIES
+from app.experiments.export.tables import COLUMNS, Table
 from app.experiments.scorecard.steps import STEP_INTERVALS, read_interval
 from app.http.files import MEDIA_TYPES, Format, stream_table
 from app.http.routing import AnswersFiles, answer_other_methods
 
-Table = Literal["results", "exposures", "participants", "timeseries"]
 Choice = TypeVar("Choice", bound=str)
-
-COLUMNS: Final[dict[Table, Sequence[str]]] = {
-    "results": RESULTS,
-    "exposures": EXPOSURES,
-    "participants": PARTICIPANTS,
-    "timeseries": TIMESERIES,
-}
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments",
@@ -81,13 +73,7 @@ async def export_experiment(
     )
     if chosen == "participants":
         (await get_access(request)).require(scope_for("person", request.method))
-        rows = await exports.participants(experiment, variant)
-    elif chosen == "timeseries":
-        rows = await exports.timeseries(experiment, metric, read_interval(interval))
-    elif chosen == "exposures":
-        rows = await exports.exposures(experiment)
-    else:
-        rows = await exports.results(experiment)
+    rows = await exports.table(experiment, chosen, metric_id=metric, interval=read_interval(interval), variant=variant)
     return stream_table(f"experiment-{experiment.id}-{chosen}", kind, COLUMNS[chosen], rows)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from app.db.models import Experiment
-from app.experiments.export.tables import exposure_rows, participant_row, result_rows, timeseries_rows
+from app.experiments.export.tables import Table, exposure_rows, participant_row, result_rows, timeseries_rows
 from app.experiments.exposures.counting import ExposureService
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.participants.service import ParticipantService
@@ -23,21 +23,42 @@ class ExportService:
         self._exposures = exposures
         self._participants = participants
 
-    async def results(self, experiment: Experiment) -> AsyncIterator[Row]:
+    async def table(
+        self,
+        experiment: Experiment,
+        table: Table,
+        *,
+        metric_id: str | None = None,
+        interval: StepInterval | None = None,
+        variant: str | None = None,
+    ) -> AsyncIterator[Row]:
+        """Return the rows of a table.
+
+        ``metric_id`` and ``interval`` choose among those of ``timeseries``, ``variant`` among ``participants``.
+        """
+        if table == "results":
+            return await self._results(experiment)
+        if table == "exposures":
+            return await self._exposed(experiment)
+        if table == "participants":
+            return await self._everyone(experiment, variant)
+        return await self._timeseries(experiment, metric_id, interval)
+
+    async def _results(self, experiment: Experiment) -> AsyncIterator[Row]:
         """Return the analysis of all metrics, by variant."""
         analysis = await self._scorecards.analysis(experiment)
         return _one_by_one(result_rows(experiment, analysis.metrics))
 
-    async def exposures(self, experiment: Experiment) -> AsyncIterator[Row]:
+    async def _exposed(self, experiment: Experiment) -> AsyncIterator[Row]:
         """Return the exposed persons, by variant and day."""
         return _one_by_one(exposure_rows(experiment, write_exposures(await self._exposures.exposures(experiment))))
 
-    async def participants(self, experiment: Experiment, variant: str | None) -> AsyncIterator[Row]:
+    async def _everyone(self, experiment: Experiment, variant: str | None) -> AsyncIterator[Row]:
         """Return everyone who takes part, or those of one variant."""
         found = await self._participants.everyone(experiment, variant)
         return (participant_row(experiment, one) async for one in found)
 
-    async def timeseries(
+    async def _timeseries(
         self, experiment: Experiment, metric_id: str | None, interval: StepInterval | None
     ) -> AsyncIterator[Row]:
         """Return the analysis of all metrics, or of one, at the end of every step.

@@ -1,7 +1,7 @@
 """The rows of an experiment's tables, from the bodies that its endpoints answer."""
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 from app.analysis.schemas import AnalysisRead, VariantAnalysisRead
 from app.common.timestamps import from_microseconds, write_moment
@@ -48,6 +48,14 @@ RESULTS: Final = (*_EXPERIMENT, *_METRIC, *_VARIANT)
 TIMESERIES: Final = (*_EXPERIMENT, *_METRIC, "day", *_VARIANT)
 EXPOSURES: Final = (*_EXPERIMENT, "variant", "day", "first_exposures", "exposed")
 PARTICIPANTS: Final = (*_EXPERIMENT, "person_id", "distinct_ids", "variant", "first_exposure", "variants_seen")
+
+Table: TypeAlias = Literal["results", "exposures", "participants", "timeseries"]
+COLUMNS: Final[Mapping[Table, Sequence[str]]] = {
+    "results": RESULTS,
+    "exposures": EXPOSURES,
+    "participants": PARTICIPANTS,
+    "timeseries": TIMESERIES,
+}
 
 
 def result_rows(experiment: Experiment, metrics: list[MetricAnalysisRead]) -> Iterator[Row]:
