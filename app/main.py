@@ -42,7 +42,7 @@ from app.flags.local_evaluation.router import router as local_evaluation_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.http import docs_pages, exception_handlers, front_page, openapi
+from app.http import docs_pages, exception_handlers, front_page, guide, openapi
 from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
@@ -170,6 +170,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.include_router(metrics_router)
     application.include_router(pages_router)
     application.include_router(docs_pages.router)
+    application.include_router(guide.router)
     application.include_router(front_page.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
@@ -213,6 +214,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
     application.state.scripts = ScriptDirectory(settings.static_directory)
+    application.state.guide = guide.guide_files(settings.guide_directory)
     scheduler = MaintenanceScheduler(
         database,
         lambda project: build_maintenance(database, materializer, project),

@@ -1,0 +1,114 @@
+"""The documentation as a site: links hold, nothing comes from another host, and the service serves it at /guide/."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.docs.test_words import NAME, OUT
+from tests.support.programs import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "connect-src": "'self'",
+    "worker-src": "'self'",
+    "frame-ancestors": "'none'",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs-site` does: a warning, such as of a broken link, is an error."""
+    folder = tmp_path_factory.mktemp("guide")
+    options = ["--quiet", "--strict", "--config-file", str(DOCS / "site/mkdocs.yml"), "--site-dir", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", *options],
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+@pytest.fixture
+async def reader(site: Path, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    application = create_app(Settings(database_url=url, refresh_interval=0, guide_directory=site, root_path="/tools"))
+    async with application.router.lifespan_context(application):
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
+            yield client
+
+
+def test_every_page_of_the_documentation_is_in_the_site_and_its_search(site: Path) -> None:
+    index = json.loads((site / "search/search_index.json").read_text())
+    found = {entry["location"].partition("#")[0] for entry in index["docs"]}
+
+    expected = {f"{page.relative_to(DOCS).with_suffix('')}/".removesuffix("README/") for page in PAGES}
+    assert found == expected
+    assert all((site / location / "index.html").is_file() for location in expected)
+
+
+def test_pages_load_nothing_from_another_host_and_hold_no_inline_script(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        loaded = re.findall(r'<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)="([^"]*)"', text)
+        assert loaded
+        assert [address for address in loaded if "//" in address] == [], page
+        assert re.findall(r"<script(?![^>]*(?: src=| type=\"application/json\"))", text) == [], page
+        assert re.findall(r"\bon\w+=\"", text) == [], page
+    for style in site.rglob("*.css"):
+        assert re.findall(r"url\([\"']?(?:https?:)?//", style.read_text()) == [], style
+
+
+async def test_service_serves_the_site_with_its_policy(reader: httpx.AsyncClient) -> None:
+    page = await reader.get("/guide/")
+    policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert POLICY.items() <= policy.items()
+    named = [name for name in re.findall(r'(?:src|href)="([^"#:]+)"', page.text) if name != "."]
+    assert len(named) > len(PAGES)
+    for name in named:
+        answer = await reader.get(f"/guide/{name}")
+        assert answer.status_code == 200, name
+
+    again = await reader.get("/guide/", headers={"If-None-Match": page.headers["ETag"]})
+    assert again.status_code == 304
+    assert (await reader.head("/guide/")).content == b""
+
+
+async def test_other_addresses_are_redirected_to_pages_or_not_found(reader: httpx.AsyncClient) -> None:
+    for path in ("/guide", "/guide/tutorial/first-experiment"):
+        redirect = await reader.get(path)
+        assert (redirect.status_code, redirect.headers["Location"]) == (307, f"/tools{path}/")
+    outside = ("..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "%2e%2e/hooks.py")
+    for path in (*outside, "nothing/", "assets/", "%00", "%ED%A0%80", "a" * 300, "a" * 5000, "index.html/x"):
+        answer = await reader.get(f"/guide/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+
+
+async def test_service_without_the_site_says_how_to_build_it(client: httpx.AsyncClient) -> None:
+    page = await client.get("/guide/")
+
+    assert (page.status_code, "make docs-site" in page.text) == (200, True)
+    assert (await client.get("/guide/tutorial/")).status_code == 404
+
+
+def test_documentation_holds_no_word_that_is_out() -> None:
+    texts = {page: re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL) for page in (*PAGES, ROOT / "README.md")}
+
+    found = [(page.name, word[0]) for page, text in texts.items() for word in OUT.finditer(NAME.sub("", text))]
+    assert found == []
