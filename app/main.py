@@ -78,6 +78,7 @@ Send events with the official PostHog SDKs, create experiments and read their re
 * Private endpoints take a personal API key: press **Authorize** and paste it.
 * Capture takes the project's public token in the body.
 * Every error has the same body: `type`, `code`, `detail`, `attr`.
+* Tutorials, guides and explanations are at `/guide/`.
 """
 
 TAGS = [
