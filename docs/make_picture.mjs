@@ -21,7 +21,7 @@ try {
     await page.fill("#key", task.key);
     await page.press("#key", "Enter");
     await page.waitForSelector(".verdict");
-    await page.waitForSelector("figure .picture > svg");
+    await page.waitForSelector("figure .chart > svg");
     // Down to the end of the first charts.
     const chart = await page.locator("figure").first().boundingBox();
     const clip = { x: 0, y: 0, width: task.width, height: Math.ceil(chart.y + chart.height + 16) };
