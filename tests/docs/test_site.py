@@ -1,10 +1,8 @@
 """The documentation as a site: links hold, nothing comes from another host, and the service serves it at /guide/."""
 
+import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.docs.test_words import NAME, OUT
+from tests.support.guide import build_guide
 from tests.support.programs import ROOT
 
 DOCS = ROOT / "docs"
@@ -29,28 +28,26 @@ POLICY = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs-site` does: a warning, such as of a broken link, is an error."""
     folder = tmp_path_factory.mktemp("guide")
-    options = ["--quiet", "--strict", "--config-file", str(DOCS / "site/mkdocs.yml"), "--site-dir", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", *options],
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    build_guide(folder)
     return folder
 
 
-@pytest.fixture
-async def reader(site: Path, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    url = f"sqlite:///{tmp_path / 'empty.db'}"
-    application = create_app(Settings(database_url=url, refresh_interval=0, guide_directory=site, root_path="/tools"))
+@contextlib.asynccontextmanager
+async def service_with(guide: Path, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    url = f"sqlite:///{folder / 'empty.db'}"
+    settings = Settings(database_url=url, refresh_interval=0, guide_directory=guide, root_path="/tools")
+    application = create_app(settings)
     async with application.router.lifespan_context(application):
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client:
             yield client
+
+
+@pytest.fixture
+async def reader(site: Path, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with service_with(site, tmp_path) as client:
+        yield client
 
 
 def test_every_page_of_the_documentation_is_in_the_site_and_its_search(site: Path) -> None:
@@ -100,11 +97,13 @@ async def test_other_addresses_are_redirected_to_pages_or_not_found(reader: http
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
 
 
-async def test_service_without_the_site_says_how_to_build_it(client: httpx.AsyncClient) -> None:
-    page = await client.get("/guide/")
+async def test_service_without_the_site_says_how_to_build_it(tmp_path: Path) -> None:
+    async with service_with(tmp_path / "nothing", tmp_path) as client:
+        page = await client.get("/guide/")
+        below = await client.get("/guide/tutorial/")
 
     assert (page.status_code, "make docs-site" in page.text) == (200, True)
-    assert (await client.get("/guide/tutorial/")).status_code == 404
+    assert (below.status_code, below.json()["code"]) == (404, "not_found")
 
 
 def test_documentation_holds_no_word_that_is_out() -> None:
