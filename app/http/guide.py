@@ -28,9 +28,9 @@ _NOT_BUILT: Final = """<!doctype html>
 </head>
 <body>
 <h1>The guide is not built</h1>
-<p>Run <code>make docs-site</code> in the repository: it writes the site to <code>build/guide</code>. Where the service
-runs in another folder, set <code>ABACUS_GUIDE_DIRECTORY</code>. The image of Abacus contains the guide. The same pages
-are in the folder <code>docs</code> of the repository.</p>
+<p>Run <code>make docs-site</code> in the repository, which writes the site to <code>build/guide</code>, and start the
+service again. Where it runs in another folder, set <code>ABACUS_GUIDE_DIRECTORY</code>. The image of Abacus contains the
+guide. The same pages are in the folder <code>docs</code> of the repository.</p>
 </body>
 </html>
 """

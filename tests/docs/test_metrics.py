@@ -15,12 +15,12 @@ from tests.support.service import Service, event, exposure
 pytestmark = pytest.mark.one_database
 
 REFERENCE: Final = (ROOT / "docs/reference/metrics.md").read_text()
-GUIDES: Final = sorted((ROOT / "docs/how-to").glob("*.md"))
+HOW_TO: Final = ROOT / "docs/how-to"
+GUIDES: Final = re.findall(r"\]\(([\w-]+\.md)\)", (HOW_TO / "choose-metrics.md").read_text())
 BODIES: Final = {
-    f"{guide.stem}-{number}": body
+    f"{guide}-{number}": body
     for guide in GUIDES
-    for number, body in enumerate(re.findall(r"```json\n(.*?)```", guide.read_text(), re.DOTALL))
-    if '"feature_flag_key"' in body
+    for number, body in enumerate(re.findall(r"```json\n(.*?)```", (HOW_TO / guide).read_text(), re.DOTALL))
 }
 EVENT: Final = re.compile(r"^\| (\w+) \| (\w+) \| (\d+) (\d\d:\d\d) \| (?:`(.*)`)? ?\|$", re.MULTILINE)
 METRIC: Final = re.compile(r'^\| `(\{"metric_type".*?\})` \| (\d+) \| (\d+) \|', re.MULTILINE)

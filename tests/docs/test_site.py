@@ -11,7 +11,6 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.docs.test_words import NAME, OUT
 from tests.support.guide import build_guide
 from tests.support.programs import ROOT
 
@@ -104,10 +103,3 @@ async def test_service_without_the_site_says_how_to_build_it(tmp_path: Path) -> 
 
     assert (page.status_code, "make docs-site" in page.text) == (200, True)
     assert (below.status_code, below.json()["code"]) == (404, "not_found")
-
-
-def test_documentation_holds_no_word_that_is_out() -> None:
-    texts = {page: re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL) for page in (*PAGES, ROOT / "README.md")}
-
-    found = [(page.name, word[0]) for page, text in texts.items() for word in OUT.finditer(NAME.sub("", text))]
-    assert found == []
