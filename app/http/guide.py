@@ -29,7 +29,7 @@ _NOT_BUILT: Final = """<!doctype html>
 <body>
 <h1>The guide is not built</h1>
 <p>Run <code>make docs-site</code> in the repository, which writes the site to <code>build/guide</code>, and start the
-service again. Where it runs in another folder, set <code>ABACUS_GUIDE_DIRECTORY</code>. The image of Abacus contains the
+service again. Where it runs in another folder, set <code>ABACUS_GUIDE_DIRECTORY</code>. The image of Abacus has the
 guide. The same pages are in the folder <code>docs</code> of the repository.</p>
 </body>
 </html>
