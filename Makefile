@@ -8,7 +8,7 @@ export CHROMIUM
 # Both workers and the sixty processes that tests start would compile every module again: 7 s a worker, 1 s a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive test-growth check lint types format docs picture lock clean
+.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive test-growth check lint types format docs docs-site picture lock clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -18,7 +18,7 @@ $(VENV)/.runtime: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
@@ -97,15 +97,28 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
-# The picture of the front page, from the demonstration.
+# The documentation as a site in build/guide, which the service serves at /guide/. A broken link is an error.
+docs-site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+# The pictures of the front page and of the guide, from the demonstration and from a simulation.
 picture: $(VENV)/.runtime $(CLIENTS)/pages/.node $(CHROMIUM)
 	$(BIN)/python docs/make_picture.py
+	$(BIN)/python docs/draw_peeking.py
 
-# The versions that the image installs, of all Pythons and processors, with their hashes and without addresses.
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock" --quiet
+PRINT_DOCS_EXTRA := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+  print(*project["optional-dependencies"]["docs"], sep="\n")
+
+# The versions that the image installs, and those that build its guide, of all Pythons and processors, with their hashes
+# and without addresses.
 # What is locked already stays, unless pyproject.toml asks for another; `rm requirements.lock` first to upgrade all.
 lock: $(VENV)/.lock
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd \
+	  $(LOCK_OPTIONS) --output-file requirements.lock
+	$(VENV)/lock/bin/python -c '$(PRINT_DOCS_EXTRA)' | $(VENV)/lock/bin/uv pip compile - \
+	  $(LOCK_OPTIONS) --output-file docs/site/requirements.lock
 
 $(VENV)/.lock:
 	$(PYTHON) -m venv $(VENV)/lock
@@ -113,4 +126,4 @@ $(VENV)/.lock:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

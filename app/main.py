@@ -48,7 +48,7 @@ from app.flags.local_evaluation.router import router as local_evaluation_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.http import docs_pages, exception_handlers, front_page, openapi
+from app.http import docs_pages, exception_handlers, front_page, guide, openapi
 from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
@@ -97,6 +97,7 @@ Send events with the official PostHog SDKs, create experiments and read their re
 * Private endpoints take a personal API key: press **Authorize** and paste it.
 * Capture takes the project's public token in the body.
 * Every error has the same body: `type`, `code`, `detail`, `attr`.
+* Tutorials, guides and explanations are at `/guide/`.
 """
 
 TAGS = [
@@ -207,6 +208,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in PAGE_ROUTERS:
         application.include_router(router)
     application.include_router(docs_pages.router)
+    application.include_router(guide.router)
     application.include_router(front_page.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
@@ -251,6 +253,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
+    application.state.guide = guide.guide_files(settings.guide_directory)
     scheduler = MaintenanceScheduler(
         database,
         lambda project: build_maintenance(database, materializer, project),

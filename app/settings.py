@@ -245,6 +245,11 @@ class Settings(BaseSettings):
         default=None,
         description="A directory with the `dist` files of the npm package `posthog-js`, to be served below `/static/`.",
     )
+    guide_directory: Path = Field(
+        default=Path("build/guide"),
+        description="The documentation as a site, made by `make docs-site`, to be served below `/guide/`. The image has"
+        " it.",
+    )
     refresh_interval: float = Field(
         default=10.0, ge=0, description="Seconds between background refreshes of metric counts; 0 turns them off."
     )

@@ -12,6 +12,7 @@ _WHAT: Final = "An experimentation service: feature flags, events, and what expe
 # Name in JSON, address below the prefix, and what is there.
 _LINKS: Final = (
     ("experiments", "/experiments", "Experiments and their results, for people with a key"),
+    ("guide", "/guide/", "Tutorials, how-to guides, reference and explanations"),
     ("documentation", "/docs", "The API, with every field and a place to try it"),
     ("reference", "/redoc", "The API as one long page"),
     ("openapi", "/openapi.json", "The API for generators of clients"),
