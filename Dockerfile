@@ -19,6 +19,18 @@ RUN /opt/abacus/bin/pip install --no-cache-dir --disable-pip-version-check --no-
     && /opt/abacus/bin/pip uninstall --yes pip \
     && install --directory --owner=10001 --group=10001 /data
 
+# The documentation as a site: nothing of what builds it is in the image.
+FROM ${BASE} AS guide
+ARG PIP_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
+WORKDIR /src
+RUN python3 -m venv /opt/mkdocs
+COPY docs/site/requirements.lock ./docs/site/
+RUN /opt/mkdocs/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement docs/site/requirements.lock
+COPY docs ./docs
+RUN NO_MKDOCS_2_WARNING=1 /opt/mkdocs/bin/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml --site-dir /guide
+
 FROM ${BASE}
 ARG REVISION=""
 LABEL org.opencontainers.image.title="Abacus" \
@@ -27,8 +39,11 @@ LABEL org.opencontainers.image.title="Abacus" \
       org.opencontainers.image.revision="${REVISION}"
 # Bytecode is compiled during the build; only /data and, if mounted, /tmp are written.
 ENV PATH="/opt/abacus/bin:$PATH" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    ABACUS_DATABASE_URL="sqlite:////data/abacus.db"
+    ABACUS_DATABASE_URL="sqlite:////data/abacus.db" \
+    ABACUS_IMPORTS_DIRECTORY=/data/imports \
+    ABACUS_GUIDE_DIRECTORY=/opt/abacus/guide
 COPY --from=build /opt/abacus /opt/abacus
+COPY --from=guide /guide /opt/abacus/guide
 COPY --from=build --chown=10001:10001 /data /data
 VOLUME /data
 # Numeric, because runAsNonRoot of Kubernetes cannot resolve names.

@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 CLIENTS := .clients
 CHROMIUM ?= /usr/bin/chromium
 export CHROMIUM
+# Both workers and the sixty processes that tests start would compile every module again: 7 s a worker, 1 s a process.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive test-growth check lint types format docs picture lock clean
+.PHONY: demo serve test test-fast test-clients test-pages test-exhaustive test-growth check lint types format docs docs-site picture lock clean
 
 # Each marker is as old as the last install that pyproject.toml asked for.
 $(VENV)/.runtime: pyproject.toml
@@ -16,7 +18,7 @@ $(VENV)/.runtime: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
@@ -40,14 +42,20 @@ test-exhaustive: $(VENV)/.dev
 test-growth: $(VENV)/.dev
 	TEST_EVERYTHING=1 $(BIN)/pytest -n 1 -m growth tests/limits
 
-# PostHog's own clients, in the versions that tests/clients names, and a browser for one of them.
-PYTHON_CLIENTS := $(patsubst tests/clients/posthog-%.txt,$(CLIENTS)/.python-%,$(wildcard tests/clients/posthog-*.txt))
+# PostHog's own clients and OpenFeature's providers, in the versions that tests/clients names, and a browser for some.
+PYTHON_CLIENTS := $(patsubst tests/clients/posthog-%.txt,$(CLIENTS)/.python-%,$(wildcard tests/clients/posthog-*.txt)) \
+  $(patsubst tests/clients/openfeature-%.txt,$(CLIENTS)/.python-openfeature-%,$(wildcard tests/clients/openfeature-*.txt))
 test-clients: $(VENV)/.dev $(PYTHON_CLIENTS) $(CLIENTS)/.node $(CHROMIUM)
 	$(BIN)/pytest -m clients tests/clients
 
 $(CLIENTS)/.python-%: tests/clients/posthog-%.txt
 	$(PYTHON) -m venv $(CLIENTS)/python-$*
 	$(CLIENTS)/python-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(CLIENTS)/.python-openfeature-%: tests/clients/openfeature-%.txt
+	$(PYTHON) -m venv $(CLIENTS)/python-openfeature-$*
+	$(CLIENTS)/python-openfeature-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 # Our own pages in a browser.
@@ -89,15 +97,28 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
-# The picture of the front page, from the demonstration.
+# The documentation as a site in build/guide, which the service serves at /guide/. A broken link is an error.
+docs-site: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+# The pictures of the front page and of the guide, from the demonstration and from a simulation.
 picture: $(VENV)/.runtime $(CLIENTS)/pages/.node $(CHROMIUM)
 	$(BIN)/python docs/make_picture.py
+	$(BIN)/python docs/draw_peeking.py
 
-# The versions that the image installs, of all Pythons and processors, with their hashes and without addresses.
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make lock" --quiet
+PRINT_DOCS_EXTRA := import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+  print(*project["optional-dependencies"]["docs"], sep="\n")
+
+# The versions that the image installs, and those that build its guide, of all Pythons and processors, with their hashes
+# and without addresses.
 # What is locked already stays, unless pyproject.toml asks for another; `rm requirements.lock` first to upgrade all.
 lock: $(VENV)/.lock
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --extra clickhouse --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --extra clickhouse \
+	  $(LOCK_OPTIONS) --output-file requirements.lock
+	$(VENV)/lock/bin/python -c '$(PRINT_DOCS_EXTRA)' | $(VENV)/lock/bin/uv pip compile - \
+	  $(LOCK_OPTIONS) --output-file docs/site/requirements.lock
 
 $(VENV)/.lock:
 	$(PYTHON) -m venv $(VENV)/lock
@@ -105,4 +126,4 @@ $(VENV)/.lock:
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -101,6 +101,7 @@ def try_out(image: Image, config: dict[str, object], size: int) -> None:
 
 def use(address: str, project: dict[str, str]) -> None:
     assert httpx.get(f"{address}/_livez").status_code == 200
+    assert "First experiment" in httpx.get(f"{address}/guide/").text
     event = {"event": "visit", "distinct_id": "ann", "properties": {}}
     sent = httpx.post(f"{address}/batch/", json={"api_key": project["project_token"], "batch": [event]})
     assert (sent.status_code, sent.json()) == (200, {"status": 1}), sent.text

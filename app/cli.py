@@ -1,25 +1,23 @@
 """The ``abacus`` command."""
 
 import asyncio
+import contextlib
 import datetime as dt
-import json
+import importlib.util
 import math
 import os
 import sys
-import zoneinfo
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TextColumn
-from rich.table import Table
 
-from app.accounts.auth.scopes import EVERYTHING
+from app import VERSION
 from app.accounts.projects.repository import AccountRepository
 from app.accounts.projects.service import AccountService
 from app.common.errors import AppError, NotFound
@@ -30,24 +28,26 @@ from app.db.models import Project
 from app.events.imports.run import ImportOptions
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
-from app.operations import server
+from app.operations import preflight, server
+from app.operations.account_commands import add_account_commands
 from app.operations.clickhouse_commands import commands as clickhouse_app
 from app.operations.command import with_database
 from app.operations.demo import run as run_demo
-from app.operations.doctor.service import Doctor
+from app.operations.doctor.command import print_findings
 from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
+from app.operations.mcp import command as mcp_command
 from app.operations.transfer.exporting import ExportPart, export_project
-from app.operations.transfer.importing import ImportFormat, import_files
-from app.operations.transfer.wiring import experiment_services, results_of
+from app.operations.transfer.importing import ImportFormat, import_files, prefer_the_database
+from app.operations.transfer.wiring import experiment_services, export_of
 from app.pages.dependencies import build_pages
 from app.pages.rendering import render_experiment
 from app.people.directory.service import read_person_reference
 from app.settings import Settings
 
-app = typer.Typer(help="Abacus: an open experimentation service.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 project_app = typer.Typer(help="Manage projects.", no_args_is_help=True)
 key_app = typer.Typer(help="Manage personal API keys.", no_args_is_help=True)
 user_app = typer.Typer(help="Manage users.", no_args_is_help=True)
@@ -63,30 +63,38 @@ errors = Console(stderr=True)
 T = TypeVar("T")
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
 
-Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
-Join = Annotated[bool, typer.Option("--join", help="Make the user a member of an existing organization.")]
-
 
 def main() -> None:
     """Run the command line; an expected error is reported in one line."""
     try:
         app()
     except _EXPECTED_ERRORS as error:
-        errors.print(f"[red]abacus:[/red] {_first_line(error)}")
+        settings = None
+        with contextlib.suppress(ValueError, OSError):  # which may be the error itself
+            settings = Settings.from_environment()
+        errors.print(f"[red]abacus:[/red] {escape(preflight.tell_error(error, settings))}", soft_wrap=True)
         sys.exit(1)
 
 
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(error).partition("\n")[0]
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001  # the parser calls it so
+    if is_asked:
+        sys.stdout.write(f"abacus {VERSION}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def abacus(
+    _version: Annotated[  # noqa: FBT002  # a flag of the command line
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Abacus: an open experimentation service."""
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Number of worker processes; with SQLite only one.")] = 1,
     root_path: Annotated[str, typer.Option(help="Path prefix behind a proxy, such as /abacus.")] = "",
 ) -> None:
@@ -96,8 +104,13 @@ def serve(
     settings = Settings.from_environment()
     if settings.uses_sqlite and workers > 1:
         raise ValueError("SQLite supports one worker: use --workers 1, or PostgreSQL (ABACUS_DATABASE_URL)")
+    preflight.check_address(host, port)
+    preflight.check_database_file(settings)
     if settings.uses_sqlite:
         migrations.upgrade(settings)
+    elif reason := preflight.find_why_unreachable(settings):
+        warning = f"{reason}. The service starts all the same, and is ready once the database answers."
+        errors.print(f"[yellow]abacus:[/yellow] {escape(warning)}", soft_wrap=True)
     server.serve(settings, host=host, port=port, workers=workers)
 
 
@@ -112,140 +125,41 @@ def migrate() -> None:
 def doctor(
     url: Annotated[str | None, typer.Option(help="The address that clients use; ABACUS_PUBLIC_URL by default.")] = None,
 ) -> None:
-    """Check settings, database, schema, clock and proxy of this deployment. Exits with 1 when a check fails."""
+    """Check database, schema, storage, clock and proxy of this deployment. Exits with 1 when a check fails."""
     settings = Settings.from_environment()
     address = url or (str(settings.public_url) if settings.public_url else None)
 
-    async def examine() -> int:
-        database = Database(settings)
-        failures = 0
-        try:
-            async with httpx.AsyncClient(timeout=20) as client:
-                async for finding in Doctor(settings, database, client, address).examine():
-                    console.print(
-                        f"{'FAIL' if finding.remedy else 'OK':4}  {finding.subject:12}  {escape(finding.detail)}",
-                        style="red" if finding.remedy else None,
-                        highlight=False,
-                    )
-                    if finding.remedy:
-                        failures += 1
-                        console.print(f"{'':20}Fix: {escape(finding.remedy)}", highlight=False)
-        finally:
-            await database.close()
-        return failures
-
-    sys.exit(1 if asyncio.run(examine()) else 0)
+    sys.exit(1 if asyncio.run(print_findings(settings, address, console)) else 0)
 
 
 @app.command()
 def prune(
     before: Annotated[
         dt.datetime,
-        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Remove events before this time (UTC)."),
+        typer.Option(
+            parser=preflight.read_time,
+            metavar="DATE",
+            help="Remove events before this time (UTC): 2026-01-31, or with a time.",
+        ),
     ],
     project_id: Annotated[int | None, typer.Option("--project", help="Only in the project with this id.")] = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the events.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
     """Remove old events. The results of existing experiments do not change."""
-    moment = before.replace(tzinfo=dt.UTC)
-    if moment > dt.datetime.now(dt.UTC):
+    if before > dt.datetime.now(dt.UTC):
         raise ValueError(f"{before:%Y-%m-%d} is in the future: every event would be removed")
 
     async def remove(database: Database) -> None:
         materializer = Materializer(database)
         for project in await _find_projects(database, project_id):
             retention = RetentionService(database, lambda of: build_maintenance(database, materializer, of), project)
-            removal = await (retention.preview(moment) if is_dry_run else retention.prune(moment))
+            removal = await (retention.preview(before) if is_dry_run else retention.prune(before))
             outcome = "would be removed" if is_dry_run else "removed"
             console.print(
                 f"Project {project.id} ({escape(project.name)}): {removal:,} events {outcome}", highlight=False
             )
 
     with_database(remove)
-
-
-@project_app.command("create")
-def create_project(
-    name: Annotated[str, typer.Option(help="Name of the project.")],
-    email: Email,
-    organization: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the organization: a new one, or one that the user is a member of. By default the one that the"
-            " user joined first, or a new one with the project's name."
-        ),
-    ] = None,
-    join: Join = False,  # noqa: FBT002  # a flag of the command line
-    timezone: Annotated[str, typer.Option(help="Time zone of the days in results.")] = "UTC",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,  # noqa: FBT002  # a flag of the command line
-) -> None:
-    """Create a project, with its organization and user if missing.
-
-    Prints a new personal API key, which is shown once.
-    """
-    if timezone not in zoneinfo.available_timezones():
-        raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
-
-    async def create(accounts: AccountService) -> dict[str, object]:
-        made = await accounts.set_up_project(
-            name=name, email=email, organization_name=organization, timezone=timezone, joins=join
-        )
-        return {
-            "project_id": made.project.id,
-            "project_token": made.project.api_token,
-            "personal_api_key": made.personal_api_key,
-            "user_email": made.user.email,
-            "organization": made.project.organization.name,
-        }
-
-    created = _with_accounts(create)
-    if as_json:
-        sys.stdout.write(json.dumps(created) + "\n")
-        return
-    for label, value in created.items():
-        console.print(f"{label:17} {value}", highlight=False)
-
-
-@key_app.command("create")
-def create_key(
-    email: Email,
-    label: Annotated[str, typer.Option(help="A name for the key.")] = "Command line",
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(help="A scope of the key, such as experiment:read. Repeatable; all scopes if not given."),
-    ] = None,
-) -> None:
-    """Create a personal API key and print it. It is shown once."""
-
-    async def create(accounts: AccountService) -> str:
-        return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]
-
-    sys.stdout.write(_with_accounts(create) + "\n")
-
-
-@key_app.command("list")
-def list_keys(email: Email) -> None:
-    """List the keys of a user. Their values are not stored."""
-    table = Table("id", "label", "key", "scopes", "created", "last used")
-    for key in _with_accounts(lambda accounts: accounts.list_keys(email)):
-        used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-        scopes = " ".join(key.scopes)
-        table.add_row(str(key.id), key.label, key.mask, scopes, f"{key.created_at:%Y-%m-%d %H:%M}", used)
-    console.print(table)
-
-
-@key_app.command("revoke")
-def revoke_key(key_id: Annotated[int, typer.Argument(help="The id of the key, from `abacus key list`.")]) -> None:
-    """Revoke a key. It stops working at once."""
-    _with_accounts(lambda accounts: accounts.revoke_key(key_id))
-    console.print(f"Revoked key {key_id}.")
-
-
-@user_app.command("deactivate")
-def deactivate_user(email: Email) -> None:
-    """Deactivate a user. Their keys stop working; everything that they created stays."""
-    _with_accounts(lambda accounts: accounts.deactivate_user(email))
-    console.print(f"Deactivated {email}.")
 
 
 @person_app.command("delete")
@@ -326,6 +240,7 @@ def import_history(
 
     async def run(database: Database) -> bool:
         raise_gc_threshold()
+        prefer_the_database()
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
 
@@ -340,8 +255,15 @@ def export_history(
     parts: Annotated[
         list[ExportPart] | None, typer.Option("--only", help="Only this part. Repeatable; all parts by default.")
     ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write events and persons as Parquet.")] = False,  # noqa: FBT002  # a flag of the command line
 ) -> None:
-    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads."""
+    """Export events, persons, experiments and results as compressed lines of JSON, which `abacus import` reads.
+
+    Before the experiments come the actions, cohorts, saved metrics and holdouts that they may refer to.
+    """
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        errors.print("Parquet needs a library: pip install 'abacus\\[parquet]'", style="red")
+        sys.exit(1)
     folder.mkdir(parents=True, exist_ok=True)
 
     async def run(database: Database) -> None:
@@ -355,10 +277,20 @@ def export_history(
             def report(part: str, lines: int) -> None:
                 bar.update(tasks[ExportPart(part)], completed=lines)
 
-            results = results_of(database, project)
-            await export_project(database, project, results, folder, [part.value for part in tasks], report)
+            export = export_of(database, project)
+            await export_project(export, folder, [part.value for part in tasks], report, is_parquet=parquet)
 
     with_database(run)
+
+
+@app.command("mcp")
+def serve_mcp() -> None:
+    """Serve the tools of assistants over the standard streams (Model Context Protocol), for a running service.
+
+    ABACUS_URL is its address, ABACUS_API_KEY a personal API key, ABACUS_PROJECT the id of the project (by default the
+    key's current one). Needs `pip install abacus[mcp]`.
+    """
+    mcp_command.serve(os.environ)
 
 
 app.command("materialise", hidden=True)(refresh)  # the former name
@@ -406,6 +338,9 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
             return await work(AccountService(session))
 
     return with_database(in_one_transaction)
+
+
+add_account_commands(project_app, key_app, user_app, _with_accounts)
 
 
 async def _find_projects(database: Database, project_id: int | None) -> Sequence[Project]:

@@ -18,9 +18,13 @@ from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
 from app.events.capture.service import CaptureService
+from app.events.definitions.router import router as definitions_router
+from app.events.ofrep.exposures import RecentExposures
+from app.events.ofrep.router import router as ofrep_router
 from app.events.router import router as events_router
 from app.experiments.activity_router import router as experiments_activity_router
 from app.experiments.existing_flags.router import router as existing_flags_router
+from app.experiments.export.router import router as export_router
 from app.experiments.exposures.router import router as exposures_router
 from app.experiments.health.router import router as health_router
 from app.experiments.holdout_analysis.router import router as holdout_analysis_router
@@ -33,6 +37,10 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.webhooks.delivery import Deliverer
+from app.experiments.webhooks.dependencies import build_watch
+from app.experiments.webhooks.router import router as webhooks_router
+from app.experiments.webhooks.sending import Sender
 from app.flags.activity_router import router as flags_activity_router
 from app.flags.evaluation.dependencies import build_evaluation
 from app.flags.evaluation.router import router as evaluation_router
@@ -40,7 +48,7 @@ from app.flags.local_evaluation.router import router as local_evaluation_router
 from app.flags.remote_config.router import router as remote_config_router
 from app.flags.remote_config.scripts import ScriptDirectory
 from app.flags.router import router as flags_router
-from app.http import docs_pages, exception_handlers, openapi
+from app.http import docs_pages, exception_handlers, front_page, guide, openapi
 from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
@@ -52,15 +60,29 @@ from app.http.middleware.trailing_slash import TrailingSlashMiddleware
 from app.http.middleware.warnings import WarningMiddleware
 from app.http.routing import allowed_methods
 from app.http.unserved_addresses import resources_of
+from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
 from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.imports.page_router import router as import_pages_router
+from app.operations.imports.router import router as imports_router
+from app.operations.imports.runner import ImportRunner
+from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
+from app.pages.actions.router import router as page_actions_router
+from app.pages.code.router import router as code_router
+from app.pages.downloads.router import router as downloads_router
+from app.pages.editing.router import router as editing_router
+from app.pages.exploring.router import router as exploring_router
+from app.pages.flags.router import router as page_flags_router
+from app.pages.history.router import router as history_router
 from app.pages.router import router as pages_router
+from app.pages.sharing.router import router as sharing_router
+from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.cookieless.service import CookielessService
 from app.people.groups.router import router as groups_router
@@ -75,11 +97,13 @@ Send events with the official PostHog SDKs, create experiments and read their re
 * Private endpoints take a personal API key: press **Authorize** and paste it.
 * Capture takes the project's public token in the body.
 * Every error has the same body: `type`, `code`, `detail`, `attr`.
+* Tutorials, guides and explanations are at `/guide/`.
 """
 
 TAGS = [
     {"name": "Experiments", "description": "Create, launch, change and end experiments."},
     {"name": "Results", "description": "Results, exposures, health and scorecards of experiments."},
+    {"name": "Webhooks", "description": "URLs that are sent what happens to experiments."},
     {"name": "Analysis", "description": "Analyze counts from any source, and plan sample sizes."},
     {"name": "Feature flags", "description": "Feature flags, including those of experiments."},
     {"name": "Actions", "description": "Named sets of events, for use in metrics."},
@@ -101,6 +125,7 @@ PRIVATE_ROUTERS = (
     analysis_router,
     results_router,
     exposures_router,
+    export_router,
     scorecard_router,
     health_router,
     local_evaluation_router,
@@ -114,10 +139,14 @@ PRIVATE_ROUTERS = (
     saved_metrics_router,
     holdout_analysis_router,
     holdouts_router,
+    webhooks_router,
     flags_router,
     actions_router,
     cohorts_router,
     events_router,
+    definitions_router,
+    insights_router,
+    imports_router,
     persons_activity_router,
     erasure_router,
     persons_router,
@@ -125,7 +154,21 @@ PRIVATE_ROUTERS = (
     projects_router,
     keys_router,
 )
-PUBLIC_ROUTERS = (evaluation_router, capture_router, remote_config_router)
+PUBLIC_ROUTERS = (evaluation_router, ofrep_router, capture_router, remote_config_router)
+# Fixed paths come before those that begin with a project's id.
+PAGE_ROUTERS = (
+    sign_in_router,
+    import_pages_router,
+    sharing_router,
+    editing_router,
+    page_actions_router,
+    exploring_router,
+    downloads_router,
+    history_router,
+    code_router,
+    page_flags_router,
+    pages_router,
+)
 # What orchestrators and monitoring systems call, by IP address instead of host name.
 PROBES = frozenset({"/_livez", "/_readyz", "/_health", "/metrics"})
 
@@ -162,8 +205,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     application.include_router(probes.router)
     application.include_router(metrics_router)
-    application.include_router(pages_router)
+    for router in PAGE_ROUTERS:
+        application.include_router(router)
     application.include_router(docs_pages.router)
+    application.include_router(guide.router)
+    application.include_router(front_page.router)
     openapi.install(application, PRIVATE_ROUTERS, required_scope)
     # The last one added is the outermost.
     application.add_middleware(ConditionalReadMiddleware, paths=allowed_methods(PRIVATE_ROUTERS))
@@ -205,17 +251,23 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
+    application.state.guide = guide.guide_files(settings.guide_directory)
     scheduler = MaintenanceScheduler(
         database,
         lambda project: build_maintenance(database, materializer, project),
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
+        watch=lambda project: build_watch(database, materializer, project),
     )
+    application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
+    sender = Sender(settings.webhook_allowed_networks)
+    application.state.deliverer = deliverer = Deliverer(database, sender)
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
-        tasks.append(asyncio.create_task(scheduler.run()))
+        tasks += [asyncio.create_task(work.run()) for work in (scheduler, imports, deliverer)]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
@@ -228,8 +280,10 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await asyncio.wait(tasks)  # unlike gather, it can be cancelled while they run
+                await imports.close()
                 await materializer.shared.close()
                 await capture.close()
+                await sender.close()
                 await database.close()
                 await monitor.close()
 

@@ -21,6 +21,9 @@ _FORMER_NAMES = {
     "materialise_interval": "refresh_interval",
 }
 
+# What `abacus mcp` reads, which is a client: a shell may have both.
+OF_CLIENTS = frozenset({"ABACUS_URL", "ABACUS_API_KEY", "ABACUS_PROJECT"})
+
 # What libpq accepts in a URL and asyncpg's ``connect`` calls by another name.
 _LIBPQ_TO_ASYNCPG = {"sslmode": "ssl"}
 _ASYNCPG_PARAMETERS = frozenset({"ssl", "host", "port", "prepared_statement_cache_size"})
@@ -86,7 +89,7 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas
 
 def _read_network(value: object) -> object:
     if value == "*":
-        raise ValueError("'*' would trust every client; list the proxy networks instead")
+        raise ValueError("'*' would mean every address; list the networks instead")
     if isinstance(value, str):
         return ipaddress.ip_network(value)  # its error names a value that is neither address nor network
     return value
@@ -198,6 +201,11 @@ class Settings(BaseSettings):
         default=False,
         description="Migrate a PostgreSQL schema when `abacus serve` starts. (An SQLite schema always is.)",
     )
+    imports_directory: Path | None = Field(
+        default=None,
+        description="Directory of files that are uploaded to be imported, until they are, and of their refused lines;"
+        " if unset, `abacus-imports` among the temporary files. Processes that serve one database share it.",
+    )
     body_timeout: float = Field(
         default=15,
         gt=0,
@@ -265,8 +273,18 @@ class Settings(BaseSettings):
         default=None,
         description="A directory with the `dist` files of the npm package `posthog-js`, to be served below `/static/`.",
     )
+    guide_directory: Path = Field(
+        default=Path("build/guide"),
+        description="The documentation as a site, made by `make docs-site`, to be served below `/guide/`. The image has"
+        " it.",
+    )
     refresh_interval: float = Field(
         default=10.0, ge=0, description="Seconds between background refreshes of metric counts; 0 turns them off."
+    )
+    webhook_allowed_networks: Networks = Field(
+        default=[],
+        description="Comma-separated private addresses and networks that webhooks may be sent to. Public addresses"
+        " always are allowed, others only by this.",
     )
     metrics_token: SecretStr | None = Field(
         default=None,
@@ -290,7 +308,7 @@ class Settings(BaseSettings):
         set_by: dict[str, str] = {}
         for variable in sorted(os.environ):
             name = variable.upper()
-            if not name.startswith(ENVIRONMENT_PREFIX):
+            if not name.startswith(ENVIRONMENT_PREFIX) or name in OF_CLIENTS:
                 continue
             field = fields.get(name) or fields.get(name.removesuffix(_FILE))
             if field is None:

@@ -3,14 +3,15 @@
 python -m benchmarks.aa_metrics [--runs 500] [--intervals 4000] [--persons 50] [--seed 1]
 
 Persons come, buy and come back at random times; their events go through the aggregation of typed metrics and the
-analysis. On each of 28 days the anytime rule may call a winner. In further experiments, which are looked at once, the
-confidence interval should hold the true difference, 0, in 95 %.
+analysis. On each of 28 days the anytime rule may call a winner, and a circuit breaker that tolerates nothing may act.
+In further experiments, which are looked at once, the confidence interval should hold the true difference, 0, in 95 %.
 """
 
 import argparse
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,18 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.common.timestamps import to_microseconds
-from app.experiments.scorecard.metrics import MetricType, variants_of
+from app.experiments.automation.schemas import CircuitBreaker
+from app.experiments.phases.upkeep import find_harm
+from app.experiments.scorecard.metrics import DailyCounts, MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Outliers, PersonValues, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.person_values import PersonValues
+from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, count_event_quantiles
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
-from app.statistics.results import AnalysisConfig, VariantAnalysis
+from app.statistics.results import Analysis, AnalysisConfig
 
 DAYS, KEYS = 28, ("control", "test")
+# The most easily set off: it tolerates no harm at all.
+BREAKER = CircuitBreaker(metric_uuid="primary", direction="decrease", threshold_relative=0, action="notify")
 DAY = 86_400_000_000  # microseconds
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 LOOKBACK_DAYS = 14
@@ -52,7 +59,7 @@ def gather(persons: int, generator: np.random.Generator) -> Crowd:
     count = persons * DAYS * len(KEYS)
     start = to_microseconds(START)
     exposed = start + generator.integers(0, DAYS * DAY, count)
-    ledger = Ledger(np.arange(1, count + 1), generator.integers(0, len(KEYS), count), exposed)
+    ledger = Ledger(np.arange(1, count + 1), generator.integers(0, len(KEYS), count), exposed, exposed)
     appetite = generator.gamma(0.5, 2.0, count)  # purchases in two weeks: a mean of 1, many with none
     parts = []
     for is_before in (True, False):
@@ -77,23 +84,39 @@ def count_adjusted(crowd: Crowd) -> ValueCounts:
         events.actor, np.full(len(events), days().starts[0]), events.variant, events.value, events.sequence
     )
     values = [revenue(crowd), PersonValues.of(row, known, days(), "sum")]
-    return _summed(crowd, [SummedValue(one, is_whole=False) for one in values])
+    return _summed(crowd, [SummedValue(one) for one in values])
 
 
 def count_ratio(crowd: Crowd) -> ValueCounts:
     """Count revenue per purchase."""
     purchases = PersonValues.of(*crowd.after, days(), "total")
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False), SummedValue(purchases, is_whole=True)])
+    return _summed(crowd, [SummedValue(revenue(crowd)), SummedValue(purchases)])
+
+
+def count_adjusted_ratio(crowd: Crowd) -> ValueCounts:
+    """Count revenue per purchase, with that of before as the covariate."""
+    row, events = crowd.before
+    known = replace(events, time=np.full(len(events), days().starts[0]))
+    values = [PersonValues.of(*crowd.after, days(), "sum"), PersonValues.of(*crowd.after, days(), "total")]
+    values += [PersonValues.of(row, known, days(), "sum"), PersonValues.of(row, known, days(), "total")]
+    return _summed(crowd, [SummedValue(one) for one in values])
+
+
+def count_quantile(crowd: Crowd) -> QuantileCounts:
+    """Find the upper decile of the amounts of all purchases, of which a person may have several."""
+    row, events = crowd.after
+    numbers = (row, days().bucket(events.time), events.value)
+    return count_event_quantiles(crowd.ledger, crowd.ledger.time, numbers, QuantileRule(0.9, 0.95), days(), len(KEYS))
 
 
 def count_capped(crowd: Crowd) -> ValueCounts:
     """Count revenue up to the 99th percentile of those who bought."""
     outliers = Outliers(None, 0.99, ignores_zeros=True)
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False, outliers=outliers)])
+    return _summed(crowd, [SummedValue(revenue(crowd), outliers=outliers)])
 
 
 def count_plain(crowd: Crowd) -> ValueCounts:
-    return _summed(crowd, [SummedValue(revenue(crowd), is_whole=False)])
+    return _summed(crowd, [SummedValue(revenue(crowd))])
 
 
 def count_retention(crowd: Crowd) -> FunnelProgress:
@@ -109,43 +132,48 @@ def _summed(crowd: Crowd, values: list[SummedValue]) -> ValueCounts:
     return sum_values(crowd.ledger, crowd.ledger.time, values, days(), len(KEYS))
 
 
-METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], ValueCounts | FunnelProgress]]] = {
+METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], DailyCounts]]] = {
     "mean": ("mean", count_plain),
     "mean, adjusted (CUPED)": ("mean", count_adjusted),
     "mean, capped": ("mean", count_capped),
     "ratio": ("ratio", count_ratio),
+    "ratio, adjusted (CUPED)": ("ratio", count_adjusted_ratio),
+    "quantile 0.9 of purchases": ("quantile", count_quantile),
     "retention": ("funnel", count_retention),
 }
 
 
-def analyzed(crowd: Crowd, metric: str, looks: Sequence[int]) -> list[VariantAnalysis]:
-    """Return the analysis of the second variant at the end of some days."""
+def analyzed(crowd: Crowd, metric: str, looks: Sequence[int]) -> list[Analysis]:
+    """Return the analysis at the end of some days."""
     kind, count = METRICS[metric]
-    counts = count(crowd).cumulative
-    return [analyze_metric(variants_of(counts[:, :, look], kind, KEYS), AnalysisConfig()).variants[1] for look in looks]
+    counts = count(crowd)
+    return [analyze_metric(variants_of(counts, kind, KEYS, look), AnalysisConfig()) for look in looks]
 
 
-def is_called(crowd: Crowd, metric: str) -> bool:
-    """Whether the anytime rule calls a winner on any day."""
-    return any(look.decision and look.decision.is_significant for look in analyzed(crowd, metric, range(DAYS)))
+def watch(crowd: Crowd, metric: str) -> tuple[bool, bool]:
+    """Whether the anytime rule calls a winner on any day, and whether a circuit breaker acts on any day."""
+    looks = analyzed(crowd, metric, range(DAYS))
+    decisions = [look.variants[1].decision for look in looks]
+    is_called = any(decision is not None and decision.is_significant for decision in decisions)
+    return is_called, any(find_harm(BREAKER, metric, look) is not None for look in looks)
 
 
-def holds_truth(crowd: Crowd, metric: str) -> bool:
+def holds_truth(crowd: Crowd, metric: str) -> tuple[bool]:
     """Whether the interval for one look, on the last day, holds 0."""
-    interval = analyzed(crowd, metric, [-1])[0].difference.confidence_interval
-    return interval is not None and interval[0] <= 0 <= interval[1]
+    interval = analyzed(crowd, metric, [-1])[0].variants[1].difference.confidence_interval
+    return (interval is not None and interval[0] <= 0 <= interval[1],)
 
 
 def share(
-    what: Callable[[Crowd, str], bool], runs: int, persons: int, generator: np.random.Generator
-) -> dict[str, float]:
-    """Return for each metric the share of experiments of which something is true."""
-    found: dict[str, list[bool]] = {metric: [] for metric in METRICS}
+    what: Callable[[Crowd, str], tuple[bool, ...]], runs: int, persons: int, generator: np.random.Generator
+) -> dict[str, list[float]]:
+    """Return for each metric the shares of experiments of which some things are true."""
+    found: dict[str, list[tuple[bool, ...]]] = {metric: [] for metric in METRICS}
     for _ in range(runs):
         crowd = gather(persons, generator)
         for metric, answers in found.items():
             answers.append(what(crowd, metric))
-    return {metric: float(np.mean(answers)) for metric, answers in found.items()}
+    return {metric: np.mean(answers, axis=0).tolist() for metric, answers in found.items()}
 
 
 def main() -> None:
@@ -160,12 +188,13 @@ def main() -> None:
         f"A/A: {arguments.runs:,} experiments of {DAYS} days, {arguments.persons} persons a day and variant; ", end=""
     )
     print(f"{arguments.intervals:,} that are looked at once")
-    print(f"{'metric':24} {'called on some day':>20} {'held by 95 % intervals':>24}")
+    print(f"{'metric':26} {'called on some day':>20} {'breaker acted':>15} {'held by 95 % intervals':>24}")
     generator = np.random.default_rng(arguments.seed)
-    called = share(is_called, arguments.runs, arguments.persons, generator)
+    watched = share(watch, arguments.runs, arguments.persons, generator)
     held = share(holds_truth, arguments.intervals, arguments.persons, generator)
     for metric in METRICS:
-        print(f"{metric:24} {called[metric]:20.2%} {held[metric]:24.2%}")
+        (called, acted), [within] = watched[metric], held[metric]
+        print(f"{metric:26} {called:20.2%} {acted:15.2%} {within:24.2%}")
     print(f"simulated in {time.perf_counter() - started:.0f} s")
 
 

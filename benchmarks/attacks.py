@@ -42,8 +42,9 @@ class Attacker:
         )
 
     async def page(self, experiment: object) -> int:
-        headers = {"Cookie": f"abacus_key={self.key}"}
-        return (await self.http.get(f"/experiments/{self.project_id}/{experiment}/", headers=headers)).status_code
+        if "abacus_session" not in self.http.cookies:
+            await self.http.post("/experiments/sign-in/", data={"key": self.key})
+        return (await self.http.get(f"/experiments/{self.project_id}/{experiment}/")).status_code
 
     async def capture(self, events: Sequence[JsonDict]) -> int:
         return await self.compressed(payload(list(events), self.token))

@@ -118,17 +118,17 @@ async def contestants(chosen: Sequence[str], stored: int) -> AsyncIterator[Mappi
                 )
             if name == FILLED:
                 await fill(database, project.project.id, stored)
-            service = await stack.enter_async_context(served(database))
+            service = await stack.enter_async_context(served(database, workers=2 if name == TWO_WORKERS else 1))
             made[name] = Contestant(database, service, project.project.api_token)
         yield made
 
 
-FILLED = "PostgreSQL, filled"
+FILLED, TWO_WORKERS = "PostgreSQL, filled", "PostgreSQL, two workers"
 
 
-async def measure(chosen: Sequence[str], sizes: Sequence[int], rounds: int, scale: float, stored: int) -> None:
+async def measure(chosen: Sequence[str], sizes: Sequence[int], rounds: int, scale: float, *, stored: int) -> None:
     async with contestants(chosen, stored) as cases, served_floor() as floor:
-        print(f"{'':20} {'size':>5} {'events/s':>9} {'us CPU':>7}   of floor   of rows alone   of empty")
+        print(f"{'':20} {'size':>5} {'events/s':>9} {'us CPU':>7}   of floor   of rows alone   of plain")
         for size in sizes:
             count = max(size, int(LOADS[size][0] * scale))
             measured: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -152,10 +152,11 @@ def report(
     for name, own in rates.items():
         processor = statistics.median(used for _, used in measured[name][1:])
         of_rows = times(name, alone[name][1:]) if name in alone else ""
-        of_empty = times(name, rates["PostgreSQL"]) if name == FILLED and "PostgreSQL" in rates else ""
+        is_compared = name in (FILLED, TWO_WORKERS) and "PostgreSQL" in rates
+        of_plain = times(name, rates["PostgreSQL"]) if is_compared else ""
         print(
             f"{name:20} {size:5,} {statistics.median(own):9,.0f} {processor:7,.0f}"
-            f" {times(name, rates['floor']):>10} {of_rows:>15} {of_empty:>10}"
+            f" {times(name, rates['floor']):>10} {of_rows:>15} {of_plain:>10}"
         )
 
 
@@ -168,7 +169,7 @@ async def main() -> None:
     parser.add_argument("--stored", type=int, default=0, help="events that a further PostgreSQL database holds already")
     arguments = parser.parse_args()
     chosen = [*arguments.database, *([FILLED] if arguments.stored else [])]
-    await measure(chosen, arguments.sizes, arguments.rounds, arguments.scale, arguments.stored)
+    await measure(chosen, arguments.sizes, arguments.rounds, arguments.scale, stored=arguments.stored)
 
 
 if __name__ == "__main__":

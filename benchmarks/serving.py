@@ -26,11 +26,16 @@ class Served:
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def served(database: Database) -> contextlib.AbstractAsyncContextManager[Served]:
-    """Run the service on the benchmark's database, with one worker."""
-    url = database.engine.url.render_as_string(hide_password=False)
-    environment = {"ABACUS_DATABASE_URL": url, "ABACUS_REFRESH_INTERVAL": "0"}
-    return _started([sys.executable, "-m", "app.cli", "serve"], environment)
+def served(
+    database: Database, *, workers: int = 1, results_timeout: float = 50
+) -> contextlib.AbstractAsyncContextManager[Served]:
+    """Run the service on the benchmark's database."""
+    environment = {
+        "ABACUS_DATABASE_URL": database.engine.url.render_as_string(hide_password=False),
+        "ABACUS_REFRESH_INTERVAL": "0",
+        "ABACUS_RESULTS_TIMEOUT": f"{results_timeout}",
+    }
+    return _started([sys.executable, "-m", "app.cli", "serve", "--workers", f"{workers}"], environment)
 
 
 def served_floor() -> contextlib.AbstractAsyncContextManager[Served]:
@@ -61,7 +66,7 @@ async def _started(command: list[str], environment: dict[str, str]) -> AsyncIter
 
 
 async def _until_listening(port: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

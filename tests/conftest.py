@@ -7,8 +7,10 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,7 @@ from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
+from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.application import application as build_application
 from tests.support.clickhouse import ClickHouseServer
@@ -36,8 +39,12 @@ from tests.support.shared_database import separate_ids
 
 # Examples that reach a database take as long as the machine is busy: time is measured in benchmarks, not here.
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=DEV)
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI)
+# The check of a change gives one answer, however often it runs; `make test` looks for new examples each time.
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
+
+# Modules and test items stay to the end: to look through them again and again took a fifth of the time of collection.
+raise_gc_threshold()
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASES = ("sqlite", "postgresql")
@@ -77,6 +84,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             spared.append(item)
     config.hook.pytest_deselected(items=spared)
     items[:] = [item for item in items if item not in set(spared)]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_fast(item: pytest.Item) -> bool:
@@ -228,6 +241,7 @@ def settings_for(database_url: str) -> Settings:
         watchdog_seconds=0,
         database_statement_timeout=120,
         results_timeout=240,
+        imports_directory=Path(tempfile.gettempdir(), f"abacus-imports-of-tests-{os.getpid()}"),
     )
 
 

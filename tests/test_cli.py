@@ -17,6 +17,7 @@ from tests.conftest import run_apart
 from tests.support.command_line import run_command
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
+from tests.support.programs import answers
 from tests.support.service import Service, event
 
 pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
@@ -54,9 +55,8 @@ def served(environment: dict[str, str], *options: str) -> Iterator[str]:
 def wait_until_ready(address: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{address}/_readyz").status_code == 200:
-                return
+        if answers(f"{address}/_readyz"):
+            return
         time.sleep(0.05)
     raise TimeoutError(f"nothing answers at {address}")
 

@@ -106,6 +106,13 @@ def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(re.search(rf"{former}\b", str(refusal.value)) for former in FORMER_NAMES)
 
 
+def test_variables_of_clients_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ABACUS_URL", "ABACUS_API_KEY", "ABACUS_PROJECT"):
+        monkeypatch.setenv(name, "1")
+
+    assert Settings.from_environment() == Settings()
+
+
 @pytest.mark.parametrize(("former", "current"), FORMER_NAMES.items())
 @pytest.mark.parametrize("is_file", [False, True])
 def test_former_name_of_a_setting_is_an_alias(

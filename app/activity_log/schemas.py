@@ -21,7 +21,8 @@ class ChangeRead(ResponseBody):
 
 class ActivityDetail(ResponseBody):
     name: str = Field(
-        description="The name of the item at that time; of a flag, its key; of a person, its UUID.",
+        description="The name of the item at that time; of a flag, its key; of a person, its UUID; "
+        "of a webhook, its host.",
         examples=["Checkout button"],
     )
     changes: list[ChangeRead] = Field(
@@ -40,8 +41,8 @@ class ActivityRead(ResponseBody):
         "`split_person`.",
         examples=["launched"],
     )
-    scope: Literal["Experiment", "FeatureFlag", "Person"] = Field(examples=["Experiment"])
-    item_id: str = Field(description="The id of the experiment, the flag or the person.", examples=["1"])
+    scope: Literal["Experiment", "FeatureFlag", "Person", "Webhook"] = Field(examples=["Experiment"])
+    item_id: str = Field(description="The id of the experiment, the flag, the person or the webhook.", examples=["1"])
     user: UserBasic | None = Field(description="Null: the command line, or the service itself.")
     detail: ActivityDetail
     created_at: UtcDatetime

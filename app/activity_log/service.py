@@ -7,7 +7,7 @@ from app.activity_log.changes import ABSENT, State, changes_between
 from app.activity_log.repository import ActivityRepository
 from app.db.models import ActivityEntry, User
 
-Scope: TypeAlias = Literal["Experiment", "FeatureFlag", "Person"]
+Scope: TypeAlias = Literal["Experiment", "FeatureFlag", "Person", "Webhook"]
 
 
 class ActivityLog:

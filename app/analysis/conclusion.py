@@ -1,30 +1,37 @@
 """States in words which variant leads, and whether the difference is significant."""
 
+from app.common.number_texts import choose_format, format_change, format_p_value, format_probability
 from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
-def conclude(analysis: Analysis, *, lowest_leads: bool = False) -> str:
+def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False, measure: str = "") -> str:
     """Return sentences: why not to trust the figures if that is so, the leading variant, and its significance.
 
-    With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better.
+    Where there are too few data for a verdict on it, no figures are given. With ``is_share`` means are written in
+    percent. With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better. ``measure``
+    names the means, and so their unit.
     """
     leader = lowest(analysis) if lowest_leads else analysis.leader
     ratio = analysis.sample_ratio
     sentences = []
     if ratio is not None and ratio.is_mismatch:
         sentences.append(
-            f"Do not trust these figures yet: the samples are not split as planned (p = {ratio.p_value:.2g})."
+            f"Do not trust these figures yet: the samples are not split as planned ({format_p_value(ratio.p_value)})."
         )
     sentences += [
         f"Do not trust these figures yet: {one.sample.key} differed from {analysis.baseline.sample.key} before the "
-        f"exposure (p = {one.covariate_p_value:.2g})."
+        f"exposure ({format_p_value(one.covariate_p_value)})."
         for one in analysis.variants
         if "pre-exposure-bias" in one.failures
     ]
     if leader is None:
         return " ".join([*sentences, "There are not enough data to compare the variants."])
-    text = f"{leader.sample.key} is lowest" if lowest_leads else _highest(leader)
-    return " ".join([*sentences, f"{text}{_comparison(leader, analysis.baseline)}.", _significance(leader, analysis)])
+    if _lacks_data(leader, analysis):
+        return " ".join([*sentences, _significance(leader, analysis)])
+    text = f"{leader.sample.key} {'is lowest' if lowest_leads else 'leads'}{f' in {measure}' if measure else ''}"
+    text += "" if lowest_leads else _chance(leader)
+    comparison = _comparison(leader, analysis.baseline, is_share=is_share)
+    return " ".join([*sentences, f"{text}{comparison}.", _significance(leader, analysis)])
 
 
 def lowest(analysis: Analysis) -> VariantAnalysis | None:
@@ -35,19 +42,27 @@ def lowest(analysis: Analysis) -> VariantAnalysis | None:
     return min(known, key=lambda one: (one.sample.mean or 0.0, not one.is_baseline))
 
 
-def _highest(leader: VariantAnalysis) -> str:
-    text = f"{leader.sample.key} leads"
-    if leader.probability_best is not None:
-        text += f", being the best with a probability of {_percent(leader.probability_best)}"
-    return text
+def _lacks_data(leader: VariantAnalysis, analysis: Analysis) -> bool:
+    """Whether there are too few data for a verdict on the leader; on a leading baseline, for all verdicts."""
+    decided = analysis.variants if leader.is_baseline else (leader,)
+    codes = {one.decision.code for one in decided if one.decision is not None}
+    return codes <= {"not_enough_exposure", "not_enough_data"}
 
 
-def _comparison(leader: VariantAnalysis, baseline: VariantAnalysis) -> str:
+def _chance(leader: VariantAnalysis) -> str:
+    if leader.probability_best is None:
+        return ""
+    return f", being the best with a probability of {format_probability(leader.probability_best)}"
+
+
+def _comparison(leader: VariantAnalysis, baseline: VariantAnalysis, *, is_share: bool) -> str:
     if leader.is_baseline:
         return ""
-    relative = leader.relative_difference.estimate
-    change = f" ({relative:+.1%})" if relative is not None else ""
-    return f": {leader.sample.mean:.4g} against {baseline.sample.mean or 0:.4g} of {baseline.sample.key}{change}"
+    relative, write = leader.relative_difference.estimate, choose_format(is_share=is_share)
+    change = f" ({format_change(relative)})" if relative is not None else ""
+    return (
+        f": {write(leader.sample.mean)} against {write(baseline.sample.mean or 0.0)} of {baseline.sample.key}{change}"
+    )
 
 
 def _significance(leader: VariantAnalysis, analysis: Analysis) -> str:
@@ -81,11 +96,7 @@ _CORRECTIONS = {
 def _evidence(decision: Decision, analysis: Analysis) -> str:
     if decision.adjusted is None or decision.code not in {"significant", "low_win_probability", "high_p_value"}:
         return ""
-    return f" (p = {decision.adjusted:.2g}{_CORRECTIONS[analysis.correction]})"
-
-
-def _percent(probability: float) -> str:
-    """Return a probability in percent, never rounded up to certainty."""
-    if probability > 0.9999:
-        return "more than 99.99 %"
-    return f"{probability * 100:.2f} %"
+    # One that was asked for is made over the comparisons of all metrics, which are not known here.
+    comparisons = "" if analysis.config.correction else f" for {len(analysis.variants) - 1} comparisons"
+    correction = "" if analysis.correction == "none" else f"{_CORRECTIONS[analysis.correction]}{comparisons}"
+    return f" ({format_p_value(decision.adjusted)}{correction})"

@@ -29,7 +29,7 @@ ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
         "multiple_testing": "none",
     },
     "leader": "test",
-    "conclusion": "test leads, being the best with a probability of 99.96 %: 0.15 against 0.1 of control (+50.0%). "
+    "conclusion": "test leads, being the best with a probability of 99.96%: 15.0% against 10.0% of control (+50.0%). "
     "The difference is significant (p = 0.026).",
     "variants": [
         {
@@ -42,6 +42,8 @@ ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
             "theta": None,
             "variance_reduction": None,
             "covariate_p_value": None,
+            "order_statistic_interval": None,
+            "delta_order_statistic_interval": None,
             "posterior_mean": 0.10079840319361277,
             "credible_interval": [0.08293639849581787, 0.12016912987586058],
             "probability_best": 0.0003576370993234159,
@@ -73,6 +75,8 @@ ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
             "theta": None,
             "variance_reduction": None,
             "covariate_p_value": None,
+            "order_statistic_interval": None,
+            "delta_order_statistic_interval": None,
             "posterior_mean": 0.1506986027944112,
             "credible_interval": [0.12923057128760435, 0.17348707340422312],
             "probability_best": 0.9996423629006765,

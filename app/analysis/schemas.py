@@ -1,13 +1,25 @@
 """Request and response bodies of analysis and planning."""
 
-import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.analysis.examples import ANALYSIS_EXAMPLE, FUNNEL_EXAMPLE, PLAN_EXAMPLE, POWER_EXAMPLE
-from app.common import limits
+from app.analysis.quantities import (
+    COVARIATE_OF_RATIO,
+    MOST_VARIANTS,
+    Amount,
+    Count,
+    ErrorRate,
+    GroupCount,
+    Level,
+    Power,
+    Quantity,
+    Square,
+    Weight,
+)
 from app.http.fields import Boolean, Omittable, OptionalText, Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.statistics.frequentist.multiplicity import Correction
@@ -15,86 +27,7 @@ from app.statistics.frequentist.power import Rule
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 from app.statistics.results import Code, Failure, Method
 
-# Far beyond anything counted, and safe from overflow when squared.
-_LARGEST_COUNT = 10**18
-_LARGEST_AMOUNT = 1e150
-_LARGEST_SQUARE = 1e300
-_SMALLEST = 1e-18
-_MOST_VARIANTS = limits.VARIANTS.value
-
-
-def _read_number(value: object) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
-        raise PydanticCustomError("invalid_input", "A valid number is required.")
-    return value
-
-
-def _read_whole_number(value: object) -> object:
-    number = _read_number(value)
-    if isinstance(number, float) and not number.is_integer():
-        raise PydanticCustomError("invalid_input", "A valid integer is required.")
-    return number
-
-
-def _between(low: float, high: float) -> BeforeValidator:
-    def check(value: float) -> float:
-        if value < low:
-            message = "Ensure this value is greater than or equal to {limit}."
-            raise PydanticCustomError("min_value", message, {"limit": low})
-        if value > high:
-            message = "Ensure this value is less than or equal to {limit}."
-            raise PydanticCustomError("max_value", message, {"limit": high})
-        return value
-
-    return BeforeValidator(check)
-
-
-def _shown_as(kind: str, low: float, high: float) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "minimum": low, "maximum": high}, mode="validation")
-
-
-# In ``Annotated`` validators before the type run from the last to the first: limits are held against the number sent.
-# Whole numbers stay whole where fractions are allowed too: variances are worked out in exact arithmetic.
-Count: TypeAlias = Annotated[
-    int, _between(0, _LARGEST_COUNT), BeforeValidator(_read_whole_number), _shown_as("integer", 0, _LARGEST_COUNT)
-]
-Amount: TypeAlias = Annotated[
-    int | float,
-    _between(-_LARGEST_AMOUNT, _LARGEST_AMOUNT),
-    BeforeValidator(_read_number),
-    _shown_as("number", -_LARGEST_AMOUNT, _LARGEST_AMOUNT),
-]
-Square: TypeAlias = Annotated[
-    int | float,
-    _between(0, _LARGEST_SQUARE),
-    BeforeValidator(_read_number),
-    _shown_as("number", 0, _LARGEST_SQUARE),
-]
-Weight: TypeAlias = Annotated[
-    float, _between(0, _LARGEST_COUNT), BeforeValidator(_read_number), _shown_as("number", 0, _LARGEST_COUNT)
-]
-Quantity: TypeAlias = Annotated[
-    float,
-    _between(_SMALLEST, _LARGEST_COUNT),
-    BeforeValidator(_read_number),
-    _shown_as("number", _SMALLEST, _LARGEST_COUNT),
-]
-Level: TypeAlias = Annotated[
-    float, _between(0.5, 0.9999), BeforeValidator(_read_number), _shown_as("number", 0.5, 0.9999)
-]
-ErrorRate: TypeAlias = Annotated[
-    float, _between(1e-9, 0.5), BeforeValidator(_read_number), _shown_as("number", 1e-9, 0.5)
-]
-Power: TypeAlias = Annotated[
-    float, _between(0.5, 1 - 1e-9), BeforeValidator(_read_number), _shown_as("number", 0.5, 1 - 1e-9)
-]
-GroupCount: TypeAlias = Annotated[
-    int, _between(2, _MOST_VARIANTS), BeforeValidator(_read_whole_number), _shown_as("integer", 2, _MOST_VARIANTS)
-]
-
-
-MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio"]
+MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio", "quantile"]
 PlannedMetricType: TypeAlias = Literal["funnel", "count", "mean"]
 
 
@@ -135,9 +68,19 @@ class VariantCounts(StrictBody):
     @classmethod
     def refuse_covariates(cls, document: object) -> object:
         """Refuse a covariate where it would be ignored."""
-        if isinstance(document, dict) and "covariate_sum" not in cls.model_fields and document.keys() & set(_COVARIATE):
-            raise PydanticCustomError("invalid_input", "Only means are adjusted by a covariate.")
+        if (
+            isinstance(document, dict)
+            and "covariate_sum" not in cls.model_fields
+            and document.keys() & set(COVARIATE_OF_RATIO)
+        ):
+            raise PydanticCustomError("invalid_input", "Only means and ratios are adjusted by a covariate.")
         return document
+
+    def _require_all(self, names: Sequence[str]) -> None:
+        """Refuse a covariate of which some sums are missing."""
+        missing = [name for name in names if getattr(self, name) is None]
+        if 0 < len(missing) < len(names):
+            raise PydanticCustomError("required", "A covariate needs {names} too.", {"names": " and ".join(missing)})
 
 
 class FunnelVariantCounts(VariantCounts):
@@ -182,9 +125,7 @@ class MeanVariantCounts(AmountCounts):
 
     @model_validator(mode="after")
     def require_whole_covariate(self) -> Self:
-        missing = [name for name in _COVARIATE if getattr(self, name) is None]
-        if 0 < len(missing) < len(_COVARIATE):
-            raise PydanticCustomError("required", "A covariate needs {names} too.", {"names": " and ".join(missing)})
+        self._require_all(_COVARIATE)
         return self
 
 
@@ -194,13 +135,66 @@ class RatioVariantCounts(AmountCounts):
     numerator_denominator_sum_product: Amount = Field(
         description="Sum of the products of numerator and denominator.", examples=[99000.5]
     )
+    covariate_sum: Omittable[Amount] = Field(
+        default=None,
+        description="Sum of the numerators of the same ratio from before each person was exposed, 0 if there are none. "
+        "With it the ratio is adjusted (CUPED); send all nine sums for all variants.",
+        examples=[10678.43],
+    )
+    covariate_sum_squares: Omittable[Square] = Field(default=None, description="Sum of their squares.")
+    covariate_denominator_sum: Omittable[Amount] = Field(
+        default=None, description="Sum of the denominators from before the exposure.", examples=[51000]
+    )
+    covariate_denominator_sum_squares: Omittable[Square] = Field(default=None, description="Sum of their squares.")
+    covariate_numerator_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of numerator and denominator from before the exposure."
+    )
+    main_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the numerator and that from before the exposure."
+    )
+    main_covariate_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the numerator and the denominator from before the exposure."
+    )
+    denominator_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the denominator and the numerator from before the exposure."
+    )
+    denominator_covariate_denominator_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the products of the denominator and that from before the exposure."
+    )
+
+    @model_validator(mode="after")
+    def require_whole_covariate(self) -> Self:
+        self._require_all(COVARIATE_OF_RATIO)
+        return self
+
+
+class QuantileVariantCounts(VariantCounts):
+    key: Text = Field(description="The variant.", examples=["test"])
+    number_of_samples: Count = Field(description="Persons.", examples=[45489])
+    number_of_values: Omittable[Count] = Field(
+        default=None,
+        description="The values whose quantile it is: those of events or of persons. If unset, of persons.",
+    )
+    value: Amount | None = Field(default=None, description="The quantile; null without values.", examples=[134])
+    lower: Amount | None = Field(
+        default=None,
+        description="The lower order statistic: with n values in ascending order and the quantile q, the one at the "
+        "place floor(q n - z sqrt(q (1 - q) n)), counted from 1, where z is that of the confidence level. "
+        "Of clustered values, take n times the cluster factor below the root. Null with too few values.",
+        examples=[130],
+    )
+    upper: Amount | None = Field(
+        default=None,
+        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)) + 1.",
+        examples=[137],
+    )
 
 
 class AnalyzeBody(StrictBody):
     stats_config: StatsConfig = StatsConfig()
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
-        max_length=_MOST_VARIANTS,
+        max_length=MOST_VARIANTS,
         description="Planned weights of the variants, on any scale: the samples are tested against them.",
         examples=[{"control": 50, "test": 50}],
     )
@@ -210,33 +204,41 @@ class FunnelAnalyze(AnalyzeBody):
     """Persons who converted, and persons who did not."""
 
     metric_type: Literal["funnel"]
-    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[FunnelVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class CountAnalyze(AnalyzeBody):
     """Events that happen independently of each other. For events that come in bursts use the mean per person."""
 
     metric_type: Literal["count"]
-    variants: list[CountVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[CountVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class MeanAnalyze(AnalyzeBody):
     """An amount per person, such as revenue. A covariate from before the exposure narrows the intervals (CUPED)."""
 
     metric_type: Literal["mean"]
-    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[MeanVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
 class RatioAnalyze(AnalyzeBody):
-    """One amount divided by another, both per person, such as revenue per order."""
+    """One amount divided by another, both per person, such as revenue per order; see `mean` for covariates."""
 
     metric_type: Literal["ratio"]
-    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=_MOST_VARIANTS)
+    variants: list[RatioVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
 
 
-class AnalyzeRequest(
-    RootModel[Annotated[FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze, Field(discriminator="metric_type")]]
-):
+class QuantileAnalyze(AnalyzeBody):
+    """A quantile, such as the median or the slowest tenth, between order statistics of the confidence level."""
+
+    metric_type: Literal["quantile"]
+    variants: list[QuantileVariantCounts] = Field(min_length=2, max_length=MOST_VARIANTS)
+
+
+AnyAnalyze: TypeAlias = FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze | QuantileAnalyze
+
+
+class AnalyzeRequest(RootModel[Annotated[AnyAnalyze, Field(discriminator="metric_type")]]):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [FUNNEL_EXAMPLE]})
 
 
@@ -265,10 +267,13 @@ class VariantAnalysisRead(ResponseBody):
 
     key: str = Field(description="The variant.")
     number_of_samples: float = Field(description="Persons; of counts the exposure, unless persons were sent beside it.")
-    sum: float = Field(description="Sum of what was measured: conversions, events or amounts.")
-    sum_squares: float
+    sum: float | None = Field(
+        description="Sum of what was measured: conversions, events or amounts. Null of a quantile."
+    )
+    sum_squares: float | None
     mean: float | None = Field(
-        description="As observed: conversion rate, events per exposure, amount per person; adjusted by a covariate."
+        description="As observed: conversion rate, events per exposure, amount per person, quantile; adjusted by a "
+        "covariate."
     )
     unadjusted_mean: float | None = Field(description="The mean without the adjustment; null without a covariate.")
     theta: float | None = Field(
@@ -280,6 +285,14 @@ class VariantAnalysisRead(ResponseBody):
         description="Two-sided Welch's test of the covariate against the baseline's. Variants should not differ before "
         "they are exposed: below 0.001 divided by the number of comparisons is `pre-exposure-bias`."
     )
+    order_statistic_interval: Ends | None = Field(
+        description="Of a quantile: the values between which it lies with the confidence level, whatever the "
+        "distribution is. All other intervals are those of the normal distribution with this one; "
+        "where many values are equal it may have no width, and then there is no test."
+    )
+    delta_order_statistic_interval: Ends | None = Field(
+        description="Of a quantile: the difference, from the order statistics of both variants (variance recovery)."
+    )
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
     credible_interval: Ends | None = Field(description="Equal-tailed credible interval of the mean.")
     probability_best: float | None = Field(
@@ -288,9 +301,11 @@ class VariantAnalysisRead(ResponseBody):
     chance_to_win: float | None = Field(
         description="Probability that its mean is above the baseline's, whatever the goal."
     )
-    expected_loss: float | None = Field(description="Expected loss if it is chosen and another variant is better.")
+    expected_loss: float | None = Field(
+        description="Expected loss if it is chosen and another mean is higher, whatever the goal."
+    )
     expected_loss_vs_baseline: float | None = Field(
-        description="Expected loss if it is chosen and the baseline is better."
+        description="Expected loss if it is chosen and that of the baseline is higher, whatever the goal."
     )
     delta: float | None = Field(description="Observed difference from the baseline's mean.")
     delta_credible_interval: Ends | None = Field(
@@ -318,12 +333,12 @@ class VariantAnalysisRead(ResponseBody):
     )
     validation_failures: list[Failure] = Field(
         description="Why figures of this variant are unreliable or missing. `not-enough-exposures`: fewer than 100 "
-        "samples. `not-enough-metric-data`: fewer than five events or failures to be expected. `zero-variance`: all "
-        "values are the same. `denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, "
-        "`baseline-mean-is-negative`: there is no relative difference. `relative-interval-unbounded`: the baseline's "
-        "mean is too close to zero. `posteriors-not-comparable`: standard errors differ by more than twelve orders of "
-        "magnitude. `out-of-range`: the mean or its variance is too large for a number. `pre-exposure-bias`: see "
-        "`covariate_p_value`."
+        "samples. `not-enough-metric-data`: fewer than five events or failures to be expected, or too few values "
+        "around a quantile. `zero-variance`: all values are the same, or all around a quantile. "
+        "`denominator-is-zero`: there is no ratio. `baseline-mean-is-zero`, `baseline-mean-is-negative`: there is no "
+        "relative difference. `relative-interval-unbounded`: the baseline's mean is too close to zero. "
+        "`posteriors-not-comparable`: standard errors differ by more than twelve orders of magnitude. `out-of-range`: "
+        "the mean or its variance is too large for a number. `pre-exposure-bias`: see `covariate_p_value`."
     )
 
 

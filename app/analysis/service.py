@@ -4,15 +4,19 @@ import math
 from collections.abc import Sequence
 
 from app.analysis.conclusion import conclude, lowest
+from app.analysis.quantities import COVARIATE_OF_RATIO
 from app.analysis.schemas import (
     AnalysisRead,
     AnalyzeRequest,
+    AnyAnalyze,
     CountAnalyze,
     FunnelAnalyze,
-    MeanAnalyze,
     MeanVariantCounts,
     MetricType,
+    QuantileAnalyze,
+    QuantileVariantCounts,
     RatioAnalyze,
+    RatioVariantCounts,
     SampleRatioRead,
     SequentialRead,
     StatsConfig,
@@ -24,7 +28,16 @@ from app.statistics.analysis import analyze_metric
 from app.statistics.estimates import Interval
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
-from app.statistics.variants import CountVariant, Covariate, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import (
+    CountVariant,
+    Covariate,
+    FunnelVariant,
+    MeanVariant,
+    MetricVariant,
+    QuantileVariant,
+    RatioCovariate,
+    RatioVariant,
+)
 
 
 def analyze(request: AnalyzeRequest) -> AnalysisRead:
@@ -54,7 +67,7 @@ def read_config(config: StatsConfig) -> AnalysisConfig:
     )
 
 
-def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyze) -> Sequence[MetricVariant]:
+def read_variants(body: AnyAnalyze) -> Sequence[MetricVariant]:
     """Return the counts as variants for the statistics.
 
     Raises
@@ -67,7 +80,9 @@ def read_variants(body: FunnelAnalyze | CountAnalyze | MeanAnalyze | RatioAnalyz
     if isinstance(body, CountAnalyze):
         return [CountVariant(**variant.model_dump()) for variant in body.variants]
     if isinstance(body, RatioAnalyze):
-        return [RatioVariant(**variant.model_dump()) for variant in body.variants]
+        return [_read_ratio(variant) for variant in body.variants]
+    if isinstance(body, QuantileAnalyze):
+        return [_read_quantile(variant, body.stats_config.confidence_level) for variant in body.variants]
     return [_read_mean(variant) for variant in body.variants]
 
 
@@ -77,6 +92,27 @@ def _read_mean(counts: MeanVariantCounts) -> MeanVariant:
     if sums[0] is not None and sums[1] is not None and sums[2] is not None:
         covariate = Covariate(sums[0], sums[1], sums[2])
     return MeanVariant(counts.key, counts.number_of_samples, counts.sum, counts.sum_squares, covariate)
+
+
+def _read_ratio(counts: RatioVariantCounts) -> RatioVariant:
+    sums = [getattr(counts, name) for name in COVARIATE_OF_RATIO]
+    covariate = None if None in sums else RatioCovariate(*sums)
+    return RatioVariant(
+        counts.key,
+        counts.number_of_samples,
+        counts.sum,
+        counts.sum_squares,
+        counts.denominator_sum,
+        counts.denominator_sum_squares,
+        counts.numerator_denominator_sum_product,
+        covariate,
+    )
+
+
+def _read_quantile(counts: QuantileVariantCounts, confidence: float) -> QuantileVariant:
+    count = counts.number_of_samples if counts.number_of_values is None else counts.number_of_values
+    values = (counts.value, counts.lower, counts.upper)
+    return QuantileVariant(counts.key, counts.number_of_samples, count, *values, confidence)
 
 
 def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads: bool = False) -> AnalysisRead:
@@ -93,7 +129,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
             multiple_testing=analysis.correction,
         ),
         leader=leader.sample.key if leader else None,
-        conclusion=conclude(analysis, lowest_leads=lowest_leads),
+        conclusion=conclude(analysis, is_share=metric_type == "funnel", lowest_leads=lowest_leads),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
     )
@@ -116,6 +152,8 @@ def _write_variant(variant: VariantAnalysis) -> VariantAnalysisRead:
         number_of_samples=sample.number_of_samples,
         sum=sample.sum,
         sum_squares=sample.sum_squares,
+        order_statistic_interval=_ends(sample.order_statistics),
+        delta_order_statistic_interval=_ends(variant.order_statistic_difference),
         mean=_number(sample.mean),
         unadjusted_mean=_number(adjustment.unadjusted_mean) if adjustment else None,
         theta=_number(adjustment.theta) if adjustment else None,

@@ -43,8 +43,12 @@ def parse_moment(text: str) -> dt.datetime | None:
         ).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None
-    # Databases and arithmetic have narrower limits than datetime.
-    return moment if 1900 <= moment.year <= 2200 else None
+    return moment if is_in_range(moment) else None
+
+
+def is_in_range(moment: dt.datetime) -> bool:
+    """Whether a time can be stored and reckoned with: databases and arithmetic have narrower limits than datetime."""
+    return 1900 <= moment.year <= 2200
 
 
 def _zone(text: str | None) -> dt.tzinfo:

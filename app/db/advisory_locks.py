@@ -27,7 +27,9 @@ class ProjectLock(IntEnum):
     ACTOR_KEYS = 4  # the numbers of actors that are not persons
     ERASURE = 5  # shared by every transaction that looks up persons to store events of them
     IMPORTED_PERSONS = 6  # which distinct id stands for a person of another system
+    FILE_IMPORTS = 7  # whether an import of the project is under way
     UPKEEP = 9  # what experiments do by themselves
+    WEBHOOKS = 12  # how many webhooks there are
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

@@ -32,6 +32,22 @@ async def insert_or_add(
     await session.execute(statement.on_conflict_do_update(index_elements=key, set_=added), list(rows))
 
 
+async def insert_or_raise(
+    session: AsyncSession, model: type[Base], rows: Sequence[Values], column: InstrumentedAttribute[Any]
+) -> None:
+    """Insert rows, or raise a column of the ones with the same primary keys to the value in a row, if that is larger.
+
+    A value that is null is smaller than any other.
+    """
+    statement = _insert(session, model)
+    excluded = statement.excluded[column.key]
+    key = [one.name for one in inspect(model).primary_key]
+    statement = statement.on_conflict_do_update(
+        index_elements=key, set_={column.key: excluded}, where=(column < excluded) | column.is_(None)
+    )
+    await session.execute(statement, list(rows))
+
+
 async def insert_or_update(
     session: AsyncSession,
     model: type[Base],

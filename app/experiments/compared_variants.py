@@ -7,17 +7,12 @@ from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.flags.filters import CONTROL
+from app.metrics.queries.typed.rules import excluded_variants
 
 _SHOWN_CHARACTERS: Final = 40
 _LEAST_VARIANTS: Final = 2
 
 Settings = Mapping[str, JsonValue] | None
-
-
-def excluded_variants(settings: Settings) -> frozenset[str]:
-    """Return the variants that statistics and the test of the split leave out."""
-    listed = (settings or {}).get("excluded_variants")
-    return frozenset(key for key in listed if isinstance(key, str)) if isinstance(listed, list) else frozenset()
 
 
 def compared_variants(keys: Sequence[str], settings: Settings) -> list[str]:

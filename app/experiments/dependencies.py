@@ -21,6 +21,8 @@ from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.service import NOTHING_PREPARED, ExperimentService, Prepared
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
+from app.experiments.webhooks.outbox import Outbox
+from app.experiments.webhooks.repository import WebhookRepository
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
 from app.http.fields import PathId
@@ -64,6 +66,7 @@ def build_experiments(
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),
+        Outbox(WebhookRepository(session, project_id)),
         prepared.checked,
     )
 

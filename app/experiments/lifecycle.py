@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
@@ -112,14 +112,24 @@ def describe_waiting(start_date: dt.datetime, end_date: dt.datetime | None, now:
 
 def check_action(action: Action, status: Status, *, is_archived: bool) -> None:
     """Refuse an action that the status does not allow."""
+    refusal = _refusal(action, status, is_archived=is_archived)
+    if refusal is not None:
+        raise invalid_state(refusal)
+
+
+def _refusal(action: Action, status: Status, *, is_archived: bool) -> str | None:
     if action == "archive" and is_archived:
-        raise invalid_state("Experiment is already archived.")
+        return "Experiment is already archived."
     if action == "unarchive" and not is_archived:
-        raise invalid_state("Experiment is not archived.")
+        return "Experiment is not archived."
     if action == "launch" and is_archived:
-        raise invalid_state("Experiment is archived.")
-    if status in _REFUSALS[action]:
-        raise invalid_state(_REFUSALS[action][status])
+        return "Experiment is archived."
+    return _REFUSALS[action].get(status)
+
+
+def allowed_actions(status: Status, *, is_archived: bool) -> list[Action]:
+    """Return the actions that ``check_action`` lets pass, in the order of a life."""
+    return [action for action in get_args(Action) if _refusal(action, status, is_archived=is_archived) is None]
 
 
 def invalid_state(detail: str) -> ValidationFailed:

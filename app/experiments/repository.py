@@ -14,13 +14,16 @@ from sqlalchemy.orm import QueryableAttribute, contains_eager
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.models import Experiment, FeatureFlag, SavedMetric, User, utc_now
+from app.db.models import Experiment, ExperimentNotice, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
 
 Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "end_date", "duration", "status"]
+
+# The statuses that end without a request that changes the experiment: by time, or with its flag.
+CHANGING: Final[tuple[Status, ...]] = ("scheduled", "running", "paused", "exposure_frozen")
 
 _IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted & Experiment.baseline_hold.is_(None)
 _NOW: Final = "now"  # the parameter of conditions on the status
@@ -83,6 +86,7 @@ class ExperimentRecord(NamedTuple):
     decision_criteria: str | None
     is_active: bool  # the flag
     is_deleted: bool  # the flag
+    variants: str | None  # of the flag
     author_id: int | None
     author_uuid: UUID
     author_distinct_id: str
@@ -98,11 +102,12 @@ class ExperimentRecord(NamedTuple):
         return status_of(self.start_date, self.end_date, utc_now(), is_released=is_released, is_frozen=is_frozen)
 
 
-def _text_of(document: QueryableAttribute[Any]) -> ColumnElement[Any]:
+def _text_of(document: QueryableAttribute[Any] | ColumnElement[Any]) -> ColumnElement[Any]:
     """Return JSON as text. Drivers parse JSON columns on their own, so the database has to cast them."""
     return cast(document, Text)
 
 
+_VARIANTS: Final = FeatureFlag.filters["multivariate"]["variants"]
 _RECORDS: Select[*tuple[Any, ...]] = (
     select(
         Experiment.id,
@@ -134,6 +139,7 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         _text_of(Experiment.decision_criteria),
         FeatureFlag.active,
         FeatureFlag.deleted,
+        _text_of(_VARIANTS),
         User.id,
         User.uuid,
         User.distinct_id,
@@ -160,6 +166,7 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             Experiment.baseline_hold,
             Experiment.stats_config,
             Experiment.decision_criteria,
+            _VARIANTS,
             Experiment.description,
             Experiment.conclusion_comment,
         )
@@ -254,6 +261,13 @@ class ExperimentRepository:
         found = await self._session.scalars(query, {_NOW: utc_now()})
         return await self._load_saved_metrics(found.all())
 
+    async def watched(self, now: dt.datetime) -> Sequence[Experiment]:
+        """Return the experiments that run, and those that webhooks last knew in a status that time or a flag ends."""
+        known = select(ExperimentNotice.experiment_id).where(ExperimentNotice.status.in_(CHANGING))
+        is_watched = (_IS_OPEN & ~Experiment.archived) | Experiment.id.in_(known)
+        found = await self._session.scalars(self._select().where(is_watched).order_by(Experiment.id), {_NOW: now})
+        return await self._load_saved_metrics(found.all())
+
     async def automated(self, now: dt.datetime) -> Sequence[Experiment]:
         """Return the experiments with a schedule or circuit breakers that have not ended and are not archived."""
         planned = Experiment.scheduling_config.is_not(None) | Experiment.circuit_breakers.is_not(None)
@@ -264,6 +278,11 @@ class ExperimentRepository:
     async def lock_upkeep(self) -> None:
         """Wait until no other process changes experiments by itself."""
         await lock_project(self._session, ProjectLock.UPKEEP, self._project_id)
+
+    async def with_ids(self, experiment_ids: Sequence[int]) -> Sequence[Experiment]:
+        """Return some experiments, newest first."""
+        query = self._select().where(Experiment.id.in_(experiment_ids)).order_by(Experiment.id.desc())
+        return await self._load_saved_metrics((await self._session.scalars(query)).all())
 
     async def of_holdout(self, holdout_id: int) -> Sequence[Experiment]:
         """Return the experiments that name a holdout, oldest first."""

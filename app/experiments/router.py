@@ -19,7 +19,7 @@ from app.experiments.dependencies import (
     ExperimentViewsDep,
     LockedExperimentDep,
 )
-from app.experiments.lifecycle import Status
+from app.experiments.lifecycle import Status, allowed_actions
 from app.experiments.phases.dependencies import LaunchChecklistDep
 from app.experiments.repository import ExperimentRecord, ExperimentSelection, Order
 from app.experiments.schemas import (
@@ -48,6 +48,7 @@ router = APIRouter(
 
 _CHANGED = tagged(ExperimentRead) | openapi.error_responses(412)
 _ALL = "all"  # the statuses
+_NULL = "null"
 _BOOLEANS = {"true": True, "false": False}
 _ALIASES = {"complete": "stopped"}  # as the frontend of 2022 called it
 
@@ -86,6 +87,8 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "baseline_hold": _pass(record.baseline_hold),
         "holdout_id": record.holdout_id,
         "uses_existing_flag": record.uses_existing_flag,
+        "variants": _pass("[]" if record.variants in {None, _NULL} else record.variants),
+        "allowed_actions": allowed_actions(record.status, is_archived=record.archived),
     }
 
 

@@ -16,8 +16,8 @@ from app.experiments.examples import (
     PARAMETERS_EXAMPLE,
     SECONDARY_METRICS_EXAMPLE,
 )
+from app.experiments.lifecycle import Action, Status
 from app.experiments.lifecycle import Conclusion as ConclusionName
-from app.experiments.lifecycle import Status
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_before_storing, check_metrics
@@ -179,13 +179,16 @@ TypedMetrics = Annotated[
 _METRICS = (
     "Metrics of exposed persons: means, funnels, ratios and retention. They are in `analysis`, and are counted from "
     "the exposure on, as `docs/reference/metrics.md` says. The list replaces the one before. Without `filters`, the "
-    "first one is the target metric."
+    "first one that is not a guardrail is the target metric."
 )
 _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrails."
 
 
+_LEADING = "Without `filters`, and a target among `metrics`, the first `primary` one is the target metric."
+
+
 class SavedMetricMetadata(StrictBody):
-    type: Literal["primary", "secondary"] = Field(default="secondary", description="Kept for clients.")
+    type: Literal["primary", "secondary"] = Field(default="secondary", description=_LEADING)
 
 
 class SavedMetricLink(StrictBody):
@@ -201,12 +204,9 @@ SavedMetricLinks = Annotated[
     Field(description="The saved metrics that the experiment counts, too.", examples=[None]),
 ]
 _MATURED = "Whether persons count in a metric only when its conversion window is over for them."
+_HOLDOUT = "The holdout whose persons the experiment's flag keeps out. It cannot change after the launch."
 HoldoutReference = Annotated[
-    Annotated[int, Field(ge=1, le=MAX_ID, strict=True)] | None,
-    Field(
-        description="The holdout whose persons the experiment's flag keeps out. It cannot change after the launch.",
-        examples=[None],
-    ),
+    Annotated[int, Field(ge=1, le=MAX_ID, strict=True)] | None, Field(description=_HOLDOUT, examples=[None])
 ]
 Conclusion = Annotated[
     ConclusionName | None,
@@ -441,4 +441,11 @@ class ExperimentRead(ResponseBody):
     holdout_id: int | None = Field(description="The holdout whose persons are kept out.", examples=[None])
     uses_existing_flag: bool = Field(
         description="Whether the flag existed before: deleting the experiment leaves it alone.", examples=[False]
+    )
+    variants: list[JsonValue] = Field(
+        description="Those that the flag has now.", examples=[PARAMETERS_EXAMPLE["feature_flag_variants"]]
+    )
+    allowed_actions: list[Action] = Field(
+        description="What the status allows; `launch/` may still refuse what cannot be counted.",
+        examples=[["pause", "end", "ship_variant", "reset", "freeze_exposure"]],
     )

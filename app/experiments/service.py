@@ -1,12 +1,13 @@
 """The rules of experiments, in the order in which the API of 2022 checks them."""
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from app.activity_log.changes import State
+from app.activity_log.changes import ABSENT, State
 from app.activity_log.service import ActivityLog
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, FeatureFlag, Snapshot, User, utc_now
@@ -47,6 +48,7 @@ from app.experiments.schemas import (
 )
 from app.experiments.snapshots.schemas import Definition, Trigger
 from app.experiments.snapshots.service import SnapshotService, TakenSnapshot, define
+from app.experiments.webhooks.outbox import Outbox
 from app.flags.filters import JsonDict, mean_the_same, variant_keys, variants_of
 from app.flags.interventions import release, unfreeze, with_rollout
 from app.flags.service import FlagService
@@ -93,6 +95,17 @@ class Prepared:
 NOTHING_PREPARED = Prepared()
 
 
+@contextlib.contextmanager
+def _as_sent() -> Iterator[None]:
+    """Name the key of a flag as the body of an experiment does."""
+    try:
+        yield
+    except ValidationFailed as refusal:
+        if refusal.attr != "key":
+            raise
+        raise ValidationFailed(refusal.detail, code=refusal.code, attr="feature_flag_key") from refusal
+
+
 class ExperimentService:
     """Changes of one project's experiments. ``checked`` is the definition that was found to be valid, if any."""
 
@@ -105,6 +118,7 @@ class ExperimentService:
         flags: FlagService,
         snapshots: SnapshotService,
         log: ActivityLog,
+        outbox: Outbox,
         checked: Definition | None = None,
     ) -> None:
         self._checked = checked
@@ -115,6 +129,7 @@ class ExperimentService:
         self._flags = flags
         self._snapshots = snapshots
         self._log = log
+        self._outbox = outbox
 
     async def get(self, reference: str, *, for_update: bool = False) -> Experiment:
         """Return the experiment that a path names; ``NotFound`` otherwise."""
@@ -136,16 +151,17 @@ class ExperimentService:
         refuse_untimely(body.scheduling_config, None, body.start_date, utc_now())
         holdout = await self._holdouts.find_to_refer(body.holdout_id)
         existing = await self._existing_flags.find(body, holdout)
-        flag = existing or await self._flags.create_for_experiment(
-            key=body.feature_flag_key,
-            experiment_name=body.name,
-            active=body.start_date is not None,
-            properties=participants(filters) or [],
-            variants=flag_variants or variants(body.parameters) or [],
-            aggregation_group_type_index=aggregation_group_type_index(filters),
-            holdout=holdout_for_flag(holdout) if holdout else None,
-            created_by=created_by,
-        )
+        with _as_sent():
+            flag = existing or await self._flags.create_for_experiment(
+                key=body.feature_flag_key,
+                experiment_name=body.name,
+                active=body.start_date is not None,
+                properties=participants(filters) or [],
+                variants=flag_variants or variants(body.parameters) or [],
+                aggregation_group_type_index=aggregation_group_type_index(filters),
+                holdout=holdout_for_flag(holdout) if holdout else None,
+                created_by=created_by,
+            )
         stats_config = plain(body.stats_config)
         refuse_impossible_exclusions(variant_keys(flag.filters), stats_config)
         experiment = Experiment(
@@ -178,9 +194,7 @@ class ExperimentService:
             refuse_unknown_metrics(await self.get(str(experiment.id)))
         if experiment.start_date is not None:
             await self._begin_ramp(experiment, utc_now(), created_by)
-        await self._log.record(
-            "Experiment", experiment.id, "created", created_by, after=state_of(experiment), name=experiment.name
-        )
+        await self._record(experiment, "created", created_by, after=state_of(experiment))
         return experiment
 
     async def _require_saved_metrics(self, links: Sequence[SavedMetricLink] | None) -> None:
@@ -207,7 +221,7 @@ class ExperimentService:
         flag = experiment.feature_flag
         before, start, end = state_of(experiment), experiment.start_date, experiment.end_date
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
-            raise ValidationFailed("Can't update keys: get_feature_flag_key on Experiment")
+            raise ValidationFailed("Can't update keys: feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
         refuse_foreign_variants(flag.filters, body)
         if "holdout_id" in sent:
@@ -379,7 +393,7 @@ class ExperimentService:
         if await self._existing_flags.is_own(experiment):
             await self._flags.delete(experiment.feature_flag, deleted_by)
         await self._experiments.delete(experiment)
-        await self._log.record("Experiment", experiment.id, "deleted", deleted_by, before=before, name=experiment.name)
+        await self._record(experiment, "deleted", deleted_by, before=before)
 
     async def take_snapshot(self, experiment: Experiment, trigger: Trigger, taken_by: User | None) -> Snapshot:
         """Store the results as they are now.
@@ -399,15 +413,22 @@ class ExperimentService:
     async def _store(self, experiment: Experiment, activity: str, changed_by: User | None, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
+        await self._record(experiment, activity, changed_by, before=before, after=state_of(experiment))
+
+    async def _record(
+        self,
+        experiment: Experiment,
+        activity: str,
+        changed_by: User | None,
+        *,
+        before: State = ABSENT,
+        after: State = ABSENT,
+    ) -> None:
+        """Log a change, and tell receivers of it, in its own transaction."""
         await self._log.record(
-            "Experiment",
-            experiment.id,
-            activity,
-            changed_by,
-            before=before,
-            after=state_of(experiment),
-            name=experiment.name,
+            "Experiment", experiment.id, activity, changed_by, before=before, after=after, name=experiment.name
         )
+        await self._outbox.tell_change(experiment.id, activity, changed_by, before, after)
 
 
 def _check(action: Action, experiment: Experiment) -> None:

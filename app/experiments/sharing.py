@@ -1,41 +1,86 @@
-"""Single flight for what is counted of an experiment: visitors who come at the same time share one count."""
+"""Single flight for what is counted of an experiment, and what was counted last, as long as nothing is new."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from app.common.single_flight import SingleFlight
-from app.db.models import Experiment, Project
+from app.common.timestamps import to_microseconds
+from app.db.database import Database
+from app.db.models import Base, Experiment, Project, utc_now
+from app.metrics.counting.basis import Basis, recorded
+from app.metrics.counting.repository import Position, PositionQueries
+from app.metrics.facts.materializer import Materializer
 
 T = TypeVar("T")
+
+# While an experiment runs, its window ends now: figures are as of a moment in the same minute.
+_SECONDS_OF_A_MOMENT: Final = 60
+
+
+@dataclass(frozen=True)
+class _Kept:
+    value: Any
+    basis: Basis
+    position: Position
 
 
 class SharedCounts:
     """Shares work on one project's experiments; see ``SingleFlight`` for what callers may rely on."""
 
-    def __init__(self, shared: SingleFlight, project: Project) -> None:
-        self._shared = shared
+    def __init__(self, database: Database, materializer: Materializer, project: Project) -> None:
+        self._shared, self._kept = materializer.shared, materializer.kept
+        self._positions = PositionQueries(database, project.id)
         self._project = project
 
     async def result(self, kind: str, experiment: Experiment, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work returns. ``kind`` names the work; the rest of the key is the experiment's state."""
-        return await self._shared.result(self._key(kind, experiment), work)
+        return await self.result_of_several(kind, [experiment], work)
 
-    def _key(self, kind: str, experiment: Experiment) -> str:
-        """Return everything loaded that the figures of an experiment depend on."""
-        flag, project = experiment.feature_flag, self._project
-        return json.dumps(
-            [
-                [kind, project.id, project.timezone, project.test_account_filters, project.default_attribution],
-                [experiment.id, experiment.name, str(experiment.start_date), str(experiment.end_date)],
-                [experiment.parameters, experiment.filters, experiment.secondary_metrics],
-                [experiment.metrics, experiment.metrics_secondary, experiment.saved_metrics_ids],
-                [metric.query for metric in experiment.saved_metrics],
-                [experiment.exposure_criteria, experiment.only_count_matured_users],
-                [experiment.scheduling_config, experiment.circuit_breakers, experiment.automatic_actions],
-                [experiment.exposure_freeze, experiment.baseline_hold],
-                [experiment.exposure_criteria, experiment.only_count_matured_users, experiment.holdout_id],
-                [experiment.stats_config, experiment.decision_criteria, experiment.conclusion],
-                [flag.id, flag.key, flag.filters, flag.active, flag.deleted],
-            ]
-        )
+    async def result_of_several(
+        self, kind: str, experiments: Sequence[Experiment], work: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Return what the work on several experiments returns, as ``result`` does."""
+        return await self._shared.result(self._key(kind, *experiments), work)
+
+    async def kept_result(self, kind: str, experiment: Experiment, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what the work returned last, if it would return the same again; else as ``result``.
+
+        One query decides that nothing is new. It is for work that depends on nothing but what ``Basis`` records, the
+        split's history, and what was loaded of the project and the experiment; and on the time only in that a running
+        experiment ends now.
+        """
+        now, key = utc_now(), self._key(f"kept {kind}", experiment)
+        bounds = [one is not None and one <= now for one in (experiment.start_date, experiment.end_date)]
+        ends_now = "" if bounds[1] else f" {now.timestamp() // _SECONDS_OF_A_MOMENT}"
+        key = f"{key} {bounds}{ends_now}"
+        kept = self._kept.get(key)
+        if isinstance(kept, _Kept) and await self._is_current(kept, experiment, to_microseconds(now)):
+            value: T = kept.value
+            return value
+
+        async def run() -> T:
+            position = await self._positions.now(experiment.feature_flag_id)
+            with recorded() as basis:
+                value = await work()
+            if basis.is_whole:
+                self._kept.put(key, _Kept(value, basis, position))
+            return value
+
+        return await self._shared.result(key, run)
+
+    async def _is_current(self, kept: _Kept, experiment: Experiment, now: int) -> bool:
+        if kept.basis.due is not None and kept.basis.due <= now:
+            return False
+        return await self._positions.is_current(kept.basis, experiment.feature_flag_id, kept.position)
+
+    def _key(self, kind: str, *experiments: Experiment) -> str:
+        """Return everything loaded that the figures of experiments depend on."""
+        loaded: list[Base] = [self._project]
+        for experiment in experiments:
+            loaded += [experiment, experiment.feature_flag, *experiment.saved_metrics]
+        return json.dumps([kind, *map(_columns_of, loaded)], default=str)
+
+
+def _columns_of(row: Base) -> list[object]:
+    return [getattr(row, column.key) for column in row.__table__.columns]

@@ -118,6 +118,8 @@ class FlagService:
         before = _state(flag)
         key = flag.key if body.key is None else body.key
         is_deleted = flag.deleted if body.deleted is None else body.deleted
+        if key != flag.key:
+            _refuse_blanks(key)
         if not is_deleted and (key != flag.key or flag.deleted) and await self._flags.key_is_taken(key):
             raise _key_taken()
         if is_deleted and not flag.deleted:
@@ -212,6 +214,7 @@ class FlagService:
 
     async def suggest_copy_key(self, key: str) -> str:
         """Return a key derived from another, that no undeleted flag has."""
+        key = "-".join(key.split())
         suffixes = itertools.chain(["-copy"], (f"-copy-{number}" for number in itertools.count(2)))
         while await self._flags.key_is_taken(free := _with_suffix(key, next(suffixes))):
             pass
@@ -224,6 +227,7 @@ class FlagService:
         )
 
     async def _add(self, flag: FeatureFlag, created_by: User) -> None:
+        _refuse_blanks(flag.key)
         if not flag.deleted and await self._flags.key_is_taken(flag.key):
             raise _key_taken()
         await self._validate(flag.filters)
@@ -297,6 +301,12 @@ def _state(flag: FeatureFlag) -> State:
         "deleted": flag.deleted,
         "ensure_experience_continuity": flag.ensure_experience_continuity,
     }
+
+
+def _refuse_blanks(key: str) -> None:
+    """Refuse a key that code could not name without a mistake; older ones stay."""
+    if any(character.isspace() for character in key):
+        raise ValidationFailed("The key of a flag has no blanks.", attr="key")
 
 
 def _key_taken() -> ValidationFailed:

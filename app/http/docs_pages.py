@@ -46,6 +46,7 @@ _START: Final = """SwaggerUIBundle({
   url: document.getElementById("swagger-ui").dataset.document,
   dom_id: "#swagger-ui",
   deepLinking: true,
+  persistAuthorization: true,
 });
 """
 

@@ -178,7 +178,10 @@ def _written_as(schema: JsonSchemaValue) -> WithJsonSchema:
 # An id in a path: documented as a number, and read as text, because every other text is a 404.
 PathId = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 1, "examples": [1]})]
 ProjectReference = Annotated[
-    str, WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "@current"}], "examples": [1]})
+    str,
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "@current"}], "default": "@current", "examples": [1]}
+    ),
 ]
 # In ``Annotated``, before-validators run from the last to the first, after-validators from the first to the last.
 NotNull = BeforeValidator(refuse_null)

@@ -135,10 +135,10 @@ def _with_keys(document: JsonDict, scopes: Mapping[tuple[str, str], str | None])
 
 
 def _with_tags_of_reads(document: JsonDict, private: Container[tuple[str, str]]) -> JsonDict:
-    """Document the ``ETag`` and the 304 of everything that a private GET returns."""
+    """Document the ``ETag`` and the 304 of all JSON that a private GET returns."""
     for path, operations in document["paths"].items():
-        if (path, "get") in private and "get" in operations:
-            operation = operations["get"]
+        operation = operations.get("get") if (path, "get") in private else None
+        if operation is not None and "application/json" in operation["responses"]["200"].get("content", {}):
             operation["responses"]["200"].setdefault("headers", {}).setdefault("ETag", _TAG)
             operation["responses"].setdefault("304", {"description": "The client has this state already."})
             parameters = operation.setdefault("parameters", [])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 METHODS: Final = "GET, POST, OPTIONS"
-_EXPOSED: Final = b"Retry-After, X-Request-ID"
+_EXPOSED: Final = b"ETag, Retry-After, X-Request-ID"
 SECONDS_TO_REMEMBER: Final = b"7200"
 
 

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -71,6 +71,41 @@ class _ReceivedBody:
 def _declared_size(request: Request) -> int:
     text: bytes = next((value for name, value in request.scope["headers"] if name == b"content-length"), b"")
     return int(text[:_MAX_DIGITS]) if text.isdigit() else 0
+
+
+async def stream_bytes(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Yield a body as it comes, for one that is too large for memory, under the rules of ``read_bytes`` for its rate.
+
+    Raises
+    ------
+    PayloadTooLarge
+        More than ``limit`` bytes are declared or received.
+    RequestTimeout
+    ParseError
+        The client went away.
+    """
+    too_large = PayloadTooLarge(f"The request body is larger than {limit:,} bytes.")
+    if _declared_size(request) > limit:
+        raise too_large
+    timeout: float = request.app.state.settings.body_timeout
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    size = 0
+    is_complete = False
+    while not is_complete:
+        try:
+            async with asyncio.timeout_at(min(clock(), started + size / limits.BODY_RATE.value) + timeout):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise RequestTimeout from error
+        if message["type"] == "http.disconnect":
+            raise ParseError("The request body ended early.")
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise too_large
+        is_complete = not message.get("more_body", False)
+        yield piece
 
 
 async def read_bytes(request: Request, limit: int = limits.BODY_BYTES.value) -> bytes:
@@ -165,23 +200,35 @@ def validate(model: type[Model], document: object) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        _refuse(error, document)
+        raise _refusal(error.errors(include_url=False, include_input=False)[0], document) from None
 
 
-def _refuse(error: ValidationError, document: object) -> NoReturn:
-    first = error.errors(include_url=False, include_input=False)[0]
+def find_refusals(model: type[BaseModel], document: Mapping[str, object]) -> Sequence[ValidationFailed]:
+    """Return everything for which ``validate`` would refuse a document, in the order of the model's fields."""
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        return _refusals(error, document)
+    return []
+
+
+def _refusals(error: ValidationError, document: object) -> Sequence[ValidationFailed]:
+    return [_refusal(one, document) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _refusal(first: ErrorDetails, document: object) -> ValidationFailed:
     inside = first.get("ctx", {}).get("place", [])  # of a document that one validator reads
     place = [*_fields_of(first, document), *inside]
     attr = "__".join(map(str, place)) or None
     of_union = "__".join(map(str, [*place, _tag_field(first)])) if first["type"].startswith("union_tag") else None
     if first["type"] == "union_tag_not_found":
-        raise ValidationFailed("This field is required.", code="required", attr=of_union)
+        return ValidationFailed("This field is required.", code="required", attr=of_union)
     if first["type"] == "union_tag_invalid":
         detail = f'"{first["ctx"]["tag"][:_SHOWN_CHARACTERS]}" is not a valid choice.'
-        raise ValidationFailed(detail, code="invalid_choice", attr=of_union)
+        return ValidationFailed(detail, code="invalid_choice", attr=of_union)
     if first["type"] == "missing":
-        raise ValidationFailed("This field is required.", code="required", attr=attr)
-    raise ValidationFailed(first["msg"], code=first["type"], attr=attr)
+        return ValidationFailed("This field is required.", code="required", attr=attr)
+    return ValidationFailed(first["msg"], code=first["type"], attr=attr)
 
 
 def _fields_of(error: ErrorDetails, document: object) -> list[str | int]:

@@ -19,21 +19,39 @@ def path_as_sent(request: Request) -> str:
     return path
 
 
+class AnswersFiles:
+    """A mark of routes that answer in formats other than JSON too, by their media types."""
+
+    def __init__(self, media_types: Mapping[str, str]) -> None:
+        self.media_types = media_types
+
+    async def __call__(self) -> None:
+        """Do nothing: a mark is a dependency so that routes can carry it."""
+
+
+def _files_of(request: Request) -> Mapping[str, str]:
+    route = request.scope.get("route")
+    dependencies = route.dependencies if isinstance(route, APIRoute) else ()
+    marks = (one.dependency for one in dependencies if isinstance(one.dependency, AnswersFiles))
+    return next((mark.media_types for mark in marks), {})
+
+
 def negotiate(request: Request) -> None:
-    """Refuse a client that does not accept JSON; before authentication, as the 2022 API does.
+    """Refuse a client that does not accept what the route answers; before authentication, as the 2022 API does.
 
     Raises
     ------
     NotFound
-        ``?format=`` names another format.
+        ``?format=`` names a format that the route does not answer in: all answer in JSON, if only with errors.
     NotAcceptable
-        ``Accept`` excludes JSON.
+        ``Accept`` excludes all formats of the route.
     """
-    if request.query_params.get("format", "json") != "json":
+    others = _files_of(request)
+    if request.query_params.get("format", "json") not in {"json", *others}:
         raise NotFound
     accept = request.headers.get("accept", "*/*")
     media_types = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if not media_types & _ACCEPTED:
+    if media_types.isdisjoint({*_ACCEPTED, *others.values()}):
         raise NotAcceptable
 
 

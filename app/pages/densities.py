@@ -21,9 +21,9 @@ def posterior_of(analysis: AnalysisRead, variant: VariantAnalysisRead) -> Poster
 
     Means and ratios have a normal one, which its mean and its interval give back.
     """
-    if analysis.metric_type == "funnel":
+    if analysis.metric_type == "funnel" and variant.sum is not None:
         return BetaPosterior.from_counts(variant.sum, variant.number_of_samples - variant.sum)
-    if analysis.metric_type == "count":
+    if analysis.metric_type == "count" and variant.sum is not None:
         return GammaPosterior.from_counts(variant.sum, variant.number_of_samples)
     if variant.posterior_mean is None or variant.credible_interval is None:
         return None

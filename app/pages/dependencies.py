@@ -1,16 +1,17 @@
 """Builds pages, and authenticates their visitors."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.accounts.auth.api_keys import Credential
 from app.accounts.auth.dependencies import count_request
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.accounts.auth.scopes import scope_for
 from app.accounts.auth.service import Access, AuthenticationService
 from app.accounts.projects.service import ProjectService
+from app.common.errors import NotAuthenticated
 from app.common.ids import read_id
 from app.db.database import Database
 from app.db.models import Experiment, Project
@@ -20,28 +21,39 @@ from app.experiments.health.definition import DefinitionChecker
 from app.experiments.loading import ExperimentViews
 from app.experiments.phases.dependencies import build_launch_checklist
 from app.experiments.repository import ExperimentQueries
+from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.sharing import SharedCounts
-from app.http.dependencies import get_database
+from app.http.dependencies import get_database, time_limit
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
-from app.pages.credentials import read_key
+from app.pages.credentials import read_token
+from app.pages.listing.service import VerdictService
 from app.pages.service import PageService
+from app.pages.visits import Visit
 
 _MAX_LINKED_PROJECTS = 100
+_SECONDS_UNTIL_PROGRESS = 5.0
+_SECONDS_BETWEEN_LOOKS = 2
 
 
-async def authenticate_page(request: Request, credential: Credential | None) -> Access:
-    """Return the access of a page's visitor, or refuse it. Pages and the API share nothing but the key."""
-    project_id = read_id(request.path_params.get("project_id", ""))
-    access = await AuthenticationService(get_database(request)).authenticate(credential, project_id)
-    access.require(scope_for("experiment", "GET"))
-    return access
+def limit_page_time(request: Request) -> AbstractAsyncContextManager[None]:
+    """Return a context that ends what a page counts when a visitor should see how far it is; counting goes on.
+
+    It is entered in endpoints, and is not a dependency: those end outside of ``PageRoute``.
+    """
+    return time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS)
 
 
 async def get_page_access(request: Request) -> Access:
-    key = read_key(request)
-    access = await authenticate_page(request, Credential(key, "cookie") if key is not None else None)
-    count_request(request, ANALYTICS, access, read_id(request.path_params.get("project_id", "")))
+    """Return the access of a page's visitor, or refuse it."""
+    project_id = read_id(request.path_params.get("project_id", ""))
+    token = read_token(request)
+    if token is None:
+        raise NotAuthenticated
+    access = await AuthenticationService(get_database(request)).authenticate_session(token, project_id)
+    access.require(scope_for("experiment", "GET"))
+    # All sessions of a user count together: who begins another one gets no more requests.
+    count_request(request, ANALYTICS, ("pages", access.user.id), project_id)
     return access
 
 
@@ -54,6 +66,22 @@ async def get_page_project(access: PageAccessDep) -> Project:
 
 
 PageProjectDep = Annotated[Project, Depends(get_page_project)]
+
+
+async def get_visit(access: PageAccessDep, project: PageProjectDep) -> Visit:
+    return Visit(access, project)
+
+
+VisitDep = Annotated[Visit, Depends(get_visit)]
+
+
+async def get_changing_visit(visit: VisitDep) -> Visit:
+    """A visit to a page that changes experiments."""
+    visit.access.require(scope_for("experiment", "POST"))
+    return visit
+
+
+ChangingVisitDep = Annotated[Visit, Depends(get_changing_visit)]
 
 
 async def get_page_home(request: Request, access: PageAccessDep) -> Project:
@@ -85,14 +113,19 @@ async def get_pages(request: Request, project: PageProjectDep) -> PageService:
 
 def build_pages(database: Database, materializer: Materializer, project: Project) -> PageService:
     counter = build_counter(database, materializer, project)
-    checker = DefinitionChecker(MetricQueryBuilder(database, project))
-    return PageService(
-        project, counter, SharedCounts(materializer.shared, project), checker, build_launch_checklist(database, project)
-    )
+    queries = MetricQueryBuilder(database, project)
+    checker, checklist = DefinitionChecker(queries), build_launch_checklist(database, project)
+    return PageService(project, counter, SharedCounts(database, materializer, project), checker, checklist, queries)
+
+
+async def get_verdicts(request: Request, project: PageProjectDep) -> VerdictService:
+    database, materializer = get_database(request), request.app.state.materializer
+    return VerdictService(database, build_scorecards(database, materializer, project), project.id)
 
 
 PageHomeDep = Annotated[Project, Depends(get_page_home)]
 PageProjectsDep = Annotated[Sequence[Project], Depends(get_page_projects)]
 PageExperimentsDep = Annotated[ExperimentViews, Depends(get_page_experiments)]
 PageExperimentDep = Annotated[Experiment, Depends(get_page_experiment)]
+VerdictsDep = Annotated[VerdictService, Depends(get_verdicts)]
 PagesDep = Annotated[PageService, Depends(get_pages)]

@@ -4,20 +4,23 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app import VERSION
 from app.common.nouns import capitalized
-from app.experiments.scorecard.decision_table import TITLES
-from app.pages import figures, formatting
+from app.pages import figures, formatting, metric_texts
+from app.pages.actions.catalog import describe_done, offered
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
+from app.pages.visits import Visit
 
 _DIRECTORY: Final = Path(__file__).parent
 SCRIPTS: Final = ("d3.min.js", "plot.umd.min.js", "page.js")
@@ -34,6 +37,19 @@ _CHART_STYLE: Final = """:where(.plot) {
 :where(.plot tspan) {
   white-space: pre;
 }"""
+
+_NAME: Final = re.compile(r"`([^`]+)`")
+# The paths of the marks of variants, around the origin: a color and a shape together are one of 70 marks. The script
+# draws the same shapes, in this order.
+SHAPES: Final = (
+    "M6.2,0A6.2,6.2,0,1,1,-6.2,0A6.2,6.2,0,1,1,6.2,0",
+    "M-5.1,-5.1h10.2v10.2h-10.2Z",
+    "M0,-8L7,4L-7,4Z",
+    "M0,-8.8L5.1,0L0,8.8L-5.1,0Z",
+    "M0,-9L2,-2.8L8.5,-2.8L3.3,1L5.3,7.2L0,3.4L-5.3,7.2L-3.3,1L-8.5,-2.8L-2,-2.8Z",
+    "M-6.7,-2.2L-2.2,-2.2L-2.2,-6.7L2.2,-6.7L2.2,-2.2L6.7,-2.2L6.7,2.2L2.2,2.2L2.2,6.7L-2.2,6.7L-2.2,2.2L-6.7,2.2Z",
+    "M2.6,1.5L2.6,6.8L-2.6,6.8L-2.6,1.5L-7.2,-1.1L-4.5,-5.7L0,-3L4.5,-5.7L7.2,-1.1Z",
+)
 
 _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
 
@@ -80,8 +96,14 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> str:
-    """Return an experiment's page; without ``link`` as one file that can be sent and printed."""
+def render_experiment(
+    page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None, done: str = ""
+) -> str:
+    """Return an experiment's page; without ``link`` as one file that can be sent and printed.
+
+    Without a ``visit`` it is read by people who are not signed in, and offers nothing to do. ``done`` names the action
+    that led here.
+    """
     charts = build_charts(page)
     return render(
         "experiment.html",
@@ -90,6 +112,9 @@ def render_experiment(page: ExperimentPage, link: Callable[..., str] | None) -> 
         data=write_data([chart.data for chart in charts]),
         colors=_colors(page),
         link=link,
+        visit=visit,
+        actions=offered(page.experiment),
+        done=describe_done(done),
     )
 
 
@@ -100,13 +125,18 @@ def build_charts(page: ExperimentPage) -> Sequence[Figure]:
         return []
     metrics = report.overview.scorecard.metrics
     built = (
-        figures.build_densities_chart(metrics[0], report.exposures.unit),
+        figures.build_densities_chart(metrics[0]),
         figures.build_differences_chart(metrics),
         figures.build_timeseries_chart(report.overview.timeseries),
         figures.build_exposures_chart(report.exposures, report.planned),
         figures.build_funnel_chart(report.verdict.results, report.exposures.unit, metrics[0]),
     )
     return [chart for chart in built if chart is not None]
+
+
+def mark_names(text: str) -> Markup:
+    """Return a text with what stands between backticks as code, escaped."""
+    return Markup(_NAME.sub(r'<code dir="auto">\1</code>', str(escape(text))))  # noqa: S704  # escaped
 
 
 def write_data(data: object) -> Markup:
@@ -116,8 +146,8 @@ def write_data(data: object) -> Markup:
 
 
 def _colors(page: ExperimentPage) -> Mapping[str, int]:
-    """Return each variant's index in the palette; variants beyond the eighth use its colors again."""
-    return {variant.key: index % 8 for index, variant in enumerate(page.variants)}
+    """Return each variant's place among the marks: one of 10 colors, and of as many shapes as ``SHAPES`` has."""
+    return {variant.key: index for index, variant in enumerate(page.variants)}
 
 
 @lru_cache(maxsize=1)
@@ -133,15 +163,21 @@ def _environment() -> Environment:
         "version": VERSION,
         "scripts": [assets()[name] for name in SCRIPTS],
         "style": assets()[STYLE],
+        "visit": None,
         "file_policy": content_policy(is_file=True),
-        "is_conversion_rate": figures.is_conversion_rate,
-        "name_measure": figures.name_measure,
-        "name_sum": figures.name_sum,
-        "describe_counts": figures.describe_counts,
-        "titles": TITLES,
+        "is_conversion_rate": metric_texts.is_conversion_rate,
+        "name_measure": metric_texts.name_measure,
+        "name_sum": metric_texts.name_sum,
+        "describe_counts": metric_texts.describe_counts,
+        "lacks_data": metric_texts.lacks_data,
+        "lacks_comparison": metric_texts.lacks_comparison,
+        "lacks_ranking": metric_texts.lacks_ranking,
+        "cut_change": metric_texts.cut_change,
+        "shapes": SHAPES,
         "capitalized": capitalized,
-        "format_level": figures.format_level,
-        "format_interval": figures.format_interval,
+        "utc": ZoneInfo("UTC"),
+        "format_level": metric_texts.format_level,
+        "format_interval": metric_texts.format_interval,
         "format_percentage": formatting.format_percentage,
         "format_number": formatting.format_number,
         "format_change": formatting.format_change,
@@ -154,6 +190,7 @@ def _environment() -> Environment:
         "p_value": formatting.format_p_value,
         "time": formatting.format_time,
         "day": formatting.format_day,
+        "marked": mark_names,
         "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of this package
     }
     return environment

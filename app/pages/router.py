@@ -6,32 +6,24 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.accounts.auth.api_keys import Credential
-from app.common.errors import AuthenticationFailed, NotFound
-from app.experiments.repository import ExperimentSelection
-from app.http.dependencies import time_limit
-from app.http.pagination import PaginationDep
-from app.http.request_body import read_bytes, read_document
+from app.common.errors import NotFound
 from app.pages import rendering
-from app.pages.credentials import drop_key, keep_key, refuse_other_sites
+from app.pages.actions.catalog import describe_done
 from app.pages.dependencies import (
     PageExperimentDep,
     PageExperimentsDep,
     PageHomeDep,
-    PageProjectDep,
     PageProjectsDep,
     PagesDep,
-    authenticate_page,
+    VerdictsDep,
+    VisitDep,
+    limit_page_time,
 )
+from app.pages.listing.selection import ARCHIVED, ORDERS, PAGE_ITEMS, STATUSES, read_list
 from app.pages.routing import PageRoute, link_from, show
 
 router = APIRouter(prefix="/experiments", include_in_schema=False, route_class=PageRoute)
 
-FIELD: Final = "key"
-_MAX_FORM_BYTES: Final = 16 * 1024
-# A visitor sees how far counting is, instead of waiting for the whole of ``results_timeout``: it goes on meanwhile.
-_SECONDS_UNTIL_PROGRESS: Final = 5.0
-_SECONDS_BETWEEN_LOOKS: Final = 2
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -48,14 +40,6 @@ async def read_asset(request: Request, version: str, name: str) -> Response:
     return Response(asset.compressed, media_type=asset.media_type, headers=headers)
 
 
-@router.post("/sign-out/")
-async def sign_out(request: Request) -> Response:
-    refuse_other_sites(request)
-    response = RedirectResponse(link_from(request)("open_experiments"), status_code=303)
-    drop_key(request, response)
-    return response
-
-
 @router.get("/")
 async def open_experiments(request: Request, project: PageHomeDep) -> Response:
     """Redirect to the caller's own project."""
@@ -65,45 +49,35 @@ async def open_experiments(request: Request, project: PageHomeDep) -> Response:
 @router.get("/{project_id}/")
 async def show_experiments(
     request: Request,
-    project: PageProjectDep,
+    visit: VisitDep,
     projects: PageProjectsDep,
     experiments: PageExperimentsDep,
-    pagination: PaginationDep,
+    verdicts: VerdictsDep,
 ) -> HTMLResponse:
-    count, records = await experiments.page(ExperimentSelection(), pagination.limit, pagination.offset)
+    asked, project = read_list(request.query_params), visit.project
+    count, records = await experiments.page(asked.select(visit.user.id), PAGE_ITEMS, asked.offset)
     return show(
         request,
         "experiments.html",
+        visit=visit,
         project=project,
         timezone=ZoneInfo(project.timezone),
         projects=projects,
         experiments=records,
+        verdicts=await verdicts.of([record.id for record in records]),
         count=count,
-        window=pagination,
+        asked=asked,
+        choices={"status": STATUSES, "order": ORDERS, "archived": ARCHIVED},
+        step=PAGE_ITEMS,
+        done=describe_done(request.query_params.get("done", "")),
     )
 
 
 @router.get("/{project_id}/{experiment_id}/")
-async def show_experiment(request: Request, experiment: PageExperimentDep, pages: PagesDep) -> HTMLResponse:
-    # Here and not as a dependency: those end outside of ``PageRoute``.
-    async with time_limit(request, at_most=_SECONDS_UNTIL_PROGRESS, retry_after=_SECONDS_BETWEEN_LOOKS):
+async def show_experiment(
+    request: Request, visit: VisitDep, experiment: PageExperimentDep, pages: PagesDep
+) -> HTMLResponse:
+    async with limit_page_time(request):
         page = await pages.page(experiment)
-    return HTMLResponse(rendering.render_experiment(page, link_from(request)))
-
-
-@router.post("/")
-@router.post("/{project_id}/")
-@router.post("/{project_id}/{experiment_id}/")
-async def sign_in(request: Request) -> Response:
-    """Store the key of the form in the cookie, if it is valid, and redirect to the page that asked for it."""
-    refuse_other_sites(request)
-    await read_bytes(request, _MAX_FORM_BYTES)
-    form = await read_document(request)
-    key = form.get(FIELD) if isinstance(form, dict) else None
-    key = key.strip() if isinstance(key, str) else ""
-    if not key:
-        raise AuthenticationFailed
-    await authenticate_page(request, Credential(key, "form"))
-    response = RedirectResponse(request.url.path, status_code=303)
-    keep_key(request, response, key)
-    return response
+    done = request.query_params.get("done", "")
+    return HTMLResponse(rendering.render_experiment(page, link_from(request), visit, done))

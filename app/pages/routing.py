@@ -12,7 +12,7 @@ from app.common.errors import AppError, AuthenticationFailed, NotAuthenticated, 
 from app.db.errors import DATABASE_ERRORS, is_transient_database_error
 from app.http.exception_handlers import report_unavailable
 from app.pages import rendering
-from app.pages.credentials import drop_key, read_key
+from app.pages.credentials import drop_token, read_token, refuse_other_sites
 
 Link = Callable[..., str]
 
@@ -27,6 +27,8 @@ class PageRoute(APIRoute):
 
         async def answer_with_a_page(request: Request) -> Response:
             try:
+                if request.method == "POST":
+                    refuse_other_sites(request)
                 response = await answer(request)
             except AppError as refusal:
                 if isinstance(refusal, Unavailable) and not isinstance(refusal, StillCounting):
@@ -57,12 +59,12 @@ def show(request: Request, template: str, status: int = 200, **values: object) -
 
 
 def _refuse(request: Request, refusal: AppError) -> Response:
-    if isinstance(refusal, NotAuthenticated):  # no key was sent yet: a form to sign in, not an error
-        return show(request, _SIGN_IN, is_wrong=False)
+    if isinstance(refusal, NotAuthenticated):  # not signed in yet: a form to do so, not an error
+        return show(request, _SIGN_IN, problem="", destination=_destination(request))
     if isinstance(refusal, AuthenticationFailed):
-        response = show(request, _SIGN_IN, refusal.status, is_wrong=True)
-        if read_key(request) is not None:
-            drop_key(request, response)
+        response = show(request, _SIGN_IN, refusal.status, problem=refusal.detail, destination=_destination(request))
+        if read_token(request) is not None:
+            drop_token(request, response)
         return response
     if isinstance(refusal, StillCounting):  # nothing is wrong: the page is on its way
         response = show(request, "counting.html", HTTPStatus.ACCEPTED, refusal=refusal)
@@ -70,6 +72,13 @@ def _refuse(request: Request, refusal: AppError) -> Response:
         response = show(request, "refusal.html", refusal.status, refusal=refusal)
     response.headers.update(refusal.headers)
     return response
+
+
+def _destination(request: Request) -> str:
+    """Return the page to open after signing in: the one that was asked for."""
+    if request.method != "GET":
+        return link_from(request)("open_experiments")
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _protect(response: Response) -> None:

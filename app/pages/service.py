@@ -1,5 +1,6 @@
 """Gathers everything that an experiment's page shows."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, Project, utc_now
-from app.experiments.compared_variants import excluded_variants
-from app.experiments.counting.service import CountedExperiment, ExperimentCounter
+from app.experiments.counting.service import ExperimentCounter, Verdict
 from app.experiments.current_state import current_status
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.exposures.schemas import ExposuresRead
@@ -18,12 +18,15 @@ from app.experiments.health.rules import Finding
 from app.experiments.health.service import HealthReport, report_ahead, report_health
 from app.experiments.lifecycle import Status
 from app.experiments.phases.checklist import ChecklistItem, LaunchChecklist
-from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import metrics_of
+from app.experiments.scorecard.decision_criteria import MetricRole
+from app.experiments.scorecard.metric_wording import MetricDescriber
 from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.scorecard.service import Overview, decide_ahead, summarize_experiment
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variants_of
+from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.typed.rules import excluded_variants
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class PlannedVariant:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The verdict by the rule of 2022; where there are no results, ``refusal`` says why."""
+class PlannedMeasure:
+    """A metric before the start, the target metric first. ``measure`` says what it measures, if it can be read."""
 
-    results: FunnelResultsRead | TrendResultsRead | None
-    refusal: str = ""
+    name: str
+    role: MetricRole
+    measure: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class ExperimentPage:
         The recommendation before the start.
     findings : sequence of Finding
         Before the start: what keeps the experiment from being launched. Later ones are in the report.
+    metrics : sequence of PlannedMeasure
+        Before the start: what will be measured. Later the report says it.
     checklist : sequence of ChecklistItem
         Before the start: what is done and what is missing.
     timezone : ZoneInfo
@@ -75,8 +81,7 @@ class ExperimentPage:
     experiment: Experiment
     status: Status
     variants: Sequence[PlannedVariant]
-    target_metric: str  # of a typed one, its name
-    secondary_metrics: Sequence[str]
+    metrics: Sequence[PlannedMeasure]
     computed_at: dt.datetime
     timezone: ZoneInfo
     report: ExperimentReport | None
@@ -96,7 +101,9 @@ class PageService:
         shared: SharedCounts,
         checker: DefinitionChecker,
         checklists: LaunchChecklist,
+        queries: MetricQueryBuilder,
     ) -> None:
+        self._queries = queries
         self._checklists = checklists
         self._checker = checker
         self._shared = shared
@@ -106,14 +113,15 @@ class PageService:
     async def page(self, experiment: Experiment) -> ExperimentPage:
         report, problem, status, ahead = None, "", current_status(experiment), decide_ahead(experiment)
         findings: Sequence[Finding] = ()
-        metrics = metrics_of(experiment)
+        metrics: Sequence[PlannedMeasure] = ()
         checklist: Sequence[ChecklistItem] = ()
         if ahead is not None:
             findings = (await report_ahead(experiment, self._checker)).findings
             checklist = await self._checklists.of(experiment)
+            metrics = await self._plan_metrics(experiment)
         else:
             try:
-                report = await self._shared.result("page", experiment, lambda: self._report(experiment))
+                report = await self._shared.kept_result("page", experiment, lambda: self._report(experiment))
             except ValidationFailed as refusal:
                 problem = refusal.detail
         return ExperimentPage(
@@ -121,8 +129,7 @@ class PageService:
             experiment=experiment,
             status=status,
             variants=_variants(experiment, report),
-            target_metric=metrics[0].name if metrics[0].typed else "",
-            secondary_metrics=[metric.name for metric in metrics[1:]],
+            metrics=metrics,
             computed_at=utc_now(),
             timezone=ZoneInfo(self._project.timezone),
             report=report,
@@ -132,23 +139,26 @@ class PageService:
             checklist=checklist,
         )
 
+    async def _plan_metrics(self, experiment: Experiment) -> Sequence[PlannedMeasure]:
+        scope = self._queries.planned_scope(experiment)
+        describer = MetricDescriber(self._queries, experiment, scope, await self._queries.unit(scope))
+        planned = []
+        for metric in metrics_of(experiment):
+            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            wording = await describer.describe(metric.filters, metric.typed)
+            planned.append(PlannedMeasure(metric.name, metric.role, "" if wording is None else wording.measure))
+        return planned
+
     async def _report(self, experiment: Experiment) -> ExperimentReport:
         counted = await self._counter.count(experiment)
-        scorecard = counted.require_scorecard()
+        scorecard, verdict = counted.require_scorecard(), counted.verdict()
         return ExperimentReport(
-            overview=await summarize_experiment(experiment, scorecard),
+            overview=await summarize_experiment(experiment, scorecard, verdict.results),
             health=await report_health(experiment, counted),
             exposures=write_exposures(scorecard.exposures),
             planned=dict(zip(scorecard.scope.variants, scorecard.exposures.planned.tolist(), strict=True)),
-            verdict=_verdict(counted),
+            verdict=verdict,
         )
-
-
-def _verdict(counted: CountedExperiment) -> Verdict:
-    try:
-        return Verdict(counted.judge())
-    except ValidationFailed as refusal:
-        return Verdict(None, refusal.detail)
 
 
 def _variants(experiment: Experiment, report: ExperimentReport | None) -> Sequence[PlannedVariant]:

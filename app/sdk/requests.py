@@ -1,6 +1,8 @@
 """Reads requests of SDKs, whose payload is in the body, in a form or in the query string."""
 
 import asyncio
+import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -9,12 +11,15 @@ from typing import ParamSpec, TypeVar
 from fastapi import Request
 from starlette.datastructures import QueryParams
 
+from app.common import limits
+from app.common.errors import PayloadTooLarge
 from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.http.request_body import read_bytes
-from app.sdk.payloads import SdkRequest, has_known_signature
+from app.sdk.payloads import SdkRequest, decode_payload, has_known_signature
 
 # Larger payloads are decoded in a thread, so that the event loop serves other requests meanwhile.
 _MAX_INLINE_BYTES = 64 * 1024
+_INLINE = dataclasses.replace(limits.REQUEST_BYTES, value=8 * _MAX_INLINE_BYTES)
 _MAX_CACHED_QUERY = 20  # too short to contain a token
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -55,6 +60,20 @@ async def run_in_thread_if_large(
     if size > _MAX_INLINE_BYTES:
         return await asyncio.to_thread(work, *arguments, **named)
     return work(*arguments, **named)
+
+
+async def unpack(sdk_request: SdkRequest) -> bytes:
+    """Return the payload of a request, decompressed, in a thread if it is large as sent or decompressed.
+
+    Raises
+    ------
+    ValidationFailed, PayloadTooLarge
+        As ``decode_payload``.
+    """
+    if len(sdk_request.body) <= _MAX_INLINE_BYTES:
+        with contextlib.suppress(PayloadTooLarge):
+            return decode_payload(sdk_request, _INLINE)
+    return await asyncio.to_thread(decode_payload, sdk_request)
 
 
 async def _read_form(body: bytes, content_type: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from app.statistics.frequentist.mean_tests import (
     difference_interval,
     differences,
     mean_of,
+    order_statistic_difference,
     relative_interval,
     two_sided_p_values,
     welch_p_values,
@@ -152,6 +153,7 @@ def _with_tests(
         ]
         result[index] = replace(
             one,
+            order_statistic_difference=order_statistic_difference(ordered[0], test),
             difference=_contrast(one.difference, estimate, absolute),
             p_value=p_values[place],
             sequential_p_value=None if z is None else sequential_p_value(z, number, config.alpha, config.tuning),

@@ -4,12 +4,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from statistics import NormalDist
 from typing import TypeAlias
 
 from app.statistics.numerics.exact_numbers import to_float
 from app.statistics.posteriors import BetaPosterior, GammaPosterior, NormalPosterior, Posterior
 from app.statistics.variance_reduction import Adjusted, adjust_means
-from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import (
+    CountVariant,
+    Covariate,
+    FunnelVariant,
+    MeanVariant,
+    MetricVariant,
+    QuantileVariant,
+    RatioCovariate,
+    RatioVariant,
+)
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -32,23 +42,25 @@ class Sample:
     """The estimate of a variant, in the form that all kinds of metrics share.
 
     ``mean`` is None without data. ``variance`` is that of the mean, None for fewer than two samples. ``degrees`` of
-    freedom of the variance are infinite where it follows from the mean. ``posterior`` is None where the data leave it
+    freedom of the variance are infinite where it follows from the mean, or from order statistics. A quantile stands in
+    place of the mean and has no sums. ``posterior`` is None where the data leave it
     undefined: without variance, a mean has no distribution. With an ``adjustment``, mean and variance are adjusted.
     """
 
     key: str
     number_of_samples: float
-    sum: float
-    sum_squares: float
+    sum: float | None
+    sum_squares: float | None
     mean: float | None
     variance: float | None
     degrees: float
     posterior: Posterior | None
     adjustment: Adjustment | None = None
+    order_statistics: Interval | None = None
 
 
 def samples_of(variants: Sequence[MetricVariant]) -> list[Sample]:
-    """Return ``sample_of`` each variant; means that have covariates are adjusted by them, see ``variance_reduction``.
+    """Return ``sample_of`` each variant; means and ratios with covariates are adjusted, see ``variance_reduction``.
 
     Raises
     ------
@@ -56,7 +68,7 @@ def samples_of(variants: Sequence[MetricVariant]) -> list[Sample]:
         When only some of the variants have a covariate.
     """
     samples = [sample_of(variant) for variant in variants]
-    means = [variant for variant in variants if isinstance(variant, MeanVariant)]
+    means = [variant for variant in variants if isinstance(variant, MeanVariant | RatioVariant)]
     if len(means) < len(variants) or all(mean.covariate is None for mean in means):
         return samples
     return [
@@ -78,11 +90,16 @@ def _adjusted(sample: Sample, one: Adjusted) -> Sample:
 
 
 def covariate_sample(variant: MetricVariant) -> Sample | None:
-    """Return the mean of a variant's covariate as a sample; None without a covariate."""
-    if not isinstance(variant, MeanVariant) or variant.covariate is None:
-        return None
-    covariate = variant.covariate
-    return _values(MeanVariant(variant.key, variant.number_of_samples, covariate.sum, covariate.sum_squares))
+    """Return the mean, or the ratio, of a variant's covariate as a sample; None without a covariate."""
+    match variant:
+        case MeanVariant(covariate=Covariate() as own):
+            return _values(MeanVariant(variant.key, variant.number_of_samples, own.sum, own.sum_squares))
+        case RatioVariant(covariate=RatioCovariate() as own):
+            sums = (own.sum, own.sum_squares, own.denominator_sum, own.denominator_sum_squares)
+            product = own.numerator_denominator_sum_product
+            return _values(RatioVariant(variant.key, variant.number_of_samples, *sums, product))
+        case _:
+            return None
 
 
 def sample_of(variant: MetricVariant) -> Sample:
@@ -90,12 +107,15 @@ def sample_of(variant: MetricVariant) -> Sample:
 
     Conversion rates have the posterior Beta(successes + 1, failures + 1), counts Gamma(count + 1, exposure). Means
     and ratios have a normal posterior around the observed mean with its standard error, that of a ratio by the delta
-    method: the central limit theorem justifies it for the many samples of experiments.
+    method: the central limit theorem justifies it for the many samples of experiments. Quantiles have the standard
+    error that makes the interval between their order statistics that of a normal distribution.
     """
     if isinstance(variant, FunnelVariant):
         return _conversions(variant)
     if isinstance(variant, CountVariant):
         return _events(variant)
+    if isinstance(variant, QuantileVariant):
+        return _quantile(variant)
     return _values(variant)
 
 
@@ -124,6 +144,24 @@ def _events(variant: CountVariant) -> Sample:
         variance=rate / variant.exposure,
         degrees=math.inf,
         posterior=GammaPosterior.from_counts(variant.count, variant.exposure),
+    )
+
+
+def _quantile(variant: QuantileVariant) -> Sample:
+    variance = None
+    if variant.interval is not None:
+        lower, upper = variant.interval
+        variance = ((upper - lower) / (2 * NormalDist().inv_cdf((1 + variant.confidence) / 2))) ** 2
+    return Sample(
+        key=variant.key,
+        number_of_samples=variant.number_of_samples,
+        sum=None,
+        sum_squares=None,
+        mean=variant.value,
+        variance=variance,
+        degrees=math.inf,
+        posterior=_normal_posterior(variant.value, variance),
+        order_statistics=variant.interval,
     )
 
 

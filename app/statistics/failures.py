@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.statistics.posterior_analysis import is_comparable
 from app.statistics.posthog_2022.significance import MIN_EXPOSURE
 from app.statistics.results import Failure, VariantAnalysis
-from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant, RatioVariant
+from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant, QuantileVariant, RatioVariant
 
 MIN_EXPECTED = 5  # with fewer expected events the normal approximation of a rate does not hold
 
@@ -21,13 +21,13 @@ def _of_data(one: VariantAnalysis, own: MetricVariant, other: MetricVariant) -> 
     sample = one.sample
     if sample.number_of_samples < MIN_EXPOSURE:
         yield "not-enough-exposures"
-    if not one.is_baseline and _expects_too_few(other, own):
+    if _has_too_few_values(own) or (not one.is_baseline and _expects_too_few(other, own)):
         yield "not-enough-metric-data"
     if isinstance(own, RatioVariant) and own.number_of_samples and not own.denominator_sum:
         yield "denominator-is-zero"
     elif sample.mean is not None and sample.variance is not None and not is_comparable(sample):
         yield "out-of-range"
-    elif sample.posterior is None and sample.number_of_samples >= 2:
+    elif sample.posterior is None and sample.number_of_samples >= 2 and not _has_too_few_values(own):
         yield "zero-variance"
     if one.is_baseline and sample.mean is not None and sample.mean <= 0:
         yield "baseline-mean-is-zero" if sample.mean == 0 else "baseline-mean-is-negative"
@@ -43,6 +43,10 @@ def _of_comparison(one: VariantAnalysis, baseline: VariantAnalysis) -> Iterator[
         intervals = (relative.credible_interval, relative.confidence_interval, relative.sequential_interval)
         if any(interval is None for interval in intervals):
             yield "relative-interval-unbounded"
+
+
+def _has_too_few_values(variant: MetricVariant) -> bool:
+    return isinstance(variant, QuantileVariant) and variant.interval is None
 
 
 def _expects_too_few(baseline: MetricVariant, test: MetricVariant) -> bool:

@@ -80,7 +80,8 @@ class VariantAnalysis:
     """The analysis of a variant. None stands for figures that the data do not determine, and for the baseline itself.
 
     ``expected_loss`` is the average cost of choosing the variant when another one is better, and
-    ``expected_loss_against_baseline`` the same for the baseline. ``covariate_p_value`` is of Welch's test that the
+    ``expected_loss_against_baseline`` the same for the baseline. ``order_statistic_difference`` is the interval of the
+    difference of two quantiles from their order statistics. ``covariate_p_value`` is of Welch's test that the
     covariate's mean is the baseline's: before the exposure it should be.
     """
 
@@ -93,6 +94,7 @@ class VariantAnalysis:
     probability_below_baseline: float | None = None
     expected_loss: float | None = None
     expected_loss_against_baseline: float | None = None
+    order_statistic_difference: Interval | None = None
     difference: Contrast = Contrast()
     relative_difference: Contrast = Contrast()
     p_value: float | None = None

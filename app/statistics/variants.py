@@ -95,6 +95,26 @@ class MeanVariant:
 
 
 @dataclass(frozen=True)
+class RatioCovariate:
+    """The same ratio of the same samples from before their exposure.
+
+    Its sums are those of ``RatioVariant``. ``main_product`` and ``main_denominator_product`` are the sums of the
+    products of the variant's numerator with the covariate's numerator and denominator, ``denominator_product`` and
+    ``denominators_product`` those of the variant's denominator.
+    """
+
+    sum: Sum
+    sum_squares: Sum
+    denominator_sum: Sum
+    denominator_sum_squares: Sum
+    numerator_denominator_sum_product: Sum
+    main_product: Sum
+    main_denominator_product: Sum
+    denominator_product: Sum
+    denominators_product: Sum
+
+
+@dataclass(frozen=True)
 class RatioVariant:
     """The ratio of two values per sample, with the sums of both, of their squares and of their products."""
 
@@ -105,25 +125,73 @@ class RatioVariant:
     denominator_sum: Sum
     denominator_sum_squares: Sum
     numerator_denominator_sum_product: Sum
+    covariate: RatioCovariate | None = None
 
     def __post_init__(self) -> None:
         """Refuse sums that samples cannot have."""
-        _require_moments(self.key, "", self.number_of_samples, self.sum, self.sum_squares)
-        _require_moments(
-            self.key, "denominator_", self.number_of_samples, self.denominator_sum, self.denominator_sum_squares
-        )
-        if self.denominator_sum < 0:
-            raise ValueError(f"denominator_sum of {self.key!r} cannot be negative, got {self.denominator_sum}")
-        _require_product(
-            self.key,
-            "numerator_denominator_sum_product",
-            (self.number_of_samples, self.sum, self.sum_squares),
-            (self.denominator_sum, self.denominator_sum_squares),
-            self.numerator_denominator_sum_product,
-        )
+        denominators = (self.denominator_sum, self.denominator_sum_squares)
+        values = {"": (self.sum, self.sum_squares), "denominator_": denominators}
+        products = {"numerator_denominator_sum_product": ("", "denominator_", self.numerator_denominator_sum_product)}
+        if (own := self.covariate) is not None:
+            values["covariate_"] = (own.sum, own.sum_squares)
+            values["covariate_denominator_"] = (own.denominator_sum, own.denominator_sum_squares)
+            products |= {
+                "covariate_numerator_denominator_sum_product": (
+                    "covariate_",
+                    "covariate_denominator_",
+                    own.numerator_denominator_sum_product,
+                ),
+                "main_covariate_sum_product": ("", "covariate_", own.main_product),
+                "main_covariate_denominator_sum_product": ("", "covariate_denominator_", own.main_denominator_product),
+                "denominator_covariate_sum_product": ("denominator_", "covariate_", own.denominator_product),
+                "denominator_covariate_denominator_sum_product": (
+                    "denominator_",
+                    "covariate_denominator_",
+                    own.denominators_product,
+                ),
+            }
+        for prefix, sums in values.items():
+            _require_moments(self.key, prefix, self.number_of_samples, *sums)
+            if prefix.endswith("denominator_") and sums[0] < 0:
+                raise ValueError(f"{prefix}sum of {self.key!r} cannot be negative, got {sums[0]}")
+        for name, (first, second, product) in products.items():
+            _require_product(self.key, name, (self.number_of_samples, *values[first]), values[second], product)
 
 
-MetricVariant: TypeAlias = FunnelVariant | CountVariant | MeanVariant | RatioVariant
+@dataclass(frozen=True)
+class QuantileVariant:
+    """A quantile of the values of samples, and the order statistics between which it lies with a given confidence.
+
+    ``value`` is None without values, ``lower`` and ``upper`` are with too few. Samples may have several values or none.
+    """
+
+    key: str
+    number_of_samples: int
+    number_of_values: int
+    value: float | None
+    lower: float | None
+    upper: float | None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse order statistics that are out of order."""
+        for name, count in (("number_of_samples", self.number_of_samples), ("number_of_values", self.number_of_values)):
+            if count < 0:
+                raise ValueError(f"{name} of {self.key!r} cannot be negative, got {count}")
+        known = [one for one in (self.lower, self.value, self.upper) if one is not None]
+        if not all(map(math.isfinite, known)):
+            raise ValueError(f"the values of {self.key!r} must be finite numbers")
+        if (self.lower is None) != (self.upper is None) or (self.value is None and self.lower is not None):
+            raise ValueError(f"lower and upper of {self.key!r} go together, with a value between them")
+        if known != sorted(known):
+            raise ValueError(f"the value of {self.key!r} does not lie between lower and upper")
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.lower is None or self.upper is None else (self.lower, self.upper)
+
+
+MetricVariant: TypeAlias = FunnelVariant | CountVariant | MeanVariant | RatioVariant | QuantileVariant
 
 
 def _require_moments(key: str, prefix: str, n: int, total: Sum, squares: Sum) -> None:

@@ -82,12 +82,19 @@ async def test_conclusion_begins_with_a_broken_split(service: Service) -> None:
     assert answer["conclusion"].startswith("Do not trust these figures yet")
 
 
+async def test_conclusion_gives_no_figures_below_a_minimum_of_data(service: Service) -> None:
+    variants = two({"key": "control", "success_count": 3, "failure_count": 37}, success_count=9, failure_count=31)
+
+    answer = (await service.post(ANALYZE, {"metric_type": "funnel", "variants": variants})).json()
+    assert answer["conclusion"] == "There are too few samples for a verdict: each variant needs 100."
+
+
 async def test_conclusion_names_control_as_leader(service: Service) -> None:
     variants = two({"key": "control", "success_count": 150, "failure_count": 850}, success_count=90, failure_count=910)
 
     answer = (await service.post(ANALYZE, {"metric_type": "funnel", "variants": variants})).json()
     assert answer["leader"] == "control"
-    assert answer["conclusion"].startswith("control leads, being the best with a probability of more than 99.99 %.")
+    assert answer["conclusion"].startswith("control leads, being the best with a probability of over 99.99%.")
     assert answer["conclusion"].endswith("It is significantly better than test: keep it.")
 
 

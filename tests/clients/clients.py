@@ -52,11 +52,11 @@ def node_command(version: str, script: str) -> Sequence[str]:
 
 
 def python(version: str, script: str = "shop.py") -> Client:
-    return lambda visits: _run(visits, *python_command(version, script))
+    return lambda visits: run(visits, *python_command(version, script))
 
 
 def node(version: str, script: str = "shop.js") -> Client:
-    return lambda visits: _run(visits, *node_command(version, script))
+    return lambda visits: run(visits, *node_command(version, script))
 
 
 def browser(module: str | None = None) -> Client:
@@ -67,7 +67,7 @@ def browser(module: str | None = None) -> Client:
     return visit
 
 
-def _run(visits: Visits, *command: str) -> Seen:
+def run(visits: Visits, *command: str) -> Seen:
     done = subprocess.run(command, input=visits.task, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     seen: Seen = json.loads(done.stdout.splitlines()[-1])  # old versions of posthog-node print more before it

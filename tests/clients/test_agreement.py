@@ -122,7 +122,8 @@ known = st.fixed_dictionaries(
     optional={"$feature_enrollment/flag": st.sampled_from(("true", "false", True))},
 )
 # A property that is missing makes evaluators ask, so most are there.
-missing = st.sets(st.sampled_from(("plan", "size", "amount", "since", "version")), max_size=1)
+PROPERTY_NAMES = {"plan", "size", "amount", "since", "version"}
+missing = st.sets(st.sampled_from(sorted(PROPERTY_NAMES)), max_size=1)
 properties = st.tuples(known, missing).map(lambda drawn: {k: v for k, v in drawn[0].items() if k not in drawn[1]})
 
 
@@ -166,7 +167,15 @@ class Question:
             return False
         if agent.startswith("posthog-python/6") and self.searches_truth_values:  # it searches `True` and `False`
             return False
-        # To this one 7 may be 7.0. It passes over the condition, and a later one may give another variant.
+        # Evaluators pass over a condition whose property they do not know, and a later one may give another variant.
+        if len(self.filters["groups"]) > 1 and not self.properties.keys() >= PROPERTY_NAMES:
+            return False
+        # To Python 7.0 is another number than 7.
+        if "python" in agent and any(
+            isinstance(value, float) and value.is_integer() for value in self.properties.values()
+        ):
+            return False
+        # To this one 7 may be 7.0, and it passes over that condition too.
         compared = [value for key, value in self.properties.items() if key in {"plan", "size"}]
         has_whole_number = any(isinstance(value, int | float) and value == int(value) for value in compared)
         return not (agent.startswith("posthog-node/5") and has_whole_number and len(self.filters["groups"]) > 1)

@@ -1,4 +1,4 @@
-"""The examples in the reference of metrics, and in the guide to them, are true."""
+"""The examples in the reference of metrics, and in the guides to them, are true."""
 
 import json
 import re
@@ -15,7 +15,13 @@ from tests.support.service import Service, event, exposure
 pytestmark = pytest.mark.one_database
 
 REFERENCE: Final = (ROOT / "docs/reference/metrics.md").read_text()
-GUIDE: Final = (ROOT / "docs/how-to/choose-metrics.md").read_text()
+HOW_TO: Final = ROOT / "docs/how-to"
+GUIDES: Final = re.findall(r"\]\(([\w-]+\.md)\)", (HOW_TO / "choose-metrics.md").read_text())
+BODIES: Final = {
+    f"{guide}-{number}": body
+    for guide in GUIDES
+    for number, body in enumerate(re.findall(r"```json\n(.*?)```", (HOW_TO / guide).read_text(), re.DOTALL))
+}
 EVENT: Final = re.compile(r"^\| (\w+) \| (\w+) \| (\d+) (\d\d:\d\d) \| (?:`(.*)`)? ?\|$", re.MULTILINE)
 METRIC: Final = re.compile(r'^\| `(\{"metric_type".*?\})` \| (\d+) \| (\d+) \|', re.MULTILINE)
 SHORT: Final = {
@@ -76,8 +82,8 @@ def test_reference_names_every_field_and_every_math() -> None:
     assert {name for name in (*fields, *VALUE_MATHS) if f"`{name}`" not in REFERENCE} == set()
 
 
-@pytest.mark.parametrize("body", re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL))
-async def test_experiment_of_the_guide_is_launched(service: Service, body: str) -> None:
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+async def test_experiment_of_a_guide_is_launched(service: Service, body: str) -> None:
     created = await service.post("/experiments/", json.loads(body))
 
     assert created.status_code == 201, created.text

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from app.settings import _FORMER_NAMES, ENVIRONMENT_PREFIX, Settings
+from app.settings import _FORMER_NAMES, ENVIRONMENT_PREFIX, OF_CLIENTS, Settings
 from tests.support.programs import ROOT
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").glob("*.md"), ROOT / "README.md"])
@@ -36,7 +36,7 @@ def test_tests_that_a_page_names_are_there() -> None:
 def test_settings_that_a_page_names_are_there() -> None:
     settings = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in (*Settings.model_fields, *_FORMER_NAMES)}
     of_compose = re.findall(rf"\${{({ENVIRONMENT_PREFIX}[A-Z_]+)", (ROOT / "compose.yaml").read_text())
-    known = {*settings, *(f"{name}_FILE" for name in settings), *of_compose}
+    known = {*settings, *OF_CLIENTS, *(f"{name}_FILE" for name in settings), *of_compose}
 
     named = {
         (page.name, name) for page in PAGES for name in re.findall(rf"{ENVIRONMENT_PREFIX}[A-Z_]+", page.read_text())

@@ -47,4 +47,16 @@ def test_front_page_is_one_screen_with_a_picture() -> None:
 
     assert len(readme.splitlines()) <= LONGEST_README
     assert "(docs/images/experiment.png)" in readme
-    assert (ROOT / "docs/images/experiment.png").stat().st_size <= LARGEST_PICTURE
+
+
+def test_pictures_are_small_shown_and_there_in_light_and_dark_colors() -> None:
+    shown = {
+        scheme: set(re.findall(rf"images/([\w.-]+)#gh-{scheme}-mode-only", text))
+        for scheme in ("light", "dark")
+        for text in ["".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))]
+    }
+    pictures = list((ROOT / "docs/images").iterdir())
+
+    assert {name.replace("-light", "").replace(".", "-dark.") for name in shown["light"]} == shown["dark"]
+    assert {picture.name for picture in pictures} == shown["light"] | shown["dark"]
+    assert [picture.name for picture in pictures if picture.stat().st_size > LARGEST_PICTURE] == []

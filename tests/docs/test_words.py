@@ -65,6 +65,15 @@ def test_published_texts_hold_no_word_that_is_out() -> None:
     ] == []
 
 
+def test_documentation_holds_no_word_that_is_out() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    assert len(pages) > 50
+    texts = {page.name: re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL) for page in pages}
+
+    found = [(name, word[0]) for name, text in texts.items() for word in OUT.finditer(NAME.sub("", text))]
+    assert found == []
+
+
 def test_words_that_are_out_are_found() -> None:
     assert OUT.search("Whoever asks, his key is no key")
     assert OUT.search("materialised colours")

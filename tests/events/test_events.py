@@ -96,6 +96,7 @@ async def test_events_can_be_picked(service: Service, parameters: dict[str, str]
     assert [one["properties"]["n"] for one in page["results"]] == shown
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "address",
     [

@@ -11,7 +11,7 @@ from app.db.models import Experiment
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
-from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure
+from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure, sign_in
 
 SECONDARY = {"filters": {"insight": "TRENDS", "events": [{"id": "purchase", "type": "events"}]}}
 
@@ -26,7 +26,7 @@ async def take_snapshot(service: Service, path: str) -> httpx.Response:
 
 async def show_page(service: Service, path: str) -> httpx.Response:
     page = f"/experiments/{service.project_id}{path.removeprefix('/experiments')}"
-    await service.client.post(page, data={"key": service.key})
+    await sign_in(service.client, service.key, page)
     return await service.client.get(page)
 
 

@@ -1,6 +1,8 @@
 import pytest
+from sqlalchemy import update
 
 from app.db.database import Database
+from app.db.models import FeatureFlag
 from tests.support.service import FUNNEL, Service
 from tests.support.stored_experiments import flags, only_flag
 
@@ -60,6 +62,8 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "baseline_hold": None,
         "holdout_id": None,
         "uses_existing_flag": False,
+        "variants": DEFAULT_VARIANTS,
+        "allowed_actions": ["pause", "end", "ship_variant", "reset", "freeze_exposure"],
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created
@@ -96,6 +100,7 @@ async def test_flag_of_an_experiment_is_active_once_it_has_started(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "participants"),
     [
@@ -118,6 +123,7 @@ async def test_properties_of_the_filters_are_the_participants(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [variants(100), variants(12.5, 87.5), variants(*[10] * 10), variants(0, 100)],
@@ -131,6 +137,7 @@ async def test_variants_are_copied_to_the_flag_word_for_word(
     assert multivariate == {"variants": parameters["feature_flag_variants"]}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -175,7 +182,12 @@ REFUSED_BODIES = [
     ({"filters": []}, "invalid_input", NO_FILTERS, None),
     ({"filters": ""}, "invalid_input", NO_FILTERS, None),
     ({"filters": LEFT_OUT}, "invalid_input", NO_FILTERS, None),
-    ({"feature_flag_key": "x" * 401}, "max_length", "Ensure this field has no more than 400 characters.", "key"),
+    (
+        {"feature_flag_key": "x" * 401},
+        "max_length",
+        "Ensure this field has no more than 400 characters.",
+        "feature_flag_key",
+    ),
     (
         {"filters": {"properties": [{"key": "country", "value": "NL"}]}},
         "invalid_input",
@@ -210,6 +222,7 @@ REFUSED_BODIES = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("changes", "code", "detail", "attr"), REFUSED_BODIES)
 async def test_refused_experiment_leaves_no_flag(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
@@ -241,7 +254,7 @@ async def test_taken_key_is_refused(service: Service) -> None:
         "type": "validation_error",
         "code": "unique",
         "detail": "There is already a feature flag with this key.",
-        "attr": "key",
+        "attr": "feature_flag_key",
     }
     assert (await service.read("/experiments/"))["count"] == 1
 
@@ -250,3 +263,23 @@ async def test_keys_differ_by_case(service: Service) -> None:
     await service.create_experiment(feature_flag_key="checkout")
 
     assert (await service.create_experiment(feature_flag_key="Checkout"))["feature_flag_key"] == "Checkout"
+
+
+@pytest.mark.parametrize("key", ["check out", "check\tout", "check\u00a0out"])
+async def test_key_with_blanks_is_refused_under_the_name_that_was_sent(
+    service: Service, database: Database, key: str
+) -> None:
+    body = {"name": "Checkout", "filters": FUNNEL, "feature_flag_key": key}
+    refused = await service.post("/experiments/", body)
+    of_flag = await service.post("/feature_flags/", {"key": key})
+
+    assert [(one.status_code, one.json()["attr"]) for one in (refused, of_flag)] == [
+        (400, "feature_flag_key"),
+        (400, "key"),
+    ]
+    older = await service.create_experiment()
+    async with database.write() as session:
+        await session.execute(update(FeatureFlag).where(FeatureFlag.id == older["feature_flag"]).values(key=key))
+    kept = await service.patch(f"/feature_flags/{older['feature_flag']}/", {"key": key, "active": False})
+    copied = await service.post(f"/experiments/{older['id']}/duplicate/", {})
+    assert (kept.status_code, copied.json()["feature_flag_key"]) == (200, "check-out-copy")

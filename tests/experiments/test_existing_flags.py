@@ -72,6 +72,7 @@ async def test_flag_that_another_experiment_uses_stays_when_its_own_is_deleted(s
     assert not (await service.read(f"/feature_flags/{own['feature_flag']}/"))["deleted"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr"),
     [
@@ -149,6 +150,7 @@ async def launched_without_control(service: Service, **fields: Any) -> Json:
     return made.json()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("config", "baseline"), [({}, "blue"), ({"baseline_variant_key": "red"}, "red")])
 async def test_flag_without_control_is_compared_with_the_baseline(
     service: Service, config: dict[str, Any], baseline: str
@@ -198,6 +200,7 @@ async def test_excluded_variant_is_exposed_and_not_compared(service: Service) ->
     assert "SRM" not in {finding["code"] for finding in health["findings"]}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("config", "detail"),
     [

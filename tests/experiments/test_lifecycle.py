@@ -62,7 +62,7 @@ async def test_launching_starts_now_and_releases_the_flag(service: Service, data
     launched = await acted(service, draft, "launch")
 
     changed = {"status": "running", "end_date": None} | {name: launched[name] for name in ("start_date", "updated_at")}
-    assert launched == {**draft, **changed}
+    assert launched == {**draft, **changed, "allowed_actions": launched["allowed_actions"]}
     assert draft["updated_at"] < launched["start_date"] <= launched["updated_at"]
     assert (await only_flag(database, service))["active"] is True
 
@@ -74,7 +74,8 @@ async def test_pausing_switches_the_flag_off_and_resuming_on_again(service: Serv
     flag_when_paused = await only_flag(database, service)
     resumed = await acted(service, paused, "resume")
 
-    assert paused == {**running, "status": "paused", "updated_at": paused["updated_at"]}
+    changed = {name: paused[name] for name in ("updated_at", "allowed_actions")}
+    assert paused == {**running, **changed, "status": "paused"}
     assert resumed == {**running, "updated_at": resumed["updated_at"]}
     assert (flag_when_paused["active"], (await only_flag(database, service))["active"]) == (False, True)
 
@@ -100,7 +101,8 @@ async def test_ending_sets_the_end_and_leaves_the_flag_alone(service: Service, d
     ended = await acted(service, before, "end", conclusion="won", conclusion_comment="It sells.")
 
     changed = {"status": "stopped", "conclusion": "won", "conclusion_comment": "It sells."}
-    assert ended == {**before, **changed, "end_date": ended["end_date"], "updated_at": ended["updated_at"]}
+    changed |= {name: ended[name] for name in ("end_date", "updated_at", "allowed_actions")}
+    assert ended == {**before, **changed}
     assert ended["start_date"] < ended["end_date"] <= ended["updated_at"]
     assert await only_flag(database, service) == flag
 
@@ -124,6 +126,7 @@ async def test_shipped_variant_is_released_to_everyone_and_old_conditions_stay(
     shipped = await acted(service, before, "ship_variant", variant_key="test", conclusion="won")
 
     changed = {"status": "stopped", "conclusion": "won", "updated_at": shipped["updated_at"]}
+    changed |= {name: shipped[name] for name in ("allowed_actions", "variants")}
     assert shipped == {**before, **changed, "end_date": before["end_date"] or shipped["end_date"]}
     flag = await only_flag(database, service)
     assert flag["active"] is True
@@ -161,7 +164,8 @@ async def test_archiving_puts_an_ended_experiment_away_and_unarchiving_takes_it_
     archived = await acted(service, ended, "archive")
     unarchived = await acted(service, ended, "unarchive")
 
-    assert archived == {**ended, "archived": True, "updated_at": archived["updated_at"]}
+    changed = {name: archived[name] for name in ("updated_at", "allowed_actions")}
+    assert archived == {**ended, **changed, "archived": True}
     assert unarchived == {**ended, "updated_at": unarchived["updated_at"]}
 
 
@@ -181,7 +185,7 @@ async def test_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, dat
         assert {name: copy[name] for name in kept} == {name: original[name] for name in kept}
         assert (copy["name"], copy["status"], copy["start_date"]) == ("Checkout button (Copy)", "draft", None)
     assert (named.status_code, named.json()["name"], named.json()["feature_flag_key"]) == (201, "Again", "again")
-    assert taken.json() == refusal("There is already a feature flag with this key.", "unique", "key")
+    assert taken.json() == refusal("There is already a feature flag with this key.", "unique", "feature_flag_key")
     assert (await flags(database, service))[1]["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
     assert (await flags(database, service))[1]["active"] is False
 
@@ -244,6 +248,7 @@ async def test_archived_experiment_is_neither_archived_again_nor_launched(servic
     assert (await act(service, ended, "launch")).json() == refusal("Experiment is archived.")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("keys", [["control"], ["one"]])
 async def test_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
     draft = await experiment_that_is(service, "draft")
@@ -291,6 +296,7 @@ async def test_wrong_body_is_refused_and_changes_nothing(
     assert await only_flag(database, service) == flag
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
 async def test_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
     for reference in ("999", "abc"):
@@ -428,3 +434,45 @@ async def test_every_order_of_actions_leads_to_a_documented_state(
         kept = (await service.read(f"{path}snapshots/"))["results"]
         assert kept[len(kept) - len(snapshots) :] == snapshots
         snapshots = kept
+
+
+async def test_experiment_lists_the_actions_that_are_not_refused(service: Service) -> None:
+    dates: dict[str, Json] = {
+        "draft": {"start_date": None, "end_date": None},
+        "scheduled": {"start_date": AHEAD, "end_date": None},
+        "running": {"end_date": None},
+        "paused": {"end_date": None},
+        "stopped": {},
+        "archived": {"archived": True},
+    }
+    made = {key: await service.create_experiment(feature_flag_key=key, **sent) for key, sent in dates.items()}
+    await service.post(f"/experiments/{made['paused']['id']}/pause/", {})
+
+    listed = {one["feature_flag_key"]: one for one in (await service.read("/experiments/"))["results"]}
+
+    assert {key: one["allowed_actions"] for key, one in listed.items()} == {
+        "draft": ["launch"],
+        "scheduled": ["launch", "end", "ship_variant", "reset"],
+        "running": ["pause", "end", "ship_variant", "reset", "freeze_exposure"],
+        "paused": ["resume", "end", "ship_variant", "reset"],
+        "stopped": ["ship_variant", "reset", "archive"],
+        "archived": ["ship_variant", "reset", "unarchive"],
+    }
+    everything = {name for one in listed.values() for name in one["allowed_actions"]}
+    for one in listed.values():
+        for action in everything - set(one["allowed_actions"]):
+            refused = await service.post(
+                f"/experiments/{one['id']}/{action}/", {"variant_key": "test"} if "ship" in action else {}
+            )
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_state"), (one["status"], action)
+
+
+async def test_experiment_shows_the_variants_that_its_flag_has(service: Service) -> None:
+    made = await service.create_experiment()
+    split = [{**one, "rollout_percentage": share} for one, share in zip(DEFAULT_VARIANTS, (10, 90), strict=True)]
+    filters = {"groups": [{"properties": [], "rollout_percentage": 100}], "multivariate": {"variants": split}}
+
+    await service.patch(f"/feature_flags/{made['feature_flag']}/", {"filters": filters})
+
+    [listed] = (await service.read("/experiments/"))["results"]
+    assert (made["variants"], listed["variants"]) == (DEFAULT_VARIANTS, split)

@@ -75,6 +75,7 @@ async def test_following_the_links_meets_every_experiment_once(with_three: Servi
     assert met == ["flag-2", "flag-1", "flag-0"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("host", [b"[", b"a b", b"abacus.test:port", b"\xff", b"x" * 5000])
 async def test_links_ignore_an_invalid_host_header(with_three: Service, host: bytes) -> None:
     headers = {b"Authorization": f"Bearer {with_three.key}".encode(), b"Host": host}
@@ -141,6 +142,7 @@ async def test_links_of_a_filtered_list_keep_the_filter(of_all_kinds: Service) -
     assert page["next"].endswith("?limit=1&offset=1&order=name&status=complete")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "warning"),
     [

@@ -36,6 +36,7 @@ async def test_experiments_count_saved_metric_as_it_is_now(service: Service) -> 
     assert experiment["saved_metrics_ids"] == [{"id": saved["id"], "metadata": {"type": "primary"}}]
     assert (purchases["name"], purchases["analysis"]["variants"][1]["sum"]) == ("All purchases", 1)
     assert (visits["name"], visits["analysis"]["variants"][1]["sum"]) == ("Visits", 3)
+    assert visits["uuid"] == purchases["uuid"] == saved["query"]["uuid"]  # which circuit breakers name
 
 
 async def test_saved_metric_in_use_is_not_deleted(service: Service) -> None:

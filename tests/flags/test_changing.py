@@ -32,6 +32,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("changes", CHANGES)
 async def test_update_replaces_sent_fields_only(service: Service, changes: dict[str, object]) -> None:
     before = await created(service, name="Old name", filters={"groups": [COUNTRY], "multivariate": HALVES})
@@ -61,6 +62,7 @@ async def test_whole_object_may_be_sent_back(service: Service) -> None:
     assert [(response.status_code, response.json()) for response in responses] == [(200, flag)] * 2
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("filters", [{}, {"multivariate": None}, {"properties": 5}])
 async def test_filters_without_groups_are_ignored(service: Service, method: str, filters: object) -> None:
@@ -71,6 +73,7 @@ async def test_filters_without_groups_are_ignored(service: Service, method: str,
     assert (response.status_code, response.json()) == (200, before)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "detail"),
     [
@@ -169,6 +172,7 @@ async def test_experiment_shows_the_current_key_of_its_flag(service: Service) ->
     assert await service.read(f"/experiments/{experiment['id']}/") == {**experiment, "feature_flag_key": "renamed"}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("variants", "answer"),
     [

@@ -24,6 +24,7 @@ async def test_living_flags_are_listed_newest_first(service: Service) -> None:
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "keys", "following", "previous"),
     [

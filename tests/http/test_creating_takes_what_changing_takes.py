@@ -25,6 +25,7 @@ SENT: dict[str, Json] = {
         ],
         "anonymize_ips": True,
         "default_attribution": "exposure",
+        "default_cuped": {"enabled": True, "lookback_days": 7},
     },
     f"{PROJECT}experiments/": {
         "name": "Checkout button",
@@ -59,6 +60,12 @@ SENT: dict[str, Json] = {
                 "action": "pause",
             }
         ],
+    },
+    f"{PROJECT}experiment_webhooks/": {
+        "url": "https://hooks.example.com/abacus",
+        "events": ["experiment.ended"],
+        "secret": "a-secret-of-your-own",
+        "active": False,
     },
     f"{PROJECT}experiment_holdouts/": {
         "name": "Nothing new",

@@ -21,7 +21,7 @@ from tests.support.service import Json, Service
 pytestmark = [pytest.mark.one_database("postgresql"), pytest.mark.timeout(1200)]
 
 JSON = "application/json"
-STEP = 1 if os.environ.get(EVERYTHING) else 4
+STEP = 1 if os.environ.get(EVERYTHING) else 12
 
 HOSTILE_TEXTS = [
     "",
@@ -107,7 +107,7 @@ def replaced(document: Json, path: Path, value: object) -> Json:
 
 
 def choices(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    """Yield what to try in one place after the other: everything, or every fourth value, in each place others."""
+    """Yield what to try in one place after the other: everything, or every twelfth value, in each place others."""
     return (values[number % STEP :: STEP] for number in itertools.count())
 
 
@@ -172,14 +172,22 @@ async def test_hostile_parameter_is_accepted_or_refused(
     client: httpx.AsyncClient, database: Database, tag: str
 ) -> None:
     offenders: list[object] = []
-    for route in operations_with("parameters")[tag]:
-        offenders += await send_hostile_parameters(await new_service(client, database), route)
+    service = await new_service(client, database)
+    ids = await ids_of(service)
+    for route in sorted(operations_with("parameters")[tag], key=changes):
+        if changes(route):
+            service = await new_service(client, database)  # the last operation may have deleted what this one needs
+            ids = await ids_of(service)
+        offenders += await send_hostile_parameters(service, route, ids)
 
     assert offenders == []
 
 
-async def send_hostile_parameters(service: Service, route: Route) -> Iterable[object]:
-    ids = await ids_of(service)
+def changes(route: Route) -> bool:
+    return route[0] != "GET"
+
+
+async def send_hostile_parameters(service: Service, route: Route, ids: dict[str, str]) -> Iterable[object]:
     offenders = []
     for parameter, values in zip(operations()[route]["parameters"], choices(HOSTILE_TEXTS), strict=False):
         for value in values:

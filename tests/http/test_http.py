@@ -348,13 +348,16 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         (method, path): operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
-        if path.startswith("/api/") and "requestBody" in operation
+        if path.startswith("/api/") and "application/json" in operation.get("requestBody", {}).get("content", {})
     }
     actions, cohorts = "/api/projects/{project_id}/actions/", "/api/projects/{project_id}/cohorts/"
     persons = "/api/projects/{project_id}/persons/"
     saved_metrics = "/api/projects/{project_id}/experiment_saved_metrics/"
     holdouts = "/api/projects/{project_id}/experiment_holdouts/"
+    webhooks = "/api/projects/{project_id}/experiment_webhooks/"
     assert bodies == {
+        ("post", webhooks): "WebhookCreate",
+        ("patch", f"{webhooks}{{webhook_id}}/"): "WebhookUpdate",
         ("post", actions): "ActionCreate",
         ("put", f"{actions}{{action_id}}/"): "ActionReplace",
         ("patch", f"{actions}{{action_id}}/"): "ActionUpdate",
@@ -371,6 +374,8 @@ async def test_every_write_is_documented_with_its_body_and_errors(application: F
         ("post", f"{experiments}{{experiment_id}}/ship_variant/"): "ExperimentShip",
         ("post", holdouts): "HoldoutCreate",
         ("patch", f"{holdouts}{{holdout_id}}/"): "HoldoutUpdate",
+        ("post", "/api/projects/{project_id}/insights/funnel/"): "FunnelInsightBody",
+        ("post", "/api/projects/{project_id}/insights/trend/"): "TrendInsightBody",
         ("post", saved_metrics): "SavedMetricCreate",
         ("patch", f"{saved_metrics}{{saved_metric_id}}/"): "SavedMetricUpdate",
         ("post", flags): "FlagCreate",

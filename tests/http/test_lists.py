@@ -65,6 +65,7 @@ async def walk(service: Service, address: str) -> list[list[Any]]:
     return pages
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("limit", "taken"), [(999, 999), (1_000, 1_000), (1_001, 1_000), (1_000_000, 1_000)])
 async def test_limit_of_a_list_is_bounded(service: Service, limit: int, taken: int) -> None:
     page = await service.read("/experiments/", limit=limit, offset=5_000)

@@ -45,8 +45,13 @@ Case: TypeAlias = Callable[[World], Awaitable[None]]
 CASES: dict[str, list[Case]] = {}
 # What the server itself limits, before an application sees it, and what takes time.
 OF_THE_SERVER = "operations/test_http_protocol.py"
+OF_IMPORTS = "operations/imports/test_imports.py"
+OF_WEBHOOKS = "experiments/webhooks/test_webhooks.py"
 HELD_ELSEWHERE = {
+    "BROWSER_SESSIONS": ("pages/test_signing_in.py", "test_number_of_sessions_of_a_user_is_bounded"),
+    "SHARE_LINKS": ("pages/test_sharing.py", "test_number_of_links_is_bounded"),
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
+    "UPLOADED_FILE_BYTES": (OF_IMPORTS, "test_a_file_that_is_not_taken_leaves_nothing_behind"),
     "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
     "HEADERS": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_headers"),
     "HEAD_SECONDS": (OF_THE_SERVER, "test_server_refuses_head_that_does_not_end_in_time"),
@@ -73,6 +78,31 @@ HELD_ELSEWHERE = {
         "operations/maintenance/test_erasure.py",
         "test_removal_of_events_goes_on_in_the_background",
     ),
+    "DEFINITIONS": ("events/definitions/test_definitions.py", "test_definitions_stop_at_a_number_of_names"),
+    "EVENT_PROPERTIES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_stop_at_a_number_of_properties_of_an_event",
+    ),
+    "DEFINED_EVENT_BYTES": (
+        "events/definitions/test_definitions.py",
+        "test_definitions_leave_out_the_properties_of_large_events",
+    ),
+    "DEFINITIONS_SECONDS": (
+        "events/definitions/test_definitions.py",
+        "test_list_of_definitions_takes_a_limited_time_and_goes_on",
+    ),
+    "INSIGHT_POINTS": ("insights/test_insights.py", "test_insight_has_a_limited_number_of_points"),
+    "INSIGHT_HOURS": ("insights/test_insights.py", "test_facts_of_an_insight_are_removed_a_day_later"),
+    "EXPORTED_PERSONS": ("experiments/test_export.py", "test_file_has_a_limited_number_of_participants"),
+    "WEBHOOKS": (OF_WEBHOOKS, "test_project_has_a_number_of_webhooks"),
+    "WEBHOOK_URL_CHARACTERS": (OF_WEBHOOKS, "test_webhooks_that_are_not_understood_are_refused"),
+    "WEBHOOK_SECONDS": (OF_WEBHOOKS, "test_receiver_that_does_not_answer_does_not_hold_others"),
+    "WEBHOOKS_AT_A_TIME": (OF_WEBHOOKS, "test_a_process_delivers_to_a_number_of_webhooks_at_a_time"),
+    "WEBHOOK_WAITING": (OF_WEBHOOKS, "test_old_deliveries_are_removed_and_too_many_given_up"),
+    "WEBHOOK_DAYS": (OF_WEBHOOKS, "test_old_deliveries_are_removed_and_too_many_given_up"),
+    "REFUSED_LINES_BYTES": (OF_IMPORTS, "test_refused_lines_are_kept_up_to_a_size"),
+    "FILE_IMPORTS": (OF_IMPORTS, "test_a_project_remembers_a_number_of_imports"),
+    "FREE_DISK_BYTES": (OF_IMPORTS, "test_uploads_leave_a_part_of_the_disk_free"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 

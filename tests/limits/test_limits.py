@@ -1,4 +1,4 @@
-"""Every limit of ``app/common/limits.py``: what is just below is taken, what is just above meets the promise."""
+"""Every limit of ``app/common/limits/``: what is just below is taken, what is just above meets the promise."""
 
 import logging
 

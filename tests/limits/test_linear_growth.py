@@ -24,7 +24,7 @@ from tests.support.inputs.model import BAR_MS, Call, Dimension, Prepare, Refused
 from tests.support.inputs.table import made, named
 from tests.support.loop_monitor import monitor
 from tests.support.one_of_everything import make_objects
-from tests.support.service import Service
+from tests.support.service import Service, session_of
 
 pytestmark = [pytest.mark.one_database, pytest.mark.timeout(1800)]
 
@@ -144,6 +144,8 @@ class NewCaller:
             headers = {"Authorization": f"Bearer {service.key}"}
             keys = (await service.client.get("/api/personal_api_keys/", headers=headers)).json()
             ids = {**ids, "key_id": keys[0]["id"], "organization_id": "@current"}
+        if dimension.route[1].startswith("/experiments/"):
+            ids = {**ids, **await session_of(self._client, service.key)}
         return Caller(service, ids)
 
 

@@ -1,18 +1,25 @@
-"""The lock that the image installs: what pyproject.toml asks for, with hashes, for every supported Python."""
+"""The locks of the image and of its guide: what pyproject.toml asks for, with hashes, for every supported Python."""
 
 import re
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.programs import ROOT
 
-LOCK = (ROOT / "requirements.lock").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+# What each lock has to satisfy, and the least number of its packages.
+LOCKS = {
+    "requirements.lock": ([*PROJECT["dependencies"], *EXTRAS["otel"]], 40),
+    "docs/site/requirements.lock": (EXTRAS["docs"], 20),
+}
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
-def locked(python: str) -> dict[str, str]:
+def locked(lock: str, python: str) -> dict[str, str]:
     """Return the versions that a Python gets, by name."""
     environment = {
         "python_version": python,
@@ -21,7 +28,7 @@ def locked(python: str) -> dict[str, str]:
         "platform_python_implementation": "CPython",
     }
     found: dict[str, str] = {}
-    for line in re.findall(r"^[\w.-]+==.*?(?= \\$)", LOCK, re.MULTILINE):
+    for line in re.findall(r"^[\w.-]+==.*?(?= \\$)", lock, re.MULTILINE):
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate(environment):
             assert canonicalize_name(requirement.name) not in found, f"{line} is locked twice for Python {python}"
@@ -30,12 +37,12 @@ def locked(python: str) -> dict[str, str]:
     return found
 
 
-def test_lock_satisfies_the_dependencies() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [Requirement(text) for text in (*project["dependencies"], *project["optional-dependencies"]["otel"])]
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_satisfies_the_dependencies(name: str) -> None:
+    wanted = [Requirement(text) for text in LOCKS[name][0]]
 
     for python in PYTHONS:
-        versions = locked(python)
+        versions = locked((ROOT / name).read_text(), python)
         unsatisfied = [
             str(one) for one in wanted if not one.specifier.contains(versions.get(canonicalize_name(one.name), "0"))
         ]
@@ -54,17 +61,18 @@ FOR_OTHERS = {
 def test_every_dependency_is_used() -> None:
     texts = [path.read_text() for folder in ("app", "migrations") for path in (ROOT / folder).rglob("*.py")]
     imported = {name for text in texts for name in re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    names = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
 
     unused = {name for name in names if MODULES.get(name, name.replace("-", "_")) not in imported}
 
     assert unused == FOR_OTHERS.keys()
 
 
-def test_lock_names_hashes_and_no_address() -> None:
-    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_names_hashes_and_no_address(name: str) -> None:
+    lock = (ROOT / name).read_text()
+    entries = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
 
-    assert len(entries) > 40
+    assert len(entries) > LOCKS[name][1]
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
-    assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|@ ", LOCK) == []
+    assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|@ ", lock) == []

@@ -70,13 +70,13 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "modules": str(MODULES),
             "chromium": CHROMIUM,
         }
-        return await asyncio.to_thread(visit, task)
+        return await asyncio.to_thread(run_script, "visit.mjs", task)
 
 
-def visit(task: Mapping[str, Any]) -> Any:
-    """Return what a browser saw of the pages."""
+def run_script(name: str, task: Mapping[str, Any]) -> Any:
+    """Return what a script saw in a browser."""
     done = subprocess.run(
-        ["node", str(HERE / "visit.mjs")],  # noqa: S607  # wherever it is installed
+        ["node", str(HERE / name)],  # noqa: S607  # wherever it is installed
         input=json.dumps(task),
         capture_output=True,
         text=True,
@@ -106,7 +106,7 @@ async def test_every_experiment_is_listed_and_leads_to_its_verdict(seen: Any) ->
 
     assert seen["listed"] == ["Planned", "Nothing yet", "Blue button", "More views", "Checkout button"]
     assert pages["funnel"]["verdict"] == "Ship it: test"
-    assert pages["unhealthy"]["verdict"] == "No decision: control"
+    assert pages["unhealthy"]["verdict"] == "No decision"
     assert pages["draft"]["verdict"] == "Not launched yet"
     assert kinds(pages["funnel"]) == ["densities", "differences", "days", "exposures", "funnel"]
     assert kinds(pages["trend"]) == ["densities", "differences", "days", "exposures"]
@@ -121,6 +121,11 @@ async def test_every_chart_is_drawn_and_has_a_name(seen: Any) -> None:
         assert chart["wide"], chart
         assert chart["name"], chart
         assert chart["marks"] >= 4, chart
+
+
+async def test_values_of_charts_are_told_by_keyboard_and_under_the_pointer(seen: Any) -> None:
+    assert seen["told"].startswith("test · Mean of the curve 30.1% · 95% credible interval 25.7% to 34.")
+    assert seen["pointed"] == "1. $pageview · control · Persons 400 · Share of all who entered 100%"
 
 
 async def test_pages_follow_the_color_scheme_and_the_width_of_the_screen(seen: Any) -> None:

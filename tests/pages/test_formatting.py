@@ -27,8 +27,9 @@ MINUS = "\N{MINUS SIGN}"
         (0.0057261, "0.005726"),
         (-2.5, f"{MINUS}2.500"),
         (123456.78, "123,457"),
-        (1.5e-9, "1.500e-09"),
-        (2.5e12 + 0.5, "2.500e+12"),
+        (1.5e-9, "1.500 \N{MULTIPLICATION SIGN} 10⁻⁹"),
+        (2.5e12 + 0.5, "2,500,000,000,000"),
+        (-2.5e15, f"{MINUS}2.500 \N{MULTIPLICATION SIGN} 10¹⁵"),
     ],
 )
 def test_numbers_have_four_digits(value: float | None, written: str) -> None:
@@ -44,7 +45,15 @@ def test_shares_are_percentages_of_three_digits(value: float | None, written: st
 
 
 @pytest.mark.parametrize(
-    ("value", "written"), [(1.18845, "+118.8%"), (-0.0341, f"{MINUS}3.4%"), (0.0, "+0.0%"), (None, NOTHING)]
+    ("value", "written"),
+    [
+        (1.18845, "+118.8%"),
+        (-0.0341, f"{MINUS}3.4%"),
+        (0.0, "+0.0%"),
+        (0.00042, "+0.042%"),
+        (12.5, "+1,250.0%"),
+        (None, NOTHING),
+    ],
 )
 def test_changes_have_a_sign(value: float | None, written: str) -> None:
     assert format_change(value) == written
@@ -58,6 +67,9 @@ def test_probabilities_are_not_rounded_to_certainty(value: float, written: str) 
     assert format_probability(value) == written
 
 
-@pytest.mark.parametrize(("value", "written"), [(None, NOTHING), (0.0312, "0.031"), (1.5e-120, "1.5e-120"), (0.0, "0")])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, NOTHING), (0.0312, "p = 0.031"), (1.0, "p = 1"), (1.5e-120, "p < 0.0001"), (0.0, "p < 0.0001")],
+)
 def test_p_values_have_two_digits(value: float | None, written: str) -> None:
     assert format_p_value(value) == written

@@ -95,7 +95,8 @@ async def test_trend_page_shows_means_per_person(service: Service, visitor: Visi
     page = await visitor.look(experiment)
 
     assert list(page.charts) == ["densities", "differences", "days", "exposures"]
-    assert "Where the mean per person probably lies" in page.text
+    assert "Target metric: Number of $pageview The number of $pageview, a mean over exposed persons" in page.text
+    assert "Events per person: what is probable" in page.text
     assert "test 120 60 0.5000" in page.text
     assert "p-value" in page.text or "high_p_value" in page.text or "low_win_probability" in page.text
 
@@ -105,7 +106,7 @@ async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts
 ) -> None:
     revenue = {"insight": "TRENDS", "events": [{"id": "order", "math": "sum", "math_property": "amount"}]}
     experiment = await service.create_experiment(filters={**revenue, "aggregation_group_type_index": 0})
-    groups = [{"$groups": {"company": f"{variant}-{n}"}} for variant in ("control", "test") for n in range(30)]
+    groups = [{"$groups": {"company": f"{variant}-{n}"}} for variant in ("control", "test") for n in range(100)]
     for company in groups:
         key = company["$groups"]["company"]
         answer = {"$feature_flag": "checkout", "$feature_flag_response": key.split("-")[0], **company}
@@ -115,8 +116,8 @@ async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts
 
     page = await visitor.look(experiment)
 
-    assert "Companies analyzed 60" in page.text
-    assert "Where the mean over companies probably lies" in page.text
+    assert "Companies analyzed 200" in page.text
+    assert "amount, mean over companies: what is probable" in page.text
     assert "no verdict not_comparable The metric is an amount, and not a count of events or companies" in page.text
     assert page.charts["exposures"]["unit"] == "companies"
 
@@ -169,7 +170,7 @@ async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen
 
     assert "exposure frozen" in text
     assert "A circuit breaker acted" in text
-    assert "Purchases of test decreased against control by more than the 0.1 tolerated" in text
+    assert "Purchases of test decreased against control by more than the 10% tolerated" in text
     assert "Only persons who were exposed already get a variant" in text
 
 
@@ -214,7 +215,8 @@ async def test_end_with_its_conclusion_and_the_archive_are_shown(service: Servic
     await service.patch(f"/experiments/{experiment['id']}/", {"conclusion": "won", "conclusion_comment": "As we hoped"})
     await service.post(f"/experiments/{experiment['id']}/archive/", {})
 
-    page, listed = await visitor.look(experiment), await visitor.look()
+    page = await visitor.look(experiment)
+    listed = Page(await visitor.browser.get(visitor.path(), params={"archived": "all"}))
 
     assert "stopped archived won" in page.text
     assert "As we hoped" in page.text
@@ -316,20 +318,6 @@ async def test_names_are_escaped_everywhere(service: Service, visitor: Visitor) 
         assert "onerror=alert(1)>" not in body
 
 
-async def test_list_leads_to_every_experiment_page_by_page(service: Service, visitor: Visitor) -> None:
-    for number in range(3):
-        await service.create_experiment(name=f"Number {number}", feature_flag_key=f"flag-{number}")
-
-    first = Page(await visitor.browser.get(visitor.path(), params={"limit": 2}))
-    older = Page(await visitor.browser.get(visitor.path(), params={"limit": 2, "offset": 2}))
-
-    assert "Number 2" in first.text
-    assert "Number 0" not in first.text
-    assert "?offset=2&amp;limit=2" in first.addresses
-    assert "Number 0" in older.text
-    assert "?offset=0&amp;limit=2" in older.addresses
-
-
 async def test_empty_list_says_how_to_begin(visitor: Visitor) -> None:
     assert "No experiments yet" in (await visitor.look()).text
 
@@ -403,7 +391,7 @@ async def test_every_link_carries_the_path_prefix(service: Service, application:
     transport = httpx.ASGITransport(app=application, root_path="/abacus")
     async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as browser:
         path = f"/abacus/experiments/{service.project_id}/{experiment['id']}/"
-        entered = await browser.post(path, data={"key": service.key})
+        entered = await browser.post("/abacus/experiments/sign-in/", data={"key": service.key, "next": path})
         page = Page(await browser.get(path))
 
     assert entered.headers["Location"] == path

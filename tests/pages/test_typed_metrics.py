@@ -20,11 +20,14 @@ async def test_page_shows_typed_metrics_with_their_caps_and_steps(service: Servi
 
     text = (await visitor.look(experiment)).text
 
-    assert "Target metric: Purchases The share of exposed persons with `visit`, then `purchase`." in text
+    assert (
+        "Target metric: Purchases The share of exposed persons with visit, then purchase, from the exposure on." in text
+    )
     assert "The funnel" in text
     assert "Values above 10 count as that (persons: 1)." in text
     assert "they did not start, or their window is not over: 15 of 20 in control, 15 of 20 in test" in text
     assert "Share retained" in text
+    assert "`" not in text
     assert "rule of 2022" not in text
 
 

@@ -99,6 +99,7 @@ async def test_document_has_limits(
     assert await refusal(service, *kind(fitting)) is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fitting", "exceeding", "limit", "code"),
     [
@@ -147,6 +148,7 @@ async def test_document_has_limits_of_its_kind(
     assert await refusal(service, *fitting) is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("kind", KINDS[:5])
 async def test_pattern_that_is_too_large_when_compiled_is_refused(service: Service, kind: Any) -> None:
     pattern = r"(\pL|\pN){150}"

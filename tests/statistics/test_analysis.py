@@ -18,7 +18,7 @@ from app.statistics.frequentist.sample_ratio import check_sample_ratio
 from app.statistics.frequentist.sequential import sequential_factor, sequential_p_value
 from app.statistics.numerics.tail_probabilities import chi_square_p_value, student_p_values
 from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
-from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, RatioVariant
+from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, QuantileVariant, RatioVariant
 from tests.support.examples import examples
 
 CONFIG = AnalysisConfig()
@@ -34,7 +34,8 @@ def mean(key: str, number: int, average: float, variance: float) -> MeanVariant:
 
 
 def ratio(key: str, *sums: float) -> RatioVariant:
-    return RatioVariant(key, 200, *sums)
+    total, squares, denominator, denominator_squares, product = sums
+    return RatioVariant(key, 200, total, squares, denominator, denominator_squares, product)
 
 
 def of(analysis: Analysis, key: str) -> VariantAnalysis:
@@ -199,8 +200,8 @@ def test_several_variants_are_corrected_by_holm_within_their_metric_unless_told_
         [max(a, 2 * b), 2 * b, tests[2].p_value]
     )
     assert (of_several.correction, of_pair.correction, plain.correction) == ("holm", "none", "none")
-    assert "after Holm's correction)" in conclude(of_several)
-    assert "Holm" not in conclude(of_pair) + conclude(plain)
+    assert "after Holm's correction for 2 comparisons)" in conclude(of_several, is_share=True)
+    assert "Holm" not in conclude(of_pair, is_share=True) + conclude(plain, is_share=True)
 
 
 def test_control_is_baseline_in_any_order_of_variants() -> None:
@@ -433,3 +434,24 @@ def test_impossible_sums_are_refused(sums: tuple[int, float, float]) -> None:
 def test_impossible_product_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         RatioVariant("control", 10, 0.0, 10.0, 0.0, 10.0, 11.0)
+
+
+def test_quantile_with_too_few_values_is_shown_but_not_tested() -> None:
+    analysis = analyze_metric(
+        [QuantileVariant("control", 200, 200, 5, 4, 7), QuantileVariant("test", 200, 20, 6, None, None)], CONFIG
+    )
+
+    test = of(analysis, "test")
+    assert (test.sample.mean, test.difference.estimate, test.p_value) == (6, None, None)
+    assert test.failures == ("not-enough-metric-data",)
+    assert test.decision is not None
+    assert test.decision.code == "not_enough_data"
+
+
+@pytest.mark.parametrize("values", [(5, 6, 7), (5, None, 7), (None, 4, 6), (5, 4, math.inf)])
+def test_order_statistics_that_do_not_hold_their_quantile_are_refused(
+    values: tuple[float | None, float | None, float | None],
+) -> None:
+    value, lower, upper = values
+    with pytest.raises(ValueError, match="of 'test'"):
+        QuantileVariant("test", 200, 200, value, lower, upper)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.statistics.analysis import analyze_metric, analyze_metrics
 from app.statistics.results import AnalysisConfig, VariantAnalysis
-from app.statistics.variants import Covariate, MeanVariant, RatioVariant
+from app.statistics.variants import Covariate, MeanVariant, RatioCovariate, RatioVariant
 
 CONFIG = AnalysisConfig()
 ORDERS = (
@@ -23,6 +23,15 @@ ORDERS = (
 REVENUE = (
     MeanVariant("control", 2023, 10602.6, 243736.4268, Covariate(10678.43, 405481.0443, 193410.1949)),
     MeanVariant("test", 1977, 11328.43, 278029.8889, Covariate(9331.96, 284676.8592, 172016.7183)),
+)
+
+SESSIONS = (
+    RatioCovariate(1090, 2720, 4031, 13779, 3701, 1691, 2692, 2715, 9932),
+    RatioCovariate(1006, 2380, 3941, 13579, 3324, 1551, 2721, 2407, 9738),
+)
+ORDERS_PER_SESSION = (
+    RatioVariant("control", 2023, 1073, 2073, 4038, 10098, 2648, SESSIONS[0]),
+    RatioVariant("test", 1977, 1133, 2121, 3920, 9698, 2730, SESSIONS[1]),
 )
 
 
@@ -54,6 +63,39 @@ def test_adjusted_revenue_equals_that_of_tea_tasting() -> None:
     assert control.sample.adjustment.theta == pytest.approx(0.43337526316015745, rel=1e-10)
     assert test.difference.estimate == pytest.approx(0.7310144482693364, rel=1e-10)
     assert test.p_value == pytest.approx(0.006743929281205273, rel=1e-9)
+
+
+def test_adjusted_orders_per_session_equal_those_of_tea_tasting() -> None:
+    control, test = analyzed(ORDERS_PER_SESSION)
+
+    assert (control.sample.mean, test.sample.mean) == pytest.approx((0.261558559079533, 0.29329282211631386), rel=1e-13)
+    assert test.difference.estimate == pytest.approx(0.03173426303678084, rel=1e-11)
+    assert test.difference.confidence_interval == pytest.approx((0.01134447701776042, 0.05212404905580126), rel=1e-11)
+    assert test.p_value == pytest.approx(0.002292943842523407, rel=1e-11)
+    assert test.sample.adjustment is not None
+    assert test.sample.adjustment.unadjusted_mean == 1133 / 3920
+
+
+def test_ratio_whose_denominators_are_1_is_adjusted_as_a_mean() -> None:
+    def as_ratio(one: MeanVariant) -> RatioVariant:
+        n, own = one.number_of_samples, one.covariate
+        assert own is not None
+        covariate = RatioCovariate(own.sum, own.sum_squares, n, n, own.sum, own.sum_product, one.sum, own.sum, n)
+        return RatioVariant(one.key, n, one.sum, one.sum_squares, n, n, one.sum, covariate)
+
+    of_means, of_ratios = analyzed(ORDERS), analyzed([as_ratio(one) for one in ORDERS])
+
+    assert of_ratios[1].difference == of_means[1].difference
+    assert [one.sample.adjustment for one in of_ratios] == [one.sample.adjustment for one in of_means]
+
+
+def test_ratio_of_which_a_variant_has_no_denominators_before_is_not_adjusted() -> None:
+    empty = replace(ORDERS_PER_SESSION[1], covariate=RatioCovariate(*[0] * 9))
+
+    control, test = analyzed([ORDERS_PER_SESSION[0], empty])
+
+    assert [one.sample.adjustment and one.sample.adjustment.theta for one in (control, test)] == [0, 0]
+    assert (control.sample.mean, test.sample.mean) == pytest.approx((1073 / 4038, 1133 / 3920))
 
 
 def test_unadjusted_orders_equal_those_of_tea_tasting() -> None:

@@ -42,6 +42,9 @@ def routes_of_objects() -> list[Route]:
     return [(method, path) for method, path in routes_of_projects() if "{" in path.removeprefix(PROJECT)]
 
 
+def takes_json(route: Route) -> bool:
+    return "application/json" in operations()[route].get("requestBody", {}).get("content", {})
+
+
 def example_body(route: Route) -> Json:
-    body = operations()[route].get("requestBody")
-    return body and body["content"]["application/json"]["example"]
+    return operations()[route]["requestBody"]["content"]["application/json"]["example"] if takes_json(route) else None

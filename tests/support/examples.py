@@ -4,9 +4,9 @@ import os
 
 from tests.support.programs import EVERYTHING
 
-DEV, CI = 15, 50
+DEV, CI = 8, 50
 
 
 def examples(number: int) -> int:
     """Return this number where everything has to be tested, and otherwise the share of it that others take."""
-    return number if os.environ.get(EVERYTHING) else max(5, number * DEV // CI)
+    return number if os.environ.get(EVERYTHING) else max(3, number * DEV // CI)

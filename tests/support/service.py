@@ -76,6 +76,18 @@ class Service:
         return await self.client.post("/batch/", json={"api_key": self.token, "batch": list(events)})
 
 
+async def sign_in(client: httpx.AsyncClient, key: str, path: str = "/experiments/", **headers: str) -> httpx.Response:
+    """Send the form that signs in on the pages."""
+    return await client.post("/experiments/sign-in/", data={"key": key, "next": path}, headers=headers)
+
+
+async def session_of(client: httpx.AsyncClient, key: str) -> dict[str, str]:
+    """Return the header that shows a new session of a key, and leave the client signed out."""
+    token = (await sign_in(client, key)).cookies["abacus_session"]
+    client.cookies.clear()
+    return {"Cookie": f"abacus_session={token}"}
+
+
 def event(
     name: str,
     distinct_id: str,

@@ -31,7 +31,7 @@ class Credential:
     place: str
 
 
-def generate_token(prefix: str) -> str:
+def generate_token(prefix: str = "") -> str:
     """Return ``prefix`` and 256 random bits in base 62."""
     number, digits = secrets.randbits(_KEY_BITS), []
     while number:

@@ -57,14 +57,14 @@ class RequireScope:
         access.require(self.scope(request.method))
         reference: str | None = request.path_params.get("project_id")
         project = await _project_of(request, reference) if reference is not None else None
-        count_request(request, self._limit, access, project.id if project is not None else None)
+        count_request(request, self._limit, access.source, project.id if project is not None else None)
         check_query(request)
 
 
-def count_request(request: Request, limit: RateLimit, access: Access, project_id: int | None) -> None:
-    """Count a request to a project against its rate limit, or refuse it."""
+def count_request(request: Request, limit: RateLimit, source: tuple[str, int], project_id: int | None) -> None:
+    """Count a request of a key, or of another source, to a project against its rate limit, or refuse it."""
     limiter: RateLimiter | None = request.app.state.rate_limiter
-    wait = limiter.count(limit, (access.key_id, project_id)) if limiter is not None else 0
+    wait = limiter.count(limit, (source, project_id)) if limiter is not None else 0
     if wait > 0:
         raise Throttled(math.ceil(wait))
 

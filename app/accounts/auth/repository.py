@@ -9,16 +9,20 @@ from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.api_keys import NewKey
+from app.accounts.auth.scopes import EVERYTHING
 from app.db.database import Database
-from app.db.models import Base, OrganizationMembership, PersonalApiKey, Project, User
+from app.db.models import Base, BrowserSession, OrganizationMembership, PersonalApiKey, Project, User
 
 _USER = User.__table__.columns
 _PROJECT = Project.__table__.columns
 
 Entity = TypeVar("Entity", bound=Base)
 
-# Every request to the private API begins with this one query: the key, its user, and their membership of a project.
-_ACCESS: Select[*tuple[Any, ...]] = (
+# Every request begins with one of these queries: the key or session, its user, and their membership of a project.
+_MEMBERSHIP = (OrganizationMembership.organization_id == Project.organization_id) & (
+    OrganizationMembership.user_id == User.id
+)
+_OF_KEY: Select[*tuple[Any, ...]] = (
     select(
         PersonalApiKey.id,
         PersonalApiKey.last_used_at,
@@ -30,18 +34,34 @@ _ACCESS: Select[*tuple[Any, ...]] = (
     .select_from(PersonalApiKey)
     .join(User, User.id == PersonalApiKey.user_id)
     .outerjoin(Project, Project.id == bindparam("project_id"))
-    .outerjoin(
-        OrganizationMembership,
-        (OrganizationMembership.organization_id == Project.organization_id)
-        & (OrganizationMembership.user_id == User.id),
-    )
+    .outerjoin(OrganizationMembership, _MEMBERSHIP)
     .where(PersonalApiKey.digest == bindparam("digest"), User.is_active)
+)
+_OF_SESSION: Select[*tuple[Any, ...]] = (
+    select(
+        BrowserSession.id,
+        BrowserSession.last_used_at,
+        PersonalApiKey.scopes,
+        OrganizationMembership.id,
+        *_USER,
+        *_PROJECT,
+    )
+    .select_from(BrowserSession)
+    .join(User, User.id == BrowserSession.user_id)
+    .outerjoin(PersonalApiKey, PersonalApiKey.id == BrowserSession.key_id)
+    .outerjoin(Project, Project.id == bindparam("project_id"))
+    .outerjoin(OrganizationMembership, _MEMBERSHIP)
+    .where(
+        BrowserSession.digest == bindparam("digest"),
+        BrowserSession.expires_at > bindparam("now", type_=BrowserSession.expires_at.type),
+        User.is_active,
+    )
 )
 
 
 @dataclass(frozen=True, slots=True)
-class FoundKey:
-    """A key of an active user, and the requested project if the user is a member of its organization."""
+class FoundCaller:
+    """A key or session of an active user, and the requested project if the user is a member of its organization."""
 
     id: int
     last_used_at: dt.datetime | None
@@ -54,14 +74,24 @@ class AccessRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, digest: str, project_id: int | None) -> FoundKey | None:
-        rows = await self._database.fetch(_ACCESS, {"digest": digest, "project_id": project_id})
-        if not rows:
-            return None
-        key_id, last_used_at, scopes, membership_id, *values = rows[0]
-        of_user, of_project = values[: len(_USER)], values[len(_USER) :]
-        project = _build(Project, _PROJECT.keys(), of_project) if membership_id is not None else None
-        return FoundKey(key_id, last_used_at, scopes, _build(User, _USER.keys(), of_user), project)
+    async def find(self, digest: str, project_id: int | None) -> FoundCaller | None:
+        """Return the key with a digest."""
+        return _read(await self._database.fetch(_OF_KEY, {"digest": digest, "project_id": project_id}))
+
+    async def find_session(self, digest: str, project_id: int | None, now: dt.datetime) -> FoundCaller | None:
+        """Return the session with a digest, unless it has expired."""
+        parameters = {"digest": digest, "project_id": project_id, "now": now}
+        return _read(await self._database.fetch(_OF_SESSION, parameters))
+
+
+def _read(rows: Sequence[tuple[Any, ...]]) -> FoundCaller | None:
+    if not rows:
+        return None
+    found_id, last_used_at, scopes, membership_id, *values = rows[0]
+    of_user, of_project = values[: len(_USER)], values[len(_USER) :]
+    project = _build(Project, _PROJECT.keys(), of_project) if membership_id is not None else None
+    user = _build(User, _USER.keys(), of_user)
+    return FoundCaller(found_id, last_used_at, (EVERYTHING,) if scopes is None else scopes, user, project)
 
 
 def _build(kind: type[Entity], names: Iterable[str], values: Iterable[object]) -> Entity:
@@ -80,6 +110,11 @@ class KeyRepository:
     async def touch(self, key_id: int, moment: dt.datetime) -> None:
         await self._session.execute(
             update(PersonalApiKey).where(PersonalApiKey.id == key_id).values(last_used_at=moment)
+        )
+
+    async def touch_session(self, session_id: int, moment: dt.datetime) -> None:
+        await self._session.execute(
+            update(BrowserSession).where(BrowserSession.id == session_id).values(last_used_at=moment)
         )
 
     async def add(self, user: User, label: str, key: NewKey, scopes: Sequence[str]) -> PersonalApiKey:

@@ -16,6 +16,7 @@ ScopeObject: TypeAlias = Literal[
     "personal_api_key",
     "project",
     "user",
+    "webhook",
 ]
 ScopeAction: TypeAlias = Literal["read", "write"]
 

@@ -2,12 +2,13 @@
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from app.accounts.auth import api_keys
 from app.accounts.auth.api_keys import Credential
-from app.accounts.auth.repository import AccessRepository, KeyRepository
+from app.accounts.auth.repository import AccessRepository, FoundCaller, KeyRepository
 from app.accounts.auth.schemas import PersonalApiKeyCreate
 from app.accounts.auth.scopes import covers
 from app.common.errors import (
@@ -28,10 +29,13 @@ logger = logging.getLogger("abacus")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The caller, the scopes of their key, and the project that the request names by its id, if any."""
+    """The caller, what they may do, and the project that the request names by its id, if any.
+
+    ``source`` is the key or the session that the caller shows: its kind and id.
+    """
 
     user: User
-    key_id: int
+    source: tuple[Literal["key", "session"], int]
     scopes: Sequence[str]
     _project: Project | None  # None also where the user is not a member of its organization
 
@@ -64,8 +68,16 @@ class AuthenticationService:
         key = await AccessRepository(self._database).find(api_keys.digest(credential.value), project_id)
         if key is None:
             raise AuthenticationFailed(f"Personal API key found in request {credential.place} is invalid.")
-        await self._update_last_used(key.id, key.last_used_at)
-        return Access(key.user, key.id, key.scopes, key.project)
+        await self._update_last_used(key, KeyRepository.touch)
+        return Access(key.user, ("key", key.id), key.scopes, key.project)
+
+    async def authenticate_session(self, token: str, project_id: int | None) -> Access:
+        """Return the access that a session of a browser gives; an unknown or expired one is refused."""
+        found = await AccessRepository(self._database).find_session(api_keys.digest(token), project_id, utc_now())
+        if found is None:
+            raise AuthenticationFailed("You are signed out, or your session has ended.")
+        await self._update_last_used(found, KeyRepository.touch_session)
+        return Access(found.user, ("session", found.id), found.scopes, found.project)
 
     async def project_beside_key(self, key: str, project_id: object, *, scope: str, code: str) -> Project:
         """Return the project that a client names by its id, if the token that it sends is the personal key of a member.
@@ -90,18 +102,20 @@ class AuthenticationService:
         access.require(scope)
         return project
 
-    async def _update_last_used(self, key_id: int, last_used_at: dt.datetime | None) -> None:
-        """Store when a key was used, once an hour at most: otherwise every read would be a write."""
+    async def _update_last_used(
+        self, found: FoundCaller, touch: Callable[[KeyRepository, int, dt.datetime], Awaitable[None]]
+    ) -> None:
+        """Store when it was used, once an hour at most: otherwise every read would be a write."""
         now = utc_now()
-        if last_used_at is not None and _hour(last_used_at) == _hour(now):
+        if found.last_used_at is not None and _hour(found.last_used_at) == _hour(now):
             return
         try:
             async with self._database.write() as session:
-                await KeyRepository(session).touch(key_id, now)
+                await touch(KeyRepository(session), found.id, now)
         except Exception as error:  # a read must not fail because the database cannot be written to
             if not is_transient_database_error(error):
                 raise
-            logger.warning("could not update last_used_at of key %d: %s", key_id, error)
+            logger.warning("could not update last_used_at of %d: %s", found.id, error)
 
 
 class KeyService:

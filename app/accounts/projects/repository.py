@@ -161,6 +161,19 @@ class AccountRepository:
         """Return the projects of all organizations."""
         return (await self._session.scalars(select(Project).order_by(Project.id))).all()
 
+    async def projects_with_organizations(self) -> Sequence[Project]:
+        query = select(Project).options(joinedload(Project.organization)).order_by(Project.id)
+        return (await self._session.scalars(query)).all()
+
+    async def users_with_organizations(self) -> Sequence[tuple[User, Sequence[str]]]:
+        """Return all users, oldest first, with the names of their organizations."""
+        users = (await self._session.scalars(select(User).order_by(User.id))).all()
+        query = select(OrganizationMembership.user_id, Organization.name).join(OrganizationMembership.organization)
+        names: dict[int, list[str]] = {}
+        for user_id, name in await self._session.execute(query.order_by(OrganizationMembership.id)):
+            names.setdefault(user_id, []).append(name)
+        return [(user, names.get(user.id, [])) for user in users]
+
     async def events_since(self, project_id: int) -> int:
         """Return the moment, in microseconds, before which events of a project were removed."""
         found = await self._session.scalar(select(Project.events_since).where(Project.id == project_id))

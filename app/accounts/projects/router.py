@@ -40,6 +40,7 @@ def _read(project: Project) -> ProjectRead:
         test_account_filters=project.test_account_filters,
         anonymize_ips=project.anonymize_ips,
         default_attribution=project.default_attribution,
+        default_cuped=project.default_cuped,
         api_token=project.api_token,
         created_at=project.created_at,
         updated_at=project.updated_at,

@@ -22,7 +22,7 @@ from app.http.fields import (
     parse_form_json,
     refusal,
 )
-from app.http.schemas import RequestBody, ResponseBody
+from app.http.schemas import RequestBody, ResponseBody, StrictBody
 from app.properties.budget import FilterBudget, check_size
 from app.properties.filters import InvalidFilter, parse_filter
 from app.properties.validation import compile_patterns, validate_filter
@@ -117,12 +117,24 @@ class _FilteringBody(RequestBody):
             raise ValidationFailed(error.detail, code=error.code, attr="test_account_filters") from error
 
 
+class CupedConfig(StrictBody):
+    """Adjustment of metrics by what the same persons did before their exposure (CUPED)."""
+
+    enabled: Boolean = True
+    lookback_days: Annotated[int, Field(ge=1, le=30, strict=True)] = Field(
+        default=14,
+        description="The days before the exposure of which the covariate is the same metric.",
+        examples=[14],
+    )
+
+
 class ProjectCreate(_FilteringBody):
     name: ProjectName
     timezone: Timezone = "UTC"
     test_account_filters: TestAccountFilters = Field(default=[])
     anonymize_ips: Boolean = False
     default_attribution: Attribution = "events"
+    default_cuped: CupedConfig | None = None
 
 
 class ProjectUpdate(_FilteringBody):
@@ -139,6 +151,7 @@ class ProjectUpdate(_FilteringBody):
     test_account_filters: Omittable[TestAccountFilters] = None
     anonymize_ips: Omittable[Boolean] = None
     default_attribution: Omittable[Attribution] = None
+    default_cuped: CupedConfig | None = None
 
 
 class ProjectRead(ResponseBody):
@@ -159,6 +172,11 @@ class ProjectRead(ResponseBody):
         description="What tells the variant of the events of funnels and trends, in experiments whose "
         "`parameters.attribution` does not say it: `events` (their property `$feature/<flag key>`) or `exposure`.",
         examples=["events"],
+    )
+    default_cuped: dict[str, bool | int] | None = Field(
+        description="How typed means and ratios are adjusted by what persons did before their exposure (CUPED), in "
+        "experiments whose `stats_config.cuped` does not say it; null: they are not.",
+        examples=[{"enabled": True, "lookback_days": 14}],
     )
     api_token: str = Field(
         description="The public, write-only token with which SDKs send events.", examples=["phc_3xAmPl3"]

@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth import api_keys
 from app.accounts.auth.repository import KeyRepository
 from app.accounts.auth.scopes import EVERYTHING, SCOPES, find_unknown
+from app.accounts.browser_sessions.repository import BrowserSessionRepository
+from app.accounts.browser_sessions.service import BrowserSessionService
 from app.accounts.projects.repository import AccountRepository, OrganizationRepository, ProjectRepository
-from app.accounts.projects.schemas import ProjectCreate, ProjectUpdate
+from app.accounts.projects.schemas import CupedConfig, ProjectCreate, ProjectUpdate
 from app.common.errors import AuthenticationFailed, NotFound, PermissionDenied, ValidationFailed
 from app.common.ids import read_uuid
 from app.db.models import Organization, OrganizationMembership, PersonalApiKey, Project, User, utc_now
@@ -61,6 +63,7 @@ class ProjectService:
         project.test_account_filters = body.test_account_filters
         project.anonymize_ips = body.anonymize_ips
         project.default_attribution = body.default_attribution
+        project.default_cuped = body.default_cuped.model_dump() if body.default_cuped else None
         await self._accounts.add(project)
         return project
 
@@ -69,7 +72,8 @@ class ProjectService:
         if held is None:  # the user left the organization while this request ran
             raise NotFound("Project not found.")
         for field in body.model_fields_set:
-            setattr(held, field, getattr(body, field))
+            value = getattr(body, field)
+            setattr(held, field, value.model_dump() if isinstance(value, CupedConfig) else value)
         held.updated_at = utc_now()
         await self._projects.flush()
         return held
@@ -120,6 +124,7 @@ class AccountService:
     def __init__(self, session: AsyncSession) -> None:
         self._accounts = AccountRepository(session)
         self._keys = KeyRepository(session)
+        self._browser_sessions = BrowserSessionService(BrowserSessionRepository(session))
 
     async def set_up_project(
         self, *, name: str, email: str, timezone: str, organization_name: str | None = None, joins: bool = False
@@ -182,15 +187,50 @@ class AccountService:
     async def list_keys(self, email: str) -> Sequence[PersonalApiKey]:
         return await self._keys.of_user((await self._user(email)).id)
 
+    async def rotate_key(self, key_id: int) -> str:
+        """Give a key another value, and return it. The one before stops working at once."""
+        key = await self._keys.get(key_id)
+        if key is None:
+            raise NotFound(f"There is no key {key_id}.")
+        new = api_keys.generate_personal_key()
+        key.mask, key.digest, key.last_used_at = new.mask, new.digest, None
+        return new.value
+
+    async def list_projects(self) -> Sequence[Project]:
+        return await self._accounts.projects_with_organizations()
+
+    async def rotate_token(self, project_id: int) -> str:
+        """Give a project another public token, and return it. SDKs with the one before are refused."""
+        project = await self._accounts.find_project(project_id)
+        if project is None:
+            raise NotFound(f"There is no project {project_id}.")
+        project.api_token = api_keys.generate_token(api_keys.PROJECT_TOKEN_PREFIX)
+        project.updated_at = utc_now()
+        return project.api_token
+
+    async def list_users(self) -> Sequence[tuple[User, Sequence[str]]]:
+        """Return all users with the names of their organizations."""
+        return await self._accounts.users_with_organizations()
+
     async def revoke_key(self, key_id: int) -> None:
         key = await self._keys.get(key_id)
         if key is None:
             raise NotFound(f"There is no key {key_id}.")
         await self._keys.delete(key)
 
+    async def create_sign_in_link(self, email: str) -> str:
+        """Return the token of a link that signs a user in to the pages once."""
+        user = await self._user(email)
+        _refuse_deactivated(user)
+        return await self._browser_sessions.create_link(user)
+
     async def deactivate_user(self, email: str) -> None:
         """Refuse all keys of a user from now on. The user and everything that they created stay."""
         (await self._user(email)).is_active = False
+
+    async def activate_user(self, email: str) -> None:
+        """Accept the keys of a user again."""
+        (await self._user(email)).is_active = True
 
     async def _user(self, email: str) -> User:
         user = await self._accounts.find_user(email)
@@ -199,10 +239,14 @@ class AccountService:
         return user
 
     async def _issue_key(self, user: User, label: str, scopes: Sequence[str]) -> tuple[PersonalApiKey, str]:
-        if not user.is_active:
-            raise ValidationFailed(f"The user {user.email!r} is deactivated.")
+        _refuse_deactivated(user)
         new = api_keys.generate_personal_key()
         return await self._keys.add(user, label, new, scopes), new.value
+
+
+def _refuse_deactivated(user: User) -> None:
+    if not user.is_active:
+        raise ValidationFailed(f"The user {user.email!r} is deactivated.")
 
 
 def _new_project(organization: Organization, name: str, timezone: str) -> Project:

@@ -1,38 +1,62 @@
 """All tables."""
 
-from app.db.models.account import Organization, OrganizationMembership, PersonalApiKey, Project, User
+from app.db.models.account import (
+    BrowserSession,
+    Organization,
+    OrganizationMembership,
+    PersonalApiKey,
+    Project,
+    SignInLink,
+    User,
+)
 from app.db.models.action import Action
 from app.db.models.activity_log import ActivityEntry
 from app.db.models.base import Base, utc_now
 from app.db.models.cohort import Cohort, CohortDistinctId
 from app.db.models.cookieless_salt import CookielessSalt
+from app.db.models.definition import (
+    DefinitionProgress,
+    EventDefinition,
+    EventProperty,
+    EventVolume,
+    PropertyDefinition,
+)
 from app.db.models.event import Event, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, ClickHouseMigration, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
-from app.db.models.imports import ImportedFile, ImportedPerson
+from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
+from app.db.models.share_link import ShareLink
 from app.db.models.snapshot import Snapshot
+from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
 __all__ = [
     "Action",
     "ActivityEntry",
     "ActorKey",
     "Base",
+    "BrowserSession",
     "ClickHouseMigration",
     "Cohort",
     "CohortDistinctId",
     "CookielessSalt",
     "Count",
+    "DefinitionProgress",
     "ErasedPerson",
     "ErasedPersonAnswer",
     "Event",
+    "EventDefinition",
+    "EventProperty",
+    "EventVolume",
     "Experiment",
+    "ExperimentNotice",
     "Fact",
     "FeatureFlag",
+    "FileImport",
     "Group",
     "GroupType",
     "HashKeyOverride",
@@ -46,11 +70,16 @@ __all__ = [
     "PersonMerge",
     "PersonalApiKey",
     "Project",
+    "PropertyDefinition",
     "SavedMetric",
     "Series",
     "SeriesVariant",
+    "ShareLink",
+    "SignInLink",
     "Snapshot",
     "UnreadTimestamp",
     "User",
+    "Webhook",
+    "WebhookDelivery",
     "utc_now",
 ]

@@ -35,6 +35,8 @@ class Project(Base):
     anonymize_ips: Mapped[bool] = mapped_column(default=False, server_default=false())
     # What tells the variant of events in experiments whose parameters do not say it.
     default_attribution: Mapped[str] = mapped_column(String(16), default="events", server_default="events")
+    # How metrics are adjusted by what persons did before in experiments whose ``stats_config`` does not say it.
+    default_cuped: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)
     # Events before this time, in microseconds as in the table of events, have been removed.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
@@ -85,3 +87,38 @@ class PersonalApiKey(Base):
     last_used_at: Mapped[dt.datetime | None]
 
     user: Mapped[User] = relationship(lazy="raise")
+
+
+class BrowserSession(Base):
+    """A person who is signed in on the pages. The cookie holds a token, of which only the digest is stored.
+
+    A session that began with a personal API key ends with it, and may do what the key may; one that began with a
+    sign-in link has no key, and may do everything.
+    """
+
+    __tablename__ = "browser_session"
+    __table_args__ = (NEVER_REUSED,)
+
+    id: Mapped[PrimaryKey]
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    key_id: Mapped[int | None] = mapped_column(ForeignKey("personal_api_key.id", ondelete="CASCADE"), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    browser: Mapped[str] = mapped_column(String(200))  # what it says of itself
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    last_used_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[dt.datetime] = mapped_column(index=True)
+
+    key: Mapped[PersonalApiKey | None] = relationship(lazy="raise")
+
+
+class SignInLink(Base):
+    """A link that signs a user in once. Only the digest of its token is stored."""
+
+    __tablename__ = "sign_in_link"
+    __table_args__ = (NEVER_REUSED,)
+
+    id: Mapped[PrimaryKey]
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[dt.datetime]

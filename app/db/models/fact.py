@@ -33,6 +33,8 @@ class Series(Base):
     # Events before this time had been removed when the series was created: it cannot count earlier times.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    # When an insight asked for it last: one that no metric uses is removed a day later.
+    asked_at: Mapped[dt.datetime | None] = mapped_column(default=None)
     is_in_clickhouse: Mapped[bool] = mapped_column(default=False, server_default=false())
     # ClickHouse knows no transactions. The last event of facts that are being inserted there: where it is beyond the
     # watermark and no process inserts, an attempt was interrupted. From then on facts may be stored twice; 0 for never.

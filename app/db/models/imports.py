@@ -27,6 +27,28 @@ class ImportedFile(Base):
     updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
+class FileImport(Base):
+    """An uploaded file that is imported in the background, or was. ``progress`` is JSON, as the API shows it.
+
+    The file is in the directory of uploads under ``stored_as`` while it is needed, and its refused lines beside it.
+    """
+
+    __tablename__ = "file_import"
+    __table_args__ = (Index("ix_file_import_project_id_id", "project_id", "id"), NEVER_REUSED)
+
+    id: Mapped[PrimaryKey]
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(400))
+    stored_as: Mapped[str] = mapped_column(String(36))
+    source: Mapped[str] = mapped_column(String(20))
+    time_offset: Mapped[int] = mapped_column(default=0)
+    status: Mapped[str] = mapped_column(String(20))
+    detail: Mapped[str] = mapped_column(Text, default="")
+    progress: Mapped[str] = mapped_column(Text, default="{}")
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
 class ImportedPerson(Base):
     """The distinct id by which a person of another system was first met: later ones are joined with it."""
 

@@ -10,8 +10,8 @@ from app.events.capture.decoding.requests import Envelope, decode_batch
 from app.events.capture.decoding.visitors import Sender
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
-from app.sdk.payloads import SdkRequest, decode_payload
-from app.sdk.requests import read_sdk_request, run_in_thread_if_large
+from app.sdk.payloads import SdkRequest
+from app.sdk.requests import read_sdk_request, run_in_thread_if_large, unpack
 
 # Paths of the endpoint in older and newer SDKs; on /engage the event is also `$identify`.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
@@ -51,7 +51,7 @@ async def capture_events(request: Request) -> Response:
     received_at = dt.datetime.now(dt.UTC)
     sdk_request = await read_sdk_request(request, limits.REQUEST_BYTES.value)
     envelope = _read_envelope(sdk_request, request.scope["path"])
-    payload = await run_in_thread_if_large(len(sdk_request.body), decode_payload, sdk_request)
+    payload = await unpack(sdk_request)
     batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)
     del payload  # which the events of a large request no longer need while they are stored
     await capture_of(request).store(batch)

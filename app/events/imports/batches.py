@@ -42,11 +42,14 @@ class Batch:
     end: int = 0
     share: float | None = None  # of the file that was read
     by_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # the events of each name and day, in UTC
+    times: tuple[int, int] | None = None  # of the earliest and the latest event, in microseconds since 1970 UTC
 
 
 def read_batches(
-    lines: Iterator[Line], read: ReadRecord, share: Callable[[], float | None]
+    lines: Iterator[Line], read: ReadRecord, share: Callable[[], float | None], most: int | None = None
 ) -> Generator[Batch, None, None]:
+    """Yield batches of at most ``most`` events, by default ``BATCH_EVENTS``."""
+    most = most or BATCH_EVENTS
     batch = Batch()
     size = merges = 0
     for line in lines:
@@ -67,14 +70,13 @@ def read_batches(
             batch.persons.append(record)
             size += len(record.properties)
         count = len(batch.events) + len(batch.persons)
-        if count >= BATCH_EVENTS or size > BATCH_BYTES or merges >= _BATCH_MERGES or batch.lines >= _BATCH_LINES:
-            batch.share, batch.by_day = share(), _count_by_day(batch.events)
-            yield batch
+        if count >= most or size > BATCH_BYTES or merges >= _BATCH_MERGES or batch.lines >= _BATCH_LINES:
+            batch.share = share()
+            yield _counted(batch)
             batch = Batch()
             size = merges = 0
     if batch.lines:
-        batch.by_day = _count_by_day(batch.events)
-        yield batch
+        yield _counted(batch)
 
 
 def _content(line: Line) -> bytes:
@@ -87,6 +89,14 @@ def refused_line(line: Line, reason: str) -> RefusedLine:
     """Return a line, shortened, with the reason why it is not imported."""
     shown = (line.text or b"")[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "replace")[:_SHOWN_CHARACTERS]
     return RefusedLine(line.member, line.number, line.end, reason, shown)
+
+
+def _counted(batch: Batch) -> Batch:
+    if batch.events:
+        times = [one.event.time for one in batch.events]
+        batch.times = min(times), max(times)
+        batch.by_day = _count_by_day(batch.events)
+    return batch
 
 
 def _count_by_day(events: list[ImportedEvent]) -> Counter[tuple[str, str]]:

@@ -17,19 +17,27 @@ _TRIED_LINES: Final = 20
 _MOST_DAYS: Final = 5_000  # events by day that are counted apart in one file
 _OTHERS: Final = ("(others)", "")
 MANIFEST: Final = "manifest.json"
-LARGE_BYTES: Final = 16 * 1024 * 1024  # from which on reading is worth a process of its own
 
 
 @dataclass
 class FileCounts:
-    """What became of the lines of a file. ``events`` counts new and known ones by name and day, in UTC."""
+    """What became of the lines of a file. ``events`` counts new and known ones by name and day, in UTC.
+
+    ``first`` and ``last`` are the times of the earliest and the latest event, in microseconds since 1970 UTC.
+    """
 
     lines: int = 0
     imported: int = 0
     duplicates: int = 0
     skipped: int = 0
     refused: int = 0
+    first: int | None = None
+    last: int | None = None
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add_times(self, first: int, last: int) -> None:
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
 
     def add_events(self, events: Mapping[tuple[str, str], int]) -> None:
         for key, count in events.items():
@@ -53,9 +61,9 @@ class SourceFile:
         self.name = name
         self.counts = FileCounts()
         self.position = 0
+        self.lines_before = 0  # of an earlier run
         self.is_complete = False
         self.sha256: str | None = None
-        self.is_large = name != STANDARD_INPUT and Path(name).is_file() and Path(name).stat().st_size > LARGE_BYTES
         reader = LineReader(name)
         first = list(itertools.islice(reader, _TRIED_LINES))
         found = next((kind for line in first if (kind := recognize(line.text or b"", chosen)) is not None), None)
@@ -91,11 +99,12 @@ class SourceFile:
 class RefusedLines:
     """The file beside a source to which its refused lines go, with the reasons."""
 
-    def __init__(self, source: SourceFile, folder: Path | None) -> None:
+    def __init__(self, source: SourceFile, folder: Path | None, most_bytes: int | None = None) -> None:
         name = "stdin" if source.name == STANDARD_INPUT else Path(source.name).name
         beside = Path() if source.name == STANDARD_INPUT else Path(source.name).parent
         self.path = (folder or beside) / f"{name}.refused.ndjson"
         self._after = source.position
+        self._most_bytes = most_bytes
 
     def begin(self) -> None:
         """Keep the lines of an earlier run that are not read again; without any there is no file."""
@@ -109,6 +118,12 @@ class RefusedLines:
             self.path.unlink(missing_ok=True)
 
     def add(self, lines: Sequence[RefusedLine]) -> None:
-        if lines:
-            with self.path.open("a", encoding="utf-8") as target:
-                target.writelines(json.dumps(line._asdict(), ensure_ascii=False) + "\n" for line in lines)
+        """Add lines, as long as there is room."""
+        if not lines:
+            return
+        with self.path.open("ab") as target:
+            for line in lines:
+                written = json.dumps(line._asdict(), ensure_ascii=False).encode() + b"\n"
+                if self._most_bytes is not None and target.tell() + len(written) > self._most_bytes:
+                    return
+                target.write(written)

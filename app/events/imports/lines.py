@@ -26,6 +26,8 @@ _LONGEST_SKIPPED: Final = 64 * MIB
 _LARGEST_RATIO: Final = 500
 _UNSUSPICIOUS_BYTES: Final = 256 * MIB
 _ZSTD_BYTES: Final = 1024  # which become at most 32 MiB
+_MEMBER_LIST_BYTES: Final = 8 * MIB  # of an archive: a member takes 47 bytes there or more, and 300 in memory
+_PARQUET_ROWS: Final = 16  # in memory at a time: a value that is stored once may be in all of them
 _GZIP, _ZSTD, _ZIP, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PAR1"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _ENCRYPTED: Final = 0x1
@@ -43,6 +45,7 @@ _DAMAGES: Final[tuple[type[Exception], ...]] = (
     zlib.error,
     gzip.BadGzipFile,
     zipfile.BadZipFile,
+    UnicodeDecodeError,  # in names of members and texts of Parquet
     *_zstd_errors(),
 )
 _FAILURES: Final[tuple[type[Exception], ...]] = (OSError, *_DAMAGES)
@@ -129,10 +132,7 @@ def _members(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[st
         return
     if name == STANDARD_INPUT:
         raise FileRefused("-: a ZIP archive is read from a file, not from the standard input")
-    archive = stack.enter_context(zipfile.ZipFile(source))
-    for member in archive.infolist():
-        if member.is_dir():
-            continue
+    for archive, member in _listed(name, source, stack):
         if member.flag_bits & _ENCRYPTED:
             raise FileRefused(f"{name}: {member.filename} is encrypted")
         try:
@@ -143,6 +143,17 @@ def _members(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[st
             if _begins_with(unpacked, _ZIP):
                 raise FileRefused(f"{name}: {member.filename} is an archive inside an archive")
             yield member.filename, _decompressed(name, unpacked)
+
+
+def _listed(name: str, source: Buffered, stack: ExitStack) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+    """Yield the files of an archive."""
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(_InPieces(name, source)))
+    except NotImplementedError as error:
+        raise FileRefused(f"{name}: is an archive of a kind that is not read ({error})") from error
+    for member in archive.infolist():
+        if member.filename and not member.is_dir():
+            yield archive, member
 
 
 def _decompressed(name: str, source: Buffered) -> IO[bytes]:
@@ -165,6 +176,20 @@ def _optional(module: str, name: str, extra: str) -> Any:  # noqa: ANN401  # a m
         return importlib.import_module(module)
     except ImportError as error:
         raise FileRefused(f"{name}: reading it needs a library: pip install 'abacus[{extra}]'") from error
+
+
+class _InPieces:
+    """An archive of which little is read at once: its list of members is, and is held in memory as a whole."""
+
+    def __init__(self, name: str, source: Buffered) -> None:
+        self._name = name
+        self._read = source.read
+        self.seek, self.tell, self.seekable = source.seek, source.tell, source.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MEMBER_LIST_BYTES:
+            raise FileRefused(f"{self._name}: is an archive of too many files")
+        return self._read(size if size >= 0 else _MEMBER_LIST_BYTES)
 
 
 class _Piecewise(io.RawIOBase):
@@ -220,20 +245,23 @@ class _ZstdStream(io.RawIOBase):
 
 
 class _JsonOfParquet:
-    """A Parquet file as a stream of JSON lines, one row group in memory at a time."""
+    """A Parquet file as a stream of JSON lines, a few rows in memory at a time."""
 
     def __init__(self, library: Any, name: str) -> None:  # noqa: ANN401  # a module without types
         if name == STANDARD_INPUT:
             raise FileRefused("-: Parquet is read from a file, not from the standard input")
         encode = importlib.import_module("msgspec").json.encode
         try:
-            batches = library.ParquetFile(name).iter_batches(batch_size=1_000)
+            batches = library.ParquetFile(name).iter_batches(batch_size=_PARQUET_ROWS)
         except ValueError as error:  # of which the library's own errors are
             raise FileRefused(f"{name}: is damaged or incomplete ({error})") from error
         self._lines: Iterator[bytes] = (encode(row) + b"\n" for batch in batches for row in batch.to_pylist())
 
     def readline(self, _limit: int) -> bytes:
-        return next(self._lines, b"")
+        try:
+            return next(self._lines, b"")
+        except ValueError as error:
+            raise EOFError(str(error)) from error
 
 
 def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int | None, after: int) -> Iterator[Line]:
@@ -244,11 +272,11 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
         readline: Callable[[int], bytes] = stream.readline
         number = 0
         while True:
-            place = f"{name}: {f'{member}, ' if member else ''}line {number + 1:,}"
             text: bytes | None
             try:
                 text = readline(longest + 1)
             except _DAMAGES as error:
+                place = _place(name, member, number + 1)
                 raise FileRefused(f"{place}: the file is damaged or incomplete here ({error})") from error
             if not text:
                 break
@@ -256,9 +284,10 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
             start = end
             end += len(text)
             if len(text) > longest and not text.endswith(b"\n"):
-                end += _skip_line(readline, place)
+                end += _skip_line(readline, _place(name, member, number))
                 text = None
             if most is not None and end > most:
+                place = _place(name, member, number)
                 raise FileRefused(f"{place}: the file unpacks to more than {_LARGEST_RATIO} times its size")
             if start < after:
                 continue
@@ -267,6 +296,10 @@ def _of_members(name: str, members: Iterator[tuple[str, IO[bytes]]], size: int |
                 if not text:
                     continue
             yield Line(member, number, end, text)
+
+
+def _place(name: str, member: str, number: int) -> str:
+    return f"{name}: {f'{member}, ' if member else ''}line {number:,}"
 
 
 def _skip_line(readline: Callable[[int], bytes], place: str) -> int:

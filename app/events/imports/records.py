@@ -1,6 +1,6 @@
 """What a line of a file says: an event, a person, or nothing that is stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid5
@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw
 
 from app.common.errors import AppError
 from app.common.json_repair import is_utf8
+from app.common.json_text import append_members
 from app.events.capture.decoding.clock import RequestClock, read_time
 from app.events.capture.decoding.events import CapturedEvent, read_event
 from app.events.capture.decoding.visitors import Sender
@@ -18,6 +19,7 @@ from app.sdk.bounded_structs import FieldTooLargeError, Scalar
 
 _NAMESPACE: Final = UUID("1a7d1f6e-6d0b-5c6e-9b0f-2f5a1c9e7d43")
 _NOWHERE: Final = Sender()
+_MARK: Final = '"historical_migration":true'
 _decode_any: Any = msgspec.json.Decoder().decode  # any JSON
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -89,7 +91,7 @@ class EventReader:
         self._read_line = read_line
         self._clock = clock
         self._events_since = events_since
-        self._mark = ',"historical_migration":true}' if marks else ""
+        self._mark = _MARK if marks else ""
 
     def read(self, line: bytes) -> ImportedEvent | PersonRecord | None:
         """Return what a line says.
@@ -128,13 +130,11 @@ class EventReader:
         if event.time < self._events_since:
             raise LineRefused("happened before the time up to which events of the project were removed")
         received = None if record.received_at is None else read_time(record.received_at)
-        properties = event.properties
-        if self._mark:
-            head = properties.rstrip()[:-1].rstrip()
-            properties = head + (self._mark[1:] if head.endswith("{") else self._mark)
-        if received is not None or self._mark:
+        if self._mark or received is not None:
             event = msgspec.structs.replace(
-                event, received_at=event.received_at if received is None else received, properties=properties
+                event,
+                received_at=event.received_at if received is None else received,
+                properties=append_members(event.properties, self._mark),
             )
         return ImportedEvent(event, record.person or None, record.anonymous_id or None)
 
@@ -151,12 +151,10 @@ def identity(
     alias: str | None = None,
     is_forced: bool = False,
     properties: Raw | None = None,
-    uuid: UUID | None = None,
-    writes_profile: bool = True,
 ) -> CapturedEvent:
     """Return an event that says something of a person, and is not stored itself."""
     return CapturedEvent(
-        uuid=uuid or uuid5(_NAMESPACE, distinct_id),
+        uuid=uuid5(_NAMESPACE, distinct_id),
         name="$identify",
         distinct_id=distinct_id,
         time=time,
@@ -172,12 +170,4 @@ def identity(
         person_bytes=0 if properties is None else len(properties),
         may_change_person=properties is not None,
         address=None,
-        writes_profile=writes_profile,
     )
-
-
-def each(records: list[PersonRecord]) -> Iterator[tuple[PersonRecord, str]]:
-    """Yield each distinct id of persons with its record."""
-    for record in records:
-        for distinct_id in record.distinct_ids:
-            yield record, distinct_id

@@ -16,15 +16,15 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
 from app.events.capture.decoding.clock import RequestClock
+from app.events.capture.decoding.events import CapturedEvent
 from app.events.imports.batches import Batch, RefusedLine, read_batches
 from app.events.imports.files import RefusedLines, SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.lines import FileRefused
 from app.events.imports.persons import StagedPersons
-from app.events.imports.reading_process import Reading, read_apart
-from app.events.imports.records import ImportedEvent, LineRefused, PersonRecord
+from app.events.imports.records import EventReader, LineRefused, PersonRecord
 from app.events.imports.repository import ImportRepository
-from app.events.imports.service import EventImport
+from app.events.imports.service import NOTHING, EventImport, ResolvedBatch
 
 _MOST_REFUSED: Final = 100_000  # lines of a file: it is then not what it was taken for
 
@@ -33,12 +33,18 @@ Report = Callable[[SourceFile, float | None], None]  # takes the share of the fi
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel."""
+    """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel.
+
+    Where requests are served meanwhile, ``batch_events`` are few, so that none waits long. Of refused lines
+    at most ``refused_bytes`` are kept.
+    """
 
     format: Format | None = None
     time_offset: int = 0
     is_dry_run: bool = False
     refused_folder: Path | None = None
+    refused_bytes: int | None = None
+    batch_events: int | None = None
 
 
 class ImportRun:
@@ -89,6 +95,7 @@ class ImportRun:
         if stored is not None and (stored.is_complete or file.recognized.kind == "events"):
             file.position, file.is_complete = stored.position, stored.is_complete
             file.counts = file.counts.read(stored.counts)
+            file.lines_before = file.counts.lines
 
     async def _guarded(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
         try:
@@ -97,71 +104,79 @@ class ImportRun:
             self.refusals.append(str(refusal))
 
     async def _read(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
-        """Read a file, each batch while the one before it is stored."""
-        refused = RefusedLines(file, self._options.refused_folder)
+        """Read a file, and store the persons of a batch while the events of the one before it are stored."""
+        refused = RefusedLines(file, self._options.refused_folder, self._options.refused_bytes)
         if not self._options.is_dry_run:
             refused.begin()
         if file.recognized.kind == "persons":
             file.counts = type(file.counts)()
         batches = self._batches(file)
         following = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        storing: asyncio.Task[None] | None = None
         try:
             while (batch := await following) is not None:
                 following = asyncio.create_task(asyncio.to_thread(next, batches, None))
-                await self._take(file, batch, refused, stage)
-                self._report(file, batch.share)
-                if file.counts.refused > _MOST_REFUSED:
-                    raise FileRefused(
-                        f"{file.name}: more than {_MOST_REFUSED:,} lines were refused; see {refused.path}"
-                    )
+                is_stored = stage is None and not self._options.is_dry_run
+                resolved = await self._import.resolve(batch.events) if is_stored else NOTHING
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(self._take(file, batch, resolved, refused, stage))
         finally:
-            await asyncio.wait([following])
+            await asyncio.wait([following] if storing is None else [following, storing])
             batches.close()
+            if storing is not None:
+                storing.result()
         file.is_complete = True
         if stage is None:
             await self._note(file)
         self._report(file, 1.0)
 
     def _batches(self, file: SourceFile) -> Generator[Batch, None, None]:
-        reading = Reading(
-            file.name,
-            file.position,
-            file.recognized,
-            self._options.time_offset,
-            RequestClock(self._now, None),
-            self._events_since,
-        )
-        if file.recognized.kind == "events" and file.is_large:
-            return read_apart(reading)
-        return read_batches(file.lines(), reading.reader().read, file.share)
+        read_line = file.recognized.reader(self._options.time_offset)
+        marks = file.recognized.format != "abacus"
+        reader = EventReader(read_line, RequestClock(self._now, None), self._events_since, marks=marks)
+        return read_batches(file.lines(), reader.read, file.share, self._options.batch_events)
 
     async def _take(
-        self, file: SourceFile, batch: Batch, refused: RefusedLines, stage: Callable[[Batch], None] | None
+        self,
+        file: SourceFile,
+        batch: Batch,
+        resolved: ResolvedBatch,
+        refused: RefusedLines,
+        stage: Callable[[Batch], None] | None,
     ) -> None:
         counts = file.counts
         counts.lines += batch.lines
         counts.skipped += batch.skipped
         counts.refused += len(batch.refused)
         counts.add_events(batch.by_day)
+        if batch.times is not None:
+            counts.add_times(*batch.times)
         file.position = batch.end
-        if self._options.is_dry_run:
-            return
-        refused.add(batch.refused)
-        if stage is not None:
-            await asyncio.to_thread(stage, batch)
-            counts.imported += len(batch.persons)
-            return
+        if not self._options.is_dry_run:
+            refused.add(batch.refused)
+            if stage is None:
+                await self._store(file, batch, resolved, refused)
+            else:
+                await asyncio.to_thread(stage, batch)
+                counts.imported += len(batch.persons)
+        self._report(file, batch.share)
+        if counts.refused > _MOST_REFUSED:
+            raise FileRefused(f"{file.name}: more than {_MOST_REFUSED:,} lines were refused; see {refused.path}")
+
+    async def _store(self, file: SourceFile, batch: Batch, resolved: ResolvedBatch, refused: RefusedLines) -> None:
+        counts = file.counts
         before = counts.imported, counts.duplicates
 
         async def finish(session: AsyncSession, stored: int) -> None:
             counts.imported, counts.duplicates = before[0] + stored, before[1] + len(batch.events) - stored
             await self._note_in(session, file)
 
-        unstorable = await self._import.store(batch.events, finish)
+        unstorable = await self._import.store(resolved, finish)
         if unstorable:
             counts.duplicates -= len(unstorable)
             counts.refused += len(unstorable)
-            refused.add([_unstorable(one, reason, batch.end) for one, reason in unstorable])
+            refused.add([_unstorable(event, reason, batch.end) for event, reason in unstorable])
 
     @staticmethod
     def _stage(staged: StagedPersons, batch: Batch) -> None:
@@ -186,8 +201,8 @@ class ImportRun:
             )
 
 
-def _unstorable(one: ImportedEvent, reason: str, end: int) -> RefusedLine:
-    return RefusedLine("", 0, end, reason, f"{one.event.uuid} {one.event.name}"[:1_000])
+def _unstorable(event: CapturedEvent, reason: str, end: int) -> RefusedLine:
+    return RefusedLine("", 0, end, reason, f"{event.uuid} {event.name}"[:1_000])
 
 
 __all__ = ["FileRefused", "ImportOptions", "ImportRun", "LineRefused"]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,9 +14,16 @@ from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_transient_database_error
 from app.events.capture.decoding.clock import read_time
 from app.events.capture.decoding.events import CapturedEvent
-from app.events.capture.storing import store_events
+from app.events.capture.storing import (
+    PersonsErasedError,
+    ResolvedEvents,
+    resolve_persons,
+    store_events,
+    store_resolved,
+)
 from app.events.imports.records import ImportedEvent, PersonRecord, identity, link
 from app.events.imports.repository import ImportRepository
+from app.people.persons.known import KnownPersons
 from app.people.persons.repository import PersonRepository
 from app.people.persons.service import PersonService
 
@@ -28,6 +35,24 @@ logger = logging.getLogger("abacus")
 T = TypeVar("T")
 
 Finish = Callable[[AsyncSession, int], Awaitable[None]]  # takes the number of events that were new
+
+
+class ResolvedBatch(NamedTuple):
+    """Events whose persons are stored, and those that the database refused, with the reasons."""
+
+    resolved: ResolvedEvents
+    refused: list[tuple[CapturedEvent, str]]
+
+    @classmethod
+    def of(cls, parts: Sequence["ResolvedBatch"]) -> "ResolvedBatch":
+        """Return parts as one batch. Where persons were erased between them, they are resolved again."""
+        events = [event for one in parts for event in one.resolved.events]
+        person_ids = {name: number for one in parts for name, number in one.resolved.person_ids.items()}
+        erased = min(one.resolved.erased for one in parts)
+        return cls(ResolvedEvents(events, person_ids, erased), [refusal for one in parts for refusal in one.refused])
+
+
+NOTHING: Final = ResolvedBatch(ResolvedEvents((), {}), [])
 
 
 class Recent:
@@ -49,48 +74,71 @@ class Recent:
 class EventImport:
     """Stores events with the persons that their source says they are of, as capture stores events.
 
-    No request, webhook, limit of rates or flag has to do with it. Each batch is one transaction; the joining of persons
-    comes before it in one of its own, because it can be repeated and needs other locks.
+    No request, webhook, limit of rates or flag has to do with it. Persons come before the events, in transactions of
+    their own, which can be repeated: so those of the next batch are stored while the events of one are.
     """
 
     def __init__(self, database: Database, project: IngestionProject) -> None:
         self._database = database
         self._project = project
+        self._persons = KnownPersons()
         self._known = Recent()  # the ids of persons of the source, with the distinct ids that are joined under them
         self._identified = Recent()  # distinct ids, with the anonymous ones that are joined with them
 
-    async def store(self, events: Sequence[ImportedEvent], finish: Finish) -> list[tuple[ImportedEvent, str]]:
-        """Store a batch, and finish in the transaction; return events that the database refuses, with the reasons."""
-        await self._join(events)
-        refused: list[tuple[ImportedEvent, str]] = []
+    async def resolve(self, events: Sequence[ImportedEvent]) -> "ResolvedBatch":
+        """Store what a batch says of persons. Call this in the order of batches; ``store`` may be one behind."""
+        captured = [one.event for one in events]
+        self._persons.discard()
         try:
-            await self._store(events, finish)
+            await self._join(events)
+            resolved = await self._retrying(
+                lambda session: resolve_persons(session, self._project.id, captured, self._persons)
+            )
+        except _BatchRefused as error:
+            if len(events) == 1:
+                return ResolvedBatch(ResolvedEvents((), {}), [(events[0].event, str(error))])
+            return ResolvedBatch.of([await self.resolve(half) for half in _halves(events)])
+        self._persons.confirm()
+        return ResolvedBatch(resolved, [])
+
+    async def store(self, batch: "ResolvedBatch", finish: Finish) -> list[tuple[CapturedEvent, str]]:
+        """Store a batch, and finish in the transaction; return events that the database refuses, with the reasons."""
+        refused = list(batch.refused)
+        try:
+            await self._store(batch.resolved, finish)
         except _BatchRefused:
-            stored = 0
-            for half in _halves(events):
-                stored += await self._store_parts(half, refused)
+            stored = await self._store_parts(batch.resolved, refused)
             await self._retrying(lambda session: finish(session, stored))
         return refused
 
-    async def _store(self, events: Sequence[ImportedEvent], finish: Finish) -> int:
+    async def _store(self, resolved: ResolvedEvents, finish: Finish) -> int:
         async def work(session: AsyncSession) -> int:
-            stored = 0
-            if events:
-                stored = await store_events(session, self._project, [one.event for one in events])
+            stored = await store_resolved(session, self._project, resolved) if resolved.events else 0
             await finish(session, stored)
             return stored
 
-        return await self._retrying(work)
+        async def start_anew(session: AsyncSession) -> int:
+            stored = await store_events(session, self._project, resolved.events)
+            await finish(session, stored)
+            return stored
 
-    async def _store_parts(self, events: Sequence[ImportedEvent], refused: list[tuple[ImportedEvent, str]]) -> int:
-        """Store events of which some are refused, or too large together, in ever smaller parts."""
         try:
-            return await self._store(events, _do_nothing)
-        except _BatchRefused as error:
-            if len(events) == 1:
-                refused.append((events[0], str(error)))
-                return 0
-            return sum([await self._store_parts(half, refused) for half in _halves(events)])
+            return await self._retrying(work)
+        except PersonsErasedError:
+            return await self._retrying(start_anew)
+
+    async def _store_parts(self, resolved: ResolvedEvents, refused: list[tuple[CapturedEvent, str]]) -> int:
+        """Store events of which some are refused, or too large together, in ever smaller parts."""
+        stored = 0
+        for half in _halves(resolved.events):
+            try:
+                stored += await self._store(resolved._replace(events=half), _do_nothing)
+            except _BatchRefused as error:
+                if len(half) == 1:
+                    refused.append((half[0], str(error)))
+                else:
+                    stored += await self._store_parts(resolved._replace(events=half), refused)
+        return stored
 
     async def _join(self, events: Sequence[ImportedEvent]) -> None:
         """Join the persons of distinct ids that the source has as one person."""

@@ -55,11 +55,7 @@ def without_times(stored: Mapping[str, Any] | None) -> JsonDict | None:
 
 def metric_of(experiment: Experiment, breaker: CircuitBreaker) -> ExperimentMetric | None:
     """Return the metric that a circuit breaker watches; None where the experiment has it no longer."""
-    for metric in metrics_of(experiment):
-        uuid = metric.typed.get("uuid") if metric.typed else None
-        if breaker.metric_uuid in (metric.id, uuid):
-            return metric
-    return None
+    return next((metric for metric in metrics_of(experiment) if metric.is_named(breaker.metric_uuid)), None)
 
 
 def refuse_unknown_metrics(experiment: Experiment) -> None:

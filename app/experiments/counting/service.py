@@ -15,6 +15,14 @@ from app.metrics.counting.service import EventsRemoved, FactService
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """The verdict by the rule of 2022; where there are no results, ``refusal`` says why."""
+
+    results: FunnelResultsRead | TrendResultsRead | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
 class CountedExperiment:
     """The counts of an experiment. Where a part cannot be counted, the refusal stands in its place.
 
@@ -40,6 +48,13 @@ class CountedExperiment:
         if isinstance(self.target, ValidationFailed):
             raise self.target
         return judge(self.target)
+
+    def verdict(self) -> Verdict:
+        """Return the verdict, or why there is none."""
+        try:
+            return Verdict(self.judge())
+        except ValidationFailed as refusal:
+            return Verdict(None, refusal.detail)
 
     def require_scorecard(self) -> Scorecard:
         """Return the scorecard, or raise the refusal in its place."""
@@ -81,6 +96,23 @@ class ExperimentCounter:
             _counted(target, counted_exposures, counts[: len(of_target)]),
             scorecard.counted(counted_exposures, rest),
         )
+
+    async def count_with_results(
+        self, experiment: Experiment
+    ) -> tuple[Scorecard, FunnelResultsRead | TrendResultsRead | None]:
+        """Count as ``count``, and return the scorecard with the verdict on the target metric, if there is one.
+
+        Raises
+        ------
+        ValidationFailed
+            When exposures cannot be counted.
+        """
+        counted = await self.count(experiment)
+        return counted.require_scorecard(), counted.verdict().results
+
+    def adjusted_metrics(self, experiment: Experiment) -> frozenset[str]:
+        """See ``ScorecardCounter.adjusted_metrics``."""
+        return self._scorecards.adjusted_metrics(experiment)
 
     async def _plan_target(self, experiment: Experiment, exposures: ExposurePlan) -> PlannedTarget | ValidationFailed:
         try:

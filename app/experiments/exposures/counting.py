@@ -1,6 +1,6 @@
 """Counts the exposures of experiments: experiment -> query -> facts -> counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from app.common.timestamps import to_microseconds
 from app.db.models import Experiment
-from app.experiments.compared_variants import excluded_variants
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
@@ -19,6 +18,7 @@ from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.typed.rules import excluded_variants
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 
 # Times in microseconds before and after every event.
@@ -34,6 +34,9 @@ class Exposures:
     planned : float64[k, b]
         Persons of each variant that the flag's split predicts, by the bucket of their first exposure: the persons of
         each phase, times the shares of that phase. All 0 where it predicts none.
+    expected : mapping of str to float
+        The same of the variants that are compared, from their persons alone: what others did in a phase says nothing
+        about how many of the compared ones it had.
     unread_timestamps : int
         Events of exposure and of the target metric that arrived with a time that could not be read.
     excluded : set of str
@@ -46,6 +49,7 @@ class Exposures:
     counts: ExposureCounts
     split: TrafficSplit
     planned: NDArray[np.float64]
+    expected: Mapping[str, float]
     unread_timestamps: int
     excluded: frozenset[str] = frozenset()
 
@@ -70,9 +74,8 @@ class Exposures:
 
         Persons who are held out are on neither side: of the others the variants have the same shares as without them.
         """
-        sums = dict(zip(self.scope.variants, self.planned.sum(axis=1).tolist(), strict=True))
-        planned = {key: sums[key] for key in self.compared}
-        return check_sample_ratio(self.compared_exposed, planned) if any(planned.values()) else None
+        expected = self.expected
+        return check_sample_ratio(self.compared_exposed, expected) if any(expected.values()) else None
 
     @property
     def lost(self) -> dict[str, int]:
@@ -104,9 +107,12 @@ class ExposurePlan:
 
     def answer(self, counts: ExposureCounts) -> Exposures:
         """Return the exposures of counts by ``fine`` buckets."""
-        first, starts = counts.first, np.searchsorted(self.fine.starts, self.ticks.starts)
-        planned = _predict(first[:-1].sum(axis=0), self.fine, self.split, self.scope)
-        whole = replace(counts, first=np.add.reduceat(first, starts, axis=1))
+        starts, variants = np.searchsorted(self.fine.starts, self.ticks.starts), self.scope.variants
+        compared = [place for place, key in enumerate(variants) if key not in self.excluded]
+        expected = self._predict(counts.shown, compared).sum(axis=1).tolist()
+        planned = self._predict(counts.shown, range(len(variants)))
+        first, shown = (np.add.reduceat(one, starts, axis=1) for one in (counts.first, counts.shown))
+        whole = replace(counts, first=first, shown=shown)
         return Exposures(
             self.query,
             self.scope,
@@ -114,9 +120,18 @@ class ExposurePlan:
             whole,
             self.split,
             np.add.reduceat(planned, starts, axis=1),
+            dict(zip((variants[place] for place in compared), expected, strict=True)),
             self.unread_timestamps,
             self.excluded,
         )
+
+    def _predict(self, shown: NDArray[np.int64], places: Sequence[int]) -> NDArray[np.float64]:
+        """Return the persons of some variants in each bucket as the shares of its phase predict, float64[p, b]."""
+        shares = self.split.predicted([self.scope.variants[place] for place in places])
+        if shares is None:
+            return np.zeros((len(places), shown.shape[1]))
+        phase = np.searchsorted(self.phase_beginnings, self.fine.starts, side="right")
+        return np.asarray(np.array(shares)[phase].T * shown[list(places)].sum(axis=0))
 
 
 class ExposurePlanner:
@@ -165,7 +180,7 @@ def exposure_fact_query(
             unfiltered,
             ticks,
             inside,
-            lambda facts: (query.ledger([facts, *activations], count), query.held_out(facts, count)),
+            lambda facts: query.ledgers(facts, activations, count),
             count,
             held_count=len(scope.holdouts),
             former_count=len(split.former_variants),
@@ -198,17 +213,6 @@ def _divided(ticks: Ticks, beginnings: list[int]) -> Ticks:
         return ticks
     starts = np.union1d(ticks.starts, np.array(beginnings))
     return Ticks(starts, np.zeros_like(starts), ticks.interval)  # they are never shown
-
-
-def _predict(
-    persons: NDArray[np.int64], ticks: Ticks, split: TrafficSplit, scope: ExperimentScope
-) -> NDArray[np.float64]:
-    """Return the persons of each variant in each bucket that the shares of its phase predict, float64[k, b]."""
-    shares = split.predicted(scope.variants)
-    if shares is None:
-        return np.zeros((len(scope.variants), len(ticks)))
-    phase = np.searchsorted(_beginnings(split), ticks.starts, side="right")
-    return np.asarray(np.array(shares)[phase].T * persons)
 
 
 class ExposureService:

@@ -23,7 +23,7 @@ async def get_exposures(request: Request, project: ProjectDep, _time: LimitedTim
 
 def build_exposures(database: Database, materializer: Materializer, project: Project) -> ExposureService:
     facts = FactService(database, materializer, project.id)
-    return ExposureService(facts, build_planner(database, project), SharedCounts(materializer.shared, project))
+    return ExposureService(facts, build_planner(database, project), SharedCounts(database, materializer, project))
 
 
 def build_planner(database: Database, project: Project) -> ExposurePlanner:

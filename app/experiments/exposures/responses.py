@@ -37,7 +37,8 @@ def write_exposures(exposures: Exposures) -> ExposuresRead:
             unknown_variant=unknown,
             with_variant=int(counts.events.sum()) - missing - unknown,
             persons_seen=counts.persons,
-            persons_without_variant=counts.persons - exposed - several - counts.holdout,
+            persons_without_variant=counts.persons - exposed - several - counts.not_activated - counts.holdout,
+            not_activated=counts.not_activated,
             multiple_variants=several,
             analysed=exposed,
             holdout=counts.holdout,
@@ -55,6 +56,7 @@ def write_distributions(distributions: Sequence[Distribution]) -> list[Distribut
             {
                 "effective_from": one.effective_from,
                 "rollout_percentage": one.assignment.rollout_percentage,
+                "holdout": one.assignment.holdout_percentage,
                 "variants": [{"key": key, "rollout_percentage": share} for key, share in one.assignment.shares.items()],
                 "changed_by": one.changed_by,
             }

@@ -95,7 +95,7 @@ class ExposureAccountingRead(ResponseBody):
     Events: `exposure_events` = `outside_window` + `test_accounts` + `without_group` + `missing_variant` +
     `unknown_variant` + `with_variant` + `holdout_events`, where two events of one person, moment and variant are one,
     unless the flag assigns groups. Persons, or groups where the flag assigns groups: `persons_seen` =
-    `persons_without_variant` + `multiple_variants` + `analysed` + `holdout`.
+    `persons_without_variant` + `not_activated` + `multiple_variants` + `analysed` + `holdout`.
     """
 
     exposure_events: int = Field(description="All exposure events up to now, inside the window or not.", examples=[213])
@@ -106,6 +106,11 @@ class ExposureAccountingRead(ResponseBody):
     with_variant: int = Field(description="Events that name a variant of the flag.", examples=[204])
     persons_seen: int = Field(description="Persons with events inside the window.", examples=[204])
     persons_without_variant: int = Field(description="Persons without an event that names a variant.", examples=[4])
+    not_activated: int = Field(
+        default=0,
+        description="Persons who were shown a variant, and had no event of `activation_config` at or after it.",
+        examples=[0],
+    )
     multiple_variants: int = Field(description="Persons who were shown several variants.", examples=[2])
     analysed: int = Field(description="Persons who were shown exactly one variant.", examples=[198])
     without_group: int = Field(
@@ -161,6 +166,10 @@ class DistributionRead(ResponseBody):
         description="Share of the persons whom the flag's release condition lets in, in percent; null where there are "
         "several conditions.",
         examples=[100.0],
+    )
+    holdout: float = Field(
+        description="Share of the persons whom a holdout keeps out before the release condition, in percent.",
+        examples=[0.0],
     )
     variants: list[VariantShareRead] = Field(description="Control first.")
     changed_by: UserBasic | None = Field(description="Null also where it is not known any more.")

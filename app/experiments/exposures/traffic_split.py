@@ -11,6 +11,7 @@ from app.common.timestamps import write_moment
 from app.db.database import Database
 from app.db.models import Experiment, User
 from app.flags.filters import JsonDict, groups_of, variant_keys, variants_of
+from app.flags.holdouts import read_holdout
 
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _WHOLE = 100.0
@@ -85,16 +86,20 @@ class Assignment:
     ----------
     rollout_percentage : float or None
         Of the flag's release condition; None where it has several.
+    holdout_percentage : float
+        Of the persons who are held out before it.
     shares : mapping of str to float
         See ``Phase``.
     """
 
     rollout_percentage: float | None
+    holdout_percentage: float
     shares: Mapping[str, float]
 
     @classmethod
     def of(cls, filters: JsonDict) -> Self:
-        return cls(_rollout(filters), shares_of(filters))
+        holdout = read_holdout(filters)
+        return cls(_rollout(filters), 0.0 if holdout is None else holdout.percentage, shares_of(filters))
 
 
 @dataclass(frozen=True)

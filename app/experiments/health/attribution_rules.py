@@ -24,7 +24,7 @@ def _missing_property(evidence: Evidence) -> Iterator[Finding]:
         "all" if nothing else "most",
         "critical" if nothing else "warning",
         "Events do not say which variant was shown",
-        f"{metric.without_variant} of {metric.total} {metric.unit} of the target metric do not name a "
+        f"{metric.without_variant:,} of {metric.total:,} {metric.unit} of the target metric do not name a "
         "variant (`$feature/<flag key>`), and are not counted for any.",
         {"without_variant": metric.without_variant, "total": metric.total},
         [
@@ -45,7 +45,7 @@ def _unexposed(evidence: Evidence) -> Iterator[Finding]:
         "unexposed",
         "warning",
         "The target metric has no events after exposure",
-        f"The target metric has {metric.total} {metric.unit}, and not one of them belongs to any of the {exposed} "
+        f"The target metric has {metric.total:,} {metric.unit}, and not one of them belongs to any of the {exposed:,} "
         f"exposed {evidence.unit} after their exposure.",
         {"total": metric.total, "exposed": exposed},
         [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from app.common.number_texts import format_p_value
 from app.experiments.health.rules import Finding
 from app.experiments.scorecard.service import BiasedMetric
 from app.statistics.analysis import BIAS_LEVEL
@@ -16,7 +17,7 @@ def find_pre_exposure_bias(biased: Sequence[BiasedMetric], unit: str) -> list[Fi
             "warning",
             "Variants differed before the exposure",
             f"In {one.name!r} the {unit} of {', '.join(one.p_values)} did something else than those of the baseline "
-            f"already before their exposure (Welch's test, p = {min(one.p_values.values()):.2g}; alarm below "
+            f"already before their exposure (Welch's test, {format_p_value(min(one.p_values.values()))}; alarm below "
             f"{BIAS_LEVEL} divided by the number of comparisons). Random assignment does not do that, so the "
             "difference after the exposure may not be an effect of the variant either.",
             {"metric_id": one.id, "p_values": dict(one.p_values)},

@@ -23,7 +23,7 @@ async def get_health(request: Request, project: ProjectDep, _time: LimitedTimeDe
     materializer: Materializer = request.app.state.materializer
     return HealthService(
         counter,
-        SharedCounts(materializer.shared, project),
+        SharedCounts(database, materializer, project),
         materializer.failures,
         DefinitionChecker(MetricQueryBuilder(database, project)),
         FilterProblems(MetricQueryBuilder(database, project), CohortReferences(database, project.id)),

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.db.models import Experiment
+from app.common.timestamps import write_moment
+from app.db.models import Experiment, utc_now
 from app.experiments.automation.actions import actions_of, last_action
 from app.experiments.automation.planning import metric_of
-from app.experiments.automation.schemas import CircuitBreaker, read_breakers
+from app.experiments.automation.schemas import CircuitBreaker, read_breakers, read_schedule
 from app.experiments.health.rules import Finding
 from app.flags.filters import JsonDict
 from app.flags.interventions import is_frozen
@@ -21,7 +22,7 @@ _DONE: Final = {
 def find_phases(experiment: Experiment) -> list[Finding]:
     """Return the findings about the schedule, the circuit breakers and the frozen exposure of an experiment."""
     return [
-        *_refused_start(experiment),
+        *(_missed_start(experiment) or _refused_start(experiment)),
         *_stopped_ramp(experiment),
         *_tripped_breakers(experiment),
         *_blind_breakers(experiment),
@@ -42,6 +43,27 @@ def _refused_start(experiment: Experiment) -> Iterator[Finding]:
         {"start_at": refused["start_at"], "tried_at": refused["at"]},
         ["Mend what is named: it is then launched at once. Or take `start_at` out of `scheduling_config`."],
     )
+
+
+def _missed_start(experiment: Experiment) -> list[Finding]:
+    """Return the finding about a draft that is not launched any more, because it would have ended by now."""
+    schedule = read_schedule(experiment.scheduling_config)
+    if experiment.start_date is not None or schedule.start_at is None or schedule.end_at is None:
+        return []
+    if schedule.end_at > utc_now():
+        return []
+    start, end = write_moment(schedule.start_at), write_moment(schedule.end_at)
+    return [
+        Finding(
+            "START_REFUSED",
+            "missed",
+            "critical",
+            "The time for which the experiment was scheduled has passed",
+            f"It was to run from {start} to {end}, and is still a draft. It is not launched any more.",
+            {"start_at": start, "end_at": end},
+            ["Set other times in `scheduling_config`, or launch it yourself."],
+        )
+    ]
 
 
 def _stopped_ramp(experiment: Experiment) -> Iterator[Finding]:

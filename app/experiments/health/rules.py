@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from app.common.nouns import capitalized
+from app.common.number_texts import format_p_value
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
@@ -115,9 +116,9 @@ def _sample_ratio_mismatch(evidence: Evidence) -> Iterator[Finding]:
         None,
         "critical",
         "The split is not the planned one",
-        f"{capitalized(evidence.unit)} were not exposed in the planned proportions{phases} (chi-square p = "
-        f"{ratio.p_value:.2g}, alarm below {MISMATCH_LEVEL} from {MIN_SAMPLES} {evidence.unit} on). Some variants lose "
-        f"or gain {evidence.unit}, so the variants are no longer comparable.",
+        f"{capitalized(evidence.unit)} were not exposed in the planned proportions{phases} (chi-square test, "
+        f"{format_p_value(ratio.p_value)}, alarm below {MISMATCH_LEVEL} from {MIN_SAMPLES} {evidence.unit} on). Some "
+        f"variants lose or gain {evidence.unit}, so the variants are no longer comparable.",
         {"observed": observed, "expected": dict(ratio.expected), "p_value": ratio.p_value},
         [
             "Compare how the variants send exposures: redirects, crashes and consent banners of one variant lose them.",
@@ -138,8 +139,8 @@ def _several_variants(evidence: Evidence) -> Iterator[Finding]:
         "uneven_split" if is_uneven else None,
         "warning",
         f"{capitalized(evidence.unit)} were shown several variants",
-        f"{evidence.in_several} of {total} exposed {evidence.unit} were shown more than one variant; means leave them "
-        "out."
+        f"{evidence.in_several:,} of {total:,} exposed {evidence.unit} were shown more than one variant; means leave "
+        "them out."
         + (
             f" With an uneven split this takes more {evidence.unit} from the smaller variants and biases them."
             if is_uneven
@@ -202,7 +203,7 @@ def _lost_variants(evidence: Evidence) -> Iterator[Finding]:
     lost = evidence.lost_variants
     if not lost:
         return
-    named = ", ".join(f"{variant!r} ({persons} {evidence.unit})" for variant, persons in lost.items())
+    named = ", ".join(f"{variant!r} ({persons:,} {evidence.unit})" for variant, persons in lost.items())
     yield Finding(
         "LOST_VARIANTS",
         None,
@@ -226,8 +227,8 @@ def _missing_group(evidence: Evidence) -> Iterator[Finding]:
         None,
         "warning",
         "Exposures do not name the group",
-        f"{evidence.without_group} events `{evidence.exposure_event}` name no group of the type that the flag assigns "
-        f"({evidence.unit}), and are not counted.",
+        f"{evidence.without_group:,} events `{evidence.exposure_event}` name no group of the type that the flag "
+        f"assigns ({evidence.unit}), and are not counted.",
         {"without_group": evidence.without_group},
         ["Send the group with every event: call `group` in the SDK, or set `$groups` where events are captured."],
     )
@@ -292,10 +293,14 @@ def _typed_metric(evidence: Evidence, metric: MetricEvidence) -> Iterator[Findin
     exposed = sum(evidence.exposed.values())
     if not exposed or (metric.total and not metric.is_silent):
         return
-    detail = f"{exposed} {evidence.unit} were exposed, and the value of each is 0: there is no event of the metric at "
+    detail = (
+        f"{exposed:,} {evidence.unit} were exposed, and the value of each is 0: there is no event of the metric at "
+    )
     detail += "or after the exposure and inside the conversion window, or not one that is large enough."
     if not metric.total:
-        detail = f"{exposed} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
+        detail = (
+            f"{exposed:,} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
+        )
         detail += "window is not over."
     yield Finding(
         "METRIC_NO_EVENTS",
@@ -370,7 +375,7 @@ def _unread_timestamps(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "Events state times that cannot be read",
-            f"{evidence.unread_timestamps} events of the target metric or of exposure arrived during the experiment "
+            f"{evidence.unread_timestamps:,} events of the target metric or of exposure arrived during the experiment "
             "with a time that cannot be read. They count at the time of arrival, perhaps long after they happened.",
             {"events": evidence.unread_timestamps},
             [

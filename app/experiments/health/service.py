@@ -31,7 +31,7 @@ from app.experiments.health.rules import (
 )
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, adjusted_metrics, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, metrics_of
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
@@ -79,20 +79,24 @@ class HealthService:
     async def _counted_report(self, experiment: Experiment) -> HealthReport:
         if _is_ahead(experiment):
             return await report_ahead(experiment, self._checker)
-        uncounted = self._failures.given_up(experiment.id)
+        uncounted = self.uncounted(experiment)
         if any(failure.metric_id in NEEDED_METRICS for failure in uncounted):  # counting would fail once more
             return HealthReport("warning", [_not_counted(experiment, failure) for failure in uncounted])
-        report = await self._shared.result("health", experiment, lambda: self._report(experiment))
+        report = await self._shared.kept_result(f"health {uncounted!r}", experiment, lambda: self._report(experiment))
         return self._with_uncounted(experiment, report)
 
     async def _report(self, experiment: Experiment) -> HealthReport:
-        given_up = {failure.metric_id for failure in self._failures.given_up(experiment.id)}
-        needed = {PRIMARY} | (adjusted_metrics(experiment) - given_up)
+        given_up = {failure.metric_id for failure in self.uncounted(experiment)}
+        needed = {PRIMARY} | (self._counter.adjusted_metrics(experiment) - given_up)
         return await report_health(experiment, await self._counter.count(experiment, only=needed))
 
     def _with_uncounted(self, experiment: Experiment, report: HealthReport) -> HealthReport:
         """Return a report with the metrics that could not be counted in the background."""
-        return _with(report, [_not_counted(experiment, failure) for failure in self._failures.given_up(experiment.id)])
+        return _with(report, [_not_counted(experiment, failure) for failure in self.uncounted(experiment)])
+
+    def uncounted(self, experiment: Experiment) -> Sequence[Failure]:
+        """Return the metrics of an experiment that could not be counted in the background."""
+        return self._failures.given_up(experiment.id)
 
     async def report_on_target(self, experiment: Experiment, target: CountedTarget) -> HealthReport:
         """Check a started experiment of which only the target metric was counted."""
@@ -147,10 +151,8 @@ def _target_evidence(
     if typed.counts is None:
         return None, typed.problem
     keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
-    persons = dict(zip(keys, typed.counts[0, :, -1].astype(int).tolist(), strict=True))
-    own = slice(1, None) if typed.has_steps else slice(2, None if typed.kind == "ratio" else 5)  # without a covariate
-    is_silent = not typed.counts[own, :, -1].any()
-    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=is_silent), ""
+    persons = dict(zip(keys, typed.persons, strict=True))
+    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=typed.is_silent), ""
 
 
 def check_experiment(

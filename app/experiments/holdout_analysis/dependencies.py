@@ -8,15 +8,17 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.db.models import Holdout
 from app.experiments.holdout_analysis.service import HoldoutAnalyzer
 from app.experiments.holdouts.dependencies import HoldoutId, build_holdouts
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
 from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_holdout_analyzer(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HoldoutAnalyzer:
-    database = get_database(request)
-    facts = FactService(database, request.app.state.materializer, project.id)
-    return HoldoutAnalyzer(database, facts, MetricQueryBuilder(database, project))
+    database, materializer = get_database(request), request.app.state.materializer
+    facts = FactService(database, materializer, project.id)
+    shared = SharedCounts(database, materializer, project)
+    return HoldoutAnalyzer(database, facts, MetricQueryBuilder(database, project), shared)
 
 
 async def get_detached_holdout(request: Request, holdout_id: HoldoutId, project: ProjectDep) -> Holdout:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.analysis.schemas import StatsConfig
 from app.analysis.service import read_config, write_sample_ratio
@@ -18,6 +18,7 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.scorecard.counting import ExperimentMetric, PlannedMetric, metrics_of, typed_metrics
 from app.experiments.scorecard.service import show_metric
+from app.experiments.sharing import SharedCounts
 from app.flags.filters import group_type_index_of
 from app.flags.holdouts import holdout_variant
 from app.metrics.aggregation.contacts import ContactCounts, ContactRule
@@ -26,7 +27,9 @@ from app.metrics.queries.holdout_contacts import HoldoutContacts, contact_fact_q
 from app.metrics.queries.models import PERSONS
 from app.metrics.queries.scope import FLAG_RESPONSE, ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
-from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
+from app.metrics.queries.typed.fact_queries import typed_fact_query
+from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE
+from app.metrics.queries.typed.wording import describe_typed
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -46,10 +49,13 @@ class _Asked:
 class HoldoutAnalyzer:
     """Analyzes the holdouts of one project. It opens short transactions of its own, as results do."""
 
-    def __init__(self, database: Database, facts: FactService, queries: MetricQueryBuilder) -> None:
+    def __init__(
+        self, database: Database, facts: FactService, queries: MetricQueryBuilder, shared: SharedCounts
+    ) -> None:
         self._database = database
         self._facts = facts
         self._queries = queries
+        self._shared = shared
         self._times = ReleasedTimes(database, queries.project_id)
 
     async def analyze(self, holdout: Holdout, metric: str) -> HoldoutAnalysisRead:
@@ -65,6 +71,15 @@ class HoldoutAnalyzer:
         if not counted:
             raise ValidationFailed("No experiment of the holdout that assigns persons has started.", code="no_data")
         asked = await self._asked(metric, counted)
+        return await self._shared.result_of_several(
+            f"holdout {holdout.id} {percentage_of(holdout)} {asked.metric!r} {asked.experiment.id}",
+            started,
+            lambda: self._analyze(holdout, asked, started, counted),
+        )
+
+    async def _analyze(
+        self, holdout: Holdout, asked: _Asked, started: Sequence[Experiment], counted: Sequence[Experiment]
+    ) -> HoldoutAnalysisRead:
         key = holdout_variant(holdout.id)
         scope = self._scope(counted, key)
         contacts = await self._contacts(counted)
@@ -86,7 +101,7 @@ class HoldoutAnalyzer:
             experiments_left_out=_named([one for one in started if one not in counted]),
             persons=HoldoutPersonsRead(held_out=held_out, others=others, both=both),
             sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
-            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}, PERSONS),
+            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}),
         )
 
     async def _started(self, holdout: Holdout) -> list[Experiment]:
@@ -98,7 +113,7 @@ class HoldoutAnalyzer:
     async def _asked(self, metric: str, experiments: Sequence[Experiment]) -> _Asked:
         for experiment in experiments:
             for one in metrics_of(experiment):
-                if one.typed is not None and one.typed.get("uuid") == metric.lower():
+                if one.has_uuid(metric):
                     return _Asked(one, experiment)
         number = read_id(metric)
         if number is not None:
@@ -132,11 +147,15 @@ class HoldoutAnalyzer:
         ticks = buckets(scope.so_far, fitting_interval(scope.so_far, "day"))
         try:
             query = await self._queries.typed(asked.metric.typed, asked.experiment)
-            rules = TypedRules(asked.experiment.only_count_matured_users)
+            rules = self._queries.typed_rules(asked.experiment)
+            rules = replace(rules, confidence=DEFAULT_CONFIDENCE, excluded=())  # it has other variants
             typed = typed_fact_query(query, contacts, scope, ticks, rules)
         except ValidationFailed as refusal:
             return PlannedMetric(asked.metric, problem=refusal.detail)
-        return PlannedMetric(asked.metric, typed.kind, typed.fact_query)
+        wording = describe_typed(query.metric, PERSONS)
+        return PlannedMetric(
+            asked.metric, typed.kind, typed.fact_query, has_covariate=typed.has_covariate, wording=wording
+        )
 
 
 async def _analyze(variants: Sequence[MetricVariant], config: AnalysisConfig) -> Analysis:

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
+from fastapi.responses import StreamingResponse
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
 from app.experiments.dependencies import DetachedExperimentDep
+from app.experiments.export.tables import PARTICIPANTS, participant_row
 from app.experiments.participants.dependencies import ParticipantsDep
 from app.experiments.participants.schemas import (
     ParticipantPage,
@@ -17,8 +19,9 @@ from app.experiments.participants.schemas import (
     ParticipationList,
     ParticipationRead,
 )
+from app.http.files import MEDIA_TYPES, stream_table
 from app.http.pagination import LimitText, Links, read_limit
-from app.http.routing import answer_other_methods
+from app.http.routing import AnswersFiles, answer_other_methods
 from app.people.directory.dependencies import DirectoryDep, PersonId
 
 router = APIRouter(
@@ -28,19 +31,31 @@ router = APIRouter(
 _LARGEST = 2**63 - 1
 
 
-@router.get("/experiments/{experiment_id}/participants/", summary="List who takes part in an experiment")
+@router.get(
+    "/experiments/{experiment_id}/participants/",
+    summary="List who takes part in an experiment",
+    response_model=ParticipantPage,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    dependencies=[Depends(AnswersFiles({"csv": MEDIA_TYPES["csv"]}))],
+)
 async def list_participants(
     request: Request,
     experiment: DetachedExperimentDep,
     participants: ParticipantsDep,
+    format: Annotated[  # noqa: A002  # the documented name
+        str | None, Query(description="`json`, the default, or `csv`: a file of everyone, without pages.")
+    ] = None,
     variant: Annotated[str | None, Query(description="Only persons of this variant, or of `$multiple`.")] = None,
     limit: LimitText = None,
     cursor: Annotated[str | None, Query(description="The start of a page, as in `next`.")] = None,
-) -> ParticipantPage:
+) -> ParticipantPage | StreamingResponse:
     """Return the persons that `exposures` counts, with the variants that they were shown, in the order of their ids.
 
     It shows persons, so the key needs the scope for those.
     """
+    if format == "csv":
+        rows = (participant_row(experiment, one) async for one in await participants.everyone(experiment, variant))
+        return stream_table(f"experiment-{experiment.id}-participants", "csv", PARTICIPANTS, rows)
     page = await participants.page(experiment, variant, _read_cursor(cursor), read_limit(limit))
     return ParticipantPage(
         next=None if page.last is None else Links(request).replacing(cursor=str(page.last)),

@@ -1,6 +1,6 @@
 """Lists who takes part in an experiment, and the experiments that a person takes part in."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from app.common import limits
 from app.common.errors import ValidationFailed
-from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.repository import ExperimentRepository
@@ -42,6 +41,15 @@ class ParticipantPage:
     last: int | None  # the number of the last person, where others follow
 
 
+@dataclass(frozen=True)
+class _Group:
+    """A few participants that follow each other, the characters of their distinct ids, and the last one's number."""
+
+    participants: Sequence[Participant]
+    size: int
+    last: int
+
+
 class ParticipantService:
     """Opens short transactions of its own, as results do."""
 
@@ -59,31 +67,55 @@ class ParticipantService:
         ValidationFailed
             The experiment has not started, or its flag has no such variant.
         """
-        variants, found = await self._all(experiment)
-        names = [*variants, MULTIPLE]
-        if variant is not None and variant not in names:
-            raise ValidationFailed(f"variant is one of {', '.join(names)}, got {variant[:100]!r}", attr="variant")
-        found = found.only(None if variant is None else names.index(variant))
+        variants, found = await self._of_variant(experiment, variant)
         start = int(np.searchsorted(found.person, after, side="right"))
-        rows = slice(start, start + limit)
-        columns = zip(
-            *(column[rows].tolist() for column in (found.person, found.first, found.slot, found.seen)), strict=True
-        )
         participants: list[Participant] = []
         size, last = 0, after
-        for some in chunks(list(columns), _PERSONS_AT_A_TIME):
-            async with self._database.read() as session:
-                known = await PersonRepository(session, self._project_id).distinct_ids([number for number, *_ in some])
-            for number, first, slot, seen in some:
-                of_person = known[number]  # only an erased person has none
-                participants.append(
-                    Participant(number if of_person else None, of_person, names[slot], _named(variants, seen), first)
-                )
-            size, last = size + sum(len(name) for listed in known.values() for name in listed), some[-1][0]
+        async for group in self._groups(variants, found, slice(start, start + limit)):
+            participants += group.participants
+            size, last = size + group.size, group.last
             if size > limits.PAGE_BYTES.value:
                 break
         has_more = start + len(participants) < len(found.person)
         return ParticipantPage(participants, last if has_more else None)
+
+    async def everyone(self, experiment: Experiment, variant: str | None) -> AsyncIterator[Participant]:
+        """Return all participants, or those of one variant; they are read while they are iterated over.
+
+        Raises
+        ------
+        ValidationFailed
+            As ``page``, and when they are too many.
+        """
+        variants, found = await self._of_variant(experiment, variant)
+        if len(found.person) > limits.EXPORTED_PERSONS.value:
+            raise ValidationFailed(limits.EXPORTED_PERSONS.detail, code="too_many_persons")
+        groups = self._groups(variants, found, slice(None))
+        return (one async for group in groups for one in group.participants)
+
+    async def _of_variant(self, experiment: Experiment, variant: str | None) -> tuple[Sequence[str], Participants]:
+        variants, found = await self._all(experiment)
+        names = [*variants, MULTIPLE]
+        if variant is not None and variant not in names:
+            raise ValidationFailed(f"variant is one of {', '.join(names)}, got {variant[:100]!r}", attr="variant")
+        return variants, found.only(None if variant is None else names.index(variant))
+
+    async def _groups(self, variants: Sequence[str], found: Participants, rows: slice) -> AsyncIterator[_Group]:
+        """Yield the participants in some rows, a few at a time, with their distinct ids."""
+        names = [*variants, MULTIPLE]
+        columns = [column[rows] for column in (found.person, found.first, found.slot, found.seen)]
+        for start in range(0, len(columns[0]), _PERSONS_AT_A_TIME):
+            some = [column[start : start + _PERSONS_AT_A_TIME].tolist() for column in columns]
+            async with self._database.read() as session:
+                known = await PersonRepository(session, self._project_id).distinct_ids(some[0])
+            participants = [
+                # Only an erased person has no distinct id.
+                Participant(
+                    number if known[number] else None, known[number], names[slot], _named(variants, seen), first
+                )
+                for number, first, slot, seen in zip(*some, strict=True)
+            ]
+            yield _Group(participants, sum(len(name) for listed in known.values() for name in listed), some[0][-1])
 
     async def exposed_distinct_ids(self, experiment: Experiment) -> list[str]:
         """Return a distinct id of each person who was exposed in an experiment, under whatever variants.

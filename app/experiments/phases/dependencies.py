@@ -10,7 +10,7 @@ from app.activity_log.dependencies import build_activity_log
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.changes import ExperimentChanges
-from app.experiments.counting.dependencies import build_counter
+from app.experiments.counting.dependencies import build_counter, build_scorecard_counter
 from app.experiments.existing_flags.dependencies import build_existing_flags
 from app.experiments.health.definition import DefinitionChecker
 from app.experiments.holdouts.dependencies import build_holdouts
@@ -20,10 +20,11 @@ from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.dependencies import build_results
 from app.experiments.saved_metrics.repository import SavedMetricRepository
-from app.experiments.scorecard.dependencies import build_scorecard_counter
 from app.experiments.service import NOTHING_PREPARED, Prepared
 from app.experiments.snapshots.repository import SnapshotRepository
 from app.experiments.snapshots.service import SnapshotService, SnapshotTaker
+from app.experiments.webhooks.outbox import Outbox
+from app.experiments.webhooks.repository import WebhookRepository
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
 from app.metrics.facts.materializer import Materializer
@@ -56,6 +57,7 @@ def build_phases(session: AsyncSession, project_id: int, prepared: Prepared = NO
         build_flags(session, project_id),
         SnapshotService(SnapshotRepository(session, project_id), prepared.snapshot),
         build_activity_log(session, project_id),
+        Outbox(WebhookRepository(session, project_id)),
         prepared.checked,
     )
 

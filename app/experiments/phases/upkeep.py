@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.analysis.service import read_config
 from app.common.errors import ValidationFailed
+from app.common.number_texts import format_change, format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.automation.planning import metric_of
@@ -18,7 +19,8 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import ScorecardCounter
 from app.experiments.scorecard.schemas import ExperimentStatsConfig
 from app.experiments.scorecard.standings import has_too_few, with_data
-from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.estimates import Interval
+from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
 
 logger = logging.getLogger("abacus")
 
@@ -106,11 +108,23 @@ def watching_config(experiment: Experiment, test_variants: int) -> AnalysisConfi
     return replace(config, method="frequentist", is_sequential=True, confidence_level=level)
 
 
+def _relative_interval(variant: VariantAnalysis, baseline: VariantAnalysis) -> Interval | None:
+    """Return the relative anytime-valid interval of a variant; that of the difference where all its values are 0.
+
+    Nothing is known of how the latter vary, so that there is no interval of their ratio: but a metric that broke down
+    altogether is the harm that circuit breakers are for.
+    """
+    interval, mean = variant.difference.sequential_interval, baseline.sample.mean
+    if variant.relative_difference.sequential_interval is not None or variant.sample.sum_squares != 0:
+        return variant.relative_difference.sequential_interval
+    return None if interval is None or not mean or mean < 0 else (interval[0] / mean, interval[1] / mean)
+
+
 def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | None:
     """Return the first harm of a variant: its whole interval lies beyond the threshold, and enough were exposed."""
     baseline = analysis.baseline.sample
     for variant in with_data(analysis):
-        sample, interval = variant.sample, variant.relative_difference.sequential_interval
+        sample, interval = variant.sample, _relative_interval(variant, analysis.baseline)
         is_small = min(sample.number_of_samples, baseline.number_of_samples) < breaker.min_exposures
         if interval is None or is_small or has_too_few(variant):
             continue
@@ -119,8 +133,9 @@ def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | 
         if (low > tolerated) if breaker.direction == "increase" else (high < -tolerated):
             exposed = int(sample.number_of_samples + baseline.number_of_samples)
             detail = (
-                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the {tolerated:.4g} "
-                f"tolerated: relative anytime interval {low:.4g} to {high:.4g}, {exposed} persons."
+                f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the "
+                f"{format_chosen_share(tolerated)} tolerated: relative anytime interval {format_change(low)} to "
+                f"{format_change(high)}, {exposed:,} persons."
             )
             return Harm(baseline.key, sample.key, (low, high), exposed, detail)
     return None

@@ -8,6 +8,7 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.db.database import Database
 from app.db.models import Project
 from app.experiments.results.service import ResultsService
+from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -19,7 +20,13 @@ async def get_results(request: Request, project: ProjectDep, _time: LimitedTimeD
 
 
 def build_results(database: Database, materializer: Materializer, project: Project) -> ResultsService:
-    return ResultsService(database, FactService(database, materializer, project.id), project, materializer.shared)
+    facts, shared = FactService(database, materializer, project.id), SharedCounts(database, materializer, project)
+    return ResultsService(database, facts, project, shared)
 
 
+async def get_shared_counts(request: Request, project: ProjectDep) -> SharedCounts:
+    return SharedCounts(get_database(request), request.app.state.materializer, project)
+
+
+SharedCountsDep = Annotated[SharedCounts, Depends(get_shared_counts)]
 ResultsDep = Annotated[ResultsService, Depends(get_results)]

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import JsonValue, WithJsonSchema
 
@@ -11,9 +11,11 @@ from app.accounts.auth.dependencies import get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
+from app.db.models import Experiment
 from app.experiments.dependencies import AttributedExperimentDep
 from app.experiments.health.dependencies import HealthDep
-from app.experiments.results.dependencies import ResultsDep
+from app.experiments.health.service import HealthService
+from app.experiments.results.dependencies import ResultsDep, SharedCountsDep
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.experiments.results.explanation import explain as describe
 from app.experiments.results.health_summary import HealthSummaryRead
@@ -24,6 +26,7 @@ from app.experiments.results.schemas import (
     SecondaryResultsRead,
 )
 from app.experiments.results.service import judge, name_place_of_others
+from app.experiments.results.target import CountedTarget
 from app.http import openapi
 from app.http.request_body import read_document
 from app.http.routing import answer_other_methods
@@ -71,7 +74,8 @@ async def check_flag_implementation(
 ) -> FlagImplementationRead:
     """Return true, a warning, when no event of the last seven days carries a flag's variant (`$feature/...`).
 
-    The newest 10,000 events of each name are checked.
+    In a project whose `default_attribution` is `exposure`, events do not have to: it is a warning when no exposure
+    (`$feature_flag_called` or `$experiment_exposure`) arrived. The newest 10,000 events of each name are checked.
     """
     _refuse_unparsable(properties, "Properties are unparsable!", None)
     body = await read_document(request)
@@ -82,11 +86,12 @@ async def check_flag_implementation(
     return FlagImplementationRead(result=await results.requires_flag_implementation(query))
 
 
-@router.get("/{experiment_id}/results/", summary="Get the verdict", responses=_RESULTS)
+@router.get("/{experiment_id}/results/", summary="Get the verdict", response_model=ResultsAnswer, responses=_RESULTS)
 async def retrieve_results(
     experiment: AttributedExperimentDep,
     results: ResultsDep,
     health: HealthDep,
+    shared: SharedCountsDep,
     refresh: Annotated[
         str | None,
         Query(description="`true`: recount all events instead of adding the new ones. The results are the same."),
@@ -97,7 +102,7 @@ async def retrieve_results(
             description="`true`: add `explain`, the counts per variant and what is missing. Error bodies have it too."
         ),
     ] = None,
-) -> ResultsAnswer:
+) -> Response:
     """Return the counts of the target metric per variant and the Bayesian verdict on them, as of now.
 
     The counts include every event that was acknowledged before this request. They cover the experiment's window, from
@@ -110,8 +115,24 @@ async def retrieve_results(
 
     `health` reports what is wrong with the experiment itself.
     """
-    target = await results.target(experiment, recompute=refresh == "true")
-    explanation = describe(target) if explain == "true" else None
+    is_explained, recompute = explain == "true", refresh == "true"
+
+    async def answer() -> bytes:
+        target = await results.target(experiment, recompute=recompute)
+        return (await _answer(experiment, target, health, is_explained=is_explained)).model_dump_json().encode()
+
+    kind = f"results {is_explained} {health.uncounted(experiment)!r}"
+    if recompute:
+        body = await shared.result(f"recomputed {kind}", experiment, answer)
+    else:
+        body = await shared.kept_result(kind, experiment, answer)
+    return Response(body, media_type="application/json")
+
+
+async def _answer(
+    experiment: Experiment, target: CountedTarget, health: HealthService, *, is_explained: bool
+) -> FunnelAnswer | TrendAnswer:
+    explanation = describe(target) if is_explained else None
     try:
         verdict = judge(target)
     except ValidationFailed as refusal:

@@ -1,13 +1,9 @@
 """Results of metrics: filters -> query -> facts -> counts -> statistics -> body."""
 
 import datetime as dt
-import json
 from zoneinfo import ZoneInfo
 
-from pydantic import JsonValue
-
 from app.common.errors import ValidationFailed
-from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventRepository
@@ -19,14 +15,14 @@ from app.experiments.results.funnel import conversion_rates
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.results.target import CountedFunnel, CountedTarget, CountedTrend, PlannedTarget
 from app.experiments.results.trend import totals
-from app.flags.filters import group_type_index_of, variant_keys
+from app.experiments.sharing import SharedCounts
 from app.metrics.counting.service import FactService
 from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
-from app.metrics.queries.exposure_attribution import attributed
+from app.metrics.queries.exposure_attribution import attributed, read_attribution
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
-from app.metrics.queries.scope import ExperimentScope
+from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_RESPONSE, ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
 from app.statistics.posthog_2022.errors import ExperimentDataError, NoControlVariant
@@ -39,7 +35,7 @@ class ResultsService:
     It takes experiments that are loaded already, and opens short transactions of its own.
     """
 
-    def __init__(self, database: Database, facts: FactService, project: Project, shared: SingleFlight) -> None:
+    def __init__(self, database: Database, facts: FactService, project: Project, shared: SharedCounts) -> None:
         self._shared = shared
         self._database = database
         self._facts = facts
@@ -61,10 +57,6 @@ class ResultsService:
             When there is no target metric, or the experiment has not started.
         """
         _require_target(experiment)
-        key = self._key(experiment, experiment.filters, experiment.parameters, "recompute" if recompute else "results")
-        return await self._shared.result(key, lambda: self._target(experiment, recompute=recompute))
-
-    async def _target(self, experiment: Experiment, *, recompute: bool) -> CountedTarget:
         exposures = await self._exposures.plan(experiment)
         kind = "trend" if read_insight(experiment.filters) == "TRENDS" else "funnel"
         with RESULTS_SECONDS.labels(kind).time():
@@ -89,9 +81,10 @@ class ResultsService:
     async def secondary_results(self, experiment: Experiment, index: int) -> dict[str, float]:
         """Return one figure per variant for the secondary metric at an index of the list."""
         filters = _secondary_filters(experiment, index)
-        key = self._key(experiment, filters, experiment.parameters, "secondary")
         with RESULTS_SECONDS.labels("secondary").time():
-            return await self._shared.result(key, lambda: self._secondary_results(experiment, filters))
+            return await self._shared.kept_result(
+                f"secondary {index}", experiment, lambda: self._secondary_results(experiment, filters)
+            )
 
     async def _secondary_results(self, experiment: Experiment, filters: Filters) -> dict[str, float]:
         scope = self._queries.scope(experiment)
@@ -114,26 +107,20 @@ class ResultsService:
         return conversion_rates(reached, scope.variants)
 
     async def requires_flag_implementation(self, query: Filters) -> bool:
-        """Whether not one of the metric's events of the last seven days names a variant of any flag."""
+        """Whether not one of the metric's events of the last seven days names a variant of any flag.
+
+        Where exposures tell the variants of events, by the project's default, those have to name one.
+        """
         entities = read_entities(query, await self._actions.of(query))
         refuse_missing_actions(entities)
         timezone = ZoneInfo(self._project.timezone)
         today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
+        days = (today - dt.timedelta(days=7), today + dt.timedelta(days=1))
         async with self._database.read() as session:
-            found = await EventRepository(session, self._project.id).any_naming_a_variant(
-                event_names(entities), today - dt.timedelta(days=7), today + dt.timedelta(days=1)
-            )
-        return not found
-
-    def _key(self, experiment: Experiment, filters: Filters, parameters: JsonValue, kind: str) -> str:
-        """Return the key under which equal counts are shared: everything loaded that they depend on."""
-        flag = experiment.feature_flag
-        times = [str(experiment.start_date), str(experiment.end_date)]
-        exposed = [experiment.filters, experiment.exposure_criteria]  # the target metric may leave out test accounts
-        project = [self._project.id, self._project.timezone, self._project.test_account_filters]
-        project.append(self._project.default_attribution)
-        of_flag = [flag.id, flag.key, variant_keys(flag.filters), group_type_index_of(flag.filters)]
-        return json.dumps([kind, filters, parameters, exposed, of_flag, times, project])
+            events = EventRepository(session, self._project.id)
+            if read_attribution(self._project.default_attribution) == "exposure":
+                return not await events.any_with_text(EXPOSURE_EVENTS, (f'"{FLAG_RESPONSE}"',), *days)
+            return not await events.any_naming_a_variant(event_names(entities), *days)
 
     async def _plan_funnel(self, filters: Filters, exposures: ExposurePlan) -> PlannedTarget:
         scope = exposures.scope

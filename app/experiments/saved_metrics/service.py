@@ -40,11 +40,15 @@ class SavedMetricService:
         return await self.get(str(metric.id))
 
     async def update(self, metric: SavedMetric, body: SavedMetricUpdate) -> SavedMetric:
-        """Change a metric: all experiments that name it count the changed one from now on."""
+        """Change a metric: all experiments that name it count the changed one from now on.
+
+        It keeps its uuid, by which circuit breakers and requests name it, unless another one is sent.
+        """
         for field in body.model_fields_set & {"name", "description", "tags"}:
             setattr(metric, field, getattr(body, field))
         if body.query is not None:
-            metric.query = body.query.to_stored()
+            own = {} if "uuid" in body.query.model_fields_set else {"uuid": metric.query["uuid"]}
+            metric.query = body.query.to_stored() | own
         metric.updated_at = utc_now()
         await self._metrics.flush()
         return metric

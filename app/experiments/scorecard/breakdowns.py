@@ -3,28 +3,27 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
-from app.common.time_slices import TimeSlices
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
-from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, require_metric
 from app.experiments.scorecard.schemas import ExperimentStatsConfig
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts
+from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import NO_ACTOR
-from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.queries.breakdown import Breakdown, breakdown_fact_query
 from app.metrics.queries.parsing import read_insight
-from app.people.persons.service import PersonFilterService
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sample_ratio import MISMATCH_LEVEL, SampleRatio, check_sample_ratio
@@ -59,8 +58,7 @@ class BreakdownService:
         ValidationFailed
             When there is no such metric, it cannot be broken down, or events that are needed were removed.
         """
-        if metric_id not in {metric.id for metric in metrics_of(experiment)}:
-            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
+        metric_id = require_metric(experiment, metric_id).id
         return await self._shared.result(
             f"breakdown {metric_id} {breakdown!r}",
             experiment,
@@ -83,10 +81,8 @@ class BreakdownService:
             breakdown, metric.fact_query, exposures.query, exposures.scope, exposures.phase_beginnings, keys
         )
         [counts] = await self._facts.counts([query])
-        if not isinstance(counts, BreakdownCounts):
-            raise TypeError("a breakdown counts by value")
         if names is None:
-            names = await self._texts([key for key in counts.keys.tolist() if key != NO_ACTOR])
+            counts, names = await self._with_texts(counts, query)
         config = _corrected(read_config(ExperimentStatsConfig.model_validate(experiment.stats_config or {})))
         counted = [metric.counted(one) for one in counts.counts]
         segments = await _write_segments(counted, counts, names, exposures, config, breakdown)
@@ -115,19 +111,25 @@ class BreakdownService:
                 "of the event.",
                 attr="breakdown_type",
             )
-        numbers: dict[str, int] = {}
-        keys: dict[int, int] = {}
-        slices = TimeSlices()
-        async with self._database.snapshot() as session:  # rows are streamed, which needs a transaction
-            async for person_id, text in PersonFilterService(session, self._project_id).values(breakdown.property):
-                keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
-                if slices.are_over():
-                    await slices.pause()
-        return {number: text for text, number in numbers.items()}, keys
+        return await self._facts.values_of_persons(breakdown.property)
 
-    async def _texts(self, numbers: Sequence[int]) -> dict[int, str]:
+    async def _with_texts(
+        self, counts: BreakdownCounts, query: FactQuery[Any]
+    ) -> tuple[BreakdownCounts, dict[int, str]]:
+        """Return counts with the texts of their values, counted again where stored ones name values that are gone."""
+        names = await self._texts(counts)
+        if names.keys() != set(_numbers(counts)):
+            [counts] = await self._facts.counts([query], recompute=True)
+            names = await self._texts(counts)
+        return counts, names
+
+    async def _texts(self, counts: BreakdownCounts) -> dict[int, str]:
         async with self._database.read() as session:
-            return await ActorKeyRepository(session, self._project_id).texts(numbers)
+            return await ActorKeyRepository(session, self._project_id).texts(_numbers(counts))
+
+
+def _numbers(counts: BreakdownCounts) -> list[int]:
+    return [key for key in counts.keys.tolist() if key != NO_ACTOR]
 
 
 async def _write_segments(
@@ -190,18 +192,19 @@ async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: Ana
 def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[SampleRatio | None]:
     """Return the test of each value's persons against the split, corrected for the number of values."""
     variants = exposures.scope.variants
-    shares = exposures.split.predicted(variants)
+    places = [place for place, key in enumerate(variants) if key not in exposures.excluded]
+    compared = [variants[place] for place in places]
+    shares = exposures.split.predicted(compared)
     if shares is None:
         return [None] * len(exposed)
     ratios: list[SampleRatio | None] = []
-    for of_value in exposed:
-        sums = zip(variants, of_value.sum(axis=0).tolist(), of_value.sum(axis=1) @ np.array(shares), strict=True)
-        compared = [(key, persons, float(share)) for key, persons, share in sums if key not in exposures.excluded]
-        if not any(share for _, _, share in compared):
+    for of_value in exposed[:, :, places]:
+        expected = (of_value.sum(axis=1) @ np.array(shares)).tolist()
+        if not any(expected):
             ratios.append(None)
             continue
         found = check_sample_ratio(
-            {key: persons for key, persons, _ in compared}, {key: share for key, _, share in compared}
+            dict(zip(compared, of_value.sum(axis=0).tolist(), strict=True)), dict(zip(compared, expected, strict=True))
         )
         is_mismatch = found.is_mismatch and found.p_value * len(exposed) < MISMATCH_LEVEL
         ratios.append(replace(found, is_mismatch=is_mismatch))

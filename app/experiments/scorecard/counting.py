@@ -13,8 +13,10 @@ from app.common.errors import ValidationFailed
 from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
-from app.experiments.scorecard.decision_criteria import MetricRole, read_cuped, read_goal, read_role
+from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
+from app.experiments.scorecard.metric_wording import MetricDescriber
 from app.experiments.scorecard.metrics import (
+    DailyCounts,
     MetricType,
     metric_type_of,
     person_level_math,
@@ -23,8 +25,9 @@ from app.experiments.scorecard.metrics import (
 )
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
-from app.metrics.aggregation.person_values import ValueCounts
+from app.metrics.aggregation.quantiles import QuantileCounts
 from app.metrics.aggregation.samples import SampleCounts
+from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
@@ -33,7 +36,8 @@ from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
-from app.metrics.queries.typed.fact_queries import TypedRules, typed_fact_query
+from app.metrics.queries.typed.fact_queries import typed_fact_query
+from app.metrics.queries.wording import MetricWording, name_filters
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
@@ -41,8 +45,11 @@ from app.statistics.variants import MetricVariant
 
 PRIMARY = "primary"
 EXPOSURES = "exposures"
+_TARGET = "Target metric"  # the name of one that does not say what it counts
 # Without their counts an experiment has neither results nor health.
 NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
+_ADJUSTABLE = frozenset({"mean", "ratio"})
+_OWN_SUMS_OF_MEAN, _OWN_SUMS_OF_RATIO = 3, 6  # of ``moments``
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,14 @@ class ExperimentMetric:
     def uuid(self) -> str | None:
         return None if self.typed is None else str(self.typed["uuid"])
 
+    def has_uuid(self, reference: str) -> bool:
+        """Whether a reference is the metric's uuid, in either case."""
+        return self.uuid is not None and reference.lower() == self.uuid.lower()
+
+    def is_named(self, reference: str) -> bool:
+        """Whether a reference is the metric's id or uuid."""
+        return reference == self.id or self.has_uuid(reference)
+
 
 @dataclass(frozen=True)
 class CountedMetric:
@@ -70,27 +85,54 @@ class CountedMetric:
 
     Attributes
     ----------
-    kind : {"funnel", "mean", "ratio"}
-    counts : number[m, k, b]
+    kind : {"funnel", "mean", "ratio", "quantile"}
+    counts : counts
         See ``variants_of``.
-    caps : sequence of float64[4]
-        Of each value that has outliers; see ``ValueCounts``.
     """
 
     metric: ExperimentMetric
     kind: MetricType | None
-    counts: NDArray[np.generic] | None
+    counts: DailyCounts | None
     problem: str = ""
     digest: str = ""  # of the query that was counted
-    caps: Sequence[NDArray[np.float64]] = ()
-    has_steps: bool = False  # the rows of the counts are the steps of a funnel
+    wording: MetricWording | None = None  # None where it cannot be compared
+    has_covariate: bool = False
+
+    @property
+    def caps(self) -> Sequence[NDArray[np.float64]]:
+        """Of each value that has outliers; see ``ValueCounts``."""
+        return list(self.counts.capped) if isinstance(self.counts, ValueCounts) else ()
+
+    @property
+    def persons(self) -> list[int]:
+        """The persons of each variant who are counted; none without counts."""
+        return [] if self.counts is None else self.counts.cumulative[0, :, -1].astype(int).tolist()
+
+    @property
+    def steps(self) -> list[list[int]] | None:
+        """The persons of each variant at each step, of a funnel or retention."""
+        return self.counts.cumulative[:, :, -1].T.tolist() if isinstance(self.counts, FunnelProgress) else None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no person has done anything that the metric counts."""
+        match self.counts:
+            case FunnelProgress() as progress:
+                return not progress.cumulative[1:, :, -1].any()
+            case QuantileCounts() as quantiles:
+                return not quantiles.cumulative[1, :, -1].any()
+            case None:
+                return True
+            case sums:
+                own = slice(1, _OWN_SUMS_OF_RATIO if self.kind == "ratio" else _OWN_SUMS_OF_MEAN)  # without a covariate
+                return not any(any(row[own]) for row in sums.moments(-1))
 
     def variants(self, keys: Sequence[str], day: int) -> list[MetricVariant] | None:
         """Return the counts of each variant at the end of a day, if there are any that can be analyzed."""
-        if self.counts is None or self.kind is None:
+        if self.counts is None or self.kind is None or (isinstance(self.counts, ValueCounts) and self.counts.flat[day]):
             return None
         try:
-            return variants_of(self.counts[:, :, day], self.kind, keys)
+            return variants_of(self.counts, self.kind, keys, day)
         except (OverflowError, ValueError):  # of amounts so large that their squares are not finite
             return None
 
@@ -157,6 +199,13 @@ class ScorecardCounter:
             raise exposed
         return planned.counted(exposures.answer(exposed), found)
 
+    def adjusted_metrics(self, experiment: Experiment) -> frozenset[str]:
+        """Return the ids of the metrics that may be adjusted by what persons did before their exposure."""
+        if self._queries.typed_rules(experiment).lookback_days is None:
+            return frozenset()
+        metrics = metrics_of(experiment)
+        return frozenset(one.id for one in metrics if one.typed and one.typed.get("metric_type") in _ADJUSTABLE)
+
     async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
 
@@ -213,36 +262,35 @@ class PlannedMetric:
     kind: MetricType | None = None
     fact_query: FactQuery[Any] | None = None
     problem: str = ""
+    has_covariate: bool = False
+    wording: MetricWording | None = None
 
     def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
         """Return the metric with the counts of its query, or with why there are none."""
+        return replace(self._counted(answer), wording=self.wording)
+
+    def _counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
             return CountedMetric(self.metric, None, None, self.problem)
-        if isinstance(answer, ValueCounts) and (problem := _unusable_cap(answer)):
-            return CountedMetric(self.metric, None, None, problem)
-        if isinstance(answer, SampleCounts) and not answer.is_finite:
+        if isinstance(answer, ValueCounts) and answer.flat[-1]:
+            return CountedMetric(self.metric, None, None, _FLAT)
+        if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
             self.metric,
             self.kind,
-            answer.cumulative,
+            answer,
             digest=self.fact_query.digest if self.fact_query else "",
-            caps=list(answer.capped) if isinstance(answer, ValueCounts) else (),
-            has_steps=isinstance(answer, FunnelProgress),
+            has_covariate=self.has_covariate,
         )
 
 
-def _unusable_cap(counts: ValueCounts) -> str:
-    """Say why values are all the same when they are capped; empty where they are not."""
-    has_cap = np.isfinite(counts.capped[:, 1])
-    if not (has_cap & (counts.capped[:, 1] == 0) & (counts.capped[:, 3] > 0)).any():
-        return ""
-    return (
-        "Most persons have 0, so that the upper percentile is 0 and every value would be cut to it. Set "
-        "`ignore_zeros`, or choose a higher percentile."
-    )
+_FLAT = (
+    "Most persons have 0 or another same value, so that every value would be cut to it. Set `ignore_zeros`, or choose "
+    "percentiles further apart."
+)
 
 
 @dataclass(frozen=True)
@@ -261,6 +309,10 @@ class _MetricPlanner:
     def ticks(self) -> Ticks:
         return self.exposures.ticks
 
+    @property
+    def describer(self) -> MetricDescriber:
+        return MetricDescriber(self.queries, self.experiment, self.scope, self.exposures.query.unit)
+
     async def plan(self, metric: ExperimentMetric) -> PlannedMetric:
         """Return the query of a metric, or why it has none."""
         try:
@@ -277,17 +329,23 @@ class _MetricPlanner:
 
     async def _typed(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.typed(metric.typed, self.experiment)
-        cuped = read_cuped(self.experiment.stats_config)
-        rules = TypedRules(self.experiment.only_count_matured_users, cuped)
+        rules = self.queries.typed_rules(self.experiment)
         typed = typed_fact_query(query, self.exposures.query, self.scope, self.ticks, rules)
-        return PlannedMetric(metric, typed.kind, typed.fact_query)
+        return PlannedMetric(
+            metric,
+            typed.kind,
+            typed.fact_query,
+            has_covariate=typed.has_covariate,
+            wording=self.describer.typed(query),
+        )
 
     async def _funnel(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.funnel(metric.filters)
         if not query.steps:
             return PlannedMetric(metric, problem="The funnel has no steps.")
         progress = progress_fact_query(query, self.scope, self.ticks)
-        return PlannedMetric(metric, "funnel", attributed(progress, self.exposures.query, self.scope))
+        fact_query = attributed(progress, self.exposures.query, self.scope)
+        return PlannedMetric(metric, "funnel", fact_query, wording=self.describer.funnel(query, metric.filters))
 
     async def _trend(self, metric: ExperimentMetric) -> PlannedMetric:
         query = await self.queries.trend(metric.filters)
@@ -299,33 +357,30 @@ class _MetricPlanner:
             problem = f"{units} cannot be compared by {query.math}: use total, dau, sum or avg."
             return PlannedMetric(metric, problem=problem)
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
-        return PlannedMetric(metric, metric_type_of(math), fact_query)
-
-
-def adjusted_metrics(experiment: Experiment) -> frozenset[str]:
-    """Return the ids of the metrics that are adjusted by what persons did before their exposure."""
-    if read_cuped(experiment.stats_config) is None:
-        return frozenset()
-    return frozenset(one.id for one in metrics_of(experiment) if one.typed and one.typed.get("metric_type") == "mean")
+        wording = self.describer.trend(query, math, metric.filters)
+        return PlannedMetric(metric, metric_type_of(math), fact_query, wording=wording)
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """Return the metrics of an experiment, the target metric first.
 
-    That is what its ``filters`` say; without them, the first typed metric.
+    That is what its ``filters`` say; without them, a typed metric: see ``_choose_target``.
     """
-    saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
-    typed = [
-        *typed_metrics(experiment.metrics),
-        *typed_metrics(experiment.metrics_secondary),
-        *typed_metrics(saved),
-    ]
+    own, others = typed_metrics(experiment.metrics), typed_metrics(experiment.metrics_secondary)
+    saved = typed_metrics([{**metric.query, "name": metric.name} for metric in experiment.saved_metrics])
+    typed = [*own, *others, *saved]
     goal = read_goal(experiment.decision_criteria or {})
     if experiment.filters or not typed:
-        target = ExperimentMetric(PRIMARY, experiment.name, MetricRole("primary", goal), experiment.filters or {})
+        of_target = experiment.filters or {}
+        target = ExperimentMetric(PRIMARY, name_filters(of_target) or _TARGET, MetricRole("primary", goal), of_target)
     else:
-        first = typed.pop(0)
-        target = replace(first, id=PRIMARY, role=replace(first.role, role="primary"))
+        links = experiment.saved_metrics_ids or ()
+        leading = {link["id"] for link in links if link.get("metadata", {}).get("type") == "primary"}
+        shared = [one for metric, one in zip(experiment.saved_metrics, saved, strict=True) if metric.id in leading]
+        chosen = _choose_target([*own, *shared, *others, *saved])
+        typed.remove(chosen)
+        stated = chosen.role.goal if chosen.typed and chosen.typed.get("goal") else goal
+        target = replace(chosen, id=PRIMARY, role=replace(chosen.role, role="primary", goal=stated))
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     secondary = []
     for index, metric in enumerate(listed):
@@ -340,6 +395,25 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             )
         )
     return [target, *secondary, *typed]
+
+
+def _choose_target(typed: Sequence[ExperimentMetric]) -> ExperimentMetric:
+    """Return the first metric that is not a guardrail: a guardrail only has to do no harm, and does not decide."""
+    return next((one for one in typed if one.role.role != "guardrail"), typed[0])
+
+
+def require_metric(experiment: Experiment, reference: str) -> ExperimentMetric:
+    """Return the metric of an experiment that a request names by its id or uuid.
+
+    Raises
+    ------
+    ValidationFailed
+        When there is no such metric.
+    """
+    for metric in metrics_of(experiment):
+        if metric.is_named(reference):
+            return metric
+    raise ValidationFailed(f"There is no metric {reference[:100]!r}", attr="metric")
 
 
 def typed_metrics(bodies: Sequence[Mapping[str, JsonValue]] | None) -> list[ExperimentMetric]:

@@ -7,8 +7,9 @@ every day.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.scorecard.decision_criteria import Criteria
-from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State
+from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State, title_of
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.standings import DecidedMetric, Standing, compare_variants
 from app.experiments.scorecard.states import Situation
@@ -34,6 +35,11 @@ class Decision:
     reasons: Sequence[Reason]
     progress: Progress
 
+    @property
+    def title(self) -> str:
+        """The recommendation as a heading."""
+        return title_of(self.recommendation, self.state, self.variant)
+
 
 @dataclass(frozen=True)
 class _Finding:
@@ -44,6 +50,7 @@ class _Finding:
     best: str | None = None
 
 
+_DAYS_OF_TWO_YEARS = 730
 _NOTHING = _Finding("no_data", [])
 
 
@@ -151,27 +158,30 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
     if winners:
         return _Finding("superior_with_harmed_guardrail", _reasons(winners[:1]), winners[0].key)
     if progress.precision < 1:
-        detail = f"The data are not precise enough yet to show a change of {criteria.target_effect:.1%}."
+        detail = (
+            f"The data are not precise enough yet to show a change of {format_chosen_share(criteria.target_effect)}."
+        )
         evidence: Evidence = "inferior" if any(one.is_bad for one in standings) else "inconclusive"
         return _Finding(evidence, [*_reasons(standings), Reason("not_precise_enough", primary.id, detail)])
     safe = [one for one in standings if not one.is_bad and not one.open and one.is_not_inferior]
     if criteria.preset == "do_no_harm" and safe:
         chosen = max(safe, key=lambda one: one.gain)
         detail = (
-            f"{chosen.key} does no harm: it is not worse than the baseline by more than {primary.role.margin:.1%} in "
-            f"{primary.name}, nor by more than is allowed in any guardrail."
+            f"{chosen.key} does no harm: it is not worse than the baseline by more than "
+            f"{format_chosen_share(primary.role.margin)} in {primary.name}, nor by more than is allowed in any "
+            "guardrail."
         )
         return _Finding("equivalent", [Reason("no_harm", primary.id, detail)], chosen.key)
     detail = (
-        f"The data are precise enough to show a change of {criteria.target_effect:.1%} in {primary.name}, "
-        "but there is no clear effect: whether to ship depends on cost and preference."
+        f"The data are precise enough to show a change of {format_chosen_share(criteria.target_effect)} in "
+        f"{primary.name}, but there is no clear effect: whether to ship depends on cost and preference."
     )
     return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
 
 
 def _mismatch(sample_ratio: SampleRatio) -> Reason:
     detail = (
-        f"The persons exposed to each variant do not match the planned split (p = {sample_ratio.p_value:.2g}): "
+        f"The persons exposed to each variant do not match the planned split ({format_p_value(sample_ratio.p_value)}): "
         "some variants lose or gain persons, and no figure can be trusted until the cause is found."
     )
     return Reason("sample_ratio_mismatch", None, detail)
@@ -194,11 +204,12 @@ def _reasons(standings: Sequence[Standing]) -> list[Reason]:
         for guardrail in one.harmed:
             detail = (
                 f"{one.key} is worse than the baseline in {guardrail.name} by more than the "
-                f"{guardrail.role.margin:.1%} allowed."
+                f"{format_chosen_share(guardrail.role.margin)} allowed."
             )
             reasons.append(Reason("guardrail_harmed", guardrail.id, detail))
         for guardrail in one.open:
-            detail = f"Whether {one.key} harms {guardrail.name} by more than {guardrail.role.margin:.1%} is open."
+            margin = format_chosen_share(guardrail.role.margin)
+            detail = f"Whether {one.key} harms {guardrail.name} by more than {margin} is open."
             unknown = f" {guardrail.detail}" if guardrail.analysis is None else ""
             reasons.append(Reason("guardrail_open", guardrail.id, f"{detail}{unknown}"))
     return reasons
@@ -208,4 +219,8 @@ def _write_left(progress: Progress) -> str:
     if progress.takes_too_long:
         return ": more than ten years at this pace"
     left = progress.days_left
-    return "" if not left else f", for about {left} more day{'s' if left > 1 else ''} at this pace"
+    if not left:
+        return ""
+    if left > _DAYS_OF_TWO_YEARS:
+        return f", for about {left / 365:.0f} more years at this pace"
+    return f", for about {left} more day{'s' if left > 1 else ''} at this pace"

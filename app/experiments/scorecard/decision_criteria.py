@@ -13,7 +13,6 @@ Role: TypeAlias = Literal["primary", "secondary", "guardrail"]
 DEFAULT_EFFECT = 0.1
 DEFAULT_RUNTIME = 7
 DEFAULT_MARGIN = 0.05
-DEFAULT_LOOKBACK = 14
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,3 @@ def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:
 
 def read_goal(settings: Mapping[str, JsonValue]) -> Goal:
     return "decrease" if settings.get("goal") == "decrease" else "increase"
-
-
-def read_cuped(stats_config: Mapping[str, JsonValue] | None) -> int | None:
-    """Return the days before the exposure that means are adjusted by; None where they are not."""
-    cuped = (stats_config or {}).get("cuped")
-    if not isinstance(cuped, dict) or not cuped.get("enabled", True):
-        return None
-    days = cuped.get("lookback_days", DEFAULT_LOOKBACK)
-    return days if isinstance(days, int) else DEFAULT_LOOKBACK

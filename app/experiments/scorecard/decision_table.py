@@ -102,6 +102,20 @@ TITLES: Final[Mapping[Recommendation, str]] = {
     "decided": "Decided",
 }
 
+
+def title_of(recommendation: Recommendation, state: State, variant: str | None) -> str:
+    """Return a recommendation as a heading; with the variant to serve where that is what it is about."""
+    if state == "draft":
+        return "Not launched yet"
+    if variant is None or recommendation not in {"ship", "rollback", "decided"}:
+        return TITLES[recommendation]
+    return (
+        f"{TITLES[recommendation]} to {variant}"
+        if recommendation == "rollback"
+        else f"{TITLES[recommendation]}: {variant}"
+    )
+
+
 _SHIP = Answer("ship", "best", "Ship {variant}.")
 _ROLLBACK = Answer("rollback", "baseline", "Go back to {variant}.")
 _KEEP = Answer("keep_running", None, "Keep it running{left}.")

@@ -9,17 +9,16 @@ from app.accounts.auth.dependencies import ProjectDep
 from app.common import limits
 from app.db.database import Database
 from app.db.models import Project
+from app.experiments.counting.dependencies import build_counter, build_scorecard_counter
 from app.experiments.exposures.dependencies import build_planner
 from app.experiments.scorecard.breakdown_request import DEFAULT_VALUES, AskedBreakdown, read_breakdown
 from app.experiments.scorecard.breakdowns import BreakdownService
-from app.experiments.scorecard.counting import ScorecardCounter
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.breakdown import BREAKDOWN_TYPES, BROKEN_DOWN_BY
-from app.metrics.queries.service import MetricQueryBuilder
 
 
 def _named(choices: Sequence[str]) -> str:
@@ -32,23 +31,24 @@ async def get_scorecards(request: Request, project: ProjectDep, _time: LimitedTi
 
 
 def build_scorecards(database: Database, materializer: Materializer, project: Project) -> ScorecardService:
-    counter = build_scorecard_counter(database, materializer, project)
-    return ScorecardService(counter, SharedCounts(materializer.shared, project))
-
-
-def build_scorecard_counter(database: Database, materializer: Materializer, project: Project) -> ScorecardCounter:
-    facts, queries = FactService(database, materializer, project.id), MetricQueryBuilder(database, project)
-    return ScorecardCounter(facts, queries, build_planner(database, project))
+    return ScorecardService(
+        build_scorecard_counter(database, materializer, project),
+        build_counter(database, materializer, project).count_with_results,
+        SharedCounts(database, materializer, project),
+    )
 
 
 async def get_breakdowns(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> BreakdownService:
-    database, materializer = get_database(request), request.app.state.materializer
+    return build_breakdowns(get_database(request), request.app.state.materializer, project)
+
+
+def build_breakdowns(database: Database, materializer: Materializer, project: Project) -> BreakdownService:
     return BreakdownService(
         database,
         FactService(database, materializer, project.id),
         build_planner(database, project),
         build_scorecard_counter(database, materializer, project),
-        SharedCounts(materializer.shared, project),
+        SharedCounts(database, materializer, project),
         project.id,
     )
 

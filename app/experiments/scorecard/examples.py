@@ -19,12 +19,14 @@ METRIC_ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
     "metric_id": "primary",
     "uuid": None,
     "metric_type": None,
-    "name": "Checkout button",
+    "name": "Conversion to purchase",
     "role": "primary",
     "goal": "increase",
     "status": "ok",
     "detail": "",
-    "measure": "",
+    "measure": "share of persons with `$pageview` who went on to `purchase` within 14 days",
+    "mean_name": "conversion rate",
+    "sum_name": "converted",
     "exposed": None,
     "step_counts": {"control": [1000, 100], "test": [1000, 150]},
     "step_names": None,
@@ -64,13 +66,15 @@ DECISION_EXAMPLE: Final[dict[str, JsonValue]] = {
     "evidence": "superior",
     "recommendation": "ship",
     "variant_key": "test",
-    "summary": f"{ANALYSIS_EXAMPLE['conclusion']} Ship test.",
+    "title": "Ship it: test",
+    "summary": "test leads in conversion rate, being the best with a probability of 99.96%: 15.0% against 10.0% of "
+    "control (+50.0%). The difference is significant (p = 0.026). Ship test.",
     "rule": {
         "basis": "anytime_valid",
         "confidence_level": 0.95,
         "multiple_testing": "none",
         "detail": "Decided by anytime-valid p-values and intervals, which hold however often they are looked at, at "
-        "95 %.",
+        "95%.",
     },
     "reasons": [
         {

@@ -1,23 +1,33 @@
 """What is shown of a counted metric beside its analysis: what it measures, what was analyzed, caps and steps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.analysis.quantities import COVARIATE_OF_RATIO
 from app.common.errors import ValidationFailed
 from app.experiments.scorecard.counting import CountedMetric
 from app.experiments.scorecard.schemas import CappedRead
 from app.metrics.queries.typed.reading import parse_metric
 from app.metrics.queries.typed.schemas import RatioMetric
-from app.metrics.queries.typed.wording import describe_measure, name_steps
-from app.statistics.variants import Covariate, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.metrics.queries.typed.wording import name_steps
+from app.statistics.variants import (
+    Covariate,
+    FunnelVariant,
+    MeanVariant,
+    MetricVariant,
+    QuantileVariant,
+    RatioCovariate,
+    RatioVariant,
+)
 
-Counts: TypeAlias = dict[str, str | int | float]
+Counts: TypeAlias = dict[str, str | int | float | None]
 
 
-def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) -> dict[str, Any]:
+def details_of(counted: CountedMetric, exposed: Mapping[str, int]) -> dict[str, Any]:
     """Return the fields of ``MetricAnalysisRead`` about what was counted.
 
     Parameters
@@ -27,9 +37,10 @@ def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) ->
     """
     keys = list(exposed)
     found: dict[str, Any] = {"counts": _write_counts(counted, keys)}
-    if counted.has_steps and counted.counts is not None:
-        steps = counted.counts[:, :, -1].T.tolist()
-        found["step_counts"] = dict(zip(keys, steps, strict=True))
+    if counted.wording is not None:
+        found |= asdict(counted.wording)
+    if counted.steps is not None:
+        found["step_counts"] = dict(zip(keys, counted.steps, strict=True))
     if counted.metric.typed is None:
         return found
     try:
@@ -45,7 +56,6 @@ def details_of(counted: CountedMetric, exposed: Mapping[str, int], unit: str) ->
         **found,
         "uuid": metric.uuid,
         "metric_type": metric.metric_type,
-        "measure": describe_measure(metric, unit),
         "exposed": dict(exposed),
         "step_names": name_steps(metric),
     }
@@ -89,11 +99,26 @@ def _write_variant(variant: MetricVariant) -> Counts:
                 "denominator_sum": float(variant.denominator_sum),
                 "denominator_sum_squares": float(variant.denominator_sum_squares),
                 "numerator_denominator_sum_product": float(variant.numerator_denominator_sum_product),
+                **_write_covariate(variant.covariate),
+            }
+        case QuantileVariant():
+            return {
+                "key": variant.key,
+                "number_of_samples": variant.number_of_samples,
+                "number_of_values": variant.number_of_values,
+                "value": variant.value,
+                "lower": variant.lower,
+                "upper": variant.upper,
             }
         case MeanVariant():
             return _write_sums(variant)
         case _:
             raise TypeError(f"experiments have no metric of {variant!r}")
+
+
+def _write_covariate(covariate: RatioCovariate | None) -> Counts:
+    sums = () if covariate is None else map(float, vars(covariate).values())
+    return dict(zip(COVARIATE_OF_RATIO, sums, strict=False))
 
 
 def _write_sums(variant: MeanVariant | RatioVariant) -> Counts:

@@ -1,22 +1,31 @@
 """Turns the metrics of an experiment into fact queries, and their counts by day into variants."""
 
+import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
 
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
-from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math, moments
+from app.metrics.aggregation.quantiles import QuantileCounts
+from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
+from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.queries.models import ExposureQuery, TrendQuery
 from app.metrics.queries.scope import ExperimentScope
-from app.statistics.variants import Covariate, FunnelVariant, MeanVariant, MetricVariant, RatioVariant
+from app.statistics.variants import (
+    Covariate,
+    FunnelVariant,
+    MeanVariant,
+    MetricVariant,
+    QuantileVariant,
+    RatioCovariate,
+    RatioVariant,
+)
 
-MetricType: TypeAlias = Literal["funnel", "mean", "ratio"]
-DailyCounts: TypeAlias = FunnelProgress | SampleCounts
+MetricType: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
+DailyCounts: TypeAlias = FunnelProgress | SampleCounts | ValueCounts | QuantileCounts
 
 # Mathematics under another name: the average number of events of persons is the mean of their totals.
 _SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
@@ -60,27 +69,49 @@ def sample_fact_query(
     )
 
 
-def variants_of(counts: NDArray[np.generic], kind: MetricType, keys: Sequence[str]) -> list[MetricVariant]:
-    """Return counts as variants for the statistics.
+def variants_of(counts: DailyCounts, kind: MetricType, keys: Sequence[str], bucket: int = -1) -> list[MetricVariant]:
+    """Return the counts at the end of a bucket as variants for the statistics.
 
-    Parameters
-    ----------
-    counts : number[m, k]
-        What ``DailyCounts.cumulative`` holds of one bucket. Of conversions the first row counts persons who entered and
-        the last one persons who converted; of 0s and 1s the sum of squares is the sum.
+    Of conversions the first row of a funnel counts persons who entered and the last one persons who converted; of 0s
+    and 1s the sum of squares is the sum.
 
     Raises
     ------
     OverflowError, ValueError
         When sums are not finite.
     """
-    rows = list(zip(keys, counts.T.tolist(), strict=True))
+    if isinstance(counts, QuantileCounts):
+        return [_quantile(key, row, counts.confidence) for key, row in _rows(counts, keys, bucket)]
+    if isinstance(counts, FunnelProgress):
+        return [FunnelVariant(key, sums[-1], sums[0] - sums[-1]) for key, sums in _rows(counts, keys, bucket)]
+    exact = list(zip(keys, counts.moments(bucket), strict=True))
     if kind == "funnel":
-        return [FunnelVariant(key, int(sums[-1]), int(sums[0] - sums[-1])) for key, sums in rows]
-    exact = [(key, moments(sums)) for key, sums in rows]
-    if kind == "ratio":
-        return [RatioVariant(key, int(n), *sums) for key, (n, *sums) in exact]
-    return [
-        MeanVariant(key, int(n), total, squares, Covariate(*covariate) if covariate else None)
-        for key, (n, total, squares, *covariate) in exact
-    ]
+        return [FunnelVariant(key, int(squares), int(n - squares)) for key, (n, _, squares) in exact]
+    return [(_ratio if kind == "ratio" else _mean)(key, sums) for key, sums in exact]
+
+
+def _rows(counts: FunnelProgress | QuantileCounts, keys: Sequence[str], bucket: int) -> list[tuple[str, list[Any]]]:
+    return list(zip(keys, counts.cumulative[:, :, bucket].T.tolist(), strict=True))
+
+
+def _mean(key: str, sums: Sequence[Fraction]) -> MeanVariant:
+    n, total, squares, *covariate = sums
+    return MeanVariant(key, int(n), total, squares, Covariate(*covariate) if covariate else None)
+
+
+def _ratio(key: str, sums: Sequence[Fraction]) -> RatioVariant:
+    """Return a ratio of which the covariate's numerator and denominator come after its own."""
+    n, total, squares, denominator, denominator_squares, *rest = sums
+    covariate = None
+    if len(rest) > 1:
+        x, x_squares, e, e_squares, product, yx, ye, dx, de, xe = rest
+        covariate = RatioCovariate(x, x_squares, e, e_squares, xe, yx, ye, dx, de)
+    else:
+        [product] = rest
+    return RatioVariant(key, int(n), total, squares, denominator, denominator_squares, product, covariate)
+
+
+def _quantile(key: str, row: Sequence[float], confidence: float) -> QuantileVariant:
+    persons, _, count, *values = row
+    value, lower, upper = (None if math.isnan(one) else one for one in values)
+    return QuantileVariant(key, int(persons), int(count), value, lower, upper, confidence)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.experiments.scorecard.decision_criteria import Criteria
-from app.experiments.scorecard.standings import DecidedMetric, decisive_interval, relative_to, with_data
+from app.experiments.scorecard.standings import DecidedMetric, decisive_interval, has_too_few, relative_to, with_data
 from app.statistics.results import Analysis
 
 # A longer time left is not estimated: traffic and product change meanwhile.
@@ -19,7 +19,8 @@ class Progress:
     Attributes
     ----------
     precision : float
-        From 0 to 1: the square of the target effect over half the width of the current relative interval.
+        From 0 to 1: the square of the target effect over half the width of the current relative interval; 0 while
+        there are too few data for one that holds.
     exposed : float
         Persons who were analyzed.
     runtime : float
@@ -44,7 +45,7 @@ def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime:
         return Progress(0.0, 0.0, runtime)
     analysis = primary.analysis
     exposed = sum(variant.sample.number_of_samples for variant in analysis.variants)
-    precision = _precision(analysis, criteria)
+    precision = None if any(map(has_too_few, with_data(analysis))) else _precision(analysis, criteria)
     if precision is None:
         return Progress(0.0, exposed, runtime)
     if precision <= 0 or runtime <= 0:

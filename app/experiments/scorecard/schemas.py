@@ -4,13 +4,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 
+from app.accounts.projects.schemas import CupedConfig
 from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
 from app.common import limits
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
 from app.experiments.scorecard.decision_criteria import (
     DEFAULT_EFFECT,
-    DEFAULT_LOOKBACK,
     DEFAULT_RUNTIME,
     Goal,
     Preset,
@@ -19,7 +19,7 @@ from app.experiments.scorecard.decision_criteria import (
 from app.experiments.scorecard.decision_table import Evidence, Recommendation, State
 from app.experiments.scorecard.examples import DECISION_EXAMPLE, SCORECARD_EXAMPLE, TIMESERIES_EXAMPLE
 from app.experiments.scorecard.steps import StepInterval
-from app.http.fields import Boolean, Text
+from app.http.fields import Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
@@ -28,15 +28,6 @@ MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]
 
 _STATUS = "`ok`; `insufficient_data`: nothing to compare yet; `unavailable`: no analysis is possible, see `detail`."
-
-
-class CupedConfig(StrictBody):
-    """Adjustment of means by what the same persons did before their exposure (CUPED)."""
-
-    enabled: Boolean = True
-    lookback_days: Annotated[int, Field(ge=1, le=30, strict=True)] = Field(
-        default=DEFAULT_LOOKBACK, description="The days before the exposure of which the covariate is the same metric."
-    )
 
 
 class ExperimentStatsConfig(StatsConfig):
@@ -48,7 +39,9 @@ class ExperimentStatsConfig(StatsConfig):
         examples=[["large"]],
     )
     cuped: CupedConfig | None = Field(
-        default=None, description="Adjust typed metrics that are means by a covariate; null: do not."
+        default=None,
+        description="Adjust typed means and ratios by a covariate; null: do not. Unless it is given, `default_cuped` "
+        "of the project decides.",
     )
 
 
@@ -68,7 +61,10 @@ class DecisionCriteria(StrictBody):
     minimum_runtime_days: Annotated[float, Field(ge=0, le=3650)] = Field(
         default=DEFAULT_RUNTIME, description="Nothing is shipped before the experiment has run for this number of days."
     )
-    goal: Goal = Field(default="increase", description="Whether more of the target metric is better, or less.")
+    goal: Goal = Field(
+        default="increase",
+        description="Whether more of the target metric is better, or less; a typed metric may state its own `goal`.",
+    )
 
 
 class CappedRead(ResponseBody):
@@ -83,11 +79,11 @@ class CappedRead(ResponseBody):
 class MetricAnalysisRead(ResponseBody):
     metric_id: str = Field(
         description="`primary`; `secondary-` and the metric's index in `secondary_metrics`, from 0; or the uuid of a "
-        "typed metric. Without `filters`, the first typed metric is `primary`.",
+        "typed metric. Without `filters`, the first typed metric that is not a guardrail is `primary`.",
         examples=["primary"],
     )
     uuid: str | None = Field(default=None, description="The id of a typed metric; null for others.", examples=[None])
-    metric_type: Literal["mean", "funnel", "ratio", "retention"] | None = Field(
+    metric_type: Literal["mean", "funnel", "ratio", "retention", "quantile"] | None = Field(
         default=None, description="The type of a typed metric; null for others.", examples=[None]
     )
     name: str = Field(examples=["Purchases"])
@@ -99,8 +95,13 @@ class MetricAnalysisRead(ResponseBody):
         examples=[""],
     )
     measure: str = Field(
-        default="", description="What the mean of a typed metric is, in words; else empty.", examples=[""]
+        default="",
+        description="What the mean of a variant is, in words; names stand in backticks. Empty where the metric cannot "
+        "be compared.",
+        examples=["share of persons with `visit` who went on to `purchase` within 14 days"],
     )
+    mean_name: str = Field(default="", description="The same in a few words.", examples=["conversion rate"])
+    sum_name: str = Field(default="", description="What `sum` of a variant is.", examples=["converted"])
     exposed: dict[str, int] | None = Field(
         default=None,
         description="Of a typed metric: the persons who were exposed to each variant. `number_of_samples` are those of "
@@ -121,7 +122,7 @@ class MetricAnalysisRead(ResponseBody):
     capped: CappedRead | None = Field(default=None, description="Of a mean with outliers.", examples=[None])
     numerator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
     denominator_capped: CappedRead | None = Field(default=None, description="Of a ratio.", examples=[None])
-    counts: list[dict[str, str | int | float]] | None = Field(
+    counts: list[dict[str, str | int | float | None]] | None = Field(
         default=None,
         description="What was analyzed: the `variants` of `POST analyze/`, which answers the same analysis for them.",
         examples=[
@@ -230,7 +231,11 @@ class DecisionRead(ResponseBody):
         description="Always the variant to serve to everyone; null while the split itself is to be served.",
         examples=["test"],
     )
-    summary: str = Field(description="The result, its certainty and the recommendation in words.")
+    title: str = Field(description="The recommendation as a heading.", examples=["Ship it: test"])
+    summary: str = Field(
+        description="The result, its certainty and the recommendation in words; where the verdict of 2022 in `results` "
+        "differs, also why."
+    )
     rule: DecisionRuleRead
     reasons: list[ReasonRead]
     progress: ProgressRead

@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from app.analysis.conclusion import conclude
 from app.analysis.schemas import AnalysisRead
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
@@ -14,23 +14,22 @@ from app.db.models import Experiment, utc_now
 from app.experiments.compared_variants import compared_variants
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
+from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
 from app.experiments.scorecard.counting import (
     PRIMARY,
     CountedMetric,
     Scorecard,
     ScorecardCounter,
-    adjusted_metrics,
-    metrics_of,
+    require_metric,
 )
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
+from app.experiments.scorecard.decision_texts import cautious_config, summarize, write_rule
 from app.experiments.scorecard.metric_details import details_of
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.schemas import (
-    Basis,
     DecisionCriteria,
     DecisionRead,
-    DecisionRuleRead,
     ExperimentStatsConfig,
     MetricAnalysisRead,
     MetricStatus,
@@ -46,6 +45,11 @@ from app.experiments.sharing import SharedCounts
 from app.flags.filters import variant_keys
 from app.metrics.queries.scope import ExperimentScope
 from app.statistics.results import Analysis, AnalysisConfig
+
+# Counts the scorecard of an experiment, and the verdict of 2022 on its target metric: None without one.
+CountWithResults: TypeAlias = Callable[
+    [Experiment], Awaitable[tuple[Scorecard, FunnelResultsRead | TrendResultsRead | None]]
+]
 
 _SECONDS_OF_A_DAY = 86_400
 _OVERVIEW_POINTS = 120
@@ -72,8 +76,9 @@ class BiasedMetric:
 class ScorecardService:
     """Analyzes one project's experiments."""
 
-    def __init__(self, counter: ScorecardCounter, shared: SharedCounts) -> None:
+    def __init__(self, counter: ScorecardCounter, count_with_results: CountWithResults, shared: SharedCounts) -> None:
         self._counter = counter
+        self._count_with_results = count_with_results
         self._shared = shared
 
     async def analysis(self, experiment: Experiment) -> ScorecardRead:
@@ -84,7 +89,7 @@ class ScorecardService:
         ValidationFailed
             When the experiment has not started, or its ``stats_config`` does not fit the flag's variants.
         """
-        return await self._shared.result("analysis", experiment, lambda: self._analysis(experiment))
+        return await self._shared.kept_result("analysis", experiment, lambda: self._analysis(experiment))
 
     async def _analysis(self, experiment: Experiment) -> ScorecardRead:
         return await analyze_experiment(experiment, await self._counter.count(experiment))
@@ -99,11 +104,8 @@ class ScorecardService:
         ValidationFailed
             As ``analysis``, and when there is no such metric, or the interval has too many steps.
         """
-        known = metrics_of(experiment)
-        metric_id = next((metric.id for metric in known if metric_id in {metric.id, metric.uuid}), metric_id)
-        if metric_id not in {metric.id for metric in known}:
-            raise ValidationFailed(f"There is no metric {metric_id[:100]!r}", attr="metric")
-        return await self._shared.result(
+        metric_id = require_metric(experiment, metric_id).id
+        return await self._shared.kept_result(
             f"timeseries {metric_id} {interval}",
             experiment,
             lambda: self._timeseries(experiment, metric_id, interval),
@@ -129,11 +131,11 @@ class ScorecardService:
         ahead = decide_ahead(experiment)
         if ahead is not None:
             return ahead
-        return await self._shared.result("decision", experiment, lambda: self._decision(experiment))
+        return await self._shared.kept_result("decision", experiment, lambda: self._decision(experiment))
 
     async def _decision(self, experiment: Experiment) -> DecisionRead:
-        scorecard = await self._counter.count(experiment)
-        return await decide_on(experiment, scorecard, await _analyze(scorecard, _config(experiment)))
+        scorecard, results = await self._count_with_results(experiment)
+        return await decide_on(experiment, scorecard, await _analyze(scorecard, _config(experiment)), results)
 
 
 async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> ScorecardRead:
@@ -170,8 +172,7 @@ async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[Biased
     ValidationFailed
         As ``analyze_experiment``.
     """
-    adjusted = adjusted_metrics(experiment)
-    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id in adjusted])
+    tested = replace(scorecard, metrics=[one for one in scorecard.metrics if one.has_covariate])
     found = []
     for counted, analysis in zip(tested.metrics, await _analyze(tested, _config(experiment)), strict=True):
         biased = [one for one in analysis.variants if "pre-exposure-bias" in one.failures] if analysis else []
@@ -181,8 +182,10 @@ async def find_bias(experiment: Experiment, scorecard: Scorecard) -> list[Biased
     return found
 
 
-async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> Overview:
-    """Return the analysis, the target metric by day and the decision, all from one count.
+async def summarize_experiment(
+    experiment: Experiment, scorecard: Scorecard, results: FunnelResultsRead | TrendResultsRead | None
+) -> Overview:
+    """Return the analysis, the target metric by day and the decision, all from one count; see ``decide_on``.
 
     In a long experiment only some of the points of ``timeseries`` are analyzed: a chart cannot show more.
 
@@ -197,14 +200,22 @@ async def summarize_experiment(experiment: Experiment, scorecard: Scorecard) -> 
     return Overview(
         scorecard=await _write_scorecard(scorecard, analyses),
         timeseries=await _write_timeseries(scorecard, config, PRIMARY, steps),
-        decision=await decide_on(experiment, scorecard, analyses),
+        decision=await decide_on(experiment, scorecard, analyses, results),
     )
 
 
-async def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list[Analysis | None]) -> DecisionRead:
-    """Return the recommendation for an experiment that was analyzed."""
+async def decide_on(
+    experiment: Experiment,
+    scorecard: Scorecard,
+    analyses: list[Analysis | None],
+    results: FunnelResultsRead | TrendResultsRead | None,
+) -> DecisionRead:
+    """Return the recommendation for an experiment that was analyzed.
+
+    ``results`` are the verdict of 2022, None without one: where the decision differs from it, its summary says why.
+    """
     config = _config(experiment)
-    cautious = _cautious(config, len(scorecard.exposures.compared) - 1)
+    cautious = cautious_config(config, len(scorecard.exposures.compared) - 1)
     metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
     decision = decide(
         metrics[0],
@@ -213,7 +224,7 @@ async def decide_on(experiment: Experiment, scorecard: Scorecard, analyses: list
         _criteria(experiment),
         situation_of(experiment, scorecard.scope.now),
     )
-    return _write_decision(experiment, decision, metrics[0])
+    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results))
 
 
 def decide_ahead(experiment: Experiment) -> DecisionRead | None:
@@ -221,18 +232,20 @@ def decide_ahead(experiment: Experiment) -> DecisionRead | None:
     situation = situation_of(experiment, utc_now())
     if situation.phase not in {"draft", "scheduled"}:
         return None
-    return _write_decision(experiment, decide(None, [], None, _criteria(experiment), situation), None)
+    decision = decide(None, [], None, _criteria(experiment), situation)
+    return _write_decision(experiment, decision, decision.advice)
 
 
-def _write_decision(experiment: Experiment, decision: Decision, primary: DecidedMetric | None) -> DecisionRead:
+def _write_decision(experiment: Experiment, decision: Decision, summary: str) -> DecisionRead:
     compared = compared_variants(variant_keys(experiment.feature_flag.filters), experiment.stats_config)
     return DecisionRead(
         state=decision.state,
         evidence=decision.evidence,
         recommendation=decision.recommendation,
         variant_key=decision.variant,
-        summary=_summarize(decision, primary),
-        rule=_write_rule(_config(experiment), len(compared) - 1),
+        title=decision.title,
+        summary=summary,
+        rule=write_rule(_config(experiment), len(compared) - 1),
         reasons=[ReasonRead.model_validate(reason) for reason in decision.reasons],
         progress=ProgressRead(
             precision=decision.progress.precision,
@@ -252,17 +265,6 @@ def _decided(
     ]
 
 
-def _cautious(config: AnalysisConfig, test_variants: int) -> AnalysisConfig:
-    """Return the configuration of the intervals that margins are held against.
-
-    A variant that is harmless by chance is the likelier the more there are. Intervals have no step-down correction as
-    p-values have: theirs is Bonferroni's, a level for each that holds for all together.
-    """
-    if test_variants < 2 or config.correction_of(test_variants) == "none":  # several
-        return config
-    return replace(config, confidence_level=1 - config.alpha / test_variants)
-
-
 def _runtime(scope: ExperimentScope) -> float:
     """Return the days since the start, up to the end."""
     return max(0.0, (min(scope.last, scope.now) - scope.start).total_seconds() / _SECONDS_OF_A_DAY)
@@ -273,8 +275,8 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     metrics = []
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
-        lack, unit = _explain_lack(counted, scorecard), scorecard.exposures.query.unit
-        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, unit, lack))
+        lack = _explain_lack(counted, scorecard)
+        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, lack))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
@@ -339,7 +341,7 @@ def _criteria(experiment: Experiment) -> Criteria:
 
 
 def show_metric(
-    counted: CountedMetric, analysis: Analysis | None, exposed: Mapping[str, int], unit: str, lack: str = ""
+    counted: CountedMetric, analysis: Analysis | None, exposed: Mapping[str, int], lack: str = ""
 ) -> MetricAnalysisRead:
     """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
     shown: AnalysisRead | None = None
@@ -354,7 +356,7 @@ def show_metric(
         status=status,
         detail=counted.problem or (lack if status == "insufficient_data" else ""),
         analysis=shown,
-        **details_of(counted, exposed, unit),
+        **details_of(counted, exposed),
     )
 
 
@@ -372,43 +374,6 @@ def _status(analysis: Analysis | None) -> MetricStatus:
         return "unavailable"
     has_data = sum(one.sample.number_of_samples > 0 for one in analysis.variants) > 1
     return "ok" if has_data else "insufficient_data"
-
-
-_WITHOUT_FIGURES = {"blocked", "wait"}
-
-
-def _summarize(decision: Decision, primary: DecidedMetric | None) -> str:
-    """Return the result, its certainty and the recommendation in words."""
-    if primary is None or primary.analysis is None or decision.recommendation in _WITHOUT_FIGURES:
-        reasons = [] if decision.recommendation == "decided" else [reason.detail for reason in decision.reasons]
-        return " ".join([*reasons, decision.advice])
-    figures = conclude(primary.analysis, lowest_leads=primary.role.lowest_leads)
-    if decision.recommendation == "decided":
-        return f"{decision.advice} What the data say: {figures}"
-    return f"{figures} {decision.advice}"
-
-
-_RULES: dict[Basis, str] = {
-    "anytime_valid": "anytime-valid p-values and intervals, which hold however often they are looked at",
-    "p_value": "p-values and confidence intervals, which hold for one look at a time that was fixed before",
-    "posterior": "the posterior distribution, by its tails and credible intervals, for one look",
-}
-
-
-def _write_rule(config: AnalysisConfig, test_variants: int) -> DecisionRuleRead:
-    by_method: Basis = "p_value" if config.method == "frequentist" else "posterior"
-    basis: Basis = "anytime_valid" if config.is_sequential else by_method
-    correction = config.correction_of(test_variants)
-    corrected = "" if correction == "none" else f", corrected for multiple testing ({correction.replace('_', ' ')})"
-    cautious = _cautious(config, test_variants)
-    if cautious is not config:
-        corrected += f"; margins are held against intervals at {cautious.confidence_level * 100:.4g} %"
-    return DecisionRuleRead(
-        basis=basis,
-        confidence_level=config.confidence_level,
-        multiple_testing=correction,
-        detail=f"Decided by {_RULES[basis]}, at {config.confidence_level * 100:.4g} %{corrected}.",
-    )
 
 
 def _fingerprint(counted: CountedMetric, config: AnalysisConfig) -> str:

@@ -26,11 +26,12 @@ _SMALL_CHARACTERS: Final = 2_000  # of filters that compile in a millisecond or 
 class FlagSet:
     """Flags that are evaluated together, with the data that they need together.
 
-    ``inactive`` are the ids of the project's flags that are off, whose value is false where others depend on them.
+    ``inactive`` are the project's flags that are off, their keys by their ids: their value is false where others depend
+    on them.
     """
 
     flags: Sequence[PreparedFlag] = ()
-    inactive: Set[int] = frozenset()
+    inactive: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def personal(self) -> "FlagSet":

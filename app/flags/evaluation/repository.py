@@ -1,7 +1,7 @@
 """The flags, persons and hash keys of evaluation in the database."""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -38,8 +38,8 @@ class ActiveFlagRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find(self, token: str) -> tuple[int, Sequence[StoredFlag], Set[int]] | None:
-        """Return the id of the project that has the token, its active flags, oldest first, and the ids of the others.
+    async def find(self, token: str) -> tuple[int, Sequence[StoredFlag], Mapping[int, str]] | None:
+        """Return the id of the project that has the token, its active flags, oldest first, and the keys of the others.
 
         Deleted flags are not among them.
         """
@@ -67,7 +67,7 @@ class ActiveFlagRepository:
             return None
         stored = [row for row in found if row[2]]  # a project without flags gives one row of nulls
         active = [StoredFlag(*row[1:]) for row in stored if row[3] is not None]
-        return found[0][0], active, {row[1] for row in stored if row[3] is None}
+        return found[0][0], active, {row[1]: row[2] for row in stored if row[3] is None}
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import msgspec
 
 from app.accounts.auth.service import AuthenticationService
 from app.common.errors import AuthenticationFailed
+from app.common.gathered_lookups import GatheredLookups
 from app.common.time_slices import TimeSlices
 from app.db.bulk import chunks
 from app.db.database import Database
@@ -58,6 +59,9 @@ class EvaluationService:
         self._active_flags = active_flags
         self._groups = groups
         self._cohorts = cohorts
+        self._stored = GatheredLookups[int, str, StoredPerson](
+            lambda project_id, ids: self._persons(project_id).persons(ids)
+        )
 
     async def find_project(self, token: str | None, project_id: object = None) -> ProjectFlags:
         """Return the flags of the project that a public token names, or a personal API key with a project id.
@@ -127,7 +131,7 @@ class EvaluationService:
         persons = self._persons(project_id)
         former_id = flags_query.anonymous_id if flags.continuity_keys else None
         identifiers = _stored_identifiers(distinct_id, former_id)
-        found = await persons.persons(identifiers)
+        found = await self._stored.find(project_id, identifiers)
         person = found.get(identifiers[0])
         stored: Mapping[int, Mapping[str, str]] = {}
         if found and flags.continuity_keys:
@@ -148,6 +152,9 @@ class EvaluationService:
             is_stored=owner is not None,
             missing_hash_keys=missing,
         )
+
+    async def _find_stored(self, project_id: int, distinct_ids: Sequence[str]) -> Mapping[str, StoredPerson]:
+        return await self._persons(project_id).persons(distinct_ids)
 
     def _persons(self, project_id: int) -> EvaluatedPersonQueries:
         return EvaluatedPersonQueries(self._database.fetch, self._database.engine.dialect.name, project_id)

@@ -47,6 +47,7 @@ def _condition(entry: JsonDict) -> JsonDict | None:
     """Return a condition inside a cohort: there evaluators of all ages read ``negation``, and few ``not_in``."""
     plain: JsonDict = {name: value for name, value in entry.items() if name != "negation"}
     if entry.get("type") != "cohort":
-        return None if condition_for_evaluators(plain) is None else entry
+        written = condition_for_evaluators(plain)
+        return None if written is None else {**entry, **written}
     is_excluding = (entry.get("operator") in {"is_not", "not_in"}) != bool(entry.get("negation"))
     return {**plain, "operator": "in", "negation": is_excluding}

@@ -11,11 +11,12 @@ from app.flags.filters import JsonDict, dependencies_of, groups_of, is_simple, s
 from app.flags.local_evaluation.cohorts import CohortDefinitions, plain_conditions
 from app.flags.local_evaluation.evaluators import (
     condition_for_evaluators,
+    could_pass_over,
     entries_of,
     holdout_for_evaluators,
     must_ask,
 )
-from app.flags.options import decides_before_conditions
+from app.flags.options import decides_before_conditions, exits_early
 from app.flags.payloads import payloads_of
 
 Dependencies = Mapping[int, tuple[str, Sequence[str]]]
@@ -50,21 +51,24 @@ def definition(
     holdout = holdout_for_evaluators(filters)
     if holdout is not None:
         known["holdout"] = holdout
+    tried = [_group_for_evaluators(groups[index], cohorts, dependencies) for index in order_of_trial(groups)]
+    asks = must_ask(with_groups(filters), is_compared=is_compared) or could_pass_over(
+        tried, exits_early=exits_early(filters), is_compared=is_compared
+    )
     return {
         "id": flag_id,
         "name": name,
         "key": key,
         "filters": {
             **known,
-            "groups": [_group_for_evaluators(groups[index], cohorts, dependencies) for index in order_of_trial(groups)],
+            "groups": [*tried],
             "multivariate": filters.get("multivariate"),
             "payloads": dict(payloads_of(filters)),
             "aggregation_group_type_index": filters.get("aggregation_group_type_index"),
         },
         "deleted": deleted,
         "active": active,
-        "ensure_experience_continuity": ensure_experience_continuity
-        or (active and must_ask(with_groups(filters), is_compared=is_compared)),
+        "ensure_experience_continuity": ensure_experience_continuity or (active and asks),
     }
 
 

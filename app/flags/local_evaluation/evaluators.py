@@ -1,7 +1,7 @@
 """What the evaluators inside SDKs know: where one would differ from the server, it has to ask."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from app.flags.evaluation.conditions import parse_conditions
@@ -9,13 +9,32 @@ from app.flags.filters import JsonDict, groups_of
 from app.flags.holdouts import read_holdout
 from app.flags.options import enrollment_group, exits_early, has_own_unit
 from app.properties.filters import InvalidFilter
-from app.properties.operators import complement_of, is_operator
+from app.properties.operators import COHORT_TYPES, complement_of, is_operator
 
 _USER_AGENT: Final = re.compile(r"(posthog-[a-z]+)/(\d{1,6})\.(\d{1,6})")
 # The versions with which the server is compared in tests/clients. Older ones pass over holdouts, early exits and
 # whether a condition excludes the members of a cohort.
 _COMPARED: Final[Mapping[str, tuple[int, int]]] = {"posthog-python": (7, 91), "posthog-node": (5, 70)}
+# A cohort that is static or not understood is not in the definitions, and a flag may depend on one.
+_MAY_LACK: Final = frozenset({*COHORT_TYPES, "flag"})
 _COMPARES_LISTS: Final = frozenset({"exact", "is_not"})
+# Operators that evaluators know by another name.
+_OTHER_NAMES: Final[Mapping[str, str]] = {"min": "gte", "max": "lte"}
+# fmt: off
+_KNOWN_TO_ALL: Final[frozenset[str]] = frozenset(
+    {
+        "exact", "is_not", "is_set", "icontains", "not_icontains", "regex", "not_regex", "gt", "gte", "lt",
+        "lte", "is_date_before", "is_date_after",
+    }
+)
+_KNOWN_TO_COMPARED: Final[frozenset[str]] = _KNOWN_TO_ALL | frozenset(
+    {
+        "is_not_set", "starts_with", "not_starts_with", "ends_with", "not_ends_with", "semver_eq",
+        "semver_neq", "semver_gt", "semver_gte", "semver_lt", "semver_lte", "semver_tilde", "semver_caret",
+        "semver_wildcard",
+    }
+)
+# fmt: on
 
 
 def is_compared(user_agent: str | None) -> bool:
@@ -40,6 +59,22 @@ def must_ask(filters: JsonDict, *, is_compared: bool) -> bool:
     return any(condition_for_evaluators(entry) is None or (_is_younger(entry) and not is_compared) for entry in entries)
 
 
+def could_pass_over(groups: Sequence[JsonDict], *, exits_early: bool, is_compared: bool) -> bool:
+    """Whether an evaluator could pass over a release condition, and a later one give what the server does not.
+
+    An evaluator that cannot decide a condition asks the server only if no later condition matches. It may lack a
+    property too, which is known only when it evaluates. The ``groups`` are in the order of trial.
+    """
+    if not exits_early and len({str(group.get("variant") or "") for group in groups}) <= 1:
+        return False
+    known = _KNOWN_TO_COMPARED if is_compared else _KNOWN_TO_ALL
+    return any(
+        entry.get("type") in _MAY_LACK or str(entry.get("operator") or "exact") not in known
+        for group in groups[:-1]
+        for entry in entries_of(group)
+    )
+
+
 def condition_for_evaluators(entry: JsonDict) -> JsonDict | None:
     """Return a condition as evaluators read it; None where they have no word for it."""
     is_negated = bool(entry.get("negation"))
@@ -50,8 +85,8 @@ def condition_for_evaluators(entry: JsonDict) -> JsonDict | None:
         return {**plain, "operator": "not_in"} if is_excluding else _with_operator(plain, entry, "in")
     if isinstance(entry.get("value"), list) and (operator not in _COMPARES_LISTS or not entry["value"]):
         return None
-    if not is_negated:
-        return plain  # evaluators do not read `negation` outside of cohorts
+    if not is_negated:  # evaluators do not read `negation` outside of cohorts
+        return {**plain, "operator": _OTHER_NAMES[operator]} if operator in _OTHER_NAMES else plain
     complement = complement_of(operator) if is_operator(operator) else None
     return None if complement is None else {**plain, "operator": complement}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,6 +52,12 @@ class Values:
         return len(self.keys) + self.has_others
 
 
+class _Stored(msgspec.Struct, array_like=True):
+    keys: list[int]
+    exposed: list[list[list[int]]]
+    counts: list[bytes]
+
+
 @dataclass(frozen=True)
 class BreakdownCounts:
     """The counts of a metric for each value, and after those for the other values together if there are any.
@@ -68,6 +75,20 @@ class BreakdownCounts:
     keys: Keys
     exposed: NDArray[np.int64]
     counts: Sequence[Any]
+
+    def to_bytes(self) -> bytes:
+        """Return what ``decode`` reads."""
+        counts = [one.to_bytes() for one in self.counts]
+        return msgspec.msgpack.encode(_Stored(self.keys.tolist(), self.exposed.tolist(), counts))
+
+    @classmethod
+    def decode(cls, body: bytes, decode_counts: Callable[[bytes], Any]) -> "BreakdownCounts | None":
+        """Return stored counts; None where those of a value cover more time than the query."""
+        stored = msgspec.msgpack.decode(body, type=_Stored)
+        counts = [decode_counts(one) for one in stored.counts]
+        if any(one is None for one in counts):
+            return None
+        return cls(np.array(stored.keys, dtype=np.int64), np.array(stored.exposed, dtype=np.int64), counts)
 
 
 def first_exposures(exposures: FactColumns, ledger: Ledger, variant_count: int) -> FactColumns:
@@ -118,20 +139,33 @@ def break_down_events(
     phase: NDArray[np.int64],
     shape: tuple[int, int],
     count: CountFacts,
+    *,
+    is_additive: bool,
 ) -> BreakdownCounts:
     """Count a metric for the events of each value: every exposed person is in all of them.
 
     Parameters
     ----------
     values
-        Those of the facts of the part at the place ``broken``.
+        Those of the facts of the part at the place ``broken``, which those of exposures come before.
+    is_additive
+        Whether counts are sums over actors: then persons without events are counted once, and not once for each value.
     """
     exposed = np.zeros(shape, dtype=np.int64)
     np.add.at(exposed, (phase, ledger.slot), 1)
+    ledger_parts, events, rest = parts[:broken], parts[broken], parts[broken + 1 :]
+    nothing = events.select(slice(0, 0))
+    without_events = count([*ledger_parts, nothing, *rest]) if is_additive else None
     counts = []
     for segment in range(values.segments):
-        own = parts[broken].select(values.place == segment)
-        counts.append(count([*parts[:broken], own, *parts[broken + 1 :]]))
+        own = events.select(values.place == segment)
+        if without_events is None:
+            counts.append(count([*ledger_parts, own, *rest]))
+            continue
+        actors = np.unique(own.actor)
+        touched = [part.select(np.isin(part.actor, actors)) for part in ledger_parts]
+        added = count([*touched, own, *rest]) - count([*touched, nothing, *rest])
+        counts.append(without_events + added)
     return BreakdownCounts(values.keys, np.broadcast_to(exposed, (values.segments, *shape)), counts)
 
 

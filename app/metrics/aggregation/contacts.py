@@ -62,12 +62,14 @@ def contact_ledger(parts: Sequence[FactColumns], rules: Sequence[ContactRule]) -
     rules
         Of each flag.
     """
-    counted = []
-    for part, rule in zip(parts, rules, strict=True):
-        facts = rule.select(part.with_actor())
-        variant = np.where(facts.variant == HELD_OUT, HELD_OUT, OTHER).astype(np.int32)
-        counted.append(replace(facts, variant=variant))
-    return Ledger.of(concatenate(counted), OTHER)
+    facts = select_contacts(parts, rules)
+    variant = np.where(facts.variant == HELD_OUT, HELD_OUT, OTHER).astype(np.int32)
+    return Ledger.of(replace(facts, variant=variant), OTHER)
+
+
+def select_contacts(parts: Sequence[FactColumns], rules: Sequence[ContactRule]) -> FactColumns:
+    """Return the exposure facts of all flags that are contacts."""
+    return concatenate([rule.select(part.with_actor()) for part, rule in zip(parts, rules, strict=True)])
 
 
 def count_contacts(ledger: Ledger) -> ContactCounts:

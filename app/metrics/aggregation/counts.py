@@ -1,7 +1,7 @@
 """What all counts have in common: named arrays that are added, subtracted, extended in time and stored."""
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -60,16 +60,21 @@ def _restored(stored: _StoredArray) -> NDArray[Any] | int | float:
 
 @dataclass(frozen=True)
 class BucketedCounts(Counts):
-    """Counts whose first field is an array with buckets of time as its last axis."""
+    """Counts with arrays whose last axis are buckets of time: the fields that ``bucketed`` names, or the first one."""
+
+    bucketed: ClassVar[Sequence[str]] = ()
 
     # What later buckets hold until there are facts in them: nothing, or the last value where buckets are cumulative.
     padding: ClassVar[Literal["constant", "edge"]] = "constant"
 
     def widened(self, buckets: int) -> Self | None:
         """Return the counts with buckets appended for the time since; None when there would be fewer buckets."""
-        name = fields(self)[0].name
-        array = getattr(self, name)
-        missing = buckets - array.shape[-1]
+        arrays = {name: getattr(self, name) for name in self.bucketed or [fields(self)[0].name]}
+        missing = min(buckets - array.shape[-1] for array in arrays.values())
         if missing < 0:
             return None
-        return replace(self, **{name: np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], self.padding)})
+        padded = {
+            name: np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], self.padding)
+            for name, array in arrays.items()
+        }
+        return replace(self, **padded)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.conversion_times import ConversionTimes, StoredTimes
 from app.metrics.aggregation.counts import Counts
+from app.metrics.aggregation.numbering import first_of, numbered
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 WindowUnit: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
@@ -85,14 +86,11 @@ class Actors:
 
     @classmethod
     def of(cls, facts: FactColumns) -> Self:
-        actors, number = np.unique(facts.actor, return_inverse=True)
-        number = number.astype(np.int64, copy=False)
-        named = np.full(len(actors), NEVER, dtype=np.int64)
+        actors, number = numbered(facts.actor)
         rows = np.flatnonzero(facts.variant != NO_VARIANT)
-        np.minimum.at(named, number[rows], facts.time[rows])
+        named = first_of(number[rows], facts.time[rows], len(actors))
         rows = rows[facts.time[rows] == named[number[rows]]]
-        arrival = np.full(len(actors), NEVER, dtype=np.int64)
-        np.minimum.at(arrival, number[rows], facts.sequence[rows])
+        arrival = first_of(number[rows], facts.sequence[rows], len(actors))
         rows = rows[facts.sequence[rows] == arrival[number[rows]]]
         variant = np.full(len(actors), NO_VARIANT, dtype=np.int32)
         variant[number[rows[::-1]]] = facts.variant[rows[::-1]]  # of one event in several series, the first series

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.metrics.aggregation.funnel import NEVER
+from app.metrics.aggregation.numbering import first_of, numbered
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 # Of persons who were shown several variants: leave them out, or count them under the first one.
@@ -26,12 +27,16 @@ class Ledger:
     slot : int64[n]
         The variant, from 0; ``variant_count`` for persons who were shown several and are left out.
     time : int64[n]
-        When the person was exposed first, in microseconds since 1970 UTC; with activation, when they were activated.
+        From when on the person counts, in microseconds since 1970 UTC: when they were exposed first; with activation,
+        when they were activated.
+    shown : int64[n]
+        When the person was exposed first, also with activation: from then on the variant may change what they do.
     """
 
     actor: NDArray[np.int64]
     slot: NDArray[np.int64]
     time: NDArray[np.int64]
+    shown: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.actor)
@@ -63,13 +68,15 @@ class Ledger:
         """
         found = cls._with_held_out(exposures, variant_count, handling, held_count)
         ledger = found.select(found.slot != _HELD_OUT)
-        return ledger if activations is None else ledger._activated(activations)
+        return ledger if activations is None else ledger.activated(activations)
 
     @classmethod
     def of_held_out(
         cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
     ) -> "Ledger":
         """Return the persons whom ``of`` leaves out because they were held out, all in slot 0."""
+        if not held_count:
+            return cls(*(np.empty(0, np.int64) for _ in range(4)))
         found = cls._with_held_out(exposures, variant_count, handling, held_count)
         held = found.select(found.slot == _HELD_OUT)
         return replace(held, slot=np.zeros(len(held), np.int64))
@@ -79,26 +86,28 @@ class Ledger:
         cls, exposures: FactColumns, variant_count: int, handling: MultipleVariants, held_count: int
     ) -> "Ledger":
         known = exposures.select((exposures.variant > NO_VARIANT) & (exposures.variant <= variant_count + held_count))
-        if not len(known):
-            return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
-        keys = (known.sequence, known.time, known.actor) if handling == "first_seen" else (known.actor,)
-        order = np.lexsort(keys)
-        variant, time = np.minimum(known.variant[order].astype(np.int64), variant_count + 1), known.time[order]
-        actor, start = np.unique(known.actor[order], return_index=True)
-        lowest = highest = variant[start]
-        if handling == "exclude":
-            lowest, highest = np.minimum.reduceat(variant, start), np.maximum.reduceat(variant, start)
+        actor, number = numbered(known.actor)
+        time = first_of(number, known.time, len(actor))
+        variant = np.minimum(known.variant, variant_count + 1).astype(np.int64)
+        if handling == "first_seen":
+            rows = np.flatnonzero(known.time == time[number])
+            arrival = first_of(number[rows], known.sequence[rows], len(actor))
+            rows = rows[known.sequence[rows] == arrival[number[rows]]]
+            number, variant = number[rows], variant[rows]
+        lowest = first_of(number, variant, len(actor))
+        highest = -first_of(number, -variant, len(actor))
         slot = np.where(lowest > variant_count, _HELD_OUT, lowest - 1)
-        return cls(actor, np.where(lowest == highest, slot, variant_count), np.minimum.reduceat(time, start))
+        return cls(actor, np.where(lowest == highest, slot, variant_count), time, time)
 
-    def _activated(self, activations: FactColumns) -> "Ledger":
+    def activated(self, activations: FactColumns) -> "Ledger":
+        """Return the persons who were activated at or after their exposure, from then on."""
         row, facts = self.events_since(activations)
         time = np.full(len(self), NEVER, dtype=np.int64)
         np.minimum.at(time, row, facts.time)
         return replace(self, time=time).select(time != NEVER)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Ledger":
-        return Ledger(self.actor[rows], self.slot[rows], self.time[rows])
+        return Ledger(self.actor[rows], self.slot[rows], self.time[rows], self.shown[rows])
 
     def of_variants(self, variant_count: int) -> "Ledger":
         """Return the persons who belong to one variant."""
@@ -111,6 +120,17 @@ class Ledger:
         row, is_exposed = self.rows_of(events)
         counts = is_exposed & (events.time >= self.time[row])
         return row[counts], events.select(counts)
+
+    def first_events(self, entries: FactColumns) -> NDArray[np.int64]:
+        """Return the sequence number of the event from which on each person counts: of several, the first to arrive.
+
+        ``NEVER`` where it is not among the ``entries``.
+        """
+        found = np.full(len(self), NEVER, dtype=np.int64)
+        row, facts = self.events_since(entries)
+        at_once = facts.time == self.time[row]
+        np.minimum.at(found, row[at_once], facts.sequence[at_once])
+        return found
 
     def attribute(self, events: FactColumns) -> FactColumns:
         """Return events under the variant that their person was exposed to, without those before the exposure.

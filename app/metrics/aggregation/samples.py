@@ -61,6 +61,10 @@ class SampleCounts(BucketedCounts):
         plain = _about(self.cumulative, np.zeros_like(self.cumulative[_pivot_rows(self.cumulative)]))
         return bool(np.isfinite(plain).all())
 
+    def moments(self, bucket: int) -> list[list[Fraction]]:
+        """Return ``moments`` of each variant at the end of a bucket."""
+        return [moments(sums) for sums in self.cumulative[:, :, bucket].T.tolist()]
+
     def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
         """Return the combination about the pivots of the counts that have holders; of both if they are the same."""
         mine, theirs = self.cumulative, other.cumulative

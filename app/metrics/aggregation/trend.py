@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks, always
 from app.metrics.aggregation.counts import BucketedCounts
+from app.metrics.aggregation.numbering import first_of, numbered
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 Math: TypeAlias = Literal[
@@ -114,9 +115,7 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
     if math == "total":
         values = np.bincount(cell, minlength=variant_count * len(ticks)).astype(np.float64)
     elif math == "dau":
-        values = np.bincount(cell[_first_appearances(known, slot)], minlength=variant_count * len(ticks)).astype(
-            np.float64
-        )
+        values = _first_appearances(known, ticks, variant_count).astype(np.float64)
     elif math.endswith(_PER_ACTOR):
         pairs, counts = np.unique(np.stack((cell, known.actor)), axis=1, return_counts=True)
         values = _reduce(pairs[0], counts.astype(np.float64), math.removesuffix(_PER_ACTOR), len(ticks) * variant_count)
@@ -131,12 +130,14 @@ def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
     return aggregate_trend(facts.with_actor(), always(), "dau", variant_count)
 
 
-def _first_appearances(facts: FactColumns, slot: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the row of the first event of every actor under every variant."""
-    order = np.lexsort((facts.time, facts.actor, slot))
-    is_first = np.ones(len(order), dtype=np.bool_)
-    is_first[1:] = (np.diff(facts.actor[order]) != 0) | (np.diff(slot[order]) != 0)
-    return order[is_first]
+def _first_appearances(known: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.int64]:
+    """Return how many actors of each variant appear first in each bucket, int64[k, b]."""
+    firsts = np.zeros((variant_count, len(ticks)), dtype=np.int64)
+    for slot in range(variant_count):
+        facts = known.select(known.variant == slot + 1)
+        actors, number = numbered(facts.actor)
+        firsts[slot] = np.bincount(ticks.bucket(first_of(number, facts.time, len(actors))), minlength=len(ticks))
+    return firsts
 
 
 def _reduce(cell: NDArray[np.int64], values: NDArray[np.float64], name: str, cell_count: int) -> NDArray[np.float64]:

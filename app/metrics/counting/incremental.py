@@ -22,15 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
-from app.metrics.facts.columns import (
-    EVERYONE,
-    WITHOUT_VALUES,
-    ActorRange,
-    Column,
-    FactColumns,
-    concatenate,
-    union,
-)
+from app.metrics.counting.shared_reads import SharedReads
+from app.metrics.facts.columns import WITHOUT_VALUES, ActorRange, Column, FactColumns, concatenate, union
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
@@ -43,7 +36,7 @@ logger = logging.getLogger("abacus")
 
 # With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
-FACTS_AT_A_TIME = 10_000
+FACTS_AT_A_TIME = 50_000
 # Where a store reads ranges of actors, at most about so many facts are in memory.
 FACTS_AT_ONCE = 2_000_000
 # Microseconds by which the clocks of processes that share a database may differ.
@@ -104,9 +97,11 @@ class MetricCounter(Generic[CountsT]):
         metric: FactQuery[CountsT],
         series: MaterializedSeries,
         cohorts: CohortMembers,
+        reads: SharedReads,
     ) -> None:
         self._session = session
         self._store = store
+        self._reads = reads
         self._persons = PersonRepository(session, project_id)
         self._conditions = ConditionService(session, project_id, cohorts, self._read)
         self._counts = CountRepository(session, project_id)
@@ -173,7 +168,7 @@ class MetricCounter(Generic[CountsT]):
         for actors in ranges:
             facts: list[FactColumns] = []
             for place, definition in enumerate(series):
-                found = await self._read(definition, 0, self._metric.columns, actors)
+                found = await self._read_range(definition, actors)
                 later |= {place} if self._has_pending(found) else set()
                 facts.append(self._visible(found))
             of_range = await asyncio.to_thread(self._count_in_shares, facts)
@@ -184,20 +179,32 @@ class MetricCounter(Generic[CountsT]):
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
 
     async def _read(
-        self,
-        definition: SeriesDefinition,
-        padding: int,
-        columns: Set[Column] = WITHOUT_VALUES,
-        actors: ActorRange = EVERYONE,
+        self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
     ) -> FactColumns:
-        """Return the facts of actors from the start of the window on, with merges of persons applied."""
-        source = self._source([definition], columns if definition.value_property is None else columns | {"value"})
+        """Return the facts of a series from the start of the window on, with merges of persons applied."""
+
+        async def read(variants: Sequence[str], columns: Set[Column], since: int) -> FactColumns:
+            source = self._store.read(self._session, [self._series.ids[definition.digest]], variants, columns)
+            [found] = await source.since(since, self._high_water_mark)
+            return found
+
+        asked = _with_values(columns, [definition])
         since = self._window.since - padding
+        found = await self._reads.since(definition, self._metric.variants, asked, since, read)
+        if definition.actor_property is not None or "actor" not in columns:
+            return found
+        return found.of_actors(self._merged.resolve(found.actor))
+
+    async def _read_range(self, definition: SeriesDefinition, actors: ActorRange) -> FactColumns:
+        """Return the facts of some actors from the start of the window on, with merges of persons applied.
+
+        They are not shared with other queries of the answer: the facts of all ranges would be in memory.
+        """
+        columns, since = self._metric.columns, self._window.since
+        source = self._source([definition], _with_values(columns, [definition]))
         [found] = await source.since(since, self._high_water_mark, actors)
         if definition.actor_property is not None or "actor" not in columns:
             return found
-        if actors == EVERYONE:
-            return found.of_actors(self._merged.resolve(found.actor))
         joined = self._merged.joining(*actors)
         if len(joined):
             [more] = await source.of_persons(joined.tolist(), since, self._high_water_mark)
@@ -221,9 +228,9 @@ class MetricCounter(Generic[CountsT]):
         return self._store.read(self._session, ids, self._metric.variants, columns)
 
     def _all_sources(self) -> FactReader:
-        """Return the series of an incremental query: one for each event set, without values."""
-        event_sets = self._metric.event_sets
-        return self._source([event_set.only_series for event_set in event_sets if event_set.only_series is not None])
+        """Return the series of an incremental query: one for each event set."""
+        every = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        return self._source(every, _with_values(WITHOUT_VALUES, every))
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""
@@ -317,3 +324,8 @@ class MetricCounter(Generic[CountsT]):
         later = np.flatnonzero(facts.time >= self._window.until)
         pairs = zip(facts.sequence[later].tolist(), facts.time[later].tolist(), strict=True)
         return [FutureFact(place, sequence, time) for sequence, time in pairs]
+
+
+def _with_values(columns: Set[Column], series: Sequence[SeriesDefinition]) -> Set[Column]:
+    """Return the columns, and the values where one of the series has any."""
+    return columns | {"value"} if any(one.value_property is not None for one in series) else columns

@@ -6,19 +6,25 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
 from app.db.models import utc_now
+from app.metrics.counting.basis import rest_on_more, rest_on_series
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
+from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.event_sets import EventSet, series_of
+from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
 from app.metrics.facts.repository import FactRepository, SeriesGone
 from app.metrics.facts.stores import fact_store
+from app.people.persons.service import PersonFilterService
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
 
@@ -66,9 +72,11 @@ class FactService:
         """Return what ``counts`` does, with the error in place of the counts of a metric that needs removed events."""
         while True:
             async with self.slot():
-                series = await self.catch_up(metrics)
+                series, reads = await self.catch_up(metrics), SharedReads(metrics)
                 with contextlib.suppress(SeriesGone):  # removed as unused; those created now are too young for that
-                    return [await self._count_or_refuse(metric, series, recompute=recompute) for metric in metrics]
+                    return [
+                        await self._count_or_refuse(metric, series, reads, recompute=recompute) for metric in metrics
+                    ]
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -84,11 +92,26 @@ class FactService:
         async with self._database.background_slots, self.slot():
             yield
 
+    async def values_of_persons(self, name: str) -> tuple[dict[int, str], dict[int, int]]:
+        """Return the values of a property of persons, as they are today, by numbers, and each person's number.
+
+        It holds a slot, because all persons are read.
+        """
+        numbers: dict[str, int] = {}
+        keys: dict[int, int] = {}
+        slices = TimeSlices()
+        async with self.slot(), self._database.snapshot() as session:  # rows are streamed, which needs a transaction
+            async for person_id, text in PersonFilterService(session, self._project_id).values(name):
+                keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
+                if slices.are_over():
+                    await slices.pause()
+        return {number: text for text, number in numbers.items()}, keys
+
     async def _count_or_refuse(
-        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
     ) -> CountsT | EventsRemoved:
         try:
-            return await self.count(metric, series, recompute=recompute)
+            return await self.count(metric, series, reads, recompute=recompute)
         except EventsRemoved as refusal:
             return refusal
 
@@ -105,11 +128,17 @@ class FactService:
             return await self._materializer.catch_up(self._project_id, series_of(event_sets), seconds)
 
     async def count(
-        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
+        self,
+        metric: FactQuery[CountsT],
+        series: MaterializedSeries,
+        reads: SharedReads | None = None,
+        *,
+        recompute: bool = False,
     ) -> CountsT:
         """Return the counts of a metric whose series were brought up to date; with ``recompute`` from all facts.
 
-        Of several requests for one metric the first does the work, and the others add only what is new since.
+        ``reads`` are those of other metrics of the same answer. Of several requests for one metric the first does the
+        work, and the others add only what is new since.
 
         Raises
         ------
@@ -118,33 +147,39 @@ class FactService:
         EventsRemoved
             When the metric needs events that were removed before its series were created.
         """
-        events_since = max(
-            (series.events_available_since[one.digest] for one in series_of(metric.event_sets)), default=0
-        )
+        definitions = series_of(metric.event_sets)
+        events_since = max((series.events_available_since[one.digest] for one in definitions), default=0)
         if metric.needs_events_since < events_since:
+            rest_on_more()
             raise EventsRemoved(events_since)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {metric.description}"))
             await stack.enter_async_context(self._materializer.lock_for((self._project_id, metric.digest)))
-            counted, is_new = await self._count(metric, series, recompute=recompute or not metric.is_kept)
+            counted, is_new = await self._count(
+                metric, series, reads or SharedReads(), recompute=recompute or not metric.is_kept
+            )
             if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
                 async with self._database.write(durable=False) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
+        if not metric.is_kept:
+            rest_on_more()
+        due = min((fact.time for fact in counted.pending), default=None)
+        rest_on_series([(series.ids[one.digest], one) for one in definitions], series.high_water_mark, due)
         return counted.counts
 
     async def _count(
-        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
     ) -> tuple[Counted[CountsT], bool]:
         """Return the counts, and whether they differ from the stored ones."""
         if not recompute:
             found = await CountQueries(self._database, self._project_id).find(metric.digest)
             async with self._database.read() as session:  # passed on, but not used to find the count
-                counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts)
+                counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                 known = counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
-            counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts)
+            counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
             known = await counter.find_stored()
             if known is not None and not recompute and (added := await counter.bring_up_to_date(known)) is not None:
                 return added, added.counts is not known.counts
@@ -153,14 +188,19 @@ class FactService:
     async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that not one of the metrics uses, a chunk at a time.
 
-        Young ones stay: an edit may be undone, and not only results create them.
+        Young ones stay: an edit may be undone, and not only results create them. Those of insights stay for a day.
         """
-        before = utc_now() - older_than
+        before, asked_before = utc_now() - older_than, utc_now() - dt.timedelta(hours=limits.INSIGHT_HOURS.value)
         async with self._database.write(durable=False) as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
-            await FactRepository(session, self._project_id).retire(_series_digests(used), before)
+            await FactRepository(session, self._project_id).retire(_series_digests(used), before, asked_before)
         await self._remove_retired()
         await self.store.settle(self._project_id)
+
+    async def note_insight(self, metrics: Sequence[FactQuery[Any]]) -> None:
+        """Record that an insight asked for the series of some queries."""
+        async with self._database.write(durable=False) as session:
+            await FactRepository(session, self._project_id).note_insight(_series_digests(metrics), utc_now())
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
         """Prepare the removal of events before a moment: record it, and remove all series but those of the metrics.

@@ -6,11 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-
 from app.db.compiled_queries import interrupted_after
 from app.db.database import Database
-from app.db.errors import describe, is_data_error, is_statement_timeout
+from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_statement_timeout
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, can_be_direct, is_direct
 from app.metrics.facts.matching import SeriesMatcher
@@ -100,7 +98,7 @@ class DirectMaterialization:
         except _TooManyLeftOverError:
             self._pays = False
             return False
-        except DBAPIError as error:
+        except DATABASE_ERRORS as error:
             if not is_data_error(error) and not is_statement_timeout(error):
                 raise
             logger.info("events up to %d are matched one by one: %s", events.end, describe(error))

@@ -12,12 +12,13 @@ from typing import TypeAlias
 
 from app.common.errors import Unavailable
 from app.common.progress import Progress
+from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventChunk, EventQueries, EventRepository
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
-from app.metrics.facts.repository import FactRepository, SeriesGone, StoredSeries
+from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.stores import fact_store
 from app.metrics.failures import CountingFailures
@@ -33,8 +34,11 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
 # all series in one transaction.
 DIRECT_FROM = 2_000
+_DIRECT_CHUNKS = 4  # it does so for so many chunks at once, if that is quick enough for other writers
 # Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
+# Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
+KEPT = 64
 
 logger = logging.getLogger("abacus")
 
@@ -81,6 +85,7 @@ class Materializer:
         self._report = report
         self._direct_from = direct_from
         self.shared = SingleFlight()  # work that several requests of this process need at once
+        self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -133,15 +138,17 @@ class Materializer:
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]
     ) -> dict[str, StoredSeries]:
-        async with self._database.read() as session:
-            found = await FactRepository(session, project_id).find(definitions)
+        series = SeriesQueries(self._database, project_id)
+        found = await series.find(definitions)
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
             return self._within_reach(found)
         async with self._database.write() as session:
-            facts = FactRepository(session, project_id)
-            await facts.create(missing, in_clickhouse=not self._facts.is_beside_events)
-            return self._within_reach(await facts.find(definitions))
+            await FactRepository(session, project_id).create(missing, in_clickhouse=not self._facts.is_beside_events)
+        found = await series.find(definitions)
+        if gone := [definition.digest for definition in definitions if definition.digest not in found]:
+            raise SeriesGone(gone)
+        return self._within_reach(found)
 
     def _within_reach(self, found: dict[str, StoredSeries]) -> dict[str, StoredSeries]:
         if self._facts.is_beside_events and any(series.is_in_clickhouse for series in found.values()):
@@ -155,8 +162,7 @@ class Materializer:
         async with contextlib.AsyncExitStack() as locks:
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
                 await locks.enter_async_context(self.lock_for(series_id))
-            async with self._database.read() as session:
-                watermarks = dict(await FactRepository(session, project_id).watermarks(matchers))
+            watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             if self._facts.is_beside_events:
                 await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
@@ -200,7 +206,12 @@ class Materializer:
     ) -> int:
         """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
         work = DirectMaterialization(
-            self._database, project_id, series_id, matcher, first=self._direct_from, largest=self._chunk
+            self._database,
+            project_id,
+            series_id,
+            matcher,
+            first=self._direct_from,
+            largest=_DIRECT_CHUNKS * self._chunk,
         )
         while watermark < until and (found := await work.next_range(watermark, until)):
             if not await work.store(found):

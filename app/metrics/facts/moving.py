@@ -11,7 +11,7 @@ from uuid import uuid4
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.metrics.facts.clickhouse_records import columns_to_records
-from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone
+from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone, SeriesQueries
 
 _ROWS: Final = 200_000
 _REMOVED_AT_A_TIME: Final = 30_000
@@ -84,8 +84,7 @@ class FactMove:
 
     async def _move_out(self, series_id: int, digest: str) -> None:
         reached, is_all = 0, False
-        async with self._database.read() as session:
-            watermark = (await FactRepository(session, self._project_id).watermarks([series_id])).get(series_id, 0)
+        watermark = (await SeriesQueries(self._database, self._project_id).watermarks([series_id])).get(series_id, 0)
         while not is_all:
             async with self._database.write() as session:
                 facts = FactRepository(session, self._project_id)

@@ -2,16 +2,33 @@
 
 import asyncio
 import datetime as dt
+import functools
 import json
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from sqlalchemy import ColumnElement, String, bindparam, cast, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
+from app.db.compiled_queries import is_among
+from app.db.database import Database
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
@@ -50,27 +67,45 @@ def is_one_of(digests: Mapping[int, str]) -> ColumnElement[bool]:
     return tuple_(Series.id, Series.digest).in_(list(digests.items()))
 
 
+@functools.cache
+def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int, bool]:
+    """Return the query of the series of a project whose ids or digests are wanted."""
+    is_wanted = is_among(getattr(Series, key), "wanted", dialect_name)
+    columns = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
+    return select(*columns).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
+
+
+class SeriesQueries:
+    """Reads the progress of one project's series, each query on a connection of its own."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def find(self, definitions: Sequence[SeriesDefinition]) -> dict[str, StoredSeries]:
+        """Return the series that exist, by the digest of their definition."""
+        by_digest = {definition.digest: definition for definition in definitions}
+        return {
+            row[1]: StoredSeries(row[0], by_digest[row[1]], row[2], row[3], is_in_clickhouse=row[4])
+            for row in await self._fetch("digest", list(by_digest))
+        }
+
+    async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
+        return {series_id: watermark for series_id, _, watermark, _, _ in await self._fetch("id", list(series_ids))}
+
+    async def _fetch(
+        self, key: Literal["id", "digest"], wanted: Sequence[int | str]
+    ) -> Sequence[tuple[int, str, int, int, bool]]:
+        query = _series_query(key, self._database.engine.dialect.name)
+        return await self._database.fetch(query, {"project_id": self._project_id, "wanted": wanted})
+
+
 class FactRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
-
-    async def find(self, definitions: Sequence[SeriesDefinition]) -> dict[str, StoredSeries]:
-        """Return the series that exist, by the digest of their definition."""
-        by_digest = {definition.digest: definition for definition in definitions}
-        rows = await self._session.execute(
-            select(Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse).where(
-                Series.project_id == self._project_id, Series.digest.in_(by_digest)
-            )
-        )
-        return {
-            row.digest: StoredSeries(
-                row.id, by_digest[row.digest], row.watermark, row.events_since, row.is_in_clickhouse
-            )
-            for row in rows
-        }
 
     async def create(self, definitions: Sequence[SeriesDefinition], *, in_clickhouse: bool = False) -> None:
         """Create series, whose facts will be here or in ClickHouse; existing ones stay unchanged."""
@@ -89,14 +124,6 @@ class FactRepository:
             for definition in definitions
         ]
         await insert_if_absent(self._session, Series, rows)
-
-    async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
-        rows = await self._session.execute(
-            select(Series.id, Series.watermark).where(
-                Series.project_id == self._project_id, Series.id.in_(list(series_ids))
-            )
-        )
-        return {row.id: row.watermark for row in rows}
 
     async def in_clickhouse(self, series_ids: Iterable[int]) -> Mapping[int, bool]:
         """Return which of some series have their facts in ClickHouse, and whether some may be there twice."""
@@ -133,10 +160,28 @@ class FactRepository:
             .execution_options(synchronize_session=False)
         )
 
-    async def retire(self, used: Collection[str], before: dt.datetime | None = None) -> None:
-        """Hide the unused series, or those of them created before a moment, so that their facts can be removed."""
-        of_project = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
-        rows = await self._session.execute(of_project.where(Series.created_at < before) if before else of_project)
+    async def note_insight(self, digests: Collection[str], now: dt.datetime) -> None:
+        """Record that an insight asked for series."""
+        for chunk in chunks(sorted(digests)):
+            await self._session.execute(
+                update(Series)
+                .where(Series.project_id == self._project_id, Series.digest.in_(chunk))
+                .values(asked_at=now)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def retire(
+        self, used: Collection[str], before: dt.datetime | None = None, asked_before: dt.datetime | None = None
+    ) -> None:
+        """Hide the unused series, so that their facts can be removed.
+
+        With moments, only those that were created before the first one, or that an insight asked for last before the
+        second one.
+        """
+        query = select(Series.id, Series.digest).where(Series.project_id == self._project_id)
+        if before is not None:
+            query = query.where((Series.created_at < before) | (Series.asked_at < (asked_before or before)))
+        rows = await self._session.execute(query)
         unused = [row.id for row in rows if row.digest not in used and not row.digest.startswith(_RETIRED)]
         await self._hide(unused)
 

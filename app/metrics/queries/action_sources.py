@@ -8,6 +8,7 @@ from app.db.models import Action
 from app.events.actions.matching import alternatives
 from app.events.actions.repository import ActionRepository
 from app.events.actions.service import ActionService
+from app.metrics.counting.basis import rest_on_more
 from app.metrics.facts.series import ActionSource, EventSource
 from app.metrics.queries.entities import NO_ACTIONS, Actions, Filters, check_limits, filters_in, mentioned_actions
 from app.properties.filters import Group, InvalidFilter
@@ -36,6 +37,7 @@ class ActionSources:
         mentioned = mentioned_actions(filters)
         if not mentioned:
             return NO_ACTIONS
+        rest_on_more()
         async with self._database.read() as session:
             found = await ActionService(ActionRepository(session, self._project_id)).by_ids(mentioned)
         return {number: await _source_of(action) for number, action in found.items()}

@@ -7,6 +7,7 @@ from app.common import limits
 from app.db.database import Database
 from app.events.repository import EventRepository
 from app.metrics.aggregation.active_users import Days
+from app.metrics.counting.basis import rest_on_more
 from app.metrics.counting.service import EventsRemoved
 from app.metrics.queries.scope import ExperimentScope, buckets
 
@@ -20,6 +21,7 @@ class ActivityService:
 
     async def days(self, scope: ExperimentScope) -> Days:
         """Return the days of an experiment, and which of them have events inside its window."""
+        rest_on_more()
         days = buckets(scope, "day", limits.COUNTED_BUCKETS)
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)

@@ -40,11 +40,11 @@ def applied_funnel_filters(query: FunnelQuery, filters: Filters, scope: Experime
     ]
     return {
         "limit": 100,
-        **_optional_filters(filters),
+        **optional_filters(filters),
         "breakdown": [scope.variant_property],
         **_scope_filters(scope, query.attribution.type),
         "display": display if isinstance(display, str) else "FunnelViz",
-        **_entity_filters(query.steps),
+        **entity_filters(query.steps),
         **({"exclusions": exclusions} if exclusions else {}),
         "funnel_window_interval": query.window.interval,
         "funnel_window_interval_unit": query.window.unit,
@@ -66,11 +66,11 @@ def applied_trend_filters(query: TrendQuery, filters: Filters, scope: Experiment
     first: AttributionType = "first_touch"
     known = next((known for known in ATTRIBUTION_TYPES if known == attribution), first)
     return {
-        **_optional_filters(filters),
+        **optional_filters(filters),
         "breakdown": scope.variant_property,
         **_scope_filters(scope, known),
         "display": "ActionsLineGraphCumulative",
-        **_entity_filters([query.entity]),
+        **entity_filters([query.entity]),
         "insight": "TRENDS",
         "interval": query.interval,
         "properties": {"type": "AND", "values": [condition]},
@@ -78,7 +78,7 @@ def applied_trend_filters(query: TrendQuery, filters: Filters, scope: Experiment
     }
 
 
-def _entity_filters(entities: Sequence[Entity]) -> JsonDict:
+def entity_filters(entities: Sequence[Entity]) -> JsonDict:
     """Return the lists of events and of actions, those that are not empty."""
     lists: JsonDict = {}
     for kind in ("actions", "events"):
@@ -88,7 +88,7 @@ def _entity_filters(entities: Sequence[Entity]) -> JsonDict:
     return lists
 
 
-def _optional_filters(filters: Filters) -> JsonDict:
+def optional_filters(filters: Filters) -> JsonDict:
     applied: JsonDict = {"filter_test_accounts": True} if filters_test_accounts(filters) else {}
     for key, kind in _OPTIONAL_FILTERS.items():
         value = filters.get(key)

@@ -1,6 +1,6 @@
 """The fact queries of breakdowns: a metric by the values of a property."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -71,12 +71,22 @@ def breakdown_fact_query(
     return replace(
         metric,
         event_sets=[*exposures.ledger_sets, *counting.keyed_sets, *metric.event_sets],
-        decode_counts=None,
+        decode_counts=_decoder(metric, person_keys),
         count=counting.count,
         additive_over=None,
-        parameters=("breakdown", repr(breakdown), *metric.parameters),
+        parameters=("breakdown", repr((breakdown, tuple(beginnings), exposures.ledger_parameters)), *metric.parameters),
         columns=metric.columns | {"actor", "sequence"},
     )
+
+
+def _decoder(
+    metric: FactQuery[Any], person_keys: PersonKeys | None
+) -> Callable[[bytes], BreakdownCounts | None] | None:
+    """Return what reads stored counts; None where they are not stored: properties of persons change without facts."""
+    decode = metric.decode_counts
+    if decode is None or person_keys is not None:
+        return None
+    return lambda body: BreakdownCounts.decode(body, decode)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class _Counting:
             return []
         by_metric = self.breakdown.by == "metric"
         events = self.metric.event_sets[self._events] if by_metric else self.exposures.event_sets[0]
-        return [_keyed(events, self.breakdown.property)]
+        return [with_value(events, self.breakdown.property)]
 
     def count(self, columns: Sequence[FactColumns]) -> BreakdownCounts:
         exposed, rest = list(columns[: self._events]), columns[self._events :]
@@ -116,21 +126,16 @@ class _Counting:
         if self.breakdown.by == "metric":
             values = self._values_of_events(ledger, parts[self._events], keyed)
             parts = [first, *parts[1:]]  # all that the metric's own ledger needs, which is read once for each value
-            return break_down_events(ledger, values, parts, self._events, phase, shape, self.metric.count)
-        values = Values.of(self._keys(first, keyed), self.breakdown.limit)
+            is_additive = self.metric.additive_over == "actors"
+            return break_down_events(
+                ledger, values, parts, self._events, phase, shape, self.metric.count, is_additive=is_additive
+            )
+        values = Values.of(value_keys(first, keyed, self.person_keys), self.breakdown.limit)
         return break_down_persons(ledger, values, phase, parts, self._are_units, shape, self.metric.count)
-
-    def _keys(self, facts: FactColumns, keyed: Sequence[FactColumns]) -> Keys:
-        """Return the key of the value of each fact."""
-        if self.person_keys is not None:
-            found = self.person_keys
-            return np.array([found.get(actor, NO_ACTOR) for actor in facts.actor.tolist()], dtype=np.int64)
-        key, is_known = actors_of(facts, keyed[0])
-        return np.where(is_known, key, NO_ACTOR)
 
     def _values_of_events(self, ledger: Ledger, events: FactColumns, keyed: Sequence[FactColumns]) -> Values:
         """Return the values of events, of which those of exposed persons count since their exposure."""
-        keys = self._keys(events, keyed)
+        keys = value_keys(events, keyed, self.person_keys)
         _, since = ledger.events_since(events)
         counts = np.isin(events.sequence, since.sequence)
         chosen = Values.of(keys[counts], self.breakdown.limit)
@@ -150,7 +155,21 @@ class _Counting:
         ]
 
 
-def _keyed(events: EventSet, name: str) -> EventSet:
+def value_keys(facts: FactColumns, with_values: Sequence[FactColumns], person_keys: PersonKeys | None) -> Keys:
+    """Return the key of the value of each fact; ``NO_ACTOR`` where there is none.
+
+    Parameters
+    ----------
+    with_values
+        The facts of ``with_value`` for the same events; empty for properties of persons.
+    """
+    if person_keys is not None:
+        return np.array([person_keys.get(actor, NO_ACTOR) for actor in facts.actor.tolist()], dtype=np.int64)
+    key, is_known = actors_of(facts, with_values[0])
+    return np.where(is_known, key, NO_ACTOR)
+
+
+def with_value(events: EventSet, name: str) -> EventSet:
     """Return those events of a set that have a property, with its value as the actor; the set's own filter decides."""
     return EventSet(
         tuple(

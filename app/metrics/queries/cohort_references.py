@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from app.common.errors import ValidationFailed
 from app.db.database import Database
+from app.metrics.counting.basis import rest_on_more
 from app.metrics.facts.read_filters import cohorts_of_project
 from app.properties.filters import Group, InvalidFilter
 from app.properties.subjects import cohorts_in
@@ -30,6 +31,7 @@ class CohortReferences:
             raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
         if not named:
             return
+        rest_on_more()
         async with self._database.read() as session:
             cohorts = cohorts_of_project(session, self._project_id)
             lost = await cohorts.lost(named)

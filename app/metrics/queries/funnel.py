@@ -21,7 +21,7 @@ def funnel_fact_query(query: FunnelQuery, scope: ExperimentScope) -> FactQuery[F
         event_sets=query.event_sets(scope),
         window=scope.window,
         variants=scope.variants,
-        count=lambda columns: count_funnel(_attempts(query, columns), len(scope.variants)),
+        count=lambda columns: count_facts(query, columns, len(scope.variants)),
         decode_counts=FunnelCounts.from_bytes,
         additive_over="actors",
         parameters=("funnel", *_parameters(query)),
@@ -39,6 +39,11 @@ def progress_fact_query(query: FunnelQuery, scope: ExperimentScope, ticks: Ticks
         additive_over="actors",
         parameters=("funnel progress", ticks.interval, scope.timezone.key, *_parameters(query)),
     )
+
+
+def count_facts(query: FunnelQuery, columns: Sequence[FactColumns], variant_count: int) -> FunnelCounts:
+    """Count the facts of a funnel's event sets."""
+    return count_funnel(_attempts(query, columns), variant_count)
 
 
 def _attempts(query: FunnelQuery, columns: Sequence[FactColumns]) -> Attempts:

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.metrics.aggregation.contacts import OTHER, ContactCounts, ContactRule, contact_ledger, count_contacts
+from app.metrics.aggregation.contacts import (
+    OTHER,
+    ContactCounts,
+    ContactRule,
+    contact_ledger,
+    count_contacts,
+    select_contacts,
+)
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
@@ -33,6 +40,10 @@ class HoldoutContacts(ExposureQuery):
         if variant_count != OTHER:
             raise ValueError(f"contacts are of two variants, not {variant_count}")
         return contact_ledger(columns, self.rules)
+
+    def entries(self, columns: Sequence[FactColumns]) -> FactColumns:
+        """Return the contacts."""
+        return select_contacts(columns, self.rules)
 
 
 def contact_fact_query(contacts: HoldoutContacts, scope: ExperimentScope) -> FactQuery[ContactCounts]:

@@ -10,7 +10,7 @@ from app.metrics.aggregation.calendar import Interval
 from app.metrics.aggregation.funnel import ConversionWindow
 from app.metrics.aggregation.ledger import Ledger, MultipleVariants
 from app.metrics.aggregation.trend import Math
-from app.metrics.facts.columns import Column, FactColumns
+from app.metrics.facts.columns import NO_VARIANT, Column, FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, event_set, group_property
 from app.metrics.facts.series import EventSource
 from app.metrics.queries.entities import NO_FILTER, Entity
@@ -145,6 +145,15 @@ class ExposureQuery:
         activations = None if self.activation is None else columns[1]
         return Ledger.of(columns[0].with_actor(), variant_count, self.handling, activations, len(self.holdouts))
 
-    def held_out(self, exposures: FactColumns, variant_count: int) -> Ledger:
-        """Return the persons whom the facts of the exposure say to be held out."""
-        return Ledger.of_held_out(exposures.with_actor(), variant_count, self.handling, len(self.holdouts))
+    def entries(self, columns: Sequence[FactColumns]) -> FactColumns:
+        """Return those of the facts of ``ledger_sets`` from which on persons can count."""
+        return columns[0].select(columns[0].variant != NO_VARIANT) if self.activation is None else columns[1]
+
+    def ledgers(
+        self, exposures: FactColumns, activations: Sequence[FactColumns], variant_count: int
+    ) -> tuple[Ledger, Ledger, Ledger]:
+        """Return who was exposed, those of them who were activated, and who was held out; see ``ledger``."""
+        facts, holdouts = exposures.with_actor(), len(self.holdouts)
+        exposed = Ledger.of(facts, variant_count, self.handling, held_count=holdouts)
+        counted = exposed.activated(activations[0]) if activations else exposed
+        return exposed, counted, Ledger.of_held_out(facts, variant_count, self.handling, holdouts)

@@ -80,9 +80,13 @@ def read_funnel(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: 
     ValidationFailed
         When the filters cannot be read, or an action does not exist.
     """
+    return read_funnel_of(filters, actions, test_account_filter(filters, test_accounts))
+
+
+def read_funnel_of(filters: Filters, actions: Actions, always: Group) -> FunnelQuery:
+    """Return the query of a funnel of events that pass a filter; see ``read_funnel``."""
     check_limits(filters)
     group_type_index = read_group_type_index(filters, "aggregation_group_type_index")
-    always = test_account_filter(filters, test_accounts)
     steps = read_entities(filters, actions, always)
     refuse_missing_actions(steps)
     order_type = _read_choice(filters, "funnel_order_type", ORDER_TYPES, "ordered")
@@ -108,18 +112,30 @@ def read_trend(filters: Filters, actions: Actions = NO_ACTIONS, test_accounts: G
     ValidationFailed
         When the filters cannot be read, or the action of the series does not exist.
     """
+    found = read_trends_of(filters, actions, test_account_filter(filters, test_accounts), most=1)
+    return found[0] if found else None
+
+
+def read_trends_of(filters: Filters, actions: Actions, always: Group, most: int | None = None) -> list[TrendQuery]:
+    """Return the queries of the series of a trend, or of the first ones, of events that pass a filter.
+
+    Raises
+    ------
+    ValidationFailed
+        When the filters cannot be read, or the action of a series does not exist.
+    """
     check_limits(filters)
     read_group_type_index(filters, "aggregation_group_type_index")  # has no effect on trends, but must be valid
-    always = test_account_filter(filters, test_accounts)
     entities = read_entities(filters, actions, always)
     interval = _read_interval(filters)
-    if not entities:
-        return None
-    entity = entities[0]
-    refuse_missing_actions([entity])
-    math = _read_math(entity)
-    value_property = entity.math_property if math in PROPERTY_MATHS else None
-    return TrendQuery(entity, math, value_property, interval, always)
+    entities = entities[:most]
+    refuse_missing_actions(entities)
+    queries = []
+    for entity in entities:
+        math = _read_math(entity)
+        value_property = entity.math_property if math in PROPERTY_MATHS else None
+        queries.append(TrendQuery(entity, math, value_property, interval, always))
+    return queries
 
 
 def read_exposure(

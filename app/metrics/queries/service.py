@@ -1,5 +1,6 @@
 """From the metrics of an experiment to fact queries."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,8 +14,9 @@ from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
 from app.flags.filters import group_type_index_of, variant_keys
 from app.flags.holdouts import holdout_variant, read_holdout
-from app.metrics.aggregation.active_users import TRAILING_DAYS
+from app.metrics.aggregation.active_users import TRAILING_DAYS, Days
 from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.counting.basis import rest_on_events, rest_on_more
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.action_sources import ActionSources, compile_of_metric
 from app.metrics.queries.active_days import ActivityService
@@ -41,8 +43,10 @@ from app.metrics.queries.parsing import (
     filters_test_accounts,
     read_exposure,
     read_funnel,
+    read_funnel_of,
     read_insight,
     read_trend,
+    read_trends_of,
     test_account_filter,
 )
 from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_CALLED, FLAG_RESPONSE, AttributedBy, ExperimentScope
@@ -56,9 +60,11 @@ from app.metrics.queries.typed.reading import (
     read_nodes,
     read_typed,
 )
+from app.metrics.queries.typed.rules import TypedRules, excluded_variants, read_confidence, read_lookback
 from app.metrics.queries.typed.schemas import Node
 from app.people.groups.repository import GroupRepository
 from app.properties.filters import Group, InvalidFilter, parse_filter
+from app.properties.splitting import both
 
 
 class MetricQueryBuilder:
@@ -69,11 +75,17 @@ class MetricQueryBuilder:
         self.project_id = project.id
         self._timezone = ZoneInfo(project.timezone)
         self._default_attribution: AttributedBy = read_attribution(project.default_attribution) or "events"
+        self._default_cuped = project.default_cuped
         self._actions = ActionSources(database, project.id)
         self._activity = ActivityService(database, project.id)
         self._events = EventQueries(database, project.id)
         self._cohorts = CohortReferences(database, project.id)
         self._test_accounts, self._problem = _read_test_accounts(project.test_account_filters)
+
+    @property
+    def knows_test_accounts(self) -> bool:
+        """Whether the project says which events are of test accounts."""
+        return self._test_accounts != NO_FILTER
 
     def scope(self, experiment: Experiment) -> ExperimentScope:
         """Return what all metrics of an experiment share, as of now.
@@ -102,6 +114,24 @@ class MetricQueryBuilder:
             holdouts=holdout_variants(experiment),
         )
 
+    def insight_scope(self, start: dt.datetime, end: dt.datetime | None, now: dt.datetime) -> ExperimentScope:
+        """Return the scope of an insight, which is about no experiment: its events name no variant."""
+        return ExperimentScope("", (), start, end, now, self._timezone, attributed_by="exposure")
+
+    async def insight_trends(self, filters: Filters, restriction: Group) -> list[TrendQuery]:
+        """Return the queries of all series of a trend, of events that pass a filter."""
+        always = both(self._always(filters), restriction)
+        return read_trends_of(filters, await self._prepared(filters, restriction), always)
+
+    async def insight_funnel(self, filters: Filters, restriction: Group) -> FunnelQuery:
+        """Return the query of a funnel of events that pass a filter."""
+        always = both(self._always(filters), restriction)
+        return read_funnel_of(filters, await self._prepared(filters, restriction), always)
+
+    async def days(self, query: TrendQuery, scope: ExperimentScope) -> Days | None:
+        """Return the days that a trend by activity over days needs; None for others."""
+        return await self._activity.days(scope) if query.math in TRAILING_DAYS else None
+
     async def funnel(self, filters: Filters) -> FunnelQuery:
         return read_funnel(filters, await self._prepared(filters), self._test_accounts)
 
@@ -111,8 +141,7 @@ class MetricQueryBuilder:
     async def trend_fact_query(self, query: TrendQuery, scope: ExperimentScope) -> FactQuery[TrendCounts]:
         """Return the fact query of a trend; see ``fitted`` for its interval."""
         query = fitted(query, scope)
-        days = await self._activity.days(scope) if query.math in TRAILING_DAYS else None
-        return trend_fact_query(query, trend_buckets(query, scope), scope, days)
+        return trend_fact_query(query, trend_buckets(query, scope), scope, await self.days(query, scope))
 
     async def trend_fact_queries(
         self, query: TrendQuery, parameters: JsonValue, exposures: ExposureQuery | None, scope: ExperimentScope
@@ -169,24 +198,27 @@ class MetricQueryBuilder:
             name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         leaves_out = always != NO_FILTER
         event_sets = event_sets if leaves_out else event_sets[:1]
-        unit, holdouts = await self._unit(scope), scope.holdouts
+        unit, holdouts = await self.unit(scope), scope.holdouts
         return ExposureQuery(event_sets, name, variant_property, leaves_out, problem, unit, holdouts=holdouts)
 
     async def exposures_to_attribute_by(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery | None:
         """Return the exposures that tell the variant of events; None where events tell it themselves."""
         return await self.exposures(experiment, scope) if scope.attributed_by == "exposure" else None
 
-    async def _unit(self, scope: ExperimentScope) -> str:
+    async def unit(self, scope: ExperimentScope) -> str:
         """Return the name of an experiment's units, in the plural."""
         if scope.group_type_index is None:
             return PERSONS
+        rest_on_more()
         async with self.database.read() as session:
             names = await GroupRepository(session, self.project_id).type_indexes()
         return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)
-        always = self._test_accounts if criteria.filterTestAccounts else NO_FILTER
+        accounts: Filters = {"filter_test_accounts": criteria.filterTestAccounts}
+        await self._prepared(accounts)
+        always = self._always(accounts)
         leaves_out = always != NO_FILTER
         name, variant_property = FLAG_CALLED, FLAG_RESPONSE
         event_sets = [scope.exposures(always), scope.exposures()]
@@ -210,7 +242,7 @@ class MetricQueryBuilder:
             name,
             variant_property,
             leaves_out,
-            unit=await self._unit(scope),
+            unit=await self.unit(scope),
             handling=criteria.multiple_variant_handling,
             activation=activation,
             holdouts=scope.holdouts,
@@ -219,6 +251,13 @@ class MetricQueryBuilder:
     async def _node(self, node: Node, always: Group) -> Entity:
         [entity] = read_nodes([node], await self._prepared(filters_of([node])), always)
         return entity
+
+    def typed_rules(self, experiment: Experiment) -> TypedRules:
+        """Return what an experiment, or else the project, decides about its typed metrics."""
+        lookback = read_lookback(experiment.stats_config, self._default_cuped)
+        confidence = read_confidence(experiment.stats_config)
+        excluded = sorted(excluded_variants(experiment.stats_config))
+        return TypedRules(experiment.only_count_matured_users, lookback, confidence, excluded)
 
     async def typed(self, body: object, experiment: Experiment) -> TypedQuery:
         """Return the query of a typed metric.
@@ -239,6 +278,7 @@ class MetricQueryBuilder:
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
+        rest_on_events(names)
         so_far = scope.so_far
         return await self._events.unread_timestamps(names, so_far.start, max(so_far.start, so_far.last))
 
@@ -269,9 +309,9 @@ class MetricQueryBuilder:
             return refusal.detail
         return ""
 
-    async def _prepared(self, filters: Filters) -> Actions:
+    async def _prepared(self, filters: Filters, restriction: Group = NO_FILTER) -> Actions:
         """Return the actions that a metric mentions, when all that it filters by is compiled and known to exist."""
-        always = self._always(filters)
+        always = both(self._always(filters), restriction)
         await compile_of_metric([always])
         actions = await self._actions.of(filters)
         steps = [source.filter for action in actions.values() for source in action.sources]
@@ -295,7 +335,8 @@ def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
     if experiment.filters or not experiment.metrics:
         return _event_names(experiment.filters)
     try:
-        return _event_names(filters_of(nodes_of(parse_metric(experiment.metrics[0]))))
+        target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])
+        return _event_names(filters_of(nodes_of(parse_metric(target))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
 

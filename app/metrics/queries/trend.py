@@ -72,7 +72,7 @@ def trend_fact_query(
         event_sets=[query.event_set(scope), ALL_SESSIONS] if query.measures_sessions else [query.event_set(scope)],
         window=scope.window,
         variants=scope.variants,
-        count=lambda columns: _count(query, ticks, days, columns, len(scope.variants)),
+        count=lambda columns: count_trend(query, ticks, days, columns, len(scope.variants)),
         decode_counts=lambda body: TrendCounts.from_bytes(body).widened(len(ticks)),
         additive_over=_additive_over(query),
         parameters=("trend", math, query.interval, scope.timezone.key, *_names_of(days)),
@@ -85,9 +85,10 @@ def _names_of(days: Days | None) -> Sequence[str]:
     return () if days is None else (str(len(days.busy)), days.busy.tobytes().hex())
 
 
-def _count(
+def count_trend(
     query: TrendQuery, ticks: Ticks, days: Days | None, columns: Sequence[FactColumns], variant_count: int
 ) -> TrendCounts:
+    """Count the facts of a trend's event sets; distinct actors count once, in the interval of their first fact."""
     facts, math = columns[0], query.math
     if query.measures_sessions:
         facts = once_per_bucket(with_durations(facts, columns[1]), ticks)
@@ -98,6 +99,15 @@ def _count(
         raise ValueError(f"{math} cannot be counted without the days")
     values = active_actors(facts, ticks, days, TRAILING_DAYS[math], variant_count)
     return replace(aggregate_trend(facts, ticks, "total", variant_count), values=values)
+
+
+def count_by_interval(
+    query: TrendQuery, ticks: Ticks, days: Days | None, columns: Sequence[FactColumns], variant_count: int
+) -> TrendCounts:
+    """Count as ``count_trend`` does, but distinct actors once in every interval in which they have a fact."""
+    if _reduction_of(query.math) != "dau":
+        return count_trend(query, ticks, days, columns, variant_count)
+    return aggregate_trend(once_per_bucket(columns[0], ticks), ticks, "total", variant_count)
 
 
 def exposure_2022_fact_query(scope: ExperimentScope, always: Group = NO_FILTER) -> FactQuery[TrendCounts]:

@@ -22,7 +22,8 @@ from rich.table import Table
 from app.accounts.projects.service import AccountService, NewProject
 from app.db import migrations
 from app.db.database import Database
-from app.operations.demo import hillstrom
+from app.db.models import utc_now
+from app.operations.demo import hillstrom, states
 from app.settings import Settings
 
 BATCH = 1_000
@@ -39,6 +40,7 @@ class Access:
     project_id: int
     token: str
     key: str
+    sign_in: str  # the token of a link that signs in once
 
 
 def run(console: Console, *, stay: bool) -> int:
@@ -53,7 +55,10 @@ def run(console: Console, *, stay: bool) -> int:
             path = f"{experiments}{experiment['id']}"
             results = client.get(f"{path}/results/").raise_for_status().json()
             visits = client.get(f"{path}/secondary_results/", params={"id": 0}).raise_for_status().json()["result"]
-        agrees = _show(console, results, visits)
+            decision = client.get(f"{path}/decision/").raise_for_status().json()
+            agrees = _show(console, results, visits, decision)
+            if stay:
+                _make_examples(client, experiments, access.token)
         if stay:
             _stay(console, access, experiment["id"], path)
     return 0 if agrees else 1
@@ -65,7 +70,7 @@ def _service(folder: Path) -> Iterator[Access]:
     url = f"sqlite+aiosqlite:///{folder / 'abacus.db'}"
     settings = Settings(database_url=url)
     migrations.upgrade(settings)
-    made = asyncio.run(_set_up(settings))
+    made, sign_in = asyncio.run(_set_up(settings))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -76,19 +81,22 @@ def _service(folder: Path) -> Iterator[Access]:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_until_ready(address, process, log.name)
-            yield Access(address, made.project.id, made.project.api_token, made.personal_api_key)
+            yield Access(address, made.project.id, made.project.api_token, made.personal_api_key, sign_in)
         finally:
             process.terminate()
             process.wait(timeout=30)
 
 
-async def _set_up(settings: Settings) -> NewProject:
+async def _set_up(settings: Settings) -> tuple[NewProject, str]:
+    """Create a project, and a link that signs its user in."""
     database = Database(settings)
     try:
         async with database.write() as session:
-            return await AccountService(session).set_up_project(
-                name="Hillstrom 2008", email="demo@example.com", organization_name="Demo", timezone="UTC"
+            accounts = AccountService(session)
+            made = await accounts.set_up_project(
+                name="Demo shop", email="demo@example.com", organization_name="Demo", timezone="UTC"
             )
+            return made, await accounts.create_sign_in_link(made.user.email)
     finally:
         await database.close()
 
@@ -125,8 +133,20 @@ def _batches(events: Iterator[dict[str, Any]]) -> Iterator[Sequence[dict[str, An
         yield batch
 
 
-def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
-    """Print the results beside the published figures; return whether they are equal."""
+def _make_examples(client: httpx.Client, experiments: str, token: str) -> None:
+    """Create experiments in other states, with their data, of these days."""
+    now = utc_now()
+    for example in states.EXAMPLES:
+        made = client.post(experiments, json=example.body(now)).raise_for_status().json()
+        for batch in _batches(example.events(now)):
+            client.post("/batch/", json={"api_key": token, "batch": batch}).raise_for_status()
+        if example.ships:
+            body = {"variant_key": example.ships, "conclusion": "won", "conclusion_comment": "Fewer people leave."}
+            client.post(f"{experiments}{made['id']}/ship_variant/", json=body).raise_for_status()
+
+
+def _show(console: Console, results: Json, visits: Mapping[str, float], decision: Json) -> bool:
+    """Print the results beside the published figures; return whether they are equal, and the page says the same."""
     console.print("\n[bold]Which e-mail sells?[/bold] Kevin Hillstrom's experiment of 2008, 64,000 customers.")
     found = {variant["key"]: variant for variant in results["variants"]}
     bought = _table("Arm", "customers", "bought", "rate", "published", "95 % interval", "P(best)")
@@ -156,10 +176,12 @@ def _show(console: Console, results: Json, visits: Mapping[str, float]) -> bool:
         f"[bold]Send the men's e-mail[/bold]: it sells best with probability {p_best:.4%} "
         f"({results['significance_code']})."
     )
+    is_the_same = (decision["recommendation"], decision["variant_key"]) == ("ship", "mens_email")
+    console.print(f"Its page says{'' if is_the_same else ' something else'}: {decision['summary']}")
     console.print(
         "Every figure equals the published one." if agrees else "[red]The figures differ from the published ones.[/red]"
     )
-    return bool(agrees)
+    return bool(agrees and is_the_same)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -172,7 +194,10 @@ def _table(first: str, *others: str) -> Table:
 
 def _stay(console: Console, access: Access, experiment_id: int, path: str) -> None:
     page = f"{access.address}/experiments/{access.project_id}/{experiment_id}"
-    console.print(f"\nOpen [bold]{page}[/bold] and sign in with the key\n\n{access.key}\n", soft_wrap=True)
+    link = f"{access.address}/experiments/sign-in/?link={access.sign_in}"
+    console.print("\nThe project has four more experiments: running, broken, shipped, and a draft. Sign in once with")
+    console.print(f"\n{link}\n", soft_wrap=True, highlight=False)
+    console.print(f"or open [bold]{page}[/bold] and sign in with the key\n\n{access.key}\n", soft_wrap=True)
     console.print(f"The API is documented at [bold]{access.address}/docs[/bold]. For example:\n")
     console.print(
         f"curl -H 'Authorization: Bearer {access.key}' {access.address}{path}/results/", soft_wrap=True, highlight=False

@@ -33,6 +33,10 @@ class ServerRepository:
             return None
         return revision
 
+    async def size(self) -> int:
+        """Return the bytes of the database; on PostgreSQL only."""
+        return int(await self._session.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+
     async def server(self) -> Server:
         """Return version, clock and settings of the server; on PostgreSQL only."""
         row = (

@@ -3,8 +3,9 @@
 import datetime as dt
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.migrations import Revisions
+from app.operations.doctor import storage
 from app.operations.doctor.repository import ServerRepository
 from app.settings import Settings
 
@@ -22,6 +24,8 @@ OLDEST_SERVER: Final = 140_000
 MAX_CLOCK_SKEW_SECONDS: Final = 30.0
 # Many proxies limit bodies to one megabyte by default, and batches of events are larger.
 BODY_BYTES: Final = 2 * 1024 * 1024
+# Below, an SQLite database has little room to grow, and none to be copied or compacted.
+LEAST_FREE_BYTES: Final = 1024**3
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Doctor:
         yield reached
         if not reached.remedy:
             yield await self._compare_schema()
-            if not self._settings.uses_sqlite:
+            if self._settings.uses_sqlite:
+                for finding in self._look_at_file():
+                    yield finding
+            else:
                 async for finding in self._look_at_server():
                     yield finding
             if self._database.clickhouse is not None:
@@ -110,6 +117,8 @@ class Doctor:
             f"{own} per worker of each replica, max_connections is {allowed}",
             "" if own < allowed else "Raise max_connections, or lower ABACUS_DATABASE_POOL_SIZE.",
         )
+        async with self._database.read() as session:
+            yield Finding("size", f"the database has {_write_size(await ServerRepository(session).size())}")
         loose = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if server.settings[name] == "off"]
         yield Finding(
             "durability",
@@ -127,6 +136,24 @@ class Doctor:
         if not is_migrated:
             return Finding("clickhouse", f"{version}, without all of its tables", "Run `abacus migrate`.")
         return Finding("clickhouse", f"{version}, with all of its tables")
+
+    def _look_at_file(self) -> Iterator[Finding]:
+        path = Path(self._settings.url.database or "").absolute()
+        yield Finding("size", f"the database has {_write_size(storage.stored_bytes(path))}")
+        free = storage.free_bytes(path)
+        yield Finding(
+            "disk",
+            f"{_write_size(free)} free at {path.parent}",
+            "" if free >= LEAST_FREE_BYTES else "Free some room: without it no event can be stored.",
+        )
+        others = storage.other_processes(path)
+        numbers = ", ".join(map(str, others))
+        opened = f"open in {len(others)} other process{'' if len(others) == 1 else 'es'}"
+        yield Finding(
+            "workers",
+            f"{opened}{f' ({numbers})' if others else ''}",
+            "SQLite supports one worker: stop the others, or use PostgreSQL." if len(others) > 1 else "",
+        )
 
     async def _call(self) -> Finding:
         """Call the service as a client would; the echoed request id proves that Abacus responded."""
@@ -176,3 +203,9 @@ class Doctor:
         if is_ours:
             return Finding("large bodies", f"a body of {BODY_BYTES // 1024**2} MiB is accepted")
         return Finding("large bodies", reason, "Let the proxy accept 21 MiB (nginx: client_max_body_size 21m).")
+
+
+def _write_size(size: int) -> str:
+    if size < 1024**2:
+        return f"{size / 1024:.0f} KiB"
+    return f"{size / 1024**2:.0f} MiB" if size < 1024**3 else f"{size / 1024**3:.1f} GiB"

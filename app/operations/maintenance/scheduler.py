@@ -11,9 +11,12 @@ from typing import Any
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
+from app.db.errors import describe, is_transient_database_error
 from app.db.models import Project, utc_now
+from app.events.definitions.service import DefinitionService
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
+from app.experiments.webhooks.watching import EvidenceWatch
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
 from app.telemetry.prometheus import COUNTED_UNTIL
@@ -22,9 +25,10 @@ logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Build the maintenance service of a project, and what its experiments do by themselves.
+# Build the maintenance service of a project, what its experiments do by themselves, and what webhooks are told of them.
 MaintenanceFactory = Callable[[Project], MaintenanceService]
 UpkeepFactory = Callable[[Project], PhaseUpkeep]
+WatchFactory = Callable[[Project], EvidenceWatch]
 
 
 @dataclass
@@ -54,10 +58,12 @@ class MaintenanceScheduler:
         interval: float,
         turn: float = limits.REFRESH_SECONDS.value,
         upkeep: UpkeepFactory | None = None,
+        watch: WatchFactory | None = None,
     ) -> None:
         self._database = database
         self._build_maintenance = maintenance
         self._build_upkeep = upkeep
+        self._build_watch = watch
         self._interval = interval
         self._turn = turn
         self._changed = asyncio.Event()
@@ -88,8 +94,11 @@ class MaintenanceScheduler:
                     if time.monotonic() > self._removed_at + SECONDS_BETWEEN_REMOVALS:
                         self._removed_at = time.monotonic()
                         await self.remove_unused()
-                except Exception:
-                    logger.exception("background refresh failed; retrying in %s s", self._interval)
+                except Exception as error:
+                    if is_transient_database_error(error):  # which requests and /_readyz report, too
+                        logger.warning("background refresh waits for the database: %s", describe(error))
+                    else:
+                        logger.exception("background refresh failed; retrying in %s s", self._interval)
                     await self._cancel()
         finally:
             await self._cancel()
@@ -155,8 +164,8 @@ class MaintenanceScheduler:
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
         """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
-        Then let their circuit breakers act, and remove the events of erased persons that the request for it left. It
-        pauses after each piece of work.
+        Then let their circuit breakers act, tell webhooks what is new, keep the names of events and properties, and
+        remove the events of erased persons that the request for it left. It pauses after each piece of work.
         """
         upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
         if upkeep is not None:
@@ -173,6 +182,11 @@ class MaintenanceScheduler:
                 logger.exception("background refresh of experiment %d failed", experiment.id)
         if upkeep is not None:
             await upkeep.watch(utc_now())
+            yield
+        if self._build_watch is not None:
+            async for _ in self._build_watch(project).steps(utc_now()):
+                yield
+        async for _ in DefinitionService(self._database, project.id).steps():
             yield
         async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
             yield

@@ -1,26 +1,29 @@
-"""Experiments of an export, created in another project with their flags."""
+"""Experiments of an export, created in another project with their flags and what they refer to."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.errors import AppError
+from app.common.timestamps import parse_moment
 from app.db.database import Database
-from app.db.models import Project, User
+from app.db.models import Project, User, utc_now
 from app.events.imports.records import LineRefused
 from app.experiments.schemas import ExperimentCreate
 from app.experiments.service import ExperimentService
+from app.flags.holdouts import with_holdout
 from app.flags.schemas import FlagUpdate
 from app.flags.service import FlagService
 from app.http.request_body import validate
+from app.operations.transfer.definitions import FIELDS, MEMBERS, DefinitionImport, DefinitionServices
+from app.operations.transfer.renumbering import renumbered
 
 Document = Mapping[str, Any]  # whatever JSON holds
 
 _FLAG_FIELDS: Final = ("name", "filters", "active", "ensure_experience_continuity")
-# What other projects have under other numbers.
-_NUMBERED_TYPES: Final = {"cohort": "cohorts", "precalculated-cohort": "cohorts", "static-cohort": "cohorts"}
+EXPERIMENT_KINDS: Final = frozenset({"experiment", MEMBERS, *FIELDS})
 _decode: Any = msgspec.json.Decoder().decode  # any JSON
 
 
@@ -29,6 +32,7 @@ class ExperimentServices(NamedTuple):
 
     experiments: ExperimentService
     flags: FlagService
+    definitions: DefinitionServices
 
 
 BuildServices: TypeAlias = Callable[[AsyncSession, int], ExperimentServices]
@@ -42,32 +46,44 @@ class ExperimentImport:
         self._project_id = project.id
         self._user = user
         self._build = build
+        self._definitions = DefinitionImport(user)
 
     async def create(self, line: bytes) -> bool:
-        """Create the experiment of a line; return False where its flag's key is taken, as it is after an import.
+        """Create what a line defines; return False where the project has it, as it does after an import.
+
+        An experiment is known by the key of its flag, and anything else by all that it says.
 
         Raises
         ------
         LineRefused
         """
         document = self._read(line)
-        experiment, flag = document["experiment"], document["feature_flag"]
-        if numbered := sorted(set(_numbered({"experiment": experiment, "flag": flag}))):
-            raise LineRefused(f"refers to {' and '.join(numbered)}, whose ids are others here")
-        body = {name: value for name, value in experiment.items() if value is not None}
-        body["feature_flag_key"] = flag.get("key")
         try:
             async with self._database.write() as session:
-                experiments, flags = self._build(session, self._project_id)
-                if any(one.key == flag.get("key") for one in await flags.all_undeleted()):
-                    return False
-                await ExperimentCreate.prepare(body)
-                created = await experiments.create(validate(ExperimentCreate, body), self._user)
-                changes = {name: flag[name] for name in _FLAG_FIELDS if name in flag}
-                await flags.update(created.feature_flag, validate(FlagUpdate, changes), self._user)
+                services = self._build(session, self._project_id)
+                kind = document.get("abacus")
+                if kind != "experiment":
+                    return await self._definitions.create(services.definitions, str(kind), document)
+                return await self._create(services, document)
         except AppError as refusal:
             where = f"{refusal.attr}: " if refusal.attr else ""
             raise LineRefused(f"{where}{refusal.detail}") from refusal
+
+    async def _create(self, services: ExperimentServices, document: Document) -> bool:
+        parts = ("experiment", "feature_flag")
+        if not all(isinstance(document.get(part), dict) for part in parts):
+            raise LineRefused("is not an experiment with its flag")
+        experiment, flag = (renumbered(document[part], self._definitions.numbers) for part in parts)
+        body = {name: value for name, value in experiment.items() if value is not None}
+        body["scheduling_config"] = _still_ahead(body.get("scheduling_config"), is_started="start_date" in body)
+        body["feature_flag_key"] = flag.get("key")
+        if any(one.key == flag.get("key") for one in await services.flags.all_undeleted()):
+            return False
+        await ExperimentCreate.prepare(body)
+        created = await services.experiments.create(validate(ExperimentCreate, body), self._user)
+        changes = {name: flag[name] for name in _FLAG_FIELDS if name in flag}
+        changes["filters"] = _with_holdout_of(created.feature_flag.filters, changes.get("filters"))
+        await services.flags.update(created.feature_flag, validate(FlagUpdate, changes), self._user)
         return True
 
     @staticmethod
@@ -76,24 +92,24 @@ class ExperimentImport:
             document = _decode(line)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise LineRefused(f"is not JSON: {error}") from error
-        parts = ("experiment", "feature_flag")
-        if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in parts):
-            raise LineRefused("is not an experiment with its flag")
+        if not isinstance(document, dict) or document.get("abacus") not in EXPERIMENT_KINDS:
+            raise LineRefused("is not an experiment, nor what experiments refer to")
         return document
 
 
-def _numbered(document: object) -> Iterator[str]:
-    """Yield what a document refers to by numbers that another project does not have."""
-    if isinstance(document, dict):
-        kind = document.get("type")
-        if isinstance(kind, str) and kind in _NUMBERED_TYPES:
-            yield _NUMBERED_TYPES[kind]
-        if document.get("actions") or kind == "actions" or document.get("kind") == "ActionsNode":
-            yield "actions"
-        if document.get("saved_metrics_ids"):
-            yield "saved metrics"
-        for value in document.values():
-            yield from _numbered(value)
-    elif isinstance(document, list):
-        for value in document:
-            yield from _numbered(value)
+def _still_ahead(schedule: object, *, is_started: bool) -> dict[str, Any] | None:
+    """Return a schedule without the times that have passed: what was to be done then is done."""
+    if not isinstance(schedule, dict):
+        return None
+    now = utc_now()
+    gone = {"start_at"} if is_started else set()
+    for name in ("start_at", "end_at"):
+        moment = parse_moment(str(schedule.get(name)))
+        if moment is not None and moment <= now:
+            gone.add(name)
+    return {name: value for name, value in schedule.items() if name not in gone} or None
+
+
+def _with_holdout_of(own: Mapping[str, Any], exported: object) -> object:
+    """Return exported filters with the holdout that the experiment has here."""
+    return with_holdout(exported, own.get("holdout")) if isinstance(exported, dict) else own

@@ -25,6 +25,18 @@ from app.operations.transfer.experiments import BuildServices, ExperimentImport
 _TOTAL: Final = 1_000
 
 
+_SWITCH_SECONDS: Final = 0.0005
+
+
+def prefer_the_database() -> None:
+    """Let the thread that serves the database's connections wait for the one that reads files a tenth as long.
+
+    Otherwise the database waits up to 5 ms for each of the statements of a batch. A process that serves requests is not
+    changed by this.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
+
 class ImportFormat(StrEnum):
     """Where files come from."""
 

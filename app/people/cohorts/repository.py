@@ -151,6 +151,19 @@ class CohortRepository:
         rows = [(cohort.id, distinct_id) for distinct_id in distinct_ids]
         await insert_missing_rows(self._session, CohortDistinctId, ("cohort_id", "distinct_id"), rows)
 
+    async def listed(self, cohort_id: int, after: str, limit: int) -> Sequence[str]:
+        """Return the next distinct ids on the list of a static cohort, in the database's order."""
+        query = (
+            select(CohortDistinctId.distinct_id)
+            .join(Cohort, Cohort.id == CohortDistinctId.cohort_id)
+            .where(
+                Cohort.project_id == self._project_id,
+                CohortDistinctId.cohort_id == cohort_id,
+                CohortDistinctId.distinct_id > after,
+            )
+        )
+        return (await self._session.scalars(query.order_by(CohortDistinctId.distinct_id).limit(limit))).all()
+
     async def listed_persons(self, cohort_id: int) -> NDArray[np.int64]:
         """Return the distinct persons on a static cohort's list, in ascending order."""
         bound = {"project_id": self._project_id, "cohort_id": cohort_id}

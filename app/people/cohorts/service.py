@@ -85,6 +85,10 @@ class CohortService:
         """Return the number of all cohorts, and one page of them, newest first."""
         return await self._cohorts.count(), await self._counted(await self._cohorts.page(limit, offset))
 
+    async def listed(self, cohort_id: int, after: str, limit: int) -> Sequence[str]:
+        """Return the next distinct ids on the list of a static cohort."""
+        return await self._cohorts.listed(cohort_id, after, limit)
+
     async def count_list(self, cohort: Cohort) -> CountedCohort:
         """Count a cohort if it is static, which takes one query."""
         [counted] = await self._counted([cohort])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.advisory_locks import ProjectLock, lock_project
@@ -72,6 +72,11 @@ class ErasedPersonRepository:
             ),
             execution_options={"synchronize_session": False},
         )
+
+    async def count(self) -> int:
+        """Return how many persons were erased so far."""
+        query = select(func.count()).where(ErasedPerson.project_id == self._project_id)
+        return await self._session.scalar(query) or 0
 
     async def with_events(self) -> Sequence[int]:
         """Return the erased persons whose events are still to be removed."""

@@ -11,7 +11,8 @@ from app.common.errors import PayloadTooLarge
 from app.common.limits import CHANGED_PERSON_BYTES, PERSON_PROPERTY_BYTES
 from app.common.time_slices import TimeSlices
 from app.db.models import Person
-from app.people.persons.identity import IdentityEvent, IdentityGraph, PersonState
+from app.people.persons.identity import IdentityGraph, PersonState
+from app.people.persons.known import KnownPersons, SentEvent
 from app.people.persons.repository import PersonRepository
 from app.people.refusals import report_left_out, report_refused_merges
 from app.properties.decoding import PropertyReader
@@ -25,8 +26,11 @@ _RUN_BYTES = _FEW_PERSONS * PERSON_PROPERTY_BYTES.value
 
 
 class PersonService:
-    def __init__(self, persons: PersonRepository) -> None:
+    """Bound to one project; with ``known``, persons that were seen before are not read again."""
+
+    def __init__(self, persons: PersonRepository, known: KnownPersons | None = None) -> None:
         self._persons = persons
+        self._known = known
 
     async def keep_from_erasure(self) -> None:
         """Keep persons from being erased until the transaction ends. Call this before events are resolved.
@@ -35,12 +39,20 @@ class PersonService:
         """
         await self._persons.keep_from_erasure()
 
-    async def resolve_unchanged(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+    async def resolve_unchanged(self, events: Sequence[SentEvent]) -> dict[str, int]:
         """Return the person id of each distinct id whose person the events do not change.
 
         That is the common case, and needs no lock: if a person is merged meanwhile, the log of merges leads from the
         old id to the survivor. If an event may merge persons, nothing is resolved: the result depends on their order.
         """
+        if self._known is None:
+            return await self._resolve(events)
+        ids, without_profile = await self._persons.ids(list(_mentioned(events)))
+        settled = self._known.unchanged(events, ids, without_profile)
+        others = [event for event in events if event.distinct_id not in settled]
+        return settled | await self._resolve(others) if others else settled
+
+    async def _resolve(self, events: Sequence[SentEvent]) -> dict[str, int]:
         if any(event.alias is not None for event in events):
             return {}
         if not any(event.may_change_person for event in events):
@@ -60,17 +72,20 @@ class PersonService:
                     state.update(event)
                     if slices.are_over():
                         await slices.pause()
-            for distinct_id, state in states.items():
-                if state.id is not None and not state.changed:
+            unchanged = {distinct_id: state for distinct_id, state in states.items() if not state.changed}
+            for distinct_id, state in unchanged.items():
+                if state.id is not None:
                     found[distinct_id] = state.id
                     report_left_out(state.document, "person", self._persons.project_id)
+            if self._known is not None:
+                self._known.note(run, unchanged)
         return found
 
     async def lock(self) -> None:
         """Wait until no other transaction changes identities of the project, and keep others waiting."""
         await self._persons.lock_identities()
 
-    async def apply(self, events: Sequence[IdentityEvent]) -> dict[str, int]:
+    async def apply(self, events: Sequence[SentEvent]) -> dict[str, int]:
         """Apply events one after another; return the person id of each distinct id. Call ``lock`` first.
 
         Raises
@@ -83,7 +98,7 @@ class PersonService:
             found |= await self._apply(run, known)
         return found
 
-    async def _apply(self, events: Sequence[IdentityEvent], known: Mapping[str, PersonState]) -> dict[str, int]:
+    async def _apply(self, events: Sequence[SentEvent], known: Mapping[str, PersonState]) -> dict[str, int]:
         if known and any(event.alias is not None for event in events):
             await self._persons.count_ids(known.values())
         graph = IdentityGraph(known)
@@ -103,11 +118,13 @@ class PersonService:
             if survivor.id is None:
                 raise ValueError(f"the person of {distinct_id!r} was not stored")
             found[distinct_id] = survivor.id
+        if self._known is not None:
+            self._known.note(events, {distinct_id: person.survivor() for distinct_id, person in persons.items()})
         return found
 
     async def _runs(
-        self, events: Sequence[IdentityEvent], names: Set[str]
-    ) -> AsyncIterator[tuple[Sequence[IdentityEvent], dict[str, PersonState]]]:
+        self, events: Sequence[SentEvent], names: Set[str]
+    ) -> AsyncIterator[tuple[Sequence[SentEvent], dict[str, PersonState]]]:
         """Yield events in runs, with the persons of each, that hold few properties in memory; nearly always it is one.
 
         Where no event joins persons, those of one person come together, so that the person is read once.
@@ -171,14 +188,14 @@ class PersonFilterService:
                 yield person_id, text
 
 
-def _mentioned(events: Iterable[IdentityEvent]) -> set[str]:
+def _mentioned(events: Iterable[SentEvent]) -> set[str]:
     mentioned = {event.distinct_id for event in events}
     return mentioned.union(event.alias for event in events if event.alias is not None)
 
 
-def _cut(events: Sequence[IdentityEvent], large: Mapping[str, int]) -> Iterator[Sequence[IdentityEvent]]:
+def _cut(events: Sequence[SentEvent], large: Mapping[str, int]) -> Iterator[Sequence[SentEvent]]:
     """Cut events into runs, each with few properties: sent ones, and those of persons who have many, of given sizes."""
-    run: list[IdentityEvent] = []
+    run: list[SentEvent] = []
     read: set[str] = set()
     size = total = 0
     for event in events:

@@ -16,7 +16,7 @@ from app.statistics.frequentist.score_intervals import (
 )
 from app.statistics.numerics.tail_probabilities import poisson_comparison, student_p_values
 from app.statistics.posteriors import BetaPosterior
-from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant
+from app.statistics.variants import CountVariant, FunnelVariant, MetricVariant, QuantileVariant
 
 _STANDARD_NORMAL = NormalDist()
 _LARGEST_DEGREES = 1e15  # beyond, Student's t is normal to the last digit
@@ -53,6 +53,27 @@ def difference_interval(
     if is_degenerate(baseline, test):
         return score_difference(baseline, test, factor)
     return interval_around(estimate, factor * error) if error > 0 else None
+
+
+def order_statistic_difference(baseline: MetricVariant, test: MetricVariant) -> Interval | None:
+    """Return the interval of the difference of two quantiles from those of each, by the method of variance recovery.
+
+    Each end is as far from the difference as the ends of the two intervals that it depends on are from their quantiles,
+    at right angles. None for other kinds, and where one has too few values.
+
+    References
+    ----------
+    G. Y. Zou and A. Donner, *Construction of confidence limits about effect measures: a general approach*, Statistics
+    in Medicine 27 (2008).
+    """
+    if not (isinstance(baseline, QuantileVariant) and isinstance(test, QuantileVariant)):
+        return None
+    if baseline.value is None or test.value is None or baseline.interval is None or test.interval is None:
+        return None
+    estimate = test.value - baseline.value
+    below = math.hypot(test.value - test.interval[0], baseline.interval[1] - baseline.value)
+    above = math.hypot(test.interval[1] - test.value, baseline.value - baseline.interval[0])
+    return estimate - below, estimate + above
 
 
 def relative_interval(

@@ -77,6 +77,7 @@ async def test_own_keys_are_listed_newest_first_in_a_plain_array(service: Servic
     assert list(set_up) == ["id", "label", "created_at", "last_used_at", "user_id", "scopes"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "code", "detail"),
     [
@@ -127,6 +128,7 @@ async def test_one_of_concurrent_deletions_succeeds(service: Service) -> None:
     assert sorted(response.status_code for response in responses) == [204, 404, 404]
 
 
+@pytest.mark.one_database("postgresql")
 @pytest.mark.parametrize("reference", ["0", "-1", "999", "9" * 5000, "1%00", "1.5", "one", "phx_", "@current"])
 async def test_invalid_key_id_is_not_found(service: Service, reference: str) -> None:
     for method in ("GET", "DELETE"):

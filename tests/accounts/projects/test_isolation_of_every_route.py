@@ -36,6 +36,9 @@ NO_IDS = [
     "@current",
     "1.5",
 ]
+
+pytestmark = pytest.mark.one_database
+
 Offenders: TypeAlias = list[object]
 # Calls each route, which has to be refused, for the objects of a project; returns those that were not.
 Calls: TypeAlias = Callable[[Service, Sequence[Route], Mapping[str, str]], Awaitable[Offenders]]
@@ -121,6 +124,7 @@ async def test_request_without_a_personal_key_learns_nothing_of_a_project(
     assert await find_offenders(new_stranger, routes_of_projects(), calls) == []
 
 
+@pytest.mark.one_database("postgresql")  # which refuses numbers and characters that SQLite takes
 async def test_invalid_ids_are_not_found(service: Service) -> None:
     own = await make_objects(service, "own")
     before = await shown(service)

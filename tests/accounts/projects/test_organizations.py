@@ -117,6 +117,7 @@ NO_IDS = [
 ]
 
 
+@pytest.mark.one_database("postgresql")
 @pytest.mark.parametrize("reference", NO_IDS)
 async def test_invalid_organization_id_is_not_found(service: Service, reference: str) -> None:
     responses = [await get(service, address.format(id=reference)) for address in ADDRESSES]

@@ -35,6 +35,7 @@ async def test_created_project_is_readable_and_has_its_own_token(service: Servic
         "test_account_filters": [],
         "anonymize_ips": False,
         "default_attribution": "events",
+        "default_cuped": None,
         "api_token": project["api_token"],
         "created_at": project["created_at"],
         "updated_at": project["updated_at"],
@@ -64,6 +65,7 @@ async def test_projects_of_the_callers_organizations_are_listed_oldest_first(
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("changes", [{"name": "Blog"}, {"timezone": "Asia/Tokyo"}, {"api_token": "phc_mine"}, {}])
 async def test_update_changes_only_the_fields_that_were_sent(service: Service, changes: dict[str, object]) -> None:
     before = await service.read("/")

@@ -80,6 +80,7 @@ async def test_action_needs_only_a_name(service: Service) -> None:
     assert (action["description"], action["steps"]) == ("", [])
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -248,6 +249,7 @@ def sent(body: object) -> dict[str, Any]:
     return {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "step",
     [
@@ -273,6 +275,7 @@ async def test_forms_are_read_too(service: Service) -> None:
     assert (response.status_code, response.json()["steps"]) == (201, [{**STEP, "event": "$pageview"}])
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_action_of_another_project_does_not_exist(
     service: Service,
@@ -289,6 +292,7 @@ async def test_action_of_another_project_does_not_exist(
     assert await neighbor.read(f"/actions/{theirs['id']}/") == theirs
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), [("GET", "/actions/"), ("POST", "/actions/"), *PATHS])
 async def test_actions_of_another_organization_are_closed(
     service: Service,
@@ -309,6 +313,7 @@ async def test_actions_of_another_organization_are_closed(
     assert (await stranger.read("/actions/"))["results"] == [theirs]
 
 
+@pytest.mark.one_database("postgresql")
 @pytest.mark.parametrize("reference", NO_IDS)
 async def test_invalid_action_id_is_not_found(service: Service, reference: str) -> None:
     await create(service)

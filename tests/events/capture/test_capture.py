@@ -18,6 +18,7 @@ async def stored(service: Service) -> list[tuple[str, str]]:
     return [(one["event"], one["distinct_id"]) for one in reversed(page["results"])]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", ["/batch/", "/batch", "/capture/", "/capture"])
 async def test_events_are_taken_on_every_spelling_without_a_redirect(service: Service, path: str) -> None:
     response = await service.client.post(path, json={"api_key": service.token, "event": "visit", "distinct_id": "ann"})
@@ -26,6 +27,7 @@ async def test_events_are_taken_on_every_spelling_without_a_redirect(service: Se
     assert await stored(service) == [("visit", "ann")]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8", None])
 async def test_body_is_json_whatever_it_is_called(service: Service, content_type: str | None) -> None:
     body = json.dumps({"api_key": service.token, "event": "visit", "distinct_id": "ann"})
@@ -36,6 +38,7 @@ async def test_body_is_json_whatever_it_is_called(service: Service, content_type
     assert response.status_code == 200
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("token", "code", "detail"),
     [

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import itertools
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.sdk.lz_encoding import compress
 from tests.support.examples import examples
+from tests.support.programs import EVERYTHING
 from tests.support.recorded import CAPTURE_REQUESTS, TOKEN, Document, events_of
 from tests.support.service import Service, event
 
@@ -99,9 +101,17 @@ SHAPES: dict[str, Callable[[str, dict[str, Any]], Document]] = {
 }
 
 
+def requests_in(encoding: str) -> list[tuple[str, str]]:
+    """Return the addresses and shapes to try: all, or such that every two of address, shape and encoding meet."""
+    if os.environ.get(EVERYTHING):
+        return list(itertools.product(ADDRESSES, SHAPES))
+    turned = itertools.islice(itertools.cycle(SHAPES), list(ENCODINGS).index(encoding), None)
+    return list(zip(ADDRESSES, turned, strict=False))
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_every_address_takes_every_shape(service: Service, encoding: str) -> None:
-    sent = list(itertools.product(ADDRESSES, SHAPES))
+    sent = requests_in(encoding)
     for number, (address, shape) in enumerate(sent):
         document = SHAPES[shape](service.token, {"event": f"{number}", "distinct_id": WHO})
         request = ENCODINGS[encoding](json.dumps(document, ensure_ascii=False).encode())

@@ -15,6 +15,7 @@ async def sent(service: Service, **members: Any) -> Any:
     return (await service.read("/events/"))["results"][0]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("members", "text"),
     [
@@ -40,6 +41,7 @@ async def test_time_that_cannot_be_read_is_kept_as_a_property(
     assert dt.datetime.fromisoformat(stored["timestamp"]) >= before
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "members",
     [

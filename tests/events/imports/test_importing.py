@@ -15,7 +15,7 @@ from app.db.models import Project
 from app.events.imports import run as runs
 from app.events.imports.files import SourceFile
 from app.events.imports.run import ImportOptions, ImportRun
-from app.events.imports.service import EventImport
+from app.events.imports.service import EventImport, ResolvedBatch
 from tests.support.service import Service, event
 
 Json = Any
@@ -179,13 +179,14 @@ async def test_an_interrupted_import_goes_on_at_the_batch_that_was_not_stored(
     lines.insert(1, b"no JSON")
     lines.insert(9, b"neither")
     path = write(tmp_path / "a.ndjson.gz", lines)
-    store, batches = EventImport.store, []
+    store = EventImport.store
+    batches: list[ResolvedBatch] = []
 
-    async def stop_at_third(self: EventImport, events: Sequence[Any], finish: Any) -> Any:
-        batches.append(len(events))
+    async def stop_at_third(self: EventImport, batch: ResolvedBatch, finish: Any) -> Any:
+        batches.append(batch)
         if len(batches) == 3:
             raise PowerFailure
-        return await store(self, events, finish)
+        return await store(self, batch, finish)
 
     monkeypatch.setattr(EventImport, "store", stop_at_third)
     with pytest.raises(PowerFailure):
@@ -231,20 +232,6 @@ async def test_a_file_of_something_else_stops_early(
 
     assert len(refusals) == 1
     assert "more than 3 lines were refused" in refusals[0]
-
-
-async def test_large_files_are_read_in_a_process_of_their_own(
-    importer: Importer, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.events.imports.files.LARGE_BYTES", 0)
-    told = {"$set": {"plan": "pro"}, "$browser": "Firefox"}
-    lines = [line(1, "ann", properties=told, person_id="p1"), line(2, "bob", person_id="p1"), b"no JSON"]
-    whole = write(tmp_path / "a.gz", lines)
-
-    assert await importer(whole) == ([{"imported": 2, "duplicates": 0, "refused": 1}], [])
-    [person] = (await service.read("/persons/"))["results"]
-    assert set(person["distinct_ids"]) == {"ann", "bob"}
-    assert (person["properties"]["plan"], person["properties"]["$initial_browser"]) == ("pro", "Firefox")
 
 
 async def test_erasing_a_person_forgets_what_imports_know(importer: Importer, service: Service, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Files however they are compressed, and files that are broken or hostile."""
 
 import gzip
+import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pyarrow
 import pytest
 import zstandard
+from pyarrow import parquet
 
 from app.common import limits
 from app.events.imports.lines import FileRefused, Line, LineReader
@@ -110,3 +113,64 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "is a directory"), (tmp_path / "missing", "No such file")):
         with pytest.raises(FileRefused, match=reason):
             lines_of(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {6: 99},  # the version that is needed to read it
+        {9: 0x08, 46: 0xFF},  # a name that is said to be UTF-8, and is not
+    ],
+)
+def test_archives_that_are_not_understood_are_refused(tmp_path: Path, changes: dict[int, int]) -> None:
+    path = packed(tmp_path, "zip")
+    content = bytearray(path.read_bytes())
+    for offset, byte in changes.items():
+        content[content.index(b"PK\x01\x02") + offset] = byte
+    path.write_bytes(content)
+
+    with pytest.raises(FileRefused):
+        lines_of(path)
+
+
+def test_an_archive_is_refused_before_its_list_of_files_fills_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "events.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", TEXT)
+    content = path.read_bytes()
+    start, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    members = content[start:end] * 200_000
+    ending = bytearray(content[end:])
+    ending[12:16] = len(members).to_bytes(4, "little")
+    path.write_bytes(content[:start] + members + ending)
+
+    with pytest.raises(FileRefused, match="too many files"):
+        lines_of(path)
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"x" * 9])
+def test_damaged_texts_of_parquet_are_refused_by_line(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pyarrow.table({"event": ["purchase"]}), path, compression="none", use_dictionary=False)
+    content = path.read_bytes()
+    at = content.index(b"\x08\x00\x00\x00purchase")
+    damaged = b"\x08\x00\x00\x00" + (text + b"purchase")[:8] if len(text) == 1 else text + b"\x00\x00\x00"
+    path.write_bytes(content[:at] + damaged + content[at + 12 :])
+
+    with pytest.raises(FileRefused, match="line 1: "):
+        lines_of(path)
+
+
+def test_a_value_that_parquet_stores_once_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    parquet.write_table(pyarrow.table({"event": pyarrow.array(["x" * 50_000] * 1_000)}), path, compression="zstd")
+
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in LineReader(str(path)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert count == 1_000
+    assert peak < 8_000_000

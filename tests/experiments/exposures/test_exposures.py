@@ -90,6 +90,7 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "with_variant": 3,
         "persons_seen": 3,
         "persons_without_variant": 1,
+        "not_activated": 0,
         "multiple_variants": 1,
         "analysed": 1,
         "without_group": 0,
@@ -97,6 +98,23 @@ async def test_every_event_and_every_person_is_accounted_for(service: Service) -
         "holdout_events": 0,
     }
     assert (body["unit"], body["lost_variants"]) == ("persons", {})
+
+
+async def test_persons_who_were_not_activated_are_accounted_for(service: Service) -> None:
+    body = await exposures_of(
+        service,
+        exposure("ann", "control"),
+        exposure("ann", "test"),
+        exposure("bob", "test"),
+        event("opened", "bob", "2022-11-02T10:00:00Z"),
+        exposure("cleo", "test"),
+        exposure("dan", "removed"),
+        exposure_criteria={"activation_config": {"kind": "ExperimentEventExposureConfig", "event": "opened"}},
+    )
+
+    persons = {name: body["accounting"][name] for name in ("persons_without_variant", "not_activated", "analysed")}
+    assert persons == {"persons_without_variant": 1, "not_activated": 2, "analysed": 1}
+    assert body["accounting"]["persons_seen"] == 4
 
 
 async def test_test_accounts_are_left_out_and_counted(service: Service) -> None:
@@ -218,8 +236,9 @@ def counted(facts: list[tuple[int, int, int]]) -> ExposureCounts:
     window = Window(since, since + 6 * hour)
     once = evaluations(columns)
 
-    def ledgers(inside: FactColumns) -> tuple[Ledger, Ledger]:
-        return Ledger.of(inside, 2), Ledger.of_held_out(inside, 2, "exclude", 0)
+    def ledgers(inside: FactColumns) -> tuple[Ledger, Ledger, Ledger]:
+        ledger = Ledger.of(inside, 2)
+        return ledger, ledger, Ledger.of_held_out(inside, 2, "exclude", 0)
 
     return count_exposures(once, once, hours, window, ledgers, 2)
 

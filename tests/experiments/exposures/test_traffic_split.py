@@ -65,6 +65,31 @@ async def test_expected_persons_are_summed_over_phases(service: Service) -> None
     assert "SRM" not in {finding["code"] for finding in report["findings"]}
 
 
+async def test_persons_belong_to_the_phase_in_which_they_were_shown_the_flag(service: Service) -> None:
+    """Whenever they were activated; and what excluded variants did in a phase changes nothing for the others."""
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=2)
+    shares = {"control": 50, "test": 0, "bad": 50}
+    variants = [{"key": key, "rollout_percentage": share} for key, share in shares.items()]
+    experiment = await service.create_experiment(
+        start_date=start.isoformat(),
+        end_date=None,
+        filters=TREND,
+        parameters={"feature_flag_variants": variants},
+        stats_config={"excluded_variants": ["bad"]},
+        exposure_criteria={"activation_config": {"kind": "ExperimentEventExposureConfig", "event": "opened"}},
+    )
+    await expose(service, {"control": 20}, (start + dt.timedelta(hours=1)).isoformat())  # those of `bad` were lost
+    await set_split(service, experiment, {"control": 25, "test": 25, "bad": 50})
+    changed_at = dt.datetime.fromisoformat((await history(service, experiment))[-1]["effective_from"])
+    later = [(changed_at + dt.timedelta(milliseconds=after)).isoformat() for after in (1, 2)]
+    await expose(service, {"control": 10, "test": 10, "bad": 20}, later[0], "new-")
+    persons = [f"control-{n}" for n in range(20)]
+    persons += [f"new-{key}-{n}" for key, count in {"control": 10, "test": 10, "bad": 20}.items() for n in range(count)]
+    await service.capture(*(event("opened", person, later[1]) for person in persons))
+
+    assert (await ratio(service, experiment))["expected"] == {"control": 30, "test": 10}
+
+
 async def test_touch_of_the_flag_does_not_switch_the_alarm_off(service: Service) -> None:
     experiment = await service.create_experiment(start_date="2022-11-01T00:00:00Z", end_date=None, filters=TREND)
     await expose(service, {"control": 300, "test": 180}, "2022-11-02T09:00:00Z")
@@ -96,15 +121,19 @@ async def test_history_names_who_changed_what_and_when(service: Service) -> None
     narrowed = {**flag["filters"], "groups": [{"properties": [], "rollout_percentage": 5}]}
     await service.patch(path, {"filters": narrowed})
     await set_split(service, experiment, {"control": 90, "test": 10})
+    held = {**(await service.read(path))["filters"], "holdout": {"id": 1, "exclusion_percentage": 20}}
+    await service.patch(path, {"filters": held})
 
     listed = await history(service, experiment)
 
     assert [
-        (one["rollout_percentage"], [share["rollout_percentage"] for share in one["variants"]]) for one in listed
+        (one["rollout_percentage"], one["holdout"], [share["rollout_percentage"] for share in one["variants"]])
+        for one in listed
     ] == [
-        (100, [50, 50]),
-        (5, [50, 50]),
-        (5, [90, 10]),
+        (100, 0, [50, 50]),
+        (5, 0, [50, 50]),
+        (5, 0, [90, 10]),
+        (5, 20, [90, 10]),
     ]
     assert [share["key"] for share in listed[0]["variants"]] == ["control", "test"]
     assert {one["changed_by"]["email"] for one in listed} == {service.email}

@@ -180,6 +180,7 @@ def test_harm_is_decided_by_the_anytime_interval_and_not_by_a_single_look() -> N
     assert find_harm(rule, "Purchases", far) is not None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

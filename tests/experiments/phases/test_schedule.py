@@ -76,6 +76,20 @@ async def test_draft_that_cannot_be_launched_stays_one_and_health_says_why(
     assert (await read(service, draft))["start_date"] == written(after(3))
 
 
+@pytest.mark.one_database
+async def test_draft_whose_scheduled_time_has_passed_says_so(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = await scheduled_draft(service, end_at=written(after(48)))
+    monkeypatch.setattr("app.experiments.health.phase_findings.utc_now", lambda: after(49))
+
+    await (await upkeep_of(service, database)).step(after(49))  # the service was down until then
+
+    assert (await read(service, draft))["status"] == "draft"
+    [missed] = (await service.read(f"/experiments/{draft['id']}/health/"))["findings"]
+    assert (missed["code"], missed["subcode"], missed["severity"]) == ("START_REFUSED", "missed", "critical")
+
+
 async def test_ramp_grows_the_rollout_step_by_step_and_leaves_the_split(service: Service, database: Database) -> None:
     draft = await scheduled_draft(service, ramp="default")
     variants = (await only_flag(database, service))["filters"]["multivariate"]
@@ -177,6 +191,7 @@ async def test_experiment_that_a_user_runs_on_after_its_end_is_not_ended_again(
     assert (await read(service, draft))["end_date"] is None
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [

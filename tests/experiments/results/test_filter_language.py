@@ -193,7 +193,7 @@ async def test_stored_condition_that_is_not_understood_matches_no_one_and_health
     [finding] = [finding for finding in health["findings"] if finding["code"] == "FILTER_NOT_UNDERSTOOD"]
     assert [problem.partition(":")[0] for problem in finding["evidence"]["problems"]] == [
         "release condition 1 of the flag",
-        "the metric 'Checkout button'",
+        "the metric 'Number of paid'",
         "the metric 'by action'",
     ]
 
@@ -202,17 +202,23 @@ async def test_stored_filter_of_test_accounts_that_is_not_understood_counts_no_o
     service: Service, database: Database
 ) -> None:
     experiment = await service.create_experiment(filters={**TREND, "filter_test_accounts": True})
+    typed = await service.create_experiment(
+        feature_flag_key="typed", exposure_criteria={"filterTestAccounts": True}, filters=TREND
+    )
     async with database.write() as session:
         await session.execute(
             update(Project).where(Project.id == service.project_id).values(test_account_filters=[LIKE])
         )
 
     results = await service.get(f"/experiments/{experiment['id']}/results/")
-    health = await service.read(f"/experiments/{experiment['id']}/health/")
+    exposures = await service.get(f"/experiments/{typed['id']}/exposures/")
 
-    assert results.status_code == 400
-    assert "The project's test_account_filters: " in results.json()["detail"]
-    assert "FILTER_NOT_UNDERSTOOD" in {finding["code"] for finding in health["findings"]}
+    for answer in (results, exposures):
+        assert answer.status_code == 400
+        assert "The project's test_account_filters: " in answer.json()["detail"]
+    for one in (experiment, typed):
+        health = await service.read(f"/experiments/{one['id']}/health/")
+        assert "FILTER_NOT_UNDERSTOOD" in {finding["code"] for finding in health["findings"]}
 
 
 async def test_deleted_action_in_a_trend_is_named(service: Service) -> None:

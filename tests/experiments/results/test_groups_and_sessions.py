@@ -142,6 +142,7 @@ async def test_custom_exposure_filter_sets_the_exposure_of_results(service: Serv
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("attribution", "expected"),
     [

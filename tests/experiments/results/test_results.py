@@ -209,6 +209,7 @@ async def test_draft_has_no_results(service: Service) -> None:
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("filters", [FUNNEL, TREND, {"insight": "FUNNELS"}, {"insight": "TRENDS"}])
 @pytest.mark.parametrize(
     ("variants", "detail"),
@@ -345,6 +346,7 @@ async def test_known_aggregation_may_be_written_in_any_case(service: Service) ->
     assert results["filters"]["events"][0]["math"] == "SUM"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("time", "counted"),
     [

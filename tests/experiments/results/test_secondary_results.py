@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.service import FUNNEL, TREND, Service, event
+from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
 pytestmark = pytest.mark.clickhouse
 
@@ -21,6 +21,7 @@ EVENTS = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "result"),
     [
@@ -76,6 +77,7 @@ async def test_last_of_several_ids_counts(service: Service) -> None:
     assert await service.read(f"/experiments/{experiment['id']}/secondary_results/?id=7&id=%200")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("name", "age", "variant", "warned"),
     [
@@ -98,6 +100,7 @@ async def test_flag_that_no_recent_event_names_is_warned_of(
     assert in_body.json() == {"result": warned}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "detail", "attr"),
     [
@@ -115,6 +118,22 @@ async def test_flag_check_refuses_an_unparsable_query(
 
     assert response.status_code == 400
     assert (response.json()["detail"], response.json()["attr"]) == (detail, attr)
+
+
+@pytest.mark.parametrize("reports_exposure", [True, False])
+async def test_flag_needs_exposures_alone_where_those_attribute_events(
+    service: Service, *, reports_exposure: bool
+) -> None:
+    await service.patch("/", {"default_attribution": "exposure"})
+    now = dt.datetime.now(dt.UTC).isoformat()
+    await service.capture(event("$pageview", "ann", now))
+    if reports_exposure:
+        await service.capture(exposure("ann", "test", now))
+    query = {"events": json.dumps([{"id": "$pageview"}])}
+
+    found = await service.read("/experiments/requires_flag_implementation/", **query)
+
+    assert found == {"result": not reports_exposure}
 
 
 async def test_metric_without_entities_warns_of_the_flag(service: Service) -> None:

@@ -52,6 +52,24 @@ async def experiment_with(service: Service, metrics: Sequence[object], stats_con
     return f"/experiments/{experiment['id']}"
 
 
+async def test_what_happened_between_exposure_and_activation_is_no_covariate(service: Service) -> None:
+    activation = {"activation_config": {"kind": "ExperimentEventExposureConfig", "event": "opened"}}
+    experiment = await service.create_experiment(
+        filters={}, metrics=[PURCHASES], stats_config=CUPED, exposure_criteria=activation
+    )
+    await service.capture(
+        event("purchase", "ann", "2022-11-01T08:00:00Z"),
+        exposure("ann", "test", "2022-11-01T09:00:00Z"),
+        *[event("purchase", "ann", "2022-11-01T10:00:00Z")] * 3,  # which the variant may have brought about
+        event("opened", "ann", "2022-11-01T11:00:00Z"),
+        event("purchase", "ann", "2022-11-01T12:00:00Z"),
+    )
+
+    [metric] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+
+    assert (metric["counts"][1]["sum"], metric["counts"][1]["covariate_sum"]) == (1, 1)
+
+
 async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Service) -> None:
     path = await experiment_with(service, [PURCHASES])
     for variant in ("control", "test"):
@@ -66,6 +84,7 @@ async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Serv
     assert (await service.read(f"{path}/health/"))["findings"] == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("stats_config", [None, {"cuped": None}, {"cuped": {"enabled": False}}])
 async def test_means_are_not_adjusted_unless_asked(service: Service, stats_config: object) -> None:
     path = await experiment_with(service, [PURCHASES], stats_config)
@@ -75,6 +94,47 @@ async def test_means_are_not_adjusted_unless_asked(service: Service, stats_confi
     variants = (await service.read(f"{path}/analysis/"))["metrics"][0]["analysis"]["variants"]
 
     assert [one["theta"] for one in variants] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("stats_config", "is_adjusted"),
+    [(None, True), ({}, True), ({"cuped": None}, False), ({"cuped": {"enabled": False}}, False), (CUPED, True)],
+)
+async def test_project_decides_about_experiments_that_do_not(
+    service: Service, stats_config: object, *, is_adjusted: bool
+) -> None:
+    response = await service.patch("/", {"default_cuped": {"lookback_days": 10}})
+    assert response.json()["default_cuped"] == {"enabled": True, "lookback_days": 10}
+    path = await experiment_with(service, [PURCHASES], stats_config)
+    for variant in ("control", "test"):
+        await service.capture(*(one for number in range(3) for one in events_of(number, variant)))
+
+    [metric] = (await service.read(f"{path}/analysis/"))["metrics"]
+
+    covariates = [one.get("covariate_sum") for one in metric["counts"]]
+    assert covariates == ([sums_of(3, "control"), sums_of(3, "test")] if is_adjusted else [None, None])
+
+
+def sums_of(persons: int, variant: str) -> int:
+    return sum(before(number, variant) for number in range(persons))
+
+
+async def test_adjusted_ratio_of_events_is_the_analysis_of_its_sums(service: Service) -> None:
+    ratio = {"kind": "ExperimentMetric", "metric_type": "ratio", "numerator": PURCHASES["source"]}
+    path = await experiment_with(service, [{**ratio, "denominator": {"kind": "EventsNode", "event": "visit"}}])
+    for variant in ("control", "test"):
+        for number in range(PERSONS):
+            visits = [event("visit", f"{variant}-{number}", time) for time in (BEFORE, AFTER)]
+            await service.capture(*events_of(number, variant), *visits, *visits[: number % 2])
+
+    [metric] = (await service.read(f"{path}/analysis/"))["metrics"]
+    expected = await service.post("/experiments/analyze/", {"metric_type": "ratio", "variants": metric["counts"]})
+
+    assert metric["analysis"] == expected.json()
+    assert metric["analysis"]["variants"][1]["variance_reduction"] > 0.1
+    part = {name: value for name, value in metric["counts"][0].items() if name != "covariate_sum"}
+    refused = await service.post("/experiments/analyze/", {"metric_type": "ratio", "variants": [part, part]})
+    assert refused.json()["detail"] == "A covariate needs covariate_sum too."
 
 
 async def test_health_finds_variants_that_differed_before_the_exposure(service: Service) -> None:

@@ -222,6 +222,7 @@ async def test_companies_are_parted_by_their_first_exposure(service: Service) ->
     assert (refused.status_code, refused.json()["attr"]) == (400, "breakdown_type")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("asked", "attr"),
     [

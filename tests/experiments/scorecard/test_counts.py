@@ -56,9 +56,7 @@ def test_facts_are_analyzed_as_their_counts_are(math: SampleMath, exposures: lis
         [list(map(float, moments(row))) for row in counted.cumulative[:, :, -1].T.tolist()],
     )
 
-    shown = write_analysis(
-        kind, analyze_metric(variants_of(counted.cumulative[:, :, -1], kind, KEYS), AnalysisConfig())
-    )
+    shown = write_analysis(kind, analyze_metric(variants_of(counted, kind, KEYS), AnalysisConfig()))
 
     counts = [as_sent(math, key, of_variant) for key, of_variant in zip(KEYS, sums, strict=True)]
     request = AnalyzeRequest.model_validate({"metric_type": kind, "variants": counts})

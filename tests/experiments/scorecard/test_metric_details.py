@@ -58,7 +58,7 @@ async def test_caps_steps_and_measures_are_shown(service: Service) -> None:
 
     assert capped["capped"] == upper
     assert capped["measure"] == (
-        "sum `amount` of `purchase`, a mean over exposed persons, within 7 days of the exposure"
+        "sum of `amount` of `purchase`, a mean over exposed persons, within 7 days of the exposure"
     )
     assert capped["exposed"] == {"control": 20, "test": 20}
     assert ratio_found["capped"] is None
@@ -70,7 +70,7 @@ async def test_caps_steps_and_measures_are_shown(service: Service) -> None:
     assert retained["step_counts"] == {"control": [20, 5], "test": [20, 5]}
     assert retained["measure"] == "share of persons with `purchase` 1 to 3 days after `visit`"
     assert reached["step_counts"] is None
-    assert reached["measure"] == "share of exposed persons with at least 2: number of `purchase`"
+    assert reached["measure"] == "share of exposed persons with at least 2: number of `purchase`, from the exposure on"
     assert [one["metric_type"] for one in found] == ["mean", "funnel", "funnel", "ratio", "retention", "mean"]
 
 
@@ -125,6 +125,7 @@ async def test_results_without_filters_say_where_typed_metrics_are(service: Serv
         assert "`analysis/`" in refused.json()["detail"]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("events", "metric", "status", "codes"),
     [

@@ -75,10 +75,23 @@ def bought_twice(own: Sequence[Story], hour: int) -> list[float]:
     return [float(len(done(own, "purchase", hour, END_HOUR + 1)) >= 2)] * 2
 
 
+def median_price(own: Sequence[Story], hour: int) -> list[float]:
+    """Return the prices, of which there may be several a person."""
+    return [one["amount"] for one in done(own, "purchase", hour, END_HOUR + 1) if one["amount"] is not None]
+
+
+def visits(own: Sequence[Story], hour: int) -> list[float]:
+    return [float(len(done(own, "visit", hour, hour + WINDOW)))]
+
+
 def revenue_per_visit(own: Sequence[Story], hour: int) -> list[float]:
-    value = sum(one["amount"] or 0 for one in done(own, "purchase", hour, END_HOUR + 1))
-    visits = len(done(own, "visit", hour, END_HOUR + 1))
-    return [value, value**2, visits, visits**2, value * visits]
+    y, d = revenue_and_visits(own, hour, END_HOUR + 1)
+    x, e = revenue_and_visits(own, hour - 14 * 24, hour)
+    return [y, y**2, d, d**2, y * d, x, x**2, e, e**2, x * e, y * x, y * e, d * x, d * e]
+
+
+def revenue_and_visits(own: Sequence[Story], first: int, until: int) -> tuple[float, float]:
+    return sum(one["amount"] or 0 for one in done(own, "purchase", first, until)), len(done(own, "visit", first, until))
 
 
 def returned(own: Sequence[Story], hour: int) -> list[float] | None:
@@ -105,6 +118,19 @@ METRICS: Mapping[str, tuple[Mapping[str, Any], Callable[[Sequence[Story], int], 
         },
         revenue_per_visit,
     ),
+    "price, median": (
+        {
+            "metric_type": "quantile",
+            "quantile_level": 0.5,
+            "quantile_type": "event",
+            "source": {**PURCHASE, "math_property": "amount"},
+        },
+        median_price,
+    ),
+    "visits, upper quartile": (
+        {"metric_type": "quantile", "quantile_level": 0.75, "source": VISIT, **WINDOWED},
+        visits,
+    ),
     "retention": (
         {
             "metric_type": "retention",
@@ -128,6 +154,7 @@ async def test_typed_metrics_equal_a_recount_of_the_raw_events(
         end_date="2022-11-04T00:00:00Z",
         filters={},
         metrics=[{**body, "name": name} for name, (body, _) in METRICS.items()],
+        stats_config={"cuped": {"lookback_days": 14}},
     )
     sent: list[Story] = []
     owner = {person: person for person in PERSONS}
@@ -151,10 +178,17 @@ async def test_typed_metrics_equal_a_recount_of_the_raw_events(
         for variant in metric["analysis"]["variants"]:
             expected = recount[variant["key"]]
             counted = [variant["number_of_samples"], variant["sum"], variant["sum_squares"]]
-            if metric["name"] == "ratio":  # which shows its mean only
-                spent, visits = (sum(row[place] for row in expected) for place in (0, 2))
+            if metric["name"] == "ratio":
+                [own] = [one for one in metric["counts"] if one["key"] == variant["key"]]
+                sums = [sum(row[place] for row in expected) for place in range(14)]
+                assert list(own.values())[1:] == pytest.approx([len(expected), *sums])
+            elif "," in metric["name"]:
+                level, values = (
+                    METRICS[metric["name"]][0]["quantile_level"],
+                    sorted(one for row in expected for one in row),
+                )
                 assert variant["number_of_samples"] == len(expected)
-                assert variant["mean"] == (pytest.approx(spent / visits) if visits else None)
+                assert variant["mean"] == (values[int(level * len(values))] if values else None)
             else:
                 sums = [sum(row[place] for row in expected) for place in (0, 1)]
                 assert counted == pytest.approx([len(expected), *sums]), metric["name"]

@@ -52,6 +52,7 @@ async def test_sdk_agrees_on_dependent_flags(service: Service) -> None:
         assert found == {"first": country == "NL", "second": country == "NL", "third": country == "DE"}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("members", "code", "detail"),
     [

@@ -42,7 +42,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "multivariate": HALVES,
     },
     "text": {"groups": [{"properties": [condition("country", "regex", "^(nl|fr)$")], "rollout_percentage": 60}]},
-    "no one": {"groups": []},
+    "no-one": {"groups": []},
     "off": {"groups": [{}]},
 }
 

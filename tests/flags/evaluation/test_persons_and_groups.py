@@ -20,6 +20,7 @@ async def test_stored_property_decides_until_the_client_says_otherwise(service: 
     assert await values(service, "bob", person_properties={"country": "NL"}) == {"beta-feature": True}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("operator", "value", "has", "lacks"),
     [
@@ -109,6 +110,7 @@ async def test_group_flag_without_such_a_group_is_off(service: Service) -> None:
     assert found["reason"] == {"code": "no_group_type", "condition_index": None, "description": "No group type"}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("groups", "group_properties", "expected"),
     [

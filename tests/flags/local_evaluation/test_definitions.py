@@ -1,9 +1,11 @@
 """The definitions that server-side SDKs fetch for local evaluation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
+from pydantic import JsonValue
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
@@ -97,6 +99,7 @@ async def test_project_can_be_named_by_its_address_its_token_or_not_at_all(servi
     assert by_path.json() == by_token.json() == by_user.json()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", PATHS)
 async def test_definitions_take_a_personal_key(service: Service, path: str) -> None:
     stranger = await fetch(service, f"{path}?token={service.token}", key="phx_unknown")
@@ -108,6 +111,7 @@ async def test_definitions_take_a_personal_key(service: Service, path: str) -> N
     assert stranger.json()["detail"] == "Personal API key found in request Authorization header is invalid."
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("token", "status"), [("phc_unknown", 401), ("%00", 400), ("%ED%A0%80", 401)])
 async def test_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
     assert (await fetch(service, f"/flags/definitions?token={token}")).status_code == status
@@ -151,18 +155,23 @@ async def test_known_state_is_not_sent_again(service: Service) -> None:
 
 def properties(cohorts: dict[int, Any], *conditions: JsonDict) -> Any:
     """Return the properties of a flag's one condition as an SDK gets them."""
-    defined = definition(
+    filters: Any = documented({"groups": [{"properties": list(conditions)}]}, cohorts)["filters"]
+    return filters["groups"][0]["properties"]
+
+
+def documented(filters: JsonDict, cohorts: Mapping[int, Any] | None = None, *, is_compared: bool = True) -> JsonDict:
+    """Return a flag's definition as an SDK gets it."""
+    return definition(
         flag_id=1,
         name="",
         key="beta-feature",
-        filters={"groups": [{"properties": list(conditions)}]},
+        filters=filters,
         active=True,
         deleted=False,
         ensure_experience_continuity=False,
-        cohorts=cohorts,
+        cohorts=cohorts or {},
+        is_compared=is_compared,
     )
-    filters: Any = defined["filters"]
-    return filters["groups"][0]["properties"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +223,7 @@ def test_exclusions_inside_cohorts_are_written_as_negations(written: JsonDict, r
 PYTHON, NODE = "posthog-python/7.91.1", "posthog-node/5.70.0"
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("agent", [PYTHON, NODE, "posthog-node/6.0.1"])
 async def test_current_evaluators_get_options_to_evaluate(service: Service, agent: str) -> None:
     holdout = {"id": 1, "exclusion_percentage": 10}
@@ -228,6 +238,7 @@ async def test_current_evaluators_get_options_to_evaluate(service: Service, agen
     assert flags[1]["filters"]["holdout"] == {"id": "2", "exclusion_percentage": 100}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("agent", ["posthog-python/6.9.3", "posthog-node/5.69.9", "posthog-go/9.0.0", "", "x" * 9])
 async def test_evaluators_that_know_fewer_options_ask_the_server(service: Service, agent: str) -> None:
     await create_flag(service, filters={**EVERYBODY, "holdout": {"id": 1, "exclusion_percentage": 10}})
@@ -253,6 +264,27 @@ def test_negated_condition_is_written_without_its_negation_or_left_to_the_server
     assert asks({**COUNTRY, "value": []})
     assert asks({**COUNTRY, "operator": "sounds_like"})
     assert asks({"key": "other", "type": "flag", "operator": "flag_evaluates_to", "value": True})
+
+
+def test_evaluators_ask_where_they_could_pass_over_a_condition_that_decides() -> None:
+    def asks(condition: JsonDict, *, variant: str | None = "test", is_compared: bool = True, **options: bool) -> object:
+        groups: list[JsonValue] = [{"properties": [condition], "variant": variant}, {"properties": []}]
+        filters: JsonDict = {"groups": groups, **options}
+        return documented(filters, is_compared=is_compared)["ensure_experience_continuity"]
+
+    negated: JsonDict = {**COUNTRY, "negation": True}
+    version: JsonDict = {"key": "version", "type": "person", "operator": "semver_gt", "value": "1.2.3"}
+    on_day: JsonDict = {"key": "since", "type": "person", "operator": "is_date_exact", "value": "2022-11-01"}
+    assert not asks({**COUNTRY})
+    assert not asks(negated)
+    at_least: JsonDict = {**AGE, "operator": "min"}
+    assert not asks(at_least)  # evaluators know it as `gte`
+    assert asks(COHORT)
+    assert not asks(version)
+    assert asks(version, is_compared=False)
+    assert asks(on_day)
+    assert not asks(on_day, variant=None)  # whichever condition matches, the result is the same
+    assert asks(on_day, variant=None, early_exit=True)
 
 
 def test_cohorts_are_found_where_conditions_name_them() -> None:

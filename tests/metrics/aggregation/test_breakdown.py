@@ -68,7 +68,7 @@ def test_conversion_by_newbie_is_that_of_the_published_data() -> None:
     by_newbie = dict(zip((found.keys - 7).tolist(), zip(found.exposed, found.counts, strict=True), strict=True))
     assert by_newbie.keys() == HILLSTROM.keys()
     for value, (exposed, counts) in by_newbie.items():
-        variants = variants_of(counts.cumulative[:, :, -1], "funnel", SCOPE.variants)
+        variants = variants_of(counts, "funnel", SCOPE.variants)
         assert exposed.tolist() == [[total for _, total in HILLSTROM[value]]]
         assert [(one.success_count, one.total) for one in variants if isinstance(one, FunnelVariant)] == HILLSTROM[
             value

@@ -16,18 +16,9 @@ from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
 from app.metrics.aggregation.funnel import NEVER
 from app.metrics.aggregation.ledger import Ledger, MultipleVariants
-from app.metrics.aggregation.person_values import (
-    NUMERIC,
-    VALUE_MATHS,
-    Outliers,
-    PersonValues,
-    SummedValue,
-    ValueCounts,
-    ValueMath,
-    sum_values,
-)
+from app.metrics.aggregation.person_values import VALUE_MATHS, PersonValues, ValueMath
 from app.metrics.aggregation.retention import RetentionWindow, StartHandling, find_returns, find_starts
-from app.metrics.aggregation.samples import moments
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
@@ -95,13 +86,13 @@ def counted(
     row, since = ledger.events_since(facts(events))
     inside = since.time < ledger.time[row] + window * HOUR if len(ledger) else np.zeros(0, dtype=np.bool_)
     values = PersonValues.of(row[inside], since.select(inside), days(), math, sessions_of(events))
-    return sum_values(ledger, ledger.time, [SummedValue(values, math not in NUMERIC, **treatment)], days(), VARIANTS)  # type: ignore[arg-type]
+    return sum_values(ledger, ledger.time, [SummedValue(values, **treatment)], days(), VARIANTS)  # type: ignore[arg-type]
 
 
 def sums_of(counts: ValueCounts) -> NDArray[np.float64]:
     """Return the persons, the sum and the sum of squares of each variant and day."""
-    cells = counts.cumulative.reshape(len(counts.cumulative), -1).T.tolist()
-    return np.array([list(map(float, moments(cell))) for cell in cells]).T.reshape(3, VARIANTS, DAYS)
+    days = [[list(map(float, sums)) for sums in counts.moments(day)] for day in range(DAYS)]
+    return np.array(days).transpose(2, 1, 0)
 
 
 def values_one_by_one(

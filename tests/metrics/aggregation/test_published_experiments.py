@@ -21,8 +21,10 @@ from app.experiments.scorecard.metrics import MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Outliers, PersonValues, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.person_values import PersonValues
+from app.metrics.aggregation.quantiles import QuantileRule, count_event_quantiles, count_person_quantiles
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
@@ -37,7 +39,8 @@ Spending = Mapping[str, Mapping[str, Any]]
 def ledger_of(sizes: Sequence[int]) -> Ledger:
     """Return persons who were all exposed at the start: those of the first variant first."""
     slot = np.repeat(np.arange(len(sizes)), sizes)
-    return Ledger(np.arange(1, len(slot) + 1), slot, np.full(len(slot), to_microseconds(START)))
+    shown = np.full(len(slot), to_microseconds(START))
+    return Ledger(np.arange(1, len(slot) + 1), slot, shown, shown)
 
 
 def facts(persons: np.ndarray[Any, Any], values: Any = math.nan, days: int = 0) -> FactColumns:
@@ -59,7 +62,7 @@ def first_persons(sizes: Sequence[int], counts: Sequence[int]) -> np.ndarray[Any
 
 
 def analyzed(counts: Any, kind: MetricType, keys: Sequence[str]) -> Analysis:
-    return analyze_metric(variants_of(counts.cumulative[:, :, -1], kind, keys), AnalysisConfig(correction="none"))
+    return analyze_metric(variants_of(counts, kind, keys), AnalysisConfig(correction="none"))
 
 
 def means(analysis: Analysis) -> list[float | None]:
@@ -99,7 +102,7 @@ def test_spend_per_visit_is_a_ratio_with_the_variance_of_the_delta_method(hillst
     visited = facts(first_persons(sizes, visits))
     visit = PersonValues.of(*ledger.events_since(visited), DAYS, "total")
 
-    values = [SummedValue(spend, is_whole=False), SummedValue(visit, is_whole=True)]
+    values = [SummedValue(spend), SummedValue(visit)]
     analysis = analyzed(summed(ledger, values, 3), "ratio", list(hillstrom))
 
     assert means(analysis) == pytest.approx([6.148687002652519, 7.784203903441193, 7.114919703520692], rel=1e-13)
@@ -112,8 +115,8 @@ def test_spend_per_visit_is_a_ratio_with_the_variance_of_the_delta_method(hillst
 def test_threshold_counts_the_persons_who_spent_at_least_that(hillstrom: Spending) -> None:
     ledger, spend = spent(hillstrom)
 
-    counts = summed(ledger, [SummedValue(spend, is_whole=False, threshold=100)], 3)
-    variants = variants_of(counts.cumulative[:, :, -1], "funnel", list(hillstrom))
+    counts = summed(ledger, [SummedValue(spend, threshold=100)], 3)
+    variants = variants_of(counts, "funnel", list(hillstrom))
 
     assert [(one.success_count, one.success_count + one.failure_count) for one in variants] == [  # type: ignore[union-attr]
         (48, 21306),
@@ -134,7 +137,7 @@ def test_spend_is_capped_at_a_percentile_of_those_who_bought(
 ) -> None:
     ledger, spend = spent(hillstrom)
 
-    counts = summed(ledger, [SummedValue(spend, is_whole=False, outliers=Outliers(None, level, ignores_zeros=True))], 3)
+    counts = summed(ledger, [SummedValue(spend, outliers=Outliers(None, level, ignores_zeros=True))], 3)
     analysis = analyzed(counts, "mean", list(hillstrom))
 
     assert counts.capped.tolist() == [[-math.inf, cap, 0, above]]
@@ -145,15 +148,52 @@ def test_spend_is_capped_at_a_percentile_of_those_who_bought(
         assert means(analysis) == pytest.approx(expected, rel=1e-13)
 
 
-def test_rounds_of_cookie_cats_are_capped_at_the_percentile_of_both_variants() -> None:
+def rounds_played() -> tuple[list[str], Ledger, np.ndarray[Any, Any]]:
+    """Return the variants, their players and the rounds that each played; 560 stands for more."""
     histograms = json.loads((FOLDER / "cookie_cats_rounds.json").read_text())
-    sizes = [sum(histogram) for histogram in histograms.values()]
-    ledger = ledger_of(sizes)
-    rounds = np.concatenate([np.repeat(np.arange(len(one)), one) for one in histograms.values()])
+    ledger = ledger_of([sum(histogram) for histogram in histograms.values()])
+    return (
+        list(histograms),
+        ledger,
+        np.concatenate([np.repeat(np.arange(len(one)), one) for one in histograms.values()]),
+    )
+
+
+@pytest.mark.parametrize("by", ["person", "event"])
+@pytest.mark.parametrize(
+    ("level", "quantiles", "error"),
+    [
+        (0.9, [(135, 132, 138), (134, 130, 137)], 2.3519678244129687),
+        (0.99, [(493, 475, 510), (493, 470, 511)], 13.752122057596047),
+        (0.5, [(17, 16, 17), (16, 16, 17)], 0.36077539524405333),
+    ],
+)
+def test_quantiles_of_cookie_cats_lie_between_order_statistics(
+    by: str, level: float, quantiles: list[tuple[float, ...]], error: float
+) -> None:
+    keys, ledger, rounds = rounds_played()
+    row, events = ledger.events_since(facts(ledger.actor, rounds))
+    rule = QuantileRule(level, 0.95)
+
+    if by == "person":
+        values = PersonValues.of(row, events, DAYS, "sum")
+        counts = count_person_quantiles(ledger, ledger.time, values, rule, DAYS, 2)
+    else:  # of one event each, which are independent
+        numbers = (row, DAYS.bucket(events.time), events.value)
+        counts = count_event_quantiles(ledger, ledger.time, numbers, rule, DAYS, 2)
+
+    assert counts.cumulative[3:, :, -1].T.tolist() == [list(one) for one in quantiles]
+    control, test = analyzed(counts, "quantile", keys).variants
+    assert math.hypot(*(math.sqrt(one.sample.variance or 0) for one in (control, test))) == pytest.approx(error)
+    assert test.difference.estimate == quantiles[1][0] - quantiles[0][0]
+
+
+def test_rounds_of_cookie_cats_are_capped_at_the_percentile_of_both_variants() -> None:
+    keys, ledger, rounds = rounds_played()
     played = PersonValues.of(*ledger.events_since(facts(ledger.actor, rounds)), DAYS, "sum")
 
-    counts = summed(ledger, [SummedValue(played, is_whole=False, outliers=Outliers(None, 0.99))], 2)
-    analysis = analyzed(counts, "mean", list(histograms))
+    counts = summed(ledger, [SummedValue(played, outliers=Outliers(None, 0.99))], 2)
+    analysis = analyzed(counts, "mean", keys)
 
     assert counts.capped[0, 1] == 493
     assert means(analysis) == pytest.approx([49.1358, 48.8539], abs=5e-5)

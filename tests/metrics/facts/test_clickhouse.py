@@ -22,7 +22,7 @@ from app.metrics.counting.service import FactService
 from app.metrics.facts import clickhouse_facts, moving
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.moving import FactMove
-from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.repository import FactRepository, SeriesQueries
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel
@@ -101,6 +101,38 @@ async def test_incremental_counts_equal_recomputed_counts(
         (await new_service(client, database)).project_id,
         database,
     )
+
+
+@pytest.mark.parametrize("at_once", [1_000, 3], ids=["whole series", "ranges of actors"])
+async def test_queries_of_one_answer_count_as_each_does_alone(
+    service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """What they share is read once; ranges of actors, which bound the memory, are read for each query."""
+    monkeypatch.setattr(incremental, "FACTS_AT_ONCE", at_once)
+    statements: list[str] = []
+    read = there.columns
+
+    async def noted(statement: str, names: Sequence[str]) -> Any:
+        statements.append(statement)
+        return await read(statement, names)
+
+    monkeypatch.setattr(there, "columns", noted)
+    for person in ("ann", "bob", "cleo"):
+        await service.capture(*visits(4, person=person), *visits(2, "control", f"{person} again"))
+    await service.capture(event("$identify", "ann 1", AT, properties={"$anon_distinct_id": "bob again 1"}))
+    facts, metrics = FactService(database, Materializer(database), service.project_id), fact_queries(30)
+    await facts.catch_up(metrics)
+
+    def reads_since(place: int) -> int:
+        return sum("arrayJoin" not in one and "count()" not in one for one in statements[place:])
+
+    before = len(statements)
+    together = [shown(counts) for counts in await facts.counts(metrics, recompute=True)]
+    reads_together, after = reads_since(before), len(statements)
+    alone = [shown(counts) for metric in metrics for counts in await facts.counts([metric], recompute=True)]
+
+    assert together == alone
+    assert (reads_together < reads_since(after)) == (at_once == 1_000)
 
 
 async def test_facts_are_the_same_in_both(service: Service, database: Database, there: ClickHouse) -> None:
@@ -231,8 +263,7 @@ async def test_facts_of_unused_series_leave_both(service: Service, database: Dat
     await facts.remove_unused([], older_than=dt.timedelta(0))
 
     assert await rows_in_both(database, there, ids[CHECKOUT.digest]) == (0, 0)
-    async with database.read() as session:
-        assert await FactRepository(session, service.project_id).find([CHECKOUT]) == {}
+    assert await SeriesQueries(database, service.project_id).find([CHECKOUT]) == {}
 
 
 async def test_facts_move_in_and_out_while_events_arrive(

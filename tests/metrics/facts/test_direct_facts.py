@@ -20,10 +20,19 @@ from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.conftest import new_service
 from tests.support.examples import examples
-from tests.support.service import Service
+from tests.support.service import Json, Service
 
 ANY = parse_filter(None)
 KEY = "$feature/a.b é"
+
+UNDECIDED = [
+    {"key": "x", "operator": operator, "value": value}
+    for operator, value in [
+        ("exact", "true"), ("exact", "1e3"), ("exact", "inf"), ("exact", ""), ("exact", "[1]"), ("exact", 1),
+        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", 2),
+        ("is_not", "yes"), ("is_set", "is_set"),
+    ]
+]  # fmt: skip
 
 # What is kept of an event: sequence number, person, time, value and variant.
 KeptFact = tuple[int, int, int, float, str]
@@ -124,20 +133,67 @@ async def test_database_leaves_over_events_of_which_it_is_unsure(
     assert (stored, [row[0] for row in rows]) == (1, [second])
 
 
+conditions = st.one_of(
+    st.lists(st.sampled_from(["control", "test", "é 😀", "a'b", "x" * 400]), min_size=1, max_size=2).map(
+        lambda values: {"key": KEY, "operator": "exact", "value": values}
+    ),
+    st.just({"key": "other", "operator": "exact", "value": "control"}),
+)
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2))
+async def test_filters_of_the_database_are_those_of_the_matcher(
+    client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json]
+) -> None:
+    service = await new_service(client, database)
+    tree = parse_filter(conditions)
+    definition = SeriesDefinition((EventSource("a", tree), EventSource("c", tree)), "other")
+    await store(service, database, *[("a", text) for text in properties], ("b", "{}"), ("c", f'{{"{KEY}": 3}}'))
+    events = await stored_events(service, database)
+    expected = [match[:5] for match in SeriesMatcher(definition).match(events)]
+    assert is_direct(definition)
+
+    for _ in range(2):
+        await make_again(service, database)
+        await Materializer(database, direct_from=1).catch_up(service.project_id, [definition])
+
+        assert await kept_facts(service, database) == expected
+
+
+async def test_events_that_certainly_fail_a_filter_are_not_left_over(service: Service, database: Database) -> None:
+    definition = SeriesDefinition((EventSource("a", parse_filter([{"key": "x", "value": ["yes"]}])),), "v")
+    kinds = ['{"x": "yes"}', '{"x": "no", "v": "control"}', '{"x": 1}', "{}", r'{"x": "y\u0065s"}']
+    await store(service, database, *[("a", text) for text in kinds])
+    numbers = [row[0] for row in await stored_events(service, database)]
+
+    async with database.write() as session:
+        direct = DirectFactRepository(session, service.project_id)
+        stored = await direct.append(2**30, definition, {}, 0, numbers[-1], carefully=True)
+        rows, _ = await direct.left_over(2**30, definition, 0, numbers[-1], 10)
+        await session.rollback()
+
+    assert (stored, [row[0] for row in rows]) == (1, numbers[-1:])
+
+
 def test_database_is_not_asked_what_it_cannot_decide() -> None:
     source, filtered = EventSource("a", ANY), EventSource("a", parse_filter([{"key": "x", "value": "1"}]))
+    simple = parse_filter([{"key": "x", "value": ["yes"]}, {"key": "y", "value": "no"}])
     direct = [
         SeriesDefinition((source,), None),
         SeriesDefinition((source, EventSource("b", ANY)), "v"),
         SeriesDefinition((source, filtered), "v"),
         SeriesDefinition((EventSource(None, ANY), filtered), None, "n"),
+        SeriesDefinition((source,), "v", "n"),
+        SeriesDefinition((EventSource("a", simple), EventSource("b", simple)), "v"),
     ]
     others = [
         SeriesDefinition((), None),
         SeriesDefinition((filtered,), None),
         SeriesDefinition((source, EventSource(None, filtered.filter)), None),
         SeriesDefinition((source, EventSource("b", filtered.filter)), None),
-        SeriesDefinition((source,), "v", "n"),
+        SeriesDefinition((EventSource("a", simple), EventSource("b", ANY)), "v"),
+        *[SeriesDefinition((EventSource("a", parse_filter([one])),), None) for one in UNDECIDED],
         SeriesDefinition((source,), "v", actor_property="$group_0"),
         *[SeriesDefinition((source,), key) for key in ("", 'a"b', "a\\b", "a\0b", "a\nb")],
     ]

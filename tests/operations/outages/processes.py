@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import httpx
-
 from tests.support.ports import free_port
+from tests.support.programs import answers
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120.0  # seconds, of which an idle machine needs a few
@@ -59,12 +58,6 @@ class Serving:
         """Ask it to stop; return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code == 200
-    return False
 
 
 def wait_for(condition: Callable[[], bool], log: Path) -> None:

@@ -25,7 +25,7 @@ async def test_every_operation_without_a_database_logs_its_reason(caplog: pytest
     caplog.set_level(logging.WARNING)
     unavailable, offenders = 0, []
     async with running(AWAY) as (client, _):
-        client.cookies.set("abacus_key", "phx_x")
+        client.cookies.set("abacus_session", "x")
         for method, path in [*operations(), *PAGES]:
             caplog.clear()
             body = {"api_key": "phc_x", "token": "phc_x", "event": "visit", "distinct_id": "ann"}

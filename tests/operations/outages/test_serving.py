@@ -20,13 +20,13 @@ from tests.operations.outages.processes import (
     PATIENCE,
     ROOT,
     Serving,
-    answers,
     half_sent,
     is_running,
     read_all,
     wait_for,
 )
 from tests.support.postgresql import PostgresServer
+from tests.support.programs import answers
 
 FAILS_TO_START = """
 from app.operations import server

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.command_line import run_command
 from tests.support.ports import free_port
-from tests.support.programs import ROOT, require, running, serving, wait_for
+from tests.support.programs import NO_AUTHORITIES, ROOT, require, running, serving, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -58,19 +57,8 @@ def abacus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Abacus]:
     """The service as the guide has it started, with two experiments."""
     folder = tmp_path_factory.mktemp("abacus")
     environment = {"ABACUS_DATABASE_URL": f"sqlite:///{folder}/abacus.db", "ABACUS_ROOT_PATH": "/abacus"}
-    create = [
-        sys.executable,
-        "-m",
-        "app.cli",
-        "project",
-        "create",
-        "--name",
-        "Shop",
-        "--email",
-        "a@b.example",
-        "--json",
-    ]
-    made = json.loads(subprocess.run(create, env={**os.environ, **environment}, check=True, capture_output=True).stdout)
+    create = ["project", "create", "--name", "Shop", "--email", "a@b.example", "--json"]
+    made = json.loads(run_command(create, {**os.environ, **environment})[1])
     with serving(environment, folder, "tests.operations.proxies.echo:create") as port:
         found = Abacus(port, made["project_id"], made["personal_api_key"], made["project_token"])
         for name in ("first", "second"):
@@ -136,10 +124,11 @@ def front(request: pytest.FixtureRequest, fronts: dict[str, str]) -> str:
     return fronts[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(abacus: Abacus) -> Iterator[httpx.Client]:
     with httpx.Client(
-        transport=httpx.HTTPTransport(local_address=CLIENT), headers={"Authorization": f"Bearer {abacus.key}"}
+        transport=httpx.HTTPTransport(verify=NO_AUTHORITIES, local_address=CLIENT),
+        headers={"Authorization": f"Bearer {abacus.key}"},
     ) as client:
         yield client
 

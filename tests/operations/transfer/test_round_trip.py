@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from rich.console import Console
 from app.db.database import Database
 from app.db.models import Project
 from app.events.imports.run import ImportOptions
+from app.operations.transfer.definitions import FIELDS
 from app.operations.transfer.exporting import ExportPart, export_project
 from app.operations.transfer.importing import import_files
-from app.operations.transfer.wiring import experiment_services, results_of
+from app.operations.transfer.wiring import experiment_services, export_of
 from tests.conftest import new_service
 from tests.support.service import TREND, Service, event, exposure
 
@@ -31,16 +33,24 @@ async def other(client: httpx.AsyncClient, database: Database) -> Service:
 
 
 async def export(database: Database, service: Service, folder: Path, parts: list[str]) -> dict[str, list[Json]]:
+    await write(database, service, folder, parts)
+    return {part: [json.loads(line) for line in gzip.open(folder / f"{part}.ndjson.gz")] for part in parts}
+
+
+async def write(
+    database: Database, service: Service, folder: Path, parts: list[str], *, is_parquet: bool = False
+) -> None:
     async with database.read() as session:
         project = await session.get_one(Project, service.project_id)
-    await export_project(database, project, results_of(database, project), folder, parts, lambda _part, _lines: None)
-    return {part: [json.loads(line) for line in gzip.open(folder / f"{part}.ndjson.gz")] for part in parts}
+    exported = export_of(database, project)
+    await export_project(exported, folder, parts, lambda _part, _lines: None, is_parquet=is_parquet)
 
 
 async def bring_in(database: Database, service: Service, folder: Path, parts: list[str]) -> bool:
     async with database.read() as session:
         project = await session.get_one(Project, service.project_id)
-    names = [str(folder / f"{part}.ndjson.gz") for part in parts]
+    kept = [name for name in os.listdir(folder) if "refused" not in name]
+    names = [str(folder / name) for part in parts for name in kept if name.startswith(part)]
     return await import_files(database, project, names, ImportOptions(), experiment_services, Console(quiet=True))
 
 
@@ -125,17 +135,118 @@ def _with_groups_once(line: Json) -> Json:
     return {**line, "properties": dict(sorted(line["properties"].items()))}
 
 
-async def test_experiments_that_refer_to_what_has_other_ids_are_refused(
+async def test_parquet_holds_the_same_events_and_persons(
     database: Database, service: Service, other: Service, tmp_path: Path
 ) -> None:
-    action = await service.post("/actions/", {"name": "Bought", "steps": [{"event": "purchase"}]})
-    filters = {"insight": "TRENDS", "actions": [{"id": action.json()["id"], "type": "actions", "order": 0}]}
+    await fill(service)
+    parts = ["persons", "events"]
+    for name in ("own", "rows", "theirs"):
+        (tmp_path / name).mkdir()
+    own = await export(database, service, tmp_path / "own", parts)
+
+    await write(database, service, tmp_path / "rows", parts, is_parquet=True)
+    assert await bring_in(database, other, tmp_path / "rows", parts)
+
+    theirs = await export(database, other, tmp_path / "theirs", parts)
+    assert [_with_groups_once(line) for line in theirs["events"]] == [_with_groups_once(line) for line in own["events"]]
+    assert len(theirs["persons"]) == len(own["persons"])
+
+
+CONDITION = {"key": "plan", "value": "pro", "type": "person", "operator": "exact"}
+
+
+async def test_what_experiments_refer_to_goes_along_and_has_other_numbers(
+    database: Database, service: Service, other: Service, tmp_path: Path
+) -> None:
+    async def make(path: str, **body: Json) -> int:
+        response = await service.post(path, body)
+        assert response.status_code == 201, response.text
+        return int(response.json()["id"])
+
+    pros = await make("/cohorts/", name="Pros", filters=of_type_or(CONDITION))
+    nested = {"key": "id", "value": pros, "type": "cohort"}
+    await make("/cohorts/", name="Others", filters=of_type_or({**nested, "negation": True}))
+    listed = await make("/cohorts/", name="Listed", is_static=True, distinct_ids=[f"person-{n}" for n in range(60)])
+    bought = await make("/actions/", name="Bought", steps=[{"event": "purchase", "properties": [nested]}])
+    source = {"kind": "ActionsNode", "id": bought}
+    revenue = await make("/experiment_saved_metrics/", name="R", query={"metric_type": "mean", "source": source})
+    holdout = await make("/experiment_holdouts/", name="H", filters=[{"rollout_percentage": 10}])
+    on_list = {"key": "id", "value": listed, "type": "cohort"}
+    filters = {
+        "insight": "TRENDS",
+        "actions": [{"id": bought, "type": "actions", "order": 0, "properties": [on_list]}],
+        "properties": [nested],
+    }
+    await service.create_experiment(
+        name="All",
+        filters=filters,
+        saved_metrics_ids=[{"id": revenue, "metadata": {"type": "secondary"}}],
+        holdout_id=holdout,
+        end_date=None,
+        scheduling_config={"end_at": "2099-01-01T00:00:00Z"},
+    )
+    await fill(service)
+
+    parts = ["experiments", "persons", "events"]
+    exported = await export(database, service, tmp_path, parts)
+    assert await bring_in(database, other, tmp_path, parts)
+    assert await bring_in(database, other, tmp_path, parts)  # again, which changes nothing
+
+    (tmp_path / "theirs").mkdir()
+    theirs = await export(database, other, tmp_path / "theirs", ["experiments"])
+    assert as_named(theirs["experiments"]) == as_named(exported["experiments"])
+    [own], [same] = (await results(service)).values(), (await results(other)).values()
+    for name in ("variants", "probability", "credible_intervals", "p_value"):  # filters are shown with the numbers
+        assert own[0][name] == same[0][name]
+    assert own[0]["insight"][0]["count"]
+
+
+def of_type_or(condition: Json) -> Json:
+    return {"properties": {"type": "OR", "values": [{"type": "AND", "values": [condition]}]}}
+
+
+def as_named(lines: list[Json]) -> Json:
+    """Return the lines of an export with names instead of numbers."""
+    names = {(line["abacus"], line["id"]): line[line["abacus"]]["name"] for line in lines if line["abacus"] in FIELDS}
+    kinds = {"cohort": "cohort", "actions": "action"}
+
+    def named(document: Json) -> Json:
+        if isinstance(document, list):
+            return [named(item) for item in document]
+        if not isinstance(document, dict):
+            return document
+        changed = {key: named(value) for key, value in document.items() if key != "fingerprint"}
+        if document.get("type") == "cohort":
+            changed["value"] = names["cohort", document["value"]]
+        if document.get("type") in kinds or document.get("kind") == "ActionsNode":
+            changed["id"] = names.get(("action", document.get("id")))
+        if "saved_metrics_ids" in document:
+            changed["saved_metrics_ids"] = [names["saved_metric", one["id"]] for one in document["saved_metrics_ids"]]
+            changed["holdout_id"] = names["holdout", document["holdout_id"]]
+        if "exclusion_percentage" in document:
+            changed["id"] = names["holdout", document["id"]]
+        if str(document.get("variant", "")).startswith("holdout-"):
+            changed["variant"] = None
+        if document.get("abacus") in {*FIELDS, "cohort_members"}:
+            kind = document["abacus"].removesuffix("_members")
+            changed["id"] = names[kind, document["id"]]
+        return changed
+
+    return sorted(json.dumps(named(line), sort_keys=True) for line in lines)
+
+
+async def test_a_reference_to_what_is_gone_is_refused_by_name(
+    database: Database, service: Service, other: Service, tmp_path: Path
+) -> None:
+    action = (await service.post("/actions/", {"name": "Bought", "steps": [{"event": "purchase"}]})).json()
+    filters = {"insight": "TRENDS", "actions": [{"id": action["id"], "type": "actions", "order": 0}]}
     await service.create_experiment(name="Of an action", filters=filters)
     await service.create_experiment(name="Of an event", feature_flag_key="of-an-event")
+    assert (await service.delete(f"/actions/{action['id']}/")).status_code < 300
 
     await export(database, service, tmp_path, ["experiments"])
     assert not await bring_in(database, other, tmp_path, ["experiments"])
 
     assert [one["name"] for one in (await other.read("/experiments/"))["results"]] == ["Of an event"]
     [refused] = (tmp_path / "experiments.ndjson.gz.refused.ndjson").read_text().splitlines()
-    assert "refers to actions" in json.loads(refused)["reason"]
+    assert f"refers to the action {action['id']}" in json.loads(refused)["reason"]

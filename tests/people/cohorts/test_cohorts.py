@@ -179,6 +179,7 @@ async def test_list_takes_as_many_queries_however_long_it_is(service: Service, d
     assert await queries() == for_one
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -386,6 +387,7 @@ async def test_invalid_field_is_refused_by_name(
     assert (await service.read("/cohorts/"))["results"] == [created]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr"),
     [
@@ -412,6 +414,7 @@ async def test_forms_are_read_too(service: Service) -> None:
     assert (response.status_code, response.json()["count"]) == (201, 1)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_cohort_of_another_project_does_not_exist(
     service: Service, neighbor: Service, method: str, path: str
@@ -425,6 +428,7 @@ async def test_cohort_of_another_project_does_not_exist(
     assert await neighbor.read(f"/cohorts/{theirs['id']}/") == theirs
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), [("GET", "/cohorts/"), ("POST", "/cohorts/"), *PATHS])
 async def test_cohorts_of_another_organization_are_closed(
     service: Service, stranger: Service, method: str, path: str
@@ -442,6 +446,7 @@ async def test_cohorts_of_another_organization_are_closed(
     assert (await stranger.read("/cohorts/"))["results"] == [theirs]
 
 
+@pytest.mark.one_database("postgresql")
 @pytest.mark.parametrize("reference", NO_IDS)
 async def test_invalid_cohort_id_is_not_found(service: Service, reference: str) -> None:
     await create(service)

@@ -105,6 +105,7 @@ async def test_group_is_shown_in_the_shape_of_2022(service: Service) -> None:
     }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("parameters", "code"),
     [
@@ -120,6 +121,7 @@ async def test_list_of_groups_needs_a_type(service: Service, parameters: dict[st
     assert (response.status_code, response.json()["code"]) == (400, code)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "properties",
     [
@@ -165,6 +167,7 @@ async def test_writers_at_the_same_time_agree_on_types_and_groups(service: Servi
     assert shared == {f"by {writer}": 2 for writer in range(4)}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "nothing", [None, "", " ", "\t", False, True, [], {}, ["acme"], {"id": 5}, "undefined", "null", "None", "NaN"]
 )
@@ -179,6 +182,7 @@ async def test_what_is_written_for_no_group_is_none(service: Service, nothing: o
     assert {"$groups": {"company": nothing, "team": "red"}, "$group_0": "red"} in await stored(service)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("nothing", [None, " ", False, [], {}, "undefined"])
 async def test_flags_know_no_such_group_either(service: Service, nothing: object) -> None:
     await service.capture(event("a", "ann", properties={"$groups": {"company": "acme"}}))

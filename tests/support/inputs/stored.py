@@ -143,7 +143,7 @@ def _read(route: Route) -> Build:
         body = {"feature_flag_key": target.unique} if route[1].endswith("duplicate/") else None
         call = keyed(route, target, {} if route[0] == "POST" and body is None else body, called)
         if route[1].startswith("/experiments/"):
-            return Call(call.method, call.path, b"", {"Cookie": f"abacus_key={target.key}"})
+            return Call(call.method, call.path, b"", {"Cookie": target.ids["Cookie"]})
         return call
 
     return request

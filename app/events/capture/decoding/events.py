@@ -27,7 +27,7 @@ from app.events.capture.decoding.wire import (
     refuse_long_field,
     rewrite_properties,
 )
-from app.events.uuids import derived_uuid, new_uuid
+from app.events.uuids import derived_uuid, new_uuid, read_uuid
 from app.people.cookieless.visitors import COOKIELESS, Visitor
 from app.people.properties import Properties
 from app.people.properties import read_properties as read_properties_of_person
@@ -273,7 +273,7 @@ def _read_uuid(value: object) -> UUID | None:
     if not value:
         return None
     try:
-        uuid = UUID(value if isinstance(value, str) else str(value))
+        uuid = read_uuid(value if isinstance(value, str) else str(value))
     except ValueError as error:
         raise invalid_payload('Invalid payload: Event field "uuid" is not a valid UUID!', "uuid") from error
     return uuid if uuid.int else None

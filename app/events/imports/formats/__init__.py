@@ -14,10 +14,10 @@ Format = Literal["posthog", "amplitude", "mixpanel", "segment", "abacus"]
 Kind = Literal["events", "persons", "experiments", "results"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _SEGMENT_CALLS: Final = frozenset({"track", "identify", "page", "screen", "group", "alias"})
-_ABACUS_KINDS: Final[Mapping[object, Kind]] = {
+_ABACUS_KINDS: Final[Mapping[str, Kind]] = {
     "event": "events",
     "person": "persons",
-    "experiment": "experiments",
+    **dict.fromkeys(("experiment", "action", "cohort", "cohort_members", "holdout", "saved_metric"), "experiments"),
     "result": "results",
 }
 _decode: Any = msgspec.json.Decoder().decode  # any JSON
@@ -62,7 +62,7 @@ def recognize(line: bytes, chosen: Format | None) -> Recognized | None:
         return None
     if not isinstance(document, dict):
         return None
-    if kind := _ABACUS_KINDS.get(_hashable(document.get("abacus"))):
+    if kind := _ABACUS_KINDS.get(str(document.get("abacus"))):
         return Recognized("abacus", kind) if chosen in {None, "abacus"} else None
     if chosen is not None:
         kinds = [
@@ -70,10 +70,6 @@ def recognize(line: bytes, chosen: Format | None) -> Recognized | None:
         ]
         return kinds[0] if kinds else None
     return next((found for holds, found in _RULES if holds(document)), None)
-
-
-def _hashable(value: object) -> object:
-    return value if isinstance(value, str) else None
 
 
 def _is_of_mixpanel(line: Mapping[str, Any]) -> bool:

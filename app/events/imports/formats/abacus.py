@@ -1,4 +1,4 @@
-"""Abacus' own export: every line says by ``abacus`` what it is."""
+"""Abacus' own export: every line says by ``abacus`` what it is. In Parquet properties are texts of JSON."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from app.events.capture.decoding.wire import WireEvent
+from app.events.imports.formats.posthog import as_object
 from app.events.imports.records import EventRecord, LineRefused, PersonRecord
 from app.sdk.bounded_structs import BoundedDecoder, Scalar
 
@@ -28,6 +29,7 @@ _decode_person: Final = msgspec.json.Decoder(_Person).decode
 
 def read_event(line: bytes) -> EventRecord:
     event = _events.decode(line)
+    event.properties = as_object(event.properties)
     return EventRecord(event, event.received_at, None if event.person_id is None else str(event.person_id))
 
 
@@ -35,4 +37,6 @@ def read_person(line: bytes) -> PersonRecord:
     person = _decode_person(line)
     if not person.distinct_ids:
         raise LineRefused("names no distinct id")
-    return PersonRecord(person.person_id, person.distinct_ids, person.properties, person.created_at)
+    properties = as_object(person.properties)
+    known = Raw(b"{}") if isinstance(properties, msgspec.UnsetType) else properties
+    return PersonRecord(person.person_id, person.distinct_ids, known, person.created_at)

@@ -41,9 +41,10 @@ def read_event(line: bytes) -> EventRecord:
     """Read an event of a batch export, or one as SDKs send it."""
     event = _events.decode(line)
     event.properties = as_object(event.properties)
-    for name in ("set", "set_once", "unset"):  # null in every line of an export that has none
-        if getattr(event, name) == Raw(b"null"):
-            setattr(event, name, UNSET)
+    if event.set is not UNSET or event.set_once is not UNSET or event.unset is not UNSET:
+        for name in ("set", "set_once", "unset"):  # null in every line of an export that has none
+            if getattr(event, name) == Raw(b"null"):
+                setattr(event, name, UNSET)
     if event.elements_chain:
         event.properties = _with_member(event.properties, CHAIN_PROPERTY, event.elements_chain)
     return EventRecord(event, event.created_at, None if event.person_id is None else str(event.person_id))

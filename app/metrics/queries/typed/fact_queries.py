@@ -14,49 +14,39 @@ from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times,
 from app.metrics.aggregation.funnel import NEVER, ConversionWindow
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import (
-    DISTINCT,
-    NUMERIC,
-    Outliers,
-    PersonValues,
-    SummedValue,
-    ValueCounts,
-    sum_values,
+from app.metrics.aggregation.person_values import DISTINCT, PersonValues
+from app.metrics.aggregation.quantiles import (
+    QuantileCounts,
+    QuantileRule,
+    count_event_quantiles,
+    count_person_quantiles,
 )
-from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns, find_starts
+from app.metrics.aggregation.retention import RetentionWindow, find_returns, find_starts
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_property
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.typed.reading import TypedQuery, nodes_of
+from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE, TypedRules
 from app.metrics.queries.typed.schemas import (
     ExposureNode,
     FunnelMetric,
     MeanMetric,
     OutlierHandling,
+    QuantileMetric,
     RatioMetric,
     RetentionMetric,
     Source,
     TypedMetric,
 )
 
-TypedKind: TypeAlias = Literal["funnel", "mean", "ratio"]
+TypedKind: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
+TypedCounts: TypeAlias = FunnelProgress | ValueCounts | QuantileCounts
 Times: TypeAlias = NDArray[np.int64]
 
 _DAY = 86_400_000_000  # microseconds
-
-
-@dataclass(frozen=True)
-class TypedRules:
-    """What the experiment decides about its typed metrics.
-
-    ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means get a covariate, the
-    same value of the days before the exposure.
-    """
-
-    only_matured: bool = False
-    lookback_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,8 @@ class TypedFactQuery:
 
 def kind_of(metric: TypedMetric) -> TypedKind:
     """Return how a metric is analyzed: values of 0 and 1 as conversions."""
-    if isinstance(metric, RatioMetric):
-        return "ratio"
+    if isinstance(metric, RatioMetric | QuantileMetric):
+        return "ratio" if isinstance(metric, RatioMetric) else "quantile"
     is_share = not isinstance(metric, MeanMetric) or metric.threshold is not None or metric.source.math == "dau"
     return "funnel" if is_share else "mean"
 
@@ -110,7 +100,7 @@ class _Counting:
     @property
     def lookback(self) -> int | None:
         """Microseconds of the time before the exposure that the covariate is taken from."""
-        has_covariate = kind_of(self.metric) == "mean" and self.rules.lookback_days is not None
+        has_covariate = kind_of(self.metric) in {"mean", "ratio"} and self.rules.lookback_days is not None
         return (self.rules.lookback_days or 0) * _DAY if has_covariate else None
 
     def fact_query(self) -> FactQuery[Any]:
@@ -127,9 +117,13 @@ class _Counting:
         )
 
     def _parameters(self) -> tuple[str, ...]:
+        has_order_statistics = isinstance(self.metric, QuantileMetric)
+        confidence = self.rules.confidence if has_order_statistics else DEFAULT_CONFIDENCE
+        excluded = self.rules.excluded if self._has_caps else ()
+        rules = replace(self.rules, confidence=confidence, excluded=excluded)
         return (
             self.metric.own_fingerprint,
-            repr((self.exposures.ledger_parameters, self.rules, self.scope.window.since)),
+            repr((self.exposures.ledger_parameters, rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
@@ -142,22 +136,33 @@ class _Counting:
 
     @property
     def _is_additive(self) -> bool:
-        """Whether counts are sums of whole numbers over persons, which new facts can be added to."""
-        match self.metric:
-            case MeanMetric() as mean:
-                if mean.source.math in DISTINCT or _outliers(mean) is not None:
-                    return False
-                return mean.threshold is not None or mean.source.math not in NUMERIC
-            case RatioMetric() as ratio:
-                handlings = [ratio.numerator_outlier_handling, ratio.denominator_outlier_handling]
-                maths = {ratio.numerator.math, ratio.denominator.math}
-                return not any(map(_outliers, handlings)) and not maths & (NUMERIC | DISTINCT)
-            case _:
-                return True
+        """Whether counts are sums over persons, which new facts can be added to.
 
-    def _decode(self, body: bytes) -> ValueCounts | FunnelProgress | None:
-        counts = FunnelProgress if isinstance(self.metric, FunnelMetric | RetentionMetric) else ValueCounts
-        return counts.from_bytes(body).widened(len(self.days))
+        Caps and quantiles are those of all persons, and sessions and groups are not persons.
+        """
+        if isinstance(self.metric, QuantileMetric):
+            return False
+        return not self._has_caps and not any(source.math in DISTINCT for source, _ in self._sources())
+
+    @property
+    def _has_caps(self) -> bool:
+        return any(self._outliers(handling) for _, handling in self._sources())
+
+    def _outliers(self, handling: OutlierHandling | None) -> Outliers | None:
+        if handling is None or not handling.has_bounds:
+            return None
+        excluded = [place for place, key in enumerate(self.scope.variants) if key in self.rules.excluded]
+        lower, upper = handling.lower_bound_percentile, handling.upper_bound_percentile
+        return Outliers(lower, upper, handling.ignore_zeros, excluded)
+
+    def _decode(self, body: bytes) -> TypedCounts | None:
+        match self.metric:
+            case FunnelMetric() | RetentionMetric():
+                return FunnelProgress.from_bytes(body).widened(len(self.days))
+            case QuantileMetric():
+                return QuantileCounts.from_bytes(body).widened(len(self.days))
+            case _:
+                return ValueCounts.from_bytes(body).widened(len(self.days))
 
     def _event_sets(self) -> list[EventSet]:
         """Return what to read besides exposures: of each source its events, and those by what is counted of them."""
@@ -181,10 +186,13 @@ class _Counting:
         if self.window is not None:
             last = self.window.ends(last)
         if isinstance(self.metric, RetentionMetric):
-            last = ConversionWindow(self.metric.retention_window_end + 1, self.metric.retention_window_unit).ends(last)
+            last = self._retention_window(self.metric).ends(last)
         return int(last[0])
 
-    def _counter(self) -> Callable[[Sequence[FactColumns]], ValueCounts | FunnelProgress]:
+    def _counter(self) -> Callable[[Sequence[FactColumns]], TypedCounts]:
+        if isinstance(self.metric, QuantileMetric):
+            metric = self.metric
+            return lambda columns: self._count_quantile(columns, metric)
         if isinstance(self.metric, FunnelMetric):
             return self._count_funnel
         if isinstance(self.metric, RetentionMetric):
@@ -193,11 +201,17 @@ class _Counting:
         return self._count_values
 
     def _ledger(self, columns: Sequence[FactColumns]) -> Ledger:
-        window, count = self.scope.window, len(self.scope.variants)
+        count = len(self.scope.variants)
+        return self.exposures.ledger(self._exposure_columns(columns), count).of_variants(count)
+
+    def _first_events(self, ledger: Ledger, columns: Sequence[FactColumns]) -> NDArray[np.int64]:
+        """Return the sequence number of the event that exposed each person, which is not a later step as well."""
+        return ledger.first_events(self.exposures.entries(self._exposure_columns(columns)))
+
+    def _exposure_columns(self, columns: Sequence[FactColumns]) -> list[FactColumns]:
+        window = self.scope.window
         parts = [part.select(part.time >= window.since) for part in columns[: len(self.exposures.ledger_sets)]]
-        if not window.is_open:
-            parts = [part.select(part.time < window.until) for part in parts]
-        return self.exposures.ledger(parts, count).of_variants(count)
+        return parts if window.is_open else [part.select(part.time < window.until) for part in parts]
 
     def _deadlines(self, starts: Times) -> Times:
         """Return the moment from which on the events of each person no longer count."""
@@ -224,23 +238,36 @@ class _Counting:
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
         deadlines, rest = deadlines[is_mature], iter(columns[len(self.exposures.ledger_sets) :])
-        values = []
+        threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
+        values, covariates = [], []
         for source, handling in self._sources():
             events = next(rest)
             keys = next(rest) if source.math in DISTINCT else None
             row, in_time = self._in_time(ledger, events, deadlines)
-            threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
             summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            is_whole = source.math not in NUMERIC
-            values.append(SummedValue(summed, is_whole, _outliers(handling), threshold))
+            values.append(SummedValue(summed, self._outliers(handling), threshold))
             if self.lookback is not None:
-                values.append(SummedValue(self._covariate(ledger, events, keys, source), is_whole))
-        return sum_values(ledger, entry, values, self.days, len(self.scope.variants))
+                covariates.append(SummedValue(self._covariate(ledger, events, keys, source)))
+        return sum_values(ledger, entry, [*values, *covariates], self.days, len(self.scope.variants))
+
+    def _count_quantile(self, columns: Sequence[FactColumns], metric: QuantileMetric) -> QuantileCounts:
+        ledger = self._ledger(columns)
+        deadlines = self._deadlines(ledger.time)
+        ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
+        events, *keys = columns[len(self.exposures.ledger_sets) :]
+        row, events = self._in_time(ledger, events, deadlines[is_mature])
+        rule = QuantileRule(metric.quantile_level, self.rules.confidence, metric.ignore_zeros)
+        days, variant_count = self.days, len(self.scope.variants)
+        if metric.quantile_type == "event":
+            numbers = (row, days.bucket(events.time), events.value)
+            return count_event_quantiles(ledger, entry, numbers, rule, days, variant_count)
+        values = PersonValues.of(row, events, days, metric.source.math, keys[0] if keys else None)
+        return count_person_quantiles(ledger, entry, values, rule, days, variant_count)
 
     def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:
         """Return the same value of the time before the exposure, which is known from the beginning on."""
-        earlier = replace(ledger, time=ledger.time - (self.lookback or 0))
-        row, events = self._in_time(earlier, events, ledger.time)
+        earlier = replace(ledger, time=ledger.shown - (self.lookback or 0))
+        row, events = self._in_time(earlier, events, ledger.shown)
         beginning = np.full(len(row), self.days.starts[0])
         return PersonValues.of(row, replace(events, time=beginning), self.days, source.math, keys)
 
@@ -253,6 +280,8 @@ class _Counting:
                     (ratio.numerator, ratio.numerator_outlier_handling),
                     (ratio.denominator, ratio.denominator_outlier_handling),
                 ]
+            case QuantileMetric() as quantile:
+                return [(quantile.source, None)]
             case _:
                 return []
 
@@ -260,8 +289,12 @@ class _Counting:
         ledger = self._ledger(columns)
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
-        facts = columns[len(self.exposures.ledger_sets) :]
-        steps = [self._in_time(ledger, part, deadlines[is_mature]) for part in facts]
+        facts, exposing = columns[len(self.exposures.ledger_sets) :], self._first_events(ledger, columns)
+        steps = []
+        for part in facts:
+            row, events = self._in_time(ledger, part, deadlines[is_mature])
+            is_later = events.sequence != exposing[row]
+            steps.append((row[is_later], events.select(is_later)))
         is_ordered = isinstance(self.metric, FunnelMetric) and self.metric.funnel_order_type == "ordered"
         times = (ordered_times if is_ordered else unordered_times)(ledger, steps)
         return count_reached(ledger, entry, times, self.days, len(self.scope.variants))
@@ -285,7 +318,7 @@ class _Counting:
         if not isinstance(metric, RetentionMetric):
             raise TypeError("only retention metrics have a retention window")
         if isinstance(metric.start_event, ExposureNode):
-            starts = (ledger.time, np.full(len(ledger), NO_EVENT, dtype=np.int64))
+            starts = (ledger.time, self._first_events(ledger, columns))
         else:
             row, events = self._in_time(ledger, facts[0], self._deadlines(ledger.time))
             starts = find_starts(row, events, len(ledger), metric.start_handling)
@@ -304,9 +337,3 @@ def _key_property(source: Source) -> str | None:
     if source.math == "unique_group" and source.math_group_type_index is not None:
         return group_property(source.math_group_type_index)
     return None
-
-
-def _outliers(handling: OutlierHandling | None) -> Outliers | None:
-    if handling is None or (handling.lower_bound_percentile is None and handling.upper_bound_percentile is None):
-        return None
-    return Outliers(handling.lower_bound_percentile, handling.upper_bound_percentile, handling.ignore_zeros)

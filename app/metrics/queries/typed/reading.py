@@ -14,6 +14,7 @@ from app.metrics.queries.typed.schemas import (
     FunnelMetric,
     MeanMetric,
     Node,
+    QuantileMetric,
     RatioMetric,
     RetentionMetric,
     TypedMetric,
@@ -65,7 +66,7 @@ def _parse(adapter: TypeAdapter[Parsed], body: object, refusal: str) -> Parsed:
 def nodes_of(metric: TypedMetric) -> list[Node]:
     """Return the nodes of a metric: numerator before denominator, start before completion."""
     match metric:
-        case MeanMetric():
+        case MeanMetric() | QuantileMetric():
             return [metric.source]
         case FunnelMetric():
             return metric.series

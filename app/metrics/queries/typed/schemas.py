@@ -32,6 +32,7 @@ Properties: TypeAlias = Annotated[
     Field(description="Conditions on the event."),
 ]
 Percentile: TypeAlias = Annotated[float, Field(ge=0, le=1, strict=True)]
+Quantile: TypeAlias = Annotated[float, Field(ge=0.001, le=0.999, strict=True)]
 Length: TypeAlias = Annotated[int, Field(ge=1, le=_LONGEST_WINDOW, strict=True)]
 
 
@@ -100,13 +101,19 @@ class Source(Node):
 
     @model_validator(mode="after")
     def _require_parameters(self) -> Self:
+        self.require_parameters()
+        return self
+
+    def require_parameters(self) -> None:
+        """Refuse a source whose aggregation lacks what it needs, or has what it does not need."""
         if self.math in NUMERIC and not self.math_property:
             raise refusal(f"The math {self.math!r} needs a `math_property`.", "required")
         if self.math == "unique_group" and self.math_group_type_index is None:
             raise refusal("The math 'unique_group' needs a `math_group_type_index`.", "required")
         if self.math not in NUMERIC and self.math_property:
             raise refusal(f"The math {self.math!r} has no `math_property`.")
-        return self
+        if self.math != "unique_group" and self.math_group_type_index is not None:
+            raise refusal(f"The math {self.math!r} has no `math_group_type_index`.")
 
 
 class OutlierHandling(StrictBody):
@@ -116,11 +123,17 @@ class OutlierHandling(StrictBody):
     upper_bound_percentile: Percentile | None = Field(default=None, examples=[0.99])
     ignore_zeros: Boolean = Field(default=False, description="Whether the upper bound is one of the values but 0.")
 
+    @property
+    def has_bounds(self) -> bool:
+        return self.lower_bound_percentile is not None or self.upper_bound_percentile is not None
+
     @model_validator(mode="after")
     def _require_order(self) -> Self:
         lower, upper = self.lower_bound_percentile, self.upper_bound_percentile
         if lower is not None and upper is not None and lower >= upper:
             raise refusal("`lower_bound_percentile` has to be less than `upper_bound_percentile`.")
+        if lower == 1 or upper == 0:
+            raise refusal("All values would be cut to the largest or smallest of them: choose another percentile.")
         return self
 
 
@@ -164,6 +177,11 @@ class MetricBody(StrictBody):
         return self
 
 
+def _refuse_outliers_of_share(source: Source, handling: OutlierHandling | None) -> None:
+    if source.math == "dau" and handling is not None and handling.has_bounds:
+        raise refusal("The values of the math 'dau' are 0 and 1: they have no outliers.")
+
+
 class MeanMetric(MetricBody, OutlierHandling):
     """A number per person; persons without events have 0."""
 
@@ -175,9 +193,9 @@ class MeanMetric(MetricBody, OutlierHandling):
 
     @model_validator(mode="after")
     def _refuse_both(self) -> Self:
-        bounds = (self.lower_bound_percentile, self.upper_bound_percentile)
-        if self.threshold is not None and bounds != (None, None):
+        if self.threshold is not None and self.has_bounds:
             raise refusal("A metric with a `threshold` has no outliers: choose one of both.")
+        _refuse_outliers_of_share(self.source, self)
         return self
 
 
@@ -215,6 +233,12 @@ class RatioMetric(MetricBody):
     numerator_outlier_handling: OutlierHandling | None = None
     denominator_outlier_handling: OutlierHandling | None = None
 
+    @model_validator(mode="after")
+    def _refuse_outliers_of_shares(self) -> Self:
+        _refuse_outliers_of_share(self.numerator, self.numerator_outlier_handling)
+        _refuse_outliers_of_share(self.denominator, self.denominator_outlier_handling)
+        return self
+
 
 class RetentionMetric(MetricBody):
     """The share of persons who came back after they had started."""
@@ -250,8 +274,44 @@ class RetentionMetric(MetricBody):
         return self
 
 
+class QuantileSource(Source):
+    """A source whose numbers may be those of the events themselves."""
+
+    @model_validator(mode="after")
+    def _require_parameters(self) -> Self:
+        return self  # they depend on the metric, which checks them
+
+
+class QuantileMetric(MetricBody):
+    """A quantile of a number of each person, or of a number of each event: the median, the slowest tenth."""
+
+    metric_type: Literal["quantile"]
+    quantile_level: Quantile = Field(description="Which quantile: 0.5 is the median, 0.9 what one in ten exceeds.")
+    quantile_type: Literal["person", "event"] = Field(
+        default="person",
+        description="`person`: of one number per person, what `source.math` makes of their events. `event`: of the "
+        "`math_property` of all events, such as the milliseconds of page loads.",
+    )
+    source: QuantileSource
+    ignore_zeros: Boolean = Field(
+        default=False, description="Of persons: leave out those with 0, such as those without any event."
+    )
+
+    @model_validator(mode="after")
+    def _require_numbers(self) -> Self:
+        if self.quantile_type == "person":
+            self.source.require_parameters()
+        elif not self.source.math_property:
+            raise refusal("A quantile of events needs the `math_property` of its source.", "required")
+        elif self.source.math != "total":
+            raise refusal(f"A quantile of events has no math {self.source.math!r}: leave it out.")
+        elif self.ignore_zeros:
+            raise refusal("A quantile of events has no `ignore_zeros`: filter the events by their property.")
+        return self
+
+
 TypedMetric: TypeAlias = Annotated[
-    MeanMetric | FunnelMetric | RatioMetric | RetentionMetric, Discriminator("metric_type")
+    MeanMetric | FunnelMetric | RatioMetric | RetentionMetric | QuantileMetric, Discriminator("metric_type")
 ]
 
 

@@ -5,20 +5,24 @@ from app.metrics.queries.typed.schemas import (
     FunnelMetric,
     MeanMetric,
     Node,
+    QuantileMetric,
     RatioMetric,
     RetentionMetric,
     Source,
     TypedMetric,
 )
+from app.metrics.queries.wording import MetricWording, ending_with, name_events, per_unit, spell
 
 
-def describe_measure(metric: TypedMetric, unit: str) -> str:
-    """Return what the mean of a variant is; ``unit`` is what is compared, in the plural."""
-    measure = _measure(metric, unit)
-    if metric.conversion_window is None:
-        return measure
-    length = _spell(metric.conversion_window, metric.conversion_window_unit or "day")
-    return f"{measure}, within {length} of the exposure"
+def describe_typed(metric: TypedMetric, unit: str, *, leaves_out: bool = False) -> MetricWording:
+    """Return what a metric measures; ``unit`` is what is compared, in the plural. See ``describe_funnel``."""
+    wording = MetricWording(_measure(metric, unit), _name_mean(metric, unit), _name_sum(metric))
+    end = ""
+    if metric.conversion_window is not None:
+        end = f", within {spell(metric.conversion_window, metric.conversion_window_unit or 'day')} of the exposure"
+    elif not isinstance(metric, RetentionMetric):
+        end = ", from the exposure on"
+    return ending_with(wording, f"{end}{', without test accounts' if leaves_out else ''}")
 
 
 def name_steps(metric: TypedMetric) -> list[str] | None:
@@ -36,7 +40,7 @@ def name_steps(metric: TypedMetric) -> list[str] | None:
             return None
 
 
-def _measure(metric: TypedMetric, unit: str) -> str:
+def _measure(metric: TypedMetric, unit: str) -> str:  # noqa: PLR0911  # one a type
     match metric:
         case MeanMetric(threshold=None, source=Source(math="dau")):
             return f"share of exposed {unit} with {_named(metric.source)}"
@@ -44,6 +48,8 @@ def _measure(metric: TypedMetric, unit: str) -> str:
             return f"{_amount(metric.source)}, a mean over exposed {unit}"
         case MeanMetric():
             return f"share of exposed {unit} with at least {metric.threshold:g}: {_amount(metric.source)}"
+        case QuantileMetric():
+            return _measure_quantile(metric, unit)
         case FunnelMetric():
             joined = (", then " if metric.funnel_order_type == "ordered" else " and ").join(map(_named, metric.series))
             return f"share of exposed {unit} with {joined}"
@@ -52,8 +58,16 @@ def _measure(metric: TypedMetric, unit: str) -> str:
         case RetentionMetric():
             start = "the exposure" if isinstance(metric.start_event, ExposureNode) else _named(metric.start_event)
             first, last = metric.retention_window_start, metric.retention_window_end
-            span = f"{first} to {_spell(last, metric.retention_window_unit)}"
+            span = f"{first} to {spell(last, metric.retention_window_unit)}"
             return f"share of {unit} with {_named(metric.completion_event)} {span} after {start}"
+
+
+def _measure_quantile(metric: QuantileMetric, unit: str) -> str:
+    if metric.quantile_type == "event":
+        of, over = f"`{metric.source.math_property}` of {_named(metric.source)}", f"the events of exposed {unit}"
+    else:
+        of, over = _amount(metric.source), f"exposed {unit}{' with other than 0' if metric.ignore_zeros else ''}"
+    return f"quantile {metric.quantile_level:g} of {of}, over {over}"
 
 
 def _amount(source: Source) -> str:
@@ -67,17 +81,61 @@ def _amount(source: Source) -> str:
         case "unique_group":
             return f"number of groups with {_named(source)}"
         case math:
-            word = {"sum": "sum", "avg": "average", "min": "smallest", "max": "largest"}[math]
+            word = {"sum": "sum of", "avg": "average", "min": "smallest", "max": "largest"}[math]
             return f"{word} `{source.math_property}` of {_named(source)}"
 
 
+def _name_mean(metric: TypedMetric, unit: str) -> str:
+    match metric:
+        case MeanMetric(threshold=None, source=Source(math="dau")) | MeanMetric(threshold=float() | int()):
+            return f"share of {unit}"
+        case MeanMetric():
+            return per_unit(_name_total(metric.source), unit)
+        case FunnelMetric():
+            return "conversion rate"
+        case RetentionMetric():
+            return "share retained"
+        case RatioMetric():
+            return "ratio"
+        case QuantileMetric():
+            return f"quantile {metric.quantile_level:g}"
+
+
+def _name_sum(metric: TypedMetric) -> str:
+    match metric:
+        case MeanMetric(threshold=None, source=Source(math="dau")) | MeanMetric(threshold=float() | int()):
+            return "with it"
+        case MeanMetric():
+            return _name_total(metric.source, "sum of ")
+        case FunnelMetric():
+            return "converted"
+        case RetentionMetric():
+            return "came back"
+        case RatioMetric():
+            return _name_total(metric.numerator, "sum of ")
+        case QuantileMetric():
+            return "sum"
+
+
+def _name_total(source: Source, sum_of: str = "") -> str:
+    """Return what the values of persons add up to."""
+    match source.math:
+        case "total":
+            return "events"
+        case "unique_session":
+            return "sessions"
+        case "unique_group" | "dau":
+            return "groups" if source.math == "unique_group" else "persons"
+        case "sum":
+            return f"{sum_of}`{source.math_property}`"
+        case math:
+            word = {"avg": "average", "min": "smallest", "max": "largest"}[math]
+            return f"{sum_of}{word} `{source.math_property}`"
+
+
 def _named(node: Node) -> str:
-    return f"`{_plain(node)}`"
+    return name_events(_plain(node), node.properties)
 
 
 def _plain(node: Node) -> str:
     return node.custom_name or node.name or node.event or f"action {node.id}"
-
-
-def _spell(length: int, unit: str) -> str:
-    return f"{length:,} {unit}" if length == 1 else f"{length:,} {unit}s"

@@ -1,0 +1,1 @@
+"""Sessions of people on the pages, and links that begin one."""

@@ -1,0 +1,38 @@
+"""Limits of bodies of the private API."""
+
+from typing import Final
+
+from app.common.limits.limit import KIB, MIB, Limit
+
+BODY_BYTES: Final = Limit(
+    "body of a request to the private API",
+    2 * MIB,
+    "bytes",
+    "The largest documents are lists of distinct ids for static cohorts; longer lists take several requests.",
+    "413 `request_too_large`",
+    "The request body is larger than {value} bytes.",
+)
+BODY_VALUES: Final = Limit(
+    "lists, objects and commas in a body of the private API",
+    60_000,
+    "items",
+    "Two bytes may become an object of a hundred, so they are counted before the body is parsed. Longer lists of"
+    " distinct ids take several requests.",
+    "413 `request_too_large`",
+    "The request body has more than {value} values.",
+)
+BODY_RATE: Final = Limit(
+    "body that arrives in a second, on average after the first `ABACUS_BODY_TIMEOUT` seconds",
+    KIB,
+    "bytes",
+    "A client that sends a byte now and then holds a connection that others need.",
+    "408 `request_timeout`",
+    "The request body did not arrive in time.",
+)
+BODY_WITH_KEY_BYTES: Final = Limit(
+    "body that is searched for a personal API key",
+    64 * KIB,
+    "bytes",
+    "It is read before anything is known of the sender. Larger bodies are sent with an Authorization header.",
+    "the key is not found: 401 `not_authenticated`",
+)

@@ -1,0 +1,1 @@
+"""Which events a project has received of late, and from how many persons."""

@@ -1,0 +1,1 @@
+"""The figures of an experiment as flat tables: CSV and lines of JSON."""

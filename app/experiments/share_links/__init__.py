@@ -1,0 +1,1 @@
+"""Links that show one experiment to people without a key."""

@@ -1,0 +1,1 @@
+"""Webhooks: events of experiments, sent to receivers of the project."""

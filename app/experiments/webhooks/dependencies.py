@@ -1,0 +1,58 @@
+"""Builds the webhooks of a project, and what delivers and watches."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.accounts.auth.dependencies import ProjectDep
+from app.activity_log.dependencies import build_activity_log
+from app.db.database import Database
+from app.db.models import Project, Webhook
+from app.experiments.counting.dependencies import build_counter
+from app.experiments.webhooks.delivery import Deliverer
+from app.experiments.webhooks.repository import WebhookRepository
+from app.experiments.webhooks.service import WebhookService
+from app.experiments.webhooks.watching import EvidenceWatch
+from app.http.dependencies import SessionDep
+from app.http.fields import PathId
+from app.metrics.facts.materializer import Materializer
+from app.settings import Settings
+
+WebhookId = Annotated[PathId, Path(description="A webhook's id.")]
+
+
+def build_webhooks(session: AsyncSession, project_id: int, settings: Settings) -> WebhookService:
+    return WebhookService(
+        WebhookRepository(session, project_id),
+        build_activity_log(session, project_id),
+        settings.webhook_allowed_networks,
+    )
+
+
+def build_watch(database: Database, materializer: Materializer, project: Project) -> EvidenceWatch:
+    return EvidenceWatch(database, build_counter(database, materializer, project), project.id)
+
+
+async def get_webhooks(request: Request, project: ProjectDep, session: SessionDep) -> WebhookService:
+    return build_webhooks(session, project.id, request.app.state.settings)
+
+
+async def get_webhook(webhook_id: WebhookId, webhooks: "WebhooksDep") -> Webhook:
+    return await webhooks.get(webhook_id)
+
+
+async def get_locked_webhook(webhook_id: WebhookId, webhooks: "WebhooksDep") -> Webhook:
+    """The webhook, locked against other writers until the request ends."""
+    return await webhooks.get(webhook_id, for_update=True)
+
+
+async def get_deliverer(request: Request) -> Deliverer:
+    deliverer: Deliverer = request.app.state.deliverer
+    return deliverer
+
+
+WebhooksDep = Annotated[WebhookService, Depends(get_webhooks)]
+WebhookDep = Annotated[Webhook, Depends(get_webhook)]
+LockedWebhookDep = Annotated[Webhook, Depends(get_locked_webhook)]
+DelivererDep = Annotated[Deliverer, Depends(get_deliverer)]

@@ -1,0 +1,1 @@
+"""Trends and funnels of any events, in the shapes of 2022."""

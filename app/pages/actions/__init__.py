@@ -1,0 +1,1 @@
+"""What may be done with an experiment on its page, each after a question."""

@@ -1,0 +1,1 @@
+"""What a developer puts into their program to ask for a flag."""

@@ -1,0 +1,266 @@
+"""Turns the fields of a form into the documents that the API takes, and experiments into fields."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.common.errors import ValidationFailed
+from app.common.timestamps import write_moment
+from app.db.models import Experiment
+from app.experiments.schemas import VARIANTS
+from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
+from app.pages.editing.metrics import (
+    OF_2022,
+    kind_of,
+    read_filters,
+    read_secondary_of_2022,
+    read_typed,
+    write_filters,
+    write_secondary_of_2022,
+    write_typed,
+)
+from app.pages.editing.rows import Fields, Row, count_rows, write_number
+
+Json = dict[str, Any]
+
+OPERATORS: Final[Mapping[str, str]] = {
+    "exact": "is",
+    "is_not": "is not",
+    "icontains": "contains",
+    "not_icontains": "does not contain",
+    "regex": "matches the pattern",
+    "gt": "is more than",
+    "lt": "is less than",
+    "is_set": "is set",
+    "is_not_set": "is not set",
+}
+_WITHOUT_VALUE: Final = ("is_set", "is_not_set")
+PLANNED: Final = ("minimum_detectable_effect", "recommended_sample_size", "recommended_running_time")
+_DEFAULT_CRITERIA: Final = {"target_mde": DEFAULT_EFFECT, "minimum_runtime_days": DEFAULT_RUNTIME}
+# Where an error of the API is shown, besides those of metrics.
+_PLACES: Final[Mapping[str, str]] = {
+    "name": "name",
+    "description": "description",
+    "key": "flag_key",
+    "feature_flag_key": "flag_key",
+    "secondary_metrics": "metrics",
+    "decision_criteria__target_mde": "effect",
+    "decision_criteria__minimum_runtime_days": "days",
+}
+# What of a metric's document a field of the form says.
+_FIELDS_OF_METRICS: Final[Mapping[str, str]] = {
+    "name": "name",
+    "conversion_window": "window",
+    "non_inferiority_margin": "margin",
+    "source__event": "event",
+    "source__math_property": "property",
+    "numerator__event": "event",
+    "numerator__math_property": "property",
+    "denominator__event": "below_event",
+    "denominator__math_property": "below_property",
+    "start_event__event": "start",
+    "completion_event__event": "event",
+    "retention_window_start": "from",
+    "retention_window_end": "until",
+}
+
+
+def blank_fields() -> dict[str, str]:
+    """Return the fields of the form for a new experiment."""
+    return {
+        "v0_key": "control",
+        "v0_share": "50",
+        "v1_key": "test",
+        "v1_share": "50",
+        "m0_kind": "funnel",
+        "effect": write_number(100 * DEFAULT_EFFECT),
+        "days": write_number(DEFAULT_RUNTIME),
+    }
+
+
+def fields_of(experiment: Experiment) -> dict[str, str]:
+    """Return the fields of the form for an experiment. Its split and its participants are its flag's."""
+    criteria = experiment.decision_criteria or {}
+    fields = {
+        "name": experiment.name,
+        "description": experiment.description or "",
+        "effect": write_number(100 * criteria.get("target_mde", DEFAULT_EFFECT)),
+        "days": write_number(criteria.get("minimum_runtime_days", DEFAULT_RUNTIME)),
+        "preset": criteria.get("preset", "clear_signals"),
+        "seen": write_moment(experiment.updated_at),
+    }
+    rows: list[dict[str, str]] = []
+    if experiment.filters:
+        rows.append({**write_filters(experiment.filters), "goal": criteria.get("goal", "increase")})
+    rows += [{**write_typed(metric), "list": "metrics"} for metric in experiment.metrics or ()]
+    listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
+    rows += [write_secondary_of_2022(metric) for metric in listed if isinstance(metric, dict)]
+    rows += [{**write_typed(metric), "list": "metrics_secondary"} for metric in experiment.metrics_secondary or ()]
+    for index, row in enumerate(rows):
+        fields |= {f"m{index}_{name}": value for name, value in row.items()}
+    return fields
+
+
+class DraftReader:
+    """Reads the fields of a form, and collects what is wrong with each of them."""
+
+    def __init__(self, fields: Fields) -> None:
+        self.errors: dict[str, str] = {}
+        self._fields = fields
+        self._form = Row(fields, "", self.errors)
+        # Where each metric of a document stands in the form, by the document's name for it.
+        self._rows_of: dict[str, list[int]] = {"filters": [], "metrics": [], "metrics_secondary": []}
+
+    def read_new(self) -> Json:
+        """Return what creates an experiment."""
+        uses_existing = bool(self._form.text("use_existing"))
+        document: Json = {
+            **self._read_texts(),
+            "feature_flag_key": self._form.required("flag_key", "Choose a key: the code asks for the flag by it."),
+            "allow_existing_flag": uses_existing,
+            **self._read_metrics(),
+        }
+        parameters: Json = {} if uses_existing else {VARIANTS: self._read_variants()}
+        document["parameters"] = parameters | self._read_plan()
+        document["decision_criteria"] = self._read_criteria({})
+        if document.get("filters") and (conditions := self.read_participants()):
+            document["filters"] = {**document["filters"], "properties": conditions}
+        return document
+
+    def read_change(self, experiment: Experiment) -> Json:
+        """Return what changes an experiment, besides what it holds that no form shows."""
+        document: Json = {**self._read_texts(), **self._read_metrics()}
+        kept = experiment.filters or {}
+        if document["filters"]:
+            properties = {"properties": kept["properties"]} if "properties" in kept else {}
+            document["filters"] = {**document["filters"], **properties}
+        elif not kept:
+            del document["filters"]
+        plan = self._read_plan()
+        parameters = experiment.parameters if isinstance(experiment.parameters, dict) else {}
+        if any(parameters.get(name) != value for name, value in plan.items()):
+            document["parameters"] = parameters | plan
+        stored = experiment.decision_criteria or {}
+        if (criteria := self._read_criteria(stored)) != _DEFAULT_CRITERIA | stored:
+            document["decision_criteria"] = criteria
+        return document
+
+    def read_participants(self) -> list[Json]:
+        """Return the conditions on persons."""
+        found = []
+        for index in range(count_rows(self._fields, "c")):
+            row = Row(self._fields, f"c{index}_", self.errors)
+            key, operator, value = row.text("key"), row.text("operator"), row.text("value")
+            if not key:
+                if value:
+                    row.refuse("key", "Name the property.")
+                continue
+            operator = operator if operator in OPERATORS else "exact"
+            if not value and operator not in _WITHOUT_VALUE:
+                row.refuse("value", "Give the value to compare with.")
+            found.append({"key": key, "operator": operator, "type": "person", "value": _read_value(operator, value)})
+        return found
+
+    def refuse(self, refusal: ValidationFailed) -> None:
+        """Place an error of the API beside the field that it is about."""
+        self.errors.setdefault(self._place(refusal.attr or "", refusal.detail), refusal.detail)
+
+    def _place(self, attr: str, detail: str) -> str:
+        if attr in _PLACES:
+            return _PLACES[attr]
+        if VARIANTS in detail or "ariant" in detail:
+            return "variants"
+        for document, rows in self._rows_of.items():
+            match = re.fullmatch(rf"{document}(?:__(\d+))?(?:__(.*))?", attr)
+            if match and rows:
+                index = rows[min(int(match[1] or 0), len(rows) - 1)]
+                return f"m{index}_{_field_of_metric(match[2] or '')}"
+        return "form"
+
+    def _read_texts(self) -> Json:
+        return {
+            "name": self._form.required("name", "Give the experiment a name."),
+            "description": self._form.text("description") or None,
+        }
+
+    def _read_variants(self) -> list[Json]:
+        rows = [Row(self._fields, f"v{index}_", self.errors) for index in range(count_rows(self._fields, "v"))]
+        named = [row for row in rows if row.text("key") or row.text("share")]
+        shares = [row.number("share") for row in named]
+        if all(share is None for share in shares):
+            shares = list(_even_shares(len(named)))
+        found = []
+        for row, share in zip(named, shares, strict=True):
+            key = row.required("key", "Every variant needs a key.")
+            if share is None:
+                row.refuse("share", "Give every variant a share, or none of them.")
+            variant: Json = {"key": key, "rollout_percentage": _whole(share or 0)}
+            if name := row.text("name"):
+                variant["name"] = name
+            found.append(variant)
+        if len(found) < 2:
+            self.errors.setdefault("variants", "An experiment compares at least two variants.")
+        return found
+
+    def _read_metrics(self) -> Json:
+        metrics: Json = {"filters": {}, "secondary_metrics": [], "metrics": [], "metrics_secondary": []}
+        for index in range(count_rows(self._fields, "m")):
+            row = Row(self._fields, f"m{index}_", self.errors)
+            if kind_of(row) in OF_2022:
+                if index == 0:
+                    metrics["filters"] = read_filters(row)
+                    self._rows_of["filters"].append(index)
+                else:
+                    metrics["secondary_metrics"].append(read_secondary_of_2022(row))
+                continue
+            chosen = "metrics" if index == 0 or row.text("list") == "metrics" else "metrics_secondary"
+            metrics[chosen].append(read_typed(row))
+            self._rows_of[chosen].append(index)
+        for name in ("metrics", "metrics_secondary"):
+            metrics[name] = metrics[name] or None
+        return metrics
+
+    def _read_plan(self) -> Json:
+        """Return the plan that the form shows, under the names of 2022."""
+        effect, size = self._form.number("effect"), self._form.number("planned_size")
+        sizes = (effect, size, self._form.number("planned_days"))
+        if size is None:  # it was not planned
+            return {}
+        return {name: _whole(size) for name, size in zip(PLANNED, sizes, strict=True) if size is not None}
+
+    def _read_criteria(self, kept: Mapping[str, Any]) -> Json:
+        criteria = {name: value for name, value in kept.items() if name != "goal"}
+        if (effect := self._form.share("effect")) is not None:
+            criteria["target_mde"] = effect
+        if (days := self._form.number("days")) is not None:
+            criteria["minimum_runtime_days"] = days
+        if self._form.text("preset") == "do_no_harm":
+            criteria["preset"] = "do_no_harm"
+        elif "preset" in criteria:
+            criteria["preset"] = "clear_signals"
+        first = Row(self._fields, "m0_", {})
+        if kind_of(first) in OF_2022 and first.text("goal") == "decrease":
+            criteria["goal"] = "decrease"
+        return criteria
+
+
+def _field_of_metric(place: str) -> str:
+    if match := re.match(r"series__(\d+)", place):
+        return f"step{match[1]}"
+    return _FIELDS_OF_METRICS.get(place, "kind")
+
+
+def _read_value(operator: str, value: str) -> str | list[str]:
+    if operator in _WITHOUT_VALUE:
+        return operator
+    return [one.strip() for one in value.split(",") if one.strip()] if operator in {"exact", "is_not"} else value
+
+
+def _even_shares(count: int) -> Sequence[int]:
+    """Return whole percentages that sum to 100."""
+    share, rest = divmod(100, count or 1)
+    return [share + (place < rest) for place in range(count)]
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if float(number).is_integer() else number

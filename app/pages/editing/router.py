@@ -1,0 +1,212 @@
+"""The forms that create and edit experiments. Each sends what a client of the API would send."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.common import limits
+from app.common.errors import Conflict, PermissionDenied, ValidationFailed
+from app.common.timestamps import write_moment
+from app.db.models import Experiment
+from app.events.usage.repository import EventUsageQueries
+from app.experiments.dependencies import build_experiments, get_experiment_changes
+from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
+from app.experiments.service import ExperimentService
+from app.flags.dependencies import build_flags
+from app.flags.filters import MAX_VARIANTS, variants_of
+from app.http.dependencies import get_database
+from app.http.request_body import find_refusals, validate
+from app.http.schemas import RequestBody
+from app.pages.credentials import PREFIX
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep
+from app.pages.editing import metrics
+from app.pages.editing.documents import OPERATORS, DraftReader, blank_fields, fields_of
+from app.pages.editing.planning import DAYS, PlanService, Preview
+from app.pages.editing.rows import Fields, count_rows, without_row, write_number
+from app.pages.reading_forms import read_form
+from app.pages.routing import PageRoute, link_from, show
+from app.pages.visits import Visit
+
+router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+
+_MAX_ROWS: Final = {"m": 30, "v": MAX_VARIANTS, "c": 20}  # a form has at most 1,000 fields
+_CHANGED_MEANWHILE: Final = (
+    "This experiment was changed by somebody else since this form was opened. Your input is kept: "
+    "compare it with the experiment, and save again to replace what they changed."
+)
+_BOTH_SCOPES: Final = (
+    "These participants are stored in the flag: the session lacks the scope feature_flag:write. Create the "
+    "experiment without conditions."
+)
+
+
+async def get_usage(request: Request, visit: ChangingVisitDep) -> EventUsageQueries:
+    return EventUsageQueries(get_database(request), visit.project.id)
+
+
+UsageDep = Annotated[EventUsageQueries, Depends(get_usage)]
+
+
+class ExperimentForm:
+    """The form of a new experiment, or of one that exists: what it holds, and how it answers."""
+
+    def __init__(
+        self, request: Request, visit: Visit, usage: EventUsageQueries, experiment: Experiment | None = None
+    ) -> None:
+        self._request = request
+        self._visit = visit
+        self._usage = usage
+        self._experiment = experiment
+
+    async def show(
+        self,
+        fields: Fields,
+        *,
+        errors: dict[str, str] | None = None,
+        preview: Preview | None = None,
+        status: int = 200,
+    ) -> HTMLResponse:
+        return show(
+            self._request,
+            "form.html",
+            status,
+            visit=self._visit,
+            experiment=self._experiment,
+            fields=fields,
+            errors=errors or {},
+            preview=preview,
+            metric_count=max(count_rows(fields, "m"), 1),
+            variant_count=count_rows(fields, "v"),
+            condition_count=count_rows(fields, "c"),
+            events=await self._usage.names(),
+            kinds=metrics.KINDS,
+            kinds_of_2022=metrics.KINDS_OF_2022,
+            maths=metrics.MATHS,
+            operators=OPERATORS,
+            max_steps=limits.FUNNEL_STEPS.value,
+            days=DAYS,
+        )
+
+    async def change_rows(self, fields: Fields, asked: str) -> HTMLResponse | None:
+        """Answer a button that adds or removes a row; None for other buttons."""
+        verb, _, row = asked.partition("-")
+        kind, index = row[:1], row[1:]
+        if kind not in _MAX_ROWS or verb not in {"add", "remove"}:
+            return None
+        count = count_rows(fields, kind)
+        if verb == "add" and count < _MAX_ROWS[kind]:
+            first = {"m": "kind", "v": "key", "c": "key"}[kind]
+            return await self.show({**fields, f"{kind}{count}_{first}": "funnel" if kind == "m" else ""})
+        if verb == "remove" and index.isdecimal() and len(index) < 3:
+            return await self.show(without_row(fields, kind, int(index)))
+        return await self.show(fields)
+
+    async def preview(self, fields: Fields, variants: int) -> HTMLResponse:
+        reader = DraftReader(fields)
+        await self.check(reader)
+        preview = await PlanService(self._usage).preview(fields, variants, reader.errors)
+        if preview.power is not None and preview.power.recommended_sample_size is not None:
+            days = preview.power.recommended_running_time
+            fields = {
+                **fields,
+                "planned_size": write_number(float(round(preview.power.recommended_sample_size))),
+                "planned_days": "" if days is None else write_number(round(days, 1)),
+            }
+        return await self.show(fields, errors=reader.errors, preview=preview)
+
+    async def check(self, reader: DraftReader) -> dict[str, object]:
+        """Return the document of the form; what the API would refuse of it is added to the reader's errors."""
+        model: type[RequestBody] = ExperimentCreate
+        if self._experiment is None:
+            document = reader.read_new()
+            reader.read_participants()
+        else:
+            model, document = ExperimentUpdate, reader.read_change(self._experiment)
+        for refusal in find_refusals(model, document):
+            reader.refuse(refusal)
+        try:
+            await model.prepare(document)
+        except ValidationFailed as refusal:
+            reader.refuse(refusal)
+        return document
+
+
+@router.get("/{project_id}/new/")
+async def show_new_experiment(request: Request, visit: ChangingVisitDep, usage: UsageDep) -> HTMLResponse:
+    return await ExperimentForm(request, visit, usage).show(blank_fields())
+
+
+@router.post("/{project_id}/new/")
+async def create_experiment_by_form(request: Request, visit: ChangingVisitDep, usage: UsageDep) -> Response:
+    form, fields = ExperimentForm(request, visit, usage), await read_form(request)
+    asked = fields.get("do", "save")
+    if (answer := await form.change_rows(fields, asked)) is not None:
+        return answer
+    if asked == "preview":
+        return await form.preview(fields, count_rows(fields, "v"))
+    reader = DraftReader(fields)
+    document = await form.check(reader)
+    if reader.errors:
+        return await form.show(fields, errors=reader.errors, status=400)
+    body = validate(ExperimentCreate, document)
+    # With typed metrics there are no filters that could hold the participants: they are the flag's from the start.
+    conditions = [] if document["filters"] else reader.read_participants()
+    if conditions and not visit.may_change_flags:
+        raise PermissionDenied(_BOTH_SCOPES)
+    try:
+        async with get_database(request).write() as session:
+            experiment = await build_experiments(session, visit.project.id).create(body, visit.user)
+            if conditions:
+                flags = build_flags(session, visit.project.id)
+                await flags.rewrite_participants(experiment.feature_flag, conditions, None, visit.user)
+    except ValidationFailed as refusal:
+        reader.refuse(refusal)
+        return await form.show(fields, errors=reader.errors, status=400)
+    return _open(request, visit, experiment.id)
+
+
+@router.get("/{project_id}/{experiment_id}/edit/")
+async def show_experiment_form(
+    request: Request, visit: ChangingVisitDep, usage: UsageDep, experiment: PageExperimentDep
+) -> HTMLResponse:
+    return await ExperimentForm(request, visit, usage, experiment).show(fields_of(experiment))
+
+
+@router.post("/{project_id}/{experiment_id}/edit/")
+async def edit_experiment_by_form(
+    request: Request, visit: ChangingVisitDep, usage: UsageDep, experiment: PageExperimentDep
+) -> Response:
+    form, fields = ExperimentForm(request, visit, usage, experiment), await read_form(request)
+    asked = fields.get("do", "save")
+    if (answer := await form.change_rows(fields, asked)) is not None:
+        return answer
+    if asked == "preview":
+        return await form.preview(fields, len(variants_of(experiment.feature_flag.filters)))
+    reader = DraftReader(fields)
+    document = await form.check(reader)
+    if reader.errors:
+        return await form.show(fields, errors=reader.errors, status=400)
+    body = validate(ExperimentUpdate, document)
+    changes = await get_experiment_changes(request, visit.project)
+
+    async def change(experiments: ExperimentService) -> None:
+        current = await experiments.get(str(experiment.id), for_update=True)
+        if write_moment(current.updated_at) != fields.get("seen"):
+            raise Conflict(_CHANGED_MEANWHILE)
+        await experiments.update(current, body, visit.user)
+
+    try:
+        await changes.make(change)
+    except Conflict as conflict:
+        fields = {**fields, "seen": write_moment(experiment.updated_at)}
+        return await form.show(fields, errors={"form": conflict.detail}, status=conflict.status)
+    except ValidationFailed as refusal:
+        reader.refuse(refusal)
+        return await form.show(fields, errors=reader.errors, status=400)
+    return _open(request, visit, experiment.id)
+
+
+def _open(request: Request, visit: Visit, experiment_id: int) -> Response:
+    address = link_from(request)("show_experiment", project_id=visit.project.id, experiment_id=experiment_id)
+    return RedirectResponse(address, status_code=303)

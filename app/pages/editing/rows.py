@@ -1,0 +1,82 @@
+"""Fields of a form that belong together, and the errors that are shown beside them."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final
+
+Fields = Mapping[str, str]
+
+_INDEX: Final = re.compile(r"[a-z]+(\d{1,2})_")
+_LARGEST: Final = 1e9
+_NOT_A_NUMBER: Final = "This has to be a number."
+
+
+class Row:
+    """The fields of a form whose names begin alike. It collects errors by the whole name of a field."""
+
+    def __init__(self, fields: Fields, prefix: str, errors: dict[str, str]) -> None:
+        self._fields = fields
+        self.prefix = prefix
+        self._errors = errors
+
+    def text(self, name: str) -> str:
+        return self._fields.get(self.prefix + name, "").strip()
+
+    def required(self, name: str, detail: str) -> str:
+        value = self.text(name)
+        if not value:
+            self.refuse(name, detail)
+        return value
+
+    def refuse(self, name: str, detail: str) -> None:
+        self._errors.setdefault(self.prefix + name, detail)
+
+    def number(self, name: str) -> float | None:
+        """Return a number; None where the field is empty, or where it is no number, which is an error."""
+        text = self.text(name).replace("\N{MINUS SIGN}", "-")
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or "_" in text:
+            self.refuse(name, _NOT_A_NUMBER)
+            return None
+        return value
+
+    def share(self, name: str) -> float | None:
+        """Return a number in percent as a share."""
+        value = self.number(name)
+        return None if value is None else round(value / 100, 12)
+
+    def integer(self, name: str) -> int | None:
+        value = self.number(name)
+        if value is not None and (not value.is_integer() or abs(value) > _LARGEST):
+            self.refuse(name, "This has to be a whole number.")
+            return None
+        return None if value is None else int(value)
+
+
+def count_rows(fields: Fields, kind: str) -> int:
+    """Return how many rows of a kind a form has: one more than the last index among its names."""
+    found = [int(match[1]) for name in fields if name.startswith(kind) and (match := _INDEX.match(name))]
+    return max(found, default=-1) + 1
+
+
+def without_row(fields: Fields, kind: str, index: int) -> dict[str, str]:
+    """Return the fields without one row; those behind it move up."""
+    kept = {}
+    for name, value in fields.items():
+        match = _INDEX.match(name) if name.startswith(kind) else None
+        if match is None or int(match[1]) < index:
+            kept[name] = value
+        elif int(match[1]) > index:
+            kept[f"{kind}{int(match[1]) - 1}_{name[match.end() :]}"] = value
+    return kept
+
+
+def write_number(value: float | None) -> str:
+    """Return a number as a field holds it."""
+    return "" if value is None else f"{value:.12g}"

@@ -1,0 +1,1 @@
+"""Feature flags on the pages."""

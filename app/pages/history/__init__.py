@@ -1,0 +1,1 @@
+"""What happened to an experiment, and the snapshots of its results."""

@@ -1,0 +1,154 @@
+"""Flags on the pages: their conditions in words, and changes of their rollout."""
+
+from typing import Any
+
+import pytest
+
+from app.accounts.projects.service import AccountService
+from app.db.database import Database
+from app.pages.flags.wording import describe_condition
+from tests.pages.conftest import Page, Visitor
+from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
+
+FILTERS: dict[str, Any] = {
+    "groups": [
+        {
+            "properties": [
+                {"key": "country", "value": ["NL", "BE"], "operator": "exact", "type": "person"},
+                {"key": "age", "value": 18, "operator": "gte", "type": "person"},
+            ],
+            "rollout_percentage": 25,
+        },
+        {"properties": [], "rollout_percentage": None, "variant": "b", "sort_key": "kept"},
+    ],
+    "multivariate": {"variants": [{"key": "a", "rollout_percentage": 50}, {"key": "b", "rollout_percentage": 50}]},
+    "payloads": {"a": "7"},
+}
+
+
+async def make_flag(service: Service) -> Any:
+    answer = await service.post("/feature_flags/", {"key": "prices", "name": "New prices", "filters": FILTERS})
+    assert answer.status_code == 201
+    return answer.json()
+
+
+async def look(visitor: Visitor, flag: Any = None, **query: str) -> Page:
+    path = f"{visitor.path()}flags/" + (f"{flag['id']}/" if flag else "")
+    return Page(await visitor.browser.get(path, params=query))
+
+
+async def send(visitor: Visitor, flag: Any, **fields: str) -> Page:
+    return Page(await visitor.browser.post(f"{visitor.path()}flags/{flag['id']}/", data=fields))
+
+
+async def test_flags_are_listed_and_their_conditions_are_said_in_words(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+
+    listed, page = await look(visitor), await look(visitor, flag)
+
+    assert "prices active New prices a 50.0%, b 50.0% · 2 release conditions" in listed.text
+    assert "country is NL or BE and age is at least 18" in page.text
+    assert "Everybody , who always get b" in page.text
+    assert "No flag is like this" in (await look(visitor, search="nothing")).text
+    assert "No flag is like this" in (await look(visitor, active="no")).text
+
+
+async def test_percentages_change_and_everything_else_stays(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+
+    done = await send(visitor, flag, rollout0="30", rollout1="", share0="20", share1="80")
+
+    after = (await service.read(f"/feature_flags/{flag['id']}/"))["filters"]
+    assert done.status == 303
+    assert [group["rollout_percentage"] for group in after["groups"]] == [30, None]
+    assert [variant["rollout_percentage"] for variant in after["multivariate"]["variants"]] == [20, 80]
+    assert (after["groups"][0]["properties"], after["groups"][1]["sort_key"]) == (
+        FILTERS["groups"][0]["properties"],
+        "kept",
+    )
+    assert after["payloads"] == {"a": "7"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"rollout0": "130"}, {"rollout0": "x"}, {"share0": "20", "share1": "20"}, {"share0": "-5", "share1": "105"}],
+)
+async def test_impossible_percentages_are_refused_and_kept(
+    service: Service, visitor: Visitor, fields: dict[str, str]
+) -> None:
+    flag = await make_flag(service)
+
+    page = await send(visitor, flag, **fields)
+
+    assert page.status == 400
+    for value in fields.values():
+        assert f'value="{value}"' in page.response.text
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+async def test_flag_is_switched(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+
+    for active, expected in (("no", False), ("yes", True)):
+        assert (await send(visitor, flag, active=active)).status == 303
+        assert (await service.read(f"/feature_flags/{flag['id']}/"))["active"] is expected
+
+
+async def test_flag_of_a_running_experiment_changes_only_knowingly(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    flag = {"id": experiment["feature_flag"]}
+
+    assert "Used by Checkout button (running)" in (await look(visitor, flag)).text
+    assert (await send(visitor, flag, active="no")).status == 409
+    assert (await send(visitor, flag, active="no", against="yes")).status == 303
+    assert (await service.read(f"/experiments/{experiment['id']}/"))["status"] == "paused"
+
+
+async def test_scopes_of_flags_hold(service: Service, visitor: Visitor, database: Database) -> None:
+    flag = await make_flag(service)
+    for scopes, shown, changed in (
+        (["experiment:write"], 403, 403),
+        (["experiment:read", "feature_flag:read"], 200, 403),
+        (["experiment:read", "feature_flag:write"], 200, 303),
+    ):
+        async with database.write() as session:
+            _, key = await AccountService(session).create_key(service.email, "Some", scopes)
+        await visitor.sign_in(key)
+
+        page = await look(visitor, flag)
+        assert page.status == shown
+        assert ("Save the percentages" in page.text) is (changed == 303)
+        assert ("/flags/" in (await visitor.look()).response.text) is (shown == 200)
+        assert (await send(visitor, flag, active="no")).status == changed
+
+
+async def test_deleted_and_foreign_flags_are_not_found(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+    await service.patch(f"/feature_flags/{flag['id']}/", {"deleted": True})
+
+    assert (await look(visitor, flag)).status == 404
+    assert (await look(visitor, {"id": "x"})).status == 404
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"key": "id", "type": "cohort", "value": 3}, "The person is in the cohort 3"),
+        ({"key": "plan", "operator": "is_not_set", "value": "is_not_set"}, "plan is not set"),
+        (
+            {"key": "a", "value": list("abcdefghijkl")},
+            "a is a or b or c or d or e or f or g or h or i or j or one of 2 more",
+        ),
+        ({"key": "7", "type": "flag", "operator": "flag_evaluates_to", "value": True}, "The flag 7 is true"),
+        ({"key": "a", "value": "b", "negation": True}, "not: a is b"),
+        (
+            {"key": "a", "operator": "semver_caret", "value": "1"},
+            '{"key": "a", "operator": "semver_caret", "value": "1"}',
+        ),
+        ("x", '"x"'),
+    ],
+)
+def test_condition_in_words(condition: Any, words: str) -> None:
+    assert describe_condition(condition) == words

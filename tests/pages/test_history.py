@@ -1,0 +1,84 @@
+"""The history of an experiment on its pages: who changed what, and the results as they were."""
+
+import re
+
+import pytest
+
+from app.accounts.projects.service import AccountService
+from app.db.database import Database
+from tests.pages.conftest import Page, Visitor, clear_win, send, shown
+from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
+
+
+async def test_activity_shows_who_changed_what(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment()
+    await service.patch(f"/experiments/{experiment['id']}/", {"name": "Bigger <b>"})
+
+    page = Page(await visitor.browser.get(f"{visitor.path(experiment)}history/"))
+    of_flag = Page(await visitor.browser.get(f"{visitor.path(experiment)}history/", params={"of": "flag"}))
+
+    assert f"Updated by {service.email}" in page.text
+    assert "name Checkout button Bigger <b>" in page.text
+    assert "<b>" not in page.response.text
+    assert f"Created by {service.email}" in of_flag.text
+    assert "Updated" not in of_flag.text
+
+
+async def test_snapshot_keeps_the_results_whatever_comes(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    taken = await visitor.browser.post(f"{visitor.path(experiment)}history/")
+    await send(service, shown(100, "test"))
+    await send(service, [{**one, "distinct_id": f"late-{n}"} for n, one in enumerate(shown(50, "test"))])
+
+    page = Page(await visitor.browser.get(taken.headers["Location"]))
+
+    assert page.status == 200
+    assert "test 400 120 30.0%" in page.text
+    assert "on request" in Page(await visitor.browser.get(f"{visitor.path(experiment)}history/")).text
+    assert len((await service.read(f"/experiments/{experiment['id']}/snapshots/"))["results"]) == 1
+
+
+async def test_snapshot_without_an_analysis_says_why(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    await service.post(f"/experiments/{experiment['id']}/end/", {})
+    history = await visitor.browser.get(f"{visitor.path(experiment)}history/")
+    [address] = re.findall(r'href="(/experiments/\d+/\d+/history/\d+/)"', history.text)
+
+    assert (await visitor.browser.get(address)).status_code == 200
+
+
+async def test_other_experiments_snapshots_are_not_found(
+    service: Service, visitor: Visitor, database: Database
+) -> None:
+    first = await service.create_experiment()
+    other = await service.create_experiment(feature_flag_key="other")
+    taken = await visitor.browser.post(f"{visitor.path(first)}history/")
+    number = taken.headers["Location"].rstrip("/").rpartition("/")[2]
+
+    assert (await visitor.browser.get(f"{visitor.path(other)}history/{number}/")).status_code == 404
+    assert (await visitor.browser.get(f"{visitor.path(other)}history/x/")).status_code == 404
+    async with database.write() as session:
+        _, key = await AccountService(session).create_key(service.email, "Reader", ["experiment:read"])
+    await visitor.sign_in(key)
+    assert "Take a snapshot" not in (await visitor.browser.get(f"{visitor.path(first)}history/")).text
+    assert (await visitor.browser.post(f"{visitor.path(first)}history/")).status_code == 403
+
+
+async def test_figures_are_downloaded_as_the_api_writes_them(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service)
+    page = await visitor.browser.get(f"{visitor.path(experiment)}history/")
+    addresses = re.findall(r'href="([^"]+/download/[^"]+)"', page.text)
+
+    for address in addresses:
+        table = address.rpartition("=")[2]
+        file = await visitor.browser.get(address)
+        exported = await service.get(f"/experiments/{experiment['id']}/export/", format="csv", table=table)
+        assert (file.status_code, file.text) == (200, exported.text)
+        assert (
+            file.headers["Content-Disposition"] == f'attachment; filename="experiment-{experiment["id"]}-{table}.csv"'
+        )
+
+    assert len(addresses) == 4
+    assert (await visitor.browser.get(f"{visitor.path(experiment)}download/?table=other")).status_code == 400

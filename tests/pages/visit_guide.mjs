@@ -1,0 +1,40 @@
+// Reads and searches the guide in headless Chromium, and prints what was seen.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const task = JSON.parse(readFileSync(0, "utf8"));
+const require = createRequire(`${task.modules}/`);
+const { chromium } = require("playwright-core");
+
+const browser = await chromium.launch({
+  executablePath: task.chromium,
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+  ],
+});
+const seen = { complaints: [], foreign: [], backgrounds: {}, pictures: {} };
+for (const colorScheme of ["light", "dark"]) {
+  const page = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 900 } });
+  page.setDefaultTimeout(120_000);
+  page.on("console", (message) => seen.complaints.push(message.text()));
+  page.on("pageerror", (error) => seen.complaints.push(error.message));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(task.address) && !request.url().startsWith("data:")) seen.foreign.push(request.url());
+  });
+  await page.goto(`${task.address}/guide/explanation/peeking/`);
+  seen.backgrounds[colorScheme] = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  seen.pictures[colorScheme] = await page.evaluate(() =>
+    [...document.querySelectorAll("article img")]
+      .filter((image) => image.getBoundingClientRect().width > 0 && image.naturalWidth > 0)
+      .map((image) => image.getAttribute("src").replace(/.*\/|#.*/g, "")));
+  await page.click("[data-md-component=search-query]");
+  await page.keyboard.type("winsorizing");
+  const found = page.locator(".md-search-result__link").filter({ hasText: "Metrics" });
+  await found.first().click();
+  await page.waitForURL("**/guide/reference/metrics/**");
+  seen.heading = (await page.locator("article h1").innerText()).replace(/\W/g, "");
+  await page.close();
+}
+await browser.close();
+console.log(JSON.stringify(seen));
