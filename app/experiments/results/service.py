@@ -21,7 +21,7 @@ from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.exposure_attribution import attributed, read_attribution
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
+from app.metrics.queries.parsing import UnsupportedInsight, define_target, foreign_groups, read_insight
 from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_RESPONSE, ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
@@ -151,8 +151,9 @@ class ResultsService:
 
 
 def _require_target(experiment: Experiment) -> None:
-    if not experiment.filters:
-        raise ValidationFailed(f"Experiment has no target metric{name_place_of_others(experiment)}")
+    place_of_others = name_place_of_others(experiment)
+    if not define_target(experiment.filters or {}, beside_typed=bool(place_of_others)):
+        raise ValidationFailed(f"Experiment has no target metric{place_of_others}")
 
 
 def name_place_of_others(experiment: Experiment) -> str:
