@@ -129,9 +129,11 @@ async def test_doctor_looks_at_the_storage(environment: dict[str, str], service:
     """The service of this process has the database open."""
     assert await service.read("/experiments/")
 
-    printed = await asyncio.to_thread(abacus, {**environment, "COLUMNS": "300"}, "doctor")
+    _, printed, _ = await asyncio.to_thread(run_command, ["doctor"], {**environment, "COLUMNS": "300"})
 
     assert re.search(r"^OK +size +the database has \d+ [KM]iB$", printed, re.MULTILINE)
+    if not environment["ABACUS_DATABASE_URL"].startswith("sqlite"):
+        return  # the disk and the processes are the server's
     assert re.search(r"^OK +disk +[\d.]+ [GM]iB free at /", printed, re.MULTILINE)
     assert re.search(rf"^OK +workers +open in 1 other process \({os.getpid()}\)$", printed, re.MULTILINE)
 
