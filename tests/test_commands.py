@@ -84,11 +84,13 @@ def test_accounts_are_listed_in_full(environment: dict[str, str], project: dict[
 
 
 def test_names_are_printed_as_they_are(environment: dict[str, str]) -> None:
-    name = "[/b] [red]" + "x" * 200
+    name = "[/b] [red]" + "x" * 190
     made = abacus(environment, "project", "create", "--name", name, "--email", "ann@example.com")
 
     assert f"organization      {name}\n" in made
     assert name in abacus(environment, "project", "list")
+    too_long = ("project", "create", "--name", f"{name}x", "--email", "ann@example.com")
+    assert "at most 200 characters" in refused(environment, *too_long)
 
 
 async def test_secrets_are_replaced_and_the_old_ones_stop_working(

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _LONGEST_EMAIL: Final = 254
+_LONGEST_NAME: Final = 200
 _WIDE: Final = 10_000  # characters: in a file or a pipe every row is one line
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
@@ -99,6 +100,8 @@ def _add_project_commands(projects: typer.Typer, run: RunWithAccounts) -> None:
             raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
 
         check_email(email)
+        if any(len(text) > _LONGEST_NAME for text in (name, organization or "")):
+            raise ValueError(f"--name and --organization have at most {_LONGEST_NAME} characters")
 
         async def create(accounts: AccountService) -> dict[str, object]:
             made = await accounts.set_up_project(
