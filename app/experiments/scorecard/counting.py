@@ -265,11 +265,11 @@ class PlannedMetric:
     has_covariate: bool = False
     wording: MetricWording | None = None
 
-    def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
+    def counted(self, answer: DailyCounts | EventsRemoved | None) -> CountedMetric:
         """Return the metric with the counts of its query, or with why there are none."""
         return replace(self._counted(answer), wording=self.wording)
 
-    def _counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401
+    def _counted(self, answer: DailyCounts | EventsRemoved | None) -> CountedMetric:
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
