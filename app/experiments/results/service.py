@@ -150,10 +150,14 @@ class ResultsService:
         )
 
 
+def has_target(experiment: Experiment) -> bool:
+    """Whether an experiment has a target metric of 2022."""
+    return define_target(experiment.filters or {}, beside_typed=bool(name_place_of_others(experiment)))
+
+
 def _require_target(experiment: Experiment) -> None:
-    place_of_others = name_place_of_others(experiment)
-    if not define_target(experiment.filters or {}, beside_typed=bool(place_of_others)):
-        raise ValidationFailed(f"Experiment has no target metric{place_of_others}")
+    if not has_target(experiment):
+        raise ValidationFailed(f"Experiment has no target metric{name_place_of_others(experiment)}")
 
 
 def name_place_of_others(experiment: Experiment) -> str:
