@@ -90,7 +90,9 @@ def test_names_are_printed_as_they_are(environment: dict[str, str]) -> None:
     assert f"organization      {name}\n" in made
     assert name in abacus(environment, "project", "list")
     too_long = ("project", "create", "--name", f"{name}x", "--email", "ann@example.com")
-    assert "at most 200 characters" in refused(environment, *too_long)
+    assert "--name: Ensure this field has no more than 200 characters." in refused(environment, *too_long)
+    blank = ("key", "create", "--email", "ann@example.com", "--label", " ")
+    assert "--label: This field may not be blank." in refused(environment, *blank)
 
 
 async def test_secrets_are_replaced_and_the_old_ones_stop_working(
