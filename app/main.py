@@ -37,6 +37,7 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.webhooks.activity_router import router as webhooks_activity_router
 from app.experiments.webhooks.delivery import Deliverer
 from app.experiments.webhooks.dependencies import build_watch
 from app.experiments.webhooks.router import router as webhooks_router
@@ -139,6 +140,7 @@ PRIVATE_ROUTERS = (
     saved_metrics_router,
     holdout_analysis_router,
     holdouts_router,
+    webhooks_activity_router,
     webhooks_router,
     flags_router,
     actions_router,
@@ -222,7 +224,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.add_middleware(DirectDispatchMiddleware, routers=PUBLIC_ROUTERS)
     application.add_middleware(ServerErrorMiddleware)
     application.add_middleware(PrivateCORSMiddleware, origins=settings.cors_allowed_origins, resources=resources)
-    application.add_middleware(PublicCORSMiddleware, paths=public_paths(PUBLIC_ROUTERS))
+    application.add_middleware(
+        PublicCORSMiddleware, paths=public_paths(PUBLIC_ROUTERS), posted=public_paths([ofrep_router])
+    )
     application.add_middleware(
         ProxyHeadersMiddleware,
         trusted=settings.trusted_proxies,

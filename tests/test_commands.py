@@ -84,11 +84,15 @@ def test_accounts_are_listed_in_full(environment: dict[str, str], project: dict[
 
 
 def test_names_are_printed_as_they_are(environment: dict[str, str]) -> None:
-    name = "[/b] [red]" + "x" * 200
+    name = "[/b] [red]" + "x" * 190
     made = abacus(environment, "project", "create", "--name", name, "--email", "ann@example.com")
 
     assert f"organization      {name}\n" in made
     assert name in abacus(environment, "project", "list")
+    too_long = ("project", "create", "--name", f"{name}x", "--email", "ann@example.com")
+    assert "--name: Ensure this field has no more than 200 characters." in refused(environment, *too_long)
+    blank = ("key", "create", "--email", "ann@example.com", "--label", " ")
+    assert "--label: This field may not be blank." in refused(environment, *blank)
 
 
 async def test_secrets_are_replaced_and_the_old_ones_stop_working(
@@ -129,9 +133,11 @@ async def test_doctor_looks_at_the_storage(environment: dict[str, str], service:
     """The service of this process has the database open."""
     assert await service.read("/experiments/")
 
-    printed = await asyncio.to_thread(abacus, {**environment, "COLUMNS": "300"}, "doctor")
+    _, printed, _ = await asyncio.to_thread(run_command, ["doctor"], {**environment, "COLUMNS": "300"})
 
     assert re.search(r"^OK +size +the database has \d+ [KM]iB$", printed, re.MULTILINE)
+    if not environment["ABACUS_DATABASE_URL"].startswith("sqlite"):
+        return  # the disk and the processes are the server's
     assert re.search(r"^OK +disk +[\d.]+ [GM]iB free at /", printed, re.MULTILINE)
     assert re.search(rf"^OK +workers +open in 1 other process \({os.getpid()}\)$", printed, re.MULTILINE)
 

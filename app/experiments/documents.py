@@ -9,7 +9,8 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.compared_variants import refuse_impossible_exclusions
-from app.experiments.schemas import VARIANTS, ExperimentUpdate
+from app.experiments.document_checks import VARIANTS
+from app.experiments.schemas import ExperimentUpdate
 from app.flags.filters import JsonDict, variant_keys, variants_of
 from app.metrics.queries.typed.schemas import MetricBody, copies_of
 from app.properties.budget import size_of
@@ -55,14 +56,19 @@ def refuse_large(documents: Mapping[str, JsonValue], before: Mapping[str, JsonVa
         raise ValidationFailed(limits.DOCUMENT_BYTES.detail, code="too_large", attr=largest)
 
 
+GROUP_TYPE: Final = "aggregation_group_type_index"
+
+
 def participants(filters: Mapping[str, JsonValue]) -> list[JsonDict] | None:
     properties = filters.get("properties")
     return [item for item in properties if isinstance(item, dict)] if isinstance(properties, list) else None
 
 
-def aggregation_group_type_index(filters: Mapping[str, JsonValue]) -> int | None:
-    index = filters.get("aggregation_group_type_index")
-    return index if isinstance(index, int) else None
+def aggregation_group_type_index(filters: Mapping[str, JsonValue], parameters: JsonValue) -> int | None:
+    """Return the type of the groups that take part; clients name it in the filters, or, later ones, as a parameter."""
+    later = parameters.get(GROUP_TYPE) if isinstance(parameters, dict) else None
+    index = filters.get(GROUP_TYPE, later)
+    return index if isinstance(index, int) and not isinstance(index, bool) else None
 
 
 def variants(parameters: JsonValue) -> list[JsonDict] | None:

@@ -1,6 +1,6 @@
 """Request and response bodies of experiments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -10,6 +10,7 @@ from app.accounts.users import UserBasic
 from app.common import limits
 from app.common.ids import MAX_ID
 from app.experiments.automation.schemas import BREAKERS_EXAMPLE, SCHEDULE_EXAMPLE, CircuitBreakers, Schedule
+from app.experiments.document_checks import check_filters, check_parameters, check_secondary
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
     METRICS_EXAMPLE,
@@ -18,10 +19,8 @@ from app.experiments.examples import (
 )
 from app.experiments.lifecycle import Action, Status
 from app.experiments.lifecycle import Conclusion as ConclusionName
-from app.experiments.scorecard.metric_settings import unknown_settings
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_before_storing, check_metrics
-from app.flags.filters import CONTROL, MAX_VARIANTS
 from app.http.fields import (
     Boolean,
     Json,
@@ -39,83 +38,9 @@ from app.http.fields import (
     refusal,
 )
 from app.http.schemas import RequestBody, ResponseBody, StrictBody
-from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
-from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.metrics.queries.typed.conditions import check_typed_conditions
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
-from app.properties.filters import InvalidFilter
-
-VARIANTS = "feature_flag_variants"
-
-
-def _check_parameters(parameters: JsonValue) -> JsonValue:
-    """An empty list means no parameters, as null does; it is how some languages write an empty object."""
-    if parameters is None or parameters == []:
-        return parameters
-    if not isinstance(parameters, dict):
-        raise refusal("Expected a dictionary of items.")
-    _refuse_large(check_metric_limits, parameters.get("custom_exposure_filter"))
-    attribution = parameters.get(ATTRIBUTION)
-    if attribution is not None and read_attribution(attribution) is None:
-        raise refusal(describe_unknown_attribution(attribution), "invalid_choice")
-    variants = parameters.get(VARIANTS)
-    if variants is None:
-        return parameters
-    if not isinstance(variants, list) or not all(_is_variant(variant) for variant in variants):
-        raise refusal("Feature flag variants must be a list of objects with key and rollout_percentage")
-    if len(variants) > MAX_VARIANTS:
-        raise refusal(f"Feature flag variants must be less than {MAX_VARIANTS + 1}")
-    keys = [variant["key"] for variant in variants if isinstance(variant, dict)]
-    if variants and CONTROL not in keys:
-        raise refusal("Feature flag variants must contain a control variant")
-    if len(set(keys)) < len(keys):
-        raise refusal("Feature flag variants must have different keys")
-    return parameters
-
-
-def _is_variant(variant: JsonValue) -> bool:
-    key = variant.get("key") if isinstance(variant, dict) else None
-    if not isinstance(variant, dict) or not isinstance(key, str) or not key.strip():
-        return False
-    share = variant.get("rollout_percentage")
-    return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 100
-
-
-def _check_filters(filters: JsonValue) -> JsonValue:
-    """Empty filters are refused later; others must be an object with valid participants."""
-    if not filters:
-        return filters
-    if not isinstance(filters, dict):
-        raise refusal("Expected a dictionary of items.")
-    properties = filters.get("properties")
-    if properties is not None and not (isinstance(properties, list) and all(_is_property(item) for item in properties)):
-        raise refusal("Filters are not valid")
-    index = filters.get("aggregation_group_type_index")
-    if index is not None and (isinstance(index, bool) or not isinstance(index, int)):
-        raise refusal("Filters are not valid")
-    _refuse_large(check_metric_limits, filters)
-    return filters
-
-
-def _check_secondary_metrics(metrics: JsonValue) -> JsonValue:
-    _refuse_large(check_secondary_metrics, metrics)
-    for unknown in unknown_settings(metrics):
-        place = [unknown.index, unknown.field]
-        raise PydanticCustomError("invalid_choice", "{detail}", {"detail": unknown.detail, "place": place})
-    return metrics
-
-
-def _refuse_large(check: Callable[[object], None], document: object) -> None:
-    try:
-        check(document)
-    except InvalidFilter as error:
-        raise refusal(error.detail, error.code) from error
-
-
-def _is_property(item: JsonValue) -> bool:
-    return isinstance(item, dict) and "key" in item and "value" in item
-
 
 _PARAMETERS_SCHEMA = WithJsonSchema(
     {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "maxItems": 0}, {"type": "null"}]}
@@ -125,7 +50,7 @@ FlagKey = Annotated[LongText, Field(examples=["checkout-button"])]  # the flag h
 Description = Annotated[OptionalText, Field(examples=["A larger button"])]
 Parameters = Annotated[
     Json,
-    AfterValidator(_check_parameters),
+    AfterValidator(check_parameters),
     Field(
         description="Variants, and the plan that the frontend made. Stored unchanged. `attribution` says what tells "
         "the variant of the events of funnels and trends: `events` (their property `$feature/<flag key>`) or "
@@ -137,7 +62,7 @@ Parameters = Annotated[
 ]
 NewFilters = Annotated[
     PresentJson,
-    AfterValidator(_check_filters),
+    AfterValidator(check_filters),
     WithJsonSchema({"type": "object", "additionalProperties": True, "minProperties": 1}),
     Field(
         description="The target metric, in the form of 2022; required unless there are `metrics` or "
@@ -145,10 +70,10 @@ NewFilters = Annotated[
         examples=[FUNNEL_FILTERS_EXAMPLE],
     ),
 ]
-ChangedFilters = Annotated[JsonObject, AfterValidator(_check_filters), Field(examples=[FUNNEL_FILTERS_EXAMPLE])]
+ChangedFilters = Annotated[JsonObject, AfterValidator(check_filters), Field(examples=[FUNNEL_FILTERS_EXAMPLE])]
 SecondaryMetrics = Annotated[
     Json | None,
-    AfterValidator(_check_secondary_metrics),
+    AfterValidator(check_secondary),
     Field(
         description="A list of `{name, filters}`; the index in it is the metric's id. For `analysis` and `decision` "
         "a metric may also have a `role` (`secondary` or `guardrail`), a `goal` (`increase` or `decrease`) and, as a "

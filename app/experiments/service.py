@@ -158,7 +158,7 @@ class ExperimentService:
                 active=body.start_date is not None,
                 properties=participants(filters) or [],
                 variants=flag_variants or variants(body.parameters) or [],
-                aggregation_group_type_index=aggregation_group_type_index(filters),
+                aggregation_group_type_index=aggregation_group_type_index(filters, body.parameters),
                 holdout=holdout_for_flag(holdout) if holdout else None,
                 created_by=created_by,
             )
@@ -255,7 +255,7 @@ class ExperimentService:
             wanted = None
         if wanted is not None and experiment.exposure_freeze:
             raise invalid_state("The exposure is frozen: unfreeze it before the participants change.")
-        index = aggregation_group_type_index(filters)
+        index = aggregation_group_type_index(filters, experiment.parameters)
         await self._flags.rewrite_participants(experiment.feature_flag, wanted, index, changed_by)
 
     async def _plan(

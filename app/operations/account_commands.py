@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from app.accounts.auth.schemas import KeyLabel
 from app.accounts.auth.scopes import EVERYTHING
+from app.accounts.projects.schemas import ProjectName
 from app.accounts.projects.service import AccountService
 from app.db.models import PersonalApiKey
 from app.pages.credentials import PREFIX
@@ -21,6 +24,9 @@ Result = TypeVar("Result")
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 _LONGEST_EMAIL: Final = 254
+# What the API takes.
+_NAMES: Final = TypeAdapter[str](ProjectName)
+_LABELS: Final = TypeAdapter[str](KeyLabel)
 _WIDE: Final = 10_000  # characters: in a file or a pipe every row is one line
 
 Email = Annotated[str, typer.Option("--email", help="The user's e-mail address.")]
@@ -31,6 +37,13 @@ class RunWithAccounts(Protocol):
     """Runs work on accounts in one transaction."""
 
     def __call__(self, work: Callable[[AccountService], Awaitable[Result]], /) -> Result: ...
+
+
+def _check(option: str, kind: TypeAdapter[str], text: str) -> None:
+    try:
+        kind.validate_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{option}: {error.errors()[0]['msg']}") from error
 
 
 def check_email(text: str) -> str:
@@ -99,6 +112,9 @@ def _add_project_commands(projects: typer.Typer, run: RunWithAccounts) -> None:
             raise ValueError(f"{timezone!r} is not a time zone of the IANA database, such as Europe/Amsterdam")
 
         check_email(email)
+        _check("--name", _NAMES, name)
+        if organization is not None:
+            _check("--organization", _NAMES, organization)
 
         async def create(accounts: AccountService) -> dict[str, object]:
             made = await accounts.set_up_project(
@@ -148,6 +164,7 @@ def _add_key_commands(keys: typer.Typer, run: RunWithAccounts) -> None:
         ] = None,
     ) -> None:
         """Create a personal API key and print it. It is shown once."""
+        _check("--label", _LABELS, label)
 
         async def create(accounts: AccountService) -> str:
             return (await accounts.create_key(email, label, scope or [EVERYTHING]))[1]

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from app import VERSION
 from app.common.nouns import capitalized
+from app.experiments.results.service import has_target
 from app.pages import figures, formatting, metric_texts
 from app.pages.actions.catalog import describe_done, offered
 from app.pages.figures import Figure
@@ -175,6 +176,7 @@ def _environment() -> Environment:
         "cut_change": metric_texts.cut_change,
         "shapes": SHAPES,
         "capitalized": capitalized,
+        "has_target_of_2022": has_target,
         "utc": ZoneInfo("UTC"),
         "format_level": metric_texts.format_level,
         "format_interval": metric_texts.format_interval,

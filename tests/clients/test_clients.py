@@ -71,12 +71,12 @@ async def test_hundred_users_are_put_where_the_server_puts_them(shop: Service, t
     pro = {"properties": [{"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}]}
     flags = {
         "thirds": {"groups": everybody, "multivariate": variants(THIRDS)},
-        "halves of those who pay": {"groups": [{**pro, "rollout_percentage": 50}], "multivariate": variants(HALVES)},
-        "one variant for those who pay": {
+        "halves-of-those-who-pay": {"groups": [{**pro, "rollout_percentage": 50}], "multivariate": variants(HALVES)},
+        "one-variant-for-those-who-pay": {
             "groups": [{**pro, "variant": "test_1"}, *everybody],
             "multivariate": variants(THIRDS),
         },
-        "no variants": {"groups": everybody},
+        "no-variants": {"groups": everybody},
     }
     for key, filters in flags.items():
         response = await shop.post("/feature_flags/", {"key": key, "filters": filters})
@@ -138,7 +138,7 @@ async def test_clients_of_early_2022_find_on_what_the_server_finds_on(
         "nobody": {"groups": [{"properties": [], "rollout_percentage": 0}]},
         "half": {"groups": half},
         "variants": {"groups": half, "multivariate": variants(HALVES)},
-        "held out": {"groups": half, "holdout": {"id": 1, "exclusion_percentage": 50}},
+        "held-out": {"groups": half, "holdout": {"id": 1, "exclusion_percentage": 50}},
         "paying": {"groups": [pro]},
     }
     for key, filters in flags.items():

@@ -211,3 +211,22 @@ async def test_own_exposure_and_sessions_are_of_companies_too(service: Service) 
         1,
     )
     assert sessions["result"] == {"control": 3, "test": 2}
+
+
+@pytest.mark.parametrize("place", ["filters", "parameters"])
+async def test_typed_metrics_of_groups_are_asked_for_in_one_request(service: Service, place: str) -> None:
+    purchase = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase", "math": "total"}}
+    metrics = [{"kind": "ExperimentMetric", "name": "Purchases", "goal": "increase", **purchase}]
+
+    experiment = await company_experiment(
+        service, everybody(), **{"filters": {}, "metrics": metrics, place: {"aggregation_group_type_index": 0}}
+    )
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    analysis = await service.read(f"/experiments/{experiment['id']}/analysis/")
+
+    assert flag["filters"]["aggregation_group_type_index"] == 0
+    [metric] = analysis["metrics"]
+    variants = {one["key"]: (one["number_of_samples"], one["sum"]) for one in metric["analysis"]["variants"]}
+    assert variants == {key: (10, used * PERSONS) for key, used in USED.items()}
+    refused = await service.get(f"/experiments/{experiment['id']}/results/")
+    assert (refused.status_code, "no target metric" in refused.text) == (400, True)

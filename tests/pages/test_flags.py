@@ -6,7 +6,7 @@ import pytest
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
-from app.pages.flags.wording import describe_condition
+from app.pages.flags.wording import describe_entry
 from tests.pages.conftest import Page, Visitor
 from tests.support.service import Service
 
@@ -49,7 +49,7 @@ async def test_flags_are_listed_and_their_conditions_are_said_in_words(service: 
     listed, page = await look(visitor), await look(visitor, flag)
 
     assert "prices active New prices a 50.0%, b 50.0% · 2 release conditions" in listed.text
-    assert "country is NL or BE and age is at least 18" in page.text
+    assert "the person's country is NL or BE and the person's age is at least 18" in page.text
     assert "Everybody , who always get b" in page.text
     assert "No flag is like this" in (await look(visitor, search="nothing")).text
     assert "No flag is like this" in (await look(visitor, active="no")).text
@@ -135,20 +135,18 @@ async def test_deleted_and_foreign_flags_are_not_found(service: Service, visitor
 @pytest.mark.parametrize(
     ("condition", "words"),
     [
-        ({"key": "id", "type": "cohort", "value": 3}, "The person is in the cohort 3"),
-        ({"key": "plan", "operator": "is_not_set", "value": "is_not_set"}, "plan is not set"),
+        ({"key": "id", "type": "cohort", "value": 3}, "the person is in the cohort `3`"),
+        ({"key": "plan", "operator": "is_not_set", "value": "is_not_set"}, "`plan` is not set"),
         (
-            {"key": "a", "value": list("abcdefghijkl")},
-            "a is a or b or c or d or e or f or g or h or i or j or one of 2 more",
+            {"key": "a", "value": list("abcdefg")},
+            "`a` is `a` or `b` or `c` or `d` or `e` or one of 2 more",
         ),
-        ({"key": "7", "type": "flag", "operator": "flag_evaluates_to", "value": True}, "The flag 7 is true"),
-        ({"key": "a", "value": "b", "negation": True}, "not: a is b"),
-        (
-            {"key": "a", "operator": "semver_caret", "value": "1"},
-            '{"key": "a", "operator": "semver_caret", "value": "1"}',
-        ),
-        ("x", '"x"'),
+        ({"key": "age", "operator": "between", "value": [1, 9]}, "`age` is between `1` and `9`"),
+        ({"key": "7", "type": "flag", "operator": "flag_evaluates_to", "value": True}, "the flag `7` is `true`"),
+        ({"key": "a", "value": "b", "negation": True}, "not (`a` is `b`)"),
+        ({"key": "a", "operator": "like", "value": "1"}, '`{"key": "a", "operator": "like", "value": "1"}`'),
+        ("x", '`"x"`'),
     ],
 )
 def test_condition_in_words(condition: Any, words: str) -> None:
-    assert describe_condition(condition) == words
+    assert describe_entry(condition) == words

@@ -1,9 +1,13 @@
 """Pages of experiments with typed metrics: they say what is measured, who is left out, and what was capped."""
 
+from typing import Any
+
+import pytest
+
 from tests.experiments.scorecard.test_metric_details import shopping
 from tests.experiments.scorecard.test_typed_metrics import END, funnel, retention, revenue
-from tests.pages.conftest import Visitor
-from tests.support.service import Service
+from tests.pages.conftest import Visitor, send, shown
+from tests.support.service import FUNNEL, Service
 
 
 async def test_page_shows_typed_metrics_with_their_caps_and_steps(service: Service, visitor: Visitor) -> None:
@@ -48,3 +52,15 @@ async def test_draft_names_its_typed_target_metric(service: Service, visitor: Vi
     )
 
     assert "Target metric: Revenue" in (await visitor.look(draft)).text
+
+
+@pytest.mark.parametrize(("filters", "is_shown"), [({"properties": []}, False), (FUNNEL, True)])
+async def test_verdict_of_2022_is_shown_where_filters_define_a_metric(
+    service: Service, visitor: Visitor, filters: Any, is_shown: bool
+) -> None:
+    purchase = {"kind": "EventsNode", "event": "purchase", "math": "total"}
+    metric = {"kind": "ExperimentMetric", "name": "Purchases", "metric_type": "mean", "source": purchase}
+    experiment = await service.create_experiment(filters=filters, metrics=[metric])
+    await send(service, [*shown(5, "control"), *shown(5, "test")])
+
+    assert ("The verdict by the rule of 2022" in (await visitor.look(experiment)).text) is is_shown

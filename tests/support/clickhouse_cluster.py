@@ -15,7 +15,7 @@ import httpx
 from aiohttp import ClientSession, web
 
 from tests.support.ports import free_port
-from tests.support.programs import require, running, wait_for
+from tests.support.programs import require, running, wait_for, wait_for_port
 
 NAME = "two"
 _JARS = ("zookeeper*", "log4j-1.2*", "slf4j-api*", "slf4j-log4j12*", "netty-all*")
@@ -61,6 +61,8 @@ def two_shards(folder: Path) -> Iterator[list[str]]:
         classes = ":".join([str(folder), *jars])
         command = [java, "-Xmx128m", "-cp", classes, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]
         stack.enter_context(running([*command, str(folder / "zoo.cfg")], folder / "zookeeper.log"))
+        # This version answers without it, and crashes at the first statement ON CLUSTER.
+        wait_for_port(zookeeper, folder / "zookeeper.log")
         shards = "".join(_SHARD.format(tcp) for _, tcp, _ in ports)
         for number, (http, tcp, interserver) in enumerate(ports, start=1):
             own = folder / f"server-{number}"
@@ -107,8 +109,10 @@ async def speaking_for(addresses: list[str]) -> AsyncIterator[int]:
     runner, port = web.AppRunner(application), free_port()
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield port
-    await runner.cleanup()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
 
 
 async def ask(address: str, statement: str) -> str:

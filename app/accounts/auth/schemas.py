@@ -33,16 +33,19 @@ Scopes = Annotated[
 ReadScopes = Annotated[list[str], Field(description="The scopes of the key; `*` means all.", examples=[["*"]])]
 
 
+KeyLabel = Annotated[
+    LongText,
+    max_characters(MAX_LABEL_CHARACTERS),
+    Field(
+        description="A name for the key.",
+        examples=["Dashboard"],
+        json_schema_extra={"maxLength": MAX_LABEL_CHARACTERS},
+    ),
+]
+
+
 class PersonalApiKeyCreate(RequestBody):
-    label: Annotated[
-        LongText,
-        max_characters(MAX_LABEL_CHARACTERS),
-        Field(
-            description="A name for the key.",
-            examples=["Dashboard"],
-            json_schema_extra={"maxLength": MAX_LABEL_CHARACTERS},
-        ),
-    ]
+    label: KeyLabel
     scopes: Annotated[
         Omittable[Scopes],
         Field(

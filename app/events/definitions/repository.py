@@ -62,7 +62,7 @@ class DefinitionRepository:
 
     async def add(self, names: Names, watermark: int) -> None:
         """Add the names in the events up to a number, as long as there is room. Call ``watermark`` for its lock."""
-        events = await self._with_room(EventDefinition, EventDefinition.name, names.last_seen)
+        events = await self._with_room(names.last_seen)
         definitions = [
             {"project_id": self._project_id, "name": name, "last_seen_at": names.last_seen_at(name)} for name in events
         ]
@@ -88,13 +88,16 @@ class DefinitionRepository:
             .execution_options(synchronize_session=False)
         )
 
-    async def _with_room(self, model: type[Any], column: Any, wanted: Iterable[str]) -> list[str]:  # noqa: ANN401  # a column of any model
-        """Return the wanted names that are there, and of the others as many as there is room for."""
+    async def _with_room(self, wanted: Iterable[str]) -> list[str]:
+        """Return the wanted names of events that are there, and of the others as many as there is room for."""
         asked, present = list(wanted), set[str]()
         for some in chunks(asked):
-            query = select(column).where(model.project_id == self._project_id, column.in_(some))
+            query = select(EventDefinition.name).where(
+                EventDefinition.project_id == self._project_id, EventDefinition.name.in_(some)
+            )
             present |= set(await self._session.scalars(query))
-        count = await self._session.scalar(select(func.count()).where(model.project_id == self._project_id)) or 0
+        of_project = select(func.count()).where(EventDefinition.project_id == self._project_id)
+        count = await self._session.scalar(of_project) or 0
         new = [name for name in asked if name not in present][: max(0, limits.DEFINITIONS.value - count)]
         return sorted([*present, *new])
 

@@ -78,7 +78,7 @@ async def evaluate_flag_for_openfeature(request: Request) -> Response:
             raise Refused("FLAG_NOT_FOUND", "There is no flag with this key.")
         evaluation = await evaluation_of(request).evaluate(project, query, distinct_id)
         if evaluation.results and _wants_tracking(request):
-            await _track(request, project, query, distinct_id, evaluation.results[0].value)
+            await _track(request, project, query, distinct_id, value=evaluation.results[0].value)
     except Refused as refusal:
         return _refuse(refusal, key)
     return _json(responses.single(evaluation), 200 if evaluation.results else 500)
@@ -109,11 +109,7 @@ def _wants_tracking(request: Request) -> bool:
 
 
 async def _track(
-    request: Request,
-    project: ProjectFlags,
-    query: FlagsRequest,
-    distinct_id: str,
-    value: bool | str,  # noqa: FBT001
+    request: Request, project: ProjectFlags, query: FlagsRequest, distinct_id: str, *, value: bool | str
 ) -> None:
     """Store the event by which SDKs report that they evaluated a flag, unless it was stored lately."""
     [key] = query.flag_keys or ()

@@ -21,7 +21,7 @@ from app.metrics.queries.action_sources import ActionSources
 from app.metrics.queries.entities import Filters, event_names, read_entities, refuse_missing_actions
 from app.metrics.queries.exposure_attribution import attributed, read_attribution
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.parsing import UnsupportedInsight, foreign_groups, read_insight
+from app.metrics.queries.parsing import UnsupportedInsight, define_target, foreign_groups, read_insight
 from app.metrics.queries.scope import EXPOSURE_EVENTS, FLAG_RESPONSE, ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.trend import fitted, trend_buckets
@@ -150,8 +150,13 @@ class ResultsService:
         )
 
 
+def has_target(experiment: Experiment) -> bool:
+    """Whether an experiment has a target metric of 2022."""
+    return define_target(experiment.filters or {}, beside_typed=bool(name_place_of_others(experiment)))
+
+
 def _require_target(experiment: Experiment) -> None:
-    if not experiment.filters:
+    if not has_target(experiment):
         raise ValidationFailed(f"Experiment has no target metric{name_place_of_others(experiment)}")
 
 

@@ -33,7 +33,7 @@ from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import progress_fact_query
-from app.metrics.queries.parsing import foreign_groups, read_insight
+from app.metrics.queries.parsing import define_target, foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
@@ -265,11 +265,11 @@ class PlannedMetric:
     has_covariate: bool = False
     wording: MetricWording | None = None
 
-    def counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401  # what the query counts
+    def counted(self, answer: DailyCounts | EventsRemoved | None) -> CountedMetric:
         """Return the metric with the counts of its query, or with why there are none."""
         return replace(self._counted(answer), wording=self.wording)
 
-    def _counted(self, answer: Any | EventsRemoved | None) -> CountedMetric:  # noqa: ANN401
+    def _counted(self, answer: DailyCounts | EventsRemoved | None) -> CountedMetric:
         if isinstance(answer, EventsRemoved):
             return CountedMetric(self.metric, None, None, answer.detail)
         if answer is None:
@@ -370,8 +370,8 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     saved = typed_metrics([{**metric.query, "name": metric.name} for metric in experiment.saved_metrics])
     typed = [*own, *others, *saved]
     goal = read_goal(experiment.decision_criteria or {})
-    if experiment.filters or not typed:
-        of_target = experiment.filters or {}
+    of_target = experiment.filters or {}
+    if not typed or define_target(of_target, beside_typed=True):
         target = ExperimentMetric(PRIMARY, name_filters(of_target) or _TARGET, MetricRole("primary", goal), of_target)
     else:
         links = experiment.saved_metrics_ids or ()

@@ -6,8 +6,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import ProjectDep, UserDep, get_project, require_scope
-from app.activity_log.dependencies import ActivityLogDep
-from app.activity_log.schemas import ActivityRead, read_entry
 from app.experiments.webhooks.delivery import read_delivery
 from app.experiments.webhooks.dependencies import (
     DelivererDep,
@@ -48,13 +46,6 @@ async def create_webhook(
     The secret is in this answer only. Every event is sent at least once, and again until the receiver answers 2xx.
     """
     return WebhookCreated.model_validate(await webhooks.create(body, user))
-
-
-@router.get("/activity/", summary="List what happened to webhooks")
-async def list_webhooks_activity(log: ActivityLogDep, pagination: PaginationDep) -> Page[ActivityRead]:
-    """Return who changed which webhook and when, newest first, with deleted webhooks."""
-    count, entries = await log.page("Webhook", None, pagination.limit, pagination.offset)
-    return pagination.page(count, [read_entry(entry) for entry in entries])
 
 
 @router.get("/{webhook_id}/", summary="Retrieve a webhook")

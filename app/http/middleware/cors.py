@@ -102,15 +102,16 @@ class PrivateCORSMiddleware:
 class PublicCORSMiddleware:
     """Answers preflights of public paths, and adds CORS headers to all of their responses, including errors.
 
-    It has to be outside everything that may respond.
+    It has to be outside everything that may respond. The paths take GET and POST, but for ``posted``, which take POST.
     """
 
-    def __init__(self, app: ASGIApp, paths: re.Pattern[str]) -> None:
+    def __init__(self, app: ASGIApp, paths: re.Pattern[str], posted: re.Pattern[str]) -> None:
         self._app = app
         self._paths = paths
+        self._posted = posted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._is_public(scope):
+        if scope["type"] != "http" or self._paths.fullmatch(_path_of(scope)) is None:
             await self._app(scope, receive, send)
             return
         cors_headers = public_cors_headers(dict(scope["headers"]))
@@ -124,13 +125,15 @@ class PublicCORSMiddleware:
             await send(message)
 
         if scope["method"] == "OPTIONS":
-            await JSONResponse({"status": 1}, headers={"Allow": METHODS})(scope, receive, send_open)
+            allowed = METHODS if self._posted.fullmatch(_path_of(scope)) is None else "POST, OPTIONS"
+            await JSONResponse({"status": 1}, headers={"Allow": allowed})(scope, receive, send_open)
             return
         await self._app(scope, receive, send_open)
 
-    def _is_public(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        return self._paths.fullmatch(path.removeprefix(scope.get("root_path", ""))) is not None
+
+def _path_of(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def public_paths(routers: Iterable[APIRouter]) -> re.Pattern[str]:

@@ -46,6 +46,14 @@ class Values:
         rank[order] = np.arange(len(order))
         return cls(known[order[:limit]], np.minimum(rank[inverse], limit), len(known) > limit)
 
+    def places_of(self, keys: Keys) -> NDArray[np.int64]:
+        """Return the place of each key among ``keys``, as ``place`` does."""
+        if not len(self.keys):
+            return np.zeros(len(keys), dtype=np.int64)
+        order = np.argsort(self.keys)
+        position = order[np.minimum(np.searchsorted(self.keys, keys, sorter=order), len(order) - 1)]
+        return np.where(self.keys[position] == keys, position, len(self.keys))
+
     @property
     def segments(self) -> int:
         """The values that are shown, and the others where there are any."""

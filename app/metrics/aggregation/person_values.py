@@ -64,7 +64,7 @@ class PersonValues:
             first = _first_of_each(row, events, keys)
             row, events = row[first], events.select(first)
         bucket = ticks.bucket(events.time)
-        # By arrival within a bucket: a sum is then the same to the last digit, whoever else is counted with the person.
+        # By arrival within a bucket: which other persons are counted does not change the last digit of a sum.
         order = np.lexsort((events.sequence, bucket, row) if math in NUMERIC else (bucket, row))
         row, bucket = row[order], bucket[order]
         starts = _starts(row, bucket)

@@ -1,6 +1,6 @@
 """Sums over exposed persons of their values, by variant and bucket of time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, chain, combinations
@@ -90,7 +90,7 @@ class ValueCounts(BucketedCounts):
             [Fraction(persons), *map(as_fraction, sums)] for persons, *sums in self.cumulative[:, :, bucket].T.tolist()
         ]
 
-    def _combined(self, other: Self, combine: Any) -> Self:  # noqa: ANN401  # of arrays as of numbers
+    def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
         """Return the combination of counts without outliers, which have no caps."""
         cumulative = combine(self.cumulative, other.cumulative)
         return type(self)(cumulative, combine(self.infinite, other.infinite), self.capped, self.flat)

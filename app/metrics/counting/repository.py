@@ -74,7 +74,7 @@ class Position:
 
 @functools.lru_cache(maxsize=64)
 def _position_of(names: int | None, dialect_name: str) -> Select[*tuple[Any, ...]]:
-    """Return a query for a position, the number of some series, and the last events of so many names, or of all."""
+    """Return a query for a position: the number of some series, and the last events of the names, or of all names."""
     project = bindparam("project_id", type_=Integer)
     merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == project)
     change = select(func.max(ActivityEntry.id)).where(

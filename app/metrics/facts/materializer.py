@@ -34,7 +34,8 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
 # all series in one transaction.
 DIRECT_FROM = 2_000
-_DIRECT_CHUNKS = 4  # it does so for so many chunks at once, if that is quick enough for other writers
+# A statement makes the facts of up to this many chunks. It takes fewer where other writers would wait too long.
+_DIRECT_CHUNKS = 4
 # Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.

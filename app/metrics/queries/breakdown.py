@@ -139,12 +139,7 @@ class _Counting:
         _, since = ledger.events_since(events)
         counts = np.isin(events.sequence, since.sequence)
         chosen = Values.of(keys[counts], self.breakdown.limit)
-        order = np.argsort(chosen.keys)
-        position = np.minimum(np.searchsorted(chosen.keys, keys, sorter=order), max(len(order) - 1, 0))
-        if not len(order):
-            return replace(chosen, place=np.zeros(len(keys), dtype=np.int64))
-        place = np.where(chosen.keys[order[position]] == keys, order[position], len(chosen.keys))
-        return replace(chosen, place=place)
+        return replace(chosen, place=chosen.places_of(keys))
 
     @property
     def _are_units(self) -> list[bool]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
 from app.metrics.aggregation.active_users import Days
@@ -114,14 +115,9 @@ def _whole(facts: FactColumns) -> Values:
     return Values(np.array([_ALL_KEY]), np.zeros(len(facts), dtype=np.int64), has_others=False)
 
 
-def _variants(keys: Keys, values: Values) -> Any:  # noqa: ANN401  # int32[n]
+def _variants(keys: Keys, values: Values) -> NDArray[np.int32]:
     """Return the place of each key among the values, from 1: that after the last one for others, 0 for none."""
-    order = np.argsort(values.keys)
-    place = np.full(len(keys), len(values.keys), dtype=np.int32)
-    if len(order):
-        position = np.minimum(np.searchsorted(values.keys, keys, sorter=order), len(order) - 1)
-        place = np.where(values.keys[order[position]] == keys, order[position], place).astype(np.int32)
-    return np.where(keys == NO_ACTOR, NO_VARIANT, place + 1).astype(np.int32)
+    return np.where(keys == NO_ACTOR, NO_VARIANT, values.places_of(keys) + 1).astype(np.int32)
 
 
 def _insight(

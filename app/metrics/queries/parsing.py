@@ -33,6 +33,7 @@ from app.properties.filters import Group, InvalidFilter
 DEFAULT_WINDOW = 14
 ORDER_TYPES: tuple[OrderType, ...] = get_args(OrderType)
 Insight: TypeAlias = Literal["TRENDS", "FUNNELS"]
+_OF_PARTICIPANTS = frozenset({"properties", "aggregation_group_type_index"})
 INSIGHTS: tuple[Insight, ...] = get_args(Insight)
 # Insights of PostHog that are not metrics: they were counted as funnels in 2022.
 _OTHER_INSIGHTS = frozenset({"RETENTION", "PATHS", "STICKINESS", "LIFECYCLE", "SESSIONS"})
@@ -42,6 +43,11 @@ Choice = TypeVar("Choice", bound=str)
 
 class UnsupportedInsight(ValidationFailed):
     """A metric is an insight of PostHog that is neither a trend nor a funnel."""
+
+
+def define_target(filters: Filters, *, beside_typed: bool) -> bool:
+    """Whether filters of 2022 define the target metric; ``beside_typed`` metrics they may only say who takes part."""
+    return bool(filters.keys() - _OF_PARTICIPANTS) if beside_typed else bool(filters)
 
 
 def read_insight(filters: Filters) -> Insight:

@@ -40,6 +40,7 @@ from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
+    define_target,
     filters_test_accounts,
     read_exposure,
     read_funnel,
@@ -332,7 +333,7 @@ class MetricQueryBuilder:
 
 def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
     """Return the names of the events of the target metric, of 2022 or typed; see ``_event_names``."""
-    if experiment.filters or not experiment.metrics:
+    if not experiment.metrics or define_target(experiment.filters, beside_typed=True):
         return _event_names(experiment.filters)
     try:
         target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])

@@ -7,8 +7,9 @@ from typing import Any, Final
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment
-from app.experiments.schemas import VARIANTS
+from app.experiments.document_checks import VARIANTS
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
+from app.metrics.queries.parsing import define_target
 from app.pages.editing.metrics import (
     OF_2022,
     kind_of,
@@ -90,7 +91,7 @@ def fields_of(experiment: Experiment) -> dict[str, str]:
         "seen": write_moment(experiment.updated_at),
     }
     rows: list[dict[str, str]] = []
-    if experiment.filters:
+    if define_target(experiment.filters or {}, beside_typed=bool(experiment.metrics)):
         rows.append({**write_filters(experiment.filters), "goal": criteria.get("goal", "increase")})
     rows += [{**write_typed(metric), "list": "metrics"} for metric in experiment.metrics or ()]
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
@@ -134,7 +135,7 @@ class DraftReader:
         if document["filters"]:
             properties = {"properties": kept["properties"]} if "properties" in kept else {}
             document["filters"] = {**document["filters"], **properties}
-        elif not kept:
+        elif not define_target(kept, beside_typed=True):
             del document["filters"]
         plan = self._read_plan()
         parameters = experiment.parameters if isinstance(experiment.parameters, dict) else {}

@@ -1,41 +1,16 @@
 """Release conditions of flags in words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import JsonValue
 
+from app.flags.evaluation.conditions import parse_conditions
 from app.flags.filters import JsonDict, group_type_index_of, groups_of, variants_of
 from app.flags.holdouts import read_holdout
-
-_OPERATORS: Final[Mapping[str, str]] = {
-    "exact": "is",
-    "is_not": "is not",
-    "icontains": "contains",
-    "not_icontains": "does not contain",
-    "starts_with": "starts with",
-    "not_starts_with": "does not start with",
-    "ends_with": "ends with",
-    "not_ends_with": "does not end with",
-    "regex": "matches",
-    "not_regex": "does not match",
-    "gt": "is more than",
-    "gte": "is at least",
-    "lt": "is less than",
-    "lte": "is at most",
-    "is_set": "is set",
-    "is_not_set": "is not set",
-    "is_date_exact": "is on",
-    "is_date_before": "is before",
-    "is_date_after": "is after",
-    "in": "is in",
-    "not_in": "is not in",
-    "flag_evaluates_to": "is",
-}
-_WITHOUT_VALUE: Final = ("is_set", "is_not_set")
-_MAX_VALUES: Final = 10
+from app.properties.errors import InvalidFilter
+from app.properties.wording import describe_condition
 
 
 @dataclass(frozen=True)
@@ -83,7 +58,7 @@ def describe_filters(filters: JsonDict) -> FlagWords:
 def _describe_release(group: JsonDict) -> ReleaseWords:
     properties = group.get("properties")
     return ReleaseWords(
-        conditions=[describe_condition(one) for one in properties] if isinstance(properties, list) else [],
+        conditions=[describe_entry(one) for one in properties] if isinstance(properties, list) else [],
         rollout=_read_share(group, 100),
         override=str(group.get("variant") or ""),
         description=str(group.get("description") or ""),
@@ -102,28 +77,9 @@ def _read_share(part: JsonDict, default: float) -> float:
     return float(share) if isinstance(share, int | float) else default
 
 
-def describe_condition(condition: JsonValue) -> str:
-    """Return a condition as a sentence; what is not understood as the JSON that it is."""
-    if not isinstance(condition, dict) or "key" not in condition:
-        return json.dumps(condition, ensure_ascii=False)
-    kind, key = condition.get("type"), str(condition["key"])
-    operator = str(condition.get("operator") or ("in" if kind == "cohort" else "exact"))
-    if operator not in _OPERATORS:
-        return json.dumps(condition, ensure_ascii=False)
-    subject = {"cohort": "The person", "flag": f"The flag {key}"}.get(str(kind), key)
-    if kind == "group":
-        subject = f"{key} of the group"
-    words = [subject, _OPERATORS[operator]]
-    if operator not in _WITHOUT_VALUE:
-        value = _describe_value(condition.get("value"))
-        words.append(f"the cohort {value}" if kind == "cohort" else value)
-    text = " ".join(words)
-    return f"not: {text}" if condition.get("negation") else text
-
-
-def _describe_value(value: JsonValue) -> str:
-    if not isinstance(value, list):
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    shown = [_describe_value(one) for one in value[:_MAX_VALUES]]
-    more = f" or one of {len(value) - _MAX_VALUES} more" if len(value) > _MAX_VALUES else ""
-    return " or ".join(shown) + more
+def describe_entry(entry: JsonValue) -> str:
+    """Return a condition as a clause; what is not understood as the JSON that it is."""
+    try:
+        return " and ".join(map(describe_condition, parse_conditions([entry])))
+    except InvalidFilter:
+        return f"`{json.dumps(entry, ensure_ascii=False)}`"

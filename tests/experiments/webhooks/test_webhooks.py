@@ -189,7 +189,7 @@ async def test_two_processes_send_a_delivery_once_and_a_lost_claim_is_taken_up(
 async def test_receiver_that_does_not_answer_does_not_hold_others(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.experiments.webhooks.sending.WEBHOOK_TIMEOUT", 0.5)
+    monkeypatch.setattr("app.experiments.webhooks.sending.WEBHOOK_TIMEOUT", 2.0)
     only = ["experiment.created"]
     async with hooked(service, database, None, events=only) as (silent, deliverer, _, webhook):
         async with receiving() as quick:

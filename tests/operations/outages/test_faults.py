@@ -36,15 +36,29 @@ OPERATIONS = sorted(((path, method.lower()) for method, path in operations()), k
 PHASES = [[one for one in OPERATIONS if (one[1] == "delete") is is_last] for is_last in (False, True)]
 # Flags are remembered for a second, and /decide has just asked for them.
 WITHOUT_DATABASE = {"get /array/{token}/config/", "post /flags/"}
-# With the examples of the document they are refused: they need exposed persons, two distinct ids, or a metric.
-EXPERIMENT = "/api/projects/{project_id}/experiments/{experiment_id}/"
+# With the examples of the document they are refused: they need exposed persons, two distinct ids, a metric, events, a
+# file, or the token in a header.
+PROJECT = "/api/projects/{project_id}/"
+EXPERIMENT = f"{PROJECT}experiments/{{experiment_id}}/"
 REFUSED = {
     f"post {EXPERIMENT}freeze_exposure/",
     f"post {EXPERIMENT}unfreeze_exposure/",
-    "post /api/projects/{project_id}/persons/{person_id}/split/",
-    "get /api/projects/{project_id}/experiment_holdouts/{holdout_id}/analysis/",
+    f"post {PROJECT}persons/{{person_id}}/split/",
+    f"get {PROJECT}experiment_holdouts/{{holdout_id}}/analysis/",
+    f"get {PROJECT}event_definitions/{{event_definition_id}}/",
+    f"get {PROJECT}property_definitions/",
+    f"get {PROJECT}property_definitions/{{property_definition_id}}/",
+    f"get {PROJECT}insights/funnel/",
+    f"post {PROJECT}imports/",
+    f"get {PROJECT}imports/{{import_id}}/",
+    f"get {PROJECT}imports/{{import_id}}/refused/",
+    f"delete {PROJECT}imports/{{import_id}}/",
+    "post /ofrep/v1/evaluate/flags/",
+    "post /ofrep/v1/evaluate/flags/{key}/",
 }
 DERIVED = {"series", "series_variant", "fact", "count"}
+DERIVED |= {"definition_progress", "event_definition", "event_volume", "event_property", "property_definition"}
+DERIVED |= {"webhook_delivery"}  # one for a test is written, then sent, and then what became of it is noted
 MOST_STATEMENTS = 100
 
 Send = Callable[[], Awaitable[httpx.Response]]

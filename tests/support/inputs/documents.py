@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tests.support.application import PROJECT, Route
-from tests.support.inputs.model import Build, Call, Dimension, JsonDict, Target, keyed, numbered
+from tests.support.inputs.model import Build, Call, Dimension, JsonDict, Target, encoded, keyed, numbered
 
 COSTLY_PATTERN = r"(\pL|\pN){150}x"  # 18 characters that compile to a megabyte
 EXPERIMENTS = ("POST", f"{PROJECT}experiments/")
 FLAGS = ("POST", f"{PROJECT}feature_flags/")
 ACTIONS = ("POST", f"{PROJECT}actions/")
 COHORTS = ("POST", f"{PROJECT}cohorts/")
+IMPORTS = ("POST", f"{PROJECT}imports/")
+WEBHOOKS = ("POST", f"{PROJECT}experiment_webhooks/")
 HOLDOUTS = ("POST", f"{PROJECT}experiment_holdouts/")
 SAVED_METRICS = ("POST", f"{PROJECT}experiment_saved_metrics/")
 EARLIEST, END = dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2022, 11, 15, tzinfo=dt.UTC)
@@ -270,6 +272,7 @@ HOLDOUT: Mapping[str, Document] = {
         lambda unique, size: {"name": unique, "description": "x" * size, "filters": [{"rollout_percentage": 10}]},
     ),
 }
+WEBHOOK = "https://example.com/"
 PERSON = f"{PROJECT}persons/{{person_id}}/"
 OTHERS: Mapping[Route, Mapping[str, Document]] = {
     ("PATCH", PROJECT): lists_of("a filter of test accounts", _project, "person"),
@@ -288,6 +291,23 @@ OTHERS: Mapping[Route, Mapping[str, Document]] = {
                 "variants": size,
             },
         ),
+    },
+    ("POST", f"{PROJECT}insights/trend/"): {
+        "series": Document(2, 50_000, lambda _, size: {"events": [{"id": "$pageview"}] * size}),
+        **lists_of("a series", lambda _, listed: {"events": [{"id": "$pageview", "properties": listed}]}, "event"),
+    },
+    ("POST", f"{PROJECT}insights/funnel/"): {
+        "steps": Document(2, 50_000, lambda _, size: {"events": [{"id": "$pageview"}, *[{"id": "paid"}] * size]}),
+    },
+    **{
+        route: {
+            "events": Document(2_000, 150_000, lambda _, size: {"url": WEBHOOK, "events": ["experiment.ended"] * size}),
+            "length of the address": Document(500, 1_500_000, lambda _, size: {"url": WEBHOOK + "x" * size}),
+        }
+        for route in (
+            ("POST", f"{PROJECT}experiment_webhooks/"),
+            ("PATCH", f"{PROJECT}experiment_webhooks/{{webhook_id}}/"),
+        )
     },
     ("POST", "/api/personal_api_keys/"): {
         "scopes": Document(
@@ -362,6 +382,13 @@ def dimensions() -> Iterator[Dimension]:
     for route, ways in OTHERS.items():
         for name, way in ways.items():
             yield _dimension(name, route, way)
+    yield Dimension("lines of the file", "member", IMPORTS, 200, 200_000, _file, is_taken=False)  # one at a time
+
+
+def _file(target: Target, size: int) -> Call:
+    asked = keyed(IMPORTS, target, None, "?name=events.ndjson")
+    lines = (encoded({"event": "imported", "distinct_id": f"d{number}"}) for number in range(size))
+    return replace(asked, body=b"\n".join(lines))
 
 
 def _dimension(name: str, route: Route, way: Document) -> Dimension:

@@ -6,6 +6,12 @@ from typing import NamedTuple
 from tests.support.inputs.model import JSON, Call, Dimension, JsonDict, Sender, Target, encoded, numbered
 
 ADDRESSES = ("/flags/", "/decide/")
+OFREP = ("/ofrep/v1/evaluate/flags/", "/ofrep/v1/evaluate/flags/{key}/")
+CONTEXTS: Mapping[str, tuple[int, int, Callable[[int], JsonDict]]] = {
+    "attributes of the context": (4_000, 100_000, numbered),
+    "groups of the context": (4_000, 100_000, lambda size: {"$groups": numbered(size)}),
+    "length of an attribute": (65_536, 2_000_000, lambda size: {"plan": "x" * size}),
+}
 
 
 class Question(NamedTuple):
@@ -53,8 +59,21 @@ def ask(target: Target, _: int = 0) -> Call:
     return build("/flags/", Question("token", 0, 0, lambda _: {"person_properties": {"plan": "x" * 100}}))(target, 0)
 
 
+def _in_context(path: str, grow: Callable[[int], JsonDict]) -> Callable[[Target, int], Call]:
+    def request(target: Target, size: int) -> Call:
+        body = {"context": {"targetingKey": "ann", **grow(size)}}
+        headers = {"Content-Type": JSON, "Authorization": f"Bearer {target.token}"}
+        return Call("POST", path.format(key="beta-feature"), encoded(body), headers)
+
+    return request
+
+
 def dimensions() -> Iterator[Dimension]:
     for path in ADDRESSES:
         for name, question in QUESTIONS.items():
             route = ("POST", path)
             yield Dimension(name, question.sender, route, question.start, question.beyond, build(path, question))
+    for path in OFREP:
+        for name, (start, beyond, grow) in CONTEXTS.items():
+            is_taken = "{key}" not in path  # there is no such flag
+            yield Dimension(name, "token", ("POST", path), start, beyond, _in_context(path, grow), is_taken=is_taken)
