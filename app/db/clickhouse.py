@@ -116,7 +116,7 @@ class ClickHouse:
         """Return the rows that a statement selects."""
         async with self._connected() as client:
             found = await client.query(statement, settings=self._read_settings())
-        return [tuple(row) for row in found.result_rows]
+        return await asyncio.to_thread(lambda: [tuple(row) for row in found.result_rows])
 
     async def columns(self, statement: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         """Return the columns of fixed width that a statement selects, by the names they are given."""

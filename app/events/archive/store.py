@@ -3,6 +3,7 @@
 An insert whose answer got lost is repeated, so that an event may be stored twice: it is read once.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import uuid4
@@ -36,8 +37,7 @@ class ArchivedEvents:
         self._project_id = project_id
 
     async def insert(self, events: Sequence[StoredEvent]) -> None:
-        columns: list[Sequence[object]] = [[self._project_id] * len(events)]
-        columns += [list(column) for column in zip(*events, strict=True)]
+        columns = await asyncio.to_thread(_columns, self._project_id, events)
         await self._clickhouse.insert_columns("event", _TYPES, columns, uuid4().hex)
 
     async def count(self, after: int, until: int) -> int:
@@ -153,3 +153,7 @@ class ArchivedEvents:
 
     def _inside(self, after: int, until: int) -> str:
         return f"project = {self._project_id:d} AND sequence > {after:d} AND sequence <= {until:d}"
+
+
+def _columns(project_id: int, events: Sequence[StoredEvent]) -> list[Sequence[object]]:
+    return [[project_id] * len(events), *(list(column) for column in zip(*events, strict=True))]
