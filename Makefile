@@ -115,7 +115,7 @@ PRINT_DOCS_EXTRA := import tomllib; project = tomllib.load(open("pyproject.toml"
 # and without addresses.
 # What is locked already stays, unless pyproject.toml asks for another; `rm requirements.lock` first to upgrade all.
 lock: $(VENV)/.lock
-	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd \
+	$(VENV)/lock/bin/uv pip compile pyproject.toml --extra otel --extra zstd --extra clickhouse \
 	  $(LOCK_OPTIONS) --output-file requirements.lock
 	$(VENV)/lock/bin/python -c '$(PRINT_DOCS_EXTRA)' | $(VENV)/lock/bin/uv pip compile - \
 	  $(LOCK_OPTIONS) --output-file docs/site/requirements.lock

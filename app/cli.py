@@ -30,6 +30,8 @@ from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
 from app.operations import preflight, server
 from app.operations.account_commands import add_account_commands
+from app.operations.clickhouse_commands import commands as clickhouse_app
+from app.operations.command import with_database
 from app.operations.demo import run as run_demo
 from app.operations.doctor.command import print_findings
 from app.operations.gc_tuning import raise_gc_threshold
@@ -50,6 +52,7 @@ project_app = typer.Typer(help="Manage projects.", no_args_is_help=True)
 key_app = typer.Typer(help="Manage personal API keys.", no_args_is_help=True)
 user_app = typer.Typer(help="Manage users.", no_args_is_help=True)
 person_app = typer.Typer(help="Manage persons.", no_args_is_help=True)
+app.add_typer(clickhouse_app, name="clickhouse")
 app.add_typer(project_app, name="project")
 app.add_typer(key_app, name="key")
 app.add_typer(user_app, name="user")
@@ -156,7 +159,7 @@ def prune(
                 f"Project {project.id} ({escape(project.name)}): {removal:,} events {outcome}", highlight=False
             )
 
-    _with_database(remove)
+    with_database(remove)
 
 
 @person_app.command("delete")
@@ -185,7 +188,7 @@ def delete_person(
             await erasure.remove_events(math.inf)
         console.print(f"Erased {erased} {'person' if erased == 1 else 'persons'}.", highlight=False)
 
-    _with_database(erase)
+    with_database(erase)
 
 
 @app.command()
@@ -209,7 +212,7 @@ def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]
             await scheduler.refresh_counts(found)
             progress.update(bar, completed=1, total=1)
 
-    _with_database(count)
+    with_database(count)
 
 
 @app.command("import")
@@ -241,7 +244,7 @@ def import_history(
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
 
-    if not _with_database(run):
+    if not with_database(run):
         sys.exit(1)
 
 
@@ -277,7 +280,7 @@ def export_history(
             export = export_of(database, project)
             await export_project(export, folder, [part.value for part in tasks], report, is_parquet=parquet)
 
-    _with_database(run)
+    with_database(run)
 
 
 @app.command("mcp")
@@ -308,7 +311,7 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the standard output.")] = None,
 ) -> None:
     """Export the results page of an experiment as one self-contained HTML file."""
-    html = _with_database(lambda database: _render_report(database, str(experiment), project))
+    html = with_database(lambda database: _render_report(database, str(experiment), project))
     if output is None:
         sys.stdout.write(html)
         return
@@ -334,7 +337,7 @@ def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:
         async with database.write() as session:
             return await work(AccountService(session))
 
-    return _with_database(in_one_transaction)
+    return with_database(in_one_transaction)
 
 
 add_account_commands(project_app, key_app, user_app, _with_accounts)
@@ -348,23 +351,6 @@ async def _find_projects(database: Database, project_id: int | None) -> Sequence
     if not found and project_id is not None:
         raise ValueError(f"there is no project {project_id}")
     return found
-
-
-def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run work on a database; an SQLite file is migrated first, as ``serve`` does."""
-    settings = Settings.from_environment()
-    preflight.check_database_file(settings)
-    if settings.uses_sqlite:
-        migrations.upgrade(settings)
-
-    async def run() -> T:
-        database = Database(settings)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 if __name__ == "__main__":

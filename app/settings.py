@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -71,6 +71,17 @@ def _split_on_commas(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+_CLICKHOUSE_URL = re.compile(r"(?:clickhouses?|https?)://[^/?#]+(?:/[A-Za-z_][A-Za-z0-9_]*)?/?")
+
+
+def _read_clickhouse_url(text: str | None) -> str | None:
+    if not text:
+        return None
+    if _CLICKHOUSE_URL.fullmatch(text) is None:
+        raise ValueError("the URL of ClickHouse must look like http://user@host:8123/database, or https://")
+    return text
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas)]
@@ -146,6 +157,23 @@ class Settings(BaseSettings):
         ge=2,
         le=100,
         description="Size of each of the two connection pools of a process: one for lookups, one for everything else.",
+    )
+    clickhouse_url: Annotated[str | None, AfterValidator(_read_clickhouse_url)] = Field(
+        default=None,
+        repr=False,
+        description="ClickHouse for the facts of metrics, beside PostgreSQL: `http://user@host:8123/database`, or"
+        " `https://`. See the guide before you set it.",
+    )
+    clickhouse_password: SecretStr | None = Field(
+        default=None, description="The password of ClickHouse, not URL-encoded; overrides one in the URL."
+    )
+    clickhouse_cluster: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$",
+        description="The name of a cluster in the configuration of ClickHouse: tables are replicated and distributed.",
+    )
+    clickhouse_insert_quorum: int = Field(
+        default=0, ge=0, description="Replicas that have to hold an insert before it is acknowledged; 0: one is enough."
     )
     database_pgbouncer: bool = Field(
         default=False,
@@ -296,6 +324,12 @@ class Settings(BaseSettings):
             elif name != f"{ENVIRONMENT_PREFIX}{field}".upper():
                 values[field] = os.environ[variable]
         return cls(**values)
+
+    @model_validator(mode="after")
+    def _require_postgresql(self) -> Self:
+        if self.clickhouse_url is not None and self.uses_sqlite:
+            raise ValueError("ABACUS_CLICKHOUSE_URL needs PostgreSQL in ABACUS_DATABASE_URL")
+        return self
 
     @property
     def prefix(self) -> str:

@@ -1,6 +1,6 @@
 """The peer: query shapes of PostHog's experiments of 2022 on ClickHouse, over the events of ``benchmarks.workload``.
 
-ClickHouse is embedded (chDB, the extra ``peer``) in a process of its own, which keeps the events with their variants in
+ClickHouse is embedded (chDB) in a process of its own, which keeps the events with their variants in
 materialized columns. A query either joins the persons of distinct ids, as in 2022, or reads the person off the event.
 """
 

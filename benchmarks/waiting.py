@@ -3,7 +3,7 @@
 python -m benchmarks.waiting [--events 1000000] [--rounds 5] [--database PostgreSQL] [--only answers capture]
 
 Each database has a service with one worker; the peer is described in ``benchmarks.peer``, and takes part where chDB is
-installed (``pip install '.[peer]'``). All take turns in every round, so that a slow moment of the machine falls on all.
+installed (the extra ``dev``). All take turns in every round, so that a slow moment of the machine falls on all.
 What is printed are medians, their ratios in the same run, and the ratio that they are to stay below, or above. Then
 follow batches of 1,000 events, with one worker and with two, flags, and bytes on disk.
 """

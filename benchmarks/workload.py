@@ -25,6 +25,7 @@ from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
 from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
+from tests.support.clickhouse import ClickHouseServer
 from tests.support.postgresql import PostgresServer
 
 FLAG = "signup-form"
@@ -90,9 +91,14 @@ def generate(
 
 @contextlib.asynccontextmanager
 async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
-    """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other."""
+    """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other.
+
+    ``ClickHouse`` is PostgreSQL with ClickHouse beside it.
+    """
     raise_gc_threshold()  # as the service does
-    with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        server = stack.enter_context(PostgresServer.start(durable=True, shared_buffers="512MB"))
         opened = {}
         for name in names or ("SQLite", "PostgreSQL"):
             if name == "SQLite":
@@ -100,8 +106,13 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
             else:
                 await server.create_database(name)
                 url = server.url(quote(name))
+            beside = None
+            if name == "ClickHouse":
+                there = ClickHouseServer.start()
+                stack.callback(there.stop)
+                beside = there.url("benchmark")
             configuration = Settings(
-                database_url=url, database_statement_timeout=3600
+                database_url=url, clickhouse_url=beside, database_statement_timeout=3600
             )  # they ask for more than a request may
             await asyncio.to_thread(migrations.upgrade, configuration)
             opened[name] = Database(configuration)

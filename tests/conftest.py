@@ -1,5 +1,7 @@
 """Every behavior test runs on SQLite and on PostgreSQL. Most share a database and have a project of their own in it.
 
+``clickhouse`` runs a test on PostgreSQL with ClickHouse as well: under TEST_EVERYTHING, or ``clickhouse("always")``.
+
 ``own_database`` gives a test a new database; ``one_database`` runs it on one of them, unless all has to be tested.
 """
 
@@ -23,10 +25,12 @@ from starlette.datastructures import State
 
 from app.accounts.projects.service import AccountService
 from app.db import migrations
+from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.application import application as build_application
+from tests.support.clickhouse import ClickHouseServer
 from tests.support.examples import CI, DEV
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
@@ -43,6 +47,9 @@ hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 raise_gc_threshold()
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
+DATABASES = ("sqlite", "postgresql")
+# The address of ClickHouse for databases that have it beside them.
+CLICKHOUSE_OF: dict[str, str] = {}
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
 SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
@@ -94,11 +101,24 @@ def is_fast(item: pytest.Item) -> bool:
 
 def is_spared(item: pytest.Item) -> bool:
     """Tell whether a test was asked to run on one database, and this is another: ``one_database("postgresql")``."""
-    marker = item.get_closest_marker("one_database")
-    if marker is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return False
-    wanted, given = marker.args[0] if marker.args else "sqlite", item.callspec.params.get("database_url")
-    return given is not None and given != wanted
+    given = item.callspec.params.get("database_url")
+    if given == "clickhouse":
+        marker = item.get_closest_marker("clickhouse")
+        return marker is not None and "always" not in marker.args
+    marker = item.get_closest_marker("one_database")
+    wanted = marker.args[0] if marker is not None and marker.args else "sqlite"
+    return marker is not None and given is not None and given != wanted
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_url" not in metafunc.fixturenames or hasattr(metafunc.module, "database_url"):
+        return
+    if any("database_url" in str(marker.args[0]) for marker in metafunc.definition.iter_markers("parametrize")):
+        return
+    is_marked = metafunc.definition.get_closest_marker("clickhouse") is not None
+    metafunc.parametrize("database_url", [*DATABASES, *(["clickhouse"] if is_marked else [])], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +164,44 @@ def shared_postgresql(postgresql: PostgresServer, postgresql_template: str) -> I
     run_apart(postgresql.drop_database(name))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickHouseServer]:
+    server = ClickHouseServer.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_clickhouse(
+    postgresql: PostgresServer, postgresql_template: str, clickhouse: ClickHouseServer
+) -> Iterator[str]:
+    with database_beside_clickhouse(postgresql, postgresql_template, clickhouse) as url:
+        in_a_thread(lambda: separate_ids(settings_for(url)))
+        yield url
+
+
+@contextlib.contextmanager
+def database_beside_clickhouse(
+    postgresql: PostgresServer, template: str, clickhouse: ClickHouseServer
+) -> Iterator[str]:
+    """Create a database in PostgreSQL and one of the same name in ClickHouse, and yield the address of the first."""
+    name = f"test_{uuid4().hex}"
+    run_apart(postgresql.create_database(name, template=template))
+    url = postgresql.url(name)
+    CLICKHOUSE_OF[url] = clickhouse.url(name)
+    in_a_thread(lambda: migrations.upgrade(settings_for(url)))
+    yield url
+    run_apart(postgresql.drop_database(name))
+    run_apart(drop_from_clickhouse(settings_for(url)))
+
+
+async def drop_from_clickhouse(settings: Settings) -> None:
+    there = ClickHouse(settings)
+    await there.execute(f"DROP DATABASE IF EXISTS `{there.database}`")
+    await there.close()
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The database that tests share, or a copy of the template for a test that is marked ``own_database``."""
     if request.node.get_closest_marker("own_database") is None:
@@ -154,6 +211,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), tmp_path / 'abacus.db')}"
         return
     server: PostgresServer = request.getfixturevalue("postgresql")
+    if request.param == "clickhouse":
+        template = request.getfixturevalue("postgresql_template")
+        with database_beside_clickhouse(server, template, request.getfixturevalue("clickhouse")) as url:
+            yield url
+        return
     name = f"test_{uuid4().hex}"
     run_apart(server.create_database(name, template=request.getfixturevalue("postgresql_template")))
     yield server.url(name)
@@ -174,6 +236,7 @@ def settings_for(database_url: str) -> Settings:
     """Settings under which nothing happens by itself, and nobody is hurried: the machine may be busy."""
     return Settings(
         database_url=database_url,
+        clickhouse_url=CLICKHOUSE_OF.get(database_url),
         refresh_interval=0,
         watchdog_seconds=0,
         database_statement_timeout=120,

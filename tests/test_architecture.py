@@ -47,7 +47,8 @@ KNOWS_SQL = ("app.db", "app.settings")
 REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts", "direct_filters")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
 KNOWS_ARRAYS = (
-    *("app.statistics", "app.metrics", "app.insights", "app.people", "app.db.bulk", "app.experiments", "app.pages"),
+    *("app.statistics", "app.metrics", "app.insights", "app.people", "app.db.bulk", "app.db.clickhouse"),
+    *("app.experiments", "app.pages"),
 )
 # Computations: they know neither HTTP nor SQL, and nothing of the services around them.
 PURE = (

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.database import Database
 
 _MIGRATION_KEY: Final = 7_236_180_011
+CLICKHOUSE_MIGRATION_KEY: Final = 7_236_180_012
 _EXCLUSIVE: Final = select(
     func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
 )

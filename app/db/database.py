@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from app.common.fair_slots import FairSlots
+from app.db.clickhouse import ClickHouse
 from app.db.compiled_queries import fetch
 from app.db.engines import Limits, create_engine, create_reading_engine
 from app.settings import Settings
@@ -26,7 +27,7 @@ CommitListener: TypeAlias = Callable[
 
 
 class Database:
-    """Two connection pools, and the four ways in which the service uses them.
+    """Two connection pools, the connections to ClickHouse if any, and the four ways in which the service uses them.
 
     Most requests only read one or two rows by key. Their connections are in autocommit mode and are checked out without
     a round trip, which makes them several times cheaper than transactions.
@@ -40,6 +41,7 @@ class Database:
         limits = Limits.of(settings)
         self.engine = create_engine(settings, limits)
         self.reading_engine = create_reading_engine(settings, limits)
+        self.clickhouse = ClickHouse(settings) if settings.clickhouse_url else None
         self.is_sqlite = settings.uses_sqlite
         self._is_pooled_outside = settings.database_pgbouncer and not settings.uses_sqlite
         self._writer_lock = asyncio.Lock()
@@ -123,3 +125,5 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
         await self.reading_engine.dispose()
+        if self.clickhouse is not None:
+            await self.clickhouse.close()

@@ -1,5 +1,6 @@
 """Migrates the database schema to a revision."""
 
+import asyncio
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from app.db import clickhouse_schema
+from app.db.database import Database
 from app.settings import Settings
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
@@ -58,6 +61,16 @@ def upgrade(settings: Settings, revision: str = "head") -> None:
     config = configuration(settings)
     config.attributes["leaves_newer_schemas"] = True
     command.upgrade(config, revision)
+    if settings.clickhouse_url is not None and revision == "head":
+        asyncio.run(_upgrade_clickhouse(settings))
+
+
+async def _upgrade_clickhouse(settings: Settings) -> None:
+    database = Database(settings)
+    try:
+        await clickhouse_schema.migrate(database)
+    finally:
+        await database.close()
 
 
 def downgrade(settings: Settings, revision: str) -> None:

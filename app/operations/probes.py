@@ -7,12 +7,13 @@ pool nor frequent probes make a process look worse than it is.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from app.db.clickhouse import ClickHouse, ClickHouseFailure
 from app.db.engines import PROBE_SECONDS, create_probe_engine
 from app.db.errors import DATABASE_ERRORS
 from app.db.migrations import Revisions, stored_revisions
@@ -32,6 +33,7 @@ class DatabaseStatus:
 
     is_reachable: bool
     is_migrated: bool
+    has_clickhouse: bool | None = None  # None where the settings name none
 
 
 class HealthMonitor:
@@ -41,6 +43,7 @@ class HealthMonitor:
         self.is_draining = False
         self.database_name = "sqlite" if settings.uses_sqlite else "postgres"
         self._engine = create_probe_engine(settings)
+        self._clickhouse = ClickHouse(settings) if settings.clickhouse_url else None
         self._revisions = Revisions.of(settings)
         self._lock = asyncio.Lock()
         self._status = DatabaseStatus(is_reachable=False, is_migrated=False)
@@ -55,7 +58,8 @@ class HealthMonitor:
     async def database_status(self) -> DatabaseStatus:
         async with self._lock:
             if time.monotonic() >= self._fresh_until:
-                self._status = await self._probe_database()
+                status, has_clickhouse = await asyncio.gather(self._probe_database(), self._probe_clickhouse())
+                self._status = replace(status, has_clickhouse=has_clickhouse)
                 self._fresh_until = time.monotonic() + _FRESH_SECONDS
             return self._status
 
@@ -71,6 +75,16 @@ class HealthMonitor:
         self._report("" if is_migrated else "the schema is not migrated")
         return DatabaseStatus(is_reachable=True, is_migrated=is_migrated)
 
+    async def _probe_clickhouse(self) -> bool | None:
+        if self._clickhouse is None:
+            return None
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._clickhouse.version()
+        except (OSError, ClickHouseFailure):
+            return False
+        return True
+
     def _report(self, problem: str) -> None:
         """Log why the process is not ready, and that it is again: once, because probes come every second."""
         if bool(problem) != bool(self._problem):
@@ -81,6 +95,8 @@ class HealthMonitor:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        if self._clickhouse is not None:
+            await self._clickhouse.close()
 
 
 @router.get("/_livez")
@@ -93,7 +109,10 @@ async def check_liveness() -> JSONResponse:
 async def check_readiness(
     request: Request, role: str | None = None, exclude: Annotated[list[str] | None, Query()] = None
 ) -> JSONResponse:
-    """Report whether each component works; excluded components are shown but do not affect the status."""
+    """Report whether each component works; excluded components are shown but do not affect the status.
+
+    Nor does ClickHouse: without it capture and flags work, and results whose counts are up to date.
+    """
     if role is not None and role not in _ROLES:
         return JSONResponse({"error": "InvalidRole"}, status_code=400, headers=_NO_STORE)
     health = _get_health(request)
@@ -104,6 +123,8 @@ async def check_readiness(
         f"{health.database_name}_migrations_uptodate": status.is_migrated,
     }
     is_ready = all(works for name, works in components.items() if name not in (exclude or ()))
+    if status.has_clickhouse is not None:
+        components["clickhouse"] = status.has_clickhouse
     return JSONResponse(components, status_code=200 if is_ready else 503, headers=_NO_STORE)
 
 

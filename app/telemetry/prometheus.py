@@ -72,6 +72,9 @@ COUNTED_UNTIL: Final = Gauge(
     registry=_registry,
     multiprocess_mode="livemax",
 )
+CLICKHOUSE_ERRORS: Final = Counter(
+    "abacus_clickhouse_errors", "Statements that ClickHouse did not run, and may run later.", registry=_registry
+)
 CONNECTIONS: Final = Gauge(
     "abacus_database_connections_in_use",
     "Database connections in use.",

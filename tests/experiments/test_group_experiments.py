@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 USED = {"control": 3, "test": 7}  # companies of ten
 PERSONS = 10
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.service import Json, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 
 async def exposed(service: Service) -> str:
     await service.capture(

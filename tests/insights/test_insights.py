@@ -21,6 +21,8 @@ from app.metrics.facts.materializer import Materializer
 from app.people.persons.repository import PersonRepository
 from tests.support.service import Json, Service, event
 
+pytestmark = pytest.mark.clickhouse
+
 NOVEMBER: Json = {"date_from": "2022-11-01", "date_to": "2022-11-03"}
 VISITS: Json = {"id": "visit", "type": "events", "order": 0}
 PURCHASES: Json = {"id": "purchase", "type": "events", "order": 1}

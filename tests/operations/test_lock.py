@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # What each lock has to satisfy, and the least number of its packages.
 LOCKS = {
-    "requirements.lock": ([*PROJECT["dependencies"], *EXTRAS["otel"]], 40),
+    "requirements.lock": ([*PROJECT["dependencies"], *EXTRAS["otel"], *EXTRAS["zstd"], *EXTRAS["clickhouse"]], 40),
     "docs/site/requirements.lock": (EXTRAS["docs"], 20),
 }
 PYTHONS = ("3.11", "3.12", "3.13")

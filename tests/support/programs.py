@@ -3,11 +3,12 @@
 import contextlib
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -61,12 +62,27 @@ def answers(url: str) -> bool:
 
 def wait_for(url: str, log: Path) -> None:
     """Ask until the answer is 200."""
+    _wait_until(lambda: answers(url), f"no good answer from {url}", log)
+
+
+def wait_for_port(port: int, log: Path) -> None:
+    """Connect to a port of this machine until something listens there."""
+
+    def listens() -> bool:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    _wait_until(listens, f"nothing listens on port {port}", log)
+
+
+def _wait_until(is_ready: Callable[[], bool], complaint: str, log: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if answers(url):
+        if is_ready():
             return
         time.sleep(0.05)
-    raise TimeoutError(f"no good answer from {url}: {log.read_text(errors='replace')[-2000:]}")
+    raise TimeoutError(f"{complaint}: {log.read_text(errors='replace')[-2000:]}")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from app.db.models.definition import (
 )
 from app.db.models.event import Event, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
-from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
+from app.db.models.fact import ActorKey, ClickHouseMigration, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
@@ -40,6 +40,7 @@ __all__ = [
     "ActorKey",
     "Base",
     "BrowserSession",
+    "ClickHouseMigration",
     "Cohort",
     "CohortDistinctId",
     "CookielessSalt",

@@ -2,7 +2,18 @@
 
 import datetime as dt
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, PrimaryKey, utc_now
@@ -24,6 +35,11 @@ class Series(Base):
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     # When an insight asked for it last: one that no metric uses is removed a day later.
     asked_at: Mapped[dt.datetime | None] = mapped_column(default=None)
+    is_in_clickhouse: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # ClickHouse knows no transactions. The last event of facts that are being inserted there: where it is beyond the
+    # watermark and no process inserts, an attempt was interrupted. From then on facts may be stored twice; 0 for never.
+    inserting_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    may_repeat_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class SeriesVariant(Base):
@@ -70,6 +86,15 @@ class ActorKey(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     property: Mapped[str] = mapped_column(String(400))
     key: Mapped[str] = mapped_column(String(400))
+
+
+class ClickHouseMigration(Base):
+    """A numbered step of the schema in ClickHouse that was run."""
+
+    __tablename__ = "clickhouse_migration"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    applied_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 
 class Count(Base):

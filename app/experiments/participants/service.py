@@ -16,7 +16,7 @@ from app.metrics.aggregation.participants import Participants, list_participants
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.event_sets import series_of
-from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.stores import fact_store
 from app.metrics.queries.service import MetricQueryBuilder
 from app.people.persons.repository import PersonRepository
 
@@ -147,7 +147,7 @@ class ParticipantService:
         series = await self._facts.catch_up([query for *_, query in plans])
         async with self._database.read() as session:
             numbers = await PersonRepository(session, self._project_id).all_numbers_of([person_id])
-            known = await FactRepository(session, self._project_id).series_with(numbers)
+            known = await fact_store(self._database).series_with(session, self._project_id, numbers)
         taken: list[tuple[Experiment, Participant]] = []
         for experiment, variants, query in plans:
             if known.isdisjoint(series.ids[one.digest] for one in series_of(query.event_sets)):

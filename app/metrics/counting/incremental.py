@@ -23,12 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
 from app.metrics.counting.shared_reads import SharedReads
-from app.metrics.facts.columns import WITHOUT_VALUES, Column, FactColumns, concatenate, union
+from app.metrics.facts.columns import WITHOUT_VALUES, ActorRange, Column, FactColumns, concatenate, union
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
 from app.metrics.facts.series import SeriesDefinition
-from app.metrics.facts.series_facts import SeriesFacts
+from app.metrics.facts.stores import FactReader, FactStore
 from app.people.persons.merge_log import NO_MERGES, MergedPersons, MergeLog
 from app.people.persons.repository import PersonRepository
 
@@ -37,6 +37,8 @@ logger = logging.getLogger("abacus")
 # With more new facts or persons than this, recomputing is faster.
 MAX_DELTA = 20_000
 FACTS_AT_A_TIME = 50_000
+# Where a store reads ranges of actors, at most about so many facts are in memory.
+FACTS_AT_ONCE = 2_000_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
 # Funnels number the moments of actors in 63 bits.
@@ -90,6 +92,7 @@ class MetricCounter(Generic[CountsT]):
     def __init__(
         self,
         session: AsyncSession,
+        store: FactStore,
         project_id: int,
         metric: FactQuery[CountsT],
         series: MaterializedSeries,
@@ -97,6 +100,7 @@ class MetricCounter(Generic[CountsT]):
         reads: SharedReads,
     ) -> None:
         self._session = session
+        self._store = store
         self._reads = reads
         self._persons = PersonRepository(session, project_id)
         self._conditions = ConditionService(session, project_id, cohorts, self._read)
@@ -138,6 +142,10 @@ class MetricCounter(Generic[CountsT]):
         """Count every fact."""
         log = await self._persons.merges()
         self._merged = MergedPersons.of(log)
+        if self._metric.is_incremental:  # then the facts of some actors can be counted without those of the others
+            ranges = await self._all_sources().ranges(self._high_water_mark, FACTS_AT_ONCE)
+            if len(ranges) > 1:
+                return await self._recompute_in_ranges(ranges, log)
         facts: list[FactColumns] = []
         pending: list[FutureFact] = []
         for place, event_set in enumerate(self._metric.event_sets):
@@ -145,10 +153,29 @@ class MetricCounter(Generic[CountsT]):
             parts = []
             for part in event_set.parts:
                 found = await self._read(part.series, event_set.padding, columns)
-                pending += await self._pending_facts(place, part.series, found)
+                if self._has_pending(found):
+                    pending += await self._pending_facts(place, part.series)
                 parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts)
+        return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
+
+    async def _recompute_in_ranges(self, ranges: Sequence[ActorRange], log: MergeLog) -> Counted[CountsT]:
+        """Count every fact, a range of actors at a time, so that memory does not grow with the number of facts."""
+        series = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        later: set[int] = set()
+        counts: CountsT | None = None
+        for actors in ranges:
+            facts: list[FactColumns] = []
+            for place, definition in enumerate(series):
+                found = await self._read_range(definition, actors)
+                later |= {place} if self._has_pending(found) else set()
+                facts.append(self._visible(found))
+            of_range = await asyncio.to_thread(self._count_in_shares, facts)
+            counts = of_range if counts is None else counts + of_range
+        if counts is None:
+            raise ValueError("no range of actors")
+        pending = [fact for place in later for fact in await self._pending_facts(place, series[place])]
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
 
     async def _read(
@@ -157,35 +184,53 @@ class MetricCounter(Generic[CountsT]):
         """Return the facts of a series from the start of the window on, with merges of persons applied."""
 
         async def read(variants: Sequence[str], columns: Set[Column], since: int) -> FactColumns:
-            source = SeriesFacts(self._session, [self._series.ids[definition.digest]], variants, columns)
+            source = self._store.read(self._session, [self._series.ids[definition.digest]], variants, columns)
             [found] = await source.since(since, self._high_water_mark)
             return found
 
-        asked: Set[Column] = columns if definition.value_property is None else columns | {"value"}
+        asked = _with_values(columns, [definition])
         since = self._window.since - padding
         found = await self._reads.since(definition, self._metric.variants, asked, since, read)
         if definition.actor_property is not None or "actor" not in columns:
             return found
         return found.of_actors(self._merged.resolve(found.actor))
 
-    async def _pending_facts(self, place: int, definition: SeriesDefinition, found: FactColumns) -> list[FutureFact]:
-        """Return the facts of a series with a time in the future, if any of those that were read has one."""
-        if not self._window.is_open or not (found.time >= self._window.until).any():
-            return []
+    async def _read_range(self, definition: SeriesDefinition, actors: ActorRange) -> FactColumns:
+        """Return the facts of some actors from the start of the window on, with merges of persons applied.
+
+        They are not shared with other queries of the answer: the facts of all ranges would be in memory.
+        """
+        columns, since = self._metric.columns, self._window.since
+        source = self._source([definition], _with_values(columns, [definition]))
+        [found] = await source.since(since, self._high_water_mark, actors)
+        if definition.actor_property is not None or "actor" not in columns:
+            return found
+        joined = self._merged.joining(*actors)
+        if len(joined):
+            [more] = await source.of_persons(joined.tolist(), since, self._high_water_mark)
+            found = concatenate([found, more])
+        found = found.of_actors(self._merged.resolve(found.actor))
+        return found.select((found.actor >= actors[0]) & (found.actor < actors[1]))
+
+    def _has_pending(self, found: FactColumns) -> bool:
+        """Whether facts that were read have a time in the future."""
+        return self._window.is_open and bool((found.time >= self._window.until).any())
+
+    async def _pending_facts(self, place: int, definition: SeriesDefinition) -> list[FutureFact]:
+        """Return the facts of a series with a time in the future."""
         # An experiment may be counted before its start: what happens until then is not due later either.
         beginning = max(self._window.since, self._window.until)
         [later] = await self._source([definition]).since(beginning, self._high_water_mark)
         return self._in_the_future(place, later)
 
-    def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> SeriesFacts:
+    def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> FactReader:
         ids = [self._series.ids[definition.digest] for definition in definitions]
-        return SeriesFacts(self._session, ids, self._metric.variants, columns)
+        return self._store.read(self._session, ids, self._metric.variants, columns)
 
-    def _all_sources(self) -> SeriesFacts:
+    def _all_sources(self) -> FactReader:
         """Return the series of an incremental query: one for each event set."""
         every = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
-        has_values = any(series.value_property is not None for series in every)
-        return self._source(every, WITHOUT_VALUES | {"value"} if has_values else WITHOUT_VALUES)
+        return self._source(every, _with_values(WITHOUT_VALUES, every))
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""
@@ -235,7 +280,7 @@ class MetricCounter(Generic[CountsT]):
         return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
 
     async def _difference(
-        self, known: Counted[CountsT], source: SeriesFacts, touched: NDArray[np.int64]
+        self, known: Counted[CountsT], source: FactReader, touched: NDArray[np.int64]
     ) -> CountsT | None:
         """Return what some persons contribute now, minus what they contributed to the stored count."""
         are_persons = self._metric.counts_persons  # the log of merges does not know the numbers of other actors
@@ -279,3 +324,8 @@ class MetricCounter(Generic[CountsT]):
         later = np.flatnonzero(facts.time >= self._window.until)
         pairs = zip(facts.sequence[later].tolist(), facts.time[later].tolist(), strict=True)
         return [FutureFact(place, sequence, time) for sequence, time in pairs]
+
+
+def _with_values(columns: Set[Column], series: Sequence[SeriesDefinition]) -> Set[Column]:
+    """Return the columns, and the values where one of the series has any."""
+    return columns | {"value"} if any(one.value_property is not None for one in series) else columns

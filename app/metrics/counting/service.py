@@ -23,6 +23,7 @@ from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
 from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.facts.stores import fact_store
 from app.people.persons.service import PersonFilterService
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
@@ -45,6 +46,7 @@ class FactService:
         self, database: Database, materializer: Materializer, project_id: int, cohorts: CohortMembers | None = None
     ) -> None:
         self._database = database
+        self.store = fact_store(database)
         self._materializer = materializer
         self._project_id = project_id
         self._cohorts = cohorts or ProjectCohorts()
@@ -172,12 +174,12 @@ class FactService:
         if not recompute:
             found = await CountQueries(self._database, self._project_id).find(metric.digest)
             async with self._database.read() as session:  # passed on, but not used to find the count
-                counter = MetricCounter(session, self._project_id, metric, series, self._cohorts, reads)
+                counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                 known = counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
-            counter = MetricCounter(session, self._project_id, metric, series, self._cohorts, reads)
+            counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
             known = await counter.find_stored()
             if known is not None and not recompute and (added := await counter.bring_up_to_date(known)) is not None:
                 return added, added.counts is not known.counts
@@ -193,6 +195,7 @@ class FactService:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
             await FactRepository(session, self._project_id).retire(_series_digests(used), before, asked_before)
         await self._remove_retired()
+        await self.store.settle(self._project_id)
 
     async def note_insight(self, metrics: Sequence[FactQuery[Any]]) -> None:
         """Record that an insight asked for the series of some queries."""
@@ -222,8 +225,7 @@ class FactService:
         for series_id in retired:
             done = False
             while not done:
-                async with self._database.write(durable=False) as session:
-                    done = await FactRepository(session, self._project_id).remove_some(series_id, CHUNK)
+                done = await self.store.remove_some(self._project_id, series_id, CHUNK)
         done = not retired
         while not done:
             async with self._database.write(durable=False) as session:

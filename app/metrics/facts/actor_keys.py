@@ -1,6 +1,6 @@
 """Numbers for actors other than persons, because facts hold numbers only."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +10,7 @@ from app.db.bulk import chunks, insert_missing_rows
 from app.db.models import ActorKey
 from app.metrics.facts.columns import NO_ACTOR
 from app.metrics.facts.event_sets import SESSION_PROPERTY
-from app.metrics.facts.matching import Match
+from app.metrics.facts.matching import Match, SeriesMatcher
 
 _COLUMNS = ("project_id", "property", "key")
 
@@ -29,6 +29,17 @@ class ActorKeyRepository:
             Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
             for sequence, _, time, value, variant, actor in matches
         ]
+
+    async def resolve_all(
+        self, matches: Mapping[int, list[Match]], matchers: Mapping[int, SeriesMatcher]
+    ) -> dict[int, list[Match]]:
+        """Return the matches of series with the numbers of their actors, where these are not persons."""
+        resolved = dict(matches)
+        for series_id, found in matches.items():
+            actor_property = matchers[series_id].actor_property
+            if actor_property is not None:
+                resolved[series_id] = await self.resolve_actors(found, actor_property)
+        return resolved
 
     async def texts(self, numbers: Sequence[int]) -> dict[int, str]:
         """Return the texts of actors by their numbers."""

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 Column: TypeAlias = Literal["actor", "sequence", "value"]
 WITHOUT_VALUES: Set[Column] = frozenset({"actor", "sequence"})
 
+# From one actor to another one, without the latter.
+ActorRange: TypeAlias = tuple[int, int]
+EVERYONE: ActorRange = (-(2**63), 2**63 - 1)
+
 NO_VARIANT = 0
 NO_ACTOR = 0  # the actor of events without the actor property, where actors are not persons
 

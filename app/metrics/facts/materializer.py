@@ -10,16 +10,17 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, M
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from app.common.errors import Unavailable
 from app.common.progress import Progress
 from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
 from app.events.repository import EventChunk, EventQueries, EventRepository
-from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
 from app.metrics.facts.series import SeriesDefinition
+from app.metrics.facts.stores import fact_store
 from app.metrics.failures import CountingFailures
 
 # Events per transaction: many, so that their facts share pages of the index of persons (which halves the cost of
@@ -66,7 +67,7 @@ class Unfinished(Exception):
 
 
 class Materializer:
-    """Reads the events after a series' watermark, stores their facts and moves the watermark, in one transaction.
+    """Reads the events after a series' watermark, stores their facts and moves the watermark.
 
     A new series starts at watermark 0, so backfilling is the same code. Of several requests for one series the first
     does the work; inside a process the others wait without a connection, between processes the row lock decides.
@@ -80,6 +81,7 @@ class Materializer:
         direct_from: int = DIRECT_FROM,
     ) -> None:
         self._database = database
+        self._facts = fact_store(database)
         self._chunk = chunk
         self._report = report
         self._direct_from = direct_from
@@ -141,12 +143,17 @@ class Materializer:
         found = await series.find(definitions)
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
-            return found
+            return self._within_reach(found)
         async with self._database.write() as session:
-            await FactRepository(session, project_id).create(missing)
+            await FactRepository(session, project_id).create(missing, in_clickhouse=not self._facts.is_beside_events)
         found = await series.find(definitions)
         if gone := [definition.digest for definition in definitions if definition.digest not in found]:
             raise SeriesGone(gone)
+        return self._within_reach(found)
+
+    def _within_reach(self, found: dict[str, StoredSeries]) -> dict[str, StoredSeries]:
+        if self._facts.is_beside_events and any(series.is_in_clickhouse for series in found.values()):
+            raise Unavailable("Facts of this metric are in ClickHouse, which the settings do not name.")
         return found
 
     async def _catch_up(
@@ -157,7 +164,8 @@ class Materializer:
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
                 await locks.enter_async_context(self.lock_for(series_id))
             watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
-            await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
+            if self._facts.is_beside_events:
+                await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
                 # Series within one chunk are read together; the others join when these have caught up with them.
@@ -255,22 +263,9 @@ class Materializer:
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int
     ) -> None:
-        """Store the facts of the next events, and move the watermarks, in one transaction."""
+        """Store the facts of the next events, and move the watermarks."""
         matches = await asyncio.to_thread(_match, matchers, rows)
-        async with self._database.write(durable=False) as session:
-            facts = FactRepository(session, project_id)
-            locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
-            # Another process may have stored some of them meanwhile.
-            watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
-            matches = await asyncio.to_thread(_after, matches, watermarks)
-            for series_id, new in matches.items():
-                actor_property = matchers[series_id].actor_property
-                if actor_property is not None:
-                    matches[series_id] = await ActorKeyRepository(session, project_id).resolve_actors(
-                        new, actor_property
-                    )
-            await facts.append(matches)
-            await facts.move_watermarks(watermarks, reached)
+        await self._facts.store(project_id, matchers, matches, reached)
 
 
 def _last_sequence(definition: SeriesDefinition, last_by_name: Mapping[str, int], high_water_mark: int) -> int:
@@ -291,11 +286,3 @@ def _names(matchers: Collection[SeriesMatcher]) -> Sequence[str] | None:
 
 def _match(matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow]) -> dict[int, list[Match]]:
     return {series_id: list(matcher.match(rows)) for series_id, matcher in matchers.items()}
-
-
-def _after(matches: Mapping[int, list[Match]], watermarks: Mapping[int, int]) -> dict[int, list[Match]]:
-    """Return the matches of each series after its watermark."""
-    return {
-        series_id: [match for match in matches[series_id] if match.sequence > watermark]
-        for series_id, watermark in watermarks.items()
-    }

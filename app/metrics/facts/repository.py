@@ -25,19 +25,26 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.bulk import Row, chunks, insert_rows
+from app.common.timestamps import to_microseconds
+from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.db.compiled_queries import is_among
 from app.db.database import Database
-from app.db.models import Fact, Project, Series, SeriesVariant
+from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
-_FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
+FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
-_BY_PERSON = operator.itemgetter(_FACT_COLUMNS.index("person_id"))
+_PAGE = (
+    select(Fact.sequence, Fact.person_id, Fact.time, Fact.value, Fact.variant)
+    .where(Fact.series_id == bindparam("series"), Fact.sequence > bindparam("after"))
+    .order_by(Fact.sequence)
+    .limit(bindparam("limit"))
+)
+_BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class StoredSeries:
     definition: SeriesDefinition
     watermark: int
     events_since: int
+    is_in_clickhouse: bool = False
 
 
 class SeriesGone(LookupError):
@@ -60,12 +68,11 @@ def is_one_of(digests: Mapping[int, str]) -> ColumnElement[bool]:
 
 
 @functools.cache
-def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int]:
+def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int, bool]:
     """Return the query of the series of a project whose ids or digests are wanted."""
     is_wanted = is_among(getattr(Series, key), "wanted", dialect_name)
-    return select(Series.id, Series.digest, Series.watermark, Series.events_since).where(
-        Series.project_id == bindparam("project_id", type_=Integer), is_wanted
-    )
+    columns = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
+    return select(*columns).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
 
 
 class SeriesQueries:
@@ -79,16 +86,16 @@ class SeriesQueries:
         """Return the series that exist, by the digest of their definition."""
         by_digest = {definition.digest: definition for definition in definitions}
         return {
-            digest: StoredSeries(series_id, by_digest[digest], watermark, events_since)
-            for series_id, digest, watermark, events_since in await self._fetch("digest", list(by_digest))
+            row[1]: StoredSeries(row[0], by_digest[row[1]], row[2], row[3], is_in_clickhouse=row[4])
+            for row in await self._fetch("digest", list(by_digest))
         }
 
     async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
-        return {series_id: watermark for series_id, _, watermark, _ in await self._fetch("id", list(series_ids))}
+        return {series_id: watermark for series_id, _, watermark, _, _ in await self._fetch("id", list(series_ids))}
 
     async def _fetch(
         self, key: Literal["id", "digest"], wanted: Sequence[int | str]
-    ) -> Sequence[tuple[int, str, int, int]]:
+    ) -> Sequence[tuple[int, str, int, int, bool]]:
         query = _series_query(key, self._database.engine.dialect.name)
         return await self._database.fetch(query, {"project_id": self._project_id, "wanted": wanted})
 
@@ -100,8 +107,8 @@ class FactRepository:
         self._session = session
         self._project_id = project_id
 
-    async def create(self, definitions: Sequence[SeriesDefinition]) -> None:
-        """Create series; existing ones stay unchanged."""
+    async def create(self, definitions: Sequence[SeriesDefinition], *, in_clickhouse: bool = False) -> None:
+        """Create series, whose facts will be here or in ClickHouse; existing ones stay unchanged."""
         # Locked, so that a removal of events comes either before the series is created or after it has read them.
         events_since = await self._session.scalar(
             select(Project.events_since).where(Project.id == self._project_id).with_for_update(read=True)
@@ -112,22 +119,30 @@ class FactRepository:
                 "digest": definition.digest,
                 "definition": definition.canonical(),
                 "events_since": events_since,
+                "is_in_clickhouse": in_clickhouse,
             }
             for definition in definitions
         ]
         await insert_if_absent(self._session, Series, rows)
 
-    async def lock(self, digests: Mapping[int, str]) -> Mapping[int, int]:
+    async def in_clickhouse(self, series_ids: Iterable[int]) -> Mapping[int, bool]:
+        """Return which of some series have their facts in ClickHouse, and whether some may be there twice."""
+        rows = await self._session.execute(
+            select(Series.id, Series.may_repeat_since).where(Series.id.in_(list(series_ids)), Series.is_in_clickhouse)
+        )
+        return {row.id: row.may_repeat_since > 0 for row in rows}
+
+    async def lock(self, digests: Mapping[int, str], *, in_clickhouse: bool = False) -> Mapping[int, int]:
         """Return the watermarks, locked until the transaction ends.
 
         Raises
         ------
         SeriesGone
-            When one was removed, even if another series has its id by now.
+            When one was removed, even if another series has its id by now, or moved to or from ClickHouse.
         """
         rows = await self._session.execute(
             select(Series.id, Series.watermark)
-            .where(Series.project_id == self._project_id, is_one_of(digests))
+            .where(Series.project_id == self._project_id, is_one_of(digests), Series.is_in_clickhouse == in_clickhouse)
             .order_by(Series.id)
             .with_for_update()
         )
@@ -207,14 +222,68 @@ class FactRepository:
     async def remove_some(self, series_id: int, limit: int) -> bool:
         """Remove at most `limit` facts of a retired series, then the series itself; return whether it is gone."""
         # Locked, so that no writer that found the series earlier appends to it after the last facts were removed.
-        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+        await self.lock_one(series_id)
+        are_removed = await self.remove_facts(series_id, limit)
+        if are_removed:
+            await self.remove_series(series_id)
+        return are_removed
+
+    async def remove_facts(self, series_id: int, limit: int) -> bool:
+        """Remove at most `limit` facts of a series; return whether that was all."""
         place = select(Fact.sequence).where(Fact.series_id == series_id).order_by(Fact.sequence).offset(limit).limit(1)
         until = await self._session.scalar(place)
         facts = delete(Fact).where(Fact.series_id == series_id)
         await self._session.execute(facts if until is None else facts.where(Fact.sequence < until))
-        if until is None:
-            await self._session.execute(delete(Series).where(Series.id == series_id))
         return until is None
+
+    async def page(self, series_id: int, after: int, limit: int) -> Columns:
+        """Return the first facts of a series after an event, as columns by the names of the table."""
+        return await read_columns(self._session, _PAGE, {"series": series_id, "after": after, "limit": limit})
+
+    async def count(self, series_id: int) -> int:
+        return await self._session.scalar(select(func.count()).where(Fact.series_id == series_id)) or 0
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Store rows of ``FACT_COLUMNS``."""
+        for some in chunks(rows, _ROWS_AT_A_TIME):
+            await insert_rows(self._session, Fact, FACT_COLUMNS, some)
+
+    async def series_in(self, *, clickhouse: bool) -> Mapping[int, str]:
+        """Return the digests of the series, by id, that have their facts in ClickHouse, or have them here."""
+        rows = await self._session.execute(
+            select(Series.id, Series.digest)
+            .where(
+                Series.project_id == self._project_id,
+                Series.is_in_clickhouse == clickhouse,
+                Series.digest.not_like(f"{_RETIRED}%"),
+            )
+            .order_by(Series.id)
+        )
+        return {row.id: row.digest for row in rows}
+
+    async def move(self, series_id: int, *, to_clickhouse: bool) -> None:
+        """Record that the facts of a series were copied; call ``lock`` first."""
+        await self._update(
+            Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat_since=0
+        )
+
+    async def lock_one(self, series_id: int) -> None:
+        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
+        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+
+    async def remove_series(self, series_id: int) -> None:
+        """Remove a retired series whose facts were removed."""
+        await self._session.execute(delete(Series).where(Series.id == series_id))
+
+    async def are_in_clickhouse(self, series_ids: Collection[int]) -> bool:
+        """Whether some series still exist, are not retired, and still have their facts in ClickHouse."""
+        found = select(func.count()).where(
+            Series.id.in_(series_ids), Series.is_in_clickhouse, Series.digest.not_like(f"{_RETIRED}%")
+        )
+        return await self._session.scalar(found) == len(set(series_ids))
+
+    async def all_ids(self) -> Sequence[int]:
+        return (await self._session.scalars(select(Series.id).where(Series.project_id == self._project_id))).all()
 
     async def series_with(self, person_ids: Sequence[int]) -> set[int]:
         """Return the series that have a fact of one of the persons."""
@@ -231,9 +300,44 @@ class FactRepository:
         Rows are sorted by person, so that neighbors touch the same pages of the index of persons: 3.6 instead of 5.2
         microseconds of PostgreSQL's time per row, 1.6 of them without that index.
         """
+        await self.insert(await self.to_rows(matches))
+
+    async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
+        """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
         codes = await self._intern(await asyncio.to_thread(_variants_of, matches))
-        for some in chunks(await asyncio.to_thread(_rows, matches, codes), _ROWS_AT_A_TIME):
-            await insert_rows(self._session, Fact, _FACT_COLUMNS, some)
+        return await asyncio.to_thread(_rows, matches, codes)
+
+    async def interrupted(self, series_ids: Iterable[int]) -> Sequence[int]:
+        """Return the series of which facts were being inserted into ClickHouse beyond the watermark; ``lock`` first."""
+        begun = Series.inserting_until > Series.watermark
+        return (await self._session.scalars(select(Series.id).where(Series.id.in_(list(series_ids)), begun))).all()
+
+    async def begin_inserting(self, series_ids: Iterable[int], until: int) -> None:
+        """Record that facts up to an event are about to be inserted into ClickHouse."""
+        await self._update(Series.id.in_(list(series_ids)), inserting_until=until)
+
+    async def expect_repeats(self, series_ids: Iterable[int]) -> None:
+        """Record that facts of some series may be in ClickHouse more than once from now on."""
+        await self._update(Series.id.in_(list(series_ids)), may_repeat_since=to_microseconds(utc_now()))
+
+    async def may_repeat(self, before: dt.datetime) -> Mapping[int, int]:
+        """Return the series for which ``expect_repeats`` was last called before a moment, and when that was."""
+        since = Series.may_repeat_since
+        rows = await self._session.execute(
+            select(Series.id, since).where(
+                Series.project_id == self._project_id, since > 0, since < to_microseconds(before)
+            )
+        )
+        return {row.id: row.may_repeat_since for row in rows}
+
+    async def expect_no_repeats(self, series_id: int, since: int) -> None:
+        """Take ``expect_repeats`` back, unless it was called again since a time."""
+        await self._update((Series.id == series_id) & (Series.may_repeat_since == since), may_repeat_since=0)
+
+    async def _update(self, condition: ColumnElement[bool], **values: object) -> None:
+        await self._session.execute(
+            update(Series).where(condition).values(**values).execution_options(synchronize_session=False)
+        )
 
     async def _intern(self, values: Mapping[int, set[str]]) -> Mapping[int, Mapping[str, int]]:
         """Return a code for each variant text of each series; a new text gets the next code."""
@@ -264,12 +368,7 @@ class FactRepository:
         return codes
 
     async def move_watermarks(self, series_ids: Iterable[int], sequence: int) -> None:
-        await self._session.execute(
-            update(Series)
-            .where(Series.id.in_(list(series_ids)))
-            .values(watermark=sequence)
-            .execution_options(synchronize_session=False)
-        )
+        await self._update(Series.id.in_(list(series_ids)), watermark=sequence)
 
 
 def _variants_of(matches: Mapping[int, Sequence[Match]]) -> dict[int, set[str]]:

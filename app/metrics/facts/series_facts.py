@@ -11,7 +11,15 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_columns
 from app.db.models import Fact, SeriesVariant
-from app.metrics.facts.columns import NO_VARIANT, WITHOUT_VALUES, Column, FactColumns, concatenate
+from app.metrics.facts.columns import (
+    EVERYONE,
+    NO_VARIANT,
+    WITHOUT_VALUES,
+    ActorRange,
+    Column,
+    FactColumns,
+    concatenate,
+)
 from app.metrics.facts.matching import NO_NUMBER
 
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
@@ -31,6 +39,12 @@ class Code(NamedTuple):
 
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
     "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "of a range": (
+        Fact.time >= bindparam("since"),
+        Fact.sequence <= bindparam("mark"),
+        Fact.person_id >= bindparam("first"),
+        Fact.person_id < bindparam("end"),
+    ),
     "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
     "of persons": (
         Fact.time >= bindparam("since"),
@@ -89,9 +103,16 @@ class SeriesFacts:
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
 
-    async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
-        """Return the facts of events up to the high-water mark that happened at or after a moment."""
-        return await self._read("since", {"since": moment, "mark": high_water_mark})
+    async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:  # noqa: ARG002  # of the protocol
+        """Return one range: the table is not in the order of actors, and each range would read most of it."""
+        return [EVERYONE]
+
+    async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
+        """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
+        bound = {"since": moment, "mark": high_water_mark}
+        if actors == EVERYONE:
+            return await self._read("since", bound)
+        return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
@@ -117,7 +138,7 @@ class SeriesFacts:
         """Read the facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
-            self._codes = await self._find_codes(distinct)
+            self._codes = await find_codes(self._session, distinct, self._variants)
         query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
         if len(distinct) == 1:
@@ -130,15 +151,6 @@ class SeriesFacts:
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    async def _find_codes(self, series_ids: Sequence[int]) -> tuple[Code, ...]:
-        """Return the codes of the variants; a series may have stored any number of others."""
-        rows = await self._session.execute(
-            select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-            .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(self._variants))
-            .order_by(SeriesVariant.series_id, SeriesVariant.code)
-        )
-        return tuple(Code(row.series_id, row.code, self._variants.index(row.value) + 1) for row in rows)
-
     def _as_facts(self, columns: Columns) -> FactColumns:
         time, number = np.divmod(columns["moment"], self._other + 1)
         nothing = np.broadcast_to(np.int64(0), time.shape)
@@ -150,3 +162,13 @@ class SeriesFacts:
             value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+
+async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
+    """Return the codes of variants in the facts of series; a series may have stored any number of others."""
+    rows = await session.execute(
+        select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
+        .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(variants))
+        .order_by(SeriesVariant.series_id, SeriesVariant.code)
+    )
+    return tuple(Code(row.series_id, row.code, variants.index(row.value) + 1) for row in rows)

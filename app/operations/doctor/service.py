@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.db import clickhouse_schema
+from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.migrations import Revisions
 from app.operations.doctor import storage
@@ -56,6 +58,8 @@ class Doctor:
             else:
                 async for finding in self._look_at_server():
                     yield finding
+            if self._database.clickhouse is not None:
+                yield await self._look_at_clickhouse(self._database.clickhouse)
         if self._url is None:
             yield Finding("address", "not checked: set ABACUS_PUBLIC_URL, or pass --url")
             return
@@ -121,6 +125,17 @@ class Doctor:
             f"{', '.join(loose)} off: acknowledged events can be lost" if loose else "a commit survives a crash",
             f"Turn {' and '.join(loose)} on." if loose else "",
         )
+
+    async def _look_at_clickhouse(self, clickhouse: ClickHouse) -> Finding:
+        try:
+            version = await clickhouse.version()
+            is_migrated = await clickhouse_schema.is_migrated(self._database)
+        except Exception as error:  # any error is what the operator has to know
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            return Finding("clickhouse", reason, "Check ABACUS_CLICKHOUSE_URL, the network and the log of ClickHouse.")
+        if not is_migrated:
+            return Finding("clickhouse", f"{version}, without all of its tables", "Run `abacus migrate`.")
+        return Finding("clickhouse", f"{version}, with all of its tables")
 
     def _look_at_file(self) -> Iterator[Finding]:
         path = Path(self._settings.url.database or "").absolute()

@@ -58,5 +58,11 @@ class MergedPersons:
         position = np.minimum(np.searchsorted(self.merged, persons), self.merged.size - 1)
         return np.where(self.merged[position] == persons, self.current[position], persons)
 
+    def joining(self, first: int, end: int) -> NDArray[np.int64]:
+        """Return the persons outside a range, from ``first`` to before ``end``, who are part of one inside."""
+        are_inside = (self.current >= first) & (self.current < end)
+        were_inside = (self.merged >= first) & (self.merged < end)
+        return self.merged[are_inside & ~were_inside]
+
 
 NO_MERGES = MergeLog(*(np.empty(0, dtype=np.int64) for _ in range(3)))

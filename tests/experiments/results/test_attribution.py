@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 DAU = {"insight": "TRENDS", "events": [{"id": "purchase", "math": "dau"}]}
 BY_EXPOSURE = {"attribution": "exposure"}
 

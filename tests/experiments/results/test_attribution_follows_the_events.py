@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from tests.experiments.scorecard.test_typed_metrics_follow_the_events import (
     steps,
 )
 from tests.support.examples import examples
+
+pytestmark = pytest.mark.clickhouse
 
 FUNNEL = {
     "insight": "FUNNELS",

@@ -11,6 +11,8 @@ from app.db.database import Database
 from app.db.models import Action, Experiment, FeatureFlag, Project
 from tests.support.service import FUNNEL, TREND, Service, event
 
+pytestmark = pytest.mark.clickhouse
+
 LATE = "01-04-2021 19:00:00"
 PROPERTIES: Sequence[Any] = [None, True, "True", "false", "pro", "Pro", "50% off", 2.5, "2.5", 15, LATE]
 CONDITIONS: Sequence[tuple[dict[str, Any], Sequence[Any]]] = [

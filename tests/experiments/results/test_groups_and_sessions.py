@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 
 async def results_of(service: Service, *events: dict[str, Any], **fields: Any) -> Any:
     experiment = await service.create_experiment(**fields)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from app.db.database import Database
 from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import event
+
+pytestmark = pytest.mark.clickhouse
 
 MATHS = [
     "dau",

@@ -17,6 +17,8 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 ONE_EACH = [
     event("$pageview", "ann", variant="control"),
     event("$pageview", "bob", variant="test"),

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ from app.metrics.queries.scope import EXPOSURE_EVENTS
 from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Service
+
+pytestmark = pytest.mark.clickhouse
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 END = dt.datetime(2022, 11, 15, tzinfo=dt.UTC)

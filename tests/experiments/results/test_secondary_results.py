@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 EVENTS = [
     event("$pageview", "ann", variant="control"),
     event("$pageview", "ann", "2022-11-03T10:00:00Z", variant="control"),

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import FUNNEL, Service, event
 
+pytestmark = pytest.mark.clickhouse
+
 PURCHASES = {
     "kind": "ExperimentMetric",
     "name": "Purchases",

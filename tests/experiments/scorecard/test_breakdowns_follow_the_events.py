@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from tests.experiments.scorecard.test_typed_metrics_follow_the_events import (
 )
 from tests.support.examples import examples
 from tests.support.service import event
+
+pytestmark = pytest.mark.clickhouse
 
 Counted = tuple[int, float]  # persons, and the sum of their values
 

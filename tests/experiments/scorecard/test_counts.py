@@ -20,6 +20,8 @@ from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import AnalysisConfig
 
+pytestmark = pytest.mark.clickhouse
+
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 KEYS = ["control", "test"]
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03", "2022-11-04"]
 END = "2022-11-04T23:59:59Z"
 

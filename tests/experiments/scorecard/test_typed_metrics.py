@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 END = "2022-11-05T00:00:00Z"
 Body = dict[str, Any]
 

@@ -14,6 +14,8 @@ from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 END_HOUR = 72
 WINDOW = 10  # hours

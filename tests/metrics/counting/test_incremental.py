@@ -46,7 +46,7 @@ from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import Service, event
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.clickhouse]
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

@@ -3,10 +3,12 @@
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.db import clickhouse_schema
 from app.db.database import Database
+from app.db.models import ClickHouseMigration
 from app.operations.doctor import service
 from app.operations.doctor.service import Doctor, Finding
 from app.settings import Settings
@@ -118,3 +120,18 @@ async def test_unreachable_address_fails(settings: Settings) -> None:
 
     assert found[-1].subject == "address"
     assert found[-1].remedy
+
+
+@pytest.mark.clickhouse("always")
+@pytest.mark.one_database("clickhouse")
+async def test_clickhouse_without_tables_fails(application: FastAPI, settings: Settings, database: Database) -> None:
+    assert (await examine(settings, application))["clickhouse"].remedy == ""
+
+    async with database.write() as session:
+        await session.execute(delete(ClickHouseMigration))
+    assert (await examine(settings, application))["clickhouse"].remedy == "Run `abacus migrate`."
+
+    assert await clickhouse_schema.migrate(database) == len(clickhouse_schema.STEPS)  # though the tables are there
+    assert await clickhouse_schema.migrate(database) == 0
+    away = settings.model_copy(update={"clickhouse_url": "http://127.0.0.1:1/abacus"})
+    assert "ABACUS_CLICKHOUSE_URL" in (await examine(away, application))["clickhouse"].remedy

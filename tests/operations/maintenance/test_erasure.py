@@ -25,6 +25,8 @@ from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import FUNNEL, Json, Service, event, exposure
 
+pytestmark = pytest.mark.clickhouse
+
 PERSONS = ("ann", "bob", "cem", "dot")
 PLANS = ("free", "team")
 VIEW = {"id": "$pageview", "order": 0}

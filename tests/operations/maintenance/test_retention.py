@@ -14,7 +14,7 @@ from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.clickhouse]
 
 CUTOFF = dt.datetime(2022, 12, 1, tzinfo=dt.UTC)
 WEEKLY = {"insight": "TRENDS", "events": [{"id": "$pageview", "order": 0, "math": "weekly_active"}]}

@@ -1,0 +1,171 @@
+"""Connections to ClickHouse, which holds what is large and append-only beside PostgreSQL.
+
+Its client is an optional dependency, and is imported when a deployment names a server.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.settings import Settings
+from app.telemetry.prometheus import CLICKHOUSE_ERRORS
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
+_PORTS: Final = {"http": 8123, "https": 8443}
+_CONNECTIONS: Final = 20
+# Codes of transient errors: time, connection, keeper, resources, rights, replication; and missing tables, as long as
+# the schema has not been migrated.
+_TRANSIENT_CODES: Final = frozenset(
+    {60, 81, 159, 160, 164, 192, 193, 194, 198, 202, 203, 209, 210, 225, 241, 242, 243, 244, 252, 279, 285, 286, 289}
+    | {305, 319, 335, 369, 394, 425, 439, 516, 999}
+)
+
+
+class ClickHouseUnavailable(ConnectionError):
+    """ClickHouse cannot be reached, or cannot do now what it may be able to do later."""
+
+
+class ClickHouseFailure(RuntimeError):
+    """ClickHouse refuses a statement, as it will each time."""
+
+
+class ClickHouse:
+    """The connections of a process, opened when they are first needed: the service starts without the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.clickhouse_url is None:
+            raise ValueError("no ABACUS_CLICKHOUSE_URL")
+        if importlib.util.find_spec("clickhouse_connect") is None:
+            raise ValueError("ABACUS_CLICKHOUSE_URL needs the client of ClickHouse: pip install 'abacus[clickhouse]'")
+        url = urlsplit(settings.clickhouse_url)
+        interface = "https" if url.scheme in {"https", "clickhouses"} else "http"
+        password = settings.clickhouse_password
+        self._options: Mapping[str, Any] = {
+            "interface": interface,
+            "host": url.hostname,
+            "port": url.port or _PORTS[interface],
+            "username": unquote(url.username or "default"),
+            "password": unquote(url.password or "") if password is None else password.get_secret_value(),
+            "database": "system",  # there before the first migration; statements name ours
+            "autogenerate_session_id": False,  # a session would run one statement at a time
+            "connect_timeout": settings.database_pool_timeout,
+            "send_receive_timeout": settings.database_statement_timeout,
+            "connector_limit_per_host": _CONNECTIONS,
+            "compress": "lz4",
+        }
+        self.database = url.path.strip("/") or "abacus"
+        self.cluster = settings.clickhouse_cluster
+        self._seconds = settings.database_statement_timeout
+        self._quorum = settings.clickhouse_insert_quorum
+        self._client: AsyncClient | None = None
+        self._lock = asyncio.Lock()
+
+    def table(self, name: str) -> str:
+        """Return the name of a table that is read, and inserted into."""
+        return f"`{self.database}`.{name}"
+
+    @property
+    def on_cluster(self) -> str:
+        """The clause by which a change of tables reaches all servers of a cluster."""
+        return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
+
+    def stored_table(self, name: str) -> str:
+        """Return the name of the table that holds the rows of another one on each server, with the clause for all."""
+        return f"`{self.database}`.{name}_local{self.on_cluster}" if self.cluster else self.table(name)
+
+    async def execute(self, statement: str, settings: Mapping[str, object] | None = None) -> object:
+        """Run a statement, and return its only value if it has one."""
+        async with self._connected() as client:
+            return await client.command(statement, settings=dict(settings or {}))
+
+    async def remove(self, table: str, condition: str) -> None:
+        """Remove the rows that meet a condition, on all servers, and wait until they are removed."""
+        statement = f"ALTER TABLE {self.stored_table(table)} DELETE WHERE {condition}"
+        await self.execute(statement, {"mutations_sync": 2})
+
+    async def insert(self, table: str, rows: NDArray[np.void], token: str) -> None:
+        """Insert rows of fixed width; those of an equal token are inserted once, as long as the server remembers it."""
+        await self._insert(table, list(rows.dtype.names or ()), rows.tobytes(), token)
+
+    async def columns(self, statement: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        """Return the columns of fixed width that a statement selects, by the names they are given."""
+        blocks: list[Sequence[NDArray[Any]]] = []
+        async with self._connected() as client:
+            settings = {"max_execution_time": self._seconds, "max_query_size": 2**24}
+            stream = await client.query_column_block_stream(statement, settings=settings)
+            async with stream:
+                async for block in stream:
+                    blocks.append([np.asarray(column) for column in block])  # noqa: PERF401  # clearer than nested
+        return await asyncio.to_thread(_concatenate, blocks, names)
+
+    async def version(self) -> str:
+        """Return the version of the server."""
+        return str(await self.execute("SELECT version()"))
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def _insert(self, table: str, names: Sequence[str], body: bytes, token: str) -> None:
+        settings: dict[str, object] = {"insert_deduplication_token": token, "async_insert": 0}
+        if self.cluster:
+            # Otherwise rows wait on the disk of the server that took them, acknowledged, for a way to their shard.
+            settings["distributed_foreground_insert"] = 1
+        if self._quorum:
+            settings["insert_quorum"] = self._quorum
+        async with self._connected() as client:
+            await client.raw_insert(self.table(table), names, body, fmt="RowBinary", settings=settings)
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator["AsyncClient"]:
+        try:
+            with _translated():
+                async with self._lock:
+                    if self._client is None:
+                        self._client = await _connect(self._options)
+                yield self._client
+        except OSError:
+            CLICKHOUSE_ERRORS.inc()
+            raise
+
+
+def _concatenate(blocks: Sequence[Sequence[NDArray[Any]]], names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    if not blocks:
+        return {name: np.empty(0, np.int64) for name in names}
+    return {name: np.concatenate([block[place] for block in blocks]) for place, name in enumerate(names)}
+
+
+async def _connect(options: Mapping[str, Any]) -> "AsyncClient":
+    import clickhouse_connect  # noqa: PLC0415  # optional
+
+    return await clickhouse_connect.get_async_client(**options)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise errors of the client as ours: what is transient is an ``OSError`` for everything above."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        import aiohttp  # noqa: PLC0415  # comes with the client
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+
+        if isinstance(error, aiohttp.ClientError):
+            raise ClickHouseUnavailable(str(error)) from error
+        if not isinstance(error, ClickHouseError):
+            raise
+        code = getattr(error, "code", None)
+        if code is None or code in _TRANSIENT_CODES:
+            raise ClickHouseUnavailable(str(error)) from error
+        raise ClickHouseFailure(str(error)) from error

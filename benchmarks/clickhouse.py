@@ -1,0 +1,176 @@
+"""A funnel of three steps from facts in PostgreSQL, from facts in ClickHouse, and by SQL in the same ClickHouse.
+
+python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --facts 50000000
+
+The peer is SQL over a table of events whose properties are columns already, sorted by day and name, in the form
+that PostHog gave such a question in 2022. ClickHouse is the engine of the tests (chDB) behind an HTTP server in
+Python, which costs it some time for every statement: read the ratios.
+"""
+
+import argparse
+import asyncio
+import itertools
+import resource
+import statistics
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import text
+
+from app.common.timestamps import to_microseconds
+from app.db.clickhouse import ClickHouse
+from app.db.database import Database
+from app.db.models import SeriesVariant
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materializer
+from benchmarks.aggregation import DAY, WINDOW_DAYS, Run, agreed, cases
+from benchmarks.workload import FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
+
+TWO = VARIANTS[:2]
+NEW = (0, 1_000)
+PEER = """
+CREATE TABLE peer (team UInt32, name LowCardinality(String), person Int64, time Int64, variant String)
+ENGINE = MergeTree PARTITION BY toYYYYMM(fromUnixTimestamp64Micro(time))
+ORDER BY (team, toDate(fromUnixTimestamp64Micro(time)), name, cityHash64(person))
+"""
+_STEPS = """
+SELECT person, time, argMinIf(variant, time, variant != '') OVER (PARTITION BY person) AS first_variant,
+  name = '{0}' AS is_first,
+  if(name = '{1}', time, NULL) AS second, if(name = '{2}', time, NULL) AS third
+FROM peer WHERE team = 1 AND name IN ('{0}', '{1}', '{2}')
+"""
+_LATER = "OVER (PARTITION BY person ORDER BY time DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+FUNNEL = f"""
+SELECT first_variant, count(), countIf(steps > 1), countIf(steps > 2) FROM (
+  SELECT person, first_variant, max(multiIf(
+    second_at IS NULL OR second_at > time + {{window}}, 1,
+    third_at IS NULL OR third_at > time + {{window}}, 2, 3)) AS steps
+  FROM (
+    SELECT *, min(third_after) {_LATER} AS third_at FROM (
+      SELECT *, min(second) {_LATER} AS second_at,
+        if(second IS NULL, NULL, min(third) {_LATER}) AS third_after
+      FROM ({_STEPS})
+    )
+  ) WHERE is_first GROUP BY person, first_variant
+) WHERE first_variant != '' GROUP BY first_variant ORDER BY first_variant
+"""
+
+
+async def peer(clickhouse: ClickHouse, database: Database, folder: Path) -> None:
+    """Copy all events into the table of the peer."""
+    async with database.read() as session:
+        rows = await session.execute(
+            text(f"SELECT name, person_id, time, properties::json ->> '$feature/{FLAG}' FROM event")
+        )
+        with (folder / "peer.tsv").open("w") as file:
+            file.writelines(
+                f"1\t{name}\t{person}\t{moment}\t{variant or ''}\n" for name, person, moment, variant in rows
+            )
+    await clickhouse.execute(PEER.replace("TABLE peer", f"TABLE {clickhouse.table('peer')}"))
+    await clickhouse.execute(
+        f"INSERT INTO {clickhouse.table('peer')} FROM INFILE '{folder}/peer.tsv' FORMAT TabSeparated"
+    )
+    await clickhouse.execute(f"OPTIMIZE TABLE {clickhouse.table('peer')} FINAL")
+
+
+async def measure(name: str, database: Database, count: int, rounds: int, folder: Path) -> None:
+    project_id = await create_project(database)
+    await load(database, project_id, generate(count, TWO))
+    run, [case, *_] = Run("PostgreSQL", database, project_id, TWO), list(cases(TWO))
+    first = await timed(partial(run.count, case), 1)
+    facts, bytes_of_facts = await sizes(database)
+    print(f"{name:11} {facts:,} facts, {bytes_of_facts / facts:.0f} bytes each; made at {count / first:,.0f} events/s")
+    cold = await timed(partial(run.count, case, recompute=True), rounds)
+    print(f"{name:11} counting all facts {cold * 1000:8.0f} ms", flush=True)
+    later = generate(rounds * sum(NEW), TWO, persons=count // 10, seed=2)
+    for new in NEW:
+        print(f"{name:11} {new:,} new events {await with_new(run, database, project_id, later, new, rounds):8.1f} ms")
+    if agreed(await run.count(case), TWO) != agreed(await run.count(case, recompute=True), TWO):
+        raise ValueError("incremental counts differ from recomputed ones")
+    if database.clickhouse is not None:
+        await peer(database.clickhouse, database, folder)
+        statement = FUNNEL.format(*STEPS, window=WINDOW_DAYS * DAY).replace("peer", database.clickhouse.table("peer"))
+        names = ("variant", "first", "second", "third")
+        found = await database.clickhouse.columns(statement, names)
+        theirs = [[int(found[step][row]) for row in range(len(TWO)) for step in names[1:]]]
+        if theirs != agreed(await run.count(case), TWO):
+            raise ValueError(f"the peer counts {theirs}, we {agreed(await run.count(case), TWO)}")
+        seconds = await timed(lambda: database.clickhouse.columns(statement, names), rounds)  # type: ignore[union-attr]
+        print(f"peer        {seconds * 1000:8.0f} ms; counting all facts takes {cold / seconds:.2f} of that")
+
+
+async def recount(database: Database, count: int) -> None:
+    """Count facts that ClickHouse makes up, and tell the time and the memory that takes."""
+    there, [case, *_] = database.clickhouse, list(cases(TWO))
+    if there is None:
+        raise ValueError("no ClickHouse")
+    project_id, [metric] = await create_project(database), case.metrics
+    facts = FactService(database, Materializer(database), project_id)
+    series = await facts.catch_up([metric])
+    async with database.write() as session:
+        session.add_all(
+            SeriesVariant(series_id=series_id, code=code, value=value)
+            for series_id in series.ids.values()
+            for code, value in enumerate(TWO, start=1)
+        )
+    ids = ", ".join(str(one) for one in series.ids.values())
+    since, seconds = to_microseconds(START), 30 * 24 * 3600
+    for first in range(0, count, 5_000_000):
+        await there.execute(
+            f"INSERT INTO {there.table('fact')} (project, series, person, time, sequence, variant, value) SELECT 1,"
+            f" arrayElement([{ids}], number % 3 + 1), intHash64(number) % {count // 10},"
+            f" {since} + intDiv(number * {seconds} * 1000, {count}) * 1000, number + 1, intHash64(number) % 2 + 1, -inf"
+            f" FROM numbers({first}, {min(5_000_000, count - first)})"
+        )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    series = replace(series, high_water_mark=count, last_event_sequences=dict.fromkeys(series.ids, count))
+    taken = await timed(lambda: facts.count(metric, series, recompute=True), 1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{count:,} facts recounted in {taken:.1f} s; {(after - before) / 1024:.0f} MB more than {before / 1024:.0f} MB"
+    )
+
+
+async def with_new(
+    run: Run, database: Database, project_id: int, later: Iterable[object], new: int, rounds: int
+) -> float:
+    """Return the median milliseconds of a call after so many new events."""
+    [case, *_], seconds = list(cases(TWO)), []
+    for _ in range(rounds):
+        await load(database, project_id, itertools.islice(later, new))  # type: ignore[arg-type]
+        seconds.append(await timed(partial(run.count, case), 1))
+    return statistics.median(seconds) * 1000
+
+
+async def sizes(database: Database) -> tuple[int, int]:
+    """Return how many facts there are, and the bytes that they take."""
+    if (there := database.clickhouse) is None:
+        async with database.read() as session:
+            row = await session.execute(text("SELECT count(*), pg_total_relation_size('fact') FROM fact"))
+            count, size = row.one()
+            return int(count), int(size)
+    await there.execute(f"OPTIMIZE TABLE {there.table('fact')} FINAL")
+    parts = f"FROM system.parts WHERE active AND database = '{there.database}' AND table = 'fact'"
+    found = await there.columns(f"SELECT sum(rows) AS n, sum(bytes_on_disk) AS size {parts}", ("n", "size"))
+    return int(found["n"][0]), int(found["size"][0])
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--facts", type=int, help="only recount that many facts, and tell the memory that takes")
+    arguments = parser.parse_args()
+    async with databases("PostgreSQL", "ClickHouse") as opened:
+        if arguments.facts:
+            await recount(opened["ClickHouse"], arguments.facts)
+            return
+        for name, database in opened.items():
+            folder = Path("/tmp")  # noqa: S108  # our own machine
+            await measure(name, database, arguments.events, arguments.rounds, folder)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
