@@ -74,6 +74,7 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
+from app.pages import rendering
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
 from app.pages.downloads.router import router as downloads_router
@@ -269,7 +270,11 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     sender = Sender(settings.webhook_allowed_networks)
     application.state.deliverer = deliverer = Deliverer(database, sender)
     database.on_commit(count_captured)
-    tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
+    tasks = [
+        asyncio.create_task(asyncio.to_thread(rendering.prepare)),
+        asyncio.create_task(keep_sampling(database)),
+        asyncio.create_task(cookieless.keep_forgetting()),
+    ]
     if settings.refresh_interval:
         tasks += [asyncio.create_task(work.run()) for work in (scheduler, imports, deliverer)]
     if settings.migrate_on_start and not settings.uses_sqlite:

@@ -67,7 +67,7 @@ class ExperimentForm:
         preview: Preview | None = None,
         status: int = 200,
     ) -> HTMLResponse:
-        return show(
+        return await show(
             self._request,
             "form.html",
             status,
