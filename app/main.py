@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import NoMatchFound
 
 from app import VERSION
 from app.accounts.auth.dependencies import required_scope
@@ -64,7 +65,7 @@ from app.http.unserved_addresses import resources_of
 from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
-from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.gc_tuning import only_new_objects, raise_gc_threshold
 from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
@@ -246,6 +247,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     raise_gc_threshold()
+    await _prepare(application)
     server.stop_with_parent()
     application.state.health = monitor = probes.HealthMonitor(settings)
     server.drain_before_stopping(settings.drain_seconds, monitor.drain)
@@ -270,18 +272,15 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     sender = Sender(settings.webhook_allowed_networks)
     application.state.deliverer = deliverer = Deliverer(database, sender)
     database.on_commit(count_captured)
-    tasks = [
-        asyncio.create_task(asyncio.to_thread(rendering.prepare)),
-        asyncio.create_task(keep_sampling(database)),
-        asyncio.create_task(cookieless.keep_forgetting()),
-    ]
+    tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
         tasks += [asyncio.create_task(work.run()) for work in (scheduler, imports, deliverer)]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
         async with watchdog.watch(settings.watchdog_seconds):
-            yield
+            with only_new_objects():
+                yield
     finally:
         for task in tasks:
             task.cancel()
@@ -295,6 +294,13 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await sender.close()
                 await database.close()
                 await monitor.close()
+
+
+async def _prepare(application: FastAPI) -> None:
+    """Do what the first requests would do otherwise, for a second on the event loop."""
+    await asyncio.to_thread(rendering.prepare)
+    with contextlib.suppress(NoMatchFound):
+        application.url_path_for("")  # the framework builds its routes when they are first looked through
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:
