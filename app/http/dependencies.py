@@ -41,7 +41,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
             yield session
         return
     await prepare_body(request)  # before the transaction: no slow client and no costly body may block other writers
-    async with get_database(request).write() as session:
+    async with get_database(request).write(owner=request.path_params.get("project_id")) as session:
         yield session
 
 

@@ -142,7 +142,7 @@ class Materializer:
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
             return found
-        async with self._database.write() as session:
+        async with self._database.write(owner=project_id) as session:
             await FactRepository(session, project_id).create(missing)
         found = await series.find(definitions)
         if gone := [definition.digest for definition in definitions if definition.digest not in found]:
@@ -257,7 +257,7 @@ class Materializer:
     ) -> None:
         """Store the facts of the next events, and move the watermarks, in one transaction."""
         matches = await asyncio.to_thread(_match, matchers, rows)
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=project_id) as session:
             facts = FactRepository(session, project_id)
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Another process may have stored some of them meanwhile.
