@@ -15,6 +15,8 @@ from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
 from app.analysis.router import router as analysis_router
+from app.common import limits
+from app.common.byte_budget import ByteBudget
 from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
@@ -73,6 +75,7 @@ from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
+from app.operations.memory_tuning import return_large_blocks
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages import rendering
@@ -247,6 +250,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     raise_gc_threshold()
+    return_large_blocks()
     await _prepare(application)
     server.stop_with_parent()
     application.state.health = monitor = probes.HealthMonitor(settings)
@@ -258,6 +262,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.payload_bytes = ByteBudget(limits.PAYLOADS_BYTES.value)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
     application.state.guide = guide.guide_files(settings.guide_directory)
