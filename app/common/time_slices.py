@@ -27,6 +27,10 @@ class _Turns:
     async def next(self, rest: float) -> None:
         """Wait for a turn; before the next one is granted, the loop is left to others for ``rest`` seconds."""
         loop = asyncio.get_running_loop()
+        if not self._is_granting and not rest:  # nobody else works long: a turn of the loop is enough
+            self._schedule(loop)
+            await asyncio.sleep(0)
+            return
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
         self._rest += rest

@@ -6,7 +6,7 @@ from typing import Final
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _ARENAS: Final = -8
-_LARGE_BYTES: Final = 256 * 1024
+_LARGE_BYTES: Final = 512 * 1024  # more than ordinary batches have, whose memory is best used again
 _ARENAS_AT_MOST: Final = 2
 
 
