@@ -327,7 +327,7 @@ async def _render_report(database: Database, experiment_id: str, project_id: int
     except NotFound as error:
         raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error
     page = await build_pages(database, Materializer(database), project).page(experiment)
-    return render_experiment(page, link=None)
+    return await render_experiment(page, link=None)
 
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:

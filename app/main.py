@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import NoMatchFound
 
 from app import VERSION
 from app.accounts.auth.dependencies import required_scope
@@ -14,6 +15,8 @@ from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
 from app.analysis.router import router as analysis_router
+from app.common import limits
+from app.common.byte_budget import ByteBudget
 from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
@@ -64,7 +67,7 @@ from app.http.unserved_addresses import resources_of
 from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
-from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.gc_tuning import only_new_objects, raise_gc_threshold
 from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
@@ -72,8 +75,10 @@ from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
+from app.operations.memory_tuning import return_large_blocks
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
+from app.pages import rendering
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
 from app.pages.downloads.router import router as downloads_router
@@ -245,6 +250,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     raise_gc_threshold()
+    return_large_blocks()
+    await _prepare(application)
     server.stop_with_parent()
     application.state.health = monitor = probes.HealthMonitor(settings)
     server.drain_before_stopping(settings.drain_seconds, monitor.drain)
@@ -255,6 +262,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.payload_bytes = ByteBudget(limits.PAYLOADS_BYTES.value)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
     application.state.guide = guide.guide_files(settings.guide_directory)
@@ -276,7 +284,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
         async with watchdog.watch(settings.watchdog_seconds):
-            yield
+            with only_new_objects():
+                yield
     finally:
         for task in tasks:
             task.cancel()
@@ -290,6 +299,13 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await sender.close()
                 await database.close()
                 await monitor.close()
+
+
+async def _prepare(application: FastAPI) -> None:
+    """Do what the first requests would do otherwise, for a second on the event loop."""
+    await asyncio.to_thread(rendering.prepare)
+    with contextlib.suppress(NoMatchFound):
+        application.url_path_for("")  # the framework builds its routes when they are first looked through
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:

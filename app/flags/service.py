@@ -14,9 +14,8 @@ from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
     build_filters,
-    check_limits,
     cohorts_of,
-    conditions_in,
+    compile_conditions,
     dependencies_of,
     rewrite_filters,
     ship,
@@ -31,8 +30,6 @@ from app.flags.payloads import validate_payloads
 from app.flags.repository import FlagRepository, FlagSelection, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
-from app.properties.filters import InvalidFilter
-from app.properties.validation import compile_patterns
 
 MAX_KEY_CHARACTERS = 400
 
@@ -242,11 +239,7 @@ class FlagService:
     async def _validate(self, filters: JsonDict, flag_id: int | None = None) -> None:
         validate_options(filters)
         tried = with_enrollment(filters)
-        check_limits(tried)
-        try:
-            await compile_patterns(conditions_in(tried))
-        except InvalidFilter as error:
-            raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
+        await compile_conditions(tried)
         validate_filters(tried)
         await self._check_cohorts(filters)
         await self._check_flags(filters, flag_id)

@@ -48,6 +48,7 @@ OF_THE_SERVER = "operations/test_http_protocol.py"
 OF_IMPORTS = "operations/imports/test_imports.py"
 OF_WEBHOOKS = "experiments/webhooks/test_webhooks.py"
 HELD_ELSEWHERE = {
+    "PAYLOADS_BYTES": ("events/capture/test_large_requests.py", "test_large_requests_wait_for_each_other"),
     "BROWSER_SESSIONS": ("pages/test_signing_in.py", "test_number_of_sessions_of_a_user_is_bounded"),
     "SHARE_LINKS": ("pages/test_sharing.py", "test_number_of_links_is_bounded"),
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),

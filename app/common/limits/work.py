@@ -21,14 +21,14 @@ PAGE_ITEMS: Final = Limit(
 )
 PAGE_BYTES: Final = Limit(
     "a page of a list",
-    8 * MIB,
+    4 * MIB,
     "bytes",
     "Items may be large. A page holds at least one; `next` leads on.",
     "the page ends there",
 )
 ROWS_BYTES: Final = Limit(
     "properties of the events that are read at a time",
-    32 * MIB,
+    16 * MIB,
     "bytes",
     "Rows differ in size by a factor of ten thousand. 30,000 ordinary events have less.",
     "fewer events are read at a time",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
@@ -147,8 +148,9 @@ async def _write_segments(
     ratios = _sample_ratios(counts.exposed, exposures) if breakdown.by == "exposure" else [None] * len(counted)
     keys = [*counts.keys.tolist(), NO_ACTOR]  # the last one is that of the other values
     segments = []
+    slices = TimeSlices()
     for place, (one, analysis, ratio) in enumerate(zip(counted, analyses, ratios, strict=True)):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         shown = None
         if analysis is not None and one.kind is not None:
             shown = write_analysis(one.kind, analysis, lowest_leads=one.metric.role.lowest_leads)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from app.analysis.schemas import AnalysisRead
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.models import Experiment, utc_now
 from app.experiments.compared_variants import compared_variants
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
@@ -273,8 +274,9 @@ def _runtime(scope: ExperimentScope) -> float:
 async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
     ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.compared_exposed
     metrics = []
+    slices = TimeSlices()
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         lack = _explain_lack(counted, scorecard)
         metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, lack))
     return ScorecardRead(
@@ -296,8 +298,9 @@ async def _write_timeseries(
     analyses = await _analyze_days(scorecard, config, index, steps.ends)
     names = scorecard.ticks.days()
     written: dict[str, AnalysisRead] = {}
+    slices = TimeSlices()
     for day, analysis in zip(steps.ends, analyses, strict=True):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         if analysis is not None and counted.kind is not None:
             written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
     return TimeseriesRead(

@@ -159,7 +159,7 @@ class FactService:
                 metric, series, reads or SharedReads(), recompute=recompute or not metric.is_kept
             )
             if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
-                async with self._database.write(durable=False) as session:
+                async with self._database.write(durable=False, owner=self._project_id) as session:
                     await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
         if not metric.is_kept:
             rest_on_more()
@@ -191,7 +191,7 @@ class FactService:
         Young ones stay: an edit may be undone, and not only results create them. Those of insights stay for a day.
         """
         before, asked_before = utc_now() - older_than, utc_now() - dt.timedelta(hours=limits.INSIGHT_HOURS.value)
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
             await FactRepository(session, self._project_id).retire(_series_digests(used), before, asked_before)
         await self._remove_retired()
@@ -199,7 +199,7 @@ class FactService:
 
     async def note_insight(self, metrics: Sequence[FactQuery[Any]]) -> None:
         """Record that an insight asked for the series of some queries."""
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             await FactRepository(session, self._project_id).note_insight(_series_digests(metrics), utc_now())
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
@@ -207,7 +207,7 @@ class FactService:
 
         The latter must have been brought up to date: their facts no longer need the events.
         """
-        async with self._database.write() as session:
+        async with self._database.write(owner=self._project_id) as session:
             facts = FactRepository(session, self._project_id)
             await facts.note_removal(events_since)
             await facts.retire(_series_digests(used))
@@ -215,7 +215,7 @@ class FactService:
 
     async def forget_breakdowns(self) -> None:
         """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew."""
-        async with self._database.write() as session:
+        async with self._database.write(owner=self._project_id) as session:
             await FactRepository(session, self._project_id).retire_breakdowns()
         await self._remove_retired()
 
@@ -228,7 +228,7 @@ class FactService:
                 done = await self.store.remove_some(self._project_id, series_id, CHUNK)
         done = not retired
         while not done:
-            async with self._database.write(durable=False) as session:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
                 kept = await FactRepository(session, self._project_id).broken_down()
                 done = await ActorKeyRepository(session, self._project_id).forget_values(kept, CHUNK)
 

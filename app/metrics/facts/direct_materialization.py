@@ -116,7 +116,7 @@ class DirectMaterialization:
 
     async def _store(self, events: EventRange) -> None:
         series_id, definition = self._series_id, self._matcher.definition
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             facts, direct = FactRepository(session, self._project_id), DirectFactRepository(session, self._project_id)
             watermark = (await facts.lock({series_id: self._matcher.digest}))[series_id]
             if watermark >= events.end:  # another process was faster

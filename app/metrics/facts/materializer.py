@@ -144,7 +144,7 @@ class Materializer:
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
             return self._within_reach(found)
-        async with self._database.write() as session:
+        async with self._database.write(owner=project_id) as session:
             await FactRepository(session, project_id).create(missing, in_clickhouse=not self._facts.is_beside_events)
         found = await series.find(definitions)
         if gone := [definition.digest for definition in definitions if definition.digest not in found]:

@@ -65,7 +65,7 @@ async def ask_before_action(
     decision = await _decide(request, action, experiment, objections)
     fields = {"conclusion": experiment.conclusion or "", "conclusion_comment": experiment.conclusion_comment or ""}
     objection = await objections.against(action.name, experiment, decision, {})
-    return _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
+    return await _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
 
 
 @router.post("/{project_id}/{experiment_id}/do/{action}/")
@@ -83,13 +83,15 @@ async def do_action(
         decision = await _decide(request, action, experiment, objections)
         objection = await objections.against(action.name, experiment, decision, fields)
     if objection is not None:
-        return _ask(
+        return await _ask(
             request, visit, experiment, action, fields=fields, decision=decision, objection=objection, status=409
         )
     try:
         return await _do(request, visit, experiment, action, changes, fields)
     except ValidationFailed as refusal:
-        return _ask(request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400)
+        return await _ask(
+            request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400
+        )
 
 
 async def _decide(
@@ -160,7 +162,7 @@ def _work_of(name: str, fields: Mapping[str, str], user: User) -> Do:
     return simple[name]
 
 
-def _ask(
+async def _ask(
     request: Request,
     visit: Visit,
     experiment: Experiment,
@@ -172,7 +174,7 @@ def _ask(
     refusal: ValidationFailed | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    return show(
+    return await show(
         request,
         "confirm.html",
         status,

@@ -14,7 +14,7 @@ from app.experiments.dependencies import build_experiments, get_experiment_chang
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.experiments.service import ExperimentService
 from app.flags.dependencies import build_flags
-from app.flags.filters import MAX_VARIANTS, variants_of
+from app.flags.filters import MAX_VARIANTS, compile_conditions, variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import find_refusals, validate
 from app.http.schemas import RequestBody
@@ -67,7 +67,7 @@ class ExperimentForm:
         preview: Preview | None = None,
         status: int = 200,
     ) -> HTMLResponse:
-        return show(
+        return await show(
             self._request,
             "form.html",
             status,
@@ -155,6 +155,7 @@ async def create_experiment_by_form(request: Request, visit: ChangingVisitDep, u
     if conditions and not visit.may_change_flags:
         raise PermissionDenied(_BOTH_SCOPES)
     try:
+        await compile_conditions({"groups": [{"properties": list(conditions)}]})
         async with get_database(request).write() as session:
             experiment = await build_experiments(session, visit.project.id).create(body, visit.user)
             if conditions:

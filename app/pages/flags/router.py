@@ -56,7 +56,7 @@ async def show_flags(
     selection = FlagSelection(read_text(search), _ACTIVE.get(active))
     async with get_database(request).read() as session:
         count, flags = await build_flags(session, visit.project.id).page(selection, PAGE_ITEMS, start)
-    return show(
+    return await show(
         request,
         "flags.html",
         visit=visit,
@@ -71,7 +71,7 @@ async def show_flags(
 @router.get("/{project_id}/flags/{flag_id}/")
 async def show_flag(request: Request, visit: FlagVisitDep, flag_id: str) -> HTMLResponse:
     flag, experiments = await _load(request, visit, flag_id)
-    return _show(request, visit, flag, experiments)
+    return await _show(request, visit, flag, experiments)
 
 
 @router.post("/{project_id}/flags/{flag_id}/")
@@ -82,7 +82,7 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
     running = [one for one in experiments if current_status(one) in {"running", "exposure_frozen"}]
     if running and fields.get("against") != "yes":
         detail = "An experiment runs on this flag: say that you know."
-        return _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
+        return await _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
     errors: dict[str, str] = {}
     try:
         async with get_database(request).write() as session:
@@ -96,7 +96,7 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
             await flags.update(locked, validate(FlagUpdate, change), visit.user)
     except ValidationFailed as refusal:
         errors.setdefault("split", refusal.detail)
-        return _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
+        return await _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
     address = link_from(request)("show_flag", project_id=visit.project.id, flag_id=flag.id)
     return RedirectResponse(f"{address}?done=yes", status_code=303)
 
@@ -111,7 +111,7 @@ async def _load(request: Request, visit: Visit, flag_id: str) -> tuple[FeatureFl
     return flag, list(found)
 
 
-def _show(
+async def _show(
     request: Request,
     visit: Visit,
     flag: FeatureFlag,
@@ -121,7 +121,7 @@ def _show(
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    return show(
+    return await show(
         request,
         "flag.html",
         status,
