@@ -23,13 +23,14 @@ from app.experiments.automation.schemas import CircuitBreaker
 from app.experiments.phases.upkeep import find_harm
 from app.experiments.scorecard.metrics import DailyCounts, MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
+from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import PersonValues
-from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, count_event_quantiles
+from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, read_quantiles
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
-from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
@@ -106,13 +107,14 @@ def count_quantile(crowd: Crowd) -> QuantileCounts:
     """Find the upper decile of the amounts of all purchases, of which a person may have several."""
     row, events = crowd.after
     numbers = (row, days().bucket(events.time), events.value)
-    return count_event_quantiles(crowd.ledger, crowd.ledger.time, numbers, QuantileRule(0.9, 0.95), days(), len(KEYS))
+    found = Distribution.of_events(crowd.ledger, crowd.ledger.time, numbers, days(), len(KEYS))
+    return read_quantiles(found, QuantileRule(0.9, 0.95))
 
 
 def count_capped(crowd: Crowd) -> ValueCounts:
     """Count revenue up to the 99th percentile of those who bought."""
-    outliers = Outliers(None, 0.99, ignores_zeros=True)
-    return _summed(crowd, [SummedValue(revenue(crowd), outliers=outliers)])
+    found = Distribution.of_persons(crowd.ledger, crowd.ledger.time, [revenue(crowd)], days(), len(KEYS))
+    return sum_capped(found, [Outliers(None, 0.99, ignores_zeros=True)])
 
 
 def count_plain(crowd: Crowd) -> ValueCounts:

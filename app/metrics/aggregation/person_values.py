@@ -4,6 +4,7 @@ A person's value is what an aggregation makes of their events from the exposure 
 changes at events only, so that it is kept as its changes: the value from a bucket of time on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -73,6 +74,57 @@ class PersonValues:
         value = _running(math, row, events.value[order], starts)
         by_time = np.argsort(bucket[starts], kind="stable")
         return cls(row[starts][by_time], bucket[starts][by_time], value[by_time])
+
+
+@dataclass(frozen=True)
+class JointValues:
+    """The values of persons over time, all that a person has at a time in one cell.
+
+    Attributes
+    ----------
+    row : int64[c]
+        The persons, ascending: a cell for each bucket in which any of their values changes.
+    bucket : int64[c]
+        Ascending within a person, and not before the person is counted.
+    values : float64[m, c]
+    """
+
+    row: Rows
+    bucket: NDArray[np.int64]
+    values: Floats
+
+    @classmethod
+    def of(cls, values: "Sequence[PersonValues]", entered: NDArray[np.int64], buckets: int) -> "JointValues":
+        """Join values; ``entered`` are the buckets from which on each person is counted."""
+        keys = [one.row * buckets + np.maximum(one.bucket, entered[one.row]) for one in values]
+        cells = np.unique(np.concatenate(keys))
+        row = cells // buckets
+        filled = [_filled(one, key, cells, row) for one, key in zip(values, keys, strict=True)]
+        return cls(row, cells % buckets, np.array(filled))
+
+    @property
+    def is_first(self) -> NDArray[np.bool_]:
+        """Whether a cell is the first one of its person."""
+        found = np.ones(len(self.row), dtype=np.bool_)
+        found[1:] = self.row[1:] != self.row[:-1]
+        return found
+
+    @property
+    def is_followed(self) -> NDArray[np.bool_]:
+        """Whether the next cell is one of the same person."""
+        return np.append(~self.is_first[1:], np.zeros(min(len(self.row), 1), dtype=np.bool_))
+
+
+def _filled(values: PersonValues, keys: Rows, cells: Rows, row: Rows) -> Floats:
+    """Return the value that holds in each cell: that of the last change of its person up to there, 0 before."""
+    own = np.full(len(cells), np.nan)
+    is_set = np.zeros(len(cells), dtype=np.bool_)
+    at = np.searchsorted(cells, keys)
+    own[at], is_set[at] = values.value, True  # of several changes in one cell, the last one
+    index = np.arange(len(cells))
+    last = np.maximum.accumulate(np.where(is_set, index, -1)) if len(cells) else index
+    holds = (last >= 0) & (row[last] == row)
+    return np.where(holds, own[last], 0.0)
 
 
 def _running(math: ValueMath, row: Rows, numbers: Floats, starts: NDArray[np.intp]) -> Floats:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from app.metrics.aggregation.calendar import Window
 from app.metrics.aggregation.counts import Counts
@@ -16,7 +16,7 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 # Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
 # separately.
-COUNTS: Final = 7
+COUNTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ class FactQuery(Generic[CountsT]):
         Everything else that ``count`` depends on.
     needed_since : int, optional
         The moment from which on no event may be missing, where that is not the start of the window.
+    read_off : callable, optional
+        Makes of counts what is compared, where that cannot be added to itself.
+    joined : mapping of int to int
+        The places of event sets whose actors are something else that events belong to, such as sessions or values of
+        breakdowns, with the places of the sets that hold the same events under the actors that are counted.
+    continuing : callable, optional
+        Takes stored counts, and returns what counts facts so that they can be added to these; unset: ``count`` does.
     """
 
     event_sets: Sequence[EventSet]
@@ -53,6 +60,9 @@ class FactQuery(Generic[CountsT]):
     parameters: Sequence[str]
     columns: Set[Column] = WITHOUT_VALUES
     needed_since: int | None = None
+    read_off: Callable[[CountsT], Any] | None = None
+    joined: Mapping[int, int] = field(default_factory=dict)
+    continuing: Callable[[CountsT], Callable[[Sequence[FactColumns]], CountsT]] | None = None
 
     @property
     def needs_events_since(self) -> int:
@@ -88,7 +98,8 @@ class FactQuery(Generic[CountsT]):
 
     @property
     def _actor_properties(self) -> Set[str | None]:
-        return {part.series.actor_property for event_set in self.event_sets for part in event_set.parts}
+        counted = [one for place, one in enumerate(self.event_sets) if place not in self.joined]
+        return {part.series.actor_property for event_set in counted for part in event_set.parts}
 
     @property
     def digest(self) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -28,6 +28,7 @@ from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.trend import TrendCounts
+from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import incremental as counting
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
@@ -191,9 +192,20 @@ async def live_through(
         metrics = queries(hours, edit)
         assert all(metric.is_kept for metric in metrics)
         series = await facts.catch_up(metrics)
-        added = [shown(await facts.count(metric, series)) for metric in metrics]
-        counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
+        added = [compared(metric, await facts.count(metric, series)) for metric in metrics]
+        counted = [compared(metric, await facts.count(metric, series, recompute=True)) for metric in metrics]
         assert added == counted
+
+
+def compared(metric: FactQuery[Any], counts: Any) -> Any:
+    return shown(counts) if metric.read_off is None else written(metric.read_off(counts))
+
+
+def written(value: Any) -> Any:
+    """Return a figure, or what holds figures, to compare: also what is not a number."""
+    if isinstance(value, list):
+        return [written(one) for one in value]
+    return [written(one) for one in vars(value).values()] if is_dataclass(value) else str(np.asarray(value).tolist())
 
 
 async def test_count_that_is_no_sum_is_kept_until_something_changes(service: Service, database: Database) -> None:
@@ -276,18 +288,20 @@ async def append(database: Database, project_id: int, events: Sequence[NewEvent]
 
 def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
     assert person_id is not None
-    properties: dict[str, Any] = {"amount": event["hour"] / 10}
+    properties: dict[str, Any] = {"amount": event["hour"] / 10, "device": event["hour"] % 4}
     if event["name"] == "$feature_flag_called":
         properties |= {"$feature_flag": "checkout", "$feature_flag_response": str(event["variant"])}
     elif event["variant"]:
         properties |= {"$feature/checkout": event["variant"]}
     if event.get("company"):
-        properties[group_property(0)] = event["company"]
+        properties |= {group_property(0): event["company"], "$session_id": event["company"]}
     time = to_microseconds(START + event["hour"] * HOUR)
     return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
 
 
-def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | SampleCounts) -> Any:
+def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | SampleCounts | ValueCounts) -> Any:
+    if isinstance(counts, ValueCounts):
+        return written(counts)
     if isinstance(counts, ExposureCounts | SampleCounts):
         return [np.asarray(value).tolist() for value in vars(counts).values()]
     if isinstance(counts, TrendCounts):
