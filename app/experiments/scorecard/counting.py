@@ -26,7 +26,6 @@ from app.experiments.scorecard.metrics import (
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.quantiles import QuantileCounts
-from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
@@ -276,7 +275,7 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, self.problem)
         if isinstance(answer, ValueCounts) and answer.flat[-1]:
             return CountedMetric(self.metric, None, None, _FLAT)
-        if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
+        if isinstance(answer, ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
             self.metric,

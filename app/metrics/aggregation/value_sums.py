@@ -134,9 +134,6 @@ class SummedValue:
     values: PersonValues
     threshold: float | None = None
 
-    def apply_threshold(self, values: Floats) -> Floats:
-        return values if self.threshold is None else (values >= self.threshold).astype(np.float64)
-
 
 @np.errstate(over="ignore", invalid="ignore")
 def sum_values(
@@ -160,7 +157,10 @@ def sum_values(
     joint = JointValues.of([one.values for one in values], entered, buckets)
     followed, place = joint.is_followed, ledger.slot[joint.row] * buckets
     group = np.concatenate([place + joint.bucket, place[followed] + np.append(joint.bucket[1:], 0)[followed]])
-    applied = [one.apply_threshold(own) for one, own in zip(values, joint.values, strict=True)]
+    applied = [
+        (own, rest) if one.threshold is None else ((own >= one.threshold).astype(np.float64),)
+        for one, own, rest in zip(values, joint.values, joint.rests, strict=True)
+    ]
     totals: list[int] = []
     infinite = 0
     for parts in _terms(applied):
@@ -185,10 +185,18 @@ def _counts(
     return ValueCounts(cumulative, infinite, capped, flat)
 
 
-def _terms(values: Sequence[Floats]) -> Iterator[Sequence[Floats]]:
-    """Yield what is summed up, as floats that add up to it: of each value itself and its square, then products."""
-    yield from chain.from_iterable(((one,), products(one, one)) for one in values)
-    yield from (products(first, second) for first, second in combinations(values, 2))
+def _terms(values: Sequence[Sequence[Floats]]) -> Iterator[Sequence[Floats]]:
+    """Yield what is summed up: of each value itself and its square, one after the other, then the products of two.
+
+    All are floats that add up to what is meant, of which the first is the nearest.
+    """
+    yield from chain.from_iterable((one, _product(one, one)) for one in values)
+    yield from (_product(first, second) for first, second in combinations(values, 2))
+
+
+def _product(first: Sequence[Floats], second: Sequence[Floats]) -> list[Floats]:
+    pairs = [(one, other) for one in first for other in second if one.any() and other.any()]
+    return [part for pair in pairs or [(first[0], second[0])] for part in products(*pair)]
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -211,7 +219,7 @@ def sum_capped(found: Distribution, outliers: Sequence[Outliers | None]) -> Valu
         rows = np.flatnonzero(persons)
         slot, times = over_time.slot[rows], persons[rows]
         values = [
-            own[rows] if one is None else one.apply(own, persons, capped[place])[rows]
+            [own[rows] if one is None else one.apply(own, persons, capped[place])[rows]]
             for place, (one, own) in enumerate(zip(caps, over_time.values, strict=True))
         ]
         sums, infinite = [], 0

@@ -25,7 +25,6 @@ from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.participants import Participants
 from app.metrics.aggregation.person_values import PersonValues
 from app.metrics.aggregation.quantiles import QuantileCounts
-from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 
@@ -47,12 +46,6 @@ def times() -> st.SearchStrategy[NDArray[np.object_]]:
     seconds = st.lists(st.integers(0, 10**6), max_size=5).map(lambda values: np.array(values, dtype=np.float64) / 2)
     one = seconds.map(lambda values: ConversionTimes.of(values / 3, values))
     return arrays(np.object_, (VARIANTS, STEPS - 1), elements=one, fill=st.nothing())
-
-
-def about_zero(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums with the pivot 0, as those of whole numbers have."""
-    sums[2] = 0
-    return sums
 
 
 def exact_integers(*shape: int) -> st.SearchStrategy[NDArray[np.object_]]:
@@ -78,7 +71,6 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     TrendCounts: st.builds(TrendCounts, floats(VARIANTS, BUCKETS), integers(VARIANTS + 2)),
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
-    SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
     ValueCounts: st.builds(
         ValueCounts,
         exact_integers(3, VARIANTS, BUCKETS),
@@ -109,7 +101,6 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
 TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     TrendCounts: lambda counts: counts.cumulative[:, -1],
     FunnelProgress: lambda counts: counts.cumulative[:, :, -1],
-    SampleCounts: lambda counts: counts.cumulative[:, :, -1],
     ValueCounts: lambda counts: counts.cumulative[:, :, -1],
     Distribution: lambda counts: counts.entered.sum(axis=2),
     QuantileCounts: lambda counts: counts.cumulative[:, :, -1],

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,7 @@ from app.experiments.scorecard.metrics import sample_fact_query
 from app.metrics.aggregation.active_users import Days
 from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
-from app.metrics.aggregation.samples import SampleCounts
+from app.metrics.aggregation.samples import SampleMath
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import incremental as counting
@@ -126,7 +126,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
         funnel_fact_query(funnel, scope),
         exposure_2022_fact_query(scope),
         trend_fact_query(trend, buckets(scope, "hour"), scope),
-        sample_fact_query(trend, "total", exposed, scope, buckets(scope, "day")),
+        *(sample_fact_query(trend, math, exposed, scope, buckets(scope, "day")) for math in get_args(SampleMath)),
         *(
             exposure_fact_query(
                 ExposureQuery([one.exposures()], "", "", filters_test_accounts=False),
@@ -299,11 +299,9 @@ def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
     return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
 
 
-def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | SampleCounts | ValueCounts) -> Any:
-    if isinstance(counts, ValueCounts):
+def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | ValueCounts) -> Any:
+    if isinstance(counts, ExposureCounts | ValueCounts):
         return written(counts)
-    if isinstance(counts, ExposureCounts | SampleCounts):
-        return [np.asarray(value).tolist() for value in vars(counts).values()]
     if isinstance(counts, TrendCounts):
         return counts.values.tolist(), counts.events.tolist()
     times = (counts.average_conversion_time, counts.median_conversion_time)
