@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.counts import Counts
 from app.metrics.aggregation.ledger import Ledger
+from app.metrics.aggregation.numbering import numbered
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 Keys = NDArray[np.int64]
@@ -248,7 +249,7 @@ class _OfActors:
 
     def select(self, others: FactColumns) -> FactColumns:
         """Return the facts of the actors of other facts."""
-        actors, own = np.unique(others.actor), self._facts.actor
+        (actors, _), own = numbered(others.actor), self._facts.actor
         start, end = np.searchsorted(own, actors, side="left"), np.searchsorted(own, actors, side="right")
         numbers = end - start
         first = np.cumsum(numbers) - numbers

@@ -200,11 +200,11 @@ class OverTime:
     def buckets(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield each bucket in which anything changes, with the persons in each row at its end."""
         now = np.zeros(len(self.slot), dtype=np.int64)
-        of_changes = self._found.place >> _SLOTS
-        for bucket in np.unique(of_changes).tolist():
-            rows = slice(*np.searchsorted(of_changes, [bucket, bucket + 1]).tolist())
-            np.add.at(now, self._row[rows], self._found.change[rows])
-            yield bucket, now
+        of_changes = self._found.place >> _SLOTS  # ascending
+        starts = np.flatnonzero(np.diff(of_changes, prepend=-1))
+        for start, end in pairwise([*starts.tolist(), len(of_changes)]):
+            np.add.at(now, self._row[start:end], self._found.change[start:end])
+            yield int(of_changes[start]), now
 
 
 def _places(bucket: NDArray[Any], slot: NDArray[np.int64]) -> Rows:

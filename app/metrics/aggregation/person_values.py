@@ -108,7 +108,8 @@ class JointValues:
     def of(cls, values: "Sequence[PersonValues]", entered: NDArray[np.int64], buckets: int) -> "JointValues":
         """Join values; ``entered`` are the buckets from which on each person is counted."""
         keys = [one.row * buckets + np.maximum(one.bucket, entered[one.row]) for one in values]
-        cells = np.unique(np.concatenate(keys))
+        cells = np.sort(np.concatenate(keys))  # np.unique takes ten times as long
+        cells = cells[np.flatnonzero(np.diff(cells, prepend=-1))]
         row = cells // buckets
         filled = [_filled(one.value, key, cells, row) for one, key in zip(values, keys, strict=True)]
         rests = [

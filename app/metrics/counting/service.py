@@ -221,9 +221,13 @@ class FactService:
         await self._remove_retired()
 
     async def forget_breakdowns(self) -> None:
-        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew."""
+        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew.
+
+        Values get other numbers then, which cannot be added to stored counts: all of these are counted again.
+        """
         async with self._database.write() as session:
             await FactRepository(session, self._project_id).retire_breakdowns()
+            await CountRepository(session, self._project_id).remove_others(frozenset(), utc_now())
         await self._remove_retired()
 
     async def _remove_retired(self) -> None:
