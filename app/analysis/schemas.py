@@ -73,7 +73,7 @@ class VariantCounts(StrictBody):
             and "covariate_sum" not in cls.model_fields
             and document.keys() & set(COVARIATE_OF_RATIO)
         ):
-            raise PydanticCustomError("invalid_input", "Only means and ratios are adjusted by a covariate.")
+            raise PydanticCustomError("invalid_input", "Only shares, means and ratios are adjusted by a covariate.")
         return document
 
     def _require_all(self, names: Sequence[str]) -> None:
@@ -87,6 +87,20 @@ class FunnelVariantCounts(VariantCounts):
     key: Text = Field(description="The variant.", examples=["test"])
     success_count: Count = Field(description="Persons that converted.", examples=[150])
     failure_count: Count = Field(description="Persons that did not.", examples=[850])
+    covariate_sum: Omittable[Amount] = Field(
+        default=None,
+        description="Sum of a covariate, such as 1 for each person who had converted before they were exposed. With it "
+        "the share is adjusted (CUPED), as a mean of 0 and 1; send all three sums for all variants.",
+    )
+    covariate_sum_squares: Omittable[Square] = Field(default=None, description="Sum of the covariate's squares.")
+    main_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the covariate of those who converted."
+    )
+
+    @model_validator(mode="after")
+    def require_whole_covariate(self) -> Self:
+        self._require_all(_COVARIATE)
+        return self
 
 
 class CountVariantCounts(VariantCounts):

@@ -47,7 +47,7 @@ EXPOSURES = "exposures"
 _TARGET = "Target metric"  # the name of one that does not say what it counts
 # Without their counts an experiment has neither results nor health.
 NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
-_ADJUSTABLE = frozenset({"mean", "ratio"})
+_ADJUSTABLE = frozenset({"mean", "ratio", "funnel"})
 _OWN_SUMS_OF_MEAN, _OWN_SUMS_OF_RATIO = 3, 6  # of ``moments``
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.quantiles import QuantileCounts
 from app.metrics.aggregation.samples import SampleMath, count_samples, is_sample_math
 from app.metrics.aggregation.value_sums import ValueCounts
@@ -82,11 +84,20 @@ def variants_of(counts: DailyCounts, kind: MetricType, keys: Sequence[str], buck
     """
     if isinstance(counts, QuantileCounts):
         return [_quantile(key, row, counts.confidence) for key, row in _rows(counts, keys, bucket)]
+    if isinstance(counts, AdjustedProgress):
+        before = np.cumsum(counts.before, axis=2)[:, :, bucket].T.tolist()
+        return [
+            FunnelVariant(key, sums[-1], sums[0] - sums[-1], Covariate(had, had, again))
+            for (key, sums), (had, again) in zip(_rows(counts, keys, bucket), before, strict=True)
+        ]
     if isinstance(counts, FunnelProgress):
         return [FunnelVariant(key, sums[-1], sums[0] - sums[-1]) for key, sums in _rows(counts, keys, bucket)]
     exact = list(zip(keys, counts.moments(bucket), strict=True))
     if kind == "funnel":
-        return [FunnelVariant(key, int(squares), int(n - squares)) for key, (n, _, squares) in exact]
+        return [
+            FunnelVariant(key, int(squares), int(n - squares), Covariate(*rest) if rest else None)
+            for key, (n, _, squares, *rest) in exact
+        ]
     return [(_ratio if kind == "ratio" else _mean)(key, sums) for key, sums in exact]
 
 

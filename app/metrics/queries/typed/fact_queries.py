@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from app.common.errors import ValidationFailed
 from app.metrics.aggregation.calendar import Ticks, TooManyBuckets, ticks
 from app.metrics.aggregation.distribution import Distribution
-from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
+from app.metrics.aggregation.exposed_funnel import count_again, count_reached, ordered_times, unordered_times
 from app.metrics.aggregation.funnel import NEVER, ConversionWindow
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import DISTINCT, PersonValues
 from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, read_quantiles
@@ -96,8 +96,15 @@ class _Counting:
     @property
     def lookback(self) -> int | None:
         """Microseconds of the time before the exposure that the covariate is taken from."""
-        has_covariate = kind_of(self.metric) in {"mean", "ratio"} and self.rules.lookback_days is not None
-        return (self.rules.lookback_days or 0) * _DAY if has_covariate else None
+        match self.metric:
+            case MeanMetric() as mean:
+                has_covariate = mean.threshold is None
+            case FunnelMetric() as funnel:
+                has_covariate = funnel.funnel_order_type == "ordered"
+            case _:
+                has_covariate = isinstance(self.metric, RatioMetric)
+        days = self.rules.lookback_days if has_covariate else None
+        return None if days is None else days * _DAY
 
     def fact_query(self) -> FactQuery[Any]:
         window = self.scope.window
@@ -170,6 +177,8 @@ class _Counting:
 
     def _decode(self, body: bytes) -> TypedCounts | None:
         match self.metric:
+            case FunnelMetric() if self.lookback is not None:
+                return AdjustedProgress.from_bytes(body).widened(len(self.days))
             case FunnelMetric() | RetentionMetric():
                 return FunnelProgress.from_bytes(body).widened(len(self.days))
             case _ if self._has_distribution:
@@ -307,7 +316,12 @@ class _Counting:
             steps.append((row[is_later], events.select(is_later)))
         is_ordered = isinstance(self.metric, FunnelMetric) and self.metric.funnel_order_type == "ordered"
         times = (ordered_times if is_ordered else unordered_times)(ledger, steps)
-        return count_reached(ledger, entry, times, self.days, len(self.scope.variants))
+        variant_count = len(self.scope.variants)
+        if self.lookback is None:
+            return count_reached(ledger, entry, times, self.days, variant_count)
+        earlier = replace(ledger, time=ledger.shown - self.lookback)
+        last = ordered_times(earlier, [self._in_time(earlier, part, ledger.shown) for part in facts])[-1]
+        return count_again(ledger, entry, times, last != NEVER, self.days, variant_count)
 
     def _retention_window(self, metric: RetentionMetric) -> RetentionWindow:
         first, last, unit = metric.retention_window_start, metric.retention_window_end, metric.retention_window_unit
