@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, model_validator
@@ -45,13 +44,6 @@ _NOT_COUNTED: dict[str, Any] = {
     **dict.fromkeys(_NODES, _NAMES),
     "series": {"__all__": _NAMES},
 }
-
-
-def copies_of(metrics: Sequence[Mapping[str, JsonValue]] | None) -> list[JsonValue] | None:
-    """Return stored metrics as those of another experiment, which get ids of their own."""
-    if metrics is None:
-        return None
-    return [{name: value for name, value in metric.items() if name != "uuid"} for metric in metrics]
 
 
 class Node(StrictBody):
