@@ -180,9 +180,14 @@ def _counts(
     persons: NDArray[np.int64], totals: Sequence[int], infinite: int, capped: Floats, flat: NDArray[np.int64]
 ) -> ValueCounts:
     """Return counts of the persons who enter in each bucket, and of the sums of each kind, variant and bucket."""
-    sums = np.array(totals, dtype=np.object_).reshape(-1, *persons.shape)
+    sums = np.array(totals, dtype=np.object_).reshape(_kinds(len(capped)), *persons.shape)
     cumulative = np.concatenate([np.cumsum(persons, axis=1).astype(np.object_)[np.newaxis], sums])
     return ValueCounts(cumulative, infinite, capped, flat)
+
+
+def _kinds(values: int) -> int:
+    """Return how many sums ``_terms`` makes of some values."""
+    return 2 * values + values * (values - 1) // 2
 
 
 def _terms(values: Sequence[Sequence[Floats]]) -> Iterator[Sequence[Floats]]:
@@ -213,7 +218,7 @@ def sum_capped(found: Distribution, outliers: Sequence[Outliers | None]) -> Valu
     over_time, (_, variant_count, buckets) = found.over_time(), found.entered.shape
     capped = np.full((len(outliers), 4), (np.nan, np.nan, 0.0, 0.0))
     caps = [None if one is None else _Caps(one, over_time, place) for place, one in enumerate(outliers)]
-    sums = [[0] * variant_count] * (2 * len(outliers) + len(outliers) * (len(outliers) - 1) // 2)
+    sums = [[0] * variant_count] * _kinds(len(outliers))
     by_bucket, flat, infinite = [sums] * buckets, np.zeros(buckets, dtype=np.int64), 0
     for bucket, persons in over_time.buckets():
         rows = np.flatnonzero(persons)
