@@ -20,7 +20,7 @@ from app.metrics.aggregation.counts import BucketedCounts, Counts
 from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.participants import Participants
 from app.metrics.aggregation.person_values import PersonValues
@@ -71,6 +71,7 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     TrendCounts: st.builds(TrendCounts, floats(VARIANTS, BUCKETS), integers(VARIANTS + 2)),
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
+    AdjustedProgress: st.builds(AdjustedProgress, integers(STEPS, VARIANTS, BUCKETS), integers(2, VARIANTS, BUCKETS)),
     ValueCounts: st.builds(
         ValueCounts,
         exact_integers(3, VARIANTS, BUCKETS),
@@ -101,6 +102,7 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
 TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     TrendCounts: lambda counts: counts.cumulative[:, -1],
     FunnelProgress: lambda counts: counts.cumulative[:, :, -1],
+    AdjustedProgress: lambda counts: counts.before.sum(axis=2),
     ValueCounts: lambda counts: counts.cumulative[:, :, -1],
     Distribution: lambda counts: counts.entered.sum(axis=2),
     QuantileCounts: lambda counts: counts.cumulative[:, :, -1],
