@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 from app.common import limits
 from app.http.fields import Boolean, IsList, OptionalText, StorableJson, refusal
@@ -76,7 +76,14 @@ class Node(StrictBody):
 class ExposureNode(StrictBody):
     """The exposure itself, as the start of a retention."""
 
-    kind: Literal["ExperimentExposureNode"]
+    kind: Literal["ExperimentExposureNode", "ExperimentExposureMetricSource"] = Field(
+        description="Two names of the same, of which the first is stored."
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _write_one_name(cls, _kind: str) -> str:
+        return "ExperimentExposureNode"
 
 
 class Source(Node):
