@@ -47,6 +47,8 @@ class FactQuery(Generic[CountsT]):
     joined : mapping of int to int
         The places of event sets whose actors are something else that events belong to, such as sessions or values of
         breakdowns, with the places of the sets that hold the same events under the actors that are counted.
+    maturing : Maturing, optional
+        Where actors count some time after their facts: how that moves with the clock.
     continuing : callable, optional
         Takes stored counts, and returns what counts facts so that they can be added to these; unset: ``count`` does.
     """
@@ -62,6 +64,7 @@ class FactQuery(Generic[CountsT]):
     needed_since: int | None = None
     read_off: Callable[[CountsT], Any] | None = None
     joined: Mapping[int, int] = field(default_factory=dict)
+    maturing: "Maturing | None" = None
     continuing: Callable[[CountsT], Callable[[Sequence[FactColumns]], CountsT]] | None = None
 
     @property
@@ -85,6 +88,15 @@ class FactQuery(Generic[CountsT]):
         """
         are_series = all(event_set.only_series is not None for event_set in self.event_sets)
         return are_series and self.decode_counts is not None
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether counts stay what they are while nothing is new, however late it is."""
+        return self.is_kept and self.maturing is None
+
+    def as_of(self, moment: int) -> "FactQuery[CountsT]":
+        """Return the query that counts as of a moment, in microseconds, where that makes a difference."""
+        return self if self.maturing is None else self.maturing.as_of(moment)
 
     @property
     def is_incremental(self) -> bool:
@@ -114,3 +126,20 @@ class FactQuery(Generic[CountsT]):
             self.parameters,
         ]
         return hashlib.sha256(json.dumps(document, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Maturing:
+    """How actors come to count without any new fact.
+
+    Attributes
+    ----------
+    least, most : int
+        How long after one of their facts that is, in microseconds.
+    as_of : callable
+        Returns the query that counts as of a moment.
+    """
+
+    least: int
+    most: int
+    as_of: Callable[[int], FactQuery[Any]]

@@ -148,7 +148,7 @@ class MetricCounter(Generic[CountsT]):
                 pending += await self._pending_facts(place, part.series, found)
                 parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
-        counts = await asyncio.to_thread(self._count_in_shares, facts)
+        counts = await asyncio.to_thread(self._count_in_shares, facts, self._metric.as_of(self._window.until).count)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
 
     async def _read(
@@ -188,7 +188,9 @@ class MetricCounter(Generic[CountsT]):
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""
-        return self._last_event <= known.watermark and not self._due(known) and not self._has_merges_after(known)
+        has_matured = self._metric.maturing is not None and known.as_of < self._window.until
+        has_news = has_matured or self._last_event > known.watermark
+        return not has_news and not self._due(known) and not self._has_merges_after(known)
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
         return [fact for fact in known.pending if fact.time < self._window.until]
@@ -220,20 +222,37 @@ class MetricCounter(Generic[CountsT]):
             found = await source.of_events([one.sequence for one in due])
             arrived = [facts.select(np.isin(facts.sequence, at)) for facts, at in zip(found, places, strict=True)]
             visible = [concatenate(pair) for pair in zip(visible, arrived, strict=True)]
-        counts = known.counts
-        if not len(log) and not any(map(len, visible)):
+        counts, matured = known.counts, await self._matured_since(known, watermark)
+        if not len(log) and not len(matured) and not any(map(len, visible)):
             pass
         elif self._metric.additive_over == "events":
             counts = counts + self._metric.count(visible)
         else:
             actors = [facts.actor for place, facts in enumerate(visible) if place not in self._metric.joined]
-            difference = await self._difference(known, np.concatenate([log.persons(), *actors]))
+            difference = await self._difference(known, np.concatenate([log.persons(), matured, *actors]))
             if difference is None:
                 return None
             counts = await asyncio.to_thread(operator.add, counts, difference)
             if not counts.is_complete:
                 return None
         return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
+
+    async def _matured_since(self, known: Counted[CountsT], watermark: int) -> NDArray[np.int64]:
+        """Return the actors who may count since a count was stored, without anything new about them."""
+        maturing = self._metric.maturing
+        if maturing is None or known.as_of >= self._window.until:
+            return np.empty(0, np.int64)
+        counted = self._counted_series()
+        since, before = known.as_of - maturing.most, self._window.until - maturing.least + 1
+        found = await self._source(counted, frozenset({"actor"})).between(since, before, watermark)
+        return np.concatenate([facts.actor for facts in found])
+
+    def _counted_series(self) -> list[SeriesDefinition]:
+        """Return the series whose actors are counted, in the order of their event sets."""
+        every = [
+            one.only_series for place, one in enumerate(self._metric.event_sets) if place not in self._metric.joined
+        ]
+        return [one for one in every if one is not None]
 
     async def _difference(self, known: Counted[CountsT], touched: NDArray[np.int64]) -> CountsT | None:
         """Return what some persons contribute now, minus what they contributed to the stored count."""
@@ -245,16 +264,19 @@ class MetricCounter(Generic[CountsT]):
         facts = await self._facts_of(persons.tolist(), max(known.watermark, self._high_water_mark))
         before = [part.select((part.sequence <= known.watermark) & (part.time < known.as_of)) for part in facts]
         now = [self._visible(part) for part in facts]
-        continuing = self._metric.continuing
-        count = self._metric.count if continuing is None else continuing(known.counts)
+        count_now, count_before = (
+            metric.count if metric.continuing is None else metric.continuing(known.counts)
+            for metric in map(self._metric.as_of, (self._window.until, known.as_of))
+        )
+        log_before = log.up_to(known.merge_mark)
         return await asyncio.to_thread(
-            lambda: self._count(log, now, count) - self._count(log.up_to(known.merge_mark), before, count)
+            lambda: self._count(log, now, count_now) - self._count(log_before, before, count_before)
         )
 
     async def _facts_of(self, persons: Sequence[int], watermark: int) -> list[FactColumns]:
         """Return the facts of some actors, and those that are joined to them."""
         joined, every = self._metric.joined, [one.only_series for one in self._metric.event_sets]
-        counted = [one for place, one in enumerate(every) if one is not None and place not in joined]
+        counted = self._counted_series()
         own = iter(await self._source(counted, _columns_of(counted)).of_persons(persons, self._window.since, watermark))
         facts = {place: next(own) for place in range(len(every)) if place not in joined}
         for place, base in joined.items():
@@ -273,10 +295,9 @@ class MetricCounter(Generic[CountsT]):
         return self._count_in_shares(current, count)
 
     def _count_in_shares(
-        self, facts: Sequence[FactColumns], count: Callable[[Sequence[FactColumns]], CountsT] | None = None
+        self, facts: Sequence[FactColumns], count: Callable[[Sequence[FactColumns]], CountsT]
     ) -> CountsT:
         """Count the facts share by share, those of an actor in the same share, to keep intermediate arrays small."""
-        count = count or self._metric.count
         total = sum(map(len, facts))
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
         if shares == 1 or self._metric.additive_over is None or self._metric.continuing is not None:

@@ -163,7 +163,7 @@ class FactService:
             )
             if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
                 await self._store(metric.digest, counted)
-        if not metric.is_kept:
+        if not metric.is_lasting:
             rest_on_more()
         due = min((fact.time for fact in counted.pending), default=None)
         rest_on_series([(series.ids[one.digest], one) for one in definitions], series.high_water_mark, due)

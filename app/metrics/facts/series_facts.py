@@ -37,6 +37,7 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.sequence <= bindparam("mark"),
         Fact.person_id.in_(bindparam("persons", expanding=True)),
     ),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
 
@@ -92,6 +93,10 @@ class SeriesFacts:
     async def since(self, moment: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts of events up to the high-water mark that happened at or after a moment."""
         return await self._read("since", {"since": moment, "mark": high_water_mark})
+
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        """Return those of the facts that ``since`` returns that happened before another moment."""
+        return await self._read("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""

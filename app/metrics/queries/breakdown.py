@@ -79,6 +79,7 @@ def breakdown_fact_query(
         columns=metric.columns | {"actor", "sequence"},
         read_off=counting.read_off,
         joined=counting.joined,
+        maturing=None if metric.maturing is None else replace(metric.maturing, as_of=counting.as_of),
         continuing=lambda known: lambda columns: counting.count(columns, known.held),
     )
 
@@ -122,6 +123,13 @@ class _Counting:
         if not self.keyed_sets:
             return of_metric
         return {self._events: before + self._events if self.breakdown.by == "metric" else 0, **of_metric}
+
+    def as_of(self, moment: int) -> FactQuery[Any]:
+        """Return the fact query of the breakdown as of a moment."""
+        metric = self.metric.as_of(moment)
+        return breakdown_fact_query(
+            self.breakdown, metric, self.exposures, self.scope, self.beginnings.tolist(), self.person_keys
+        )
 
     def read_off(self, counts: SegmentCounts) -> BreakdownCounts:
         """Return the counts of the values that are shown, as they are now."""

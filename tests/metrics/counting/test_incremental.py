@@ -26,6 +26,7 @@ from app.experiments.scorecard.metrics import sample_fact_query
 from app.metrics.aggregation.active_users import Days
 from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
+from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.samples import SampleMath
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.aggregation.value_sums import ValueCounts
@@ -299,8 +300,8 @@ def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:
     return NewEvent(uuid4(), event["name"], str(event["person"]), person_id, time, time, json.dumps(properties))
 
 
-def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | ValueCounts) -> Any:
-    if isinstance(counts, ExposureCounts | ValueCounts):
+def shown(counts: FunnelCounts | TrendCounts | ExposureCounts | FunnelProgress | ValueCounts) -> Any:
+    if isinstance(counts, ExposureCounts | FunnelProgress | ValueCounts):
         return written(counts)
     if isinstance(counts, TrendCounts):
         return counts.values.tolist(), counts.events.tolist()

@@ -59,6 +59,19 @@ TYPED: Sequence[Mapping[str, Any]] = [
 ]
 
 
+MATURING: Sequence[Mapping[str, Any]] = [
+    {"metric_type": "mean", "source": PURCHASE, "conversion_window": 5, "conversion_window_unit": "hour"},
+    {
+        "metric_type": "retention",
+        "start_event": PURCHASE,
+        "completion_event": {"kind": "EventsNode", "event": "visit"},
+        "retention_window_start": 0,
+        "retention_window_end": 1,
+        "start_handling": "last_seen",
+    },
+]
+
+
 def exposed_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
     """Return metrics that are read off the values of all exposed persons, and breakdowns."""
     start = START + edit.start_hour * HOUR
@@ -71,8 +84,15 @@ def exposed_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
         typed_fact_query(read_typed(metric, {}, NO_FILTER), exposures, scope, days, rules).fact_query
         for metric in metrics
     ]
+    waiting = [
+        typed_fact_query(
+            read_typed(metric, {}, NO_FILTER), exposures, scope, days, replace(rules, only_matured=True)
+        ).fact_query
+        for metric in map(parse_metric, MATURING)
+    ]
     beginning = to_microseconds(start + 20 * HOUR)
-    ways: Sequence[tuple[BrokenDownBy, int]] = [("exposure", 0), ("metric", 0), ("exposure", 3), ("metric", 2)]
+    typed += waiting
+    ways: Sequence[tuple[BrokenDownBy, int]] = [("exposure", 0), ("metric", 0), ("exposure", 3), ("metric", -2)]
     broken = [
         breakdown_fact_query(
             Breakdown("device", by=by, limit=2), typed[place], exposures, scope, [beginning], person_keys=None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
+from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import Ticks, TooManyBuckets, ticks
 from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposed_funnel import count_again, count_reached, ordered_times, unordered_times
@@ -19,7 +20,7 @@ from app.metrics.aggregation.person_values import DISTINCT, PersonValues
 from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, read_quantiles
 from app.metrics.aggregation.retention import RetentionWindow, find_returns, find_starts
 from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
-from app.metrics.counting.fact_query import FactQuery
+from app.metrics.counting.fact_query import FactQuery, Maturing
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_property
 from app.metrics.queries.models import ExposureQuery
@@ -42,7 +43,9 @@ TypedKind: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
 TypedCounts: TypeAlias = FunnelProgress | ValueCounts | Distribution
 Times: TypeAlias = NDArray[np.int64]
 
-_DAY = 86_400_000_000  # microseconds
+_SECOND, _HOUR, _DAY = 1_000_000, 3_600_000_000, 86_400_000_000  # microseconds
+_LENGTHS = {"second": _SECOND, "minute": 60 * _SECOND, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY}
+_UNEVEN = 2 * _HOUR  # of days when clocks are changed
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class _Counting:
     scope: ExperimentScope
     days: Ticks
     rules: TypedRules
+    moment: int | None = None  # as of which it is counted; now unless it is given
 
     @property
     def metric(self) -> TypedMetric:
@@ -108,18 +112,39 @@ class _Counting:
 
     def fact_query(self) -> FactQuery[Any]:
         window = self.scope.window
+        if self._awaits_maturity:  # which goes by the clock, also after the end
+            window = replace(window, until=self._now, is_open=True)
         until = window.until if window.is_open else self._last_moment(window.until)
         return FactQuery(
             event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
             window=replace(window, since=window.since - (self.lookback or 0), until=until),
             variants=self.scope.exposure_variants,
             count=self._counter(),
-            decode_counts=None if self._awaits_maturity else self._decode,
+            decode_counts=self._decode,
             additive_over="actors",
             parameters=("typed", *self._parameters()),
             read_off=self._reader(),
             joined=self._joined(),
+            maturing=self._maturing(),
         )
+
+    @property
+    def _now(self) -> int:
+        """The end of the present second."""
+        now = to_microseconds(self.scope.now.replace(microsecond=0)) + _SECOND
+        return now if self.moment is None else self.moment
+
+    def _maturing(self) -> Maturing | None:
+        """Return how persons become mature: at the end of their window, which months and clocks make uneven."""
+        if not self._awaits_maturity:
+            return None
+        if isinstance(self.metric, RetentionMetric):
+            count, unit, further = self.metric.retention_window_end, self.metric.retention_window_unit, 1
+        else:
+            count, unit, further = self.metric.conversion_window or 0, self.metric.conversion_window_unit or "day", 0
+        shortest, longest = (28 * _DAY, 31 * _DAY) if unit == "month" else (_LENGTHS[unit], _LENGTHS[unit])
+        least, most = count * shortest - _UNEVEN, (count + further) * longest + _UNEVEN
+        return Maturing(least, most, lambda moment: replace(self, moment=moment).fact_query())
 
     def _parameters(self) -> tuple[str, ...]:
         has_order_statistics = isinstance(self.metric, QuantileMetric)
@@ -245,8 +270,7 @@ class _Counting:
         """Return the persons who are counted by now, from when on each of them is, and which they are."""
         if not self._awaits_maturity:
             return ledger, starts, np.ones(len(ledger), dtype=np.bool_)
-        now = int(self.scope.now.timestamp() * 1_000_000)
-        is_mature = ends <= now
+        is_mature = ends < self._now
         return ledger.select(is_mature), ends[is_mature], is_mature
 
     def _in_time(self, ledger: Ledger, events: FactColumns, deadlines: Times) -> tuple[NDArray[np.int64], FactColumns]:
