@@ -27,7 +27,8 @@ from app.experiments.phases.upkeep import find_harm
 from app.experiments.scorecard.metrics import DailyCounts, MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.distribution import Distribution
-from app.metrics.aggregation.exposed_funnel import count_reached
+from app.metrics.aggregation.exposed_funnel import count_again, count_reached
+from app.metrics.aggregation.funnel import NEVER
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import PersonValues
@@ -115,6 +116,15 @@ def count_quantile(crowd: Crowd) -> QuantileCounts:
     return read_quantiles(found, QuantileRule(0.9, 0.95))
 
 
+def count_conversion(crowd: Crowd) -> FunnelProgress:
+    """Count who buys, with who had bought before as the covariate."""
+    first = np.full(len(crowd.ledger), NEVER, dtype=np.int64)
+    np.minimum.at(first, crowd.after[0], crowd.after[1].time)
+    before = np.zeros(len(crowd.ledger), dtype=np.bool_)
+    before[crowd.before[0]] = True
+    return count_again(crowd.ledger, crowd.ledger.time, [first], before, days(), len(KEYS))
+
+
 def count_capped(crowd: Crowd) -> ValueCounts:
     """Count revenue up to the 99th percentile of those who bought."""
     found = Distribution.of_persons(crowd.ledger, crowd.ledger.time, [revenue(crowd)], days(), len(KEYS))
@@ -145,6 +155,7 @@ METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], DailyCounts]]] = {
     "ratio": ("ratio", count_ratio),
     "ratio, adjusted (CUPED)": ("ratio", count_adjusted_ratio),
     "quantile 0.9 of purchases": ("quantile", count_quantile),
+    "conversion, adjusted": ("funnel", count_conversion),
     "retention": ("funnel", count_retention),
 }
 

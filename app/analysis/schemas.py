@@ -193,13 +193,13 @@ class QuantileVariantCounts(VariantCounts):
     lower: Amount | None = Field(
         default=None,
         description="The lower order statistic: with n values in ascending order and the quantile q, the one at the "
-        "place floor(q n - z sqrt(q (1 - q) n)), counted from 1, where z is that of the confidence level. "
+        "place floor(q n - z sqrt(q (1 - q) n)) + 1, counted from 1, where z is that of the confidence level. "
         "Of clustered values, take n times the cluster factor below the root. Null with too few values.",
         examples=[130],
     )
     upper: Amount | None = Field(
         default=None,
-        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)) + 1.",
+        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)).",
         examples=[137],
     )
 

@@ -48,7 +48,7 @@ class QuantileRule:
         if count == 0 or effective * rarer <= _LEAST * (1 - rarer):
             return None
         half = self.z * math.sqrt(level * (1 - level) * cluster_factor * count)
-        lower, upper = math.floor(level * count - half) - 1, math.ceil(level * count + half)
+        lower, upper = math.floor(level * count - half), math.ceil(level * count + half) - 1
         if lower < 0 or upper >= count:
             return None
         return lower, self.place(count), upper
