@@ -12,6 +12,7 @@ from app.common.errors import ValidationFailed
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
 from app.experiments.changes import ExperimentChanges
+from app.experiments.copies import left_out_of_copy
 from app.experiments.dependencies import (
     ExperimentChangesDep,
     ExperimentId,
@@ -39,7 +40,7 @@ from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.http.strictness import OF_2022, report_unknown_values
+from app.http.strictness import OF_2022, report, report_unknown_values
 
 router = APIRouter(
     prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
@@ -402,15 +403,20 @@ async def unarchive_experiment(
     responses=tagged(ExperimentRead, 201),
 )
 async def duplicate_experiment(
+    request: Request,
     experiment: LockedExperimentDep,
     user: UserDep,
     experiments: ExperimentsDep,
     body: Annotated[ExperimentDuplicate, body_of(ExperimentDuplicate)],
 ) -> Response:
-    """Create a draft with the same metrics, variants and participants, and a flag of its own.
+    """Create a draft with the same metrics, variants, participants, ramp and circuit breakers, and a flag of its own.
 
-    The variants come from `parameters`, as at creation, even if the flag was changed since.
+    The variants come from `parameters`, as at creation, even if the flag was changed since. Circuit breakers are armed
+    again. The times of the schedule are of one run; where there are any, a `Warning` header says that they were not
+    copied. Snapshots, the conclusion, links, the log and a freeze stay with the original.
     """
+    for text in left_out_of_copy(experiment):
+        report(request, text)
     return await answer_experiment(experiments, await experiments.duplicate(experiment, body, user), 201)
 
 

@@ -20,11 +20,11 @@ from app.experiments.automation.planning import (
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
 from app.experiments.compared_variants import refuse_impossible_exclusions
+from app.experiments.copies import copied_fields
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     STORED_AS_SENT,
     aggregation_group_type_index,
-    copied_fields,
     participants,
     plain,
     refuse_foreign_variants,

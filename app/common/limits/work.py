@@ -48,6 +48,14 @@ COUNT_SECONDS: Final = Limit(
     "after three attempts the metric is reported by `health`, and tried ever more rarely",
     "It takes longer than {value} seconds.",
 )
+KEPT_COUNT_BYTES: Final = Limit(
+    "what is kept of a metric's persons to add to, compressed",
+    32 * MIB,
+    "bytes",
+    "Caps and quantiles are read off the number of persons with each value on each day. It is written anew whenever an "
+    "event is new.",
+    "the metric is counted from the facts each time",
+)
 SEARCHED_ROWS: Final = Limit(
     "events or persons that a list tests with conditions on properties for a page",
     20_000,

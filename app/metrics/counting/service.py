@@ -1,5 +1,6 @@
 """Counts of metrics: brings series up to date, then counts what is new where that is exact."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import math
@@ -111,9 +112,13 @@ class FactService:
         self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
     ) -> CountsT | EventsRemoved:
         try:
-            return await self.count(metric, series, reads, recompute=recompute)
+            counts = await self.count(metric, series, reads, recompute=recompute)
         except EventsRemoved as refusal:
             return refusal
+        if metric.read_off is None:
+            return counts
+        compared: CountsT = await asyncio.to_thread(metric.read_off, counts)
+        return compared
 
     async def catch_up(self, metrics: Sequence[FactQuery[Any]], seconds: float = math.inf) -> MaterializedSeries:
         """Bring the series of metrics up to the last committed event.
@@ -159,13 +164,18 @@ class FactService:
                 metric, series, reads or SharedReads(), recompute=recompute or not metric.is_kept
             )
             if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
-                async with self._database.write(durable=False, owner=self._project_id) as session:
-                    await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
-        if not metric.is_kept:
+                await self._store(metric.digest, counted)
+        if not metric.is_lasting:
             rest_on_more()
         due = min((fact.time for fact in counted.pending), default=None)
         rest_on_series([(series.ids[one.digest], one) for one in definitions], series.high_water_mark, due)
         return counted.counts
+
+    async def _store(self, digest: str, counted: Counted[CountsT]) -> None:
+        stored = await asyncio.to_thread(counted.to_stored)
+        if len(stored.body) <= limits.KEPT_COUNT_BYTES.value:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
+                await CountRepository(session, self._project_id).store(digest, stored)
 
     async def _count(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
@@ -175,7 +185,7 @@ class FactService:
             found = await CountQueries(self._database, self._project_id).find(metric.digest)
             async with self._database.read() as session:  # passed on, but not used to find the count
                 counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
-                known = counter.restore(*found)
+                known = await counter.restore(*found)
                 if known is not None and counter.is_up_to_date(known):
                     return known, False
         async with self._database.snapshot() as session:
@@ -214,9 +224,13 @@ class FactService:
         await self._remove_retired()
 
     async def forget_breakdowns(self) -> None:
-        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew."""
+        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew.
+
+        Values get other numbers then, which cannot be added to stored counts: all of these are counted again.
+        """
         async with self._database.write(owner=self._project_id) as session:
             await FactRepository(session, self._project_id).retire_breakdowns()
+            await CountRepository(session, self._project_id).remove_others(frozenset(), utc_now())
         await self._remove_retired()
 
     async def _remove_retired(self) -> None:

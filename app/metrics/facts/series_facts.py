@@ -51,6 +51,7 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.sequence <= bindparam("mark"),
         Fact.person_id.in_(bindparam("persons", expanding=True)),
     ),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
 
@@ -113,6 +114,10 @@ class SeriesFacts:
         if actors == EVERYONE:
             return await self._read("since", bound)
         return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
+
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        """Return those of the facts that ``since`` returns that happened before another moment."""
+        return await self._read("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""

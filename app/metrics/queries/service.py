@@ -1,7 +1,7 @@
 """From the metrics of an experiment to fact queries."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,7 +40,6 @@ from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
-    define_target,
     filters_test_accounts,
     read_exposure,
     read_funnel,
@@ -273,9 +272,18 @@ class MetricQueryBuilder:
         actions = await self._prepared({**filters_of(nodes_of(metric)), "filter_test_accounts": leaves_out})
         return read_typed(metric, actions, self._test_accounts if leaves_out else NO_FILTER)
 
-    async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
-        """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
-        names = _names_of_target(experiment)
+    async def unread_timestamps(
+        self,
+        filters: Filters,
+        typed: Mapping[str, JsonValue] | None,
+        scope: ExperimentScope,
+        exposures: ExposureQuery,
+    ) -> int:
+        """Return how many events of the target metric and of exposure arrived with a time that could not be read.
+
+        ``typed`` is the target metric where ``filters`` do not say what it is.
+        """
+        names = _event_names(filters) if typed is None else _names_of_typed(typed)
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
@@ -331,13 +339,10 @@ class MetricQueryBuilder:
         return read_exposure(parameters, actions, self._test_accounts)
 
 
-def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
-    """Return the names of the events of the target metric, of 2022 or typed; see ``_event_names``."""
-    if not experiment.metrics or define_target(experiment.filters, beside_typed=True):
-        return _event_names(experiment.filters)
+def _names_of_typed(body: Mapping[str, JsonValue]) -> frozenset[str] | None:
+    """Return the names of the events of a typed metric; see ``_event_names``."""
     try:
-        target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])
-        return _event_names(filters_of(nodes_of(parse_metric(target))))
+        return _event_names(filters_of(nodes_of(parse_metric(body))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
 

@@ -98,7 +98,10 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "duplicate",
         "Duplicate",
         "Duplicate this experiment?",
-        ("A draft of the same metrics, variants and participants is made, with a flag and a key of its own.",),
+        (
+            "A draft of the same metrics, variants and participants is made, with a flag and a key of its own.",
+            "Its ramp and circuit breakers are copied, the times of its schedule are not.",
+        ),
         "This is the copy, a draft.",
     ),
     PageAction(
