@@ -154,9 +154,14 @@ class Materializer:
     ) -> None:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
         async with contextlib.AsyncExitStack() as locks:
+            has_waited = False
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
-                await locks.enter_async_context(self.lock_for(series_id))
-            watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
+                lock = self.lock_for(series_id)
+                has_waited |= lock.locked()
+                await locks.enter_async_context(lock)
+            watermarks = {series.id: series.watermark for series in behind}
+            if has_waited:
+                watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())

@@ -190,9 +190,8 @@ async def live_through(
             await append(database, project_id, sent)
         metrics = queries(hours, edit)
         assert all(metric.is_kept for metric in metrics)
-        series = await facts.catch_up(metrics)
-        added = [shown(await facts.count(metric, series)) for metric in metrics]
-        counted = [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
+        added = [shown(counts) for counts in await facts.counts(metrics)]
+        counted = [shown(counts) for counts in await facts.counts(metrics, recompute=True)]
         assert added == counted
 
 
