@@ -13,7 +13,7 @@ from app.db.bulk import chunks
 from app.db.compiled_queries import is_among
 from app.db.database import Database
 from app.db.models import ActivityEntry, Count, Event, PersonMerge, Project, Series, utc_now
-from app.db.upserts import insert_or_update
+from app.db.upserts import insert_or_advance
 from app.metrics.counting.basis import Basis
 from app.metrics.facts.repository import SeriesGone, is_one_of
 
@@ -155,12 +155,15 @@ class CountRepository:
         for chunk in chunks([row.id for row in rows if row.digest not in used]):
             await self._session.execute(delete(Count).where(Count.id.in_(chunk)))
 
-    async def store(self, digest: str, count: StoredCount) -> None:
-        """Store a count unless a newer one is stored. Each is complete in itself, so nothing is lost either way."""
-        await insert_or_update(
-            self._session,
-            Count,
-            {Count.project_id: self._project_id, Count.digest: digest},
-            {**asdict(count), "updated_at": utc_now()},
-            where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
+    async def store(self, counts: Mapping[str, StoredCount]) -> None:
+        """Store counts by their digests, unless newer ones are stored.
+
+        Each is complete in itself, so nothing is lost either way. All transactions lock the rows in one order.
+        """
+        rows = [
+            {"project_id": self._project_id, "digest": digest, **asdict(counts[digest]), "updated_at": utc_now()}
+            for digest in sorted(counts)
+        ]
+        await insert_or_advance(
+            self._session, Count, rows, (Count.project_id, Count.digest), (Count.until, Count.watermark)
         )

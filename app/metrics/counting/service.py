@@ -228,12 +228,11 @@ class FactService:
             yield
 
     async def _store(self, counted: Mapping[str, Counted[Any]]) -> None:
-        """Store counts by the digests of their metrics; all transactions lock the rows in one order."""
+        """Store counts by the digests of their metrics."""
         if counted:
+            stored = {digest: counts.to_stored() for digest, counts in counted.items()}
             async with self._database.write(durable=False) as session:
-                counts = CountRepository(session, self._project_id)
-                for digest in sorted(counted):
-                    await counts.store(digest, counted[digest].to_stored())
+                await CountRepository(session, self._project_id).store(stored)
 
     async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that not one of the metrics uses, a chunk at a time.
