@@ -149,8 +149,7 @@ class FactService:
         known: dict[int, Counted[CountsT]] = {}
         if not recompute:
             kept = {place: metrics[place] for place in places if metrics[place].is_kept}
-            known = await self._known(kept, series, reads)
-            behind = [place for place in kept if place not in known]
+            known, behind = await self._known(kept, series, reads)
             for some in chunks(behind, _TOGETHER):
                 known |= await self._with_new({place: kept[place] for place in some}, series, reads)
         for place in places:
@@ -162,10 +161,10 @@ class FactService:
 
     async def _known(
         self, metrics: Mapping[int, FactQuery[CountsT]], series: MaterializedSeries, reads: SharedReads
-    ) -> dict[int, Counted[CountsT]]:
-        """Return the stored counts that are up to date."""
+    ) -> tuple[dict[int, Counted[CountsT]], Sequence[int]]:
+        """Return the stored counts that are up to date, and the places of those that are not."""
         if not metrics:
-            return {}
+            return {}, []
         digests = {metric.digest for metric in metrics.values()}
         found, last_merge = await CountQueries(self._database, self._project_id).find(digests)
         known: dict[int, Counted[CountsT]] = {}
@@ -175,7 +174,8 @@ class FactService:
                 counted = counter.restore(found.get(metric.digest), last_merge)
                 if counted is not None and counter.is_up_to_date(counted):
                     known[place] = counted
-        return known
+        behind = [place for place, metric in metrics.items() if metric.digest in found and place not in known]
+        return known, behind
 
     async def _with_new(
         self, metrics: Mapping[int, FactQuery[CountsT]], series: MaterializedSeries, reads: SharedReads
