@@ -208,6 +208,17 @@ class ExperimentQueries:
         return count
 
 
+@functools.cache
+def _one_experiment(*, for_update: bool) -> Select[Experiment]:
+    """Return the query of an experiment with its flag, built once: that takes longer than to execute it."""
+    query = _with_flags().where(Experiment.project_id == bindparam("project_id"), Experiment.id == bindparam("id"))
+    return query.with_for_update(of=(Experiment, FeatureFlag)) if for_update else query
+
+
+def _with_flags() -> Select[Experiment]:
+    return select(Experiment).join(Experiment.feature_flag).options(contains_eager(Experiment.feature_flag))
+
+
 class ExperimentRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -216,22 +227,15 @@ class ExperimentRepository:
         self._project_id = project_id
 
     def _select(self) -> Select[Experiment]:
-        return (
-            select(Experiment)
-            .join(Experiment.feature_flag)
-            .where(Experiment.project_id == self._project_id)
-            .options(contains_eager(Experiment.feature_flag))
-        )
+        return _with_flags().where(Experiment.project_id == self._project_id)
 
     async def get(self, experiment_id: int, *, for_update: bool = False) -> Experiment | None:
         """Return an experiment with its flag, on request both locked against other writers.
 
         A row that is joined but not locked would be returned as it was before the wait for the lock.
         """
-        query = self._select().where(Experiment.id == experiment_id)
-        if for_update:
-            query = query.with_for_update(of=(Experiment, FeatureFlag))
-        experiment = await self._session.scalar(query)
+        query = _one_experiment(for_update=for_update)
+        experiment = await self._session.scalar(query, {"project_id": self._project_id, "id": experiment_id})
         if experiment is not None:
             await self._load_saved_metrics([experiment])
         return experiment

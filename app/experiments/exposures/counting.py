@@ -174,7 +174,9 @@ def exposure_fact_query(
     def count_columns(columns: Sequence[FactColumns]) -> ExposureCounts:
         facts, unfiltered = columns[0], columns[len(query.event_sets) - 1]
         if scope.group_type_index is None:
-            facts, unfiltered = evaluations(facts), evaluations(unfiltered)
+            has_test_accounts = unfiltered is not facts
+            facts = evaluations(facts)
+            unfiltered = evaluations(unfiltered) if has_test_accounts else facts
         activations = [part.select(part.time < inside.until) for part in columns[len(query.event_sets) :]]
         return count_exposures(
             facts,

@@ -67,6 +67,11 @@ class Counted(Generic[CountsT]):
     as_of: int
     pending: Sequence[FutureFact] = ()
 
+    @property
+    def is_storable(self) -> bool:
+        """Whether a stored count of it would be quickly read and added to."""
+        return len(self.pending) < MAX_DELTA
+
     def to_stored(self) -> StoredCount:
         body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.pending)))
         return StoredCount(self.watermark, self.merge_mark, self.as_of, body)
@@ -123,7 +128,8 @@ class MetricCounter(Generic[CountsT]):
             When one of the series was removed.
         """
         digests = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.event_sets)}
-        return await self.restore(*await self._counts.find(self._metric.digest, digests))
+        found, last_merge = await self._counts.find([self._metric.digest], digests)
+        return await self.restore(found.get(self._metric.digest), last_merge)
 
     async def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
         """Return a count that was found, if it is usable; ``last_merge`` is the project's last merge, read with it."""
