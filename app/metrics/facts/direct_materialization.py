@@ -181,7 +181,7 @@ class DirectMaterialization:
             return await repository.append(self._series_id, definition, codes, after, until, carefully=self._carefully)
 
         async def store_apart(after: int, until: int) -> int:
-            async with self._database.write(durable=False) as session:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
                 return await store(DirectFactRepository(session, self._project_id), after, until)
 
         # All of them end before the transaction does that holds the lock of the series, on failure too.
@@ -197,7 +197,7 @@ class DirectMaterialization:
         """Remove the facts of parts of a range that failed."""
         if self._database.is_sqlite:  # it has no parts
             return
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             facts, direct = FactRepository(session, self._project_id), DirectFactRepository(session, self._project_id)
             locked = await facts.lock({self._series_id: self._matcher.digest})
             await direct.remove_beyond(self._series_id, locked[self._series_id])
