@@ -23,7 +23,6 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
-from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.postgresql import PostgresServer
 
@@ -91,7 +90,6 @@ def generate(
 @contextlib.asynccontextmanager
 async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
     """Yield migrated databases, durable all: a SQLite file under that name, PostgreSQL ones under any other."""
-    raise_gc_threshold()  # as the service does
     with tempfile.TemporaryDirectory() as folder, PostgresServer.start(durable=True, shared_buffers="512MB") as server:
         opened = {}
         for name in names or ("SQLite", "PostgreSQL"):

@@ -24,7 +24,6 @@ from starlette.datastructures import State
 from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.database import Database
-from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.application import application as build_application
 from tests.support.examples import CI, DEV
@@ -38,9 +37,6 @@ hypothesis.settings.register_profile("dev", deadline=None, max_examples=DEV)
 # The check of a change gives one answer, however often it runs; `make test` looks for new examples each time.
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
-
-# Modules and test items stay to the end: to look through them again and again took a fifth of the time of collection.
-raise_gc_threshold()
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
