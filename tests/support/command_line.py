@@ -69,7 +69,7 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
     sys.stdin = open(0)  # noqa: SIM115  # as in any process; that of a fork has another number
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [module, *arguments]
+    sys.argv = ["abacus" if module == ABACUS else module, *arguments]
     if module != ABACUS:
         runpy.run_module(module, run_name="__main__")
         return
