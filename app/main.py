@@ -67,7 +67,7 @@ from app.http.unserved_addresses import resources_of
 from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
-from app.operations.gc_tuning import only_new_objects, raise_gc_threshold
+from app.operations.garbage import only_new_objects
 from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
@@ -249,7 +249,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
-    raise_gc_threshold()
     return_large_blocks()
     await _prepare(application)
     server.stop_with_parent()

@@ -32,7 +32,6 @@ from app.events.imports.batches import BATCH_EVENTS
 from app.events.imports.files import SourceFile
 from app.events.imports.run import ImportOptions, ImportRun
 from app.events.repository import NewEvent
-from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.transfer.importing import prefer_the_database
 from benchmarks.workload import create_project, databases, generate
 
@@ -135,8 +134,7 @@ def main() -> None:
     parser.add_argument("--database", choices=["SQLite", "PostgreSQL"], default="PostgreSQL")
     parser.add_argument("--persons-named", action="store_true")
     arguments = parser.parse_args()
-    raise_gc_threshold()  # both as the command does
-    prefer_the_database()
+    prefer_the_database()  # as the command does
     uvloop.run(measure(arguments.database, arguments.events, arguments.rounds, names_persons=arguments.persons_named))
 
 

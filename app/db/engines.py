@@ -12,6 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.common.json_text import write_json
+from app.db.sqlite_cursors import use_single_calls
 from app.settings import Settings
 
 _SQLITE_PRAGMAS = (
@@ -85,6 +86,7 @@ def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
         logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it logs every bound value
         options = {**_options(limits), **_SQLITE_POOL}
         engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -105,6 +107,7 @@ def create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
         options |= _SQLITE_POOL
         engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
         return engine
     return _create_postgresql_engine(settings, limits, {"default_transaction_read_only": "on"}, options)
