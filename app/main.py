@@ -82,6 +82,7 @@ from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
 from app.pages.history.router import router as history_router
 from app.pages.router import router as pages_router
+from app.pages.shared_metrics.router import router as shared_metrics_router
 from app.pages.sharing.router import router as sharing_router
 from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
@@ -169,6 +170,7 @@ PAGE_ROUTERS = (
     history_router,
     code_router,
     page_flags_router,
+    shared_metrics_router,
     pages_router,
 )
 # What orchestrators and monitoring systems call, by IP address instead of host name.

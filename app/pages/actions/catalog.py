@@ -8,6 +8,7 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.lifecycle import Action, Status, check_action
+from app.experiments.phases.service import refuse_to_freeze
 
 _STARTED: Final[tuple[Status, ...]] = ("running", "paused", "exposure_frozen", "stopped")
 
@@ -73,6 +74,26 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "The experiment runs again.",
     ),
     PageAction(
+        "freeze",
+        "Freeze exposure",
+        "Let no others in?",
+        (
+            "Persons who were exposed keep their variants. No other person is exposed from now on.",
+            "A cohort of the exposed persons is made, and every release condition of the flag asks for it.",
+        ),
+        "The exposure is frozen: no other person gets in.",
+    ),
+    PageAction(
+        "unfreeze",
+        "Unfreeze exposure",
+        "Let others in again?",
+        (
+            "The flag is released by the conditions from before the freeze: other persons are exposed again.",
+            "The cohort of those who were exposed is kept.",
+        ),
+        "Other persons are exposed again.",
+    ),
+    PageAction(
         "conclude",
         "Write a conclusion",
         "What came out?",
@@ -127,7 +148,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
     ),
 )
 BY_NAME: Final = {action.name: action for action in ACTIONS}
-_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant"}
+_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant", "freeze": "freeze_exposure"}
 
 
 def offered(experiment: Experiment) -> Sequence[PageAction]:
@@ -139,11 +160,15 @@ def _is_allowed(name: str, experiment: Experiment) -> bool:
     status = current_status(experiment)
     if name == "conclude":
         return status in _STARTED
+    if name == "unfreeze":
+        return experiment.exposure_freeze is not None and experiment.baseline_hold is None
     known = next((one for one in get_args(Action) if one == _OF_THE_LIFE_CYCLE.get(name, name)), None)
     if known is None:  # duplicate and delete
         return True
     try:
         check_action(known, status, is_archived=experiment.archived)
+        if name == "freeze":
+            refuse_to_freeze(experiment)
     except ValidationFailed:
         return False
     return True

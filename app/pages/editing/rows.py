@@ -77,6 +77,11 @@ def without_row(fields: Fields, kind: str, index: int) -> dict[str, str]:
     return kept
 
 
+def without_rows(fields: Fields, kind: str) -> dict[str, str]:
+    """Return the fields without the rows of a kind."""
+    return {name: value for name, value in fields.items() if not (name.startswith(kind) and _INDEX.match(name))}
+
+
 def write_number(value: float | None) -> str:
     """Return a number as a field holds it."""
     return "" if value is None else f"{value:.12g}"
