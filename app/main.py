@@ -81,6 +81,7 @@ from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
 from app.pages.history.router import router as history_router
+from app.pages.release_conditions.router import router as release_conditions_router
 from app.pages.router import router as pages_router
 from app.pages.shared_metrics.router import router as shared_metrics_router
 from app.pages.sharing.router import router as sharing_router
@@ -170,6 +171,7 @@ PAGE_ROUTERS = (
     history_router,
     code_router,
     page_flags_router,
+    release_conditions_router,
     shared_metrics_router,
     pages_router,
 )

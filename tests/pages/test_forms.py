@@ -1,7 +1,6 @@
 """The forms that create and edit experiments: what they send is what a client of the API would send."""
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from app.db.database import Database
 from app.db.models import utc_now
 from app.pages.editing.documents import DraftReader, blank_fields
 from app.pages.editing.metrics import write_filters, write_typed
-from tests.pages.conftest import Page, Visitor
+from tests.pages.conftest import FormFields, Page, Visitor
 from tests.support.service import FUNNEL, TREND, Service, event
 
 pytestmark = pytest.mark.one_database
@@ -402,35 +401,6 @@ async def shown_fields(visitor: Visitor, experiment: Any) -> dict[str, str]:
     reader = FormFields()
     reader.feed(page.text)
     return reader.fields
-
-
-class FormFields(HTMLParser):
-    """What a browser sends of a form, without its buttons."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: dict[str, str] = {}
-        self._name = ""
-        self._is_text = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "input" and given.get("type") != "checkbox" and "name" in given:
-            self.fields[given["name"]] = given.get("value", "")
-        elif tag in {"select", "textarea"}:
-            self._name, self._is_text = given["name"], tag == "textarea"
-            if self._is_text:
-                self.fields[self._name] = ""
-        elif tag == "option" and self._name and ("selected" in given or self._name not in self.fields):
-            self.fields[self._name] = given["value"]
-
-    def handle_data(self, data: str) -> None:
-        if self._is_text:
-            self.fields[self._name] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in {"select", "textarea"}:
-            self._name, self._is_text = "", False
 
 
 async def test_edit_over_a_change_of_somebody_else_is_refused_and_kept(service: Service, visitor: Visitor) -> None:

@@ -13,6 +13,7 @@ from app.experiments.scorecard.counting import PRIMARY
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
 from app.flags.filters import variant_keys
 from app.metrics.queries.parsing import define_target
+from app.pages.editing.conditions import read_condition
 from app.pages.editing.metrics import (
     OF_2022,
     kind_of,
@@ -28,18 +29,6 @@ from app.pages.editing.settings import SettingsReader, changed_settings, place_o
 
 Json = dict[str, Any]
 
-OPERATORS: Final[Mapping[str, str]] = {
-    "exact": "is",
-    "is_not": "is not",
-    "icontains": "contains",
-    "not_icontains": "does not contain",
-    "regex": "matches the pattern",
-    "gt": "is more than",
-    "lt": "is less than",
-    "is_set": "is set",
-    "is_not_set": "is not set",
-}
-_WITHOUT_VALUE: Final = ("is_set", "is_not_set")
 PLANNED: Final = ("minimum_detectable_effect", "recommended_sample_size", "recommended_running_time")
 _DEFAULT_CRITERIA: Final = {"target_mde": DEFAULT_EFFECT, "minimum_runtime_days": DEFAULT_RUNTIME}
 # Where an error of the API is shown, besides those of metrics.
@@ -190,19 +179,8 @@ class DraftReader:
 
     def read_participants(self) -> list[Json]:
         """Return the conditions on persons."""
-        found = []
-        for index in range(count_rows(self._fields, "c")):
-            row = Row(self._fields, f"c{index}_", self.errors)
-            key, operator, value = row.text("key"), row.text("operator"), row.text("value")
-            if not key:
-                if value:
-                    row.refuse("key", "Name the property.")
-                continue
-            operator = operator if operator in OPERATORS else "exact"
-            if not value and operator not in _WITHOUT_VALUE:
-                row.refuse("value", "Give the value to compare with.")
-            found.append({"key": key, "operator": operator, "type": "person", "value": _read_value(operator, value)})
-        return found
+        rows = [Row(self._fields, f"c{index}_", self.errors) for index in range(count_rows(self._fields, "c"))]
+        return [condition for row in rows if (condition := read_condition(row)) is not None]
 
     def refuse(self, refusal: ValidationFailed) -> None:
         """Place an error of the API beside the field that it is about."""
@@ -312,12 +290,6 @@ def field_of_metric(place: str) -> str:
     if match := re.match(r"series__(\d+)", place):
         return f"step{match[1]}"
     return _FIELDS_OF_METRICS.get(place, "kind")
-
-
-def _read_value(operator: str, value: str) -> str | list[str]:
-    if operator in _WITHOUT_VALUE:
-        return operator
-    return [one.strip() for one in value.split(",") if one.strip()] if operator in {"exact", "is_not"} else value
 
 
 def _even_shares(count: int) -> Sequence[int]:

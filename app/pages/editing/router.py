@@ -21,9 +21,9 @@ from app.http.schemas import RequestBody
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import ChangingVisitDep, PageExperimentDep
 from app.pages.editing import metrics
+from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.dependencies import load_choices
 from app.pages.editing.documents import (
-    OPERATORS,
     DraftReader,
     blank_fields,
     fields_of,
