@@ -37,6 +37,7 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.verdicts.dependencies import build_verdicts
 from app.experiments.webhooks.activity_router import router as webhooks_activity_router
 from app.experiments.webhooks.delivery import Deliverer
 from app.experiments.webhooks.dependencies import build_watch
@@ -268,6 +269,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
         watch=lambda project: build_watch(database, materializer, project),
+        verdicts=lambda project: build_verdicts(database, materializer, project),
     )
     application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
     sender = Sender(settings.webhook_allowed_networks)

@@ -14,7 +14,7 @@ from app.flags.repository import FlagSelection
 from app.flags.responses import read_flag
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi
-from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
+from app.http.conditional_requests import IfMatch, answer, entity_tag, refuse_changed, tagged
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.request_body import body_of
@@ -66,7 +66,7 @@ def _report_ignored(request: Request, filters: JsonDict | None, *, is_change: bo
 
 async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> FeatureFlag:
     """The flag, locked against other writers, if its current state has the entity tag in `If-Match`."""
-    refuse_changed(_write(flag), if_match)
+    refuse_changed(entity_tag(_write(flag)), if_match)
     return flag
 
 

@@ -32,6 +32,7 @@ from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, Perso
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.share_link import ShareLink
 from app.db.models.snapshot import Snapshot
+from app.db.models.verdict import ExperimentVerdict
 from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "EventVolume",
     "Experiment",
     "ExperimentNotice",
+    "ExperimentVerdict",
     "Fact",
     "FeatureFlag",
     "FileImport",
