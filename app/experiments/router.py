@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
@@ -42,7 +43,10 @@ from app.http.schemas import Page
 from app.http.strictness import OF_2022, report_unknown_values
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
+    route_class=KeyedRoute,
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Experiments"],
+    dependencies=[require_scope("experiment")],
 )
 
 
@@ -229,7 +233,11 @@ async def list_experiments(
 
 
 @router.post(
-    "/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201), dependencies=[OF_2022]
+    "/",
+    status_code=201,
+    summary="Create an experiment",
+    responses=tagged(ExperimentRead, 201),
+    dependencies=[OF_2022, ONCE],
 )
 async def create_experiment(
     user: UserDep,
@@ -408,6 +416,7 @@ async def unarchive_experiment(
     status_code=201,
     summary="Duplicate an experiment",
     responses=tagged(ExperimentRead, 201),
+    dependencies=[ONCE],
 )
 async def duplicate_experiment(
     experiment: LockedExperimentDep,

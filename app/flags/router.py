@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
@@ -24,6 +25,7 @@ from app.http.strictness import OF_2022, report
 from app.http.unknown_names import name_some
 
 router = APIRouter(
+    route_class=KeyedRoute,
     prefix="/api/projects/{project_id}/feature_flags",
     tags=["Feature flags"],
     dependencies=[require_scope("feature_flag"), OF_2022],
@@ -94,7 +96,9 @@ async def list_feature_flags(
     return pagination.page(count, [read_flag(flag) for flag in rows])
 
 
-@router.post("/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201))
+@router.post(
+    "/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201), dependencies=[ONCE]
+)
 async def create_feature_flag(
     request: Request, user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
 ) -> Response:

@@ -27,6 +27,7 @@ from app.db.models.fact import ActorKey, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
+from app.db.models.idempotent_answer import IdempotentAnswer
 from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
@@ -62,6 +63,7 @@ __all__ = [
     "GroupType",
     "HashKeyOverride",
     "Holdout",
+    "IdempotentAnswer",
     "ImportedFile",
     "ImportedPerson",
     "Organization",

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.accounts.idempotency.repository import forget_answers_before
+from app.accounts.idempotency.service import KEPT
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
@@ -219,7 +221,9 @@ class MaintenanceScheduler:
         self._refreshes.clear()
 
     async def remove_unused(self) -> None:
-        """Remove facts and counts that the metrics of no experiment use any more."""
+        """Remove facts and counts that no metric uses any more, and answers that are kept no longer."""
+        async with self._database.write(durable=False) as session:
+            await forget_answers_before(session, utc_now() - KEPT)
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
         for project in projects:
