@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Request, Response, params
-from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep, UserDep
@@ -13,6 +12,7 @@ from app.accounts.idempotency.repository import AnswerRepository
 from app.accounts.idempotency.service import HEADER, Claim, check_key
 from app.http.dependencies import SessionDep
 from app.http.request_body import read_bytes
+from app.http.warned_route import WarnedRoute
 
 IdempotencyKey = Annotated[
     str | None,
@@ -49,7 +49,7 @@ async def claim_key(
 ONCE: Final[params.Depends] = params.Depends(claim_key)
 
 
-class KeyedRoute(APIRoute):
+class KeyedRoute(WarnedRoute):
     """Keeps the answer to a request that has taken a key, before its transaction ends."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
