@@ -139,6 +139,8 @@ async def update_feature_flag(
 ) -> Response:
     """Change the fields that are sent; `filters` are replaced as a whole. `{"deleted": true}` deletes the flag.
 
+    A holdout stays if the new `filters` have neither `holdout` nor `holdout_groups`; `"holdout": null` removes it.
+
     A flag may be changed while its experiment runs: results are about its current variants. Deleting a flag keeps its
     experiment. `{"deleted": false}` restores the flag, unless another flag has taken its key.
     """
