@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.common.json_text import append_members
-from app.http.strictness import WARNINGS
+from app.http.strictness import LISTED, WARNINGS
 
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH"})
 _NOT_KEPT: Final = frozenset({"content-length", "content-type"})
@@ -28,7 +28,7 @@ class WarnedRoute(APIRoute):
             warnings = request.scope.get(WARNINGS)
             if not warnings or request.method not in _CHANGING or not bytes(response.body).startswith(b"{"):
                 return response
-            body = append_members(bytes(response.body).decode(), f'"warnings":{json.dumps(warnings)}')
+            body = append_members(bytes(response.body).decode(), f'"{LISTED}":{json.dumps(warnings)}')
             headers = {name: value for name, value in response.headers.items() if name not in _NOT_KEPT}
             return Response(body, response.status_code, headers, media_type="application/json")
 

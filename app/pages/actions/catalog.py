@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.lifecycle import Action, Status, check_action
@@ -15,7 +16,10 @@ _STARTED: Final[tuple[Status, ...]] = ("running", "paused", "exposure_frozen", "
 
 @dataclass(frozen=True)
 class PageAction:
-    """An action. ``done`` is what the page says afterwards; ``consequences`` are said before."""
+    """An action. ``done`` is what the page says afterwards; ``consequences`` are said before.
+
+    ``{unit}`` in them stands for what the flag assigns: persons, or groups of a type.
+    """
 
     name: str
     title: str
@@ -25,13 +29,16 @@ class PageAction:
     concludes: bool = False  # whether it asks for the outcome
     is_harmful: bool = False  # whether something is lost by it
 
+    def tell_consequences(self, unit: str) -> list[str]:
+        return [text.format(unit=unit, Unit=capitalized(unit)) for text in self.consequences]
+
 
 ACTIONS: Final[Sequence[PageAction]] = (
     PageAction(
         "launch",
         "Launch",
         "Launch this experiment?",
-        ("Its flag becomes active: persons get their variants from now on.", "Events count from now on."),
+        ("Its flag becomes active: {unit} get their variants from now on.", "Events count from now on."),
         "The experiment runs.",
     ),
     PageAction(
@@ -51,7 +58,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "End this experiment?",
         (
             "Later events do not count. A snapshot keeps the results.",
-            "The flag stays as it is: persons keep getting their variants until you ship one or switch it off.",
+            "The flag stays as it is: {unit} keep getting their variants until you ship one or switch it off.",
         ),
         "The experiment has ended.",
         concludes=True,
@@ -61,8 +68,8 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Pause",
         "Pause this experiment?",
         (
-            "Its flag is switched off: persons get what they get without it, and no more of them are exposed.",
-            "Events of persons who were exposed still count, though they no longer see their variant.",
+            "Its flag is switched off: {unit} get what they get without it, and no more of them are exposed.",
+            "Events of {unit} that were exposed still count, though they no longer see their variant.",
         ),
         "The experiment is paused.",
     ),
@@ -70,7 +77,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "resume",
         "Resume",
         "Resume this experiment?",
-        ("Its flag is switched on again: all persons get the same variants as before.",),
+        ("Its flag is switched on again: all {unit} get the same variants as before.",),
         "The experiment runs again.",
     ),
     PageAction(
@@ -78,20 +85,20 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Freeze exposure",
         "Let no others in?",
         (
-            "Persons who were exposed keep their variants. No other person is exposed from now on.",
-            "A cohort of the exposed persons is made, and every release condition of the flag asks for it.",
+            "{Unit} that were exposed keep their variants. No other {unit} are exposed from now on.",
+            "A cohort of the exposed {unit} is made, and every release condition of the flag asks for it.",
         ),
-        "The exposure is frozen: no other person gets in.",
+        "The exposure is frozen: no others get in.",
     ),
     PageAction(
         "unfreeze",
         "Unfreeze exposure",
         "Let others in again?",
         (
-            "The flag is released by the conditions from before the freeze: other persons are exposed again.",
+            "The flag is released by the conditions from before the freeze: others are exposed again.",
             "The cohort of those who were exposed is kept.",
         ),
-        "Other persons are exposed again.",
+        "Others are exposed again.",
     ),
     PageAction(
         "conclude",
@@ -128,7 +135,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Make this experiment a draft again?",
         (
             "Its dates, its conclusion and the schedule's times are cleared.",
-            "Its flag stays as it is, on or off, and persons keep their variants. Events and snapshots stay, too.",
+            "Its flag stays as it is, on or off, and {unit} keep their variants. Events and snapshots stay, too.",
             "Launched again, it counts from then on only.",
         ),
         "The experiment is a draft again.",

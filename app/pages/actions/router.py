@@ -22,7 +22,7 @@ from app.http.request_body import validate
 from app.pages.actions.catalog import BY_NAME, PageAction, offered
 from app.pages.actions.objections import Objection, Objections
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time, load_unit
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
@@ -65,7 +65,7 @@ async def ask_before_action(
     decision = await _decide(request, action, experiment, objections)
     fields = {"conclusion": experiment.conclusion or "", "conclusion_comment": experiment.conclusion_comment or ""}
     objection = await objections.against(action.name, experiment, decision, {})
-    return _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
+    return await _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
 
 
 @router.post("/{project_id}/{experiment_id}/do/{action}/")
@@ -83,13 +83,15 @@ async def do_action(
         decision = await _decide(request, action, experiment, objections)
         objection = await objections.against(action.name, experiment, decision, fields)
     if objection is not None:
-        return _ask(
+        return await _ask(
             request, visit, experiment, action, fields=fields, decision=decision, objection=objection, status=409
         )
     try:
         return await _do(request, visit, experiment, action, changes, fields)
     except ValidationFailed as refusal:
-        return _ask(request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400)
+        return await _ask(
+            request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400
+        )
 
 
 async def _decide(
@@ -174,7 +176,7 @@ def _work_of(name: str, fields: Mapping[str, str], user: User) -> Do:
     return simple[name]
 
 
-def _ask(
+async def _ask(
     request: Request,
     visit: Visit,
     experiment: Experiment,
@@ -198,6 +200,7 @@ def _ask(
         objection=objection,
         refusal=refusal,
         is_offered=action in offered(experiment),
+        consequences=action.tell_consequences(await load_unit(request, visit.project, experiment.feature_flag)),
         variants=variants_of(experiment.feature_flag.filters),
         conclusions=get_args(Conclusion),
     )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.common.number_texts import format_chosen_share
 from app.db.models import Holdout, SavedMetric
 from app.experiments.holdouts.service import percentage_of
-from app.pages.formatting import format_percentage
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Choices:
 
     def holdout_choices(self, chosen: str) -> dict[str, str]:
         """Return the holdouts by their ids, and what is chosen even if it is not among the newest ones."""
-        offered = {"": "none: everybody may take part"}
+        offered = {"": "none"}
         offered |= {
-            str(one.id): f"{one.name} ({format_percentage(percentage_of(one) / 100)} of persons)"
+            str(one.id): f"{one.name} ({format_chosen_share(percentage_of(one) / 100)} of persons)"
             for one in self.holdouts
         }
         return offered if chosen in offered else offered | {chosen: f"Holdout {chosen}"}

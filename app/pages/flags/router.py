@@ -18,6 +18,7 @@ from app.http.query_params import read_text
 from app.http.request_body import validate
 from app.pages.code.snippets import write_snippets
 from app.pages.credentials import PREFIX, public_address
+from app.pages.dependencies import load_unit
 from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, is_running, load_flag
 from app.pages.flags.form import read_rollout
 from app.pages.flags.wording import describe_filters
@@ -43,7 +44,7 @@ async def show_flags(
         request,
         "flags.html",
         visit=visit,
-        flags=[(flag, describe_filters(flag.filters)) for flag in flags],
+        flags=[(flag, describe_filters(flag.filters, "")) for flag in flags],
         count=count,
         offset=start,
         step=PAGE_ITEMS,
@@ -54,7 +55,7 @@ async def show_flags(
 @router.get("/{project_id}/flags/{flag_id}/")
 async def show_flag(request: Request, visit: FlagVisitDep, flag_id: str) -> HTMLResponse:
     flag, experiments = await load_flag(request, visit, flag_id)
-    return _show(request, visit, flag, experiments)
+    return await _show(request, visit, flag, experiments)
 
 
 @router.post("/{project_id}/flags/{flag_id}/")
@@ -64,7 +65,7 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
     flag, experiments = await load_flag(request, visit, flag_id)
     if is_running(experiments) and fields.get("against") != "yes":
         detail = "An experiment runs on this flag: say that you know."
-        return _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
+        return await _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
     errors: dict[str, str] = {}
     try:
         async with get_database(request).write() as session:
@@ -78,12 +79,12 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
             await flags.update(locked, validate(FlagUpdate, change), visit.user)
     except ValidationFailed as refusal:
         errors.setdefault("split", refusal.detail)
-        return _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
+        return await _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
     address = link_from(request)("show_flag", project_id=visit.project.id, flag_id=flag.id)
     return RedirectResponse(f"{address}?done=yes", status_code=303)
 
 
-def _show(
+async def _show(
     request: Request,
     visit: Visit,
     flag: FeatureFlag,
@@ -99,7 +100,7 @@ def _show(
         status,
         visit=visit,
         flag=flag,
-        words=describe_filters(flag.filters),
+        words=describe_filters(flag.filters, await load_unit(request, visit.project, flag)),
         experiments=[(one, current_status(one)) for one in experiments],
         is_running=is_running(experiments),
         fields=fields or {},

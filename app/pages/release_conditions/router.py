@@ -16,6 +16,7 @@ from app.flags.schemas import FlagUpdate
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.credentials import PREFIX
+from app.pages.dependencies import load_unit
 from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.dependencies import load_property_names
 from app.pages.editing.rows import Fields, count_rows, without_row
@@ -118,5 +119,5 @@ async def _show(
         variants={"": "by the split", **{key: f"always {key}" for key in variant_keys(flag.filters)}},
         properties=await load_property_names(request, visit, subject),
         running=[one for one in experiments if current_status(one) in {"running", "exposure_frozen"}],
-        group_type=group_type,
+        unit=await load_unit(request, visit.project, flag),
     )
