@@ -119,7 +119,7 @@ async function clickThrough() {
   await look(page, "wrong conditions");
   await page.fill("#g0c0_value", "pro");
   await page.click("text=Save the conditions");
-  life.push(await page.locator(".releases li p").last().innerText());
+  life.push(await page.locator(".releases li > p").first().innerText());
   await page.goto(`${list}metrics/new/`);
   await page.fill("#name", "Purchases");
   await page.fill("#m0_step0", "purchase");

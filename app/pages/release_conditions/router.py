@@ -37,7 +37,7 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute
 
 _ROWS = re.compile(r"(add|remove)-(g|g\d{1,2}c)(\d{0,2})")
 _CHANGED_MEANWHILE = (
-    "This flag was changed by somebody else since this form was opened. Your input is kept: compare it with the flag, "
+    "This flag was changed by another person since this form was opened. Your input is kept: compare it with the flag, "
     "and save again to replace what they changed."
 )
 
