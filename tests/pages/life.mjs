@@ -119,7 +119,7 @@ async function clickThrough() {
   await look(page, "wrong conditions");
   await page.fill("#g0c0_value", "pro");
   await page.click("text=Save the conditions");
-  life.push(await page.locator(".releases li > p").first().innerText());
+  life.push(await page.locator(".releases li > p strong").first().innerText());
   await page.goto(`${list}metrics/new/`);
   await page.fill("#name", "Purchases");
   await page.fill("#m0_step0", "purchase");
@@ -182,6 +182,7 @@ async function typeThrough() {
     await page.keyboard.press("Space");
   };
   await page.goto(list);
+  await page.waitForFunction(() => document.activeElement.id === "key");
   await page.keyboard.type(task.key);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   await follow("New experiment");
