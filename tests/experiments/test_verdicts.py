@@ -3,23 +3,12 @@
 import datetime as dt
 from typing import Any
 
-from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
 from app.db.models import utc_now
-from app.experiments.verdicts.dependencies import build_verdicts
 from app.experiments.verdicts.service import SECONDS_BETWEEN_VERDICTS
-from app.metrics.facts.materializer import Materializer
 from tests.pages.conftest import clear_win
 from tests.support.service import Service
-
-
-async def form(database: Database, service: Service, now: dt.datetime | None = None) -> int:
-    """Let the background form the verdicts that are due; return on how many experiments."""
-    async with database.read() as session:
-        projects = await AccountRepository(session).projects()
-    [project] = [one for one in projects if one.id == service.project_id]
-    steps = build_verdicts(database, Materializer(database), project).steps(now or utc_now())
-    return sum([1 async for _ in steps])
+from tests.support.verdicts import form_verdicts
 
 
 async def test_background_keeps_the_last_verdict_for_lists(service: Service, database: Database) -> None:
@@ -27,7 +16,7 @@ async def test_background_keeps_the_last_verdict_for_lists(service: Service, dat
     won = await clear_win(service)
     assert (draft["verdict"], won["verdict"]) == (None, None)
 
-    assert await form(database, service) == 1
+    assert await form_verdicts(database, service) == 1
 
     listed: dict[str, Any] = {
         one["feature_flag_key"]: one["verdict"] for one in (await service.read("/experiments/"))["results"]
@@ -38,7 +27,7 @@ async def test_background_keeps_the_last_verdict_for_lists(service: Service, dat
         name: decision[name] for name in ("state", "recommendation", "variant_key", "title")
     }
     assert decision["summary"] == listed["checkout"]["summary"]
-    assert await form(database, service) == 0  # it has ended: nothing will change
+    assert await form_verdicts(database, service) == 0  # it has ended: nothing will change
 
 
 async def test_verdict_on_a_running_experiment_is_formed_again_after_a_while(
@@ -48,11 +37,11 @@ async def test_verdict_on_a_running_experiment_is_formed_again_after_a_while(
     now = utc_now()
     later = now + dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS + 1)
 
-    assert [await form(database, service, moment) for moment in (now, now, later, later)] == [1, 0, 1, 0]
+    assert [await form_verdicts(database, service, moment) for moment in (now, now, later, later)] == [1, 0, 1, 0]
     path = f"/experiments/{experiment['id']}/"
     changed = await service.patch(path, {"description": "Other"})
     assert changed.json()["verdict"] is None
-    assert await form(database, service, now) == 1
+    assert await form_verdicts(database, service, now) == 1
     assert (await service.read(path))["verdict"] is not None
 
 
@@ -62,7 +51,7 @@ async def test_new_verdict_is_no_change_for_if_match_and_is_one_for_readers(
     experiment = await clear_win(service)
     path = f"/experiments/{experiment['id']}/"
     before = await service.get(path)
-    await form(database, service)
+    await form_verdicts(database, service)
 
     after = await service.request("GET", path, headers={"If-None-Match": before.headers["ETag"]})
     again = await service.request("GET", path, headers={"If-None-Match": after.headers["ETag"]})
@@ -78,5 +67,5 @@ async def test_new_verdict_is_no_change_for_if_match_and_is_one_for_readers(
 async def test_data_that_cannot_be_counted_have_no_verdict(service: Service, database: Database) -> None:
     experiment = await service.create_experiment(stats_config={"baseline_variant_key": "gone"})
 
-    assert [await form(database, service) for _ in range(2)] == [1, 0]
+    assert [await form_verdicts(database, service) for _ in range(2)] == [1, 0]
     assert (await service.read(f"/experiments/{experiment['id']}/"))["verdict"] is None
