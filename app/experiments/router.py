@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
-from app.accounts.idempotency.dependencies import ONCE, KeyedRoute
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
@@ -236,7 +236,7 @@ async def list_experiments(
     "/",
     status_code=201,
     summary="Create an experiment",
-    responses=tagged(ExperimentRead, 201),
+    responses=tagged(ExperimentRead, 201) | REUSED,
     dependencies=[OF_2022, ONCE],
 )
 async def create_experiment(
@@ -415,7 +415,7 @@ async def unarchive_experiment(
     "/{experiment_id}/duplicate/",
     status_code=201,
     summary="Duplicate an experiment",
-    responses=tagged(ExperimentRead, 201),
+    responses=tagged(ExperimentRead, 201) | REUSED,
     dependencies=[ONCE],
 )
 async def duplicate_experiment(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
-from app.accounts.idempotency.dependencies import ONCE, KeyedRoute
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
@@ -97,7 +97,7 @@ async def list_feature_flags(
 
 
 @router.post(
-    "/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201), dependencies=[ONCE]
+    "/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201) | REUSED, dependencies=[ONCE]
 )
 async def create_feature_flag(
     request: Request, user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.dependencies import ProjectDep, UserDep
 from app.accounts.idempotency.repository import AnswerRepository
 from app.accounts.idempotency.service import HEADER, Claim, check_key
+from app.http import openapi
 from app.http.dependencies import SessionDep
 from app.http.request_body import read_bytes
 from app.http.warned_route import WarnedRoute
@@ -47,6 +48,7 @@ async def claim_key(
 
 # A mark for ``dependencies=`` of a route that creates something in the request's own transaction.
 ONCE: Final[params.Depends] = params.Depends(claim_key)
+REUSED: Final = openapi.error_responses(409)  # for its ``responses=``
 
 
 class KeyedRoute(WarnedRoute):

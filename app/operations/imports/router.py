@@ -7,6 +7,7 @@ from fastapi.params import Depends
 from fastapi.responses import FileResponse
 
 from app.accounts.auth.dependencies import get_project, require_scope
+from app.accounts.idempotency.dependencies import REUSED
 from app.common import limits
 from app.events.imports.formats import Format
 from app.http.pagination import PaginationDep
@@ -39,7 +40,7 @@ async def list_imports(imports: ImportsDep, pagination: PaginationDep) -> Page[I
     return pagination.page(count, [ImportRead.of(one) for one in rows])
 
 
-@router.post("/", status_code=201, summary="Import a file", openapi_extra=_FILE)
+@router.post("/", status_code=201, summary="Import a file", openapi_extra=_FILE, responses=REUSED)
 async def create_import(
     request: Request,
     imports: ImportsDep,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
-from app.accounts.idempotency.dependencies import ONCE, KeyedRoute
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.accounts.users import UserBasic
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
@@ -51,7 +51,7 @@ async def list_cohorts(cohorts: CohortsDep, pagination: PaginationDep) -> Page[C
     return pagination.page(count, [_read(counted) for counted in rows])
 
 
-@router.post("/", status_code=201, summary="Create a cohort", dependencies=[ONCE])
+@router.post("/", status_code=201, summary="Create a cohort", responses=REUSED, dependencies=[ONCE])
 async def create_cohort(
     user: UserDep, cohorts: CohortsDep, body: Annotated[CohortCreate, body_of(CohortCreate)]
 ) -> CohortRead:
