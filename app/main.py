@@ -40,6 +40,7 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.verdicts.dependencies import build_verdicts
 from app.experiments.webhooks.activity_router import router as webhooks_activity_router
 from app.experiments.webhooks.delivery import Deliverer
 from app.experiments.webhooks.dependencies import build_watch
@@ -86,7 +87,9 @@ from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
 from app.pages.history.router import router as history_router
+from app.pages.release_conditions.router import router as release_conditions_router
 from app.pages.router import router as pages_router
+from app.pages.shared_metrics.router import router as shared_metrics_router
 from app.pages.sharing.router import router as sharing_router
 from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
@@ -174,6 +177,8 @@ PAGE_ROUTERS = (
     history_router,
     code_router,
     page_flags_router,
+    release_conditions_router,
+    shared_metrics_router,
     pages_router,
 )
 # What orchestrators and monitoring systems call, by IP address instead of host name.
@@ -271,6 +276,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
         watch=lambda project: build_watch(database, materializer, project),
+        verdicts=lambda project: build_verdicts(database, materializer, project),
     )
     application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
     sender = Sender(settings.webhook_allowed_networks)

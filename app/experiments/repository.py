@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.models import Experiment, ExperimentNotice, FeatureFlag, SavedMetric, User, utc_now
+from app.db.models import Experiment, ExperimentNotice, ExperimentVerdict, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
+from app.db.upserts import insert_or_update
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
@@ -94,6 +95,7 @@ class ExperimentRecord(NamedTuple):
     author_email: str
     created_at: dt.datetime
     updated_at: dt.datetime
+    verdict: str | None
 
     @property
     def status(self) -> Status:
@@ -147,9 +149,11 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         User.email,
         Experiment.created_at,
         Experiment.updated_at,
+        _text_of(ExperimentVerdict.document),
     )
     .join(Experiment.feature_flag)
     .outerjoin(Experiment.created_by)
+    .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
     .where(Experiment.project_id == bindparam("project_id"))
 )
 _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
@@ -169,6 +173,7 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             _VARIANTS,
             Experiment.description,
             Experiment.conclusion_comment,
+            ExperimentVerdict.document,
         )
     ).label("size"),
     maintain_column_froms=True,
@@ -278,6 +283,37 @@ class ExperimentRepository:
         query = self._select().where(planned, ~Experiment.archived, _HAS_NO_PAST_END).order_by(Experiment.id)
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
+
+    async def undecided(self, now: dt.datetime, before: dt.datetime) -> Sequence[Experiment]:
+        """Return the started experiments without a verdict, with one from before a time, or from before their end."""
+        is_old = _IS_OPEN & (ExperimentVerdict.decided_at < before)
+        is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
+        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early
+        query = (
+            self._select()
+            .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
+            .where(Experiment.start_date <= _AT, ~Experiment.archived, wanted)
+            .order_by(Experiment.id)
+        )
+        found = await self._session.scalars(query, {_NOW: now})
+        return await self._load_saved_metrics(found.all())
+
+    async def keep_verdict(self, experiment_id: int, verdict: Mapping[str, Any] | None, now: dt.datetime) -> None:
+        values = {"document": verdict, "decided_at": now}
+        await insert_or_update(
+            self._session,
+            ExperimentVerdict,
+            {ExperimentVerdict.experiment_id: experiment_id},
+            values,
+            where=ExperimentVerdict.decided_at <= now,
+        )
+
+    async def forget_verdict(self, experiment_id: int) -> None:
+        await self._session.execute(
+            delete(ExperimentVerdict)
+            .where(ExperimentVerdict.experiment_id == experiment_id)
+            .execution_options(synchronize_session=False)
+        )
 
     async def lock_upkeep(self) -> None:
         """Wait until no other process changes experiments by itself."""

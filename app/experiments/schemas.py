@@ -23,6 +23,7 @@ from app.experiments.lifecycle import Action, Status
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_before_storing, check_metrics
+from app.experiments.verdicts.schemas import VerdictRead
 from app.flags.filters import compile_conditions
 from app.http.fields import (
     Boolean,
@@ -380,4 +381,8 @@ class ExperimentRead(ResponseBody):
     allowed_actions: list[Action] = Field(
         description="What the status allows; `launch/` may still refuse what cannot be counted.",
         examples=[["pause", "end", "ship_variant", "reset", "freeze_exposure"]],
+    )
+    verdict: VerdictRead | None = Field(
+        description="What the data said last, from `decision/`: the background forms it within minutes, and forgets it "
+        "when the experiment changes. Null until there is one, and where the data cannot be counted."
     )

@@ -413,6 +413,7 @@ class ExperimentService:
     async def _store(self, experiment: Experiment, activity: str, changed_by: User | None, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
+        await self._experiments.forget_verdict(experiment.id)
         await self._record(experiment, activity, changed_by, before=before, after=state_of(experiment))
 
     async def _record(

@@ -86,7 +86,10 @@ class FlagUpdate(FlagDocument):
 
     name: Omittable[Name] = None
     key: Omittable[Key] = None
-    filters: Omittable[Filters] = Field(default=None, description="Replaced as a whole; ignored without `groups`.")
+    filters: Omittable[Filters] = Field(
+        default=None,
+        description="Replaced as a whole, but for a holdout that they do not name; ignored without `groups`.",
+    )
     deleted: Omittable[Deleted] = None
     active: Omittable[Active] = None
     ensure_experience_continuity: Omittable[Continuity] = None

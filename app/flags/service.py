@@ -23,7 +23,7 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
-from app.flags.holdouts import with_holdout
+from app.flags.holdouts import keep_holdout, with_holdout
 from app.flags.interventions import freeze
 from app.flags.options import validate_options, with_enrollment
 from app.flags.payloads import validate_payloads
@@ -122,9 +122,10 @@ class FlagService:
         if is_deleted and not flag.deleted:
             await self._refuse_if_others_depend(flag)
         if body.filters is not None and "groups" in body.filters:
-            await self._validate(body.filters, flag.id)
-            validate_payloads(body.filters)
-            flag.filters = body.filters
+            filters = keep_holdout(body.filters, flag.filters)
+            await self._validate(filters, flag.id)
+            validate_payloads(filters)
+            flag.filters = filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
                 setattr(flag, field, getattr(body, field))

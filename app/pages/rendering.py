@@ -15,11 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app import VERSION
-from app.common.nouns import capitalized
+from app.common.nouns import capitalized, none_of
 from app.common.time_slices import TimeSlices
 from app.experiments.results.service import has_target
 from app.pages import figures, formatting, metric_texts
 from app.pages.actions.catalog import describe_done, offered
+from app.pages.automation import describe_automation
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
 from app.pages.visits import Visit
@@ -134,6 +135,7 @@ async def render_experiment(
         "link": link,
         "visit": visit,
         "actions": offered(page.experiment),
+        "automation": describe_automation(page.experiment, page.timezone),
         "done": describe_done(done),
     }
     await slices.pause()
@@ -198,6 +200,7 @@ def _environment() -> Environment:
         "cut_change": metric_texts.cut_change,
         "shapes": SHAPES,
         "capitalized": capitalized,
+        "none_of": none_of,
         "has_target_of_2022": has_target,
         "utc": ZoneInfo("UTC"),
         "format_level": metric_texts.format_level,

@@ -64,7 +64,7 @@ async def show_experiments(
         timezone=ZoneInfo(project.timezone),
         projects=projects,
         experiments=records,
-        verdicts=await verdicts.of([record.id for record in records]),
+        verdicts=await verdicts.of(records),
         count=count,
         asked=asked,
         choices={"status": STATUSES, "order": ORDERS, "archived": ARCHIVED},

@@ -218,14 +218,15 @@ async def decide_on(
     config = _config(experiment)
     cautious = cautious_config(config, len(scorecard.exposures.compared) - 1)
     metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
+    unit = scorecard.exposures.query.unit
     decision = decide(
         metrics[0],
         [metric for metric in metrics if metric.role.role == "guardrail"],
         scorecard.sample_ratio,
         _criteria(experiment),
-        situation_of(experiment, scorecard.scope.now),
+        replace(situation_of(experiment, scorecard.scope.now), unit=unit),
     )
-    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results))
+    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results, unit))
 
 
 def decide_ahead(experiment: Experiment) -> DecisionRead | None:

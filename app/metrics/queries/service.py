@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.nouns import plural
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
@@ -37,7 +36,7 @@ from app.metrics.queries.exposure_attribution import (
     read_attribution,
 )
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.models import PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
     filters_test_accounts,
@@ -211,8 +210,7 @@ class MetricQueryBuilder:
             return PERSONS
         rest_on_more()
         async with self.database.read() as session:
-            names = await GroupRepository(session, self.project_id).type_indexes()
-        return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
+            return await GroupRepository(session, self.project_id).unit(scope.group_type_index)
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)

@@ -1,16 +1,13 @@
 """Flags: their list, what each does, and changes of its rollout."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.accounts.auth.scopes import scope_for
-from app.common.errors import NotFound, ValidationFailed
+from app.common.errors import ValidationFailed
 from app.db.models import Experiment, FeatureFlag
 from app.experiments.current_state import current_status
-from app.experiments.repository import ExperimentRepository
 from app.flags.dependencies import build_flags
 from app.flags.filters import variant_keys
 from app.flags.repository import FlagSelection
@@ -21,7 +18,8 @@ from app.http.query_params import read_text
 from app.http.request_body import validate
 from app.pages.code.snippets import write_snippets
 from app.pages.credentials import PREFIX, public_address
-from app.pages.dependencies import VisitDep
+from app.pages.dependencies import load_unit
+from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, is_running, load_flag
 from app.pages.flags.form import read_rollout
 from app.pages.flags.wording import describe_filters
 from app.pages.reading_forms import read_form
@@ -32,20 +30,6 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute
 
 PAGE_ITEMS = 50
 _ACTIVE = {"yes": True, "no": False}
-
-
-async def get_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "GET"))
-    return visit
-
-
-async def get_changing_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "POST"))
-    return visit
-
-
-FlagVisitDep = Annotated[Visit, Depends(get_flag_visit)]
-ChangingFlagVisitDep = Annotated[Visit, Depends(get_changing_flag_visit)]
 
 
 @router.get("/{project_id}/flags/")
@@ -60,7 +44,7 @@ async def show_flags(
         request,
         "flags.html",
         visit=visit,
-        flags=[(flag, describe_filters(flag.filters)) for flag in flags],
+        flags=[(flag, describe_filters(flag.filters, "")) for flag in flags],
         count=count,
         offset=start,
         step=PAGE_ITEMS,
@@ -70,7 +54,7 @@ async def show_flags(
 
 @router.get("/{project_id}/flags/{flag_id}/")
 async def show_flag(request: Request, visit: FlagVisitDep, flag_id: str) -> HTMLResponse:
-    flag, experiments = await _load(request, visit, flag_id)
+    flag, experiments = await load_flag(request, visit, flag_id)
     return await _show(request, visit, flag, experiments)
 
 
@@ -78,9 +62,8 @@ async def show_flag(request: Request, visit: FlagVisitDep, flag_id: str) -> HTML
 async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: str) -> Response:
     """Change whether a flag is active, or its percentages, as ``PATCH feature_flags/{id}/`` does."""
     fields = await read_form(request)
-    flag, experiments = await _load(request, visit, flag_id)
-    running = [one for one in experiments if current_status(one) in {"running", "exposure_frozen"}]
-    if running and fields.get("against") != "yes":
+    flag, experiments = await load_flag(request, visit, flag_id)
+    if is_running(experiments) and fields.get("against") != "yes":
         detail = "An experiment runs on this flag: say that you know."
         return await _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
     errors: dict[str, str] = {}
@@ -101,16 +84,6 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
     return RedirectResponse(f"{address}?done=yes", status_code=303)
 
 
-async def _load(request: Request, visit: Visit, flag_id: str) -> tuple[FeatureFlag, list[Experiment]]:
-    """Return a flag that is not deleted, and its experiments."""
-    async with get_database(request).read() as session:
-        flag = await build_flags(session, visit.project.id).get(flag_id)
-        if flag.deleted:
-            raise NotFound
-        found = await ExperimentRepository(session, visit.project.id).with_ids([one.id for one in flag.experiments])
-    return flag, list(found)
-
-
 async def _show(
     request: Request,
     visit: Visit,
@@ -127,9 +100,9 @@ async def _show(
         status,
         visit=visit,
         flag=flag,
-        words=describe_filters(flag.filters),
+        words=describe_filters(flag.filters, await load_unit(request, visit.project, flag)),
         experiments=[(one, current_status(one)) for one in experiments],
-        is_running=any(current_status(one) in {"running", "exposure_frozen"} for one in experiments),
+        is_running=is_running(experiments),
         fields=fields or {},
         errors=errors or {},
         done="done" in request.query_params,
