@@ -19,7 +19,8 @@ from app.metrics.facts.repository import FactRepository
 logger = logging.getLogger("abacus")
 
 # Ranges grow while they take less than the first of these seconds, and shrink where they take more than the second:
-# other writers of SQLite wait meanwhile. Those of PostgreSQL do not, so that more seconds do no harm.
+# other writers of SQLite wait meanwhile. Those of PostgreSQL do not, so that more seconds do no harm. Up to the usual
+# range, they grow until they take the second, and do not shrink.
 _QUICK: Final = 0.3
 _SLOW: Final = 1.0
 _TIMES_AS_LONG: Final = 4
@@ -55,8 +56,10 @@ class DirectMaterialization:
 
     Parameters
     ----------
-    first, largest : int
-        The number of events of the first range, below which nothing is done here, and of the largest.
+    first, usual, largest : int
+        The number of events of the first range, below which nothing is done here, of an ordinary one, and of the
+        largest. Smaller ones than usual cost more for each fact: each transaction writes most pages of the index of
+        persons again.
     helpers : int
         How many other connections of PostgreSQL may make facts at the same time.
     """
@@ -69,6 +72,7 @@ class DirectMaterialization:
         matcher: SeriesMatcher,
         *,
         first: int,
+        usual: int,
         largest: int,
         helpers: int = 0,
     ) -> None:
@@ -78,6 +82,7 @@ class DirectMaterialization:
         self._matcher = matcher
         self._first = first
         self._helpers = helpers
+        self._usual = usual
         self._largest = max(first, largest * (1 + helpers))
         self._size = first
         self._carefully = False
@@ -128,10 +133,10 @@ class DirectMaterialization:
             await self._remove_remains()
             return False
         seconds = (time.monotonic() - started) / (1 if self._database.is_sqlite else _TIMES_AS_LONG)
-        if seconds < _QUICK:
+        if seconds < (_SLOW if self._size < self._usual else _QUICK):
             self._size = min(self._size * _GROWTH, self._largest)
         elif seconds > _SLOW:
-            self._size = max(self._size // _GROWTH, self._first)
+            self._size = max(self._size // _GROWTH, min(self._size, self._usual))
         return True
 
     async def _store(self, events: EventRange) -> None:

@@ -215,6 +215,7 @@ class Materializer:
             series_id,
             matcher,
             first=self._direct_from,
+            usual=self._chunk,
             largest=_DIRECT_CHUNKS * self._chunk,
             helpers=helpers,
         )
